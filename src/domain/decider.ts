@@ -1,0 +1,35 @@
+// The shape of an aggregate: pure functions that everything else is built around.
+import type { AnyEvent, EventCatalogue } from "./event.ts";
+import type { Subject } from "./ids.ts";
+import type { Instant } from "./time.ts";
+
+/** Where and when an event stands in its stream. `seq` is the revision + 1. */
+export type Fact = { readonly seq: number; readonly at: Instant };
+
+/** What every command carries: the moment at which it is decided. */
+export type TimedCommand = { readonly type: string; readonly at: Instant };
+
+/** Events of the same stream that a decision needs besides the state, by seq. */
+export type Premises<E> = ReadonlyMap<number, E>;
+
+export type Decider<S, E extends AnyEvent, C extends TimedCommand> = {
+  /** The aggregate's name, also the prefix of its streams. */
+  readonly name: string;
+  readonly events: EventCatalogue;
+  readonly initial: S;
+  readonly evolve: (state: S, event: E, fact: Fact) => S;
+  /** The events that the command leads to; none when what it asks already holds. Throws DomainError. */
+  readonly decide: (state: S, command: C, premises: Premises<E>) => readonly E[];
+  /** The seqs of events that `decide` must be given for this command in this state. */
+  readonly premises?: (state: S, command: C) => readonly number[];
+  /** For streams that grow long: how their state is kept as JSON. Raise `version` whenever the state's shape changes. */
+  readonly snapshot?: {
+    readonly version: number;
+    readonly toJson: (state: S) => unknown;
+    readonly fromJson: (json: unknown) => S;
+  };
+};
+
+/** Who asks: the client's key may do everything inside its client; a user only what the rules allow that user. */
+export type By = { readonly kind: "key" } | { readonly kind: "user"; readonly subject: Subject };
+

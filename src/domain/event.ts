@@ -1,0 +1,61 @@
+// How event types are declared: schema, version, upcasters, and which fields are sealed with whose key.
+import { z } from "zod";
+
+/** A field that only the holder of a data key can read. `erased` when that key is gone. */
+export type Sealed<T> = { readonly open: T } | { readonly erased: true };
+
+/** The schema of a sealed field. */
+export const sealed = <T extends z.ZodType>(inner: T) =>
+  z.union([z.object({ open: inner }), z.object({ erased: z.literal(true) })]);
+
+/** Marks a value for sealing. */
+export const seal = <T>(value: T): Sealed<T> => ({ open: value });
+
+/** The value of a sealed field; null when it is absent or erased. */
+export const reveal = <T>(field: Sealed<T> | null | undefined): T | null =>
+  field !== null && field !== undefined && "open" in field ? field.open : null;
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
+export type JsonObject = { [key: string]: JsonValue };
+export const JsonValueSchema: z.ZodType<JsonValue> = z.custom<JsonValue>((value) => value !== undefined);
+export const JsonObjectSchema = z.custom<JsonObject>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+);
+
+/**
+ * A field's path to the path of the key reference that it is sealed for, both dotted, `*` for every element of an
+ * array (the same element on both sides): `{"recipients.*.address": "recipients.*.subject"}`.
+ */
+export type Seals = Readonly<Record<string, string>>;
+
+export type EventDefinition<D extends z.ZodType = z.ZodType> = {
+  /** The version that is written now. */
+  readonly v: number;
+  readonly data: D;
+  readonly seals: Seals;
+  /** From version n to n + 1, on opened data: `upcasts[n]`. */
+  readonly upcasts: Readonly<Record<number, (data: JsonObject) => JsonObject>>;
+};
+
+export type EventCatalogue = Readonly<Record<string, EventDefinition>>;
+
+/** Declares an event type. A storage format: change it only by a new version with an upcaster from the last. */
+export const event = <D extends z.ZodType>(definition: {
+  data: D;
+  v?: number;
+  seals?: Seals;
+  upcasts?: EventDefinition["upcasts"];
+}): EventDefinition<D> => ({
+  v: definition.v ?? 1,
+  data: definition.data,
+  seals: definition.seals ?? {},
+  upcasts: definition.upcasts ?? {},
+});
+
+/** The union of a catalogue's events as `{type, data}`. */
+export type EventsOf<C extends EventCatalogue> = {
+  [T in keyof C & string]: { readonly type: T; readonly data: z.infer<C[T]["data"]> };
+}[keyof C & string];
+
+/** Any event, where its type does not matter. */
+export type AnyEvent = { readonly type: string; readonly data: unknown };

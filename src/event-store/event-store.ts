@@ -1,0 +1,159 @@
+// The event-store port: what every adapter promises, in words, then its few methods.
+import type { Instant } from "../domain/time.ts";
+
+/**
+ * A place in the log: `<log id>.<16 lower-case hex digits>`. Positions of one log are unique to each event, grow in
+ * commit order, and compare bytewise. They need not be contiguous. Positions of two logs must never be compared.
+ */
+export type Position = `${string}.${string}`;
+
+/** The revision that a stream without events is said to have; the first event has revision 0. */
+export const NO_STREAM = -1;
+
+/** The most bytes (data, metadata and type summed over its events) that one append may carry. */
+export const MAX_APPEND_BYTES = 1024 * 1024;
+
+/** An event as it is handed to the log: exact bytes, which come back unchanged. */
+export type NewEvent = {
+  /** UUID, derived from (stream, command, index): the same event sent twice has the same id. */
+  readonly id: string;
+  /** Without a version in the name. */
+  readonly type: string;
+  /** UTF-8 JSON. */
+  readonly data: Uint8Array;
+  /** UTF-8 JSON. */
+  readonly metadata: Uint8Array;
+};
+
+/** An event as the log holds it. */
+export type RecordedEvent = NewEvent & {
+  readonly stream: string;
+  /** 0 for the first event of its stream, then without gaps. */
+  readonly revision: number;
+  readonly position: Position;
+  /** The store's clock; never decided on. */
+  readonly recordedAt: Instant;
+};
+
+export type Appended = { readonly revision: number; readonly position: Position };
+
+export type StreamRead = {
+  /** The first revision to read, inclusive. Default: the stream's end in that direction. */
+  readonly from?: number;
+  readonly direction?: "forward" | "backward";
+  readonly limit: number;
+};
+
+export type AllRead = {
+  /** Exclusive; `start` reads from the first event. */
+  readonly after: Position | "start";
+  readonly limit: number;
+};
+
+/** What a subscription hands over: events in position order, and the position that is handled once they are. */
+export type Batch = { readonly events: readonly RecordedEvent[]; readonly upTo: Position };
+
+export type SubscribeOptions = {
+  /** Shows in logs and in `/readyz`. */
+  readonly name: string;
+  /** Exclusive; `start` begins with the first event. */
+  readonly after: Position | "start";
+  /** At most this many events a batch. Default 500. */
+  readonly maxBatch?: number;
+  /** Called with one batch after the other, never twice at once. When it throws, the same events come again, after a backoff. */
+  readonly handle: (batch: Batch) => Promise<void>;
+};
+
+export type SubscriptionStatus = {
+  readonly name: string;
+  readonly state: "catching_up" | "live" | "retrying" | "closed";
+  /** The last position handled, or where it began. */
+  readonly handled: Position | "start";
+  readonly lastError: string | null;
+};
+
+export interface Subscription extends AsyncDisposable {
+  status(): SubscriptionStatus;
+}
+
+/**
+ * An append-only log of streams.
+ *
+ * - **Order.** Events of a stream have revisions 0, 1, 2, … without gaps. Position order is commit order: a reader that
+ *   has seen position p never later meets an event at or before p, with any number of writers and processes.
+ * - **Atomicity.** An append is written whole or not at all, and only if the stream's last revision equals the expected
+ *   one; there is no "any" revision. It returns once it is durable.
+ * - **Sending again.** The same ids with the same expected revision succeed and write nothing when exactly these
+ *   events already follow it; the answer gives their own last revision and position.
+ * - **Errors.** `WrongExpectedRevision`: known, nothing was written. `AppendTooLarge`: known, nothing was written.
+ *   `OutcomeUnknown`: it may have been written; send the same append again until the answer is another one.
+ *   `StoreUnavailable` (reads): try again later.
+ * - **Subscriptions** deliver every event after their position, in order, at least once, each batch after the previous
+ *   one was handled. A drop, an error or a normal end of the connection reconnects after the last handled position.
+ * - **Not promised.** Contiguous positions; atomic appends to two streams; a recorded time that only grows.
+ */
+export interface EventStore extends AsyncDisposable {
+  /** Made once, kept in the log's first event. A checkpoint of another log must not be used with this one. */
+  readonly logId: string;
+  append(stream: string, expectedRevision: number, events: readonly NewEvent[]): Promise<Appended>;
+  /** A stream that does not exist reads as empty; so does reading past its end. */
+  readStream(stream: string, read: StreamRead): Promise<readonly RecordedEvent[]>;
+  readAll(read: AllRead): Promise<readonly RecordedEvent[]>;
+  /** The position of the last event in the log. */
+  tail(): Promise<Position>;
+  subscribe(options: SubscribeOptions): Subscription;
+  /** One line for `/readyz`: reachable or not. */
+  ping(): Promise<void>;
+}
+
+/** The stream is not where the append expected it; nothing was written. */
+export class WrongExpectedRevision extends Error {
+  override readonly name = "WrongExpectedRevision";
+  readonly stream: string;
+  readonly expected: number;
+  readonly actual: number;
+  constructor(stream: string, expected: number, actual: number) {
+    super(`stream ${stream}: expected revision ${expected}, found ${actual}`);
+    this.stream = stream;
+    this.expected = expected;
+    this.actual = actual;
+  }
+}
+
+/** The append carries more than MAX_APPEND_BYTES; nothing was written. */
+export class AppendTooLarge extends Error {
+  override readonly name = "AppendTooLarge";
+  readonly bytes: number;
+  constructor(bytes: number) {
+    super(`an append of ${bytes} bytes is over the limit of ${MAX_APPEND_BYTES}`);
+    this.bytes = bytes;
+  }
+}
+
+/** The connection failed or the time was up between sending and answer: the events may or may not be in the log. */
+export class OutcomeUnknown extends Error {
+  override readonly name = "OutcomeUnknown";
+}
+
+/** The store cannot be reached for reading now. */
+export class StoreUnavailable extends Error {
+  override readonly name = "StoreUnavailable";
+}
+
+/** What an event counts towards MAX_APPEND_BYTES. */
+export const sizeOf = (event: NewEvent): number =>
+  event.data.byteLength + event.metadata.byteLength + Buffer.byteLength(event.type);
+
+/** Makes a position of a log from its number. */
+export const positionOf = (logId: string, value: bigint | number): Position =>
+  `${logId}.${value.toString(16).padStart(16, "0")}`;
+
+const POSITION = /^([A-Za-z0-9]{1,64})\.([0-9a-f]{16})$/;
+
+/** Reads a position; undefined when it is none. */
+export function parsePosition(text: string): { logId: string; value: bigint } | undefined {
+  const match = POSITION.exec(text);
+  if (match === null) return undefined;
+  const [, logId = "", hex = "0"] = match;
+  return { logId, value: BigInt(`0x${hex}`) };
+}
