@@ -1,0 +1,105 @@
+// What the embedded parts ask of the operating system: processes, owners, and who can reach a path.
+
+import { type SpawnOptions, spawn } from "node:child_process";
+import { readFile, realpath, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** An unprivileged account to run PostgreSQL as; undefined where it stands for "as ourselves". */
+export type Owner = { readonly uid: number; readonly gid: number };
+
+const OUTPUT_KEPT = 16_384;
+/** Accounts to run PostgreSQL as when we are root and nothing else says who, best first. */
+const ACCOUNTS = ["postgres", "_postgres", "nobody"];
+const OVERFLOW_ID = 65_534;
+
+/** Whether an error of Node's carries this system code. */
+export function isErrno(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && "code" in error && codes.includes(String(error.code));
+}
+
+/** Whether a process with this id exists, a dead one that nobody has waited for included. */
+export function processIsAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return isErrno(error, "EPERM");
+  }
+}
+
+/** The command line of a process; empty when there is none, or only its unburied remains. */
+export async function commandLine(pid: number): Promise<string> {
+  if (process.platform === "linux") {
+    return await readFile(`/proc/${pid}/cmdline`, "utf8").then(
+      (text) => text.replaceAll("\0", " "),
+      () => "",
+    );
+  }
+  const { code, output } = await run("ps", ["-o", "args=", "-p", String(pid)], { timeoutMs: 5_000 });
+  return code === 0 ? output : "";
+}
+
+/** The account for PostgreSQL in a fresh folder when we are root: the folder's owner, or a system account. */
+export async function unprivilegedOwner(folder: string): Promise<Owner> {
+  const { uid, gid } = await stat(folder);
+  if (uid !== 0) return { uid, gid };
+  const passwd = await readFile("/etc/passwd", "utf8").catch(() => "");
+  for (const account of ACCOUNTS) {
+    const fields = passwd
+      .split("\n")
+      .find((line) => line.startsWith(`${account}:`))
+      ?.split(":");
+    const [accountUid, accountGid] = [Number(fields?.[2]), Number(fields?.[3])];
+    if (accountUid > 0 && accountGid > 0) return { uid: accountUid, gid: accountGid };
+  }
+  return { uid: OVERFLOW_ID, gid: OVERFLOW_ID };
+}
+
+/** Whether this account may enter every folder from the root down to `path`, an existing folder, itself included. */
+export async function canReach(path: string, { uid, gid }: Owner): Promise<boolean> {
+  for (let folder = await realpath(path); ; folder = dirname(folder)) {
+    const found = await stat(folder);
+    const searchBit = found.uid === uid ? 0o100 : found.gid === gid ? 0o010 : 0o001;
+    if ((found.mode & searchBit) === 0) return false;
+    if (folder === dirname(folder)) return true;
+  }
+}
+
+/**
+ * The environment and account for a program of PostgreSQL: nothing of ours that could change its mind (`PGDATA`,
+ * `PGPORT`, a locale) or that it has no need to know.
+ */
+export function spawnAs(owner: Owner | undefined, cwd: string): SpawnOptions {
+  const env = { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
+  return owner === undefined ? { cwd, env } : { cwd, env, uid: owner.uid, gid: owner.gid };
+}
+
+/** Runs a program to its end; the last of its output. A program that cannot be started, or takes too long, throws. */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: SpawnOptions & { timeoutMs: number },
+): Promise<{ code: number | null; output: string }> {
+  const { timeoutMs, ...spawnOptions } = options;
+  return await new Promise((resolve, reject) => {
+    const child = spawn(program, args, { ...spawnOptions, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    const keep = (chunk: Buffer) => {
+      output = (output + chunk.toString("utf8")).slice(-OUTPUT_KEPT);
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`${program} did not finish within ${timeoutMs / 1000} s`));
+    }, timeoutMs);
+    child.once("error", (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.once("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, output });
+    });
+  });
+}

@@ -1,0 +1,42 @@
+// A database of its own for a test file, on the PostgreSQL that the whole run shares.
+
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import { inject } from "vitest";
+
+export type TestDatabase = {
+  /** `postgresql://` with password, for a role that owns the database. */
+  readonly url: string;
+  readonly pool: pg.Pool;
+  /** Ends the pool and drops the database, whoever is still connected. */
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/** Creates an empty database. Dispose it (`afterAll`, or `await using`) so that long runs do not pile them up. */
+export async function testDatabase(): Promise<TestDatabase> {
+  const server = inject("postgresUrl");
+  const name = `test_${randomBytes(8).toString("hex")}`;
+  await execute(server, `create database ${name} template template0`);
+  const url = new URL(server);
+  url.pathname = `/${name}`;
+  const pool = new pg.Pool({ connectionString: url.href, max: 10 });
+  pool.on("error", () => {}); // idle connections of a database that is being dropped
+  return {
+    url: url.href,
+    pool,
+    async [Symbol.asyncDispose]() {
+      await pool.end();
+      await execute(server, `drop database if exists ${name} with (force)`);
+    },
+  };
+}
+
+async function execute(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
