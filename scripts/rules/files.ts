@@ -1,0 +1,54 @@
+// Rules on single files: how long they may be, and that what is left for later says why.
+
+import type { Finding, Rule } from "./rule.ts";
+import { lineAt } from "./tree.ts";
+
+/** Above this many lines a file is worth a look. */
+export const WARN_LINES = 200;
+
+/** Above this many lines a file must be split. */
+export const MAX_LINES = 300;
+
+/** No file grows past what one can hold in mind. */
+export const size: Rule = {
+  name: "size",
+  check(tree) {
+    const failures: Finding[] = [];
+    const warnings: Finding[] = [];
+    for (const { path, text } of tree.files.values()) {
+      const lines = lineAt(text, text.length - 1);
+      const finding = {
+        file: path,
+        message: `has ${lines} lines (worth a look above ${WARN_LINES}, at most ${MAX_LINES})`,
+      };
+      if (lines > MAX_LINES) failures.push(finding);
+      else if (lines > WARN_LINES) warnings.push(finding);
+    }
+    return { read: tree.files.size, failures, warnings };
+  },
+};
+
+const OPEN_MARK = /\b(TODO|FIXME|XXX|HACK)\b(?!\([^)\s][^)]*\):? ?\S)/g;
+
+/** What is left for later says why: `TODO(why it waits): what`. */
+export const reasons: Rule = {
+  name: "reasons",
+  check(tree) {
+    const failures: Finding[] = [];
+    for (const { path, text, comments } of tree.files.values()) {
+      for (const comment of comments) {
+        for (const match of comment.value.matchAll(OPEN_MARK)) {
+          // A mark in backquotes speaks of marks, it does not leave one.
+          if (comment.value[match.index - 1] === "`") continue;
+          const line = lineAt(text, comment.start + 2 + match.index);
+          failures.push({
+            file: path,
+            line,
+            message: `${match[1]} without a reason: write \`${match[1]}(why): what\``,
+          });
+        }
+      }
+    }
+    return { read: tree.files.size, failures };
+  },
+};

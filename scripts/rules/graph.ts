@@ -1,0 +1,110 @@
+// Rules on the shape of the import graph: no circles, no barrels, nothing exported that nobody uses.
+
+import type { Finding, Rule } from "./rule.ts";
+import type { SourceFile, Tree } from "./tree.ts";
+
+/** Programs that are started by path and imported by nobody. */
+export const ENTRY_POINTS: readonly string[] = ["src/main.ts", "src/cli/chatapi.ts"];
+
+/** No circle of imports; `import type` counts as well, since two files that need each other's types are one. */
+export const circles: Rule = {
+  name: "circles",
+  check(tree) {
+    const failures: Finding[] = [];
+    const done = new Set<string>();
+    const path: string[] = [];
+    const visit = (file: SourceFile): void => {
+      path.push(file.path);
+      for (const { target, line } of file.imports) {
+        const next = target === null ? undefined : tree.files.get(target);
+        if (next === undefined || done.has(next.path)) continue;
+        const start = path.indexOf(next.path);
+        if (start === -1) visit(next);
+        else {
+          const message = `imports in a circle: ${[...path.slice(start), next.path].join(" -> ")}`;
+          failures.push({ file: file.path, line, message });
+        }
+      }
+      path.pop();
+      done.add(file.path);
+    };
+    for (const file of tree.files.values()) if (!done.has(file.path)) visit(file);
+    return { read: tree.files.size, failures };
+  },
+};
+
+function isBarrel({ program }: SourceFile): boolean {
+  let exported = false;
+  for (const statement of program.body) {
+    if (statement.type === "ImportDeclaration") continue;
+    if (statement.type === "ExportAllDeclaration") exported = true;
+    else if (statement.type === "ExportNamedDeclaration" && statement.declaration === null) exported = true;
+    else return false;
+  }
+  return exported;
+}
+
+/** No file that only hands on what others export: an import names the file where the thing is made. */
+export const barrels: Rule = {
+  name: "barrels",
+  check(tree) {
+    const failures = [...tree.files.values()]
+      .filter(isBarrel)
+      .map((file) => ({ file: file.path, message: "only re-exports: import from where the thing is made" }));
+    return { read: tree.files.size, failures };
+  },
+};
+
+/** A relative import names a file that exists, to the letter: else the other rules would look past it. */
+export const resolves: Rule = {
+  name: "resolves",
+  check(tree) {
+    const failures: Finding[] = [];
+    for (const file of tree.files.values()) {
+      for (const { target, specifier, line } of file.imports) {
+        if (target === null || target.endsWith(".json") || tree.files.has(target)) continue;
+        failures.push({ file: file.path, line, message: `imports a file that is not there: ${specifier}` });
+      }
+      for (const message of file.errors) failures.push({ file: file.path, message: `does not parse: ${message}` });
+    }
+    return { read: tree.files.size, failures };
+  },
+};
+
+function usesOf(tree: Tree): Map<string, Set<string>> {
+  const uses = new Map<string, Set<string>>();
+  for (const file of tree.files.values()) {
+    for (const { target, names } of file.imports) {
+      // A file that imports itself does not bring itself to life.
+      if (target === null || target === file.path) continue;
+      const used = uses.get(target) ?? new Set();
+      for (const name of names === "all" ? ["*"] : names) used.add(name);
+      uses.set(target, used);
+    }
+  }
+  return uses;
+}
+
+/** What src exports, types included, is imported somewhere, and so is each of its files but the entry points. */
+export const unused: Rule = {
+  name: "unused",
+  check(tree) {
+    const uses = usesOf(tree);
+    const failures: Finding[] = [];
+    const files = [...tree.files.values()].filter((file) => file.path.startsWith("src/"));
+    for (const file of files) {
+      const used = uses.get(file.path);
+      if (used === undefined && !ENTRY_POINTS.includes(file.path)) {
+        failures.push({ file: file.path, message: "is imported by nobody" });
+        continue;
+      }
+      if (used?.has("*")) continue;
+      for (const { name, line } of file.exports) {
+        // The names behind an `export *` are judged where they are made.
+        if (name === "*" || used?.has(name)) continue;
+        failures.push({ file: file.path, line, message: `exports ${name}, which nobody imports` });
+      }
+    }
+    return { read: files.length, failures };
+  },
+};

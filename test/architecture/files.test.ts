@@ -1,0 +1,86 @@
+// The rules on single files catch the long ones and the open ends without a reason; the script fails a run on any.
+
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { MAX_LINES, reasons, size, WARN_LINES } from "../../scripts/rules/files.ts";
+import { fixture, judge } from "./fixture.ts";
+
+const lines = (count: number) => "// a line\n".repeat(count);
+
+describe("size", () => {
+  test.each(["src/a.ts", "test/a.test.ts", "scripts/a.ts", "bench/a.ts"])("%s may have 300 lines, not 301", (path) => {
+    expect(judge(size, { [path]: lines(MAX_LINES) }).faults).toEqual([]);
+    const { read, faults } = judge(size, { [path]: lines(MAX_LINES + 1) });
+    expect(read).toBe(1);
+    expect(faults).toEqual([expect.stringMatching(`^${path} has 301 lines`)]);
+  });
+
+  test("above 200 lines it warns", () => {
+    expect(judge(size, { "src/a.ts": lines(WARN_LINES) }).warnings).toEqual([]);
+    const { faults, warnings } = judge(size, { "src/a.ts": lines(WARN_LINES + 1) });
+    expect(faults).toEqual([]);
+    expect(warnings).toEqual([expect.stringMatching("^src/a.ts has 201 lines")]);
+  });
+});
+
+describe("reasons", () => {
+  const mark = (word: string, rest: string) => `${word}${rest}`;
+
+  test.each([
+    ["a bare one", `// ${mark("TODO", " later")}`],
+    ["one with a colon", `// ${mark("TODO", ": later")}`],
+    ["one with an empty reason", `// ${mark("TODO", "(): later")}`],
+    ["one that names nothing to do", `// ${mark("TODO", "(waits for a release)")}`],
+    ["its other names", `/* ${mark("FIXME", " it")} */`],
+  ])("%s is caught", (_name, comment) => {
+    const { read, faults } = judge(reasons, { "src/a.ts": `export const a = 1;\n${comment}\n` });
+    expect(read).toBe(1);
+    expect(faults).toEqual([expect.stringMatching("^src/a.ts:2 .* without a reason")]);
+  });
+
+  test("one with a reason passes, and so does the word in a string", () => {
+    const text = `// ${mark("TODO", "(waits for pg 19): drop the cast")}\nexport const a = "TODO list";`;
+    expect(judge(reasons, { "src/a.ts": text }).faults).toEqual([]);
+  });
+});
+
+describe("the script", () => {
+  const run = (files: Readonly<Record<string, string>>) => {
+    const script = fileURLToPath(new URL("../../scripts/rules.ts", import.meta.url));
+    return spawnSync(process.execPath, [script, fixture(files)], { encoding: "utf8" });
+  };
+  const CLEAN = {
+    "src/main.ts": 'import { a } from "./domain/a.ts";\nimport { b } from "./projections/b.ts";\nconsole.log(a, b);',
+    "src/domain/a.ts": "export const a = 1;",
+    "src/projections/b.ts": "export const b = 1;",
+  };
+
+  test("passes a tree without faults and says how many files each rule read", () => {
+    const { status, stdout, stderr } = run(CLEAN);
+    expect(stderr).toBe("");
+    expect(stdout).toContain("ok       layers, 3 files read");
+    expect(stdout).toContain("ok       purity, 2 files read");
+    expect(status).toBe(0);
+  });
+
+  test.each([
+    ["layers", { "src/domain/a.ts": 'import { b } from "../projections/b.ts";\nexport const a = b;' }],
+    ["purity", { "src/domain/a.ts": "export const a = Date.now();" }],
+    ["circles", { "src/domain/a.ts": 'import { a as b } from "./a.ts";\nexport const a = () => b;' }],
+    ["barrels", { "src/domain/a.ts": 'export { b as a } from "../projections/b.ts";' }],
+    ["resolves", { "src/domain/a.ts": 'import "./gone.ts";\nexport const a = 1;' }],
+    ["unused", { "src/domain/a.ts": "export const a = 1, b = 2;" }],
+    ["size", { "src/domain/a.ts": `${lines(MAX_LINES)}export const a = 1;\n` }],
+    ["reasons", { "src/domain/a.ts": `export const a = 1; // ${["FIX", "ME"].join("")}` }],
+  ])("runs the rule %s and fails on it", (rule, files) => {
+    const { status, stdout, stderr } = run({ ...CLEAN, ...files });
+    expect(stdout).toContain(`FAILED   ${rule},`);
+    expect(stderr).toContain(`error    ${rule}: src/domain/a.ts`);
+    expect(status).toBe(1);
+  });
+
+  test("fails on an empty tree", () => {
+    expect(run({}).status).toBe(1);
+  });
+});
