@@ -32,4 +32,3 @@ export type Decider<S, E extends AnyEvent, C extends TimedCommand> = {
 
 /** Who asks: the client's key may do everything inside its client; a user only what the rules allow that user. */
 export type By = { readonly kind: "key" } | { readonly kind: "user"; readonly subject: Subject };
-

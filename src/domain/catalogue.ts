@@ -1,0 +1,35 @@
+// Every event type there is, and which streams hold it.
+
+import { z } from "zod";
+import { type ClaimEvent, claimEvents } from "./claim.ts";
+import { type ClientEvent, clientEvents } from "./client.ts";
+import { type DeliveryEvent, deliveryEvents } from "./delivery-events.ts";
+import { type EventsOf, event } from "./event.ts";
+import { type NotificationEvent, notificationEvents } from "./notification.ts";
+import { type ReadsEvent, readsEvents } from "./reads.ts";
+import { type RoomEvent, roomEvents } from "./room-events.ts";
+import { type UserEvent, userEvents } from "./user.ts";
+
+/** The log's own first event. */
+const logEvents = { LogCreated: event({ data: z.object({ log_id: z.string() }) }) } as const;
+
+export const catalogue = {
+  ...logEvents,
+  ...clientEvents,
+  ...userEvents,
+  ...roomEvents,
+  ...readsEvents,
+  ...claimEvents,
+  ...notificationEvents,
+  ...deliveryEvents,
+} as const;
+
+export type DomainEvent =
+  | EventsOf<typeof logEvents>
+  | ClientEvent
+  | UserEvent
+  | RoomEvent
+  | ReadsEvent
+  | ClaimEvent
+  | NotificationEvent
+  | DeliveryEvent;

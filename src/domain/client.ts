@@ -1,0 +1,188 @@
+// domain/client.ts: a tenant: its keys, its webhook secret, its email providers.
+import { z } from "zod";
+import type { Decider, Fact, TimedCommand } from "./decider.ts";
+import { DomainError } from "./errors.ts";
+import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
+import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "./ids.ts";
+import type { Instant } from "./time.ts";
+
+export const clientStream = (id: ClientId) => `client-${id}`;
+export const MAX_PROVIDERS = 20;
+
+const key = z.object({
+  id: KeyIdSchema,
+  name: z.string(),
+  /** SHA-256 of the key, hex; the key itself is never kept. */
+  hash: z.string(),
+  last4: z.string(),
+});
+export type KeyData = z.infer<typeof key>;
+
+const smtpConfig = z.object({
+  host: z.string(),
+  port: z.number(),
+  username: z.string().nullable(),
+  password: z.string().nullable(),
+  security: z.enum(["starttls", "tls", "none"]),
+});
+const provider = z.object({
+  client: ClientIdSchema,
+  name: z.string(),
+  type: z.literal("smtp"),
+  config: sealed(smtpConfig),
+  fromEmail: z.string(),
+  fromName: z.string().nullable(),
+  replyTo: z.string().nullable(),
+  useFor: z.array(z.enum(["single", "bulk"])),
+  order: z.number(),
+  options: z.object({ ratePerSecond: z.number().nullable(), timeoutSeconds: z.number().nullable() }),
+});
+export type SmtpConfig = z.infer<typeof smtpConfig>;
+export type ProviderData = z.infer<typeof provider>;
+
+// Events. A storage format.
+export const clientEvents = {
+  ClientRegistered: event({
+    data: z.object({
+      client: ClientIdSchema,
+      name: z.string(),
+      description: z.string().nullable(),
+      key,
+      webhookSecret: sealed(z.string()),
+    }),
+    seals: { webhookSecret: "client" },
+  }),
+  ClientUpdated: event({ data: z.object({ name: z.string(), description: z.string().nullable() }) }),
+  /** The old key works until the grace ends. */
+  KeyRotated: event({ data: z.object({ old: KeyIdSchema, key, graceUntil: z.number() }) }),
+  /** Both secrets sign until the grace ends. */
+  WebhookSecretRotated: event({
+    data: z.object({ client: ClientIdSchema, secret: sealed(z.string()), graceUntil: z.number() }),
+    seals: { secret: "client" },
+  }),
+  ProviderSet: event({ data: provider, seals: { config: "client" } }),
+  ProviderRemoved: event({ data: z.object({ name: z.string() }) }),
+} as const;
+export type ClientEvent = EventsOf<typeof clientEvents>;
+
+// State.
+export type ApiKey = KeyData & { readonly createdAt: Instant; readonly expiresAt: Instant | null };
+export type LiveClient = {
+  readonly status: "live";
+  readonly id: ClientId;
+  readonly name: string;
+  readonly description: string | null;
+  readonly createdAt: Instant;
+  readonly keys: readonly ApiKey[];
+  readonly secret: Sealed<string>;
+  readonly previousSecret: { readonly secret: Sealed<string>; readonly until: Instant } | null;
+  readonly providers: readonly ProviderData[];
+};
+export type Client = { readonly status: "none" } | LiveClient;
+
+function evolve(state: Client, event: ClientEvent, { at }: Fact): Client {
+  if (event.type === "ClientRegistered") {
+    const { client, name, description, webhookSecret } = event.data;
+    const keys = [{ ...event.data.key, createdAt: at, expiresAt: null }];
+    const first = { status: "live", id: client, name, description, createdAt: at, keys } as const;
+    return { ...first, secret: webhookSecret, previousSecret: null, providers: [] };
+  }
+  if (state.status === "none") return state;
+  switch (event.type) {
+    case "ClientUpdated":
+      return { ...state, ...event.data };
+    case "KeyRotated": {
+      const { old, key, graceUntil } = event.data;
+      const ended = state.keys.map((one) => (one.id === old ? { ...one, expiresAt: graceUntil } : one));
+      return { ...state, keys: [...ended, { ...key, createdAt: at, expiresAt: null }] };
+    }
+    case "WebhookSecretRotated": {
+      const { secret, graceUntil } = event.data;
+      return { ...state, secret, previousSecret: { secret: state.secret, until: graceUntil } };
+    }
+    case "ProviderSet":
+      return { ...state, providers: [...without(state, event.data.name), event.data] };
+    case "ProviderRemoved":
+      return { ...state, providers: without(state, event.data.name) };
+  }
+}
+
+const without = (state: LiveClient, name: string) => state.providers.filter((one) => one.name !== name);
+
+// Commands, and what each means now.
+export type ClientCommand = TimedCommand &
+  (
+    | {
+        type: "Register";
+        client: ClientId;
+        name: string;
+        description: string | null;
+        key: KeyData;
+        webhookSecret: string;
+      }
+    | { type: "Update"; changes: { name?: string; description?: string | null } }
+    | { type: "RotateKey"; old: KeyId; key: Omit<KeyData, "name">; graceMs: number }
+    | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
+    | { type: "SetProvider"; provider: Omit<ProviderData, "config"> & { config: SmtpConfig } }
+    | { type: "RemoveProvider"; name: string }
+  );
+
+function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
+  if (command.type === "Register") {
+    if (state.status !== "none") return [];
+    const { client, name, description, key, webhookSecret } = command;
+    return [{ type: "ClientRegistered", data: { client, name, description, key, webhookSecret: seal(webhookSecret) } }];
+  }
+  if (state.status === "none") throw new DomainError("not_found");
+  switch (command.type) {
+    case "Update": {
+      const next = { name: state.name, description: state.description, ...command.changes };
+      if (next.name === state.name && next.description === state.description) return [];
+      return [{ type: "ClientUpdated", data: next }];
+    }
+    case "RotateKey": {
+      const old = state.keys.find((one) => one.id === command.old);
+      if (old === undefined || (old.expiresAt !== null && old.expiresAt <= command.at))
+        throw new DomainError("not_found");
+      const graceUntil = Math.min(command.at + command.graceMs, old.expiresAt ?? Number.POSITIVE_INFINITY);
+      return [{ type: "KeyRotated", data: { old: old.id, key: { ...command.key, name: old.name }, graceUntil } }];
+    }
+    case "RotateWebhookSecret": {
+      const data = { client: state.id, secret: seal(command.secret), graceUntil: command.at + command.graceMs };
+      return [{ type: "WebhookSecretRotated", data }];
+    }
+    case "SetProvider":
+      return setProvider(state, command.provider);
+    case "RemoveProvider": {
+      if (!state.providers.some((one) => one.name === command.name)) throw new DomainError("not_found");
+      return [{ type: "ProviderRemoved", data: { name: command.name } }];
+    }
+  }
+}
+
+function setProvider(
+  state: LiveClient,
+  given: Extract<ClientCommand, { type: "SetProvider" }>["provider"],
+): readonly ClientEvent[] {
+  const next: ProviderData = { ...given, config: seal(given.config) };
+  const before = state.providers.find((one) => one.name === given.name);
+  if (before === undefined && state.providers.length >= MAX_PROVIDERS) throw new DomainError("provider_limit");
+  if (before !== undefined && JSON.stringify(sorted(before)) === JSON.stringify(sorted(next))) return [];
+  return [{ type: "ProviderSet", data: next }];
+}
+
+/** Alike providers give alike text, whatever the order of their fields. */
+const sorted = (value: unknown): unknown =>
+  typeof value !== "object" || value === null || Array.isArray(value)
+    ? value
+    : Object.entries(value)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, field]) => [name, sorted(field)]);
+
+export const clientDecider: Decider<Client, ClientEvent, ClientCommand> = {
+  name: "client",
+  events: clientEvents,
+  initial: { status: "none" },
+  evolve,
+  decide,
+};

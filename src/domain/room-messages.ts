@@ -1,0 +1,134 @@
+// Decisions about a room's messages: posting, editing, deleting, restoring.
+import type { By, Premises, TimedCommand } from "./decider.ts";
+import { DomainError, InvalidInput } from "./errors.ts";
+import { type JsonObject, type Sealed, seal } from "./event.ts";
+import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "./ids.ts";
+import type { RoomEvent } from "./room-events.ts";
+import { contentSeq, type LiveRoom, messageEtag, requireMatch, requireRole } from "./room-state.ts";
+
+export type MessageCommand = TimedCommand & { room: RoomId; by: By } & (
+    | {
+        type: "Post";
+        sender: Subject;
+        user: string;
+        senderName: string | null;
+        messageType: string;
+        content: string;
+        meta: JsonObject;
+        replyTo: string | null;
+      }
+    | { type: "Edit"; id: string; content: string | null; meta: MetaChange | null; ifMatch: number | null }
+    | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: number | null }
+  );
+/** Makes the new meta from the old. */
+type MetaChange = (old: JsonObject) => JsonObject;
+type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
+
+/** The events that a command on messages needs: a message's posting and its last content; the one replied to. */
+export function messagePremises(room: LiveRoom, command: MessageCommand): readonly number[] {
+  const id = command.type === "Post" ? command.replyTo : command.id;
+  return id === null ? [] : seqs(room, command.room, id);
+}
+
+function seqs(room: LiveRoom, id: RoomId, message: string): readonly number[] {
+  const seq = seqOfMessage(id, message);
+  if (seq === undefined || seq > room.seq) return [];
+  return [...new Set([seq, contentSeq(room, seq)])];
+}
+
+export function decideMessage(
+  room: LiveRoom,
+  command: MessageCommand,
+  premises: Premises<RoomEvent>,
+): readonly RoomEvent[] {
+  if (command.type === "Post") return post(room, command, premises);
+  const role = requireRole(room, command.by, "reader");
+  const posting = postingOf(command.room, command.id, premises);
+  if (posting === undefined) throw new DomainError("not_found");
+  const { data, seq } = posting;
+  const own = command.by.kind === "user" && command.by.subject === data.sender;
+  if (role === "reader") throw new DomainError("read_only");
+  if (role === "member" && !own)
+    throw new DomainError("role_required", "only its sender or an admin may change a message");
+  requireMatch(command.ifMatch, messageEtag(room, seq));
+  if (!room.active) throw new DomainError("room_inactive");
+  const gone = room.changes.get(seq)?.deleted ?? false;
+  const about = { id: data.id, messageSeq: seq };
+  switch (command.type) {
+    case "DeleteMessage":
+      return gone ? [] : [{ type: "MessageDeleted", data: about }];
+    case "RestoreMessage":
+      return gone ? [{ type: "MessageRestored", data: about }] : [];
+    case "Edit":
+      if (gone) throw new DomainError("message_deleted", "a deleted message must be restored before it is edited");
+      return edit(room, data, seq, command, premises);
+  }
+}
+
+function post(
+  room: LiveRoom,
+  command: Extract<MessageCommand, { type: "Post" }>,
+  premises: Premises<RoomEvent>,
+): readonly RoomEvent[] {
+  requireRole(room, command.by, "member");
+  if (command.by.kind === "user" && command.by.subject !== command.sender) throw new DomainError("sender_mismatch");
+  const system = command.messageType === "system";
+  if (!system && !room.members.has(command.sender))
+    throw new DomainError("not_a_member", "the sender is not a member of this room");
+  if (!system && command.by.kind === "key" && room.members.get(command.sender) === "reader")
+    throw new DomainError("read_only");
+  if (!room.active) throw new DomainError("room_inactive");
+  const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, premises);
+  if (command.replyTo !== null && target === undefined) {
+    throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
+  }
+  const id = messageId(command.room, room.seq + 1, command.at);
+  const data: Posting = {
+    id,
+    sender: command.sender,
+    user: seal(command.user),
+    senderName: command.senderName === null ? null : seal(command.senderName),
+    type: command.messageType,
+    content: seal(command.content),
+    meta: seal(command.meta),
+    replyTo: target?.data.id ?? null,
+    ordinal: room.ordinal + (system ? 0 : 1),
+  };
+  return [{ type: "MessagePosted", data }];
+}
+
+function edit(
+  room: LiveRoom,
+  posting: Posting,
+  seq: number,
+  command: Extract<MessageCommand, { type: "Edit" }>,
+  premises: Premises<RoomEvent>,
+): readonly RoomEvent[] {
+  const old = contentOf(premises.get(contentSeq(room, seq))) ?? posting;
+  const content = command.content === null ? old.content : seal(command.content);
+  const meta = command.meta === null ? old.meta : seal(command.meta(opened(old.meta)));
+  if (command.content === "" && posting.type === "text") {
+    throw new InvalidInput([{ path: "content", code: "too_short", message: "must not be empty for a text message" }]);
+  }
+  if (JSON.stringify([content, meta]) === JSON.stringify([old.content, old.meta])) return [];
+  const about = { id: posting.id, messageSeq: seq, sender: posting.sender };
+  return [{ type: "MessageEdited", data: { ...about, content, meta } }];
+}
+
+const opened = (meta: Sealed<JsonObject>): JsonObject => ("open" in meta ? meta.open : {});
+
+function contentOf(event: RoomEvent | undefined): Pick<Posting, "content" | "meta"> | undefined {
+  return event?.type === "MessagePosted" || event?.type === "MessageEdited" ? event.data : undefined;
+}
+
+/** A message's posting, if the id names one and the event at its seq is that very posting. */
+function postingOf(
+  room: RoomId,
+  id: MessageId | string,
+  premises: Premises<RoomEvent>,
+): { data: Posting; seq: number } | undefined {
+  const seq = seqOfMessage(room, id);
+  const event = seq === undefined ? undefined : premises.get(seq);
+  if (seq === undefined || event?.type !== "MessagePosted" || event.data.id !== id) return undefined;
+  return { data: event.data, seq };
+}

@@ -1,0 +1,120 @@
+// domain/room.ts: a room, its members and its messages; one stream, whose revision + 1 is the room's seq.
+import type { By, Decider, Premises, TimedCommand } from "./decider.ts";
+import { DomainError } from "./errors.ts";
+import type { RoomId, Subject } from "./ids.ts";
+import type { MemberData, Role, RoomEvent, RoomSettings } from "./room-events.ts";
+import { roomEvents } from "./room-events.ts";
+import { decideMessage, type MessageCommand, messagePremises } from "./room-messages.ts";
+import { fromRoomSnapshot, toRoomSnapshot } from "./room-snapshot.ts";
+import { evolve, type LiveRoom, RANK, type Room, requireLive, requireMatch, requireRole } from "./room-state.ts";
+
+export const roomStream = (id: RoomId) => `room-${id}`;
+export const MAX_MEMBERS = 50_000;
+
+// Commands, and what each means now.
+type RoomChange =
+  | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
+  | { type: "Update"; by: By; changes: Partial<RoomSettings>; ifMatch: number | null }
+  | { type: "Deactivate" | "Activate" | "Delete"; by: By; ifMatch: number | null }
+  /** `role: null` keeps the role, or is `member` for one who joins. Every `data` field is the whole new value. */
+  | { type: "SetMember"; by: By; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
+  | { type: "RemoveMember"; by: By; subject: Subject; user: string };
+export type RoomCommand = (RoomChange & TimedCommand) | MessageCommand;
+
+function requireAdmin(room: LiveRoom, by: By, least: "admin" | "owner"): void {
+  const role = requireRole(room, by, "reader");
+  if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
+}
+
+export function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>): readonly RoomEvent[] {
+  if (command.type === "Create") {
+    if (state.status !== "none") return [];
+    return [
+      {
+        type: "RoomCreated",
+        data: { ...command.settings, externalId: command.externalId, members: [...command.members] },
+      },
+    ];
+  }
+  if (command.type === "Delete" && state.status === "deleted") throw new DomainError("not_found");
+  const room = requireLive(state);
+  switch (command.type) {
+    case "Update":
+      return update(room, command);
+    case "Deactivate":
+    case "Activate": {
+      requireAdmin(room, command.by, "owner");
+      requireMatch(command.ifMatch, room.settingsSeq);
+      const active = command.type === "Activate";
+      if (room.active === active) return [];
+      return [{ type: active ? "RoomActivated" : "RoomDeactivated", data: {} }];
+    }
+    case "Delete":
+      requireAdmin(room, command.by, "owner");
+      requireMatch(command.ifMatch, room.settingsSeq);
+      return [{ type: "RoomDeleted", data: {} }];
+    case "SetMember":
+      return setMember(room, command);
+    case "RemoveMember":
+      return removeMember(room, command);
+    default:
+      return decideMessage(room, command, premises);
+  }
+}
+
+function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }>): readonly RoomEvent[] {
+  requireAdmin(room, command.by, "admin");
+  requireMatch(command.ifMatch, room.settingsSeq);
+  const next = { ...room.settings, ...command.changes };
+  const kindMoves = next.kind !== room.settings.kind;
+  if (kindMoves && (room.settings.kind === "direct" || next.kind === "direct"))
+    throw new DomainError("direct_room_fixed");
+  if (JSON.stringify(next) === JSON.stringify(room.settings)) return [];
+  return [{ type: "RoomUpdated", data: next }];
+}
+
+function setMember(room: LiveRoom, command: Extract<RoomCommand, { type: "SetMember" }>): readonly RoomEvent[] {
+  const { member, by } = command;
+  const before = room.members.get(member.subject);
+  const self = by.kind === "user" && by.subject === member.subject;
+  const role = command.role ?? before ?? "member";
+  if (self && before === undefined) {
+    if (room.settings.kind !== "public") throw new DomainError("not_found");
+    if (role !== "member") throw new DomainError("role_required", "who joins a public room joins as member");
+  } else if (!self || role !== before) {
+    requireAdmin(room, by, setsRole(before, role) ? "owner" : "admin");
+  }
+  if (room.settings.kind === "direct" && before === undefined) throw new DomainError("direct_room_fixed");
+  if (before === "owner" && role !== "owner" && lastOwner(room)) throw new DomainError("last_owner");
+  if (before === undefined && room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
+  if (before === undefined) return [{ type: "MemberJoined", data: { ...member, role } }];
+  return before === role && command.same ? [] : [{ type: "MemberUpdated", data: { ...member, role } }];
+}
+
+/** Admins add and remove members and readers; any other giving or taking of a role is an owner's. */
+const setsRole = (before: Role | undefined, after: Role): boolean =>
+  before === undefined ? RANK[after] > RANK.member : before !== after || RANK[before] > RANK.member;
+
+const lastOwner = (room: LiveRoom): boolean => room.owners === 1 && room.members.size > 1;
+
+function removeMember(room: LiveRoom, command: Extract<RoomCommand, { type: "RemoveMember" }>): readonly RoomEvent[] {
+  const { by, subject, user } = command;
+  const self = by.kind === "user" && by.subject === subject;
+  const before = room.members.get(subject);
+  if (!self) requireAdmin(room, by, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
+  else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
+  if (before === undefined) return [];
+  if (room.settings.kind === "direct") throw new DomainError("direct_room_fixed");
+  if (before === "owner" && lastOwner(room)) throw new DomainError("last_owner");
+  return [{ type: "MemberLeft", data: { subject, user: { open: user }, reason: self ? "left" : "removed" } }];
+}
+
+export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
+  name: "room",
+  events: roomEvents,
+  initial: { status: "none" },
+  evolve,
+  decide,
+  premises: (state, command) => (state.status === "live" && "room" in command ? messagePremises(state, command) : []),
+  snapshot: { version: 1, toJson: toRoomSnapshot, fromJson: fromRoomSnapshot },
+};

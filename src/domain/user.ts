@@ -1,0 +1,142 @@
+// domain/user.ts: one of a client's users: profile, and which of its tokens still hold.
+import { z } from "zod";
+import type { Decider, TimedCommand } from "./decider.ts";
+import { type EventsOf, event, type JsonObject, JsonObjectSchema, type Sealed, seal, sealed } from "./event.ts";
+import { type Subject, SubjectSchema } from "./ids.ts";
+import type { Instant } from "./time.ts";
+
+export const userStream = (subject: Subject) => `user-${subject}`;
+
+const text = sealed(z.string()).nullable();
+const profile = { name: text, email: text, timezone: text, meta: sealed(JsonObjectSchema) };
+const profileSeals = { name: "subject", email: "subject", timezone: "subject", meta: "subject" };
+
+// Events. A storage format.
+export const userEvents = {
+  UserRegistered: event({
+    data: z.object({ subject: SubjectSchema, user: sealed(z.string()), ...profile }),
+    seals: { ...profileSeals, user: "subject" },
+  }),
+  /** The profile as it is from now on, all of it. */
+  UserUpdated: event({ data: z.object({ subject: SubjectSchema, ...profile }), seals: profileSeals }),
+  /** Tokens carry the generation in which they were issued. */
+  TokenIssued: event({ data: z.object({ jti: z.string(), generation: z.number(), expiresAt: z.number() }) }),
+  /** Tokens of an older generation no longer hold. */
+  TokensRevoked: event({ data: z.object({ subject: SubjectSchema, generation: z.number() }) }),
+} as const;
+export type UserEvent = EventsOf<typeof userEvents>;
+
+// State: only what decisions need.
+export type Profile = {
+  readonly name: Sealed<string> | null;
+  readonly email: Sealed<string> | null;
+  readonly timezone: Sealed<string> | null;
+  readonly meta: Sealed<JsonObject>;
+};
+export type User =
+  | { readonly status: "none"; readonly generation: number }
+  | {
+      readonly status: "registered";
+      readonly generation: number;
+      readonly user: Sealed<string>;
+      readonly profile: Profile;
+      readonly createdAt: Instant;
+      readonly updatedAt: Instant;
+    };
+
+function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
+  switch (event.type) {
+    case "UserRegistered": {
+      const { user, name, email, timezone, meta } = event.data;
+      const times = { createdAt: fact.at, updatedAt: fact.at };
+      return {
+        status: "registered",
+        generation: state.generation,
+        user,
+        profile: { name, email, timezone, meta },
+        ...times,
+      };
+    }
+    case "UserUpdated": {
+      const { name, email, timezone, meta } = event.data;
+      return state.status === "none"
+        ? state
+        : { ...state, profile: { name, email, timezone, meta }, updatedAt: fact.at };
+    }
+    case "TokenIssued":
+      return state;
+    case "TokensRevoked":
+      return { ...state, generation: event.data.generation };
+  }
+}
+
+// Commands, and what each means now.
+type Plain = { name: string | null; email: string | null; timezone: string | null; meta: JsonObject };
+export type UserCommand = TimedCommand & { subject: Subject; user: string } & (
+    | { type: "Put"; profile: Plain }
+    /** Makes the new profile from the old; a user who is not known yet starts empty. */
+    | { type: "Change"; change: (old: Plain) => Plain }
+    /** The user took part in something: it exists from now on. */
+    | { type: "Meet" }
+    | { type: "IssueToken"; jti: string; expiresAt: Instant; revokePrevious: boolean }
+    | { type: "RevokeTokens" }
+  );
+
+const EMPTY: Plain = { name: null, email: null, timezone: null, meta: {} };
+const sealProfile = (plain: Plain): Profile => ({
+  name: plain.name === null ? null : seal(plain.name),
+  email: plain.email === null ? null : seal(plain.email),
+  timezone: plain.timezone === null ? null : seal(plain.timezone),
+  meta: seal(plain.meta),
+});
+const open = <T>(field: Sealed<T> | null, none: T): T => (field !== null && "open" in field ? field.open : none);
+/** The profile in the open; what was erased is absent. */
+export const openProfile = ({ name, email, timezone, meta }: Profile): Plain => ({
+  name: open<string | null>(name, null),
+  email: open<string | null>(email, null),
+  timezone: open<string | null>(timezone, null),
+  meta: open(meta, {}),
+});
+
+function decide(state: User, command: UserCommand): readonly UserEvent[] {
+  const { subject } = command;
+  const register = (plain: Plain): readonly UserEvent[] => [
+    { type: "UserRegistered", data: { subject, user: seal(command.user), ...sealProfile(plain) } },
+  ];
+  const met = state.status === "none" ? register(EMPTY) : [];
+  switch (command.type) {
+    case "Meet":
+      return met;
+    case "Put":
+    case "Change": {
+      const old = state.status === "none" ? EMPTY : openProfile(state.profile);
+      const next = command.type === "Put" ? command.profile : command.change(old);
+      if (state.status === "none") return register(next);
+      if (JSON.stringify(old) === JSON.stringify(next)) return [];
+      return [{ type: "UserUpdated", data: { subject, ...sealProfile(next) } }];
+    }
+    case "IssueToken": {
+      const generation = state.generation + (command.revokePrevious ? 1 : 0);
+      const revoked: UserEvent[] = command.revokePrevious
+        ? [{ type: "TokensRevoked", data: { subject, generation } }]
+        : [];
+      const issued: UserEvent = {
+        type: "TokenIssued",
+        data: { jti: command.jti, generation, expiresAt: command.expiresAt },
+      };
+      return [...met, ...revoked, issued];
+    }
+    case "RevokeTokens":
+      return state.status === "none"
+        ? []
+        : [{ type: "TokensRevoked", data: { subject, generation: state.generation + 1 } }];
+  }
+}
+
+export const userDecider: Decider<User, UserEvent, UserCommand> = {
+  name: "user",
+  events: userEvents,
+  initial: { status: "none", generation: 0 },
+  evolve,
+  decide,
+};
