@@ -1,0 +1,52 @@
+// channels/attempt-result.ts: what one attempt of any channel came to, as the attempt's event records it.
+
+/**
+ * Why an attempt failed. Stable: recorded in events, shown in answers.
+ * `cancelled` means that our own side gave up (shutdown, the caller's signal), not the target.
+ */
+export type AttemptErrorCode =
+  | "address_not_allowed"
+  | "invalid_target"
+  | "invalid_message"
+  | "dns_failure"
+  | "connection_refused"
+  | "connection_closed"
+  | "unreachable"
+  | "tls_failure"
+  | "timeout"
+  | "protocol_error"
+  | "network_failure"
+  | "cancelled"
+  | "unexpected_status"
+  | "gone"
+  | "auth_failed"
+  | "sender_refused"
+  | "recipient_refused"
+  | "message_refused"
+  | "server_refused";
+
+/** The outcome of one attempt. `transient` may be tried again, `permanent` must not. */
+export type AttemptResult = {
+  readonly outcome: "succeeded" | "transient" | "permanent";
+  /** The provider's name for email, `webhook` for webhooks. */
+  readonly provider: string;
+  /** What the target answered: its status and the first KiB of its text; null when it answered nothing. */
+  readonly response: { readonly status: number | null; readonly body: string } | null;
+  readonly error: { readonly code: AttemptErrorCode; readonly message: string } | null;
+  /** How long the target asked us to wait, in ms, at most 24 h; null when it did not say. */
+  readonly retryAfterMs: number | null;
+  readonly providerMessageId: string | null;
+};
+
+/** How much of a target's answer is kept, in bytes before decoding. */
+export const STORED_RESPONSE_BYTES = 1024;
+
+/**
+ * The first KiB of a target's bytes as text that PostgreSQL takes: invalid UTF-8 becomes U+FFFD, NUL goes, and a
+ * character cut in two by the limit is left out.
+ */
+export function storedText(bytes: Uint8Array): string {
+  const cut = bytes.length > STORED_RESPONSE_BYTES;
+  const text = new TextDecoder("utf-8").decode(bytes.subarray(0, STORED_RESPONSE_BYTES), { stream: cut });
+  return text.replaceAll("\0", "");
+}

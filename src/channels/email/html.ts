@@ -1,0 +1,41 @@
+// channels/email/html.ts: telling HTML from plain text, and making one from the other.
+
+import { convert } from "html-to-text";
+
+// Elements that mails are made of. A bare "<" or "<3" in plain text is no HTML, and neither is "<jane@example.com>".
+const ELEMENTS =
+  "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|details|" +
+  "div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|li|link|main|" +
+  "mark|meta|nav|ol|p|picture|pre|q|s|samp|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|" +
+  "tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr";
+const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s[^<>]*)?/?>`, "i");
+
+/** True when the content has at least one element, comment or doctype of HTML. */
+export function looksLikeHtml(content: string): boolean {
+  return HTML.test(content);
+}
+
+// Content comes from tenants: nesting and number of elements are bounded, beyond that the text ends in an ellipsis.
+const LIMITS = { maxInputLength: 1_048_576, maxDepth: 100, maxChildNodes: 20_000, ellipsis: "…" };
+const asWritten = { uppercase: false };
+
+/** The text of a mail for readers without HTML: links keep their addresses, headings their letters. */
+export function textFromHtml(html: string): string {
+  return convert(html, {
+    wordwrap: 78,
+    limits: LIMITS,
+    selectors: [
+      ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, options: asWritten })),
+      { selector: "a", options: { hideLinkHrefIfSameAsText: true } },
+      { selector: "img", format: "skip" },
+    ],
+  });
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+/** Plain text as HTML that shows exactly the same, line breaks and runs of spaces included. */
+export function htmlFromText(text: string): string {
+  const escaped = text.replace(/[&<>"]/g, (character) => ESCAPES[character] ?? character);
+  return `<div style="white-space: pre-wrap">${escaped}</div>`;
+}

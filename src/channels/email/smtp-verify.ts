@@ -1,0 +1,114 @@
+// channels/email/smtp-verify.ts: tries a provider's settings and says how far they carry.
+
+import { randomUUID } from "node:crypto";
+import MailComposer from "nodemailer/lib/mail-composer";
+import SMTPConnection from "nodemailer/lib/smtp-connection";
+import type { AddressGuard } from "../address-guard.ts";
+import { type AttemptErrorCode, storedText } from "../attempt-result.ts";
+import { buildMail, recipients } from "./message.ts";
+import {
+  connectionOptions,
+  credentials,
+  openSmtpSocket,
+  type SmtpProvider,
+  type SmtpTimeouts,
+} from "./smtp-connection.ts";
+import { type SmtpStage, smtpFailure } from "./smtp-failure.ts";
+
+/**
+ * How far the settings carried: with `ok` the last stage passed (`auth`, or `send` when a test mail was asked for), else
+ * the one that failed. `message` has the server's words only when it spoke SMTP, at most 200 characters in all.
+ */
+export type SmtpVerdict = {
+  readonly ok: boolean;
+  readonly stage: SmtpStage;
+  readonly code: AttemptErrorCode | null;
+  readonly message: string | null;
+};
+
+type Setting = { readonly guard: AddressGuard; readonly timeouts: SmtpTimeouts; readonly timeoutMs: number };
+
+type Progress = { stage: SmtpStage; connection: SMTPConnection | null; over: boolean };
+
+const MAX_MESSAGE = 200;
+
+/** Connects, logs in, and sends a test mail when an address is given. Never rejects; ends within `timeoutMs`. */
+export async function verifySmtp(
+  setting: Setting,
+  provider: SmtpProvider,
+  toEmail: string | null,
+): Promise<SmtpVerdict> {
+  const progress: Progress = { stage: "resolve", connection: null, over: false };
+  const timeUp = Promise.withResolvers<SmtpVerdict>();
+  const timer = setTimeout(() => {
+    const message = `The server took longer than ${setting.timeoutMs / 1_000} s`;
+    timeUp.resolve({ ok: false, stage: progress.stage, code: "timeout", message });
+  }, setting.timeoutMs);
+  try {
+    return await Promise.race([attempt(setting, provider, toEmail, progress), timeUp.promise]);
+  } finally {
+    clearTimeout(timer);
+    progress.over = true;
+    progress.connection?.close();
+  }
+}
+
+async function attempt(
+  { guard, timeouts }: Setting,
+  provider: SmtpProvider,
+  toEmail: string | null,
+  progress: Progress,
+): Promise<SmtpVerdict> {
+  try {
+    const socket = await openSmtpSocket(provider, guard, timeouts);
+    // Given up meanwhile: what opened late must not go on, least of all send.
+    if (progress.over) socket.connection.destroy();
+    progress.stage = "connect";
+    const connection = new SMTPConnection({ ...connectionOptions(provider, timeouts), ...socket });
+    progress.connection = connection;
+    await step(connection, (done) => connection.connect(done));
+    progress.stage = "auth";
+    const auth = credentials(provider);
+    if (auth) await step(connection, (done) => connection.login({ ...auth, credentials: auth }, done));
+    if (toEmail !== null) {
+      progress.stage = "send";
+      const mail = testMail(toEmail);
+      const message = await new MailComposer(buildMail(provider, mail)).compile().build();
+      const envelope = { from: provider.fromEmail, to: recipients(mail) };
+      await step(connection, (done) => connection.send(envelope, message, done));
+    }
+    connection.quit();
+    return { ok: true, stage: progress.stage, code: null, message: null };
+  } catch (error) {
+    const { stage, code, message, text } = smtpFailure(error);
+    const words = text === null ? message : `${message}: ${storedText(Buffer.from(text)).replace(/\s+/g, " ")}`;
+    return { ok: false, stage, code, message: [...words].slice(0, MAX_MESSAGE).join("") };
+  }
+}
+
+/** Runs one step of a session; an error that the connection emits meanwhile fails it too. */
+async function step(connection: SMTPConnection, run: (done: (error?: Error | null) => void) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const closed = () => reject(Object.assign(new Error("The connection ended"), { code: "ECONNECTION" }));
+  connection.once("error", reject);
+  connection.once("end", closed);
+  run((error) => (error ? reject(error) : resolve()));
+  try {
+    await promise;
+  } finally {
+    connection.off("error", reject).off("end", closed);
+    // What the connection reports after its step must not end the process.
+    connection.on("error", () => {});
+  }
+}
+
+function testMail(toEmail: string) {
+  const content = "This is a test mail of ChatAPI. The settings of the email provider work.";
+  return {
+    deliveryId: `test-${randomUUID()}`,
+    to: { email: toEmail },
+    subject: "ChatAPI test mail",
+    content,
+    at: Date.now(),
+  };
+}

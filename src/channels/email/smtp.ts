@@ -1,0 +1,187 @@
+// channels/email/smtp.ts: sends mails by SMTP over a pool of connections for each provider's settings.
+
+import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import { createTransport, type Transporter } from "nodemailer";
+import type { SMTPPoolOptions, SMTPPoolSentMessageInfo } from "nodemailer/lib/smtp-pool";
+import type { AddressGuard } from "../address-guard.ts";
+import { type AttemptResult, storedText } from "../attempt-result.ts";
+import { buildMail, type MailContent, recipients } from "./message.ts";
+import {
+  connectionOptions,
+  credentials,
+  openSmtpSocket,
+  type SmtpProvider,
+  type SmtpTimeouts,
+} from "./smtp-connection.ts";
+import { firstRecipientError, type SmtpFailure, smtpFailure } from "./smtp-failure.ts";
+import { type SmtpVerdict, verifySmtp } from "./smtp-verify.ts";
+
+export type { SmtpProvider } from "./smtp-connection.ts";
+export type { SmtpVerdict } from "./smtp-verify.ts";
+
+export type SmtpChannelOptions = Partial<SmtpTimeouts> & {
+  readonly guard: AddressGuard;
+  /** Connections to one provider at a time. */
+  readonly maxConnections?: number;
+  /** For one attempt, when the provider does not say; waiting for a free connection counts. */
+  readonly attemptTimeoutMs?: number;
+  readonly verifyTimeoutMs?: number;
+};
+
+export type SmtpChannel = AsyncDisposable & {
+  /**
+   * Makes one attempt. It succeeded once the server took the mail for its recipient, whatever became of `cc` and `bcc`.
+   * Replies 4xx are transient, 5xx permanent, faults of the network and refusals of the guard transient. A timeout or
+   * cancellation may come after the server took the mail: a later attempt then repeats it under the same Message-ID.
+   * Never rejects for what the server does.
+   */
+  send(provider: SmtpProvider, mail: MailContent, signal?: AbortSignal): Promise<AttemptResult>;
+  /** Tries a provider's settings, up to sending a test mail when an address is given. */
+  verify(provider: SmtpProvider, toEmail?: string | null): Promise<SmtpVerdict>;
+};
+
+const MAX_POOLS = 200;
+const IDLE_CONNECTION_MS = 60_000;
+const MAILS_PER_CONNECTION = 100;
+// Once more when the server closed an idle connection before it heard of the mail.
+const REQUEUES = 1;
+// Deliveries of which a copy was taken while the recipient was refused; they are few.
+const MAX_REMEMBERED_COPIES = 10_000;
+
+type Pool = {
+  readonly transport: Transporter<SMTPPoolSentMessageInfo, SMTPPoolOptions>;
+  users: number;
+  retired: boolean;
+};
+
+/** Makes the channel. Dispose it to close all connections; attempts still under way then end as transient. */
+export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
+  const { guard, maxConnections = 5, attemptTimeoutMs = 60_000, verifyTimeoutMs = 20_000 } = options;
+  const { connectTimeoutMs = 10_000, greetingTimeoutMs = 15_000, silenceTimeoutMs = 30_000 } = options;
+  const timeouts = { connectTimeoutMs, greetingTimeoutMs, silenceTimeoutMs };
+  const copied = new LRUCache<string, readonly string[]>({ max: MAX_REMEMBERED_COPIES });
+  let closed = false;
+  const retired = new Set<Pool>();
+  const pools = new LRUCache<string, Pool>({
+    max: MAX_POOLS,
+    dispose: (pool) => {
+      pool.retired = true;
+      retired.add(pool);
+      closeUnused(pool);
+    },
+  });
+
+  // A pool that was pushed out still finishes what waits in it.
+  function closeUnused(pool: Pool) {
+    if (!pool.retired || pool.users > 0) return;
+    retired.delete(pool);
+    pool.transport.close();
+  }
+
+  function poolOf(provider: SmtpProvider): Pool {
+    const key = settingsKey(provider);
+    const known = pools.get(key);
+    if (known) return known;
+    const auth = credentials(provider);
+    const settings: SMTPPoolOptions & { pool: true } = {
+      ...connectionOptions(provider, timeouts),
+      ...(auth ? { auth, forceAuth: true } : {}),
+      pool: true,
+      maxConnections,
+      maxMessages: MAILS_PER_CONNECTION,
+      maxRequeues: REQUEUES,
+      idleTimeout: IDLE_CONNECTION_MS,
+      getSocket: (_options, callback) => {
+        openSmtpSocket(provider, guard, timeouts).then(
+          (socket) => callback(null, socket),
+          (failure: Error) => callback(failure),
+        );
+      },
+    };
+    const transport = createTransport(settings);
+    const pool: Pool = { transport, users: 0, retired: false };
+    pools.set(key, pool);
+    return pool;
+  }
+
+  async function send(provider: SmtpProvider, mail: MailContent, signal?: AbortSignal): Promise<AttemptResult> {
+    const { name } = provider;
+    if (closed) return gaveUp(name, "cancelled", "The server is shutting down");
+    const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * 1_000 : attemptTimeoutMs;
+    const timeUp = AbortSignal.timeout(timeoutMs);
+    const pool = poolOf(provider);
+    pool.users += 1;
+    try {
+      const message = buildMail(provider, mail);
+      const [recipient = "", ...copies] = recipients(mail);
+      const taken = copied.get(mail.deliveryId) ?? [];
+      const to = [recipient, ...copies.filter((copy) => !taken.includes(copy))];
+      const either = signal ? AbortSignal.any([timeUp, signal]) : timeUp;
+      const info = await pool.transport.sendMail({
+        ...message,
+        envelope: { from: provider.fromEmail, to },
+        signal: either,
+      });
+      // nodemailer may spell an address otherwise than we do; the order of the envelope stays.
+      const refused = firstRecipientError(info, info.envelope.to[0]);
+      if (refused !== null) {
+        // The copies went out: leave them out of later attempts, as far as this process remembers.
+        const accepted = to.filter((_, index) => info.accepted.includes(info.envelope.to[index] ?? ""));
+        copied.set(mail.deliveryId, [...taken, ...accepted]);
+        return failed(name, smtpFailure(refused));
+      }
+      return succeeded(name, info);
+    } catch (error) {
+      if (signal?.aborted) return gaveUp(name, "cancelled", "The attempt was cancelled");
+      if (timeUp.aborted) return gaveUp(name, "timeout", `The mail was not taken within ${timeoutMs / 1_000} s`);
+      return failed(name, smtpFailure(error));
+    } finally {
+      pool.users -= 1;
+      closeUnused(pool);
+    }
+  }
+
+  return {
+    send,
+    verify: (provider, toEmail) =>
+      verifySmtp({ guard, timeouts, timeoutMs: verifyTimeoutMs }, provider, toEmail ?? null),
+    [Symbol.asyncDispose]: async () => {
+      closed = true;
+      const all = new Set([...pools.values(), ...retired]);
+      pools.clear();
+      for (const pool of all) pool.transport.close({ force: true });
+    },
+  };
+}
+
+/** The settings that make a connection what it is; hashed, so that passwords are not spread over memory. */
+function settingsKey({ host, port, username, password, security }: SmtpProvider): string {
+  return createHash("sha256")
+    .update(JSON.stringify([host, port, username, password, security]))
+    .digest("base64");
+}
+
+function succeeded(provider: string, info: SMTPPoolSentMessageInfo): AttemptResult {
+  const status = Number(/^\d{3}/.exec(info.response)?.[0] ?? 250);
+  const response = { status, body: storedText(Buffer.from(info.response)) };
+  return {
+    outcome: "succeeded",
+    provider,
+    response,
+    error: null,
+    retryAfterMs: null,
+    providerMessageId: info.messageId,
+  };
+}
+
+function failed(provider: string, { permanent, code, message, status, text }: SmtpFailure): AttemptResult {
+  const response = status === null ? null : { status, body: storedText(Buffer.from(text ?? "")) };
+  const outcome = permanent ? "permanent" : "transient";
+  return { outcome, provider, response, error: { code, message }, retryAfterMs: null, providerMessageId: null };
+}
+
+function gaveUp(provider: string, code: "cancelled" | "timeout", message: string): AttemptResult {
+  const error = { code, message };
+  return { outcome: "transient", provider, response: null, error, retryAfterMs: null, providerMessageId: null };
+}

@@ -1,0 +1,177 @@
+// channels/webhook.ts: sends one webhook: signed, only to allowed addresses, within its time, its answer capped.
+
+import { Agent, type Dispatcher, errors } from "undici";
+import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
+import { type AddressGuard, parseTarget } from "./address-guard.ts";
+import { type AttemptErrorCode, type AttemptResult, storedText } from "./attempt-result.ts";
+import { ConnectFailure, networkFault, openSocket } from "./guarded-socket.ts";
+import { signWebhook } from "./webhook-signature.ts";
+
+export type WebhookChannelOptions = {
+  readonly guard: AddressGuard;
+  readonly userAgent?: string;
+  /** For name resolution, connection and TLS handshake together. */
+  readonly connectTimeoutMs?: number;
+  /** For the whole attempt, from the first byte out to the last byte of the answer read. */
+  readonly attemptTimeoutMs?: number;
+  /** How much of an answer's body is read before the connection is cut. */
+  readonly maxResponseBytes?: number;
+};
+
+export type WebhookRequest = {
+  readonly url: string;
+  /** The same on every attempt: receivers drop repeats by it. */
+  readonly id: string;
+  /** The time of this attempt. */
+  readonly timestamp: Instant;
+  /** JSON, sent and signed as it stands. */
+  readonly body: string;
+  /** All of them sign: the current one first, then those whose grace has not ended. */
+  readonly secrets: readonly string[];
+  readonly signal?: AbortSignal;
+};
+
+export type WebhookChannel = AsyncDisposable & {
+  /**
+   * Makes one attempt. A 2xx succeeded, 410 is permanent, all else is transient; redirects are not followed. A 2xx whose
+   * body is longer than the cap counts as the 2xx that it is: the receiver has taken the webhook, and sending it again
+   * would be a repeat. One whose body does not end within the attempt's time is a timeout. Never rejects for what the
+   * target does; throws a RangeError without secrets.
+   */
+  send(request: WebhookRequest): Promise<AttemptResult>;
+};
+
+const KEEP_ALIVE_MS = 4_000;
+// Beyond this many open connections none is kept for a next attempt: idle ones must not use up file descriptors.
+const MAX_KEPT_CONNECTIONS = 256;
+const MAX_RETRY_AFTER_MS = DAY_MS;
+
+type Answer = { readonly status: number; readonly body: string; readonly retryAfter: string | null };
+
+/** Makes the channel. Dispose it to close its connections; attempts still under way then end as `cancelled`. */
+export function createWebhookChannel(options: WebhookChannelOptions): WebhookChannel {
+  const { guard, userAgent = "ChatAPI-Webhook/1" } = options;
+  const { connectTimeoutMs = 5_000, attemptTimeoutMs = 15_000, maxResponseBytes = 65_536 } = options;
+  let openConnections = 0;
+
+  const agent = new Agent({
+    allowH2: false,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+    // The attempt's own deadline covers both.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: ({ hostname, port, protocol }, callback) => {
+      const tls = protocol === "https:";
+      const target = { host: hostname, port: Number(port) || (tls ? 443 : 80), tls, alpn: ["http/1.1"] };
+      openSocket({ guard, timeoutMs: connectTimeoutMs, ...target }).then(
+        (socket) => {
+          openConnections += 1;
+          socket.once("close", () => {
+            openConnections -= 1;
+          });
+          callback(null, socket);
+        },
+        (failure: Error) => callback(failure, null),
+      );
+    },
+  });
+
+  async function exchange(url: URL, request: WebhookRequest, signal: AbortSignal): Promise<Answer> {
+    const response = await agent.request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        "user-agent": userAgent,
+        ...signWebhook(request.id, request.timestamp, request.body, request.secrets),
+      },
+      body: request.body,
+      signal,
+      reset: openConnections >= MAX_KEPT_CONNECTIONS,
+    });
+    const retryAfter = response.headers["retry-after"];
+    return {
+      status: response.statusCode,
+      body: storedText(await readCapped(response.body, maxResponseBytes)),
+      retryAfter: (Array.isArray(retryAfter) ? retryAfter[0] : retryAfter) ?? null,
+    };
+  }
+
+  async function send(request: WebhookRequest): Promise<AttemptResult> {
+    if (request.secrets.length === 0) throw new RangeError("a webhook needs a secret to be signed with");
+    const url = parseTarget(request.url);
+    if (!(url instanceof URL)) return failed("invalid_target", `The URL ${url.reason}`);
+    const timeUp = AbortSignal.timeout(attemptTimeoutMs);
+    const signal = request.signal ? AbortSignal.any([timeUp, request.signal]) : timeUp;
+    try {
+      return judge(await exchange(url, request, signal), request.timestamp);
+    } catch (error) {
+      if (request.signal?.aborted) return failed("cancelled", "The attempt was cancelled");
+      if (timeUp.aborted) return failed("timeout", `No complete answer within ${attemptTimeoutMs / SECOND_MS} s`);
+      return failureOf(error);
+    }
+  }
+
+  return { send, [Symbol.asyncDispose]: () => agent.destroy() };
+}
+
+/** Reads at most `limit` bytes; leaving the loop early destroys the connection. */
+async function readCapped(body: Dispatcher.ResponseData["body"], limit: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    const bytes = Buffer.from(chunk);
+    chunks.push(bytes);
+    length += bytes.length;
+    if (length >= limit) break;
+  }
+  return Buffer.concat(chunks).subarray(0, limit);
+}
+
+function judge({ status, body, retryAfter }: Answer, now: Instant): AttemptResult {
+  const result = { provider: "webhook", response: { status, body }, providerMessageId: null };
+  if (status >= 200 && status < 300) return { ...result, outcome: "succeeded", error: null, retryAfterMs: null };
+  if (status === 410) {
+    const error = { code: "gone", message: "The receiver answered 410: it wants no more webhooks" } as const;
+    return { ...result, outcome: "permanent", error, retryAfterMs: null };
+  }
+  const error = { code: "unexpected_status", message: `The receiver answered ${status}` } as const;
+  return { ...result, outcome: "transient", error, retryAfterMs: retryAfterMs(retryAfter, now) };
+}
+
+function failed(code: AttemptErrorCode, message: string): AttemptResult {
+  const error = { code, message };
+  return {
+    outcome: "transient",
+    provider: "webhook",
+    response: null,
+    error,
+    retryAfterMs: null,
+    providerMessageId: null,
+  };
+}
+
+function failureOf(error: unknown): AttemptResult {
+  if (error instanceof ConnectFailure) return failed(error.code, error.message);
+  if (error instanceof errors.ClientDestroyedError || error instanceof errors.ClientClosedError) {
+    return failed("cancelled", "The attempt was cancelled");
+  }
+  const fault = networkFault(error);
+  if (fault) return failed(fault.code, fault.message);
+  if (error instanceof errors.HTTPParserError || error instanceof errors.HeadersOverflowError) {
+    return failed("protocol_error", "The target's answer is no valid HTTP");
+  }
+  return failed("network_failure", "The connection failed");
+}
+
+/** `Retry-After` in seconds or as an HTTP date, in ms from now, between 0 and 24 h; null when it says nothing. */
+export function retryAfterMs(value: string | null, now: Instant): number | null {
+  if (value === null) return null;
+  const text = value.trim();
+  const seconds = /^\d+$/.test(text) ? Number(text) * SECOND_MS : null;
+  const wait = seconds ?? (/[A-Za-z]{3}/.test(text) ? Date.parse(text) - now : Number.NaN);
+  return Number.isNaN(wait) ? null : Math.min(Math.max(0, wait), MAX_RETRY_AFTER_MS);
+}
