@@ -1,0 +1,161 @@
+// What surrounds each event, and how events become bytes and come back: schemas, versions, upcasting.
+import { z } from "zod";
+import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
+import type { EventDefinition, JsonObject } from "../domain/event.ts";
+import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../domain/ids.ts";
+import type { Instant } from "../domain/time.ts";
+import { eventId } from "./derive.ts";
+import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
+import { blobsOf, type Keyring, openBlobs, putBlobs, takeSealed } from "./sealing.ts";
+
+/** Who caused an event: an API key by its id, a user by subject, the system by the part of it, an operator by name. */
+const ActorSchema = z.object({ type: z.enum(["key", "user", "system", "operator"]), id: z.string() });
+export type Actor = z.infer<typeof ActorSchema>;
+
+const MetadataSchema = z.object({
+  /** The schema version of data. */
+  v: z.number(),
+  /** The command's time, never earlier than that of the stream's event before. */
+  at: z.number(),
+  client: ClientIdSchema.nullable(),
+  actor: ActorSchema,
+  /** The command's id; deterministic when `fingerprint` is there. */
+  command: z.string(),
+  /** HMAC of the request's body, when it came under an idempotency key. */
+  fingerprint: z.string().optional(),
+  correlation: z.string(),
+  causation: z.string(),
+  /** The people whose keys seal something here. */
+  subjects: z.array(SubjectSchema),
+  /** Where it stood in the log that it was imported from. */
+  origin: z.object({ log: z.string(), position: z.string() }).optional(),
+});
+export type Metadata = z.infer<typeof MetadataSchema>;
+
+/** What the caller of a command knows about it; becomes metadata. */
+export type CommandContext = {
+  readonly client: ClientId | null;
+  readonly actor: Actor;
+  readonly commandId: string;
+  /** There when the command is remembered: sent again under the same id, it is answered and not decided again. */
+  readonly fingerprint?: string;
+  readonly correlation: string;
+  readonly causation: string;
+};
+
+/** An event as code sees it: typed, upcast, its sealed fields opened or known to be erased. */
+export type StoredEvent<E extends { type: string; data: unknown } = DomainEvent> = E & {
+  readonly id: string;
+  readonly stream: string;
+  readonly revision: number;
+  readonly position: Position;
+  readonly meta: Metadata;
+};
+
+/** An event in the log that this version of the code cannot read; the log or the code is not what it should be. */
+export class UnreadableEvent extends Error {
+  override readonly name = "UnreadableEvent";
+}
+
+const definitions: Readonly<Record<string, EventDefinition>> = catalogue;
+const text = new TextDecoder("utf-8", { fatal: true });
+const bytes = new TextEncoder();
+
+export type EncodeRequest = {
+  readonly stream: string;
+  readonly events: readonly { type: string; data: unknown }[];
+  readonly context: CommandContext;
+  readonly at: Instant;
+};
+
+/**
+ * Makes the bytes of a command's events. Data keys that are missing are made and durable before this returns.
+ */
+export async function encode(keyring: Keyring, request: EncodeRequest): Promise<readonly NewEvent[]> {
+  const { stream, context } = request;
+  const taken = request.events.map((event) => takeSealed(event.data, definitionOf(event.type).seals));
+  const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
+  return request.events.map((event, index) => {
+    const id = eventId(stream, context.commandId, index);
+    const { open, sealed } = taken[index] ?? { open: {}, sealed: new Map() };
+    const subjects = [...sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
+    const metadata: Metadata = {
+      v: definitionOf(event.type).v,
+      at: request.at,
+      client: context.client,
+      actor: context.actor,
+      command: context.commandId,
+      ...(context.fingerprint === undefined ? {} : { fingerprint: context.fingerprint }),
+      correlation: context.correlation,
+      causation: context.causation,
+      subjects,
+    };
+    const data = putBlobs(open, sealed, keys, id);
+    return { id, type: event.type, data: toBytes(data), metadata: toBytes(metadata) };
+  });
+}
+
+const toBytes = (value: unknown): Uint8Array => bytes.encode(JSON.stringify(value));
+
+function definitionOf(type: string): EventDefinition {
+  const definition = definitions[type];
+  if (definition === undefined) throw new UnreadableEvent(`unknown event type ${type}`);
+  return definition;
+}
+
+/** Reads the metadata alone; throws UnreadableEvent. */
+export function decodeMetadata(event: RecordedEvent): Metadata {
+  const parsed = MetadataSchema.safeParse(JSON.parse(text.decode(event.metadata)));
+  if (!parsed.success) throw unreadable(event, parsed.error);
+  return parsed.data;
+}
+
+/** Parses the stored data without opening anything: sealed fields are `{"$sealed": n}`. For audit and export. */
+export const decodeRaw = (event: RecordedEvent): JsonObject => {
+  const data: unknown = JSON.parse(text.decode(event.data));
+  if (typeof data !== "object" || data === null || Array.isArray(data))
+    throw new UnreadableEvent(`${event.id}: not an object`);
+  return data as JsonObject;
+};
+
+/**
+ * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema.
+ * Throws UnreadableEvent.
+ */
+export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
+  const raw = events.map(decodeRaw);
+  const keys = await keyring.keysById(new Set(raw.flatMap((data) => blobsOf(data).map((blob) => blob.key))));
+  return events.map((event, index) => {
+    const meta = decodeMetadata(event);
+    const data = upcast(event, meta.v, openBlobs(raw[index] ?? {}, definitionOf(event.type).seals, keys, event.id));
+    const { id, stream, revision, position } = event;
+    return { type: event.type, data, id, stream, revision, position, meta } as StoredEvent;
+  });
+}
+
+function upcast(event: RecordedEvent, from: number, opened: JsonObject): unknown {
+  const definition = definitionOf(event.type);
+  return upcastData(definition, from, opened, (why) => new UnreadableEvent(`event ${event.id} (${event.type}) ${why}`));
+}
+
+/** Brings data of an older version to the one that is written now, and checks it. Exported for its test. */
+export function upcastData(
+  definition: EventDefinition,
+  from: number,
+  data: JsonObject,
+  refuse: (why: string) => Error,
+): unknown {
+  let current = data;
+  for (let version = from; version < definition.v; version += 1) {
+    const step = definition.upcasts[version];
+    if (step === undefined) throw refuse(`has no upcaster from version ${version}`);
+    current = step(current);
+  }
+  if (from > definition.v) throw refuse(`is of version ${from}, newer than this code`);
+  const parsed = definition.data.safeParse(current);
+  if (!parsed.success) throw refuse(parsed.error.message);
+  return parsed.data;
+}
+
+const unreadable = (event: RecordedEvent, error: z.ZodError): UnreadableEvent =>
+  new UnreadableEvent(`event ${event.id} (${event.type}): ${error.message}`);

@@ -1,0 +1,152 @@
+// Sealed fields: what only the holder of a data key can read. AES-256-GCM, one blob for all fields of one key.
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { z } from "zod";
+import type { JsonObject, JsonValue, Seals } from "../domain/event.ts";
+import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+
+/** A data key. Its id stands in the blobs; the key itself is kept wrapped, and destroying it erases what it sealed. */
+export type DataKey = { readonly id: string; readonly key: Uint8Array };
+
+/** Holds data keys. Keys that it hands out for sealing are durable. */
+export interface Keyring {
+  /** The current key of each reference; one that has none gets one. */
+  keysFor(client: ClientId | null, refs: ReadonlySet<KeyRef>): Promise<ReadonlyMap<KeyRef, DataKey>>;
+  /** The keys with these ids; those that were destroyed are missing. */
+  keysById(ids: ReadonlySet<string>): Promise<ReadonlyMap<string, DataKey>>;
+  /** The subject of a user id of this client. */
+  subjectOfUser(client: ClientId, user: string): Promise<Subject>;
+  /** The subject of an address (a mail address or a URL) of this client. */
+  subjectOfAddress(client: ClientId, address: string): Promise<Subject>;
+  /** A secret of this client's that never leaves the server, for HMACs. */
+  pepper(client: ClientId): Promise<Uint8Array>;
+}
+
+const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
+type Blob = z.infer<typeof BlobSchema>;
+/** The stored data's member that holds the blobs, and the mark that stands where a sealed value was. */
+export const SEALED = "$sealed";
+
+type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, JsonValue[]> };
+
+/** Splits an event's data: the open part, with a mark where a sealed value was, and the values by key reference. */
+export function takeSealed(data: unknown, seals: Seals): Taken {
+  const sealed = new Map<KeyRef, JsonValue[]>();
+  const order = new Map<KeyRef, number>();
+  const take = (refPath: string) => (field: JsonValue, found: JsonValue) => {
+    if (!isObject(field) || !("open" in field)) return field;
+    if (typeof found !== "string") throw new Error(`no key reference at ${refPath}`);
+    const ref = found as KeyRef;
+    const values = sealed.get(ref) ?? [];
+    if (values.length === 0) order.set(ref, sealed.size);
+    sealed.set(ref, values);
+    values.push(field.open ?? null);
+    return { [SEALED]: [order.get(ref) ?? 0, values.length - 1] };
+  };
+  const open = Object.entries(seals).reduce<JsonValue>(
+    (node, [path, refPath]) => rewrite(node, node, path.split("."), refPath.split("."), take(refPath)),
+    data as JsonObject,
+  );
+  return { open: open as JsonObject, sealed };
+}
+
+/** Replaces the marks that stand where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
+function rewriteMarks(data: JsonValue, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
+  return Object.entries(seals).reduce<JsonValue>(
+    (node, [path, refPath]) =>
+      rewrite(node, node, path.split("."), refPath.split("."), (field) => {
+        const mark = isObject(field) ? field[SEALED] : undefined;
+        return Array.isArray(mark) ? replace(mark) : field;
+      }),
+    data,
+  ) as JsonObject;
+}
+
+/** A copy of `node` with the values at `path` replaced; copies only along the path. `refPath` leads to each one's key reference. */
+function rewrite(
+  node: JsonValue,
+  refNode: JsonValue,
+  path: readonly string[],
+  refPath: readonly string[],
+  replace: (value: JsonValue, ref: JsonValue) => JsonValue,
+): JsonValue {
+  const [step = "", ...rest] = path;
+  if (step === "*") {
+    if (!Array.isArray(node)) return node;
+    return node.map((child) => rewrite(child, child, rest, refPath.slice(1), replace));
+  }
+  if (!isObject(node)) return node;
+  const child = node[step];
+  if (child === undefined || child === null) return node;
+  if (rest.length === 0) return { ...node, [step]: replace(child, at(refNode, refPath)) };
+  const shared = refPath[0] === step;
+  const nextRef = shared && isObject(refNode) ? (refNode[step] ?? null) : refNode;
+  return { ...node, [step]: rewrite(child, nextRef, rest, shared ? refPath.slice(1) : refPath, replace) };
+}
+
+const isObject = (value: JsonValue | undefined): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const at = (node: JsonValue, path: readonly string[]): JsonValue =>
+  path.reduce<JsonValue>((value, step) => (isObject(value) ? (value[step] ?? null) : null), node);
+
+/** The data as it is stored: with its blobs, each bound to the event id. */
+export function putBlobs(
+  open: JsonObject,
+  sealed: ReadonlyMap<KeyRef, readonly JsonValue[]>,
+  keys: ReadonlyMap<KeyRef, DataKey>,
+  eventId: string,
+): JsonObject {
+  if (sealed.size === 0) return open;
+  const blobs = [...sealed].map(([ref, values]) => {
+    const key = keys.get(ref);
+    if (key === undefined) throw new Error(`the keyring gave no key for ${ref}`);
+    return sealBlob(key, eventId, JSON.stringify(values));
+  });
+  return { ...open, [SEALED]: blobs };
+}
+
+function sealBlob(key: DataKey, eventId: string, text: string): Blob {
+  const iv = randomBytes(12);
+  const cipher = createCipheriv("aes-256-gcm", key.key, iv).setAAD(Buffer.from(eventId));
+  const ct = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
+  return {
+    key: key.id,
+    iv: iv.toString("base64"),
+    ct: ct.toString("base64"),
+    tag: cipher.getAuthTag().toString("base64"),
+  };
+}
+
+/** The blobs of stored data. */
+export function blobsOf(data: JsonObject): readonly Blob[] {
+  const blobs = data[SEALED];
+  return blobs === undefined ? [] : z.array(BlobSchema).parse(blobs);
+}
+
+function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
+  const decipher = createDecipheriv("aes-256-gcm", key.key, Buffer.from(blob.iv, "base64"))
+    .setAAD(Buffer.from(eventId))
+    .setAuthTag(Buffer.from(blob.tag, "base64"));
+  const text = decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8");
+  return z.array(z.custom<JsonValue>()).parse(JSON.parse(text));
+}
+
+/** The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is gone. */
+export function openBlobs(
+  data: JsonObject,
+  seals: Seals,
+  keys: ReadonlyMap<string, DataKey>,
+  eventId: string,
+): JsonObject {
+  const blobs = blobsOf(data);
+  if (blobs.length === 0) return data;
+  const values = blobs.map((blob) => {
+    const key = keys.get(blob.key);
+    return key === undefined ? undefined : openBlob(blob, key, eventId);
+  });
+  const { [SEALED]: _blobs, ...rest } = data;
+  return rewriteMarks(rest, seals, ([order, index]) => {
+    const opened = values[Number(order)];
+    return opened === undefined ? { erased: true } : { open: opened[Number(index)] ?? null };
+  });
+}
