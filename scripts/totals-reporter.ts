@@ -5,6 +5,8 @@ import type { Reporter } from "vitest/node";
 /** Prints `N passed, N failed, N skipped` when the process ends, so that nothing of vitest's own comes after it. */
 export default class TotalsReporter implements Reporter {
   onTestRunEnd: NonNullable<Reporter["onTestRunEnd"]> = (modules, unhandledErrors) => {
+    // Nothing ran: no totals, since "0 failed" would read as a success.
+    if (modules.length === 0) return;
     const totals = { passed: 0, failed: 0, skipped: 0 };
     for (const module of modules) {
       let failedTests = 0;
