@@ -22,6 +22,8 @@ export type Decider<S, E extends AnyEvent, C extends TimedCommand> = {
   readonly decide: (state: S, command: C, premises: Premises<E>) => readonly E[];
   /** The seqs of events that `decide` must be given for this command in this state. */
   readonly premises?: (state: S, command: C) => readonly number[];
+  /** Roughly what a state weighs in memory, in kilobytes, where it can be much more than one. */
+  readonly weigh?: (state: S) => number;
   /** For streams that grow long: how their state is kept as JSON. Raise `version` whenever the state's shape changes. */
   readonly snapshot?: {
     readonly version: number;

@@ -184,6 +184,7 @@ export const notificationDecider: Decider<Notification, NotificationEvent, Notif
   name: "notification",
   events: notificationEvents,
   initial: { status: "none" },
+  weigh: (state) => (state.status === "none" ? 0 : JSON.stringify(state.data).length / 1_000),
   evolve,
   decide,
 };

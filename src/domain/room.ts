@@ -116,5 +116,6 @@ export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
   evolve,
   decide,
   premises: (state, command) => (state.status === "live" && "room" in command ? messagePremises(state, command) : []),
+  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size) / 10 : 0),
   snapshot: { version: 1, toJson: toRoomSnapshot, fromJson: fromRoomSnapshot },
 };
