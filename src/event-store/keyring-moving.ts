@@ -1,0 +1,88 @@
+// Data keys on the move: out of one database and into another, wrapped all the way.
+import type pg from "pg";
+import { z } from "zod";
+import { allKeys, type DatedKeyRow, insertKeys, inTransaction } from "./keyring-table.ts";
+import type { WrappingRing } from "./keyring-wrapping.ts";
+
+const PAGE = 1_000;
+
+/** A data key as an export carries it: JSON, the key itself in base64, wrapped by the key `kek` of the ring it comes from. */
+export const WrappedKeySchema = z.object({
+  id: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/),
+  owner: z.string().min(1).max(256),
+  client: z.string().nullable(),
+  wrapped: z.base64(),
+  kek: z.string(),
+  created_at: z.iso.datetime(),
+});
+export type WrappedKey = z.infer<typeof WrappedKeySchema>;
+
+/** `present`: those that were here already; secrets of the server's own stay as they are here. */
+export type ImportedKeys = { readonly imported: number; readonly present: number };
+
+/** An owner has another key here already: what the imported one sealed could not be read. Nothing was imported. */
+export class KeyConflict extends Error {
+  override readonly name = "KeyConflict";
+  readonly owner: string;
+  constructor(owner: string) {
+    super(`${owner} already has another data key here: import into a database without this client's data`);
+    this.owner = owner;
+  }
+}
+
+/** All keys as they are kept. */
+export async function* exportKeys(pool: pg.Pool): AsyncGenerator<WrappedKey> {
+  for await (const { id, owner, client, wrapped, kek, createdAt } of allKeys(pool, PAGE)) {
+    yield {
+      id,
+      owner,
+      client,
+      wrapped: Buffer.from(wrapped).toString("base64"),
+      kek,
+      created_at: createdAt.toISOString(),
+    };
+  }
+}
+
+/** Takes over exported keys in one transaction, wrapped by the ring's newest key. Throws WrongEncryptionKeys, KeyConflict. */
+export function importKeys(
+  pool: pg.Pool,
+  ring: WrappingRing,
+  keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>,
+): Promise<ImportedKeys> {
+  return inTransaction(pool, async (client) => {
+    let imported = 0;
+    let present = 0;
+    let page: DatedKeyRow[] = [];
+    const flush = async () => {
+      const inserted = await insertKeys(client, page);
+      const beaten = page.filter((row) => !inserted.has(row.id));
+      await refuseConflicts(client, beaten);
+      imported += inserted.size;
+      present += beaten.length;
+      page = [];
+    };
+    for await (const key of keys) {
+      page.push(rewrapped(ring, key));
+      if (page.length >= PAGE) await flush();
+    }
+    if (page.length > 0) await flush();
+    return { imported, present };
+  });
+}
+
+function rewrapped(ring: WrappingRing, { id, owner, client, wrapped, kek, created_at }: WrappedKey): DatedKeyRow {
+  const key = ring.unwrap({ id, owner }, { wrapped: Buffer.from(wrapped, "base64"), kek });
+  return { id, owner, client, createdAt: new Date(created_at), ...ring.wrap({ id, owner }, key) };
+}
+
+async function refuseConflicts(client: pg.PoolClient, rows: readonly DatedKeyRow[]): Promise<void> {
+  const data = rows.filter((row) => !row.owner.startsWith("server:"));
+  if (data.length === 0) return;
+  const { rows: other } = await client.query<{ owner: string }>(
+    `SELECT owner FROM unnest($1::text[], $2::text[]) AS given (id, owner)
+      WHERE NOT EXISTS (SELECT FROM keys.data_keys AS k WHERE k.owner = given.owner AND k.id = given.id) LIMIT 1`,
+    [data.map((row) => row.id), data.map((row) => row.owner)],
+  );
+  if (other[0] !== undefined) throw new KeyConflict(other[0].owner);
+}

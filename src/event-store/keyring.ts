@@ -1,0 +1,156 @@
+// The keyring on PostgreSQL: data keys in the schema `keys`, wrapped by ENCRYPTION_KEYS, cached in the open.
+import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type pg from "pg";
+import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import { deriveSecretTail } from "./derive.ts";
+import { type Failed, gathered } from "./keyring-loader.ts";
+import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
+import {
+  createKeyTable,
+  deleteKey,
+  insertKeys,
+  type KeyRow,
+  oneOfEachKek,
+  selectById,
+  selectByOwner,
+} from "./keyring-table.ts";
+import { KEY_BYTES, readRing, type WrappingRing } from "./keyring-wrapping.ts";
+import type { DataKey, Keyring } from "./sealing.ts";
+
+/** Data keys held in the open in memory, by owner and again by id. */
+export const MAX_CACHED_KEYS = 100_000;
+/**
+ * How long. Another process that destroys a key cannot reach this one's cache: until this has passed, this one may
+ * still open what was erased, and seal with a key that nobody will find again.
+ */
+export const KEY_CACHE_MS = 60_000;
+const ID_BYTES = 12;
+
+/** Data keys on PostgreSQL. */
+export interface PostgresKeyring extends Keyring {
+  /** 32 random bytes that the server keeps for itself, made when first asked for; the same on every node. */
+  serverSecret(name: string): Promise<Uint8Array>;
+  /** Destroys a key for good, which erases what it sealed; false when there was none. A later use makes another key. */
+  destroy(ref: KeyRef): Promise<boolean>;
+  /**
+   * All keys as they are kept, none in the open. Keys of events that were read before the first row is taken are among
+   * them, since keys are durable before their events.
+   */
+  exportWrapped(): AsyncIterable<WrappedKey>;
+  /**
+   * Takes over exported keys, all or none, and wraps them with this ring's newest key. Throws WrongEncryptionKeys when
+   * this ring lacks the key that wraps one, KeyConflict when an owner has another key here.
+   */
+  importWrapped(keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>): Promise<ImportedKeys>;
+}
+
+export type KeyringOptions = {
+  readonly pool: pg.Pool;
+  /** The ring, newest first: 32 bytes in base64 each, or `<id>:` and that. */
+  readonly encryptionKeys: readonly string[];
+};
+
+/**
+ * Makes the schema when it is missing and checks the ring against one data key of each wrapping key in use. Throws
+ * InvalidEncryptionKeys, or WrongEncryptionKeys when the ring does not open them.
+ */
+export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Promise<PostgresKeyring> {
+  const ring = readRing(encryptionKeys);
+  await createKeyTable(pool);
+  for (const row of await oneOfEachKek(pool)) ring.unwrap(row, row);
+
+  const byOwner = new LRUCache<string, DataKey>({ max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS });
+  const byId = new LRUCache<string, DataKey>({ max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS });
+  // Grows with each destruction: a look-up that was under way meanwhile may have read the key before, and is not cached.
+  let destructions = 0;
+
+  /** Unwraps rows; those found are cached. */
+  function open(rows: readonly KeyRow[], nameOf: (row: KeyRow) => string, before: number) {
+    const found = new Map<string, DataKey | Failed>();
+    for (const row of rows) {
+      const key = unwrap(ring, row);
+      found.set(nameOf(row), key);
+      if ("error" in key || destructions !== before) continue;
+      byOwner.set(row.owner, key);
+      byId.set(row.id, key);
+    }
+    return found;
+  }
+
+  const findOrMake = gathered<string | null, DataKey>(async (clients) => {
+    const before = destructions;
+    const owners = [...clients.keys()];
+    const rows = [...(await selectByOwner(pool, owners))];
+    const known = new Set(rows.map((row) => row.owner));
+    const missing = owners.filter((owner) => !known.has(owner));
+    if (missing.length > 0) {
+      const made = missing.map((owner) => newRow(ring, owner, clients.get(owner) ?? null));
+      const inserted = await insertKeys(pool, made);
+      rows.push(...made.filter((row) => inserted.has(row.id)));
+      const beaten = made.filter((row) => !inserted.has(row.id)).map((row) => row.owner);
+      if (beaten.length > 0) rows.push(...(await selectByOwner(pool, beaten)));
+    }
+    return open(rows, (row) => row.owner, before);
+  });
+
+  const find = gathered<null, DataKey>(async (ids) => {
+    const before = destructions;
+    return open(await selectById(pool, [...ids.keys()]), (row) => row.id, before);
+  });
+
+  async function keyOf(owner: string, client: string | null): Promise<DataKey> {
+    const key = byOwner.get(owner) ?? (await findOrMake(owner, client));
+    // Made by another process, and destroyed before we could read it.
+    if (key === undefined) throw new Error(`the data key of ${owner} was destroyed while it was asked for`);
+    return key;
+  }
+
+  const pepper = async (client: ClientId) => (await keyOf(`pepper:${client}`, client)).key;
+  const subject = async (client: ClientId, kind: "user" | "address", value: string): Promise<Subject> =>
+    `sub_${deriveSecretTail(await pepper(client), kind, value)}`;
+
+  return {
+    async keysFor(client, refs) {
+      const keys = await Promise.all([...refs].map(async (ref) => [ref, await keyOf(ref, client)] as const));
+      return new Map(keys);
+    },
+    async keysById(ids) {
+      const keys = new Map<string, DataKey>();
+      await Promise.all(
+        [...ids].map(async (id) => {
+          const key = byId.get(id) ?? (await find(id, null));
+          if (key !== undefined) keys.set(id, key);
+        }),
+      );
+      return keys;
+    },
+    subjectOfUser: (client, user) => subject(client, "user", user),
+    subjectOfAddress: (client, address) => subject(client, "address", address),
+    pepper,
+    serverSecret: async (name) => (await keyOf(`server:${name}`, null)).key,
+    async destroy(ref) {
+      const id = await deleteKey(pool, ref);
+      destructions += 1;
+      const cached = byOwner.get(ref)?.id;
+      byOwner.delete(ref);
+      for (const one of [id, cached]) if (one !== undefined) byId.delete(one);
+      return id !== undefined;
+    },
+    exportWrapped: () => exportKeys(pool),
+    importWrapped: (keys) => importKeys(pool, ring, keys),
+  };
+}
+
+function newRow(ring: WrappingRing, owner: string, client: string | null): KeyRow {
+  const id = randomBytes(ID_BYTES).toString("base64url");
+  return { id, owner, client, ...ring.wrap({ id, owner }, randomBytes(KEY_BYTES)) };
+}
+
+function unwrap(ring: WrappingRing, row: KeyRow): DataKey | Failed {
+  try {
+    return { id: row.id, key: ring.unwrap(row, row) };
+  } catch (error) {
+    return { error: error instanceof Error ? error : new Error(String(error)) };
+  }
+}

@@ -1,0 +1,219 @@
+// The keyring on PostgreSQL: keys that last, that nobody reads in the database, and that can be destroyed.
+import { randomBytes } from "node:crypto";
+import type pg from "pg";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { ClientId, KeyRef } from "../../src/domain/ids.ts";
+import { openKeyring } from "../../src/event-store/keyring.ts";
+import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../../src/event-store/keyring-wrapping.ts";
+import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+
+const CLIENT: ClientId = "cli_one";
+const newKey = () => randomBytes(32).toString("base64");
+const RING = [newKey()];
+const refs = (...names: KeyRef[]) => new Set(names);
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await testDatabase();
+});
+afterAll(() => database[Symbol.asyncDispose]());
+beforeEach(() => database.pool.query("DROP SCHEMA IF EXISTS keys CASCADE"));
+
+const open = (encryptionKeys: readonly string[] = RING) => openKeyring({ pool: database.pool, encryptionKeys });
+const kept = async () => (await database.pool.query("SELECT * FROM keys.data_keys ORDER BY owner")).rows;
+
+/** The same pool; `watch` is called with each query's answer, and the answer waits for what it returns. */
+function watched(pool: pg.Pool, watch: (answer: Promise<unknown>) => Promise<void> | void): pg.Pool {
+  const query = async (...parameters: Parameters<pg.Pool["query"]>): Promise<unknown> => {
+    const answer = Promise.resolve(pool.query(...parameters));
+    await watch(answer);
+    return answer;
+  };
+  return new Proxy(pool, {
+    get(target, name) {
+      if (name === "query") return query;
+      const member: unknown = Reflect.get(target, name, target);
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+}
+
+describe("data keys", () => {
+  test("are 32 bytes, one a reference, and the same for another process", async () => {
+    const here = await (await open()).keysFor(CLIENT, refs("sub_a", "sub_b", CLIENT));
+    const there = await (await open()).keysFor(CLIENT, refs("sub_b", "sub_a", CLIENT));
+    expect([...here.keys()]).toEqual(["sub_a", "sub_b", CLIENT]);
+    for (const [ref, key] of here) {
+      expect(key.key).toHaveLength(32);
+      expect(there.get(ref)).toEqual(key);
+    }
+    expect(new Set([...here.values()].map((key) => Buffer.from(key.key).toString("hex"))).size).toBe(3);
+  });
+
+  test("are in the database before they are handed out, with their client, and never in the open", async () => {
+    const keys = await (await open()).keysFor(CLIENT, refs("sub_a"));
+    const [row] = await kept();
+    expect(row).toMatchObject({ id: keys.get("sub_a")?.id, owner: "sub_a", client: CLIENT });
+    expect(row.wrapped.includes(Buffer.from(keys.get("sub_a")?.key ?? []))).toBe(false);
+  });
+
+  test("are found by id; an id that never was is missing", async () => {
+    const key = (await (await open()).keysFor(null, refs("ntf_a"))).get("ntf_a");
+    const found = await (await open()).keysById(new Set([key?.id ?? "", "nobody"]));
+    expect([...found]).toEqual([[key?.id, key]]);
+  });
+
+  test("are made once, however many processes ask for them at once, in whatever order", async () => {
+    const names = Array.from({ length: 300 }, (_, index): KeyRef => `sub_${index}`);
+    const rings = await Promise.all([open(), open(), open(), open()]);
+    const answers = await Promise.all(
+      rings.flatMap((ring, index) => [
+        ring.keysFor(CLIENT, new Set(index % 2 === 0 ? names : names.toReversed())),
+        ring.keysFor(CLIENT, new Set(names.slice(index * 50))),
+      ]),
+    );
+    expect(await kept()).toHaveLength(300);
+    for (const answer of answers) for (const [ref, key] of answer) expect(key).toEqual(answers[0]?.get(ref));
+  });
+
+  test("are made in few round trips, however many callers ask", async () => {
+    let queries = 0;
+    const pool = watched(database.pool, () => {
+      queries += 1;
+    });
+    const ring = await openKeyring({ pool, encryptionKeys: RING });
+    queries = 0;
+    await Promise.all(Array.from({ length: 200 }, (_, index) => ring.keysFor(CLIENT, refs(`sub_${index}`))));
+    expect(queries).toBe(2); // one that looks, one that inserts
+    await Promise.all(Array.from({ length: 200 }, (_, index) => ring.keysFor(CLIENT, refs(`sub_${index}`))));
+    expect(queries).toBe(2); // cached
+  });
+});
+
+describe("destroying a key", () => {
+  test("takes it from the database and from memory; a later use makes another", async () => {
+    const ring = await open();
+    const before = (await ring.keysFor(CLIENT, refs("sub_a"))).get("sub_a");
+    expect(await ring.destroy("sub_a")).toBe(true);
+    expect(await kept()).toEqual([]);
+    expect(await ring.keysById(new Set([before?.id ?? ""]))).toEqual(new Map());
+    const after = (await ring.keysFor(CLIENT, refs("sub_a"))).get("sub_a");
+    expect(after?.id).not.toBe(before?.id);
+    expect(after?.key).not.toEqual(before?.key);
+  });
+
+  test("says when there was none", async () => {
+    expect(await (await open()).destroy("sub_nobody")).toBe(false);
+  });
+
+  test("leaves nothing in the cache of a look-up that was under way", async () => {
+    const id = (await (await open()).keysFor(CLIENT, refs("sub_a"))).get("sub_a")?.id ?? "";
+    let late: Promise<unknown> = Promise.resolve();
+    const pool = watched(database.pool, async (answer) => {
+      await answer;
+      await late; // the answer is on its way while the key is destroyed
+    });
+    const ring = await openKeyring({ pool, encryptionKeys: RING });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    late = promise;
+    const lookUp = ring.keysById(new Set([id]));
+    await new Promise((done) => setTimeout(done, 20));
+    late = Promise.resolve();
+    await ring.destroy("sub_a");
+    resolve();
+    expect((await lookUp).size).toBe(1);
+    expect(await ring.keysById(new Set([id]))).toEqual(new Map());
+  });
+});
+
+describe("subjects", () => {
+  test("are the same on every node, and tell clients, people and addresses apart", async () => {
+    const [one, two] = [await open(), await open()];
+    const subjects = [
+      await one.subjectOfUser(CLIENT, "ada"),
+      await one.subjectOfUser(CLIENT, "bob"),
+      await one.subjectOfUser("cli_two", "ada"),
+      await one.subjectOfAddress(CLIENT, "ada"),
+    ];
+    expect(new Set(subjects).size).toBe(4);
+    for (const subject of subjects) expect(subject).toMatch(/^sub_[0-9a-hjkmnp-tv-z]{26}$/);
+    expect(await two.subjectOfUser(CLIENT, "ada")).toBe(subjects[0]);
+    expect(await two.pepper(CLIENT)).toEqual(await one.pepper(CLIENT));
+  });
+});
+
+describe("the server's own secrets", () => {
+  test("are made once and told apart by name", async () => {
+    const [one, two] = [await open(), await open()];
+    const [tokens, again] = await Promise.all([one.serverSecret("tokens"), two.serverSecret("tokens")]);
+    expect(tokens).toHaveLength(32);
+    expect(again).toEqual(tokens);
+    expect(await one.serverSecret("other")).not.toEqual(tokens);
+  });
+});
+
+describe("the ring", () => {
+  test("turns: the newest key wraps, the older ones still open", async () => {
+    const [old, young] = [newKey(), `2026:${newKey()}`];
+    const before = await (await open([old])).keysFor(CLIENT, refs("sub_old"));
+    const turned = await open([young, old]);
+    await turned.keysFor(CLIENT, refs("sub_young"));
+    expect(await turned.keysFor(CLIENT, refs("sub_old"))).toEqual(before);
+    const [oldRow, youngRow] = await kept();
+    expect(oldRow.kek).toMatch(/^[0-9a-f]{8}$/);
+    expect(youngRow.kek).toBe("2026");
+  });
+
+  test("that lacks a wrapping key in use, any of them, stops the start and names it", async () => {
+    const [first, second] = [newKey(), newKey()];
+    await (await open([`a:${first}`])).keysFor(CLIENT, refs("sub_a"));
+    await (await open([`b:${second}`, `a:${first}`])).keysFor(CLIENT, refs("sub_b"));
+    for (const [ring, kek] of [
+      [[`b:${second}`], "a"],
+      [[`a:${first}`], "b"],
+      [[newKey()], "a"],
+    ] as const) {
+      const failure = await open(ring).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(WrongEncryptionKeys);
+      expect(failure).toMatchObject({ kek, message: expect.stringContaining("ENCRYPTION_KEYS") });
+    }
+  });
+
+  test("whose key has the right id but is another key stops the start", async () => {
+    await (await open([`a:${newKey()}`])).keysFor(CLIENT, refs("sub_a"));
+    await expect(open([`a:${newKey()}`])).rejects.toBeInstanceOf(WrongEncryptionKeys);
+  });
+
+  test("that lost a key since the start fails what needs it, and only that", async () => {
+    const [mine, other] = [`mine:${newKey()}`, `other:${newKey()}`];
+    const ring = await open([mine]);
+    const foreign = (await (await open([other, mine])).keysFor(CLIENT, refs("sub_other"))).get("sub_other")?.id ?? "";
+    const [known, unknown] = await Promise.allSettled([
+      ring.keysFor(CLIENT, refs("sub_mine")),
+      ring.keysFor(CLIENT, refs("sub_other")),
+    ]);
+    expect(known.status).toBe("fulfilled");
+    expect(unknown).toMatchObject({ reason: { name: "WrongEncryptionKeys", kek: "other" } });
+    // Never taken for erased.
+    await expect(ring.keysById(new Set([foreign]))).rejects.toBeInstanceOf(WrongEncryptionKeys);
+  });
+
+  test.each([
+    ["no key", []],
+    ["a short key", ["c2hvcnQ="]],
+    ["no base64", [`${"*".repeat(43)}=`]],
+    ["an id without a key", ["2026:"]],
+    ["the same key twice", [RING[0] ?? "", RING[0] ?? ""]],
+  ])("is refused when it holds %s, without showing it", async (_what, ring) => {
+    const failure = await open(ring).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(InvalidEncryptionKeys);
+    for (const entry of ring) expect(String(failure)).not.toContain(entry);
+  });
+
+  test("does not open a key that was moved to another row", async () => {
+    const ring = await open();
+    await ring.keysFor(CLIENT, refs("sub_a"));
+    await database.pool.query("UPDATE keys.data_keys SET owner = 'sub_b'");
+    await expect(open()).rejects.toBeInstanceOf(WrongEncryptionKeys);
+  });
+});

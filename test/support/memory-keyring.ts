@@ -1,0 +1,34 @@
+// A keyring in memory, for tests that need no database: real keys, real subjects, nothing kept.
+import { randomBytes } from "node:crypto";
+import type { ClientId, KeyRef } from "../../src/domain/ids.ts";
+import { deriveSecretTail } from "../../src/event-store/derive.ts";
+import type { DataKey, Keyring } from "../../src/event-store/sealing.ts";
+
+export type MemoryKeyring = Keyring & { destroy(ref: KeyRef): void };
+
+/** `makeKey` gives the key of an owner, for tests that need the same ones on each run; default: random. */
+export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => randomBytes(32)): MemoryKeyring {
+  const byOwner = new Map<string, DataKey>();
+  const byId = new Map<string, DataKey>();
+  const keyOf = (owner: string): DataKey => {
+    const there = byOwner.get(owner);
+    if (there !== undefined) return there;
+    const key = { id: `k${byId.size}-${owner}`, key: makeKey(owner) };
+    byOwner.set(owner, key);
+    byId.set(key.id, key);
+    return key;
+  };
+  const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`).key;
+  return {
+    keysFor: async (_client, refs) => new Map([...refs].map((ref) => [ref, keyOf(ref)])),
+    keysById: async (ids) => new Map([...byId].filter(([id]) => ids.has(id))),
+    subjectOfUser: async (client, user) => `sub_${deriveSecretTail(pepperOf(client), "user", user)}`,
+    subjectOfAddress: async (client, address) => `sub_${deriveSecretTail(pepperOf(client), "address", address)}`,
+    pepper: async (client) => pepperOf(client),
+    destroy(ref) {
+      const key = byOwner.get(ref);
+      byOwner.delete(ref);
+      if (key !== undefined) byId.delete(key.id);
+    },
+  };
+}
