@@ -2,13 +2,14 @@
 
 import { convert } from "html-to-text";
 
-// Elements that mails are made of. A bare "<" or "<3" in plain text is no HTML, and neither is "<jane@example.com>".
+// Elements that mails are made of, without attributes or with at least one that has a value: "<3", "<jane@example.com>"
+// and "if a<b and b>c" in plain text are no HTML.
 const ELEMENTS =
   "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|details|" +
   "div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|li|link|main|" +
   "mark|meta|nav|ol|p|picture|pre|q|s|samp|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|" +
   "tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr";
-const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s[^<>]*)?/?>`, "i");
+const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s*|\\s[^<>=]*=[^<>]*)/?>`, "i");
 
 /** True when the content has at least one element, comment or doctype of HTML. */
 export function looksLikeHtml(content: string): boolean {

@@ -32,6 +32,8 @@ export type MailContent = {
   readonly at: Instant;
 };
 
+const DELIVERY_HEADER = "X-ChatAPI-Delivery";
+
 /** A mail that no attempt can send, as it stands. */
 export class InvalidMail extends Error {}
 
@@ -54,7 +56,9 @@ export function buildMail(sender: MailSender, mail: MailContent): SendMailOption
     ...parts(mail),
     messageId: messageId(sender, mail.deliveryId),
     date: new Date(mail.at),
-    headers: { "Auto-Submitted": "auto-generated", "X-ChatAPI-Delivery": headerText(mail.deliveryId) },
+    headers: { "Auto-Submitted": "auto-generated", [DELIVERY_HEADER]: headerText(mail.deliveryId) },
+    // nodemailer would write "X-Chatapi-Delivery".
+    normalizeHeaderKey: (key) => (key.toLowerCase() === DELIVERY_HEADER.toLowerCase() ? DELIVERY_HEADER : key),
     // Blind copies are in the envelope alone.
     envelope: { from: from.address, to: recipients(mail) },
     // Content is a tenant's: it may name neither files nor URLs for us to read.

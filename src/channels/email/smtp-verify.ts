@@ -5,6 +5,7 @@ import MailComposer from "nodemailer/lib/mail-composer";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { AddressGuard } from "../address-guard.ts";
 import { type AttemptErrorCode, storedText } from "../attempt-result.ts";
+import { ConnectFailure } from "../guarded-socket.ts";
 import { buildMail, recipients } from "./message.ts";
 import {
   connectionOptions,
@@ -62,7 +63,10 @@ async function attempt(
   try {
     const socket = await openSmtpSocket(provider, guard, timeouts);
     // Given up meanwhile: what opened late must not go on, least of all send.
-    if (progress.over) socket.connection.destroy();
+    if (progress.over) {
+      socket.connection.destroy();
+      throw new ConnectFailure("connect", "timeout", "The server took too long to answer");
+    }
     progress.stage = "connect";
     const connection = new SMTPConnection({ ...connectionOptions(provider, timeouts), ...socket });
     progress.connection = connection;
