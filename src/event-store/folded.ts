@@ -70,6 +70,8 @@ export type Folded<S> = {
   readonly position: Position | null;
   /** Shared between the values of one stream and only added to. */
   readonly commands: CommandMemory;
+  /** The revision of the newest snapshot. */
+  readonly snapshotAt: number;
 };
 
 export const nothingFolded = <S>(initial: S): Folded<S> => ({
@@ -78,6 +80,7 @@ export const nothingFolded = <S>(initial: S): Folded<S> => ({
   at: 0,
   position: null,
   commands: new CommandMemory(),
+  snapshotAt: NO_STREAM,
 });
 
 /** Folds recorded events, in order, onto a state. */
@@ -93,5 +96,5 @@ export function foldRecorded<S, E extends { type: string; data: unknown }, C ext
     at = event.meta.at;
     from.commands.note(event.meta.command, event.meta.fingerprint, revision, position);
   }
-  return { state, revision, at, position, commands: from.commands };
+  return { ...from, state, revision, at, position };
 }

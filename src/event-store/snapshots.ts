@@ -52,7 +52,8 @@ export function postgresSnapshots(pool: pg.Pool, logId: string): Snapshots {
       const body = rows[0]?.body;
       if (body === undefined) return undefined;
       const { state, commands, forgotten, ...rest } = EnvelopeSchema.parse(JSON.parse(body));
-      return { ...rest, state: codec.fromJson(state), commands: new CommandMemory(commands, forgotten) };
+      const memory = new CommandMemory(commands, forgotten);
+      return { ...rest, state: codec.fromJson(state), commands: memory, snapshotAt: rest.revision };
     },
     async save(stream, codec, folded) {
       const { revision, at, position, commands } = folded;

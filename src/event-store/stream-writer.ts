@@ -28,7 +28,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   #folded: Folded<S> | undefined;
   #fresh = false;
   #contendedUntil = 0;
-  #snapshotAt: number;
 
   constructor(
     parts: WriterParts,
@@ -43,7 +42,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     this.#loader = loader;
     this.#planner = new BatchPlanner(parts, decider, stream, loader);
     this.#folded = folded;
-    this.#snapshotAt = folded?.revision ?? 0;
   }
 
   /** Queues a command; false when too many wait. */
@@ -92,7 +90,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     if (this.#folded === undefined) {
       this.#fresh = true;
       this.#folded = await this.#loader.load();
-      this.#snapshotAt = this.#folded.revision;
     }
     const folded = this.#folded;
     const batch = await this.#planner.decide(this.#waiting, folded);
@@ -132,12 +129,12 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
       const { commandId, fingerprint } = plan.item.context;
       for (const event of plan.events) folded.commands.note(commandId, fingerprint, event.revision, position);
     }
-    const now = { state: batch.state, revision, at: batch.at, position, commands: folded.commands };
+    const due = revision - folded.snapshotAt >= SNAPSHOT_EVERY;
+    const snapshotAt = due ? revision : folded.snapshotAt;
+    const now = { ...folded, state: batch.state, revision, at: batch.at, position, snapshotAt };
     this.#folded = now;
     this.#answer(batch, now);
-    if (revision - this.#snapshotAt < SNAPSHOT_EVERY) return;
-    this.#snapshotAt = revision;
-    void this.#loader.save(now);
+    if (due) void this.#loader.save(now);
   }
 
   /** Somebody else wrote. Those whose events are in the log after all are answered, the rest is decided again. */

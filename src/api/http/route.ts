@@ -1,0 +1,99 @@
+// A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
+import type { z } from "zod";
+import type { By } from "../../domain/decider.ts";
+import type { RefusalCode } from "../../domain/errors.ts";
+import type { ClientId, KeyId, Subject } from "../../domain/ids.ts";
+import type { Instant } from "../../domain/time.ts";
+import type { CommandContext } from "../../event-store/envelope.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import type { ReadAs } from "../../projections/read-side.ts";
+import type { ProblemCode } from "./problems.ts";
+import type { Services } from "../services.ts";
+
+/** What a client key may be allowed to do; keys made at registration have all of them. */
+export type Scope =
+  | "rooms:read"
+  | "rooms:write"
+  | "messages:read"
+  | "messages:write"
+  | "notifications:read"
+  | "notifications:write"
+  | "webhooks:manage"
+  | "providers:manage"
+  | "users:manage"
+  | "keys:manage"
+  | "audit:read";
+
+/** Who may call a route. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
+export type Access =
+  | { readonly kind: "public" }
+  | { readonly kind: "registration" }
+  | { readonly kind: "key"; readonly scope: Scope | null }
+  | { readonly kind: "keyOrUser"; readonly scope: Scope | null };
+
+/** A caller that was let in. */
+export type Caller = { readonly client: ClientId; readonly by: By } & (
+  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
+  | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
+);
+
+/** What a handler answers. `position` becomes the `Position` header; undefined bodies are empty. */
+export type Reply = {
+  readonly status: 200 | 201 | 202 | 204;
+  readonly body?: unknown;
+  readonly position?: Position;
+  readonly etag?: number;
+  readonly location?: string;
+  readonly replayed?: boolean;
+};
+
+type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
+
+/** What a handler is given: checked input, and only what its caller may use. */
+export type Handling<P, Q, B> = {
+  readonly services: Services;
+  readonly caller: Caller;
+  /** Queries that know their client. */
+  readonly read: ReadAs;
+  readonly params: Parsed<P>;
+  readonly query: Parsed<Q>;
+  readonly body: Parsed<B>;
+  /** When the request came; the time of its commands. */
+  readonly at: Instant;
+  /** The context of its commands: the id is derived from the idempotency key, or random. */
+  readonly context: CommandContext;
+  /** The revision or seq in `If-Match`; null without one. */
+  readonly ifMatch: number | null;
+};
+
+export type RouteDefinition<P, Q, B> = {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Below `/api/v1`, with `:name` for parameters. */
+  readonly path: string;
+  /** One sentence for the reference page. */
+  readonly summary: string;
+  readonly tag: "clients" | "users" | "rooms" | "messages" | "notifications" | "providers" | "audit";
+  readonly access: Access;
+  readonly params?: P;
+  readonly query?: Q;
+  readonly body?: B;
+  /** By status: the schema of a success, for OpenAPI. */
+  readonly responses: Readonly<Partial<Record<200 | 201 | 202 | 204, z.ZodType | null>>>;
+  /** Refusals of its own, besides those that every route may give. */
+  readonly problems: readonly (RefusalCode | ProblemCode)[];
+  /** Whether `If-Match` is taken. */
+  readonly conditional?: boolean;
+  readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;
+};
+
+/** A route whose types have been checked and are no longer needed. */
+export type Route = RouteDefinition<z.ZodType | undefined, z.ZodType | undefined, z.ZodType | undefined>;
+
+/** Declares a route. */
+export const route = <
+  P extends z.ZodType | undefined = undefined,
+  Q extends z.ZodType | undefined = undefined,
+  B extends z.ZodType | undefined = undefined,
+>(
+  definition: RouteDefinition<P, Q, B>,
+): Route => definition as unknown as Route;

@@ -1,0 +1,136 @@
+// The environment, checked once and frozen: the only place that reads it.
+import { isIP } from "node:net";
+import ipaddr from "ipaddr.js";
+import { z } from "zod";
+import { DEFAULT_RETRY_POLICY } from "./domain/retry-policy.ts";
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./domain/time.ts";
+
+/** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+const UNITS: Record<string, number> = { s: SECOND_MS, m: MINUTE_MS, min: MINUTE_MS, h: HOUR_MS, d: DAY_MS };
+
+function duration(text: string, context: z.RefinementCtx): number {
+  const match = /^(\d+(?:\.\d+)?)(s|m|min|h|d)$/.exec(text.trim());
+  const unit = UNITS[match?.[2] ?? ""];
+  if (match !== null && unit !== undefined) return Number(match[1]) * unit;
+  context.addIssue({ code: "custom", message: `"${text}" is no duration such as 5s, 2m, 10h` });
+  return 0;
+}
+
+const list = (text: string): string[] => text.split(",").flatMap((item) => item.trim() || []);
+const cidr = (text: string): boolean => ipaddr.isValidCIDR(text) || ipaddr.isValid(text);
+const cidrs = z
+  .string()
+  .default("")
+  .transform(list)
+  .refine((all) => all.every(cidr), "must be addresses or CIDR ranges, separated by commas");
+const flag = z
+  .enum(["true", "false"])
+  .default("false")
+  .transform((text) => text === "true");
+const secret = z.string().min(32, "must have at least 32 characters").optional();
+
+const EnvironmentSchema = z.object({
+  HOST: z.string().min(1).default("127.0.0.1"),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(8000),
+  DATA_DIR: z.string().min(1).default("./data"),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
+    .optional(),
+  EVENTSTORE_URL: z.string().optional(),
+  REDIS_URL: z.string().optional(),
+  ROLES: z
+    .string()
+    .default("api,projector,worker")
+    .transform((text) => new Set(list(text))),
+  ENCRYPTION_KEYS: z.string().transform(list).optional(),
+  ADMIN_KEY: secret,
+  METRICS_TOKEN: secret,
+  OPEN_REGISTRATION: flag,
+  PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  ALLOWED_HOSTS: z.string().default("").transform(list),
+  CORS_ORIGINS: z.string().transform(list).optional(),
+  TRUST_PROXY: cidrs,
+  OUTBOUND_ALLOW: cidrs,
+  RETRY_SCHEDULE: z
+    .string()
+    .transform((text, context) => list(text).map((one) => duration(one, context)))
+    .default([...DEFAULT_RETRY_POLICY.scheduleMs]),
+  RETRY_JITTER: z.coerce.number().min(0).max(1).default(DEFAULT_RETRY_POLICY.jitter),
+  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+});
+
+/** What a server is told by its environment. */
+export type Config = Readonly<{
+  host: string;
+  port: number;
+  dataDir: string;
+  /** Undefined: a PostgreSQL of our own in the data folder. */
+  databaseUrl: string | undefined;
+  /** No servers configured and a loopback host: open registration, `/dev/*`, loopback targets. */
+  development: boolean;
+  encryptionKeys: readonly string[] | undefined;
+  adminKey: string | undefined;
+  metricsToken: string | undefined;
+  openRegistration: boolean;
+  publicUrl: string | undefined;
+  allowedHosts: readonly string[];
+  /** Undefined: any origin. */
+  corsOrigins: readonly string[] | undefined;
+  trustProxy: readonly string[];
+  outboundAllow: readonly string[];
+  retryPolicy: { readonly scheduleMs: readonly number[]; readonly jitter: number };
+  logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+}>;
+
+const isLoopback = (host: string): boolean =>
+  host === "localhost" || (isIP(host) !== 0 && ipaddr.process(host).range() === "loopback");
+
+const ALL_ROLES = ["api", "projector", "worker"];
+
+/** Reads and checks the environment. Throws ConfigError for the first variable that is wrong. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const set = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
+  );
+  const parsed = EnvironmentSchema.safeParse(set);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message ?? "is wrong"}`);
+  }
+  const env = parsed.data;
+  if (env.EVENTSTORE_URL !== undefined) throw new ConfigError("EVENTSTORE_URL: is not supported by this version yet");
+  if (env.REDIS_URL !== undefined) throw new ConfigError("REDIS_URL: is not supported by this version yet");
+  if (env.ROLES.size !== ALL_ROLES.length || !ALL_ROLES.every((role) => env.ROLES.has(role))) {
+    throw new ConfigError("ROLES: this version runs api,projector,worker in one process; leave it out");
+  }
+  const development = env.DATABASE_URL === undefined && isLoopback(env.HOST);
+  if (!development && env.ADMIN_KEY === undefined) {
+    throw new ConfigError("ADMIN_KEY: is needed (32 characters or more) outside development mode");
+  }
+  if (!development && env.ENCRYPTION_KEYS === undefined) {
+    throw new ConfigError("ENCRYPTION_KEYS: is needed outside development mode (base64 of 32 random bytes)");
+  }
+  return Object.freeze({
+    host: env.HOST,
+    port: env.PORT,
+    dataDir: env.DATA_DIR,
+    databaseUrl: env.DATABASE_URL,
+    development,
+    encryptionKeys: env.ENCRYPTION_KEYS,
+    adminKey: env.ADMIN_KEY,
+    metricsToken: env.METRICS_TOKEN,
+    openRegistration: env.OPEN_REGISTRATION,
+    publicUrl: env.PUBLIC_URL?.replace(/\/$/, ""),
+    allowedHosts: env.ALLOWED_HOSTS,
+    corsOrigins: env.CORS_ORIGINS,
+    trustProxy: env.TRUST_PROXY,
+    outboundAllow: env.OUTBOUND_ALLOW,
+    retryPolicy: { scheduleMs: env.RETRY_SCHEDULE, jitter: env.RETRY_JITTER },
+    logLevel: env.LOG_LEVEL,
+  });
+}

@@ -1,0 +1,216 @@
+// The rules of handling commands, each with a test that fails without it.
+import { describe, expect, test } from "vitest";
+import { type Appended, OutcomeUnknown } from "../../src/event-store/event-store.ts";
+import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
+import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import { localTurns } from "../../src/event-store/stream-turns.ts";
+import { type CounterCommand, contextOf, counter, premisesSeen } from "../support/counter.ts";
+import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { memoryKeyring } from "../support/memory-keyring.ts";
+
+const STREAM = "counter-1";
+const keyring = memoryKeyring();
+
+const commandsOn = (store: FaultyStore): Commands =>
+  createCommands({
+    store,
+    keyring,
+    snapshots: undefined,
+    turns: localTurns(),
+    olderCommands: undefined,
+    warn: () => undefined,
+  });
+
+async function setUp() {
+  const store = faultyStore(await openInMemoryLog());
+  return { store, commands: commandsOn(store) };
+}
+
+const add = (commands: Commands, command: Partial<CounterCommand> = {}, key?: string, fingerprint?: string) =>
+  commands.execute(counter, STREAM, { type: "Add", at: 1_000, ...command }, contextOf(key, fingerprint));
+
+const gate = () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { open: resolve, fate: async (append: () => Promise<Appended>) => promise.then(append) };
+};
+const lost = async (append: () => Promise<Appended>): Promise<Appended> => {
+  await append();
+  throw new OutcomeUnknown("the answer was lost");
+};
+const never = async (): Promise<Appended> => {
+  throw new OutcomeUnknown("nothing was written, but nobody knows");
+};
+const names = async (store: FaultyStore) =>
+  (await store.readStream(STREAM, { limit: 1_000 })).map(
+    (event) => JSON.parse(Buffer.from(event.data).toString()).name,
+  );
+const settledWithin = async (promise: Promise<unknown>, ms: number) => {
+  const quiet = promise.then(
+    () => "settled",
+    () => "settled",
+  );
+  return Promise.race([quiet, new Promise((resolve) => setTimeout(() => resolve("open"), ms))]);
+};
+
+describe("one queue per stream", () => {
+  test("commands that wait are appended together, with the exact revision, in order", async () => {
+    const { store, commands } = await setUp();
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const first = add(commands);
+    await expect.poll(() => store.appends.length).toBe(1);
+    const rest = Array.from({ length: 50 }, () => add(commands));
+    open();
+    const outcomes = await Promise.all([first, ...rest]);
+    expect(store.appends.map(({ expected, events }) => [expected, events.length])).toEqual([
+      [-1, 1],
+      [0, 50],
+    ]);
+    expect(outcomes.map((outcome) => outcome.events[0]?.revision)).toEqual(Array.from({ length: 51 }, (_, n) => n));
+    expect(outcomes.at(-1)?.state.count).toBe(51);
+  });
+
+  test("a batch is cut by bytes, never inside one command", async () => {
+    const { store, commands } = await setUp();
+    const note = "x".repeat(400_000);
+    await add(commands);
+    await Promise.all(Array.from({ length: 5 }, () => add(commands, { note })));
+    expect(store.appends.slice(1).map(({ events }) => events.length)).toEqual([2, 2, 1]);
+  });
+
+  test("a command over the limit is refused alone", async () => {
+    const { store, commands } = await setUp();
+    const big = add(commands, { note: "x".repeat(1_000_001) });
+    const small = add(commands);
+    await expect(big).rejects.toThrow(/bytes is over the limit/);
+    expect((await small).state.count).toBe(1);
+    expect(await names(store)).toEqual(["1"]);
+  });
+
+  test("time never runs backwards within a stream", async () => {
+    const { commands } = await setUp();
+    await add(commands, { at: 5_000 });
+    expect((await add(commands, { at: 4_000 })).events[0]?.at).toBe(5_000);
+  });
+});
+
+describe("no answer before the state it rests on is in the log", () => {
+  test("a refusal that rests on an append under way waits for it", async () => {
+    const { store, commands } = await setUp();
+    await add(commands);
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const added = add(commands, { limit: 2 });
+    const refused = add(commands, { limit: 2 });
+    expect(await settledWithin(refused, 50)).toBe("open");
+    open();
+    await added;
+    await expect(refused).rejects.toMatchObject({ code: "last_key" });
+  });
+
+  test("a replay waits for the append of its first", async () => {
+    const { store, commands } = await setUp();
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const first = add(commands, {}, "key-1");
+    const second = add(commands, {}, "key-1");
+    expect(await settledWithin(second, 50)).toBe("open");
+    open();
+    expect((await first).replayed).toBe(false);
+    expect(await second).toMatchObject({ replayed: true, state: { count: 1 } });
+    expect(await names(store)).toEqual(["1"]);
+  });
+
+  test("a stale cache on a second process refuses nothing that the log allows, and allows nothing that it forbids", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    await add(other);
+    await add(commands);
+    // The other's cache still says 1. What it would refuse or allow by that must be decided on the log's 2.
+    await expect(add(other, { limit: 2 })).rejects.toMatchObject({ code: "last_key" });
+    await add(commands);
+    expect((await add(other, { note: "nothing" })).state.count).toBe(3);
+    expect((await other.load(counter, STREAM)).state.count).toBe(3);
+  });
+});
+
+describe("conflicts", () => {
+  test("in the middle of a batch: everything is decided again on the new state", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    await add(commands);
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const batch = [add(commands, { limit: 3 }), add(commands, { limit: 3 }), add(commands, { limit: 3 })];
+    const results = Promise.allSettled(batch);
+    await expect.poll(() => store.appends.length).toBe(2);
+    await add(other);
+    open();
+    expect((await results).map((result) => result.status)).toEqual(["fulfilled", "rejected", "rejected"]);
+    expect(await names(store)).toEqual(["1", "2", "3"]);
+  });
+
+  test("two writers on one stream both get on", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    const many = (side: Commands, count: number) => Promise.all(Array.from({ length: count }, () => add(side)));
+    await Promise.all([many(commands, 100), many(other, 2), many(commands, 100), many(other, 2)]);
+    expect(await names(store)).toEqual(Array.from({ length: 204 }, (_, n) => `${n + 1}`));
+  });
+});
+
+describe("an outcome that stays unknown", () => {
+  test("the same bytes go again with the same revision, and are written once", async () => {
+    const { store, commands } = await setUp();
+    store.fates = [lost, never];
+    const outcome = await add(commands);
+    expect(outcome.state.count).toBe(1);
+    expect(store.appends).toHaveLength(3);
+    expect(new Set(store.appends.map(({ expected, events }) => `${expected} ${events[0]?.id}`)).size).toBe(1);
+    expect(await names(store)).toEqual(["1"]);
+  });
+
+  test("written after all, with somebody else's events behind it: it is answered, not done twice", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    await add(commands);
+    const { open, fate } = gate();
+    store.fates = [lost, fate];
+    const outcome = add(commands);
+    await expect.poll(() => store.appends.length).toBe(3);
+    await add(other);
+    open();
+    expect((await outcome).events[0]?.revision).toBe(1);
+    expect(await names(store)).toEqual(["1", "2", "3"]);
+  });
+
+  test("a caller whose time is up is told so, and the command is still carried out", async () => {
+    const { store, commands } = await setUp();
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const context = contextOf("key-1");
+    const command: CounterCommand = { type: "Add", at: 1_000 };
+    await expect(commands.execute(counter, STREAM, command, context, { timeoutMs: 30 })).rejects.toThrow(
+      CommandTimedOut,
+    );
+    open();
+    const again = await commands.execute(counter, STREAM, command, context);
+    expect(again).toMatchObject({ replayed: true, state: { count: 1 } });
+  });
+});
+
+describe("premises", () => {
+  test("events that a decision needs come from the log, or from the same batch", async () => {
+    const { store, commands } = await setUp();
+    await add(commands);
+    premisesSeen.length = 0;
+    const { open, fate } = gate();
+    store.fates = [fate];
+    const running = add(commands);
+    await expect.poll(() => store.appends.length).toBe(2);
+    const waiting = [add(commands, { needs: 1 }), add(commands), add(commands, { needs: 4 })];
+    open();
+    await Promise.all([running, ...waiting]);
+    expect(premisesSeen).toEqual(["1", "4"]);
+  });
+});

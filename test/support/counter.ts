@@ -1,0 +1,44 @@
+// A small aggregate for tests of the command side: a counter that may not pass its limit.
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { clientEvents } from "../../src/domain/client.ts";
+import type { Decider, TimedCommand } from "../../src/domain/decider.ts";
+import { DomainError } from "../../src/domain/errors.ts";
+import type { CommandContext } from "../../src/event-store/envelope.ts";
+
+/** Each event is a ClientUpdated whose name counts up: a real type of the catalogue, so that envelopes are real too. */
+export type Counted = { readonly type: "ClientUpdated"; readonly data: { name: string; description: string | null } };
+export type CounterState = { readonly count: number; readonly at: number };
+export type CounterCommand = TimedCommand & { type: "Add"; limit?: number; note?: string; needs?: number };
+
+export const premisesSeen: (string | undefined)[] = [];
+
+/** Adds one; refuses at the limit; adds nothing when the note says so. */
+export const counter: Decider<CounterState, Counted, CounterCommand> = {
+  name: "counter",
+  events: clientEvents,
+  initial: { count: 0, at: 0 },
+  evolve: (state, _event, fact) => ({ count: state.count + 1, at: fact.at }),
+  decide: (state, command, premises) => {
+    if (command.needs !== undefined) premisesSeen.push(premises.get(command.needs)?.data.name);
+    if (command.limit !== undefined && state.count >= command.limit) throw new DomainError("last_key");
+    if (command.note === "nothing") return [];
+    return [{ type: "ClientUpdated", data: { name: `${state.count + 1}`, description: command.note ?? null } }];
+  },
+  premises: (_state, command) => (command.needs === undefined ? [] : [command.needs]),
+  snapshot: {
+    version: 1,
+    toJson: (state) => state,
+    fromJson: (json) => z.object({ count: z.number(), at: z.number() }).parse(json),
+  },
+};
+
+/** A context of its own; with a key it is remembered. */
+export const contextOf = (key?: string, fingerprint = "print"): CommandContext => ({
+  client: "cli_test",
+  actor: { type: "system", id: "test" },
+  commandId: key ?? randomUUID(),
+  ...(key === undefined ? {} : { fingerprint }),
+  correlation: "test",
+  causation: "test",
+});
