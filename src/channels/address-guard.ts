@@ -14,14 +14,14 @@ import {
 import { isBlockedPort } from "./blocked-ports.ts";
 
 /** The answer to a target at the moment when it is set; `code` is one of the codes of validation errors. */
-export type GuardVerdict =
+type GuardVerdict =
   | { readonly ok: true }
   | { readonly ok: false; readonly code: "not_allowed" | "invalid_format" | "too_long"; readonly reason: string };
 
 /** Finds all addresses of a name; rejects when there are none. */
 export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
 
-export type AddressGuardOptions = {
+type AddressGuardOptions = {
   /** CIDR ranges (or single addresses) that are open although they are not public: `OUTBOUND_ALLOW`. */
   readonly allow: readonly string[];
   /** True in development mode: opens loopback, and takes its certificates unchecked. */
@@ -59,7 +59,7 @@ export class AddressNotAllowedError extends Error {
 }
 
 /** The longest URL, in characters. */
-export const MAX_URL_LENGTH = 2048;
+const MAX_URL_LENGTH = 2048;
 // A slow name server may not hold up the request that sets a target.
 const CHECK_TIMEOUT_MS = 3_000;
 

@@ -39,7 +39,7 @@ export type AttemptResult = {
 };
 
 /** How much of a target's answer is kept, in bytes before decoding. */
-export const STORED_RESPONSE_BYTES = 1024;
+const STORED_RESPONSE_BYTES = 1024;
 
 /**
  * The first KiB of a target's bytes as text that PostgreSQL takes: invalid UTF-8 becomes U+FFFD, NUL goes, and a

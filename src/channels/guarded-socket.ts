@@ -20,7 +20,7 @@ export class ConnectFailure extends Error {
   }
 }
 
-export type OpenSocketOptions = {
+type OpenSocketOptions = {
   readonly guard: AddressGuard;
   readonly host: string;
   readonly port: number;
@@ -87,7 +87,8 @@ async function resolveTarget({ guard, host }: OpenSocketOptions) {
 function opened(socket: Socket, event: "connect" | "secureConnect", stage: ConnectStage, deadline: number) {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const fail = (failure: ConnectFailure) => {
-    // A destroyed socket may still report an error; without a listener that would end the process.
+    // Always the outermost socket: one destroyed under its TLS layer can crash Node. A destroyed socket may still
+    // report an error; without a listener that would end the process.
     socket.on("error", () => {});
     socket.destroy();
     reject(failure);

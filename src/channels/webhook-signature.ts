@@ -5,7 +5,7 @@ import { type Instant, SECOND_MS } from "../domain/time.ts";
 
 const PREFIX = "whsec_";
 
-export type SignedHeaders = {
+type SignedHeaders = {
   readonly "webhook-id": string;
   readonly "webhook-timestamp": string;
   readonly "webhook-signature": string;

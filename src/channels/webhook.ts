@@ -7,7 +7,7 @@ import { type AttemptErrorCode, type AttemptResult, storedText } from "./attempt
 import { ConnectFailure, networkFault, openSocket } from "./guarded-socket.ts";
 import { signWebhook } from "./webhook-signature.ts";
 
-export type WebhookChannelOptions = {
+type WebhookChannelOptions = {
   readonly guard: AddressGuard;
   readonly userAgent?: string;
   /** For name resolution, connection and TLS handshake together. */
@@ -18,7 +18,7 @@ export type WebhookChannelOptions = {
   readonly maxResponseBytes?: number;
 };
 
-export type WebhookRequest = {
+type WebhookRequest = {
   readonly url: string;
   /** The same on every attempt: receivers drop repeats by it. */
   readonly id: string;

@@ -1,6 +1,7 @@
 // channels/email/html.ts: telling HTML from plain text, and making one from the other.
 
 import { convert } from "html-to-text";
+import { LRUCache } from "lru-cache";
 
 // Elements that mails are made of, without attributes or with at least one that has a value: "<3", "<jane@example.com>"
 // and "if a<b and b>c" in plain text are no HTML.
@@ -20,8 +21,20 @@ export function looksLikeHtml(content: string): boolean {
 const LIMITS = { maxInputLength: 1_048_576, maxDepth: 100, maxChildNodes: 20_000, ellipsis: "…" };
 const asWritten = { uppercase: false };
 
+// A thousand recipients get the same content, and reading a large one takes a tenth of a second.
+const MAX_CACHED_CHARACTERS = 8_388_608;
+const cached = new LRUCache<string, string>({
+  maxSize: MAX_CACHED_CHARACTERS,
+  sizeCalculation: (text, html) => text.length + html.length + 1,
+  memoMethod: read,
+});
+
 /** The text of a mail for readers without HTML: links keep their addresses, headings their letters. */
 export function textFromHtml(html: string): string {
+  return cached.memo(html);
+}
+
+function read(html: string): string {
   return convert(html, {
     wordwrap: 78,
     limits: LIMITS,

@@ -6,7 +6,7 @@ import type { SendMailOptions } from "nodemailer";
 import type { Instant } from "../../domain/time.ts";
 import { htmlFromText, looksLikeHtml, textFromHtml } from "./html.ts";
 
-export type MailAddress = { readonly email: string; readonly name?: string | null };
+type MailAddress = { readonly email: string; readonly name?: string | null };
 
 /** Who a mail comes from: the provider's settings. */
 export type MailSender = {
@@ -68,7 +68,7 @@ export function buildMail(sender: MailSender, mail: MailContent): SendMailOption
 }
 
 /** The Message-ID of a delivery's mail, with its angle brackets. */
-export function messageId(sender: MailSender, deliveryId: string): string {
+function messageId(sender: MailSender, deliveryId: string): string {
   const { address } = mailbox({ email: sender.fromEmail });
   const domain = address.slice(address.lastIndexOf("@") + 1);
   return `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${domain}>`;

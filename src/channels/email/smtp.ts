@@ -18,9 +18,8 @@ import { firstRecipientError, type SmtpFailure, smtpFailure } from "./smtp-failu
 import { type SmtpVerdict, verifySmtp } from "./smtp-verify.ts";
 
 export type { SmtpProvider } from "./smtp-connection.ts";
-export type { SmtpVerdict } from "./smtp-verify.ts";
 
-export type SmtpChannelOptions = Partial<SmtpTimeouts> & {
+type SmtpChannelOptions = Partial<SmtpTimeouts> & {
   readonly guard: AddressGuard;
   /** Connections to one provider at a time. */
   readonly maxConnections?: number;
