@@ -4,6 +4,7 @@ import type { Decider, Fact, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "./ids.ts";
+import { sameJson } from "./json.ts";
 import type { Instant } from "./time.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
@@ -167,17 +168,9 @@ function setProvider(
   const next: ProviderData = { ...given, config: seal(given.config) };
   const before = state.providers.find((one) => one.name === given.name);
   if (before === undefined && state.providers.length >= MAX_PROVIDERS) throw new DomainError("provider_limit");
-  if (before !== undefined && JSON.stringify(sorted(before)) === JSON.stringify(sorted(next))) return [];
+  if (before !== undefined && sameJson(before, next)) return [];
   return [{ type: "ProviderSet", data: next }];
 }
-
-/** Alike providers give alike text, whatever the order of their fields. */
-const sorted = (value: unknown): unknown =>
-  typeof value !== "object" || value === null || Array.isArray(value)
-    ? value
-    : Object.entries(value)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([name, field]) => [name, sorted(field)]);
 
 export const clientDecider: Decider<Client, ClientEvent, ClientCommand> = {
   name: "client",

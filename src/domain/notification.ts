@@ -4,6 +4,7 @@ import type { Decider, Fact, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, JsonObjectSchema, JsonValueSchema, sealed } from "./event.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "./ids.ts";
+import { sameJson } from "./json.ts";
 import type { Instant } from "./time.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
@@ -175,7 +176,7 @@ function edit(
   const { contentKey, subject, text, meta, priority, sendAt, expiresAt } = state.data;
   const old = { contentKey, subject, content: state.data.content, text, meta, priority, sendAt, expiresAt };
   const next = command.change(old);
-  if (JSON.stringify(next) === JSON.stringify(old)) return [];
+  if (sameJson(next, old)) return [];
   const edited: NotificationEvent = { type: "NotificationEdited", data: next };
   return due(next.sendAt, command.at) ? [edited, RELEASED] : [edited];
 }

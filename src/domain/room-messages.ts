@@ -3,6 +3,7 @@ import type { By, Premises, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
 import { type JsonObject, type Sealed, seal } from "./event.ts";
 import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "./ids.ts";
+import { sameJson } from "./json.ts";
 import type { RoomEvent } from "./room-events.ts";
 import { contentSeq, type LiveRoom, messageEtag, requireMatch, requireRole } from "./room-state.ts";
 
@@ -110,7 +111,7 @@ function edit(
   if (command.content === "" && posting.type === "text") {
     throw new InvalidInput([{ path: "content", code: "too_short", message: "must not be empty for a text message" }]);
   }
-  if (JSON.stringify([content, meta]) === JSON.stringify([old.content, old.meta])) return [];
+  if (sameJson([content, meta], [old.content, old.meta])) return [];
   const about = { id: posting.id, messageSeq: seq, sender: posting.sender };
   return [{ type: "MessageEdited", data: { ...about, content, meta } }];
 }

@@ -2,6 +2,7 @@
 import type { By, Decider, Premises, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import type { RoomId, Subject } from "./ids.ts";
+import { sameJson } from "./json.ts";
 import type { MemberData, Role, RoomEvent, RoomSettings } from "./room-events.ts";
 import { roomEvents } from "./room-events.ts";
 import { decideMessage, type MessageCommand, messagePremises } from "./room-messages.ts";
@@ -69,7 +70,7 @@ function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }
   const kindMoves = next.kind !== room.settings.kind;
   if (kindMoves && (room.settings.kind === "direct" || next.kind === "direct"))
     throw new DomainError("direct_room_fixed");
-  if (JSON.stringify(next) === JSON.stringify(room.settings)) return [];
+  if (sameJson(next, room.settings)) return [];
   return [{ type: "RoomUpdated", data: next }];
 }
 

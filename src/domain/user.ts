@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Decider, TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type JsonObject, JsonObjectSchema, type Sealed, seal, sealed } from "./event.ts";
 import { type Subject, SubjectSchema } from "./ids.ts";
+import { sameJson } from "./json.ts";
 import type { Instant } from "./time.ts";
 
 export const userStream = (subject: Subject) => `user-${subject}`;
@@ -112,7 +113,7 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
       const old = state.status === "none" ? EMPTY : openProfile(state.profile);
       const next = command.type === "Put" ? command.profile : command.change(old);
       if (state.status === "none") return register(next);
-      if (JSON.stringify(old) === JSON.stringify(next)) return [];
+      if (sameJson(old, next)) return [];
       return [{ type: "UserUpdated", data: { subject, ...sealProfile(next) } }];
     }
     case "IssueToken": {
