@@ -1,0 +1,88 @@
+// Where everything is kept: PostgreSQL (our own, or the operator's), the log, the keys and the command side on them.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "../config.ts";
+import { startEmbeddedPostgres } from "../embedded/postgres.ts";
+import type { EventStore } from "../event-store/event-store.ts";
+import { type Commands, createCommands } from "../event-store/handle-command.ts";
+import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
+import { openKeyring, type PostgresKeyring } from "../event-store/keyring.ts";
+import { openPostgresLog } from "../event-store/postgres-log.ts";
+import { postgresSnapshots } from "../event-store/snapshots.ts";
+import { postgresStreamTurns } from "../event-store/stream-turns.ts";
+import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/read-side.ts";
+
+const POOL_CONNECTIONS = 20;
+
+/** What every role and every operator's command stands on. Disposing closes it in reverse order. */
+export type Storage = AsyncDisposable & {
+  readonly databaseUrl: string;
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: PostgresKeyring;
+  readonly readSide: ReadSide;
+  readonly commands: Commands;
+};
+
+export type StorageOptions = {
+  readonly config: Config;
+  readonly logger: Logger;
+  /** The database to use instead of what the configuration says: one that already runs. */
+  readonly databaseUrl?: string;
+  /** Called when the embedded PostgreSQL ends by itself. */
+  readonly onExit?: (error: Error) => void;
+};
+
+/** Opens the stores. Throws ConfigError, DataFolderInUse, or an Error whose message is one clear line. */
+export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
+  await using open = new AsyncDisposableStack();
+  const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
+  const pool = new pg.Pool({ connectionString: url, max: POOL_CONNECTIONS });
+  pool.on("error", (error) => logger.warn({ err: error }, "a database connection was lost"));
+  open.defer(() => pool.end());
+  const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
+  const keyring = await openKeys(config, pool);
+  const store = open.use(await openPostgresLog({ url, logger }));
+  const readSide = open.use(await openReadSide({ pool, store, keyring, logger }));
+  const turns = open.use(postgresStreamTurns(url));
+  const snapshots = postgresSnapshots(pool, store.logId);
+  const olderCommands = olderCommandsOf(readSide);
+  const commands = createCommands({ store, keyring, snapshots, turns, olderCommands, warn });
+  const moved = open.move();
+  const close = () => moved.disposeAsync();
+  return { databaseUrl: url, pool, store, keyring, readSide, commands, [Symbol.asyncDispose]: close };
+}
+
+async function embedded(
+  config: Config,
+  logger: Logger,
+  open: AsyncDisposableStack,
+  onExit: StorageOptions["onExit"],
+): Promise<string> {
+  const log = (line: string) => logger.info(line);
+  const watch = onExit === undefined ? {} : { onExit };
+  const postgres = open.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log, ...watch }));
+  return postgres.url;
+}
+
+async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring> {
+  try {
+    return await openKeyring({ pool, encryptionKeys: config.encryptionKeys ?? (await ownKeys(config)) });
+  } catch (error) {
+    const wrong = error instanceof InvalidEncryptionKeys || error instanceof WrongEncryptionKeys;
+    throw wrong ? new ConfigError(`ENCRYPTION_KEYS: ${error.message}`) : error;
+  }
+}
+
+/** The wrapping key of development mode, made once in the data folder. Whoever loses it loses what is sealed. */
+async function ownKeys(config: Config): Promise<readonly string[]> {
+  const file = join(config.dataDir, "encryption-keys");
+  await mkdir(config.dataDir, { recursive: true });
+  await writeFile(file, `${randomBytes(32).toString("base64")}\n`, { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  });
+  return (await readFile(file, "utf8")).trim().split(/[\s,]+/);
+}
