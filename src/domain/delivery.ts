@@ -73,7 +73,6 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: Fact): Delivery {
         nextAt: at,
         failures: 0,
         cancelRequested: false,
-        requestedAt: at,
         expiresAt,
         fallbackAt,
       };
@@ -146,6 +145,7 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
     case "FallbackDue": {
       const due = state.fallbackAt !== null && command.at >= state.fallbackAt;
       if (!due || state.status !== "pending" || state.request.channel !== "websocket") return [];
+      if (!fallsBack(state)) return [{ type: "DeliveryExpired", data: { ...base, to: "expired", reason: "expired" } }];
       const { id: mail, recipient: mailRecipient, address, name } = command.mail;
       const to = { address: address === null ? null : seal(address), name: name === null ? null : seal(name) };
       return [{ type: "DeliveryFallbackRequested", data: { ...base, to: "fell_back", mail, mailRecipient, ...to } }];
@@ -155,7 +155,7 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       if (state.status === "sending") return [{ type: "DeliveryCancelRequested", data: { ...base, to: "sending" } }];
       return [{ type: "DeliveryCancelled", data: { ...base, to: "cancelled" } }];
     case "Expire": {
-      const due = command.reason === "too_many_open" || command.at >= state.expiresAt;
+      const due = command.reason === "too_many_open" || (command.at >= state.expiresAt && !fallsBack(state));
       if (!due || hasEnded(state.status) || state.status === "sending") return [];
       return [{ type: "DeliveryExpired", data: { ...base, to: "expired", reason: command.reason } }];
     }
@@ -163,6 +163,10 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       return redrive(state, command.at);
   }
 }
+
+/** Whether its deadline comes before its end: then silence leads to the mail, however late that is noticed. */
+const fallsBack = ({ request, fallbackAt, expiresAt }: KnownDelivery): boolean =>
+  request.channel === "websocket" && fallbackAt !== null && fallbackAt <= expiresAt;
 
 function request(state: Delivery, asked: Omit<DeliveryRequest, "from" | "to">): readonly DeliveryEvent[] {
   if (state.status !== "none") return [];
@@ -209,7 +213,8 @@ function recordOutcome(
   command: Extract<DeliveryCommand, { type: "RecordOutcome" }>,
 ): readonly DeliveryEvent[] {
   const { n, outcome } = command;
-  if (hasEnded(state.status)) return [];
+  const started = n < state.n || (n === state.n && state.attempted);
+  if (hasEnded(state.status) || !started) return [];
   if (outcome.outcome === "succeeded") {
     const { notification, recipient, channel } = state.request;
     const to = channel === "webhook" ? "delivered" : "sent";
@@ -249,9 +254,10 @@ function failed(
 function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {
   if (!REDRIVABLE.includes(state.status) || state.request.address === null) return [];
   const { notification, recipient } = state.request;
-  const span = state.request.expiresAt - state.requestedAt;
-  const expiresAt = state.expiresAt > at ? state.expiresAt : at + span;
-  const fallbackAt = state.fallbackAt === null ? null : at + (state.fallbackAt - state.requestedAt);
+  const moved = at - state.requestedAt;
+  const expiresAt = state.expiresAt > at ? state.expiresAt : state.request.expiresAt + moved;
+  const again = state.request.fallbackAt === null ? null : state.request.fallbackAt + moved;
+  const fallbackAt = again === null || !fallsBack(state) ? again : Math.min(again, expiresAt);
   const base = { notification, recipient, from: state.status, to: "pending" } as const;
   return [{ type: "DeliveryRedriven", data: { ...base, expiresAt, fallbackAt } }];
 }

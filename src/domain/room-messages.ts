@@ -51,6 +51,8 @@ export function decideMessage(
   if (role === "reader") throw new DomainError("read_only");
   if (role === "member" && !own)
     throw new DomainError("role_required", "only its sender or an admin may change a message");
+  // Made here because faults of the input go before conflicts.
+  const edited = command.type === "Edit" ? edit(room, data, seq, command, premises) : [];
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
@@ -62,7 +64,7 @@ export function decideMessage(
       return gone ? [{ type: "MessageRestored", data: about }] : [];
     case "Edit":
       if (gone) throw new DomainError("message_deleted", "a deleted message must be restored before it is edited");
-      return edit(room, data, seq, command, premises);
+      return edited;
   }
 }
 
@@ -71,18 +73,24 @@ function post(
   command: Extract<MessageCommand, { type: "Post" }>,
   premises: Premises<RoomEvent>,
 ): readonly RoomEvent[] {
+  const system = command.messageType === "system";
+  if (system && command.by.kind === "user") {
+    throw new InvalidInput([
+      { path: "type", code: "not_allowed", message: "only a client key may post for the system" },
+    ]);
+  }
   requireRole(room, command.by, "member");
   if (command.by.kind === "user" && command.by.subject !== command.sender) throw new DomainError("sender_mismatch");
-  const system = command.messageType === "system";
   if (!system && !room.members.has(command.sender))
     throw new DomainError("not_a_member", "the sender is not a member of this room");
   if (!system && command.by.kind === "key" && room.members.get(command.sender) === "reader")
     throw new DomainError("read_only");
-  if (!room.active) throw new DomainError("room_inactive");
   const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, premises);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
+  requireContent(command.messageType, command.content, command.meta);
+  if (!room.active) throw new DomainError("room_inactive");
   const id = messageId(command.room, room.seq + 1, command.at);
   const data: Posting = {
     id,
@@ -105,15 +113,26 @@ function edit(
   command: Extract<MessageCommand, { type: "Edit" }>,
   premises: Premises<RoomEvent>,
 ): readonly RoomEvent[] {
-  const old = contentOf(premises.get(contentSeq(room, seq))) ?? posting;
+  const old = contentOf(premises.get(contentSeq(room, seq)));
+  if (old === undefined) throw new Error(`the content of message ${posting.id} was not given to the decision`);
   const content = command.content === null ? old.content : seal(command.content);
   const meta = command.meta === null ? old.meta : seal(command.meta(opened(old.meta)));
-  if (command.content === "" && posting.type === "text") {
-    throw new InvalidInput([{ path: "content", code: "too_short", message: "must not be empty for a text message" }]);
-  }
+  if ("open" in content && "open" in meta) requireContent(posting.type, content.open, meta.open);
   if (sameJson([content, meta], [old.content, old.meta])) return [];
   const about = { id: posting.id, messageSeq: seq, sender: posting.sender };
   return [{ type: "MessageEdited", data: { ...about, content, meta } }];
+}
+
+/** Only what shows something else, an image, a file or the client's own type, may do without text. */
+function requireContent(type: string, content: string, meta: JsonObject): void {
+  if (content !== "") return;
+  const why =
+    type === "text" || type === "system"
+      ? `must not be empty for type ${type}`
+      : Object.keys(meta).length === 0
+        ? "must not be empty without meta"
+        : undefined;
+  if (why !== undefined) throw new InvalidInput([{ path: "content", code: "too_short", message: why }]);
 }
 
 const opened = (meta: Sealed<JsonObject>): JsonObject => ("open" in meta ? meta.open : {});

@@ -67,15 +67,16 @@ export function evolve(state: Room, event: RoomEvent, fact: Fact): Room {
 }
 
 function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { seq, at }: Fact): Room {
-  const { name, description, kind, meta, externalId, members } = data;
+  const { name, description, kind, meta, externalId } = data;
+  const members = PersistentMap.of(data.members.map(({ subject, role }) => [subject, role]));
   return {
     status: "live",
     settings: { name, description, kind, meta },
     externalId,
     active: true,
     seq,
-    members: PersistentMap.of(members.map((member) => [member.subject, member.role])),
-    owners: members.filter((member) => member.role === "owner").length,
+    members,
+    owners: [...members.entries()].filter(([, role]) => role === "owner").length,
     posted: 0,
     deleted: 0,
     ordinal: 0,

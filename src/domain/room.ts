@@ -1,6 +1,7 @@
 // domain/room.ts: a room, its members and its messages; one stream, whose revision + 1 is the room's seq.
 import type { By, Decider, Premises, TimedCommand } from "./decider.ts";
-import { DomainError } from "./errors.ts";
+import { DomainError, InvalidInput } from "./errors.ts";
+import type { JsonObject } from "./event.ts";
 import type { RoomId, Subject } from "./ids.ts";
 import { sameJson } from "./json.ts";
 import type { MemberData, Role, RoomEvent, RoomSettings } from "./room-events.ts";
@@ -13,9 +14,11 @@ export const roomStream = (id: RoomId) => `room-${id}`;
 export const MAX_MEMBERS = 50_000;
 
 // Commands, and what each means now.
+/** `meta`: the whole new value, or what makes it from the old, so that two patches at once both hold. */
+type SettingsChange = Partial<Omit<RoomSettings, "meta">> & { meta?: JsonObject | ((old: JsonObject) => JsonObject) };
 type RoomChange =
   | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
-  | { type: "Update"; by: By; changes: Partial<RoomSettings>; ifMatch: number | null }
+  | { type: "Update"; by: By; changes: SettingsChange; ifMatch: number | null }
   | { type: "Deactivate" | "Activate" | "Delete"; by: By; ifMatch: number | null }
   /** `role: null` keeps the role, or is `member` for one who joins. Every `data` field is the whole new value. */
   | { type: "SetMember"; by: By; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
@@ -29,15 +32,8 @@ function requireAdmin(room: LiveRoom, by: By, least: "admin" | "owner"): void {
 
 export function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>): readonly RoomEvent[] {
   if (command.type === "Create") {
-    if (state.status !== "none") return [];
-    return [
-      {
-        type: "RoomCreated",
-        data: { ...command.settings, externalId: command.externalId, members: [...command.members] },
-      },
-    ];
+    return state.status === "none" ? create(command) : [];
   }
-  if (command.type === "Delete" && state.status === "deleted") throw new DomainError("not_found");
   const room = requireLive(state);
   switch (command.type) {
     case "Update":
@@ -63,10 +59,23 @@ export function decide(state: Room, command: RoomCommand, premises: Premises<Roo
   }
 }
 
+function create({ settings, externalId, members }: Extract<RoomCommand, { type: "Create" }>): readonly RoomEvent[] {
+  const path = "members";
+  if (new Set(members.map((member) => member.subject)).size < members.length) {
+    throw new InvalidInput([{ path, code: "not_allowed", message: "name the same user twice" }]);
+  }
+  if (settings.kind === "direct" && members.length !== 2) {
+    const code = members.length < 2 ? "too_short" : "too_long";
+    throw new InvalidInput([{ path, code, message: "must be exactly two in a direct room" }]);
+  }
+  return [{ type: "RoomCreated", data: { ...settings, externalId, members: [...members] } }];
+}
+
 function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }>): readonly RoomEvent[] {
   requireAdmin(room, command.by, "admin");
   requireMatch(command.ifMatch, room.settingsSeq);
-  const next = { ...room.settings, ...command.changes };
+  const { meta = room.settings.meta, ...changes } = command.changes;
+  const next = { ...room.settings, ...changes, meta: typeof meta === "function" ? meta(room.settings.meta) : meta };
   const kindMoves = next.kind !== room.settings.kind;
   if (kindMoves && (room.settings.kind === "direct" || next.kind === "direct"))
     throw new DomainError("direct_room_fixed");

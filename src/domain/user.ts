@@ -34,16 +34,17 @@ export type Profile = {
   readonly timezone: Sealed<string> | null;
   readonly meta: Sealed<JsonObject>;
 };
+/** `issued`: whether any token of this generation was. */
+type Tokens = { readonly generation: number; readonly issued: boolean };
 export type User =
-  | { readonly status: "none"; readonly generation: number }
-  | {
+  | ({ readonly status: "none" } & Tokens)
+  | ({
       readonly status: "registered";
-      readonly generation: number;
       readonly user: Sealed<string>;
       readonly profile: Profile;
       readonly createdAt: Instant;
       readonly updatedAt: Instant;
-    };
+    } & Tokens);
 
 function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
   switch (event.type) {
@@ -53,6 +54,7 @@ function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
       return {
         status: "registered",
         generation: state.generation,
+        issued: state.issued,
         user,
         profile: { name, email, timezone, meta },
         ...times,
@@ -65,9 +67,9 @@ function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
         : { ...state, profile: { name, email, timezone, meta }, updatedAt: fact.at };
     }
     case "TokenIssued":
-      return state;
+      return { ...state, issued: true };
     case "TokensRevoked":
-      return { ...state, generation: event.data.generation };
+      return { ...state, generation: event.data.generation, issued: false };
   }
 }
 
@@ -117,10 +119,9 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
       return [{ type: "UserUpdated", data: { subject, ...sealProfile(next) } }];
     }
     case "IssueToken": {
-      const generation = state.generation + (command.revokePrevious ? 1 : 0);
-      const revoked: UserEvent[] = command.revokePrevious
-        ? [{ type: "TokensRevoked", data: { subject, generation } }]
-        : [];
+      const revokes = command.revokePrevious && state.issued;
+      const generation = state.generation + (revokes ? 1 : 0);
+      const revoked: UserEvent[] = revokes ? [{ type: "TokensRevoked", data: { subject, generation } }] : [];
       const issued: UserEvent = {
         type: "TokenIssued",
         data: { jti: command.jti, generation, expiresAt: command.expiresAt },
@@ -128,16 +129,14 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
       return [...met, ...revoked, issued];
     }
     case "RevokeTokens":
-      return state.status === "none"
-        ? []
-        : [{ type: "TokensRevoked", data: { subject, generation: state.generation + 1 } }];
+      return state.issued ? [{ type: "TokensRevoked", data: { subject, generation: state.generation + 1 } }] : [];
   }
 }
 
 export const userDecider: Decider<User, UserEvent, UserCommand> = {
   name: "user",
   events: userEvents,
-  initial: { status: "none", generation: 0 },
+  initial: { status: "none", generation: 0, issued: false },
   evolve,
   decide,
 };
