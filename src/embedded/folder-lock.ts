@@ -1,16 +1,18 @@
 // One server a data folder: a lock that the kernel holds and drops with the process, however it ends.
 
-import { chown, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { isErrno, processIsAlive } from "./os.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { giveTo, processIsAlive } from "./os.ts";
 
 const LOCK_FILE = "server.lock";
 const PID_FILE = "server.pid";
 const SQLITE_BUSY = 5;
-/** How often, and at what distance, a refused start looks for the pid of a holder that has only just begun. */
-const HOLDER_LOOKS = 10;
-const HOLDER_LOOK_MS = 20;
+/** Two that try at the very same moment can refuse each other, so each tries again, after 10 to 30 ms. */
+const ATTEMPTS = 10;
+const RETRY_MS = 10;
+const RETRY_SPREAD_MS = 20;
 
 /** The data folder belongs to another running server. Its message is one line for the operator; exit code 78. */
 export class DataFolderInUse extends Error {
@@ -27,26 +29,12 @@ export class DataFolderInUse extends Error {
 /**
  * Locks an existing data folder until disposed or until this process ends, even by kill -9, so that it is never stale.
  * It also holds between containers that share a volume, where process ids and loopback ports mean nothing. Throws
- * `DataFolderInUse` at once when another process (or another call in this one) has it.
+ * `DataFolderInUse`, within half a second, when another process (or another call in this one) has it.
  */
 export async function lockFolder(dataDir: string): Promise<AsyncDisposable> {
   const lockPath = join(dataDir, LOCK_FILE);
   const pidPath = join(dataDir, PID_FILE);
-  // SQLite is here for the one thing Node lacks: a file lock of the operating system. Nothing is ever written in it.
-  // Danger: no other code may open this file, since closing any descriptor of it would drop the lock.
-  let lock: DatabaseSync | undefined;
-  try {
-    lock = new DatabaseSync(lockPath, { timeout: 0 });
-    lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
-  } catch (error) {
-    lock?.close();
-    if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY) {
-      throw new DataFolderInUse(dataDir, await holderPid(pidPath));
-    }
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`the data folder ${dataDir} cannot be locked for this server: ${reason}`, { cause: error });
-  }
-  const held = lock;
+  const held = await take(dataDir, lockPath, pidPath);
   try {
     await writeFile(pidPath, `${process.pid}\n`);
     await giveToFolderOwner(dataDir, [lockPath, pidPath]);
@@ -65,23 +53,35 @@ export async function lockFolder(dataDir: string): Promise<AsyncDisposable> {
   };
 }
 
-async function holderPid(pidPath: string): Promise<number | undefined> {
-  for (let look = 0; look < HOLDER_LOOKS; look += 1) {
+async function take(dataDir: string, lockPath: string, pidPath: string): Promise<DatabaseSync> {
+  for (let attempt = 1; ; attempt += 1) {
+    // SQLite is here for the one thing Node lacks: a file lock of the operating system. Nothing is ever written in it.
+    // Danger: no other code may open this file, since closing any descriptor of it would drop the lock.
+    let lock: DatabaseSync | undefined;
     try {
-      const pid = Number((await readFile(pidPath, "utf8")).trim());
-      if (Number.isInteger(pid) && pid > 0 && processIsAlive(pid)) return pid;
+      lock = new DatabaseSync(lockPath, { timeout: 0 });
+      lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+      return lock;
     } catch (error) {
-      if (!isErrno(error, "ENOENT")) return undefined;
+      lock?.close();
+      if (!(error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY)) {
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new Error(`the data folder ${dataDir} cannot be locked for this server: ${reason}`, { cause: error });
+      }
+      if (attempt === ATTEMPTS) throw new DataFolderInUse(dataDir, await holderPid(pidPath));
+      await sleep(RETRY_MS + Math.random() * RETRY_SPREAD_MS);
     }
-    await new Promise((resolve) => setTimeout(resolve, HOLDER_LOOK_MS));
   }
-  return undefined;
+}
+
+async function holderPid(pidPath: string): Promise<number | undefined> {
+  const text = await readFile(pidPath, "utf8").catch(() => "");
+  const pid = Number(text.trim());
+  return Number.isInteger(pid) && pid > 0 && processIsAlive(pid) ? pid : undefined;
 }
 
 /** A start as root must not leave files behind that shut out the folder's owner on the next, ordinary start. */
 async function giveToFolderOwner(dataDir: string, paths: readonly string[]): Promise<void> {
-  if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dataDir);
-  if (uid === 0) return;
-  for (const path of paths) await chown(path, uid, gid);
+  if (process.getuid?.() === 0 && uid !== 0) await giveTo({ uid, gid }, ...paths);
 }

@@ -1,7 +1,7 @@
 // What the embedded parts ask of the operating system: processes, owners, and who can reach a path.
 
 import { type SpawnOptions, spawn } from "node:child_process";
-import { readFile, realpath, stat } from "node:fs/promises";
+import { chown, readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** An unprivileged account to run PostgreSQL as; undefined where it stands for "as ourselves". */
@@ -10,6 +10,7 @@ export type Owner = { readonly uid: number; readonly gid: number };
 const OUTPUT_KEPT = 16_384;
 /** Accounts to run PostgreSQL as when we are root and nothing else says who, best first. */
 const ACCOUNTS = ["postgres", "_postgres", "nobody"];
+const PROGRAM_TIMEOUT_MS = 5_000;
 const OVERFLOW_ID = 65_534;
 
 /** Whether an error of Node's carries this system code. */
@@ -35,24 +36,30 @@ export async function commandLine(pid: number): Promise<string> {
       () => "",
     );
   }
-  const { code, output } = await run("ps", ["-o", "args=", "-p", String(pid)], { timeoutMs: 5_000 });
+  const { code, output } = await run("ps", ["-o", "args=", "-p", String(pid)], { timeoutMs: PROGRAM_TIMEOUT_MS });
   return code === 0 ? output : "";
 }
 
-/** The account for PostgreSQL in a fresh folder when we are root: the folder's owner, or a system account. */
+/**
+ * The account for PostgreSQL in a fresh folder when we are root: the folder's owner, or a system account. It has a name,
+ * since initdb refuses one that has none (as containers often run).
+ */
 export async function unprivilegedOwner(folder: string): Promise<Owner> {
   const { uid, gid } = await stat(folder);
-  if (uid !== 0) return { uid, gid };
-  const passwd = await readFile("/etc/passwd", "utf8").catch(() => "");
+  if (uid !== 0 && (await accountInfo("-un", String(uid))) !== undefined) return { uid, gid };
   for (const account of ACCOUNTS) {
-    const fields = passwd
-      .split("\n")
-      .find((line) => line.startsWith(`${account}:`))
-      ?.split(":");
-    const [accountUid, accountGid] = [Number(fields?.[2]), Number(fields?.[3])];
+    const accountUid = Number(await accountInfo("-u", account));
+    const accountGid = Number(await accountInfo("-g", account));
     if (accountUid > 0 && accountGid > 0) return { uid: accountUid, gid: accountGid };
   }
   return { uid: OVERFLOW_ID, gid: OVERFLOW_ID };
+}
+
+/** What `id` says of an account, wherever the system keeps its accounts; undefined when there is none. */
+async function accountInfo(option: string, account: string): Promise<string | undefined> {
+  const asked = run("id", [option, account], { timeoutMs: PROGRAM_TIMEOUT_MS });
+  const { code, output } = await asked.catch(() => ({ code: 1, output: "" }));
+  return code === 0 ? output.trim() : undefined;
 }
 
 /** Whether this account may enter every folder from the root down to `path`, an existing folder, itself included. */
@@ -63,6 +70,12 @@ export async function canReach(path: string, { uid, gid }: Owner): Promise<boole
     if ((found.mode & searchBit) === 0) return false;
     if (folder === dirname(folder)) return true;
   }
+}
+
+/** Lets a file that we made as root belong to `owner`, who may start ChatAPI itself later on. */
+export async function giveTo(owner: Owner | undefined, ...paths: readonly string[]): Promise<void> {
+  if (owner === undefined) return;
+  for (const path of paths) await chown(path, owner.uid, owner.gid);
 }
 
 /**

