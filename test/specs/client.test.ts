@@ -1,0 +1,203 @@
+// A tenant: its keys, its webhook secret, its email providers.
+import { describe, test } from "vitest";
+import { type ClientCommand, type ClientEvent, clientDecider, MAX_PROVIDERS } from "../../src/domain/client.ts";
+import type { KeyId } from "../../src/domain/ids.ts";
+import { at, given, NOW } from "../support/given.ts";
+
+const DAY = 86_400_000;
+const keyData = (id: KeyId) => ({ id, hash: `hash of ${id}`, last4: "abcd" });
+const registered: ClientEvent = {
+  type: "ClientRegistered",
+  data: {
+    client: "cli_a",
+    name: "My App",
+    description: null,
+    key: { ...keyData("key_1"), name: "default" },
+    webhookSecret: { open: "whsec_1" },
+  },
+};
+const rotated = (old: KeyId, next: KeyId, graceUntil: number): ClientEvent => ({
+  type: "KeyRotated",
+  data: { old, key: { ...keyData(next), name: "default" }, graceUntil },
+});
+const register: ClientCommand = {
+  type: "Register",
+  at: NOW,
+  client: "cli_a",
+  name: "My App",
+  description: null,
+  key: { ...keyData("key_1"), name: "default" },
+  webhookSecret: "whsec_1",
+};
+const rotate = (old: KeyId, next: KeyId, graceMs: number, time = NOW): ClientCommand => ({
+  type: "RotateKey",
+  at: time,
+  old,
+  key: keyData(next),
+  graceMs,
+});
+const config = { host: "mail.example.com", port: 587, username: "u", password: "p", security: "starttls" } as const;
+const provider = (name = "main") =>
+  ({
+    client: "cli_a",
+    name,
+    type: "smtp",
+    fromEmail: "app@example.com",
+    fromName: null,
+    replyTo: null,
+    useFor: ["single" as const],
+    order: 0,
+    options: { ratePerSecond: null, timeoutSeconds: null },
+  }) as const;
+const data = (name = "main", changes: object = {}) => ({ ...provider(name), useFor: ["single" as const], ...changes });
+const providerSet = (name = "main", changes: object = {}): ClientEvent => ({
+  type: "ProviderSet",
+  data: { ...data(name, changes), config: { open: config } },
+});
+const setProvider = (name = "main", changes: object = {}): ClientCommand => ({
+  type: "SetProvider",
+  at: NOW,
+  provider: { ...data(name), config, ...changes },
+});
+const update = (changes: { name?: string; description?: string | null }): ClientCommand => ({
+  type: "Update",
+  at: NOW,
+  changes,
+});
+
+describe("registering", () => {
+  test("makes the client with its first key and webhook secret", () =>
+    given(clientDecider).when(register).then(registered));
+
+  test("twice registers once", () => given(clientDecider, registered).when(register).thenNothing());
+
+  test("comes before everything else", () => {
+    given(clientDecider)
+      .when(update({ name: "x" }))
+      .thenRejected("not_found");
+    given(clientDecider)
+      .when(rotate("key_1", "key_2", 0))
+      .thenRejected("not_found");
+    given(clientDecider).when(setProvider()).thenRejected("not_found");
+    given(clientDecider).when({ type: "RemoveProvider", at: NOW, name: "main" }).thenRejected("not_found");
+    given(clientDecider)
+      .when({ type: "RotateWebhookSecret", at: NOW, secret: "s", graceMs: 0 })
+      .thenRejected("not_found");
+  });
+});
+
+describe("updating", () => {
+  test("changes what is named and keeps the rest", () =>
+    given(clientDecider, registered)
+      .when(update({ description: "ours" }))
+      .then({ type: "ClientUpdated", data: { name: "My App", description: "ours" } }));
+
+  test("clears with null", () =>
+    given(clientDecider, registered, { type: "ClientUpdated", data: { name: "My App", description: "ours" } })
+      .when(update({ description: null }))
+      .then({ type: "ClientUpdated", data: { name: "My App", description: null } }));
+
+  test("to what already holds changes nothing", () =>
+    given(clientDecider, registered)
+      .when(update({ name: "My App", description: null }))
+      .thenNothing());
+});
+
+describe("rotating a key", () => {
+  test("makes a new one under the same name; the old one works until the grace ends", () =>
+    given(clientDecider, registered)
+      .when(rotate("key_1", "key_2", DAY))
+      .then(rotated("key_1", "key_2", NOW + DAY)));
+
+  test("leaves both in the state, the old one with its end", () =>
+    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY)).thenState({
+      keys: [
+        { id: "key_1", expiresAt: NOW + DAY },
+        { id: "key_2", expiresAt: null },
+      ],
+    }));
+
+  test("without grace ends the old one at once", () =>
+    given(clientDecider, registered)
+      .when(rotate("key_1", "key_2", 0))
+      .then(rotated("key_1", "key_2", NOW)));
+
+  test("that is in its grace never makes that longer", () =>
+    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY))
+      .when(rotate("key_1", "key_3", 7 * DAY))
+      .then(rotated("key_1", "key_3", NOW + DAY)));
+
+  test("whose grace has ended is not found", () =>
+    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY))
+      .when(rotate("key_1", "key_3", 0, NOW + DAY))
+      .thenRejected("not_found"));
+
+  test("that is not this client's is not found", () =>
+    given(clientDecider, registered)
+      .when(rotate("key_9", "key_2", 0))
+      .thenRejected("not_found"));
+});
+
+describe("rotating the webhook secret", () => {
+  const secretRotated = (secret: string, graceUntil: number): ClientEvent => ({
+    type: "WebhookSecretRotated",
+    data: { client: "cli_a", secret: { open: secret }, graceUntil },
+  });
+
+  test("makes a new one; the old one signs too until the grace ends", () => {
+    given(clientDecider, registered)
+      .when({ type: "RotateWebhookSecret", at: NOW, secret: "whsec_2", graceMs: DAY })
+      .then(secretRotated("whsec_2", NOW + DAY));
+    given(clientDecider, registered, secretRotated("whsec_2", NOW + DAY)).thenState({
+      secret: { open: "whsec_2" },
+      previousSecret: { secret: { open: "whsec_1" }, until: NOW + DAY },
+    });
+  });
+});
+
+describe("an email provider", () => {
+  test("is set", () => given(clientDecider, registered).when(setProvider()).then(providerSet()));
+
+  test("is replaced", () =>
+    given(clientDecider, registered, providerSet())
+      .when(setProvider("main", { order: 2 }))
+      .then(providerSet("main", { order: 2 })));
+
+  test("that is set as it already is changes nothing", () =>
+    given(clientDecider, registered, providerSet()).when(setProvider()).thenNothing());
+
+  test("with another password is another", () =>
+    given(clientDecider, registered, {
+      type: "ProviderSet",
+      data: { ...data(), config: { open: { ...config, password: "old" } } },
+    })
+      .when(setProvider())
+      .then(providerSet()));
+
+  test("whose credentials were erased is set anew", () =>
+    given(clientDecider, registered, { type: "ProviderSet", data: { ...data(), config: { erased: true } } })
+      .when(setProvider())
+      .then(providerSet()));
+
+  test(`is refused beyond ${MAX_PROVIDERS}, but one of those can still be replaced`, () => {
+    const full = Array.from({ length: MAX_PROVIDERS }, (_, index) => providerSet(`p${index}`));
+    given(clientDecider, registered, ...full)
+      .when(setProvider("more"))
+      .thenRejected("provider_limit");
+    given(clientDecider, registered, ...full)
+      .when(setProvider("p3", { order: 9 }))
+      .then(providerSet("p3", { order: 9 }));
+  });
+
+  test("is removed, once", () => {
+    const remove: ClientCommand = { type: "RemoveProvider", at: NOW, name: "main" };
+    const removed: ClientEvent = { type: "ProviderRemoved", data: { name: "main" } };
+    given(clientDecider, registered, providerSet()).when(remove).then(removed);
+    given(clientDecider, registered, providerSet(), removed).when(remove).thenRejected("not_found");
+  });
+});
+
+test("a key carries the time at which it was made", () =>
+  given(clientDecider, registered, at(NOW + 9, rotated("key_1", "key_2", NOW + DAY))).thenState({
+    keys: [{ createdAt: NOW }, { createdAt: NOW + 9 }],
+  }));

@@ -1,0 +1,250 @@
+// Who belongs to a room, and who decides that.
+import { describe, expect, test } from "vitest";
+import { MAX_MEMBERS, type RoomCommand, roomDecider } from "../../src/domain/room.ts";
+import { stateAfter } from "../support/given.ts";
+import {
+  adminAnna,
+  created,
+  deactivated,
+  directRoom,
+  joined,
+  key,
+  left,
+  member,
+  memberMax,
+  ownerOlga,
+  person,
+  privateRoom,
+  publicRoom,
+  readerRita,
+  removeMember,
+  room,
+  setMember,
+  strangerStan,
+  updated,
+} from "./rooms.ts";
+
+describe("adding a person", () => {
+  test("makes a member, unless it says otherwise", () => {
+    room(privateRoom).when(setMember(key, "sub_new")).then(joined("sub_new"));
+    room(privateRoom)
+      .when(setMember(key, "sub_new", "owner"))
+      .then(joined("sub_new", "owner"));
+  });
+
+  test("as member or reader is an admin's; with a higher role an owner's", () => {
+    for (const role of ["member", "reader"] as const) {
+      room(privateRoom)
+        .when(setMember(adminAnna, "sub_new", role))
+        .then(joined("sub_new", role));
+    }
+    for (const role of ["admin", "owner"] as const) {
+      room(privateRoom)
+        .when(setMember(adminAnna, "sub_new", role))
+        .thenRejected("role_required");
+      room(privateRoom)
+        .when(setMember(ownerOlga, "sub_new", role))
+        .then(joined("sub_new", role));
+    }
+  });
+
+  test("is nobody else's", () => {
+    for (const by of [memberMax, readerRita]) {
+      room(privateRoom).when(setMember(by, "sub_new")).thenRejected("role_required");
+    }
+    room(privateRoom).when(setMember(strangerStan, "sub_new")).thenRejected("not_found");
+    room(publicRoom).when(setMember(strangerStan, "sub_new")).thenRejected("not_a_member");
+  });
+
+  test("to a direct room is refused", () =>
+    room(directRoom).when(setMember(key, "sub_new")).thenRejected("direct_room_fixed"));
+
+  test(`is refused when ${MAX_MEMBERS} are there, but those can still be changed`, () => {
+    const full = created(Array.from({ length: MAX_MEMBERS }, (_, index) => member(`sub_${index}`)));
+    room(full).when(setMember(key, "sub_new")).thenRejected("too_many_members");
+    room(full)
+      .when(setMember(key, "sub_7", "admin"))
+      .then(updated("sub_7", "admin"));
+  });
+
+  test("goes on in an inactive room", () =>
+    room(privateRoom, deactivated).when(setMember(key, "sub_new")).then(joined("sub_new")));
+});
+
+describe("joining by oneself", () => {
+  test("makes a member of a public room", () => {
+    room(publicRoom).when(setMember(strangerStan, "sub_stan")).then(joined("sub_stan"));
+    room(publicRoom)
+      .when(setMember(strangerStan, "sub_stan", "member"))
+      .then(joined("sub_stan"));
+  });
+
+  test("never with another role", () => {
+    for (const role of ["reader", "admin", "owner"] as const) {
+      room(publicRoom)
+        .when(setMember(strangerStan, "sub_stan", role))
+        .thenRejected("role_required");
+    }
+  });
+
+  test("finds no private or direct room", () => {
+    room(privateRoom).when(setMember(strangerStan, "sub_stan")).thenRejected("not_found");
+    room(directRoom).when(setMember(strangerStan, "sub_stan")).thenRejected("not_found");
+  });
+
+  test("who left a private room does not come back alone", () =>
+    room(privateRoom, left("sub_max")).when(setMember(memberMax, "sub_max")).thenRejected("not_found"));
+});
+
+describe("changing a member", () => {
+  test("who already is what is asked changes nothing", () => {
+    room(privateRoom)
+      .when(setMember(key, "sub_max", "member"))
+      .thenNothing();
+    room(privateRoom).when(setMember(key, "sub_anna")).thenNothing();
+  });
+
+  test("keeps the role when none is given", () => {
+    const named = { ...person("sub_anna"), name: { open: "Anna" } };
+    room(privateRoom)
+      .when(setMember(key, "sub_anna", null, { member: named, same: false }))
+      .then({ type: "MemberUpdated", data: { ...named, role: "admin" } });
+  });
+
+  test("by name and meta is the member's own affair, whatever the role", () => {
+    for (const by of [ownerOlga, adminAnna, memberMax, readerRita]) {
+      const { subject } = by.kind === "user" ? by : { subject: "sub_max" as const };
+      const role =
+        subject === "sub_olga"
+          ? "owner"
+          : subject === "sub_anna"
+            ? "admin"
+            : subject === "sub_max"
+              ? "member"
+              : "reader";
+      room(privateRoom)
+        .when(setMember(by, subject, null, { same: false }))
+        .then(updated(subject, role));
+    }
+  });
+
+  test("of members and readers is an admin's; of admins and owners an owner's", () => {
+    const other: Pick<Extract<RoomCommand, { type: "SetMember" }>, "same"> = { same: false };
+    room(privateRoom)
+      .when(setMember(adminAnna, "sub_max", null, other))
+      .then(updated("sub_max", "member"));
+    room(privateRoom)
+      .when(setMember(adminAnna, "sub_olga", null, other))
+      .thenRejected("role_required");
+    room(privateRoom)
+      .when(setMember(ownerOlga, "sub_anna", null, other))
+      .then(updated("sub_anna", "admin"));
+    room(privateRoom)
+      .when(setMember(memberMax, "sub_rita", null, other))
+      .thenRejected("role_required");
+  });
+
+  test("to another role is an owner's", () => {
+    for (const role of ["reader", "admin", "owner"] as const) {
+      room(privateRoom)
+        .when(setMember(ownerOlga, "sub_max", role))
+        .then(updated("sub_max", role));
+      room(privateRoom)
+        .when(setMember(adminAnna, "sub_max", role))
+        .thenRejected("role_required");
+      room(privateRoom)
+        .when(setMember(memberMax, "sub_max", role))
+        .thenRejected("role_required");
+    }
+    room(privateRoom)
+      .when(setMember(adminAnna, "sub_anna", "member"))
+      .thenRejected("role_required");
+  });
+});
+
+describe("removing a person", () => {
+  test("of members and readers is an admin's; of admins and owners an owner's", () => {
+    room(privateRoom).when(removeMember(adminAnna, "sub_max")).then(left("sub_max", "removed"));
+    room(privateRoom).when(removeMember(adminAnna, "sub_rita")).then(left("sub_rita", "removed"));
+    room(privateRoom).when(removeMember(adminAnna, "sub_olga")).thenRejected("role_required");
+    room(privateRoom, updated("sub_max", "admin"))
+      .when(removeMember(adminAnna, "sub_max"))
+      .thenRejected("role_required");
+    room(privateRoom).when(removeMember(ownerOlga, "sub_anna")).then(left("sub_anna", "removed"));
+    room(privateRoom).when(removeMember(memberMax, "sub_rita")).thenRejected("role_required");
+    room(privateRoom).when(removeMember(key, "sub_anna")).then(left("sub_anna", "removed"));
+  });
+
+  test("who is not there changes nothing, for those who may", () => {
+    room(privateRoom).when(removeMember(adminAnna, "sub_stan")).thenNothing();
+    room(privateRoom).when(removeMember(memberMax, "sub_stan")).thenRejected("role_required");
+    room(privateRoom).when(removeMember(strangerStan, "sub_max")).thenRejected("not_found");
+    room(publicRoom).when(removeMember(strangerStan, "sub_max")).thenRejected("not_a_member");
+  });
+
+  test("from a direct room is refused, and so is leaving it", () => {
+    room(directRoom).when(removeMember(key, "sub_max")).thenRejected("direct_room_fixed");
+    room(directRoom).when(removeMember(memberMax, "sub_max")).thenRejected("direct_room_fixed");
+  });
+});
+
+describe("leaving", () => {
+  test("is open to every member, also of an inactive room", () => {
+    for (const by of [adminAnna, memberMax, readerRita] as const) {
+      if (by.kind !== "user") continue;
+      room(privateRoom, deactivated).when(removeMember(by, by.subject)).then(left(by.subject));
+    }
+  });
+
+  test("a room that one is not in changes nothing when it is public, else there is none", () => {
+    room(publicRoom).when(removeMember(strangerStan, "sub_stan")).thenNothing();
+    room(privateRoom).when(removeMember(strangerStan, "sub_stan")).thenRejected("not_found");
+  });
+});
+
+describe("the last owner", () => {
+  test("of others neither leaves, nor is removed, nor demoted, by whomever", () => {
+    room(privateRoom).when(removeMember(ownerOlga, "sub_olga")).thenRejected("last_owner");
+    room(privateRoom).when(removeMember(key, "sub_olga")).thenRejected("last_owner");
+    room(privateRoom)
+      .when(setMember(ownerOlga, "sub_olga", "admin"))
+      .thenRejected("last_owner");
+    room(privateRoom)
+      .when(setMember(key, "sub_olga", "reader"))
+      .thenRejected("last_owner");
+  });
+
+  test("alone in the room may", () => {
+    const alone = created([member("sub_olga", "owner")]);
+    room(alone).when(removeMember(ownerOlga, "sub_olga")).then(left("sub_olga"));
+    room(alone)
+      .when(setMember(key, "sub_olga", "member"))
+      .then(updated("sub_olga", "member"));
+  });
+
+  test("is not the last when there is another", () => {
+    room(privateRoom, updated("sub_anna", "owner")).when(removeMember(ownerOlga, "sub_olga")).then(left("sub_olga"));
+    room(privateRoom, joined("sub_new", "owner"), left("sub_new"))
+      .when(removeMember(ownerOlga, "sub_olga"))
+      .thenRejected("last_owner");
+  });
+});
+
+test("a room knows its members and how many of them are owners", () => {
+  const state = stateAfter(roomDecider, [
+    privateRoom,
+    joined("sub_new", "owner"),
+    updated("sub_anna", "owner"),
+    left("sub_olga"),
+  ]);
+  if (state.status !== "live") throw new Error("the room should be live");
+  expect(new Map(state.members.entries())).toEqual(
+    new Map([
+      ["sub_anna", "owner"],
+      ["sub_max", "member"],
+      ["sub_rita", "reader"],
+      ["sub_new", "owner"],
+    ]),
+  );
+  expect(state.owners).toBe(2);
+});

@@ -1,0 +1,161 @@
+// Rooms as their specifications tell of them: who is who, events and commands in few words.
+import type { By } from "../../src/domain/decider.ts";
+import { type MessageId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
+import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
+import type { MemberData, Role, RoomEvent, RoomKind, RoomSettings } from "../../src/domain/room-events.ts";
+import { given, type History, NOW } from "../support/given.ts";
+
+export const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
+
+export const key: By = { kind: "key" };
+export const ownerOlga: By = { kind: "user", subject: "sub_olga" };
+export const adminAnna: By = { kind: "user", subject: "sub_anna" };
+export const memberMax: By = { kind: "user", subject: "sub_max" };
+export const readerRita: By = { kind: "user", subject: "sub_rita" };
+export const strangerStan: By = { kind: "user", subject: "sub_stan" };
+
+export const person = (subject: Subject): Omit<MemberData, "role"> => ({
+  subject,
+  user: { open: subject.slice(4) },
+  name: null,
+  meta: { open: {} },
+});
+export const member = (subject: Subject, role: Role = "member"): MemberData => ({ ...person(subject), role });
+
+export const STAFF = [
+  member("sub_olga", "owner"),
+  member("sub_anna", "admin"),
+  member("sub_max", "member"),
+  member("sub_rita", "reader"),
+];
+
+export const settings = (changes: Partial<RoomSettings> = {}): RoomSettings => ({
+  name: "Team",
+  description: null,
+  kind: "private",
+  meta: {},
+  ...changes,
+});
+export const created = (members: MemberData[] = STAFF, kind: RoomKind = "private"): RoomEvent => ({
+  type: "RoomCreated",
+  data: { ...settings({ kind }), externalId: null, members },
+});
+export const privateRoom = created();
+export const publicRoom = created(STAFF, "public");
+export const directRoom = created([member("sub_max"), member("sub_olga")], "direct");
+
+export const deactivated: RoomEvent = { type: "RoomDeactivated", data: {} };
+export const activated: RoomEvent = { type: "RoomActivated", data: {} };
+export const deleted: RoomEvent = { type: "RoomDeleted", data: {} };
+export const joined = (subject: Subject, role: Role = "member"): RoomEvent => ({
+  type: "MemberJoined",
+  data: member(subject, role),
+});
+export const updated = (subject: Subject, role: Role): RoomEvent => ({
+  type: "MemberUpdated",
+  data: member(subject, role),
+});
+export const left = (subject: Subject, reason: "left" | "removed" = "left"): RoomEvent => ({
+  type: "MemberLeft",
+  data: { subject, user: { open: subject.slice(4) }, reason },
+});
+
+/** The id of the message whose posting is at `seq`. */
+export const idAt = (seq: number): MessageId => messageId(ROOM, seq, NOW);
+type Posted = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
+/** Max's message at `seq`. */
+export const posted = (seq: number, changes: Partial<Posted> = {}): RoomEvent => ({
+  type: "MessagePosted",
+  data: {
+    id: idAt(seq),
+    sender: "sub_max",
+    user: { open: "max" },
+    senderName: null,
+    type: "text",
+    content: { open: "hello" },
+    meta: { open: {} },
+    replyTo: null,
+    ordinal: seq - 1,
+    ...changes,
+  },
+});
+export const edited = (seq: number, content: string, meta = {}): RoomEvent => ({
+  type: "MessageEdited",
+  data: { id: idAt(seq), messageSeq: seq, sender: "sub_max", content: { open: content }, meta: { open: meta } },
+});
+export const messageDeleted = (seq: number): RoomEvent => ({
+  type: "MessageDeleted",
+  data: { id: idAt(seq), messageSeq: seq },
+});
+export const restored = (seq: number): RoomEvent => ({
+  type: "MessageRestored",
+  data: { id: idAt(seq), messageSeq: seq },
+});
+
+type Of<T extends RoomCommand["type"]> = Extract<RoomCommand, { type: T }>;
+const about = { at: NOW, room: ROOM } as const;
+export const post = (by: By, changes: Partial<Of<"Post">> = {}): RoomCommand => ({
+  ...about,
+  type: "Post",
+  by,
+  sender: by.kind === "user" ? by.subject : "sub_max",
+  user: by.kind === "user" ? by.subject.slice(4) : "max",
+  senderName: null,
+  messageType: "text",
+  content: "hello",
+  meta: {},
+  replyTo: null,
+  ...changes,
+});
+export const edit = (by: By, seq: number, changes: Partial<Of<"Edit">> = {}): RoomCommand => ({
+  ...about,
+  type: "Edit",
+  by,
+  id: idAt(seq),
+  content: "better",
+  meta: null,
+  ifMatch: null,
+  ...changes,
+});
+export const deleteMessage = (by: By, seq: number, ifMatch: number | null = null): RoomCommand => ({
+  ...about,
+  type: "DeleteMessage",
+  by,
+  id: idAt(seq),
+  ifMatch,
+});
+export const restore = (by: By, seq: number, ifMatch: number | null = null): RoomCommand => ({
+  ...about,
+  type: "RestoreMessage",
+  by,
+  id: idAt(seq),
+  ifMatch,
+});
+export const setMember = (
+  by: By,
+  subject: Subject,
+  role: Role | null = null,
+  changes: Partial<Of<"SetMember">> = {},
+): RoomCommand => ({ type: "SetMember", at: NOW, by, member: person(subject), role, same: true, ...changes });
+export const removeMember = (by: By, subject: Subject): RoomCommand => ({
+  type: "RemoveMember",
+  at: NOW,
+  by,
+  subject,
+  user: subject.slice(4),
+});
+export const update = (by: By, changes: Of<"Update">["changes"], ifMatch: number | null = null): RoomCommand => ({
+  type: "Update",
+  at: NOW,
+  by,
+  changes,
+  ifMatch,
+});
+export const change = (
+  type: "Deactivate" | "Activate" | "Delete",
+  by: By,
+  ifMatch: number | null = null,
+): RoomCommand => ({ type, at: NOW, by, ifMatch });
+
+/** A room with these events. */
+export const room = (...history: History<RoomEvent>) => given(roomDecider, ...history);
