@@ -1,0 +1,117 @@
+// The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
+import { randomUUID } from "node:crypto";
+import { type ClientDirectory, openClientDirectory } from "../../src/api/client-directory.ts";
+import { LiveFeed } from "../../src/api/live/feed.ts";
+import { clientDecider, clientStream } from "../../src/domain/client.ts";
+import type { ClientId, RoomId, Subject } from "../../src/domain/ids.ts";
+import { roomDecider, roomStream } from "../../src/domain/room.ts";
+import type { Role } from "../../src/domain/room-events.ts";
+import type { CommandContext } from "../../src/event-store/envelope.ts";
+import type { EventStore } from "../../src/event-store/event-store.ts";
+import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
+import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import { localTurns } from "../../src/event-store/stream-turns.ts";
+import { type MemoryKeyring, memoryKeyring } from "./memory-keyring.ts";
+
+/** A logger that keeps what it was told, so that a test can look for what went wrong. */
+export const quietLogger = {
+  warnings: [] as unknown[],
+  warn: (...told: unknown[]) => void quietLogger.warnings.push(told),
+};
+
+/** A command context of its own. */
+export const contextOf = (client: ClientId | null): CommandContext => ({
+  client,
+  actor: { type: "key", id: "key_1" },
+  commandId: randomUUID(),
+  correlation: "test",
+  causation: "test",
+});
+
+export type LiveParts = AsyncDisposable & {
+  readonly store: EventStore;
+  readonly keyring: MemoryKeyring;
+  readonly commands: Commands;
+  readonly feed: LiveFeed;
+  readonly directory: ClientDirectory;
+};
+
+/** Opens the parts on a store (default: a log in memory); the feed runs. Disposes the store too. */
+export async function liveParts(given?: EventStore): Promise<LiveParts> {
+  const store = given ?? (await openInMemoryLog());
+  const keyring = memoryKeyring();
+  const commands = createCommands({
+    store,
+    keyring,
+    snapshots: undefined,
+    turns: localTurns(),
+    olderCommands: undefined,
+    warn: (error, message) => quietLogger.warn(error, message),
+  });
+  const feed = new LiveFeed({ store, logger: quietLogger, after: "start" });
+  const directory = openClientDirectory({ feed, keyring, facts: { clients: [], keys: [], revoked: [] } });
+  feed.start();
+  return {
+    store,
+    keyring,
+    commands,
+    feed,
+    directory,
+    async [Symbol.asyncDispose]() {
+      await directory[Symbol.asyncDispose]();
+      await feed[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Registers a client with a key of this hash. */
+export async function registerClient({ commands }: Pick<LiveParts, "commands">, client: ClientId, hash: string) {
+  const key = { id: `key_${client.slice(4)}`, name: "first", hash, last4: "1234" } as const;
+  const command = { type: "Register", at: Date.now(), client, name: "Acme", description: null, key } as const;
+  await commands.execute(
+    clientDecider,
+    clientStream(client),
+    { ...command, webhookSecret: "whsec_test" },
+    contextOf(client),
+  );
+  return key;
+}
+
+/** Makes a private room with these members, by user id. */
+export async function createRoom(
+  { commands, keyring }: Pick<LiveParts, "commands" | "keyring">,
+  client: ClientId,
+  room: RoomId,
+  members: Readonly<Record<string, Role>>,
+): Promise<void> {
+  const settings = { name: "Room", description: null, kind: "private", meta: {} } as const;
+  const data = await Promise.all(
+    Object.entries(members).map(async ([user, role]) => ({
+      subject: await keyring.subjectOfUser(client, user),
+      user: { open: user },
+      role,
+      name: null,
+      meta: { open: {} },
+    })),
+  );
+  const command = { type: "Create", at: Date.now(), settings, externalId: null, members: data } as const;
+  await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
+}
+
+/** Posts a message as the key; gives its seq and id. */
+export async function post(
+  { commands, keyring }: Pick<LiveParts, "commands" | "keyring">,
+  client: ClientId,
+  room: RoomId,
+  user: string,
+  content: string,
+): Promise<{ seq: number; id: string; sender: Subject }> {
+  const sender = await keyring.subjectOfUser(client, user);
+  const about = { room, by: { kind: "key" }, sender, user, senderName: null, messageType: "text" } as const;
+  const command = { type: "Post", at: Date.now(), ...about, content, meta: {}, replyTo: null } as const;
+  const { events } = await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
+  const [event] = events;
+  if (event?.type !== "MessagePosted") throw new Error("nothing was posted");
+  return { seq: event.revision + 1, id: event.data.id, sender };
+}
