@@ -1,0 +1,89 @@
+// The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
+
+import { checkAppend, numberOf } from "./append-checks.ts";
+import type { WarnLogger } from "./backoff.ts";
+import { type EventStore, positionOf, StoreUnavailable } from "./event-store.ts";
+import { newLogId } from "./log-created.ts";
+import { Announcer } from "./postgres-log/announcer.ts";
+import { connect } from "./postgres-log/connect.ts";
+import { Flusher } from "./postgres-log/flusher.ts";
+import { Reader } from "./postgres-log/reader.ts";
+import { RecentEvents } from "./postgres-log/recent.ts";
+import { openSchema } from "./postgres-log/schema.ts";
+import { type Feed, Subscriptions } from "./subscription.ts";
+
+/** How long an append waits for its answer, in line and on the way, before its outcome is unknown. */
+export const APPEND_TIMEOUT_MS = 10_000;
+
+export type PostgresLogOptions = {
+  /** `postgresql://`, of a role that may create the schema `log`, or owns it. */
+  readonly url: string;
+  /** Default: APPEND_TIMEOUT_MS. */
+  readonly appendTimeoutMs?: number;
+  readonly logger?: WarnLogger;
+};
+
+/**
+ * Opens the log in a database, making it when it is not there; several processes may do so at once. It holds two
+ * connections for writing, one for listening, and up to four for reading. Throws when the database cannot be reached
+ * or cannot hold a log. Disposing ends the subscriptions, sends what waits, and closes the connections.
+ */
+export async function openPostgresLog(options: PostgresLogOptions): Promise<EventStore> {
+  const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS } = options;
+  const logId = await openAt(url);
+  const open = new AsyncDisposableStack(); // closes in reverse order
+  const recent = new RecentEvents();
+  const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
+  const announcer = open.adopt(new Announcer(url, logId, logger), (part) => part.close());
+  const flusher = open.adopt(
+    new Flusher({
+      url,
+      logId,
+      appendTimeoutMs,
+      logger,
+      written: (events) => {
+        const first = numberOf(logId, events[0]?.position ?? "start");
+        recent.add(first, events);
+        announcer.reached(first + events.length - 1);
+      },
+    }),
+    (part) => part.close(),
+  );
+
+  const feed: Feed = {
+    read: async (after, limit) => {
+      const from = numberOf(logId, after);
+      const events = recent.read(from, limit);
+      return events.length > 0 ? { events, atEnd: events.length < limit } : reader.page(from, limit);
+    },
+    listen: (listener) => announcer.listen(listener),
+  };
+  const subscriptions = open.use(new Subscriptions(feed, logger));
+
+  return {
+    logId,
+    append: async (stream, expectedRevision, events) => {
+      const bytes = checkAppend(stream, expectedRevision, events);
+      return flusher.append(stream, expectedRevision, events, bytes);
+    },
+    readStream: (stream, read) => reader.stream(stream, read),
+    readAll: async ({ after, limit }) => reader.all(numberOf(logId, after), limit),
+    tail: async () => positionOf(logId, await reader.tail()),
+    subscribe: (subscribe) => {
+      if (open.disposed) throw new StoreUnavailable("the log is closed");
+      numberOf(logId, subscribe.after); // a position of another log is refused here, not retried for ever
+      return subscriptions.start(subscribe);
+    },
+    ping: () => reader.ping(),
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}
+
+async function openAt(url: string): Promise<string> {
+  const connection = await connect(url, "chatapi log");
+  try {
+    return await openSchema(connection.client, newLogId());
+  } finally {
+    await connection.close();
+  }
+}

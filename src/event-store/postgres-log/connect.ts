@@ -1,0 +1,52 @@
+// How the log's connections are made: bounded waits, and no error that nobody hears.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** How long an orderly end may take before the socket is cut. */
+const END_TIMEOUT_MS = 2_000;
+
+export type Connection = {
+  readonly client: pg.Client;
+  /** Resolves with the reason when the connection has ended, by itself or by `close`. */
+  readonly ended: Promise<Error>;
+  /** Cuts it when a query is under way, else ends it in order; never throws. */
+  close(): Promise<void>;
+};
+
+/** Opens one connection. Throws when that fails or takes too long. */
+export async function connect(url: string, name: string): Promise<Connection> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    application_name: name,
+  });
+  let reason = new Error("the connection ended");
+  const ended = new Promise<Error>((resolve) => {
+    client.on("error", (error) => {
+      reason = error;
+    });
+    client.once("end", () => resolve(reason));
+  });
+  await client.connect();
+  const close = async () => {
+    const ending = client.end().catch(() => {}); // it had ended already
+    await Promise.race([ending, sleep(END_TIMEOUT_MS, undefined, { ref: false })]);
+  };
+  return { client, ended, close };
+}
+
+/** The promise's result, or an error of this message when the time is up first. */
+export async function within<T>(ms: number, work: Promise<T>, message: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeIsUp = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(message)), ms);
+  });
+  try {
+    return await Promise.race([work, timeIsUp]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,128 @@
+// Reading the log's table: pages by position or by revision, each an index scan.
+
+import pg from "pg";
+import { checkLimit, isName } from "../append-checks.ts";
+import { messageOf, type WarnLogger } from "../backoff.ts";
+import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
+
+/** Connections for reading; more readers wait in line, for as long as a connection may take. */
+const READ_CONNECTIONS = 4;
+const CONNECT_TIMEOUT_MS = 5_000;
+const READ_TIMEOUT_MS = 30_000;
+/** About how many bytes of events a subscription reads at once, whatever its batch. */
+export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
+
+// Milliseconds since the epoch leave the database as a whole number, so that nothing depends on its time zone.
+const COLUMNS =
+  "position, stream, revision, id, type, data, metadata, (extract(epoch FROM recorded_at) * 1000)::bigint AS recorded_ms";
+
+const QUERIES = {
+  forward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision >= $2::bigint ORDER BY revision LIMIT $3`,
+  backward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision <= $2::bigint ORDER BY revision DESC LIMIT $3`,
+  all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
+  page: `SELECT ${COLUMNS} FROM (
+      SELECT *, sum(octet_length(data) + octet_length(metadata)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+      FROM (SELECT * FROM log.events WHERE position > $1 ORDER BY position LIMIT $2) AS page
+    ) AS summed
+    WHERE bytes - octet_length(data) - octet_length(metadata) < $3 ORDER BY position`,
+  tail: "SELECT coalesce(max(position), 0) FROM log.events",
+  ping: "SELECT 1",
+} as const;
+
+/** A row as text, in the order of COLUMNS. */
+type Row = readonly (string | null)[];
+
+// The rows are decoded here, at once and without a look-up for each value.
+const AS_TEXT: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => value };
+
+export class Reader {
+  readonly #pool: pg.Pool;
+  readonly #logId: string;
+
+  constructor(url: string, logId: string, logger: WarnLogger | undefined) {
+    this.#logId = logId;
+    this.#pool = new pg.Pool({
+      connectionString: url,
+      max: READ_CONNECTIONS,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      query_timeout: READ_TIMEOUT_MS,
+      statement_timeout: READ_TIMEOUT_MS,
+      keepAlive: true,
+      application_name: "chatapi log reader",
+    });
+    this.#pool.on("error", (error) => logger?.warn({ err: error }, "an idle connection of the log's reader ended"));
+  }
+
+  async stream(stream: string, { from, direction = "forward", limit }: StreamRead): Promise<RecordedEvent[]> {
+    checkLimit(limit);
+    const first = from ?? (direction === "forward" ? 0 : Number.MAX_SAFE_INTEGER);
+    if (!Number.isSafeInteger(first)) throw new RangeError(`no revision to read from: ${first}`);
+    // What cannot be a stream's name has no events; PostgreSQL would refuse the text.
+    if (limit === 0 || !isName(stream)) return [];
+    return this.#events(direction, [stream, first, limit]);
+  }
+
+  async all(after: number, limit: number): Promise<RecordedEvent[]> {
+    checkLimit(limit);
+    return limit === 0 ? [] : this.#events("all", [after, limit]);
+  }
+
+  /** As `all`, but no more than about MAX_PAGE_BYTES, and whether the log held no more. */
+  async page(after: number, limit: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
+    const events = await this.#events("page", [after, limit, MAX_PAGE_BYTES]);
+    let bytes = 0;
+    for (const event of events) bytes += event.data.byteLength + event.metadata.byteLength;
+    return { events, atEnd: events.length < limit && bytes < MAX_PAGE_BYTES };
+  }
+
+  /** The number of the last event. */
+  async tail(): Promise<number> {
+    const [row] = await this.#rows("tail", []);
+    return Number(row?.[0]);
+  }
+
+  async ping(): Promise<void> {
+    await this.#rows("ping", []);
+  }
+
+  close(): Promise<void> {
+    return this.#pool.end();
+  }
+
+  async #events(query: keyof typeof QUERIES, values: readonly (string | number)[]): Promise<RecordedEvent[]> {
+    const rows = await this.#rows(query, values);
+    return rows.map((row) => this.#event(row));
+  }
+
+  #event([position, stream, revision, id, type, data, metadata, recordedMs]: Row): RecordedEvent {
+    return {
+      id: id ?? "",
+      stream: stream ?? "",
+      revision: Number(revision),
+      type: type ?? "",
+      data: bytesOf(data),
+      metadata: bytesOf(metadata),
+      position: positionOf(this.#logId, Number(position)),
+      recordedAt: Number(recordedMs),
+    };
+  }
+
+  async #rows(query: keyof typeof QUERIES, values: readonly (string | number)[]): Promise<readonly Row[]> {
+    if (this.#pool.ending) throw new StoreUnavailable("the log is closed");
+    try {
+      const result = await this.#pool.query<(string | null)[]>({
+        name: `chatapi-log-${query}`,
+        text: QUERIES[query],
+        values: [...values],
+        rowMode: "array",
+        types: AS_TEXT,
+      });
+      return result.rows;
+    } catch (error) {
+      throw new StoreUnavailable(`the log cannot be read: ${messageOf(error)}`, { cause: error });
+    }
+  }
+}
+
+/** From PostgreSQL's hexadecimal form, `\x…`. */
+const bytesOf = (text: string | null | undefined): Buffer => Buffer.from((text ?? "").slice(2), "hex");

@@ -1,0 +1,173 @@
+// One subscription: a supervised read loop from a position, the same for catching up and for living at the log's end.
+
+import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
+import type {
+  Batch,
+  Position,
+  RecordedEvent,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionStatus,
+} from "./event-store.ts";
+
+/** How many events a batch holds when the subscriber does not say. */
+export const DEFAULT_MAX_BATCH = 500;
+
+/** What a read loop hears from its log. */
+export type FeedListener = {
+  /** The log reaches at least this far. */
+  appended(upTo: Position): void;
+  /** What wakes the loops is broken: this loop cannot know that it is at the end. It reads again after a backoff. */
+  failed(error: unknown): void;
+};
+
+/** Where a read loop reads from. */
+export type Feed = {
+  /** Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. */
+  read(after: Position | "start", limit: number): Promise<Page>;
+  /**
+   * Tells the listener of every append after the call, sooner or later, whoever made it. Returns how to stop. What was
+   * appended between a read and the call is told too: the listener is called at once with what is known.
+   */
+  listen(listener: FeedListener): () => void;
+};
+
+export type Page = { readonly events: readonly RecordedEvent[]; readonly atEnd: boolean };
+
+/** The subscriptions of a log that are open; disposing it closes them all. */
+export class Subscriptions implements AsyncDisposable {
+  readonly #open = new Set<ReadLoop>();
+  readonly #feed: Feed;
+  readonly #logger: WarnLogger | undefined;
+
+  constructor(feed: Feed, logger: WarnLogger | undefined) {
+    this.#feed = feed;
+    this.#logger = logger;
+  }
+
+  /**
+   * Starts one. A batch whose handler threw comes again, with the same events, after a backoff; after a failed read it
+   * goes on behind the last handled position. Disposing waits for the running handler, so a handler must not await
+   * the disposal of its own subscription. Throws `RangeError` for a `maxBatch` below 1.
+   */
+  start(options: SubscribeOptions): Subscription {
+    const loop = new ReadLoop(this.#feed, options, this.#logger, () => this.#open.delete(loop));
+    this.#open.add(loop);
+    return loop;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(Array.from(this.#open, (loop) => loop[Symbol.asyncDispose]()));
+  }
+}
+
+class ReadLoop implements Subscription {
+  readonly #feed: Feed;
+  readonly #options: SubscribeOptions;
+  readonly #logger: WarnLogger | undefined;
+  readonly #maxBatch: number;
+  readonly #closing = new AbortController();
+  readonly #stopListening: () => void;
+  readonly #ended: Promise<void>;
+  #handled: Position | "start";
+  #announced: Position | "start" = "start";
+  #state: SubscriptionStatus["state"] = "catching_up";
+  #lastError: string | null = null;
+  #feedError: { readonly error: unknown } | undefined;
+  #wake: () => void = () => {};
+  /** Read, but not handled yet: what a handler that threw gets again. */
+  #unhandled: { readonly batch: Batch; readonly atEnd: boolean } | undefined;
+
+  constructor(feed: Feed, options: SubscribeOptions, logger: WarnLogger | undefined, onEnd: () => void) {
+    this.#maxBatch = options.maxBatch ?? DEFAULT_MAX_BATCH;
+    if (!Number.isSafeInteger(this.#maxBatch) || this.#maxBatch < 1) {
+      throw new RangeError(`not a size of batches: ${this.#maxBatch}`);
+    }
+    this.#feed = feed;
+    this.#options = options;
+    this.#logger = logger;
+    this.#handled = options.after;
+    this.#stopListening = feed.listen({
+      appended: (upTo) => {
+        if (!isAfter(upTo, this.#announced)) return;
+        this.#announced = upTo;
+        this.#wake();
+      },
+      failed: (error) => {
+        this.#feedError = { error };
+        this.#wake();
+      },
+    });
+    this.#ended = this.#run().finally(onEnd);
+  }
+
+  status(): SubscriptionStatus {
+    return { name: this.#options.name, state: this.#state, handled: this.#handled, lastError: this.#lastError };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.#wake();
+    await this.#ended;
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    while (!this.#closing.signal.aborted) {
+      try {
+        const atEnd = await this.#readAndHandle();
+        failures = 0;
+        this.#lastError = null;
+        this.#state = atEnd ? "live" : "catching_up";
+        if (atEnd) await this.#moreToRead();
+      } catch (error) {
+        failures += 1;
+        this.#state = "retrying";
+        this.#lastError = messageOf(error);
+        const { name } = this.#options;
+        this.#logger?.warn({ subscription: name, handled: this.#handled, failures, err: error }, "subscription failed");
+        await pause(backoffMs(failures), this.#closing.signal);
+      }
+    }
+    this.#stopListening();
+    this.#state = "closed";
+  }
+
+  /** Whether the log's end was reached. */
+  async #readAndHandle(): Promise<boolean> {
+    // An error from before the read is answered by the read.
+    this.#feedError = undefined;
+    this.#unhandled ??= await this.#readBatch();
+    if (this.#unhandled === undefined) return true;
+    if (this.#closing.signal.aborted) return false;
+    const { batch, atEnd } = this.#unhandled;
+    await this.#options.handle(batch);
+    this.#handled = batch.upTo;
+    this.#unhandled = undefined;
+    return atEnd;
+  }
+
+  async #readBatch(): Promise<{ batch: Batch; atEnd: boolean } | undefined> {
+    const announced = this.#announced;
+    const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch);
+    const upTo = events.at(-1)?.position;
+    if (upTo !== undefined) return { batch: { events, upTo }, atEnd };
+    // What was announced before the read is not there (a log put back from a backup): do not ask for it in a circle.
+    if (this.#announced === announced) this.#announced = this.#handled;
+    return undefined;
+  }
+
+  /** Returns when there is something after the handled position; throws when the feed says that it is broken. */
+  async #moreToRead(): Promise<void> {
+    while (!this.#closing.signal.aborted && !isAfter(this.#announced, this.#handled)) {
+      if (this.#feedError !== undefined) throw this.#feedError.error;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = () => {};
+    }
+  }
+}
+
+const isAfter = (position: Position | "start", other: Position | "start"): boolean =>
+  position !== "start" && (other === "start" || position > other);
