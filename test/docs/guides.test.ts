@@ -1,0 +1,91 @@
+// The guides tell the truth: every example is run against a started server, in the order of the page.
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { catalogue } from "../../src/domain/catalogue.ts";
+import { type Body, newClient, tokenOf } from "../e2e/support/api.ts";
+import { dataFolder, type Running, startServer } from "../e2e/support/server.ts";
+import { examplesOf, filled, matches } from "./examples.ts";
+
+const stack = new AsyncDisposableStack();
+let server: Running;
+
+beforeAll(async () => {
+  const folder = stack.use(await dataFolder());
+  server = stack.use(await startServer({ dataDir: folder.path }));
+});
+afterAll(() => stack.disposeAsync());
+
+test("the HTTP guide", async () => {
+  const examples = await examplesOf("http.md");
+  expect(examples.filter((example) => example.kind === "request").length).toBeGreaterThan(8);
+  const kept = new Map<string, string>();
+  let answer: { status: number; body: Body } | undefined;
+  for (const example of examples) {
+    const where = `docs/http.md:${example.line}`;
+    if (example.kind === "keep") kept.set(example.name, answer?.body[example.member]);
+    if (example.kind === "request") {
+      const [head = "", body] = filled(example.text, kept).split("\n\n");
+      const [target = "", ...headers] = head.split("\n");
+      const [method = "", path = ""] = target.split(" ");
+      const key = kept.get("KEY");
+      const response = await fetch(`${server.url}${path}`, {
+        method,
+        headers: {
+          ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...Object.fromEntries(headers.map((header) => header.split(": "))),
+        },
+        ...(body === undefined ? {} : { body }),
+      });
+      answer = { status: response.status, body: await response.json() };
+    }
+    if (example.kind === "answer") {
+      const [status = "", ...rest] = filled(example.text, kept).split("\n");
+      const wanted: unknown = JSON.parse(rest.join("\n"));
+      expect(answer?.status, `${where}: ${JSON.stringify(answer?.body)}`).toBe(Number(status));
+      expect(matches(wanted, answer?.body), `${where}: ${JSON.stringify(answer?.body)}`).toBe(true);
+    }
+  }
+});
+
+test("the WebSocket guide", async () => {
+  const api = await newClient(server.url);
+  const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
+  await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello!" });
+  const kept = new Map([
+    ["TOKEN", await tokenOf(api, "alice")],
+    ["ROOM", room.id],
+  ]);
+  const socket = new WebSocket(`${server.url.replace("http", "ws")}/ws`);
+  const frames: Body[] = [];
+  socket.on("message", (bytes) => frames.push(JSON.parse(String(bytes))));
+  await new Promise((resolve) => socket.on("open", resolve));
+  let seen = 0;
+  for (const example of await examplesOf("websocket.md")) {
+    if (example.kind !== "frames") continue;
+    for (const line of example.lines) {
+      const text = filled(line.slice(2), kept);
+      const where = `docs/websocket.md:${example.line}: ${line}`;
+      if (line.startsWith("> ")) socket.send(text);
+      if (line.startsWith("! ")) {
+        const [, path = "", body = ""] = /^POST \/api\/v1(\S+) (.*)$/.exec(text) ?? [];
+        expect((await api.post(path, JSON.parse(body))).status, where).toBeLessThan(300);
+      }
+      if (line.startsWith("< ")) {
+        await expect.poll(() => frames.length, { timeout: 5_000, message: where }).toBeGreaterThan(seen);
+        const frame = frames[seen];
+        seen += 1;
+        expect(matches(JSON.parse(text), frame), `${where}: ${JSON.stringify(frame)}`).toBe(true);
+        if (frame.delivery_id !== undefined) kept.set("DELIVERY", frame.delivery_id);
+      }
+    }
+  }
+  expect(seen).toBeGreaterThan(10);
+  socket.close();
+});
+
+test("every stored event type is listed", async () => {
+  const page = await readFile(new URL("../../docs/events.md", import.meta.url), "utf8");
+  expect(Object.keys(catalogue).filter((type) => !page.includes(`\`${type}\``))).toEqual([]);
+});
