@@ -1,0 +1,149 @@
+// One attempt: its start is in the log before anything leaves, its outcome in one append with what follows from it.
+import { type Client, clientDecider, clientStream } from "../domain/client.ts";
+import {
+  type AttemptOutcome,
+  deliveryDecider,
+  deliveryStream,
+  hasEnded,
+  type KnownDelivery,
+} from "../domain/delivery.ts";
+import { notificationDecider, notificationStream } from "../domain/notification.ts";
+import { SECOND_MS } from "../domain/time.ts";
+import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
+import { isRefusal } from "../event-store/stream-writer.ts";
+import type { AttemptPlan } from "./attempt-plan.ts";
+import { planEmail } from "./email-attempt.ts";
+import type { TakenJob } from "./job-store.ts";
+import type { Cause, Work } from "./jobs.ts";
+import { type AttemptParts, causeOf, contextOf } from "./parts.ts";
+import { PLACE_WAIT_MS } from "./places.ts";
+import { wasRedriven } from "./redriven.ts";
+import { planWebhook } from "./webhook-attempt.ts";
+import { again, DONE, type Verdict } from "./worker.ts";
+
+/** An attempt that found no place at its host comes again after this, and up to as much again. */
+const NO_PLACE_WAIT_MS = SECOND_MS;
+
+/** Attempts a delivery, if this attempt is the one that is due. */
+export async function attemptDelivery(
+  parts: AttemptParts,
+  job: TakenJob,
+  work: Extract<Work, { kind: "attempt" }>,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const stream = deliveryStream(work.delivery);
+  const { state: delivery } = await parts.commands.load(deliveryDecider, stream);
+  if (delivery.status === "none" || hasEnded(delivery.status)) return DONE;
+  if (delivery.request.channel === "websocket" || (work.n !== null && work.n !== delivery.n)) return DONE;
+  if (delivery.status === "sending" && delivery.leaseUntil > parts.now()) return again(delivery.leaseUntil);
+  if (delivery.status !== "sending" && delivery.nextAt > parts.now()) return again(delivery.nextAt);
+  const cause = await causeOf(parts, job, stream);
+  const { plan, stopped } = await planOf(parts, job, work, delivery);
+  if (stopped) {
+    const cancel = { type: "Cancel", at: parts.now() } as const;
+    await parts.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, parts.newId()));
+    return DONE;
+  }
+  if (plan.place === null) return open(parts, job, stream, delivery, plan, cause, signal);
+  const leave = await parts.places.enter({ ...plan.place, client: job.client, waitMs: PLACE_WAIT_MS, signal });
+  if (leave === undefined) return again(parts.now() + Math.round(NO_PLACE_WAIT_MS * (1 + parts.random())));
+  try {
+    const wait = plan.pace === null ? 0 : parts.pace.take(plan.place.host, plan.pace, parts.now(), PLACE_WAIT_MS);
+    if (wait > PLACE_WAIT_MS) return again(parts.now() + wait);
+    if (wait > 0) await pause(wait, signal);
+    if (signal.aborted) return again(parts.now());
+    return await open(parts, job, stream, delivery, plan, cause, signal);
+  } finally {
+    leave();
+  }
+}
+
+async function planOf(
+  parts: AttemptParts,
+  job: TakenJob,
+  work: Extract<Work, { kind: "attempt" }>,
+  delivery: KnownDelivery,
+): Promise<{ plan: AttemptPlan; stopped: boolean }> {
+  const [notification, client] = await Promise.all([
+    parts.commands.load(notificationDecider, notificationStream(delivery.request.notification)),
+    parts.commands.load(clientDecider, clientStream(job.client)),
+  ]);
+  if (notification.state.status === "none" || !isLive(client.state)) {
+    throw new Error(`delivery ${work.delivery} is of no notification or client`);
+  }
+  const planFor = delivery.request.channel === "email" ? planEmail : planWebhook;
+  const plan = planFor(parts, work.delivery, delivery, notification.state, client.state);
+  // The stop may still be on its way to the delivery.
+  const stopped = notification.state.stopRequested && delivery.status === "pending";
+  return { plan, stopped: stopped && !(await wasRedriven(parts, work.delivery)) };
+}
+
+const isLive = (client: Client) => client.status === "live";
+
+/** Opens the attempt, makes it, and records what it came to. */
+async function open(
+  parts: AttemptParts,
+  job: TakenJob,
+  stream: string,
+  { n }: KnownDelivery,
+  plan: AttemptPlan,
+  cause: Cause,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const at = parts.now();
+  const start = { type: "StartAttempt", at, n, provider: plan.provider, leaseMs: parts.leaseMs } as const;
+  const retrying = { policy: parts.retryPolicy, random: parts.random() };
+  const context = contextOf(job.client, cause, parts.newId());
+  const { state, events } = await parts.commands.execute(deliveryDecider, stream, { ...start, ...retrying }, context);
+  const started = events.find((event) => event.type === "DeliveryAttemptStarted");
+  if (started === undefined) {
+    // Ended, expired, given up as unknown with its retry scheduled; or another worker was faster.
+    const other = state.status === "sending" && state.n === n ? state.leaseUntil : null;
+    return other === null ? DONE : again(other);
+  }
+  const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);
+  const outcomeCause = { correlation: cause.correlation, causation: started.id };
+  await record(parts, job, stream, n, outcome, outcomeCause, started.data.leaseUntil);
+  return DONE;
+}
+
+/** When our own side gave up, the target may or may not have taken it. */
+function interrupted(outcome: AttemptOutcome, signal: AbortSignal): AttemptOutcome {
+  if (!signal.aborted || outcome.error?.code !== "cancelled") return outcome;
+  const error = { code: "interrupted", message: "The server stopped while the attempt was under way" };
+  return { ...outcome, outcome: "unknown", error };
+}
+
+/** A channel that throws is a fault of ours: what left before it did, nobody knows. */
+const unexpected =
+  ({ logger }: AttemptParts, { provider }: AttemptPlan) =>
+  (error: unknown): AttemptOutcome => {
+    logger.error({ err: error, provider }, "an attempt ended in an unexpected error");
+    const fault = { code: "internal", message: "The attempt ended in an unexpected error" };
+    return { outcome: "unknown", provider, response: null, error: fault, retryAfterMs: null, providerMessageId: null };
+  };
+
+/** Tries until the lease ends: an outcome that is not recorded by then counts as unknown, and the delivery is repeated. */
+async function record(
+  parts: AttemptParts,
+  job: TakenJob,
+  stream: string,
+  n: number,
+  outcome: AttemptOutcome,
+  cause: Cause,
+  until: number,
+): Promise<void> {
+  const context = contextOf(job.client, cause, parts.newId());
+  for (let failures = 1; ; failures += 1) {
+    const command = { type: "RecordOutcome", at: parts.now(), n, outcome } as const;
+    const retrying = { policy: parts.retryPolicy, random: parts.random() };
+    try {
+      await parts.commands.execute(deliveryDecider, stream, { ...command, ...retrying }, context);
+      return;
+    } catch (error) {
+      if (isRefusal(error) || parts.now() > until) throw error;
+      parts.logger.warn({ job: job.id, failures, reason: messageOf(error) }, "an outcome could not be recorded yet");
+      await pause(backoffMs(failures), new AbortController().signal);
+    }
+  }
+}

@@ -1,0 +1,58 @@
+// Expiring: a WebSocket delivery whose time is over, and a user's oldest ones when too many are open.
+import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
+import type { DeliveryId, Subject } from "../domain/ids.ts";
+import { countOpen, openWebsocketDeliveries } from "../projections/delivery-list.ts";
+import type { Cursor } from "../projections/page.ts";
+import type { TakenJob } from "./job-store.ts";
+import { causeOf, contextOf, type HandlerParts } from "./parts.ts";
+import { again, DONE, type Verdict } from "./worker.ts";
+
+/** How many WebSocket deliveries of one user may be open; past that the oldest expire. */
+export const MAX_OPEN_DELIVERIES = 1_000;
+const PAGE = 100;
+
+/** Expires a delivery; comes again when it was given more time meanwhile. */
+export async function expireDelivery(parts: HandlerParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const { state } = await parts.commands.load(deliveryDecider, deliveryStream(id));
+  if (state.status === "none" || hasEnded(state.status) || state.status === "sending") return DONE;
+  if (state.expiresAt > parts.now()) return again(state.expiresAt);
+  await expire(parts, job, id, "expired");
+  return DONE;
+}
+
+/** Expires a user's oldest pending deliveries beyond the limit, as far as the read model knows them. */
+export async function expireOverflow(
+  parts: HandlerParts,
+  job: TakenJob,
+  recipient: Subject,
+  limit: number,
+): Promise<Verdict> {
+  const read = parts.readSide.readAs(job.client);
+  let surplus = (await countOpen(read, recipient)) - limit;
+  let cursor: Cursor | null = null;
+  while (surplus > 0) {
+    const page = await openWebsocketDeliveries(read, recipient, {
+      now: parts.now(),
+      limit: PAGE,
+      ...(cursor === null ? {} : { cursor }),
+    });
+    const oldest = page.rows.filter((row) => row.status === "pending").slice(0, surplus);
+    await Promise.all(oldest.map((row) => expire(parts, job, row.id, "too_many_open")));
+    surplus -= oldest.length;
+    if (page.next === null) break;
+    cursor = page.next;
+  }
+  return DONE;
+}
+
+async function expire(
+  parts: HandlerParts,
+  job: TakenJob,
+  id: DeliveryId,
+  reason: "expired" | "too_many_open",
+): Promise<void> {
+  const stream = deliveryStream(id);
+  const command = { type: "Expire", at: parts.now(), reason } as const;
+  const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
+  await parts.commands.execute(deliveryDecider, stream, command, context);
+}

@@ -1,0 +1,215 @@
+// The jobs in PostgreSQL, through pg-boss: two queues in rounds, and one for what is due later.
+import type pg from "pg";
+import { type JobWithMetadata, PgBoss } from "pg-boss";
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { ClientId } from "../domain/ids.ts";
+import { type Instant, SECOND_MS } from "../domain/time.ts";
+import { createTables, inTransaction, JOBS_SCHEMA, onPool, type Sql } from "./database.ts";
+import { type Job, JobDataSchema, keyOf, QUEUES, type Queue, queueOf, ROUND_SHIFT } from "./jobs.ts";
+import { reachRound, takeRounds } from "./rounds.ts";
+
+const LATER = "later";
+/** How long a job may stay with a worker. After it the worker counts as crashed, and the job is taken again. */
+const EXPIRE_SECONDS = 300;
+/** How often a job comes again whose worker crashed or whose handler threw. */
+const RETRY_LIMIT = 20;
+const RETRY_MAX_SECONDS = 60;
+/** Done jobs are kept so long, which also keeps their ids from being taken in twice. */
+const KEEP_DONE_SECONDS = 3_600;
+/** How far past the current round a fetch looks that leaves out busy clients: it must not wade through their jobs. */
+const LOOK_AHEAD_ROUNDS = 2_000;
+/** pg-boss's priority of jobs for later is their second, counted from here so that it fits (until 2088). */
+const EPOCH_2020_SECONDS = 1_577_836_800;
+const LATER_BATCH = 500;
+/** A job that goes back for longer than this waits where the others for later do, out of the way of each fetch. */
+const SHORT_WAIT_MS = 5 * SECOND_MS;
+
+/** A job in a worker's hands. */
+export type TakenJob = Job & { readonly queue: Queue; readonly round: number; readonly retryCount: number };
+
+export type Settlement = {
+  readonly done: readonly TakenJob[];
+  /** Not before `at`; to the same round when that is soon. */
+  readonly back: readonly { readonly job: TakenJob; readonly at: Instant }[];
+  /** Come again after a backoff, until RETRY_LIMIT. */
+  readonly failed: readonly { readonly job: TakenJob; readonly message: string }[];
+};
+
+/** Told after jobs were committed; `at` is null for those to be done now. */
+export type QueuedListener = (queue: Queue | "later", at: Instant | null) => void;
+
+export type JobStore = AsyncDisposable & {
+  /** Takes jobs in, inside the caller's transaction; ids that are known already are left out. Tell `queued` afterwards. */
+  enqueue(sql: Sql, jobs: readonly Job[]): Promise<void>;
+  /** The same in a transaction of its own. */
+  add(jobs: readonly Job[]): Promise<void>;
+  queued(jobs: readonly Job[]): void;
+  /** Takes up to `limit` jobs, by round; none of the clients in `without`. */
+  fetch(queue: Queue, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]>;
+  /** Moves what was for later and is due now into its queue, which gives it its round. Says how many there were. */
+  promote(): Promise<number>;
+  settle(queue: Queue, settlement: Settlement): Promise<void>;
+  /** Which of these keys have a job that waits, or that a worker took less than `activeMs` ago. */
+  liveKeys(keys: readonly string[], activeMs: number): Promise<ReadonlySet<string>>;
+  onQueued(listener: QueuedListener): void;
+};
+
+const LaterSchema = z.object({ id: z.string(), data: JobDataSchema });
+
+const insertOf = (job: Job, priority: number, at: Instant | null) => {
+  const { client, priority: lane, cause, work } = job;
+  return {
+    id: job.id,
+    data: { client, priority: lane, cause, work },
+    priority,
+    singletonKey: keyOf(work),
+    group: { id: client },
+    ...(at === null ? {} : { startAfter: new Date(at) }),
+  };
+};
+const secondOf = (at: Instant): number => Math.floor(at / SECOND_MS) - EPOCH_2020_SECONDS;
+
+/** Opens the job store, making the schema `jobs` when it is not there. */
+export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: () => Instant }): Promise<JobStore> {
+  const { pool, logger, now } = parts;
+  const boss = new PgBoss({ db: onPool(pool), schema: JOBS_SCHEMA, schedule: false, registerInstance: false });
+  boss.on("error", (error) => logger.warn({ err: error }, "the job queue has trouble"));
+  boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "the job queue warns"));
+  await boss.start();
+  await createTables(pool);
+  for (const name of [...QUEUES, LATER]) {
+    await boss.createQueue(name, {
+      expireInSeconds: EXPIRE_SECONDS,
+      retryLimit: RETRY_LIMIT,
+      retryDelay: 1,
+      retryBackoff: true,
+      retryDelayMax: RETRY_MAX_SECONDS,
+      deleteAfterSeconds: KEEP_DONE_SECONDS,
+    });
+  }
+  const listeners: QueuedListener[] = [];
+  const rounds = new Map<Queue, number>();
+
+  async function enqueue(sql: Sql, jobs: readonly Job[]): Promise<void> {
+    const unique = [...new Map(jobs.map((job) => [job.id, job])).values()];
+    const moment = now();
+    const isLater = (job: Job): job is Job & { at: Instant } => job.at !== null && job.at > moment;
+    const later = unique.filter(isLater).map((job) => insertOf(job, -secondOf(job.at), job.at));
+    if (later.length > 0) await boss.insert(LATER, later, { db: sql });
+    for (const queue of QUEUES) {
+      const mine = unique.filter((job) => queueOf(job.work) === queue && !isLater(job));
+      if (mine.length === 0) continue;
+      const round = await takeRounds(sql, queue, mine);
+      const inserts = mine.map((job) => insertOf(job, -((round.get(job) ?? 0) + ROUND_SHIFT[job.priority]), null));
+      await boss.insert(queue, inserts, { db: sql });
+    }
+  }
+
+  const tell = (queue: Queue | "later", at: Instant | null) => {
+    for (const listener of listeners) listener(queue, at);
+  };
+  function queued(jobs: readonly Job[]): void {
+    const moment = now();
+    for (const job of jobs) {
+      if (job.at !== null && job.at > moment) tell("later", job.at);
+      else tell(queueOf(job.work), null);
+    }
+  }
+  async function add(jobs: readonly Job[]): Promise<void> {
+    if (jobs.length === 0) return;
+    await inTransaction(pool, (sql) => enqueue(sql, jobs));
+    queued(jobs);
+  }
+
+  const taken = (queue: Queue, row: JobWithMetadata<unknown>): TakenJob | undefined => {
+    const data = JobDataSchema.safeParse(row.data);
+    if (!data.success) return undefined;
+    return { ...data.data, id: row.id, at: null, queue, round: -row.priority, retryCount: row.retryCount };
+  };
+
+  async function fetch(queue: Queue, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
+    const reached = rounds.get(queue) ?? 0;
+    const ahead = without.length > 0 ? { ignoreGroups: [...without], minPriority: -(reached + LOOK_AHEAD_ROUNDS) } : {};
+    const rows = await boss.fetch<unknown>(queue, { batchSize: limit, includeMetadata: true, ...ahead });
+    const jobs: TakenJob[] = [];
+    for (const row of rows) {
+      const job = taken(queue, row);
+      if (job !== undefined) jobs.push(job);
+      else {
+        logger.error({ queue, job: row.id }, "a job of unknown shape was dropped");
+        await boss.complete(queue, { id: row.id, retryCount: row.retryCount });
+      }
+    }
+    const round = Math.max(reached, ...jobs.map((job) => job.round));
+    if (round > reached) {
+      rounds.set(queue, round);
+      await reachRound(onPool(pool), queue, round);
+    }
+    return jobs;
+  }
+
+  async function promote(): Promise<number> {
+    // The second decides how far the index is read, `startAfter` decides within it.
+    const rows = await boss.fetch<unknown>(LATER, { batchSize: LATER_BATCH, minPriority: -secondOf(now()) });
+    if (rows.length === 0) return 0;
+    const jobs = rows.flatMap((row): Job[] => {
+      const parsed = LaterSchema.safeParse(row);
+      if (parsed.success) return [{ ...parsed.data.data, id: parsed.data.id, at: null }];
+      logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
+      return [];
+    });
+    const ids = rows.map(({ id, retryCount }) => ({ id, retryCount }));
+    await inTransaction(pool, async (sql) => {
+      await enqueue(sql, jobs);
+      await boss.deleteJob(LATER, ids, { db: sql });
+    });
+    queued(jobs);
+    return rows.length;
+  }
+
+  async function settle(queue: Queue, { done, back, failed }: Settlement): Promise<void> {
+    if (done.length > 0) await boss.complete(queue, done.map(attemptOf));
+    for (const { job, message } of failed) await boss.fail(queue, attemptOf(job), { message });
+    if (back.length === 0) return;
+    const soon = now() + SHORT_WAIT_MS;
+    await inTransaction(pool, async (sql) => {
+      const held = back.map(({ job }) => attemptOf(job));
+      await boss.deleteJob(queue, held, { db: sql });
+      const short = back.filter(({ at }) => at <= soon).map(({ job, at }) => insertOf(job, -job.round, at));
+      if (short.length > 0) await boss.insert(queue, short, { db: sql });
+      const long = back.filter(({ at }) => at > soon).map(({ job, at }) => insertOf(job, -secondOf(at), at));
+      if (long.length > 0) await boss.insert(LATER, long, { db: sql });
+    });
+    for (const { at } of back) tell(at > soon ? "later" : queue, at);
+  }
+
+  async function liveKeys(keys: readonly string[], activeMs: number): Promise<ReadonlySet<string>> {
+    const { rows } = await pool.query<{ key: string }>(
+      `select singleton_key as key from jobs.job
+       where name = any($1) and state in ('created', 'retry') and singleton_key = any($2)
+       union
+       select singleton_key from jobs.job
+       where name = any($1) and state = 'active' and singleton_key = any($2)
+         and started_on > now() - $3 * interval '1 ms'`,
+      [[...QUEUES, LATER], keys, activeMs],
+    );
+    return new Set(rows.map((row) => row.key));
+  }
+
+  return {
+    enqueue,
+    add,
+    queued,
+    fetch,
+    promote,
+    settle,
+    liveKeys,
+    onQueued: (listener) => {
+      listeners.push(listener);
+    },
+    [Symbol.asyncDispose]: () => boss.stop({ graceful: false, close: false }),
+  };
+}
+
+const attemptOf = ({ id, retryCount }: TakenJob) => ({ id, retryCount });

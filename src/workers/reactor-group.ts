@@ -1,0 +1,146 @@
+// Runs the reactors: one subscription, one checkpoint, jobs and checkpoint in one transaction.
+import type pg from "pg";
+import type { Logger } from "pino";
+import { SECOND_MS } from "../domain/time.ts";
+import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
+import { decode } from "../event-store/envelope.ts";
+import {
+  type Batch,
+  type EventStore,
+  type Position,
+  parsePosition,
+  type Subscription,
+} from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { inTransaction, type Sql } from "./database.ts";
+import type { JobStore } from "./job-store.ts";
+import type { Job } from "./jobs.ts";
+import { jobsOf, type Reactor, wantedTypes } from "./reactor.ts";
+
+const GROUP = "reactors";
+/** How often the checkpoint moves over events that owe nothing. They are read again after a crash, which is harmless. */
+const IDLE_CHECKPOINT_MS = SECOND_MS;
+
+/** The checkpoint is of another log than the one that is open: `jobs` must be dropped, or the right log opened. */
+export class ForeignCheckpoint extends Error {
+  override readonly name = "ForeignCheckpoint";
+}
+
+/** Another process moved the checkpoint: its jobs count, ours were rolled back. */
+class CheckpointMoved extends Error {}
+
+export type ReactorGroup = AsyncDisposable & {
+  /** All events up to here have led to their jobs. */
+  handled(): Position | "start";
+  status(): { readonly state: string; readonly handled: Position | "start"; readonly lastError: string | null };
+};
+
+export type ReactorGroupParts = {
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: Keyring;
+  readonly jobs: JobStore;
+  readonly reactors: readonly Reactor[];
+  readonly logger: Logger;
+  readonly now: () => number;
+};
+
+/** Starts at its checkpoint; on a fresh schema at the log's tip. Throws ForeignCheckpoint. */
+export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGroup> {
+  const { pool, store, keyring, jobs, logger, now } = parts;
+  const wanted = wantedTypes(parts.reactors);
+  const closing = new AbortController();
+  let saved = await openCheckpoint(pool, store);
+  let savedAt = now();
+  let subscription: Subscription | undefined;
+  let lastError: string | null = null;
+  let retry: () => void = () => {};
+
+  async function handle({ events, upTo }: Batch): Promise<void> {
+    const opened = await decode(
+      keyring,
+      events.filter((event) => wanted.has(event.type)),
+    );
+    const owed: Job[] = opened.flatMap((event) => jobsOf(parts.reactors, event));
+    if (owed.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
+    try {
+      await inTransaction(pool, async (sql) => {
+        await moveCheckpoint(sql, saved, upTo);
+        if (owed.length > 0) await jobs.enqueue(sql, owed);
+      });
+    } catch (error) {
+      if (error instanceof CheckpointMoved) retry();
+      throw error;
+    }
+    saved = upTo;
+    savedAt = now();
+    jobs.queued(owed);
+  }
+
+  /** One subscription after the other: a new one where another process has moved the checkpoint. */
+  async function supervise(): Promise<void> {
+    let failures = 0;
+    while (!closing.signal.aborted) {
+      try {
+        const moved = new Promise<void>((resolve) => {
+          retry = resolve;
+          closing.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+        await using current = store.subscribe({ name: GROUP, after: saved, handle });
+        subscription = current;
+        await moved;
+      } catch (error) {
+        lastError = messageOf(error);
+        logger.warn({ err: error }, "the reactors stopped and start again");
+      }
+      if (closing.signal.aborted) return;
+      failures += 1;
+      await pause(backoffMs(failures), closing.signal);
+      saved = await openCheckpoint(pool, store).catch((error: unknown) => {
+        lastError = messageOf(error);
+        return saved;
+      });
+    }
+  }
+  const running = supervise();
+
+  return {
+    handled: () => subscription?.status().handled ?? saved,
+    status: () => {
+      const status = subscription?.status();
+      return {
+        state: status?.state ?? "retrying",
+        handled: status?.handled ?? saved,
+        lastError: status?.lastError ?? lastError,
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await running;
+    },
+  };
+}
+
+async function openCheckpoint(pool: pg.Pool, store: EventStore): Promise<Position> {
+  await pool.query("insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing", [
+    GROUP,
+    await store.tail(),
+  ]);
+  const { rows } = await pool.query<{ position: Position }>(
+    "select position from jobs.reactor_checkpoints where name = $1",
+    [GROUP],
+  );
+  const position = rows[0]?.position;
+  if (position === undefined || parsePosition(position)?.logId !== store.logId) {
+    throw new ForeignCheckpoint(`the schema jobs belongs to another log than ${store.logId}: drop it to start afresh`);
+  }
+  return position;
+}
+
+async function moveCheckpoint(sql: Sql, from: Position, to: Position): Promise<void> {
+  const { rows } = await sql.executeSql(
+    "update jobs.reactor_checkpoints set position = $3 where name = $1 and position = $2 returning name",
+    [GROUP, from, to],
+  );
+  if (rows.length === 0) throw new CheckpointMoved("another process moved the reactors' checkpoint");
+}

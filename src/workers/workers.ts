@@ -1,0 +1,130 @@
+// The workers of a process: reactors that turn events into jobs, workers that do them, a sweep for what has none.
+import type pg from "pg";
+import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { ReadSide } from "../projections/read-side.ts";
+import { onPool } from "./database.ts";
+import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
+import { handleJob } from "./handle-job.ts";
+import { openJobStore, type TakenJob } from "./job-store.ts";
+import { QUEUES, type Queue } from "./jobs.ts";
+import type { LineLimits } from "./lines.ts";
+import { Loop, type LoopStatus } from "./loop.ts";
+import type { HandlerParts } from "./parts.ts";
+import { Pace, Places } from "./places.ts";
+import { enterWorkers } from "./presence.ts";
+import { startReactors } from "./reactor-group.ts";
+import { reactors } from "./reactors.ts";
+import { forgetRounds } from "./rounds.ts";
+import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
+import { Worker, type WorkerStatus } from "./worker.ts";
+
+/** What bounds the workers of a process; each has a default. */
+export type WorkerLimits = {
+  readonly attempts: LineLimits;
+  readonly tasks: LineLimits;
+  /** How long an attempt may stay open; longer than any channel takes. */
+  readonly leaseMs: number;
+  readonly maxOpenDeliveries: number;
+  readonly sweepEveryMs: number;
+  /** How long what is under way may go on when the workers stop, before it is asked to come to an end. */
+  readonly graceMs: number;
+};
+
+export const DEFAULT_LIMITS: WorkerLimits = {
+  attempts: { running: 200, perClient: 50, waitingPerClient: 100 },
+  tasks: { running: 32, perClient: 16, waitingPerClient: 32 },
+  leaseMs: MINUTE_MS,
+  maxOpenDeliveries: MAX_OPEN_DELIVERIES,
+  sweepEveryMs: SWEEP_EVERY_MS,
+  graceMs: 5 * SECOND_MS,
+};
+
+const LATER_IDLE_MS = 500;
+const SWEEP_AGAIN_MS = SECOND_MS;
+
+export type WorkersStatus = {
+  readonly reactors: {
+    readonly state: string;
+    readonly handled: Position | "start";
+    readonly lastError: string | null;
+  };
+  readonly queues: Readonly<Record<Queue, WorkerStatus>>;
+  readonly later: LoopStatus;
+  readonly sweep: LoopStatus;
+};
+
+export type Workers = AsyncDisposable & {
+  /** For `/readyz`. */
+  status(): WorkersStatus;
+};
+
+export type WorkersParts = Omit<HandlerParts, "readSide"> & {
+  /** Of the database that holds the schema `jobs`, which is made when it is not there. */
+  readonly pool: pg.Pool;
+  readonly readSide: Pick<ReadSide, "readAs" | "operator" | "waitFor">;
+  readonly limits?: Partial<WorkerLimits>;
+};
+
+/**
+ * Starts the workers. Any number of processes may share the schema. Disposing them takes at most some 8 s: nothing new
+ * is taken, what is under way is finished or handed back. Throws ForeignCheckpoint when `jobs` belongs to another log.
+ */
+export async function startWorkers(parts: WorkersParts): Promise<Workers> {
+  const { pool, logger, now, random } = parts;
+  const limits = { ...DEFAULT_LIMITS, ...parts.limits };
+  await using opened = new AsyncDisposableStack();
+  const jobs = opened.use(await openJobStore({ pool, logger, now }));
+  opened.use(await enterWorkers(pool, logger));
+  const group = opened.use(await startReactors({ ...parts, jobs, reactors }));
+
+  const { maxOpenDeliveries, leaseMs } = limits;
+  const handlers = { ...parts, places: new Places(), pace: new Pace(), leaseMs, maxOpenDeliveries };
+  const workers = new Map(
+    QUEUES.map((queue) => {
+      const handle = (job: TakenJob, signal: AbortSignal) => handleJob(handlers, job, signal);
+      return [queue, new Worker({ queue, jobs, limits: limits[queue], handle, now, random, logger })] as const;
+    }),
+  );
+  const later = new Loop({
+    name: "later",
+    step: async () => (await jobs.promote()) > 0,
+    idleMs: LATER_IDLE_MS,
+    now,
+    logger,
+  });
+  const sweeping = new Loop({
+    name: "sweep",
+    step: async (signal) => {
+      const at = group.handled();
+      const swept = at !== "start" && (await sweep({ ...parts, jobs }, at, signal));
+      if (swept) await forgetRounds(onPool(pool));
+      else sweeping.wakeAt(now() + SWEEP_AGAIN_MS);
+      return false;
+    },
+    idleMs: limits.sweepEveryMs,
+    now,
+    logger,
+  });
+  jobs.onQueued((queue, at) => {
+    if (queue === "later") later.wakeAt(at ?? now());
+    else workers.get(queue)?.wake(at);
+  });
+
+  const open = opened.move();
+  const status = (queue: Queue): WorkerStatus =>
+    workers.get(queue)?.status() ?? { state: "closed", lastError: null, running: 0, waiting: 0 };
+  return {
+    status: () => ({
+      reactors: group.status(),
+      queues: { attempts: status("attempts"), tasks: status("tasks") },
+      later: later.status(),
+      sweep: sweeping.status(),
+    }),
+    async [Symbol.asyncDispose]() {
+      await Promise.all([later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
+      await Promise.all(Array.from(workers.values(), (worker) => worker.close(limits.graceMs)));
+      await open.disposeAsync();
+    },
+  };
+}
