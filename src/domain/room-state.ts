@@ -32,6 +32,7 @@ export type Room = { readonly status: "none" } | LiveRoom | { readonly status: "
 
 export function evolve(state: Room, event: RoomEvent, fact: Fact): Room {
   if (event.type === "RoomCreated") return created(event.data, fact);
+  if (event.type === "RoomDeleted") return { status: "deleted" };
   if (state.status !== "live") return state;
   const room = { ...state, seq: fact.seq };
   const changed = { ...room, settingsSeq: fact.seq, updatedAt: fact.at };
@@ -42,8 +43,6 @@ export function evolve(state: Room, event: RoomEvent, fact: Fact): Room {
       return { ...changed, active: false };
     case "RoomActivated":
       return { ...changed, active: true };
-    case "RoomDeleted":
-      return { status: "deleted" };
     case "MemberJoined":
     case "MemberUpdated":
       return withRole(room, event.data.subject, event.data.role);

@@ -20,6 +20,8 @@ type RoomChange =
   | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
   | { type: "Update"; by: By; changes: SettingsChange; ifMatch: number | null }
   | { type: "Deactivate" | "Activate" | "Delete"; by: By; ifMatch: number | null }
+  /** The room was to be made and was not: from now on it never is, so that another may have what was claimed for it. */
+  | { type: "Abandon" }
   /** `role: null` keeps the role, or is `member` for one who joins. Every `data` field is the whole new value. */
   | { type: "SetMember"; by: By; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
   | { type: "RemoveMember"; by: By; subject: Subject; user: string };
@@ -34,6 +36,7 @@ export function decide(state: Room, command: RoomCommand, premises: Premises<Roo
   if (command.type === "Create") {
     return state.status === "none" ? create(command) : [];
   }
+  if (command.type === "Abandon") return state.status === "none" ? [{ type: "RoomDeleted", data: {} }] : [];
   const room = requireLive(state);
   switch (command.type) {
     case "Update":

@@ -4,15 +4,15 @@ import { reveal } from "../../../domain/event.ts";
 import type { MemberData } from "../../../domain/room-events.ts";
 import type { Instant } from "../../../domain/time.ts";
 import type { MemberRow } from "../../../projections/members.ts";
-import { MetaBody, TimeBody, timeOf } from "./time.ts";
+import { anyObject, rfc3339, time } from "../schemas.ts";
 
 export const MemberBody = z
   .object({
     user_id: z.string().nullable().describe("null when the person was erased"),
     name: z.string().nullable().describe("The name in this room, else the user's own"),
     role: z.enum(["reader", "member", "admin", "owner"]),
-    meta: MetaBody,
-    joined_at: TimeBody,
+    meta: anyObject,
+    joined_at: time,
   })
   .meta({ id: "Member" });
 export type MemberBody = z.infer<typeof MemberBody>;
@@ -23,7 +23,7 @@ export const memberBody = (row: MemberRow): MemberBody => ({
   name: row.name,
   role: row.role,
   meta: row.meta,
-  joined_at: timeOf(row.joined_at),
+  joined_at: rfc3339(row.joined_at),
 });
 
 /** From the data of an event. `ownName` is the user's, shown when the member has none in the room. */
@@ -32,7 +32,7 @@ export const memberBodyOf = (data: MemberData, joinedAt: Instant, ownName: strin
   name: reveal(data.name) ?? ownName,
   role: data.role,
   meta: reveal(data.meta) ?? {},
-  joined_at: timeOf(joinedAt),
+  joined_at: rfc3339(joinedAt),
 });
 
 export const ReadBody = z

@@ -5,7 +5,7 @@ import type { RoomId } from "../../../domain/ids.ts";
 import type { RoomEvent } from "../../../domain/room-events.ts";
 import type { Instant } from "../../../domain/time.ts";
 import type { MessageRow } from "../../../projections/messages.ts";
-import { MetaBody, TimeBody, timeOf, timeOrNull } from "./time.ts";
+import { anyObject, rfc3339, rfc3339OrNull, time } from "../schemas.ts";
 
 export const MessageBody = z
   .object({
@@ -16,11 +16,11 @@ export const MessageBody = z
     sender_name: z.string().nullable(),
     type: z.string(),
     content: z.string().nullable().describe("null when it was deleted or the person erased"),
-    meta: MetaBody,
+    meta: anyObject,
     reply_to: z.string().nullable(),
-    created_at: TimeBody,
-    edited_at: TimeBody.nullable(),
-    deleted_at: TimeBody.nullable(),
+    created_at: time,
+    edited_at: time.nullable(),
+    deleted_at: time.nullable(),
   })
   .meta({ id: "Message" });
 export type MessageBody = z.infer<typeof MessageBody>;
@@ -36,9 +36,9 @@ export const messageBody = (row: MessageRow): MessageBody => ({
   content: row.deleted_at === null ? row.content : null,
   meta: row.deleted_at === null ? row.meta : {},
   reply_to: row.reply_to,
-  created_at: timeOf(row.created_at),
-  edited_at: timeOrNull(row.edited_at),
-  deleted_at: timeOrNull(row.deleted_at),
+  created_at: rfc3339(row.created_at),
+  edited_at: rfc3339OrNull(row.edited_at),
+  deleted_at: rfc3339OrNull(row.deleted_at),
 });
 
 type DataOf<T extends RoomEvent["type"]> = Extract<RoomEvent, { type: T }>["data"];
@@ -66,8 +66,8 @@ export function messageBodyOf({ room, seq, posting, postedAt, edit, deletedAt }:
     content: deletedAt === null ? reveal(content.content) : null,
     meta: deletedAt === null ? (reveal(content.meta) ?? {}) : {},
     reply_to: posting.replyTo,
-    created_at: timeOf(postedAt),
-    edited_at: timeOrNull(edit?.at ?? null),
-    deleted_at: timeOrNull(deletedAt),
+    created_at: rfc3339(postedAt),
+    edited_at: rfc3339OrNull(edit?.at ?? null),
+    deleted_at: rfc3339OrNull(deletedAt),
   };
 }

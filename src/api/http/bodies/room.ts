@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { RoomId } from "../../../domain/ids.ts";
 import type { LiveRoom } from "../../../domain/room-state.ts";
 import type { RoomRow } from "../../../projections/rooms.ts";
-import { MetaBody, TimeBody, timeOf } from "./time.ts";
+import { anyObject, rfc3339, time } from "../schemas.ts";
 
 export const RoomBody = z
   .object({
@@ -12,13 +12,13 @@ export const RoomBody = z
     name: z.string(),
     description: z.string().nullable(),
     kind: z.enum(["private", "public", "direct"]),
-    meta: MetaBody,
+    meta: anyObject,
     active: z.boolean(),
     seq: z.int().describe("The seq of the room's last event"),
     member_count: z.int(),
     message_count: z.int().describe("Messages that are not deleted"),
-    created_at: TimeBody,
-    updated_at: TimeBody,
+    created_at: time,
+    updated_at: time,
   })
   .meta({ id: "Room" });
 export type RoomBody = z.infer<typeof RoomBody>;
@@ -35,8 +35,8 @@ export const roomBody = (row: RoomRow): RoomBody => ({
   seq: row.seq,
   member_count: row.member_count,
   message_count: row.message_count,
-  created_at: timeOf(row.created_at),
-  updated_at: timeOf(row.updated_at),
+  created_at: rfc3339(row.created_at),
+  updated_at: rfc3339(row.updated_at),
 });
 
 /** From a state: the room as it was just after the event that the state ends with. */
@@ -51,6 +51,6 @@ export const roomBodyOf = (id: RoomId, room: LiveRoom): RoomBody => ({
   seq: room.seq,
   member_count: room.members.size,
   message_count: room.posted - room.deleted,
-  created_at: timeOf(room.createdAt),
-  updated_at: timeOf(room.updatedAt),
+  created_at: rfc3339(room.createdAt),
+  updated_at: rfc3339(room.updatedAt),
 });

@@ -1,0 +1,75 @@
+// Which room a request means, and whether its caller may see it. The log decides, so that losing access is at once.
+import { LRUCache } from "lru-cache";
+import { claimDecider } from "../../domain/claim.ts";
+import type { By } from "../../domain/decider.ts";
+import { DomainError } from "../../domain/errors.ts";
+import { type ClientId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
+import { roomDecider, roomStream } from "../../domain/room.ts";
+import { type LiveRoom, requireLive, requireRole } from "../../domain/room-state.ts";
+import { decodeMetadata } from "../../event-store/envelope.ts";
+import type { EventStore, Position } from "../../event-store/event-store.ts";
+import type { Services } from "../services.ts";
+import { externalId } from "./claims.ts";
+
+/** Rooms whose client is kept in memory on this node. */
+const MAX_OWNERS = 200_000;
+
+type Parts = Pick<Services, "store" | "keyring" | "commands">;
+/** The part of a caller that rooms care about. */
+export type RoomCaller = { readonly client: ClientId; readonly by: By };
+/** A live room that its caller may see. `position` is that of its last event as of the call. */
+export type OpenRoom = { readonly id: RoomId; readonly room: LiveRoom; readonly position: Position | null };
+
+const notFound = () => new DomainError("not_found");
+
+/** Whose a room is never changes, so what was found once holds for ever; what was not found may still come. */
+const owners = new WeakMap<EventStore, LRUCache<RoomId, ClientId>>();
+
+/** The client that a room belongs to, also when it was deleted; undefined when there never was such a room. */
+export async function roomOwner({ store }: Pick<Parts, "store">, id: RoomId): Promise<ClientId | undefined> {
+  const known = owners.get(store) ?? new LRUCache<RoomId, ClientId>({ max: MAX_OWNERS });
+  owners.set(store, known);
+  const kept = known.get(id);
+  if (kept !== undefined) return kept;
+  const [first] = await store.readStream(roomStream(id), { from: 0, limit: 1 });
+  const client = first === undefined ? null : decodeMetadata(first).client;
+  if (client === null) return undefined;
+  known.set(id, client);
+  return client;
+}
+
+/**
+ * The room that a path names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
+ * `not_found`; whether it is still there and what its caller may do is left to the command that follows.
+ */
+export async function findRoom(parts: Parts, client: ClientId, named: string): Promise<RoomId> {
+  const id = named.startsWith("ext:") ? await withExternalId(parts, client, named.slice(4)) : named;
+  const parsed = RoomIdSchema.safeParse(id);
+  if (!parsed.success || (await roomOwner(parts, parsed.data)) !== client) throw notFound();
+  return parsed.data;
+}
+
+/** The room that has an external id: one that claimed it for something else, or is gone, does not. */
+async function withExternalId({ keyring, commands }: Parts, client: ClientId, id: string): Promise<RoomId | null> {
+  const { stream, isOf } = await externalId(keyring, client, id);
+  const { room } = (await commands.load(claimDecider, stream)).state;
+  if (room === null) return null;
+  const { state } = await commands.load(roomDecider, roomStream(room));
+  return state.status === "live" && isOf(state) ? room : null;
+}
+
+/** The room, never older than the call, if the caller may see its object. Throws `not_found`. */
+export async function openRoom(parts: Parts, { client, by }: RoomCaller, named: string): Promise<OpenRoom> {
+  const id = await findRoom(parts, client, named);
+  const { state, position } = await parts.commands.load(roomDecider, roomStream(id));
+  const room = requireLive(state);
+  if (by.kind === "user" && room.settings.kind !== "public" && !room.members.has(by.subject)) throw notFound();
+  return { id, room, position };
+}
+
+/** As `openRoom`, for what only members see. Throws `not_found`, or `not_a_member` for a public room. */
+export async function openAsMember(parts: Parts, caller: RoomCaller, named: string): Promise<OpenRoom> {
+  const open = await openRoom(parts, caller, named);
+  requireRole(open.room, caller.by, "reader");
+  return open;
+}
