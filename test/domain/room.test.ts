@@ -1,0 +1,205 @@
+// Whatever is asked of a room, in whatever order, what it promises holds.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type RoomId, seqOfMessage } from "../../src/domain/ids.ts";
+import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
+import { type MemberData, type Role, RoleSchema, type RoomEvent, type RoomKind } from "../../src/domain/room-events.ts";
+import type { Room } from "../../src/domain/room-state.ts";
+import { by, pause, person } from "../support/arbitraries.ts";
+import { holds, type Recorded, type Step, type Turn } from "./simulation.ts";
+
+const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
+type RoomStep = Step<RoomEvent, RoomCommand>;
+type Log = readonly Recorded<RoomEvent>[];
+
+const role = fc.constantFrom<Role>(...RoleSchema.options);
+const meta = fc.constantFrom({}, { a: 1 }, { a: 1, b: "x" });
+const content = fc.constantFrom("", "one", "two");
+const memberData = (subject: MemberData["subject"], one: Role, name: string | null): MemberData => ({
+  subject,
+  user: { open: subject },
+  role: one,
+  name: name === null ? null : { open: name },
+  meta: { open: {} },
+});
+
+/** The id of one of the room's messages, sometimes of an event that is none, or damaged. */
+const messageIn = (log: Log, pick: number): string => {
+  const ids = log.flatMap(({ event }) => (event.type === "MessagePosted" ? [event.data.id] : []));
+  return pick % 7 === 6 ? "msg_nothing" : (ids[pick % Math.max(1, ids.length)] ?? "msg_nothing");
+};
+/** An ETag that is right more often than not. */
+const etag = (log: Log, pick: number): number | null => (pick % 4 === 3 ? pick % Math.max(1, log.length) : null);
+/** A member's data as the room last had it. */
+const memberIn = (log: Log, subject: string): MemberData | undefined => {
+  const all = log.flatMap(({ event }) =>
+    event.type === "RoomCreated"
+      ? event.data.members
+      : event.type === "MemberJoined" || event.type === "MemberUpdated"
+        ? [event.data]
+        : [],
+  );
+  return all.findLast((one) => one.subject === subject);
+};
+
+const create: fc.Arbitrary<RoomStep> = fc
+  .record({
+    pause: pause(),
+    kind: fc.constantFrom<RoomKind>("private", "public", "public", "direct"),
+    members: fc.uniqueArray(fc.tuple(person(), role), { selector: ([subject]) => subject }),
+  })
+  .map(({ pause, kind, members }) => ({
+    pause,
+    command: (at) => ({
+      type: "Create",
+      at,
+      settings: { name: "Room", description: null, kind, meta: {} },
+      externalId: null,
+      members: members.map(([subject, one]) => memberData(subject, one, null)),
+    }),
+  }));
+
+const settingsStep: fc.Arbitrary<RoomStep> = fc
+  .record({
+    pause: pause(),
+    by: by(),
+    pick: fc.nat({ max: 100 }),
+    type: fc.constantFrom("Update", "Activate", "Activate", "Deactivate", "Delete"),
+    rare: fc.nat({ max: 9 }),
+    changes: fc.record(
+      { name: fc.constantFrom("Room", "Hall"), kind: fc.constantFrom<RoomKind>("private", "public", "direct"), meta },
+      { requiredKeys: [] },
+    ),
+  })
+  .map(({ pause, by, pick, type, rare, changes }) => ({
+    pause,
+    command: (at, log): RoomCommand => {
+      const ifMatch = etag(log, pick);
+      if (type === "Update") return { type, at, by, changes, ifMatch };
+      return { type: type === "Delete" && rare > 0 ? "Activate" : type, at, by, ifMatch } as RoomCommand;
+    },
+  }));
+
+const memberStep: fc.Arbitrary<RoomStep> = fc
+  .record({
+    pause: pause(),
+    by: by(),
+    subject: person(),
+    role: fc.option(role),
+    name: fc.constantFrom(null, "Ada"),
+    leaves: fc.boolean(),
+  })
+  .map(({ pause, by, subject, role, name, leaves }) => ({
+    pause,
+    command: (at, log): RoomCommand => {
+      if (leaves) return { type: "RemoveMember", at, by, subject, user: subject };
+      const { role: _role, ...member } = memberData(subject, "member", name);
+      const same = JSON.stringify(memberIn(log, subject)?.name ?? null) === JSON.stringify(member.name);
+      return { type: "SetMember", at, by, member, role, same };
+    },
+  }));
+
+const messageStep: fc.Arbitrary<RoomStep> = fc
+  .record({
+    pause: pause(),
+    by: by(),
+    sender: person(),
+    pick: fc.nat({ max: 100 }),
+    type: fc.constantFrom("Post", "Post", "Edit", "DeleteMessage", "RestoreMessage"),
+    messageType: fc.constantFrom("text", "text", "image", "system"),
+    content,
+    meta,
+    replies: fc.boolean(),
+    edits: fc.constantFrom("content", "meta", "both"),
+  })
+  .map(({ pause, by, sender, pick, type, messageType, content, meta, replies, edits }) => ({
+    pause,
+    command: (at, log): RoomCommand => {
+      const id = messageIn(log, pick);
+      const about = { at, room: ROOM, by, ifMatch: etag(log, pick) };
+      if (type === "Edit") {
+        const change = edits === "content" ? null : () => meta;
+        return { ...about, type, id, content: edits === "meta" ? null : content, meta: change };
+      }
+      if (type !== "Post") return { ...about, type, id } as RoomCommand;
+      const from = by.kind === "user" && pick % 5 > 0 ? by.subject : sender;
+      const replyTo = replies ? id : null;
+      return { ...about, type, sender: from, user: from, senderName: null, messageType, content, meta, replyTo };
+    },
+  }));
+
+const steps = fc
+  .tuple(create, fc.array(fc.oneof(settingsStep, memberStep, messageStep, messageStep), { maxLength: 60, size: "max" }))
+  .map(([first, rest]) => [first, ...rest]);
+
+/** Members as the events alone say. */
+function membersBy(log: Log): Map<string, Role> {
+  const members = new Map<string, Role>();
+  for (const { event } of log) {
+    if (event.type === "RoomCreated") for (const one of event.data.members) members.set(one.subject, one.role);
+    if (event.type === "MemberJoined" || event.type === "MemberUpdated")
+      members.set(event.data.subject, event.data.role);
+    if (event.type === "MemberLeft") members.delete(event.data.subject);
+  }
+  return members;
+}
+
+function messagesAddUp(room: Extract<Room, { status: "live" }>, log: Log): void {
+  const deleted = new Set<string>();
+  const postings = log.flatMap(({ event, fact }) => (event.type === "MessagePosted" ? [{ ...event.data, fact }] : []));
+  for (const { event } of log) {
+    if (event.type === "MessageDeleted") deleted.add(event.data.id);
+    if (event.type === "MessageRestored") deleted.delete(event.data.id);
+  }
+  expect(room).toMatchObject({ posted: postings.length, deleted: deleted.size });
+  expect(new Set(postings.map((one) => one.id)).size).toBe(postings.length);
+  let ordinal = 0;
+  for (const one of postings) {
+    if (one.type !== "system") ordinal += 1;
+    expect(one.ordinal).toBe(ordinal);
+    expect(seqOfMessage(ROOM, one.id)).toBe(one.fact.seq);
+    expect(room.changes.get(one.fact.seq)?.deleted ?? false).toBe(deleted.has(one.id));
+  }
+  expect(room.ordinal).toBe(ordinal);
+}
+
+function rightsHold({ before, events, command }: Turn<Room, RoomEvent, RoomCommand>): void {
+  if (before.status !== "live") return;
+  for (const event of events) {
+    if (event.type !== "MessagePosted") continue;
+    expect(before.active).toBe(true);
+    if (event.data.type !== "system") expect(before.members.get(event.data.sender)).toMatch(/member|admin|owner/);
+  }
+  if (events.length > 0 && "by" in command && command.by.kind === "user") {
+    const joins = command.type === "SetMember" && before.settings.kind === "public";
+    if (!joins) expect(before.members.has(command.by.subject)).toBe(true);
+  }
+}
+
+test("a room keeps its promises", () => {
+  let live = 0;
+  let messages = 0;
+  // Each posting is another message.
+  holds(roomDecider, steps, ["Post"], (done) => {
+    const { before, after, log } = done;
+    rightsHold(done);
+    // Nothing comes after the end.
+    expect(log.slice(0, -1).some(({ event }) => event.type === "RoomDeleted")).toBe(false);
+    if (after.status !== "live") return;
+    live += 1;
+    messages += after.posted;
+    expect(after.seq).toBe(log.length);
+    const members = new Map<string, Role>(after.members.entries());
+    expect(members).toEqual(membersBy(log));
+    expect(after.owners).toBe([...members.values()].filter((one) => one === "owner").length);
+    // Nobody takes the last owner from others.
+    if (before.status === "live" && before.owners > 0 && after.owners === 0) expect(members.size).toBeLessThan(2);
+    if (after.settings.kind === "direct") expect(members.size).toBe(2);
+    expect(after.settingsSeq).toBeLessThanOrEqual(after.seq);
+    expect(after.updatedAt).toBeGreaterThanOrEqual(after.createdAt);
+    messagesAddUp(after, log);
+  });
+  // The runs were not all refusals.
+  expect(live).toBeGreaterThan(1_000);
+  expect(messages).toBeGreaterThan(1_000);
+});

@@ -1,0 +1,122 @@
+// Runs commands one after another as the command side does, and checks what holds for every decider.
+import fc from "fast-check";
+import { expect } from "vitest";
+import type { Decider, Fact, TimedCommand } from "../../src/domain/decider.ts";
+import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
+import type { AnyEvent } from "../../src/domain/event.ts";
+import { PersistentMap } from "../../src/domain/persistent-map.ts";
+import type { Instant } from "../../src/domain/time.ts";
+import { NOW } from "../support/given.ts";
+
+export type Recorded<E> = { readonly event: E; readonly fact: Fact };
+/** A step of a random run: how long it waits, and the command it makes of what happened so far. */
+export type Step<E, C> = { readonly pause: number; readonly command: (at: Instant, log: readonly Recorded<E>[]) => C };
+export type Turn<S, E, C> = {
+  readonly command: C;
+  readonly before: S;
+  readonly after: S;
+  readonly events: readonly E[];
+  /** All events up to and with this turn's. */
+  readonly log: readonly Recorded<E>[];
+};
+
+/** Decides one command against a log; a refusal writes nothing. Neither `decide` nor `evolve` may change what they get. */
+export function turn<S, E extends AnyEvent, C extends TimedCommand>(
+  decider: Decider<S, E, C>,
+  before: S,
+  log: readonly Recorded<E>[],
+  command: C,
+): Turn<S, E, C> {
+  const wanted = decider.premises?.(before, command) ?? [];
+  const premises = new Map(
+    wanted.flatMap((seq) => {
+      const found = log[seq - 1];
+      return found === undefined ? [] : [[seq, found.event] as const];
+    }),
+  );
+  let events: readonly E[] = [];
+  try {
+    events = decider.decide(frozen(before), frozen(command), premises);
+  } catch (error) {
+    if (!(error instanceof DomainError) && !(error instanceof InvalidInput)) throw error;
+  }
+  const added = events.map((event, index) => ({ event, fact: { seq: log.length + index + 1, at: command.at } }));
+  for (const { event } of added) expect(decider.events[event.type]?.data.safeParse(event.data).success).toBe(true);
+  return { command, before, after: fold(decider, before, added), events, log: [...log, ...added] };
+}
+
+export const fold = <S, E extends AnyEvent, C extends TimedCommand>(
+  decider: Decider<S, E, C>,
+  from: S,
+  log: readonly Recorded<E>[],
+): S => log.reduce((state, { event, fact }) => decider.evolve(frozen(state), frozen(event), fact), from);
+
+/** Runs the steps; time never goes back. */
+export function simulate<S, E extends AnyEvent, C extends TimedCommand>(
+  decider: Decider<S, E, C>,
+  steps: readonly Step<E, C>[],
+): readonly Turn<S, E, C>[] {
+  const turns: Turn<S, E, C>[] = [];
+  let at = NOW;
+  for (const { pause, command } of steps) {
+    at += pause;
+    const last = turns.at(-1);
+    const log = last?.log ?? [];
+    turns.push(turn(decider, last?.after ?? decider.initial, log, command(at, log)));
+  }
+  return turns;
+}
+
+/** Checks every run of `steps`: `invariant` after each turn, and what every decider promises. */
+export function holds<S, E extends AnyEvent, C extends TimedCommand>(
+  decider: Decider<S, E, C>,
+  steps: fc.Arbitrary<readonly Step<E, C>[]>,
+  /** The commands that are meant to write again when they come again. */
+  meantToRepeat: readonly C["type"][],
+  invariant: (turn: Turn<S, E, C>) => void,
+): void {
+  fc.assert(
+    // Without bias towards small values: they make short runs of refusals.
+    fc.property(fc.noBias(steps), fc.nat(), (list, cut) => {
+      const turns = simulate(decider, list);
+      for (const [index, done] of turns.entries()) {
+        invariant(done);
+        const again = list[index]?.command(done.command.at, done.log);
+        if (again === undefined || meantToRepeat.includes(again.type)) continue;
+        expect(turn(decider, done.after, done.log, again).events, `${again.type} sent again`).toEqual([]);
+      }
+      const log = turns.at(-1)?.log ?? [];
+      foldsInParts(decider, log, cut % (log.length + 1));
+    }),
+    { numRuns: 200 },
+  );
+}
+
+/** Folding a prefix, putting it away as a snapshot where there are any, and then folding the rest gives the whole. */
+function foldsInParts<S, E extends AnyEvent, C extends TimedCommand>(
+  decider: Decider<S, E, C>,
+  log: readonly Recorded<E>[],
+  cut: number,
+): void {
+  const prefix = fold(decider, decider.initial, log.slice(0, cut));
+  const { snapshot } = decider;
+  const kept = snapshot === undefined ? prefix : snapshot.fromJson(JSON.parse(JSON.stringify(snapshot.toJson(prefix))));
+  expect(plain(kept)).toEqual(plain(prefix));
+  expect(plain(fold(decider, kept, log.slice(cut)))).toEqual(plain(fold(decider, decider.initial, log)));
+}
+
+/** A state in which persistent maps are maps, so that it can be compared. */
+export const plain = (value: unknown): unknown => {
+  if (value instanceof PersistentMap) return new Map([...value.entries()].map(([key, one]) => [key, plain(one)]));
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.entries(value).map(([name, member]) => [name, plain(member)]);
+};
+
+function frozen<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const member of Object.values(value)) frozen(member);
+  }
+  return value;
+}

@@ -1,0 +1,141 @@
+// Clients, users, read markers and claims: whatever is asked of them, what they promise holds.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
+import { type ClientCommand, type ClientEvent, clientDecider, MAX_PROVIDERS } from "../../src/domain/client.ts";
+import type { JsonObject } from "../../src/domain/event.ts";
+import type { KeyId, RoomId } from "../../src/domain/ids.ts";
+import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
+import { type UserCommand, type UserEvent, userDecider } from "../../src/domain/user.ts";
+import { pause, person } from "../support/arbitraries.ts";
+import { holds, type Step } from "./simulation.ts";
+
+const list = <E, C>(step: fc.Arbitrary<Step<E, C>>) => fc.array(step, { maxLength: 60, size: "max" });
+
+test("a client keeps its promises", () => {
+  const key = (id: KeyId) => ({ id, hash: `hash of ${id}`, last4: "abcd" });
+  const step: fc.Arbitrary<Step<ClientEvent, ClientCommand>> = fc
+    .record({
+      pause: pause(),
+      type: fc.constantFrom<ClientCommand["type"]>(
+        ...(["Register", "Update", "RotateKey", "RotateWebhookSecret"] as const),
+        ...(["SetProvider", "SetProvider", "SetProvider", "RemoveProvider"] as const),
+      ),
+      name: fc.constantFrom("one", "two"),
+      pick: fc.nat({ max: 30 }),
+      graceMs: fc.constantFrom(0, 3_000, 60_000),
+    })
+    .map(({ pause, type, name, pick, graceMs }) => ({
+      pause,
+      command: (at, log): ClientCommand => {
+        const keys = log.flatMap(({ event }) =>
+          event.type === "ClientRegistered" || event.type === "KeyRotated" ? [event.data.key.id] : [],
+        );
+        const about = { at, name, client: "cli_a" } as const;
+        const provider = `p${pick}`;
+        switch (type) {
+          case "Register":
+            return { ...about, type, description: null, key: { ...key("key_0"), name }, webhookSecret: "s" };
+          case "Update":
+            return { at, type, changes: { name } };
+          case "RotateKey":
+            return { at, type, old: keys[pick % (keys.length + 1)] ?? "key_x", key: key(`key_${log.length}`), graceMs };
+          case "RotateWebhookSecret":
+            return { at, type, secret: `s${pick}`, graceMs };
+          case "RemoveProvider":
+            return { at, type, name: provider };
+          case "SetProvider": {
+            const config = { host: name, port: 25, username: null, password: null, security: "none" as const };
+            const options = { ratePerSecond: null, timeoutSeconds: null };
+            const from = { fromEmail: "a@example.com", fromName: null, replyTo: null, useFor: [], order: 0, options };
+            return { at, type, provider: { ...from, client: "cli_a", name: provider, type: "smtp", config } };
+          }
+        }
+      },
+    }));
+  let most = 0;
+  // Keys and secrets turn each time they are told to.
+  holds(clientDecider, list(step), ["RotateKey", "RotateWebhookSecret"], ({ before, after, log }) => {
+    if (after.status === "none") return expect(log).toEqual([]);
+    expect(log[0]?.event.type).toBe("ClientRegistered");
+    most = Math.max(most, after.providers.length);
+    expect(after.providers.length).toBeLessThanOrEqual(MAX_PROVIDERS);
+    expect(new Set(after.providers.map((one) => one.name)).size).toBe(after.providers.length);
+    expect(new Set(after.keys.map((one) => one.id)).size).toBe(after.keys.length);
+    // A client always has a key that does not end, and no key's end ever moves away.
+    expect(after.keys.some((one) => one.expiresAt === null)).toBe(true);
+    for (const old of before.status === "none" ? [] : before.keys) {
+      const now = after.keys.find((one) => one.id === old.id);
+      expect(now?.expiresAt ?? Number.POSITIVE_INFINITY).toBeLessThanOrEqual(old.expiresAt ?? Number.POSITIVE_INFINITY);
+    }
+  });
+  expect(most).toBeGreaterThan(3);
+});
+
+test("a user keeps its promises", () => {
+  const about = { subject: "sub_a", user: "ada" } as const;
+  const name = fc.constantFrom(null, "Ada", "Bob");
+  const meta = fc.constantFrom<JsonObject>({}, { a: 1 }, { a: 1, b: [2] });
+  const step: fc.Arbitrary<Step<UserEvent, UserCommand>> = fc
+    .record({
+      pause: pause(),
+      type: fc.constantFrom<UserCommand["type"]>("Put", "Change", "Meet", "IssueToken", "RevokeTokens"),
+      name,
+      meta,
+      revokePrevious: fc.boolean(),
+    })
+    .map(({ pause, type, name, meta, revokePrevious }) => ({
+      pause,
+      command: (at, log): UserCommand => {
+        if (type === "Put") return { ...about, at, type, profile: { name, email: null, timezone: null, meta } };
+        if (type === "Change")
+          return { ...about, at, type, change: (old) => ({ ...old, meta: { ...old.meta, ...meta } }) };
+        if (type !== "IssueToken") return { ...about, at, type };
+        return { ...about, at, type, jti: `t${log.length}`, expiresAt: at + 60_000, revokePrevious };
+      },
+    }));
+  // A token is another each time.
+  holds(userDecider, list(step), ["IssueToken"], ({ before, after, log }) => {
+    if (after.status === "none") return expect(log).toEqual([]);
+    expect(log.filter(({ event }) => event.type === "UserRegistered")).toHaveLength(1);
+    expect(log[0]?.event.type).toBe("UserRegistered");
+    expect(after.generation).toBeGreaterThanOrEqual(before.generation);
+    let generation = 0;
+    for (const { event } of log) {
+      // Revoking ends every token before it and none after it.
+      if (event.type === "TokensRevoked") expect(event.data.generation).toBe(++generation);
+      if (event.type === "TokenIssued") expect(event.data.generation).toBe(generation);
+    }
+    expect(after.generation).toBe(generation);
+  });
+});
+
+test("read markers keep their promises", () => {
+  const step: fc.Arbitrary<Step<ReadsEvent, ReadsCommand>> = fc
+    .record({ pause: pause(), subject: person(), seq: fc.nat({ max: 50 }), floor: fc.nat({ max: 20 }) })
+    .map(({ pause, subject, seq, floor }) => ({
+      pause,
+      command: (at) => ({ type: "MarkRead", at, subject, user: "someone", seq, floor }),
+    }));
+  holds(readsDecider, list(step), [], ({ before, after, events, command }) => {
+    for (const subject of after.keys()) {
+      expect(after.get(subject) ?? 0).toBeGreaterThanOrEqual(before.get(subject) ?? 0);
+      if (subject !== command.subject) expect(after.get(subject)).toBe(before.get(subject));
+    }
+    expect(Math.max(after.get(command.subject) ?? 0, command.floor)).toBeGreaterThanOrEqual(command.seq);
+    if (events.length > 0) expect(command.seq).toBeGreaterThan(command.floor);
+  });
+});
+
+test("a claim keeps its promises", () => {
+  const room = fc.constantFrom<RoomId>("room_a", "room_b", "room_c");
+  const step: fc.Arbitrary<Step<ClaimEvent, ClaimCommand>> = fc
+    .record({ pause: pause(), room, abandoned: fc.option(room) })
+    .map(({ pause, room, abandoned }) => ({ pause, command: (at) => ({ type: "Claim", at, room, abandoned }) }));
+  holds(claimDecider, list(step), [], ({ before, after, command }) => {
+    // Who holds it keeps it, unless it was seen to be abandoned.
+    if (after.room === before.room) return;
+    expect(after.room).toBe(command.room);
+    expect([null, command.abandoned]).toContain(before.room);
+  });
+});
