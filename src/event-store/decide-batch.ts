@@ -20,8 +20,12 @@ export type Settled<S, E> =
   | { readonly kind: "done"; readonly events: readonly OwnEvent<E>[]; readonly state: S; readonly folded: Folded<S> }
   | { readonly kind: "remembered"; readonly command: RememberedCommand; readonly folded: Folded<S> };
 
-/** Asks for commands that the stream's state has forgotten. */
-export type OlderCommands = (commandId: string, folded: Folded<unknown>) => Promise<RememberedCommand | undefined>;
+/** Asks for commands of a stream that its state has forgotten. A command may have written to several streams. */
+export type OlderCommands = (
+  commandId: string,
+  folded: Folded<unknown>,
+  stream: string,
+) => Promise<RememberedCommand | undefined>;
 
 export type WriterParts = LoaderParts & {
   readonly turns: StreamTurns;
@@ -132,7 +136,8 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
       const last = plan.events.at(-1) ?? first;
       return { first: first.revision, last: last.revision, fingerprint: plan.item.context.fingerprint ?? "" };
     }
-    return folded.commands.forgotten === null ? undefined : this.#parts.olderCommands?.(context.commandId, folded);
+    if (folded.commands.forgotten === null) return undefined;
+    return this.#parts.olderCommands?.(context.commandId, folded, this.#stream);
   }
 
   async #premises(command: C, folded: Folded<S>, batch: Batch<S, E, C>): Promise<ReadonlyMap<number, E>> {

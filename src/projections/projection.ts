@@ -3,59 +3,113 @@ import type { DomainEvent } from "../domain/catalogue.ts";
 import type { JsonValue } from "../domain/event.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 
-/** A row as handlers see it, by column name. Json columns hold JSON, all others scalars. */
+/** A row as it is kept, by column name. Json columns hold JSON, all others scalars; what is absent is null. */
 export type Row = Readonly<Record<string, JsonValue>>;
 export type Key = readonly (string | number)[];
 
-/** What an event does to a row of its projection's table. `fold` is pure; it never sees another row. */
-export type RowChange =
-  | { readonly kind: "upsert"; readonly key: Key; readonly fold: (row: Row | undefined) => Row | undefined }
+/**
+ * What an event does to a row of its projection's table. `fold` is pure, it never sees another row, and it gives the
+ * whole row (columns of the key need not be repeated) or undefined, which leaves things as they are. `fresh`: the fold
+ * does not look at the row, so that it need not be loaded.
+ */
+export type RowChange<R = Row, B = Row> =
+  // A method, so that a change of a typed row is also a change of any row.
+  | { readonly kind: "upsert"; readonly key: Key; readonly fresh: boolean; fold(row: R | undefined): B | undefined }
   | { readonly kind: "remove"; readonly key: Key };
 
-/** Makes or changes the row with this key; a fold that gives undefined leaves it as it is. Columns of the key need not be repeated. */
-export const upsert = (key: Key, fold: (row: Row | undefined) => Row | undefined): RowChange => ({
+/** Makes or changes the row with this key. */
+export const upsert = <R, B>(key: Key, fold: (row: R | undefined) => B | undefined): RowChange<R, B> => ({
   kind: "upsert",
   key,
+  fresh: false,
   fold,
 });
 /** Changes the row with this key if there is one. */
-export const change = (key: Key, fold: (row: Row) => Row): RowChange =>
-  upsert(key, (row) => (row === undefined ? undefined : fold(row)));
-export const remove = (key: Key): RowChange => ({ kind: "remove", key });
+export const change = <R, B>(key: Key, fold: (row: R) => B): RowChange<R, B> =>
+  upsert<R, B>(key, (row) => (row === undefined ? undefined : fold(row)));
+/** Puts a row, whatever was there; for the first event that a row can have. */
+export const put = <R, B>(key: Key, row: B): RowChange<R, B> => ({ kind: "upsert", key, fresh: true, fold: () => row });
+export const remove = (key: Key): RowChange<never, never> => ({ kind: "remove", key });
 
 export type ColumnType = "text" | "integer" | "bigint" | "boolean" | "json";
-export type Column = { readonly type: ColumnType; readonly nullable: boolean };
-const column =
-  (type: ColumnType) =>
-  (options: { nullable?: boolean } = {}): Column => ({
-    type,
-    nullable: options.nullable ?? false,
-  });
-export const text = column("text");
+/** `T` is what its values are in a row. */
+export type Column<T extends JsonValue = JsonValue> = {
+  readonly type: ColumnType;
+  readonly nullable: boolean;
+  readonly value?: T;
+};
+type MakeColumn<D extends JsonValue> = {
+  <T extends D = D>(): Column<T>;
+  <T extends D = D>(options: { nullable: true }): Column<T | null>;
+};
+const column = <D extends JsonValue>(type: ColumnType): MakeColumn<D> => {
+  return (options?: { nullable: true }) => ({ type, nullable: options?.nullable ?? false });
+};
+export const text = column<string>("text");
 /** Up to 2^31: seqs, counts. */
-export const integer = column("integer");
+export const integer = column<number>("integer");
 /** Up to 2^53: instants in milliseconds. */
-export const bigint = column("bigint");
-export const boolean = column("boolean");
-export const json = column("json");
+export const bigint = column<number>("bigint");
+export const boolean = column<boolean>("boolean");
+/** Kept as the very text of JSON.stringify. */
+export const json = column<JsonValue>("json");
 
-type Handlers = {
-  readonly [T in DomainEvent["type"]]?: (event: StoredEvent<Extract<DomainEvent, { type: T }>>) => readonly RowChange[];
+type Columns = Readonly<Record<string, Column>>;
+/** A row of a table with these columns. */
+export type RowOf<C extends Columns> = { readonly [N in keyof C]: C[N] extends Column<infer T> ? T : never };
+
+/** What is known of an event without opening it. */
+export type EventFacts = Omit<StoredEvent, "data" | "type"> & { readonly type: string };
+
+type Handlers<R, B> = {
+  readonly [T in DomainEvent["type"]]?: (
+    event: StoredEvent<Extract<DomainEvent, { type: T }>>,
+  ) => readonly RowChange<R, B>[];
+};
+
+type Definition<C extends Columns, K extends keyof C & string> = {
+  readonly name: string;
+  /** Raised with every change of columns or handlers: a new version builds up beside the old one. */
+  readonly version: number;
+  /** The columns of the primary key. */
+  readonly key: readonly K[];
+  /** One of them is `client`: rows without a client would be seen by nobody. */
+  readonly columns: C & { readonly client: Column };
+  /** Index definitions after `on <table>`: `(client, room_id)`, or with a condition. */
+  readonly indexes: readonly string[];
+  /** Columns that hold a person's data, blanked when the person is erased. */
+  readonly personal: readonly (keyof C & string)[];
+  /** What every event does, whatever its type: it is not opened for this. */
+  readonly each?: (event: EventFacts) => readonly RowChange<RowOf<C>, Omit<RowOf<C>, K>>[];
+  readonly on: Handlers<RowOf<C>, Omit<RowOf<C>, K>>;
 };
 
 /** One read model: one table, `read.<name>_v<version>`. */
 export type Projection = {
   readonly name: string;
-  /** Raised with every change of columns or handlers: a new version builds up beside the old one. */
   readonly version: number;
-  /** The columns of the primary key. */
   readonly key: readonly string[];
-  readonly columns: Readonly<Record<string, Column>>;
-  /** Index definitions after `on <table>`: `(client, room_id)`, or with a method or condition. */
+  readonly columns: Columns;
   readonly indexes: readonly string[];
-  /** Columns that hold a person's data, blanked when the person is erased. */
   readonly personal: readonly string[];
-  readonly on: Handlers;
+  readonly each?: (event: EventFacts) => readonly RowChange[];
+  readonly on: Handlers<Row, Row>;
 };
 
-export const projection = (definition: Projection): Projection => definition;
+const NAME = /^[a-z][a-z_]{0,30}$/;
+
+/** Declares a read model. Throws for names that are no plain identifiers: they stand in SQL as they are. */
+export function projection<const C extends Columns, const K extends keyof C & string>(
+  definition: Definition<C, K>,
+): Projection & { readonly columns: C } {
+  for (const name of [definition.name, ...Object.keys(definition.columns)]) {
+    if (!NAME.test(name)) throw new Error(`not a name for a table or column: ${name}`);
+  }
+  for (const name of [...definition.key, ...definition.personal]) {
+    if (!(name in definition.columns)) throw new Error(`${definition.name} has no column ${name}`);
+  }
+  return Object.freeze(definition) as unknown as Projection & { readonly columns: C };
+}
+
+/** The table of a projection, in the schema `read`. */
+export const tableName = (projection: Projection): string => `${projection.name}_v${projection.version}`;

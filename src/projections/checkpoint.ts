@@ -1,0 +1,81 @@
+// The group's checkpoint: how far the tables are, kept with them, and moved only by who knows where it stands.
+import type pg from "pg";
+import { z } from "zod";
+import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
+import type { Queryable } from "./read-as.ts";
+import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
+
+export const GROUP = "stored";
+
+export type Checkpoint = Position | "start";
+/** What a writer must know to write: zero rows when it no longer holds. */
+export type Fence = { readonly checkpoint: Checkpoint; readonly generation: number };
+export type GroupState = Fence & { readonly logId: string; readonly tables: ReadonlySet<string> };
+
+/** The read model was made from another log, or from events that this log no longer has. */
+export class ForeignCheckpoint extends Error {
+  override readonly name = "ForeignCheckpoint";
+}
+
+const RowSchema = z.object({
+  log_id: z.string(),
+  checkpoint: z.custom<Position>((value) => typeof value === "string" && parsePosition(value) !== undefined).nullable(),
+  generation: z.coerce.number(),
+  tables: z.array(z.string()),
+});
+
+/** Where the group stands; undefined when it never began. */
+export async function readGroup(db: Queryable): Promise<GroupState | undefined> {
+  const { rows } = await db.query("select log_id, checkpoint, generation, tables from read.groups where name = $1", [
+    GROUP,
+  ]);
+  if (rows[0] === undefined) return undefined;
+  const { log_id, checkpoint, generation, tables } = RowSchema.parse(rows[0]);
+  return { logId: log_id, checkpoint: checkpoint ?? "start", generation, tables: new Set(tables) };
+}
+
+/** The group as it stands, begun when it never was. Throws ForeignCheckpoint. */
+export async function openGroup(pool: pg.Pool, store: EventStore): Promise<GroupState> {
+  await pool.query(
+    "insert into read.groups (name, log_id, generation, tables) values ($1, $2, 1, '{}') on conflict do nothing",
+    [GROUP, store.logId],
+  );
+  const group = await readGroup(pool);
+  if (group === undefined) throw new Error("the group of read models was removed while it was opened");
+  if (group.logId !== store.logId) {
+    throw new ForeignCheckpoint(
+      `the read model is of log ${group.logId}, but the log is ${store.logId}; drop the schema "read" to build it anew`,
+    );
+  }
+  if (isAfter(group.checkpoint, await store.tail())) {
+    throw new ForeignCheckpoint(
+      `the read model is at ${group.checkpoint}, beyond the log's end; drop the schema "read" to build it anew`,
+    );
+  }
+  return group;
+}
+
+export const isAfter = (position: Checkpoint, other: Checkpoint): boolean =>
+  position !== "start" && (other === "start" || position > other);
+
+/**
+ * Moves the checkpoint and writes the rows, in one statement; false, and nothing is written, when the fence no longer
+ * holds. The checkpoint's table is named first and so locked first: a swap that waits for it meets no deadlock.
+ */
+export async function commitBatch(
+  db: Queryable,
+  fence: Fence,
+  upTo: Position,
+  writes: readonly TableWrite[],
+): Promise<boolean> {
+  const parameters = new Parameters();
+  const { add } = { add: (value: unknown) => parameters.add(value) };
+  const from = fence.checkpoint === "start" ? null : fence.checkpoint;
+  const moved = `update read.groups set checkpoint = ${add(upTo)} where name = ${add(GROUP)}
+    and checkpoint is not distinct from ${add(from)} and generation = ${add(fence.generation)} returning 1`;
+  const parts = writes.flatMap((write) => writeParts(write, parameters, "exists (select from moved)"));
+  const steps = [`moved as (${moved})`, ...parts.map((part, number) => `w${number} as (${part})`)];
+  const text = `with ${steps.join(",\n")} select count(*)::int as moved from moved`;
+  const { rows } = await db.query<{ moved: number }>({ text, values: parameters.values });
+  return rows[0]?.moved === 1;
+}

@@ -1,0 +1,56 @@
+// Finding notifications.
+import type { NotificationId, RoomId, Subject } from "../domain/ids.ts";
+import type { Channel } from "../domain/notification.ts";
+import type { Instant } from "../domain/time.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { NotificationStatus } from "./notification-status.ts";
+import { type NotificationRow, notifications } from "./notifications.ts";
+import { type Cursor, type Page, pageOf, readCursor } from "./page.ts";
+import { first, type ReadAs } from "./read-as.ts";
+import { recipients } from "./recipients.ts";
+import { all, sql } from "./sql.ts";
+
+export const notificationById = async (read: ReadAs, id: NotificationId): Promise<NotificationRow | undefined> =>
+  first(await read.rows<NotificationRow>(sql`select * from ${notifications} n where id = ${id}`));
+
+export type NotificationList = {
+  statuses?: readonly NotificationStatus[];
+  channels?: readonly Channel[];
+  /** Whose deliveries: the subject of a user id or address. */
+  recipient?: Subject;
+  roomIds?: readonly RoomId[];
+  ids?: readonly NotificationId[];
+  /** `from` inclusive and `to` exclusive bound the creation. */
+  from?: Instant;
+  to?: Instant;
+  limit: number;
+  cursor?: Cursor;
+};
+
+/** Newest first. Throws InvalidCursor. */
+export async function listNotifications(read: ReadAs, list: NotificationList): Promise<Page<NotificationRow>> {
+  const { statuses, channels, recipient, roomIds, ids, from, to, limit } = list;
+  const [before] = readCursor(list.cursor, ["text"]) ?? [];
+  const place = recipient === undefined ? sql`n.position` : sql`p.position`;
+  const source =
+    recipient === undefined
+      ? sql`${notifications} n`
+      : sql`${recipients} p join ${notifications} n on n.id = p.notification_id and p.subject = ${recipient}`;
+  const where = all(
+    before === undefined ? undefined : sql`${place} < ${before}`,
+    statuses === undefined ? undefined : oneOf(sql`n.status`, statuses),
+    channels === undefined ? undefined : oneOf(sql`n.channel`, channels),
+    roomIds === undefined ? undefined : oneOf(sql`n.room_id`, roomIds),
+    ids === undefined ? undefined : oneOf(sql`n.id`, ids),
+    from === undefined ? undefined : sql`n.created_at >= ${from}`,
+    to === undefined ? undefined : sql`n.created_at < ${to}`,
+  );
+  const rows = await read.rows<NotificationRow & { place: Position }>(
+    sql`select n.*, ${place} as place from ${source} where ${where} order by ${place} desc limit ${limit + 1}`,
+  );
+  return pageOf(rows, limit, (last) => [last.place]);
+}
+
+/** One value is compared by `=`, so that an index that begins with the column gives the order too. */
+const oneOf = (column: ReturnType<typeof sql>, values: readonly string[]) =>
+  values.length === 1 ? sql`${column} = ${values[0] ?? ""}` : sql`${column} = any(${values})`;

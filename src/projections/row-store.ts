@@ -1,0 +1,82 @@
+// Rows in PostgreSQL: loading by key, and writing many in one statement. Arrays go in, `unnest` makes rows of them.
+import type { Column, Key, Projection, Row } from "./projection.ts";
+import { columnTypes, type Queryable } from "./read-as.ts";
+
+/** Changes of one table. */
+export type TableWrite = {
+  readonly projection: Projection;
+  readonly table: string;
+  readonly put: readonly Row[];
+  readonly removed: readonly Key[];
+};
+
+const ARRAY_TYPES = {
+  text: "text[]",
+  integer: "int[]",
+  bigint: "bigint[]",
+  boolean: "bool[]",
+  json: "text[]",
+} as const;
+
+/** The rows with these keys, in no order. */
+export async function loadRows(
+  db: Queryable,
+  projection: Projection,
+  table: string,
+  keys: readonly Key[],
+): Promise<readonly Row[]> {
+  if (keys.length === 0) return [];
+  const parameters = new Parameters();
+  const text = `select t.* from ${keyRows(projection, keys, parameters)} join read.${table} t using (${projection.key.join(", ")})`;
+  const { rows } = await db.query<Row>({ text, values: parameters.values, types: columnTypes });
+  return rows;
+}
+
+/** Collects the values of a statement. */
+export class Parameters {
+  readonly values: unknown[] = [];
+  add(value: unknown): string {
+    return `$${this.values.push(value)}`;
+  }
+}
+
+/** The statements that write a table, as parts of one; `condition` must hold for them to do anything. */
+export function writeParts(write: TableWrite, parameters: Parameters, condition: string): readonly string[] {
+  const parts: string[] = [];
+  if (write.put.length > 0) parts.push(upsertRows(write, parameters, condition));
+  if (write.removed.length > 0) parts.push(deleteRows(write, parameters, condition));
+  return parts;
+}
+
+function upsertRows({ projection, table, put }: TableWrite, parameters: Parameters, condition: string): string {
+  const columns = Object.entries(projection.columns);
+  const names = columns.map(([name]) => name);
+  const arrays = columns.map(([name, column]) => {
+    const values = put.map((row) => scalar(column, row[name] ?? null));
+    return `${parameters.add(values)}::${ARRAY_TYPES[column.type]}`;
+  });
+  const selected = columns.map(([name, { type }]) => (type === "json" ? `n.${name}::json` : `n.${name}`));
+  const rest = names.filter((name) => !projection.key.includes(name));
+  const update =
+    rest.length === 0 ? "nothing" : `update set ${rest.map((name) => `${name} = excluded.${name}`).join(", ")}`;
+  return `insert into read.${table} (${names.join(", ")})
+    select ${selected.join(", ")} from unnest(${arrays.join(", ")}) as n(${names.join(", ")}) where ${condition}
+    on conflict (${projection.key.join(", ")}) do ${update}`;
+}
+
+function deleteRows({ projection, table, removed }: TableWrite, parameters: Parameters, condition: string): string {
+  const same = projection.key.map((name) => `t.${name} = k.${name}`).join(" and ");
+  return `delete from read.${table} t using ${keyRows(projection, removed, parameters)} where ${same} and ${condition}`;
+}
+
+function keyRows(projection: Projection, keys: readonly Key[], parameters: Parameters): string {
+  const arrays = projection.key.map((name, place) => {
+    const type = projection.columns[name]?.type ?? "text";
+    return `${parameters.add(keys.map((key) => key[place]))}::${ARRAY_TYPES[type]}`;
+  });
+  return `unnest(${arrays.join(", ")}) as k(${projection.key.join(", ")})`;
+}
+
+/** A value as the driver takes it; JSON as the text that is kept. */
+export const scalar = ({ type }: Column, value: Row[string]): string | number | boolean | null =>
+  value === null ? null : type === "json" || typeof value === "object" ? JSON.stringify(value) : value;

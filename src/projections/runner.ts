@@ -1,0 +1,126 @@
+// Runs the group: one subscription, one batch after the other, rows and checkpoint in one statement.
+import type pg from "pg";
+import { backoffMs, messageOf, pause, type WarnLogger } from "../event-store/backoff.ts";
+import type { Batch, EventStore, Subscription } from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { foldBatch } from "./batch.ts";
+import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
+import { decodeFor } from "./fold.ts";
+import { type Projection, tableName } from "./projection.ts";
+
+/** Events a batch. */
+export const MAX_BATCH = 500;
+
+export type RunnerParts = {
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: Keyring;
+  readonly logger: WarnLogger;
+};
+
+/** `superseded`: another version of this program has taken the tables over. */
+export type RunnerState = "stopped" | "catching_up" | "live" | "retrying" | "superseded";
+
+/** Somebody else moved the checkpoint or swapped tables: what this runner knew no longer holds. */
+class FenceLost extends Error {
+  override readonly name = "FenceLost";
+}
+
+/** The tables that the checkpoint is true of are not the ones that this version of the code reads. */
+class Superseded extends Error {
+  override readonly name = "Superseded";
+}
+
+/** One process's runner. Any number may run: the fence lets one of them write a batch, the others read on from there. */
+export class Runner implements AsyncDisposable {
+  readonly #parts: RunnerParts;
+  readonly #projections: readonly Projection[];
+  readonly #onMoved: (checkpoint: Checkpoint) => void;
+  readonly #closing = new AbortController();
+  #fence: Fence = { checkpoint: "start", generation: 0 };
+  #subscription: Subscription | undefined;
+  #reloading: Promise<void> | undefined;
+  #lastError: string | null = null;
+  #superseded = false;
+
+  constructor(
+    parts: RunnerParts,
+    projections: readonly Projection[],
+    onMoved: (checkpoint: Checkpoint) => void = () => {},
+  ) {
+    this.#parts = parts;
+    this.#projections = projections;
+    this.#onMoved = onMoved;
+  }
+
+  /** Goes on from where the group stands. */
+  start(group: GroupState): void {
+    this.#check(group);
+    this.#fence = { checkpoint: group.checkpoint, generation: group.generation };
+    this.#onMoved(group.checkpoint);
+    this.#subscription = this.#parts.store.subscribe({
+      name: "projections",
+      after: group.checkpoint,
+      maxBatch: MAX_BATCH,
+      handle: (batch) => this.#handle(batch),
+    });
+  }
+
+  status(): { readonly state: RunnerState; readonly lastError: string | null } {
+    if (this.#superseded) return { state: "superseded", lastError: this.#lastError };
+    if (this.#reloading !== undefined) return { state: "retrying", lastError: this.#lastError };
+    const status = this.#subscription?.status();
+    if (status === undefined || status.state === "closed") return { state: "stopped", lastError: this.#lastError };
+    return { state: status.state, lastError: status.lastError };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await this.#reloading;
+    await this.#subscription?.[Symbol.asyncDispose]();
+  }
+
+  async #handle({ events, upTo }: Batch): Promise<void> {
+    const { pool, keyring } = this.#parts;
+    if (this.#reloading !== undefined) throw new FenceLost("the group is being loaded again");
+    const fence = this.#fence;
+    const decoded = await decodeFor(keyring, this.#projections, events);
+    const writes = await foldBatch(pool, this.#projections, decoded);
+    if (!(await commitBatch(pool, fence, upTo, writes))) {
+      this.#reloading = this.#reload().finally(() => {
+        this.#reloading = undefined;
+      });
+      throw new FenceLost("another process has moved the checkpoint or swapped the tables");
+    }
+    this.#fence = { ...fence, checkpoint: upTo };
+    this.#onMoved(upTo);
+  }
+
+  /** Stops, and goes on from where the group stands now; tries until that works. */
+  async #reload(): Promise<void> {
+    const { pool, store, logger } = this.#parts;
+    const ended = this.#subscription?.[Symbol.asyncDispose]();
+    this.#lastError = "the fence was lost";
+    for (let failures = 1; !this.#closing.signal.aborted; failures += 1) {
+      try {
+        await ended;
+        const group = await openGroup(pool, store);
+        if (this.#closing.signal.aborted) return;
+        this.start(group);
+        this.#superseded = false;
+        this.#lastError = null;
+        return;
+      } catch (error) {
+        this.#superseded = error instanceof Superseded;
+        this.#lastError = messageOf(error);
+        logger.warn({ err: error, failures }, "the group of read models could not go on");
+        await pause(backoffMs(failures), this.#closing.signal);
+      }
+    }
+  }
+
+  #check(group: GroupState): void {
+    const missing = this.#projections.map(tableName).filter((table) => !group.tables.has(table));
+    if (missing.length > 0) throw new Superseded(`the group no longer keeps ${missing.join(", ")}`);
+  }
+}

@@ -1,0 +1,136 @@
+// Read models being built beside the live ones: from the first event, in bounded memory, seen by nobody.
+import type pg from "pg";
+import type { EventStore, Position } from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { type FoldedTable, foldBatch } from "./batch.ts";
+import { type Checkpoint, isAfter } from "./checkpoint.ts";
+import { copyRows } from "./copy-rows.ts";
+import { decodeFor, type FoldEvent } from "./fold.ts";
+import type { Projection, Row } from "./projection.ts";
+import { Parameters, writeParts } from "./row-store.ts";
+import { createIndexes, createTable, shadowName } from "./tables.ts";
+
+/** Events that are in memory at once; as many more are read ahead meanwhile. */
+const PAGE = 2_000;
+const UNIQUE_VIOLATION = "23505";
+
+type Parts = { readonly store: EventStore; readonly keyring: Keyring };
+type DecodedPage = { readonly events: readonly FoldEvent[]; readonly last: Position | undefined };
+
+/** Writes through one connection. How far it is, is what was committed on it: the caller says when that is. */
+export class ShadowTables {
+  readonly #parts: Parts;
+  readonly #client: pg.PoolClient;
+  readonly #projections: readonly Projection[];
+
+  constructor(parts: Parts, client: pg.PoolClient, projections: readonly Projection[]) {
+    this.#parts = parts;
+    this.#client = client;
+    this.#projections = projections;
+  }
+
+  async create(): Promise<void> {
+    await this.drop();
+    for (const projection of this.#projections) {
+      await this.#client.query(createTable(projection, shadowName(projection)));
+    }
+  }
+
+  async drop(): Promise<void> {
+    for (const projection of this.#projections) {
+      await this.#client.query(`drop table if exists read.${shadowName(projection)}`);
+    }
+  }
+
+  /** Once they hold most of their rows. */
+  async index(): Promise<void> {
+    for (const projection of this.#projections) {
+      for (const statement of createIndexes(projection, shadowName(projection))) await this.#client.query(statement);
+      await this.#client.query(`analyze read.${shadowName(projection)}`);
+    }
+  }
+
+  /** Folds what lies after `from`, up to `to` and not beyond, each page in a transaction of its own. Gives how many. */
+  async fold(from: Checkpoint, to: Checkpoint, onPage: (upTo: Position, events: number) => void): Promise<number> {
+    return this.#pages(from, to, async (page, upTo) => {
+      await this.#inTransaction(page.events);
+      onPage(upTo, page.events.length);
+    });
+  }
+
+  /** The same within a transaction that the caller has begun and ends. */
+  async foldWithin(from: Checkpoint, to: Checkpoint): Promise<number> {
+    return this.#pages(from, to, async ({ events }) => this.#write(await this.#folded(events), false));
+  }
+
+  async #pages(
+    from: Checkpoint,
+    to: Checkpoint,
+    handle: (page: DecodedPage, upTo: Position) => Promise<void>,
+  ): Promise<number> {
+    let count = 0;
+    let next = this.#read(from, to);
+    for (;;) {
+      const page = await next;
+      if (page.last === undefined) return count;
+      next = this.#read(page.last, to);
+      next.catch(() => undefined); // awaited in the next round, unless this one throws
+      await handle(page, page.last);
+      count += page.events.length;
+    }
+  }
+
+  async #read(after: Checkpoint, to: Checkpoint): Promise<DecodedPage> {
+    const { store, keyring } = this.#parts;
+    if (!isAfter(to, after)) return { events: [], last: undefined };
+    const recorded = await store.readAll({ after, limit: PAGE });
+    const within = recorded.filter((event) => !isAfter(event.position, to));
+    return { events: await decodeFor(keyring, this.#projections, within), last: within.at(-1)?.position };
+  }
+
+  async #inTransaction(events: readonly FoldEvent[]): Promise<void> {
+    const writes = await this.#folded(events);
+    try {
+      await this.#commit(writes, true);
+    } catch (error) {
+      // A row that began anew: COPY cannot replace the old one.
+      if (!(error instanceof Error && "code" in error && error.code === UNIQUE_VIOLATION)) throw error;
+      await this.#commit(writes, false);
+    }
+  }
+
+  async #commit(writes: readonly FoldedTable[], copy: boolean): Promise<void> {
+    await this.#client.query("begin");
+    try {
+      await this.#client.query("set local synchronous_commit = off");
+      await this.#write(writes, copy);
+      await this.#client.query("commit");
+    } catch (error) {
+      await this.#client.query("rollback").catch(() => undefined); // the first error says more
+      throw error;
+    }
+  }
+
+  /** One table after the other: a connection takes one query at a time. */
+  async #folded(events: readonly FoldEvent[]): Promise<readonly FoldedTable[]> {
+    const folded: FoldedTable[] = [];
+    for (const one of this.#projections) folded.push(...(await foldBatch(this.#client, [one], events, shadowName)));
+    return folded;
+  }
+
+  async #write(writes: readonly FoldedTable[], copy: boolean): Promise<void> {
+    for (const write of writes) {
+      const isNew = (row: Row) => copy && write.fresh.has(row);
+      const copied = write.put.filter(isNew);
+      if (copied.length > 0) await copyRows(this.#client, write.projection, write.table, copied);
+      const changed = { ...write, put: write.put.filter((row) => !isNew(row)) };
+      for (const part of ["put", "removed"] as const) {
+        const parameters = new Parameters();
+        const one = { ...changed, put: [], removed: [], [part]: changed[part] };
+        for (const text of writeParts(one, parameters, "true")) {
+          await this.#client.query({ text, values: parameters.values });
+        }
+      }
+    }
+  }
+}

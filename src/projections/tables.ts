@@ -1,0 +1,95 @@
+// The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
+import type pg from "pg";
+import { type ColumnType, type Projection, tableName } from "./projection.ts";
+
+/** Of this application ("chat"): pairs of which the first is this. */
+export const LOCK_CLASS = 0x63686174;
+const SCHEMA_LOCK = 30;
+
+// Names and positions compare by their bytes, so that neither order nor indexes depend on a locale. `json` keeps the
+// very text, so that members come back in the order in which they were sent.
+const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
+  text: 'text collate "C"',
+  integer: "integer",
+  bigint: "bigint",
+  boolean: "boolean",
+  json: "json",
+};
+
+// `checkpoint` is null before the first event. `tables` names what the checkpoint is true of. Every writer moves
+// `checkpoint` or `generation`, and only from the values that it knows: that is the fence.
+const GROUPS = `
+create table if not exists read.groups (
+  name text primary key,
+  log_id text not null,
+  checkpoint text,
+  generation bigint not null,
+  tables text[] not null
+)`;
+
+/** Makes the schema and the table of checkpoints; several processes may do so at once. */
+export async function createGroups(pool: pg.Pool): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query("begin");
+    await client.query("select pg_advisory_xact_lock($1, $2)", [LOCK_CLASS, SCHEMA_LOCK]);
+    await client.query("create schema if not exists read");
+    await client.query(GROUPS);
+    await client.query("commit");
+    client.release();
+  } catch (error) {
+    client.release(true); // closing rolls back
+    throw error;
+  }
+}
+
+/** What a shadow's table and indexes are called until they take their place. */
+export const shadowName = (projection: Projection): string => `${tableName(projection)}_new`;
+
+/** A table with its primary key, without its other indexes. */
+export function createTable(projection: Projection, table: string): string {
+  const columns = Object.entries(projection.columns).map(
+    ([name, { type, nullable }]) => `${name} ${SQL_TYPES[type]}${nullable ? "" : " not null"}`,
+  );
+  const key = `constraint ${table}_pkey primary key (${projection.key.join(", ")})`;
+  return `create table read.${table} (${[...columns, key].join(", ")})`;
+}
+
+export const createIndexes = (projection: Projection, table: string): readonly string[] =>
+  projection.indexes.map((definition, number) => `create index ${table}_i${number} on read.${table} ${definition}`);
+
+/** Puts a shadow into its place, dropping what is there. Needs both tables for itself. */
+export function replaceTable(projection: Projection): readonly string[] {
+  const [table, shadow] = [tableName(projection), shadowName(projection)];
+  return [
+    `drop table if exists read.${table}`,
+    `alter table read.${shadow} rename to ${table}`,
+    `alter table read.${table} rename constraint ${shadow}_pkey to ${table}_pkey`,
+    ...projection.indexes.map((_, number) => `alter index read.${shadow}_i${number} rename to ${table}_i${number}`),
+  ];
+}
+
+/** Which tables of these projections exist. */
+export async function existingTables(
+  client: Pick<pg.Pool, "query">,
+  projections: readonly Projection[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query<{ name: string }>(
+    "select tablename as name from pg_tables where schemaname = 'read' and tablename = any($1)",
+    [projections.map(tableName)],
+  );
+  return new Set(rows.map((row) => row.name));
+}
+
+/** The rows and bytes of a table, indexes included. */
+export async function tableSize(
+  client: Pick<pg.Pool, "query">,
+  projection: Projection,
+): Promise<{ rows: number; bytes: number }> {
+  const table = `read.${tableName(projection)}`;
+  const { rows } = await client.query<{ rows: string; bytes: string }>(
+    `select count(*) as rows, pg_total_relation_size($1) as bytes from ${table}`,
+    [table],
+  );
+  return { rows: Number(rows[0]?.rows ?? 0), bytes: Number(rows[0]?.bytes ?? 0) };
+}
