@@ -7,6 +7,7 @@ import {
   NO_STREAM,
   type Position,
   parsePosition,
+  type StreamRead,
   sizeOf,
 } from "./event-store.ts";
 
@@ -41,6 +42,12 @@ export function checkAppend(stream: string, expectedRevision: number, events: re
   }
   if (bytes > MAX_APPEND_BYTES) throw new AppendTooLarge(bytes);
   return bytes;
+}
+
+/** Throws `RangeError` unless it is something to read of a stream. */
+export function checkStreamRead({ from, limit }: StreamRead): void {
+  checkLimit(limit);
+  if (from !== undefined && !Number.isSafeInteger(from)) throw new RangeError(`no revision to read from: ${from}`);
 }
 
 /** Throws `RangeError` unless it is a number of events to read. */

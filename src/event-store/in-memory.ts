@@ -1,6 +1,6 @@
 // The event log in memory, for tests: every promise of the port but durability.
 
-import { checkAppend, checkLimit, numberOf } from "./append-checks.ts";
+import { checkAppend, checkLimit, checkStreamRead, numberOf } from "./append-checks.ts";
 import type { WarnLogger } from "./backoff.ts";
 import {
   type Appended,
@@ -69,8 +69,9 @@ export async function openInMemoryLog(options: InMemoryLogOptions = {}): Promise
     return { revision: expected + events.length, position: tail() };
   }
 
-  function readStream(stream: string, { from, direction = "forward", limit }: StreamRead): readonly RecordedEvent[] {
-    checkLimit(limit);
+  function readStream(stream: string, read: StreamRead): readonly RecordedEvent[] {
+    checkStreamRead(read);
+    const { from, direction = "forward", limit } = read;
     const held = eventsOf(stream);
     if (direction === "forward") return held.slice(Math.max(0, from ?? 0)).slice(0, limit);
     return held

@@ -1,7 +1,7 @@
 // Reading the log's table: pages by position or by revision, each an index scan.
 
 import pg from "pg";
-import { checkLimit, isName } from "../append-checks.ts";
+import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { messageOf, type WarnLogger } from "../backoff.ts";
 import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
 
@@ -53,10 +53,10 @@ export class Reader {
     this.#pool.on("error", (error) => logger?.warn({ err: error }, "an idle connection of the log's reader ended"));
   }
 
-  async stream(stream: string, { from, direction = "forward", limit }: StreamRead): Promise<RecordedEvent[]> {
-    checkLimit(limit);
+  async stream(stream: string, read: StreamRead): Promise<RecordedEvent[]> {
+    checkStreamRead(read);
+    const { from, direction = "forward", limit } = read;
     const first = from ?? (direction === "forward" ? 0 : Number.MAX_SAFE_INTEGER);
-    if (!Number.isSafeInteger(first)) throw new RangeError(`no revision to read from: ${first}`);
     // What cannot be a stream's name has no events; PostgreSQL would refuse the text.
     if (limit === 0 || !isName(stream)) return [];
     return this.#events(direction, [stream, first, limit]);

@@ -1,0 +1,13 @@
+// The contract, bound to the log in memory.
+
+import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import { eventStoreContract } from "./event-store.contract.ts";
+
+eventStoreContract(
+  "in memory",
+  async () => {
+    const store = await openInMemoryLog();
+    return { store, close: async () => store[Symbol.asyncDispose]() };
+  },
+  { shared: false },
+);
