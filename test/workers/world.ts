@@ -1,0 +1,244 @@
+// A server's inside without its API, for the workers' tests: log, keys, read models, channels and workers, all real.
+import { randomUUID } from "node:crypto";
+import { pino } from "pino";
+import { createAddressGuard } from "../../src/channels/address-guard.ts";
+import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
+import { createWebhookChannel } from "../../src/channels/webhook.ts";
+import { type ClientEvent, clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
+import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
+import { seal } from "../../src/domain/event.ts";
+import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/domain/ids.ts";
+import {
+  type NotificationCommand,
+  type NotificationData,
+  notificationDecider,
+  notificationStream,
+} from "../../src/domain/notification.ts";
+import { DAY_MS } from "../../src/domain/time.ts";
+import { userDecider, userStream } from "../../src/domain/user.ts";
+import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
+import { deriveTail } from "../../src/event-store/derive.ts";
+import type { CommandContext, StoredEvent } from "../../src/event-store/envelope.ts";
+import type { EventStore } from "../../src/event-store/event-store.ts";
+import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
+import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
+import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
+import { postgresStreamTurns } from "../../src/event-store/stream-turns.ts";
+import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
+import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";
+import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+
+export const SECRET = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
+const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
+
+export type WorldOptions = {
+  readonly database?: TestDatabase;
+  readonly encryptionKey?: string;
+  readonly scheduleMs?: readonly number[];
+  readonly limits?: Partial<WorkerLimits>;
+  readonly withMailbox?: boolean;
+  readonly startWorkers?: boolean;
+};
+
+/** Everything that a test of the workers touches. */
+export class World implements AsyncDisposable {
+  readonly database: TestDatabase;
+  readonly store: EventStore;
+  readonly keyring: PostgresKeyring;
+  readonly commands: Commands;
+  readonly readSide: ReadSide;
+  readonly mailbox: Mailbox;
+  readonly #stack: AsyncDisposableStack;
+  readonly #options: WorldOptions;
+  #workers: Workers | undefined;
+
+  constructor(
+    parts: Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox">,
+    stack: AsyncDisposableStack,
+    options: WorldOptions,
+  ) {
+    this.database = parts.database;
+    this.store = parts.store;
+    this.keyring = parts.keyring;
+    this.commands = parts.commands;
+    this.readSide = parts.readSide;
+    this.mailbox = parts.mailbox;
+    this.#stack = stack;
+    this.#options = options;
+  }
+
+  get workers(): Workers {
+    if (this.#workers === undefined) throw new Error("the workers are not running");
+    return this.#workers;
+  }
+
+  /** Starts workers like a process would; those before are stopped. */
+  async startWorkers(limits: Partial<WorkerLimits> = {}): Promise<void> {
+    await this.stopWorkers();
+    const { store, keyring, commands, readSide, mailbox } = this;
+    const guard = createAddressGuard({ allow: [], allowLoopback: true });
+    const { scheduleMs = [50, 50], withMailbox = true } = this.#options;
+    const webhook = createWebhookChannel({ guard, attemptTimeoutMs: 1_000 });
+    const smtp = createSmtpChannel({ guard });
+    const workers = await startWorkers({
+      pool: this.database.pool,
+      ...{ store, keyring, commands, readSide, webhook, smtp, logger },
+      mailbox: withMailbox ? mailbox : null,
+      retryPolicy: { scheduleMs, jitter: 0 },
+      now: Date.now,
+      random: Math.random,
+      newId: randomUUID,
+      limits: { graceMs: 500, ...this.#options.limits, ...limits },
+    });
+    this.#workers = {
+      status: () => workers.status(),
+      [Symbol.asyncDispose]: async () => {
+        await workers[Symbol.asyncDispose]();
+        await webhook[Symbol.asyncDispose]();
+        await smtp[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  async stopWorkers(): Promise<void> {
+    await this.#workers?.[Symbol.asyncDispose]();
+    this.#workers = undefined;
+  }
+
+  context(client: ClientId | null): CommandContext {
+    const actor = { type: "key", id: "key_test" } as const;
+    return { client, actor, commandId: randomUUID(), correlation: `req-${randomUUID()}`, causation: randomUUID() };
+  }
+
+  async client(name = "Shop", smtp?: Omit<SmtpConfig, "username" | "password" | "security">): Promise<ClientId> {
+    const client: ClientId = `cli_${deriveTail("client", randomUUID())}`;
+    const key = { id: `key_${deriveTail("key", client)}`, name: "default", hash: "00", last4: "0000" } as const;
+    const register = {
+      type: "Register",
+      at: Date.now(),
+      client,
+      name,
+      description: null,
+      key,
+      webhookSecret: SECRET,
+    } as const;
+    await this.commands.execute(clientDecider, clientStream(client), register, this.context(client));
+    if (smtp !== undefined) {
+      const config = { ...smtp, username: null, password: null, security: "none" } as const;
+      const options = { ratePerSecond: null, timeoutSeconds: null };
+      const settings = {
+        client,
+        name: "smtp",
+        type: "smtp",
+        fromEmail: "shop@example.com",
+        fromName: null,
+        replyTo: null,
+      } as const;
+      const provider = { ...settings, config, useFor: ["single" as const, "bulk" as const], order: 0, options };
+      const command = { type: "SetProvider", at: Date.now(), provider } as const;
+      await this.commands.execute(clientDecider, clientStream(client), command, this.context(client));
+    }
+    return client;
+  }
+
+  async user(client: ClientId, user: string, email: string | null = null): Promise<Subject> {
+    const subject = await this.keyring.subjectOfUser(client, user);
+    const profile = { name: null, email, timezone: null, meta: {} };
+    const command = { type: "Put", at: Date.now(), subject, user, profile } as const;
+    await this.commands.execute(userDecider, userStream(subject), command, this.context(client));
+    return subject;
+  }
+
+  /** Requests a notification as the API does; `to` are addresses, or user ids on a websocket. */
+  async notify(
+    client: ClientId,
+    channel: NotificationData["channel"],
+    to: readonly string[],
+    more: Partial<NotificationData> = {},
+  ): Promise<NotificationId> {
+    const id: NotificationId = `ntf_${deriveTail("notification", randomUUID())}`;
+    const subjectOf = (address: string) =>
+      channel === "websocket"
+        ? this.keyring.subjectOfUser(client, address)
+        : this.keyring.subjectOfAddress(client, address);
+    const recipients = await Promise.all(
+      to.map(async (address) => ({ subject: await subjectOf(address), address: seal(address), name: null })),
+    );
+    const content = { subject: seal("News"), content: seal("Hello"), text: null, meta: seal({ a: 1 }) };
+    const at = Date.now();
+    const common = { client, channel, roomId: null, recipients, audience: null, replyTo: null, fallback: null };
+    const rest = {
+      contentKey: id,
+      cc: seal([]),
+      bcc: seal([]),
+      priority: "normal",
+      sendAt: null,
+      expiresAt: at + 7 * DAY_MS,
+    } as const;
+    const data: NotificationData = { ...common, ...content, ...rest, ...more };
+    await this.onNotification(client, id, { type: "Request", at, data });
+    return id;
+  }
+
+  onNotification(client: ClientId, id: NotificationId, command: NotificationCommand) {
+    return this.commands.execute(notificationDecider, notificationStream(id), command, this.context(client));
+  }
+  onDelivery(client: ClientId, id: DeliveryId, command: DeliveryCommand) {
+    return this.commands.execute(deliveryDecider, deliveryStream(id), command, this.context(client));
+  }
+  async notification(id: NotificationId) {
+    const { state } = await this.commands.load(notificationDecider, notificationStream(id));
+    if (state.status === "none") throw new Error(`no notification ${id}`);
+    return state;
+  }
+  async delivery(id: DeliveryId) {
+    return (await this.commands.load(deliveryDecider, deliveryStream(id))).state;
+  }
+  /** Everything that happened to a delivery. */
+  events(id: DeliveryId): Promise<readonly StoredEvent[]> {
+    return readDecoded(this, deliveryStream(id), { limit: 1_000 });
+  }
+  async types(id: DeliveryId): Promise<readonly string[]> {
+    return (await this.events(id)).map((event) => event.type);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stopWorkers();
+    await this.#stack.disposeAsync();
+  }
+}
+
+export async function openWorld(options: WorldOptions = {}): Promise<World> {
+  await using opening = new AsyncDisposableStack();
+  const database = opening.use(await testDatabase());
+  const { pool, url } = database;
+  const store = opening.use(await openPostgresLog({ url, logger }));
+  const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
+  const turns = opening.use(postgresStreamTurns(url));
+  const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
+  const commands = createCommands({ store, keyring, snapshots: undefined, turns, olderCommands: undefined, warn });
+  const readSide = opening.use(await openReadSide({ pool, store, keyring, logger }));
+  await readSide.start();
+  const mailbox = opening.use(await startMailbox({ log: () => {} }));
+  const parts = { database, store, keyring, commands, readSide, mailbox };
+  const world = new World(parts, opening.move(), options);
+  if (options.startWorkers !== false) await world.startWorkers();
+  return world;
+}
+
+export type { ClientEvent };
+
+/** Waits until `look` gives something that satisfies; throws with the last thing seen after `timeoutMs`. */
+export async function until<T>(
+  look: () => Promise<T> | T,
+  satisfied: (value: T) => boolean,
+  timeoutMs = 10_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await look();
+    if (satisfied(value)) return value;
+    if (Date.now() > deadline) throw new Error(`never came to hold; last seen: ${JSON.stringify(value)}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
