@@ -1,15 +1,16 @@
 // Where everything is kept: PostgreSQL (our own, or the operator's), the log, the keys and the command side on them.
+
+import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { randomBytes } from "node:crypto";
 import pg from "pg";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "../config.ts";
 import { startEmbeddedPostgres } from "../embedded/postgres.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { type Commands, createCommands } from "../event-store/handle-command.ts";
-import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
 import { openKeyring, type PostgresKeyring } from "../event-store/keyring.ts";
+import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
 import { openPostgresLog } from "../event-store/postgres-log.ts";
 import { postgresSnapshots } from "../event-store/snapshots.ts";
 import { postgresStreamTurns } from "../event-store/stream-turns.ts";
@@ -81,8 +82,10 @@ async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring>
 async function ownKeys(config: Config): Promise<readonly string[]> {
   const file = join(config.dataDir, "encryption-keys");
   await mkdir(config.dataDir, { recursive: true });
-  await writeFile(file, `${randomBytes(32).toString("base64")}\n`, { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-  });
+  await writeFile(file, `${randomBytes(32).toString("base64")}\n`, { flag: "wx", mode: 0o600 }).catch(
+    (error: unknown) => {
+      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    },
+  );
   return (await readFile(file, "utf8")).trim().split(/[\s,]+/);
 }
