@@ -1,7 +1,7 @@
 // What surrounds each event, and how events become bytes and come back: schemas, versions, upcasting.
 import { z } from "zod";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
-import type { EventDefinition, JsonObject } from "../domain/event.ts";
+import { type EventDefinition, type JsonObject, JsonObjectSchema } from "../domain/event.ts";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
 import { eventId } from "./derive.ts";
@@ -98,25 +98,19 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
 const toBytes = (value: unknown): Uint8Array => bytes.encode(JSON.stringify(value));
 
 function definitionOf(type: string): EventDefinition {
-  const definition = definitions[type];
+  const definition = Object.hasOwn(definitions, type) ? definitions[type] : undefined;
   if (definition === undefined) throw new UnreadableEvent(`unknown event type ${type}`);
   return definition;
 }
 
 /** Reads the metadata alone; throws UnreadableEvent. */
 export function decodeMetadata(event: RecordedEvent): Metadata {
-  const parsed = MetadataSchema.safeParse(JSON.parse(text.decode(event.metadata)));
-  if (!parsed.success) throw unreadable(event, parsed.error);
-  return parsed.data;
+  return readable(event, () => MetadataSchema.parse(JSON.parse(text.decode(event.metadata))));
 }
 
-/** Parses the stored data without opening anything: sealed fields are `{"$sealed": n}`. For audit and export. */
-export const decodeRaw = (event: RecordedEvent): JsonObject => {
-  const data: unknown = JSON.parse(text.decode(event.data));
-  if (typeof data !== "object" || data === null || Array.isArray(data))
-    throw new UnreadableEvent(`${event.id}: not an object`);
-  return data as JsonObject;
-};
+/** Parses the stored data without opening anything: sealed fields are `{"$sealed": [blob, index]}`. For audit and export. */
+export const decodeRaw = (event: RecordedEvent): JsonObject =>
+  readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
 /**
  * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema.
@@ -124,10 +118,13 @@ export const decodeRaw = (event: RecordedEvent): JsonObject => {
  */
 export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
   const raw = events.map(decodeRaw);
-  const keys = await keyring.keysById(new Set(raw.flatMap((data) => blobsOf(data).map((blob) => blob.key))));
+  const blobs = events.flatMap((event, index) => readable(event, () => blobsOf(raw[index] ?? {})));
+  const keys = await keyring.keysById(new Set(blobs.map((blob) => blob.key)));
   return events.map((event, index) => {
     const meta = decodeMetadata(event);
-    const data = upcast(event, meta.v, openBlobs(raw[index] ?? {}, definitionOf(event.type).seals, keys, event.id));
+    const { seals } = definitionOf(event.type);
+    const opened = readable(event, () => openBlobs(raw[index] ?? {}, seals, keys, event.id));
+    const data = upcast(event, meta.v, opened);
     const { id, stream, revision, position } = event;
     return { type: event.type, data, id, stream, revision, position, meta } as StoredEvent;
   });
@@ -157,5 +154,12 @@ export function upcastData(
   return parsed.data;
 }
 
-const unreadable = (event: RecordedEvent, error: z.ZodError): UnreadableEvent =>
-  new UnreadableEvent(`event ${event.id} (${event.type}): ${error.message}`);
+/** What `read` gives; whatever it throws means that the bytes are damaged or forged. */
+function readable<T>(event: RecordedEvent, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UnreadableEvent(`event ${event.id} (${event.type}): ${why}`, { cause });
+  }
+}
