@@ -96,7 +96,7 @@ export type Projection = {
   readonly on: Handlers<Row, Row>;
 };
 
-const NAME = /^[a-z][a-z_]{0,30}$/;
+const NAME = /^[a-z][a-z0-9_]{0,30}$/;
 
 /** Declares a read model. Throws for names that are no plain identifiers: they stand in SQL as they are. */
 export function projection<const C extends Columns, const K extends keyof C & string>(
