@@ -6,9 +6,10 @@ import type { ClientId, KeyId, Subject } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import type { Cursor } from "../../projections/page.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
-import type { ProblemCode } from "./problems.ts";
 import type { Services } from "../services.ts";
+import type { ProblemCode } from "./problems.ts";
 
 /** What a client key may be allowed to do; keys made at registration have all of them. */
 export type Scope =
@@ -24,9 +25,8 @@ export type Scope =
   | "keys:manage"
   | "audit:read";
 
-/** Who may call a route. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
+/** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
 export type Access =
-  | { readonly kind: "public" }
   | { readonly kind: "registration" }
   | { readonly kind: "key"; readonly scope: Scope | null }
   | { readonly kind: "keyOrUser"; readonly scope: Scope | null };
@@ -62,8 +62,10 @@ export type Handling<P, Q, B> = {
   readonly at: Instant;
   /** The context of its commands: the id is derived from the idempotency key, or random. */
   readonly context: CommandContext;
-  /** The revision or seq in `If-Match`; null without one. */
+  /** The revision or seq in `If-Match`; null without one, -1 for an `ETag` that we never give. */
   readonly ifMatch: number | null;
+  /** The `next_cursor` that leads on from here with the same filters; for routes whose query has `cursor`. */
+  readonly cursorFor: (next: Cursor) => string;
 };
 
 export type RouteDefinition<P, Q, B> = {

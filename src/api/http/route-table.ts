@@ -1,0 +1,70 @@
+// The list of routes, ready for requests: paths compiled, schemas made, found by method and path.
+import Router, { type Layer } from "koa-router";
+import { z } from "zod";
+import type { Route } from "./route.ts";
+
+/** Where all routes of the list are. */
+export const API_PREFIX = "/api/v1";
+
+/** A route with what a request of it needs. */
+export type ReadyRoute = {
+  readonly route: Route;
+  /** With the prefix, as metrics and OpenAPI name it. */
+  readonly path: string;
+  readonly params: z.ZodType;
+  readonly query: z.ZodType;
+  /** Null when a body is not looked at. */
+  readonly body: z.ZodType | null;
+  /** Whether it is a list with cursors. */
+  readonly paged: boolean;
+};
+
+export type Match =
+  | { readonly kind: "route"; readonly ready: ReadyRoute; readonly params: Readonly<Record<string, string>> }
+  | { readonly kind: "method"; readonly allow: string }
+  | { readonly kind: "none" };
+
+const NOTHING = z.strictObject({});
+const ANY_PARAMS = z.record(z.string(), z.string());
+const WITH_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
+const NONE: Match = { kind: "none" };
+
+/** Finds routes. A trailing slash is ignored, HEAD goes with GET. */
+export type RouteTable = { readonly all: readonly ReadyRoute[]; find(method: string, path: string): Match };
+
+export function routeTable(routes: readonly Route[]): RouteTable {
+  const router = new Router({ prefix: API_PREFIX });
+  const ready = new Map<unknown, ReadyRoute>();
+  for (const route of routes) {
+    const one = prepare(route);
+    const layer = router.register(route.path, [route.method], () => {}, { sensitive: true });
+    ready.set(layer, one);
+  }
+  return {
+    all: [...ready.values()],
+    find(method, path) {
+      const found = router.match(path, method);
+      const layer = found.pathAndMethod[0];
+      const one = ready.get(layer);
+      if (layer !== undefined && one !== undefined) {
+        return { kind: "route", ready: one, params: layer.params(path, layer.captures(path)) };
+      }
+      return found.path.length === 0 ? NONE : { kind: "method", allow: methodsOf(found.path) };
+    },
+  };
+}
+
+const methodsOf = (layers: readonly Layer[]): string =>
+  [...new Set(layers.flatMap((layer) => layer.methods))].join(", ");
+
+function prepare(route: Route): ReadyRoute {
+  const query = route.query ?? NOTHING;
+  return {
+    route,
+    path: API_PREFIX + route.path,
+    params: route.params ?? ANY_PARAMS,
+    query,
+    body: route.body ?? (WITH_BODY.has(route.method) ? NOTHING : null),
+    paged: query instanceof z.ZodObject && "cursor" in query.shape,
+  };
+}

@@ -1,0 +1,69 @@
+// Checking input against a route's schemas: all faults of body, query and headers at once.
+import type { z } from "zod";
+import type { FieldFault } from "../../domain/errors.ts";
+import { type ParsedBody, wrongText } from "./body.ts";
+import { bodyPath, type PathStyle, queryPath, toFaults } from "./issues.ts";
+import { invalid, Problem } from "./problems.ts";
+import type { ReadyRoute } from "./route-table.ts";
+
+const REPORT = { reportInput: true } as const;
+
+/** A query's parameters; one that comes several times has its values joined by commas. */
+export function readQuery(search: string): Record<string, string> {
+  if (search.length < 2) return {};
+  const values = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(search)) {
+    const before = values.get(name);
+    values.set(name, before === undefined ? value : `${before},${value}`);
+  }
+  return Object.fromEntries(values);
+}
+
+/** Parameters of a path. What is no id of ours is not found; the caller's own names, where it makes them, are checked. */
+export function checkParams(ready: ReadyRoute, params: Readonly<Record<string, string>>): unknown {
+  if (Object.values(params).some((value) => wrongText(value) !== undefined)) throw new Problem("not_found");
+  const parsed = ready.params.safeParse(params, REPORT);
+  if (parsed.success) return parsed.data;
+  const faults = toFaults(ready.params, parsed.error.issues, bodyPath);
+  const makes = ready.route.method === "PUT" || ready.route.method === "POST";
+  if (makes && faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"))) throw invalid(faults);
+  throw new Problem("not_found");
+}
+
+export type Input = { readonly query: unknown; readonly body: unknown };
+
+/** Checks the rest. `faults` are those of the headers. Throws Problem (validation_failed). */
+export function checkInput(
+  ready: ReadyRoute,
+  query: Readonly<Record<string, unknown>>,
+  body: ParsedBody | undefined,
+  faults: readonly FieldFault[],
+): Input {
+  const all = [...faults];
+  const checkedQuery = check(ready.query, query, queryTextFaults(query), queryPath, all);
+  const checkedBody =
+    ready.body === null || body === undefined ? undefined : check(ready.body, body.value, body.faults, bodyPath, all);
+  if (all.length > 0) throw invalid(all);
+  return { query: checkedQuery, body: checkedBody };
+}
+
+function check(
+  schema: z.ZodType,
+  value: unknown,
+  known: readonly FieldFault[],
+  style: PathStyle,
+  all: FieldFault[],
+): unknown {
+  const parsed = schema.safeParse(value, REPORT);
+  all.push(...known);
+  if (parsed.success) return parsed.data;
+  const paths = new Set(known.map(({ path }) => path));
+  all.push(...toFaults(schema, parsed.error.issues, style).filter(({ path }) => !paths.has(path)));
+  return undefined;
+}
+
+const queryTextFaults = (query: Readonly<Record<string, unknown>>): readonly FieldFault[] =>
+  Object.entries(query).flatMap(([name, value]): FieldFault[] => {
+    const message = typeof value === "string" ? wrongText(value) : undefined;
+    return message === undefined ? [] : [{ path: queryPath([name]), code: "invalid_format", message }];
+  });
