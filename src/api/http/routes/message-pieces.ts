@@ -1,0 +1,7 @@
+// What the routes of messages share.
+import { z } from "zod";
+import { text } from "../schemas.ts";
+import { roomParams } from "./room-pieces.ts";
+
+export const messageParams = roomParams.extend({ message_id: z.string() });
+export const content = text(0, 10_000);

@@ -1,0 +1,147 @@
+// Messages: posting, listing and reading them.
+import { z } from "zod";
+import { DomainError, type FieldFault, InvalidInput } from "../../../domain/errors.ts";
+import { roomDecider, roomStream } from "../../../domain/room.ts";
+import { messageById, listMessages as queryMessages } from "../../../projections/messages.ts";
+import { meetUsers } from "../../meet-users.ts";
+import { findRoom, openAsMember } from "../../rooms/room-access.ts";
+import { MessageBody, messageBody, messageBodyOf } from "../bodies/message.ts";
+import { created, given, listed, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
+import {
+  commaSeparated,
+  input,
+  listBody,
+  meta,
+  name,
+  orNull,
+  paging,
+  pattern,
+  queryBoolean,
+  queryInteger,
+  refuse,
+  text,
+  userId,
+} from "../schemas.ts";
+import { messageChangeRoutes } from "./message-changes.ts";
+import { content, messageParams } from "./message-pieces.ts";
+import { roomParams } from "./room-pieces.ts";
+
+const write = { kind: "keyOrUser", scope: "messages:write" } as const;
+const read = { kind: "keyOrUser", scope: "messages:read" } as const;
+const MAX_SEQ = 2 ** 31 - 1;
+const messageType = pattern(/^[a-z][a-z0-9_.-]*$/, "of a-z 0-9 _ . - and begin with a letter", 1, 64);
+
+const NewMessage = input({
+  sender_id: orNull(userId).describe("Needed with a client key; a user token's own otherwise"),
+  sender_name: orNull(name).describe("Left out: the member's name, else the user's"),
+  content: content.describe("May be empty with meta, except for `text` and `system`"),
+  type: messageType.default("text").describe("text, image, file, system or your own"),
+  meta: meta.default({}),
+  reply_to: orNull(text(1, 128)),
+}).superRefine(({ content, type, meta }, context) => {
+  if (content !== "") return;
+  const plain = type === "text" || type === "system";
+  if (plain) refuse(context, "too_short", `must not be empty for type ${type}`, ["content"]);
+  else if (Object.keys(meta).length === 0) refuse(context, "too_short", "must not be empty without meta", ["content"]);
+});
+
+/** Faults that depend on who asks. */
+function requireSender({ by }: Caller, body: z.infer<typeof NewMessage>): void {
+  const faults: FieldFault[] = [];
+  if (by.kind === "key" && body.sender_id === null) {
+    faults.push({ path: "sender_id", code: "required", message: "is required with a client key" });
+  }
+  if (by.kind === "user" && body.type === "system") {
+    faults.push({ path: "type", code: "not_allowed", message: "only a client key may post for the system" });
+  }
+  if (faults.length > 0) throw new InvalidInput(faults);
+}
+
+const postMessage = route({
+  method: "POST",
+  path: "/rooms/:room_id/messages",
+  summary: "Posts a message.",
+  tag: "messages",
+  access: write,
+  params: roomParams,
+  body: NewMessage,
+  responses: { 201: MessageBody },
+  problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
+  handle: async ({ services, caller, read, params, context, at, body }) => {
+    requireSender(caller, body);
+    const { keyring, commands, memberNames } = services;
+    const room = await findRoom(services, caller.client, params.room_id);
+    const user = body.sender_id ?? (caller.kind === "user" ? caller.userId : "");
+    const sender = await keyring.subjectOfUser(caller.client, user);
+    const senderName = body.sender_name ?? (await memberNames.nameOf(read, room, sender));
+    const { type: messageType, content, meta, reply_to: replyTo } = body;
+    const about = { room, by: caller.by, sender, user, senderName } as const;
+    const command = { type: "Post", at, ...about, messageType, content, meta, replyTo } as const;
+    const outcome = await commands.execute(roomDecider, roomStream(room), command, context);
+    const [event] = outcome.events;
+    if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
+    const position = await meetUsers(services, [{ subject: sender, userId: user }], {
+      ...{ context, at },
+      after: outcome.position,
+    });
+    const seq = event.revision + 1;
+    const shown = messageBodyOf({ room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null });
+    const { replayed } = outcome;
+    return created(shown, `/rooms/${room}/messages/${shown.id}`, { position, replayed, etag: seq });
+  },
+});
+
+const MessageQuery = z.strictObject({
+  ...paging,
+  after_seq: queryInteger(0, MAX_SEQ).optional(),
+  before_seq: queryInteger(0, MAX_SEQ).optional(),
+  order: z.enum(["asc", "desc"]).optional().describe("Left out: asc when only after_seq is given, else desc"),
+  sender_id: commaSeparated(userId).optional(),
+  type: commaSeparated(messageType).optional(),
+  include_deleted: queryBoolean.default(false),
+});
+
+const listMessages = route({
+  method: "GET",
+  path: "/rooms/:room_id/messages",
+  summary: "Lists messages; the bounds are exclusive.",
+  tag: "messages",
+  access: read,
+  params: roomParams,
+  query: MessageQuery,
+  responses: { 200: listBody(MessageBody) },
+  problems: ["not_found", "not_a_member"],
+  handle: async (handling) => {
+    const { services, caller, read, params, query } = handling;
+    const { id } = await openAsMember(services, caller, params.room_id);
+    const { after_seq: afterSeq, before_seq: beforeSeq, include_deleted: includeDeleted, limit, cursor } = query;
+    const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
+    const senders = query.sender_id?.map((user) => services.keyring.subjectOfUser(caller.client, user));
+    const filters = {
+      ...given({ afterSeq, beforeSeq, cursor, types: query.type }),
+      ...(senders === undefined ? {} : { senders: await Promise.all(senders) }),
+    };
+    const page = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
+    return listed(handling, page, messageBody);
+  },
+});
+
+const getMessage = route({
+  method: "GET",
+  path: "/rooms/:room_id/messages/:message_id",
+  summary: "Reads a message; of a deleted one content and meta are gone.",
+  tag: "messages",
+  access: read,
+  params: messageParams,
+  responses: { 200: MessageBody },
+  problems: ["not_found", "not_a_member"],
+  handle: async ({ services, caller, read, params }) => {
+    const { id } = await openAsMember(services, caller, params.room_id);
+    const row = await messageById(read, id, params.message_id);
+    if (row === undefined) throw new DomainError("not_found");
+    return ok(messageBody(row), { etag: row.change_seq });
+  },
+});
+
+export const messageRoutes: readonly Route[] = [postMessage, listMessages, getMessage, ...messageChangeRoutes];

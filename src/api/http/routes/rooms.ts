@@ -1,0 +1,116 @@
+// Rooms: making, listing and reading them.
+import { z } from "zod";
+import { DomainError } from "../../../domain/errors.ts";
+import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
+import { listRooms as queryRooms } from "../../../projections/room-list.ts";
+import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../rooms/create-room.ts";
+import { openRoom } from "../../rooms/room-access.ts";
+import { RoomBody, roomBody, roomBodyOf } from "../bodies/room.ts";
+import { created as createdReply, given, listed, ok } from "../reply.ts";
+import { type Route, route } from "../route.ts";
+import {
+  commaSeparated,
+  created,
+  description,
+  input,
+  listBody,
+  meta,
+  name,
+  orNull,
+  paging,
+  queryBoolean,
+  text,
+  userId,
+} from "../schemas.ts";
+import { roomChangeRoutes } from "./room-changes.ts";
+import { roomParams } from "./room-pieces.ts";
+
+const read = { kind: "keyOrUser", scope: "rooms:read" } as const;
+const write = { kind: "keyOrUser", scope: "rooms:write" } as const;
+const externalId = text(1, 255);
+
+const NewMember = input({ user_id: userId, role: RoleSchema.default("member"), name: orNull(name) });
+const NewRoom = input({
+  name,
+  description: orNull(description),
+  kind: RoomKindSchema.default("private"),
+  external_id: orNull(externalId),
+  meta: meta.default({}),
+  members: z.array(NewMember).max(MAX_FIRST_MEMBERS).default([]),
+});
+
+const createRoom = route({
+  method: "POST",
+  path: "/rooms",
+  summary: "Makes a room; for two people who have a direct room it answers 200 with that one.",
+  tag: "rooms",
+  access: write,
+  body: NewRoom,
+  responses: { 201: RoomBody, 200: RoomBody },
+  problems: ["external_id_taken"],
+  handle: async ({ services, caller, context, at, body }) => {
+    const { name, description, kind, meta, external_id, members } = body;
+    const made = await makeRoom(
+      services,
+      { caller, context, at },
+      {
+        settings: { name, description, kind, meta },
+        externalId: external_id,
+        members: members.map(({ user_id, role, name }) => ({ userId: user_id, role, name })),
+      },
+    );
+    const { id, room, position, replayed } = made;
+    const about = { position, replayed, etag: room.settingsSeq };
+    return made.existed ? ok(roomBodyOf(id, room), about) : createdReply(roomBodyOf(id, room), `/rooms/${id}`, about);
+  },
+});
+
+const RoomQuery = z.strictObject({
+  ...paging,
+  ...created,
+  search: text(1, 200).optional().meta({ description: "Part of the name or description, in any case" }),
+  member: userId.optional(),
+  active: queryBoolean.optional(),
+  external_id: commaSeparated(externalId).optional(),
+  sort: z.enum(["-created_at", "created_at", "name"]).default("-created_at"),
+});
+
+const listRooms = route({
+  method: "GET",
+  path: "/rooms",
+  summary: "Lists rooms; to a user its own and public ones.",
+  tag: "rooms",
+  access: read,
+  query: RoomQuery,
+  responses: { 200: listBody(RoomBody) },
+  problems: ["forbidden"],
+  handle: async (handling) => {
+    const { services, caller, read, query } = handling;
+    const { external_id, member: userOf, ...rest } = query;
+    const member = userOf === undefined ? undefined : await services.keyring.subjectOfUser(caller.client, userOf);
+    const visibleTo = caller.by.kind === "user" ? caller.by.subject : undefined;
+    // It would tell of public rooms who is in them, which only their members may know.
+    if (visibleTo !== undefined && member !== undefined && member !== visibleTo) {
+      throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
+    }
+    const page = await queryRooms(read, { ...given({ ...rest, member, visibleTo, externalIds: external_id }) });
+    return listed(handling, page, roomBody);
+  },
+});
+
+const getRoom = route({
+  method: "GET",
+  path: "/rooms/:room_id",
+  summary: "Reads a room.",
+  tag: "rooms",
+  access: read,
+  params: roomParams,
+  responses: { 200: RoomBody },
+  problems: ["not_found"],
+  handle: async ({ services, caller, params }) => {
+    const { id, room } = await openRoom(services, caller, params.room_id);
+    return ok(roomBodyOf(id, room), { etag: room.settingsSeq });
+  },
+});
+
+export const roomRoutes: readonly Route[] = [createRoom, listRooms, getRoom, ...roomChangeRoutes];
