@@ -128,8 +128,16 @@ const messageStep: fc.Arbitrary<RoomStep> = fc
     },
   }));
 
+const abandon: fc.Arbitrary<RoomStep> = fc.constant({ pause: 0, command: (at) => ({ type: "Abandon", at }) });
+
 const steps = fc
-  .tuple(create, fc.array(fc.oneof(settingsStep, memberStep, messageStep, messageStep), { maxLength: 60, size: "max" }))
+  .tuple(
+    fc.oneof({ weight: 20, arbitrary: create }, abandon),
+    fc.array(fc.oneof(settingsStep, memberStep, messageStep, messageStep, create, abandon), {
+      maxLength: 60,
+      size: "max",
+    }),
+  )
   .map(([first, rest]) => [first, ...rest]);
 
 /** Members as the events alone say. */

@@ -177,6 +177,20 @@ describe("deactivating, activating and deleting", () => {
     room(privateRoom, deactivated).when(change("Delete", ownerOlga)).then(deleted));
 });
 
+describe("abandoning a room", () => {
+  const abandon: RoomCommand = { type: "Abandon", at: NOW };
+  test("that was never made settles that it never is", () => {
+    room().when(abandon).then(deleted);
+    room(deleted).when(create()).thenNothing();
+    room(deleted).when(change("Delete", key)).thenRejected("not_found");
+  });
+  test("that was made, or is abandoned, changes nothing", () => {
+    room(privateRoom).when(abandon).thenNothing();
+    room(deleted).when(abandon).thenNothing();
+    room(privateRoom, deleted).when(abandon).thenNothing();
+  });
+});
+
 test("a room's times are those of its creation and of its last change of settings", () =>
   room(privateRoom, at(NOW + 5, deactivated), at(NOW + 9, posted(3))).thenState({
     createdAt: NOW,

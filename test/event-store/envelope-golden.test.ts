@@ -1,0 +1,119 @@
+// The storage format, byte by byte: an event of each type as it was once written, kept in golden/.
+import { createDecipheriv, createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { catalogue } from "../../src/domain/catalogue.ts";
+import type { EventDefinition, JsonObject } from "../../src/domain/event.ts";
+import { type CommandContext, decode, encode } from "../../src/event-store/envelope.ts";
+import { type NewEvent, positionOf } from "../../src/event-store/event-store.ts";
+import { blobsOf, SEALED } from "../../src/event-store/sealing.ts";
+import { exampleOf } from "../support/arbitraries-events.ts";
+import { NOW } from "../support/given.ts";
+import { memoryKeyring } from "../support/memory-keyring.ts";
+
+/*
+ * When one of these fails, logs that exist can no longer be read, or what is written now differs from what was written
+ * before. Take the change back, or make it a new version with an upcaster and keep the old file under `<type>.v<n>`.
+ * A new type needs a file: run this once with WRITE_GOLDEN=1, which writes those that are missing and changes none.
+ */
+const FOLDER = new URL("./golden/", import.meta.url);
+const STREAM = "golden-stream";
+const CONTEXT: CommandContext = {
+  client: "cli_a",
+  actor: { type: "user", id: "sub_a" },
+  commandId: "f3a5c1de-0000-5000-8000-000000000001",
+  fingerprint: "fingerprint",
+  correlation: "request-1",
+  causation: "f3a5c1de-0000-5000-8000-000000000001",
+};
+
+type Golden = { readonly given: JsonObject; readonly id: string; readonly data: string; readonly metadata: string };
+
+const keyOf = (owner: string): Uint8Array => createHash("sha256").update(`golden ${owner}`).digest();
+/** Gives the keys that the files were written with: the id of each ends with its owner. */
+async function goldenKeyring(ids: readonly string[]) {
+  const keyring = memoryKeyring(keyOf);
+  const owners = ids.map((id) => id.replace(/^k\d+-/, ""));
+  await keyring.keysFor("cli_a", new Set(owners as ("sub_a" | "cli_a")[]));
+  return keyring;
+}
+
+async function written(type: string, given: unknown): Promise<NewEvent> {
+  const request = { stream: STREAM, events: [{ type, data: given }], context: CONTEXT, at: NOW };
+  const [event] = await encode(memoryKeyring(keyOf), request);
+  if (event === undefined) throw new Error("nothing was encoded");
+  return event;
+}
+
+/** Stored data as text, with each blob's plain text in place of its random bytes. */
+function readableText(data: string, eventId: string): string {
+  const parsed: JsonObject = JSON.parse(data);
+  const blobs = blobsOf(parsed).map((blob) => {
+    expect(Object.keys(blob)).toEqual(["key", "iv", "ct", "tag"]);
+    const [iv, ct, tag] = [blob.iv, blob.ct, blob.tag].map((text) => Buffer.from(text, "base64"));
+    if (iv?.length !== 12 || tag?.length !== 16 || ct === undefined) throw new Error("a blob is of another form");
+    const opened = createDecipheriv("aes-256-gcm", keyOf(blob.key.replace(/^k\d+-/, "")), iv, { authTagLength: 16 })
+      .setAAD(Buffer.from(eventId))
+      .setAuthTag(tag);
+    return { key: blob.key, plain: opened.update(ct, undefined, "utf8") + opened.final("utf8") };
+  });
+  return JSON.stringify(SEALED in parsed ? { ...parsed, [SEALED]: blobs } : parsed);
+}
+
+async function golden(type: string, definition: EventDefinition): Promise<Golden> {
+  const file = new URL(`${type}.json`, FOLDER);
+  if (!existsSync(file) && process.env.WRITE_GOLDEN === "1") {
+    const given = exampleOf(definition.data);
+    const { id, data, metadata } = await written(type, given);
+    const text = { given, id, data: Buffer.from(data).toString(), metadata: Buffer.from(metadata).toString() };
+    writeFileSync(file, `${JSON.stringify(text, null, 2)}\n`);
+  }
+  return JSON.parse(readFileSync(file, "utf8"));
+}
+
+describe.each(Object.entries<EventDefinition>(catalogue))("%s", (type, definition) => {
+  test("that was written once is still read", async () => {
+    const { given, id, data, metadata } = await golden(type, definition);
+    const keyring = await goldenKeyring(blobsOf(JSON.parse(data)).map((blob) => blob.key));
+    const stored = {
+      id,
+      type,
+      data: Buffer.from(data),
+      metadata: Buffer.from(metadata),
+      stream: STREAM,
+      revision: 0,
+      position: positionOf("log1", 1),
+      recordedAt: NOW,
+    };
+    const [event] = await decode(keyring, [stored]);
+    expect(event?.data).toEqual(given);
+    expect(event?.meta).toMatchObject({ command: CONTEXT.commandId, at: NOW });
+  });
+
+  test("is written now as it was then", async () => {
+    const { given, id, data, metadata } = await golden(type, definition);
+    const now = await written(type, given);
+    expect(now.id).toBe(id);
+    expect(Buffer.from(now.metadata).toString()).toBe(metadata);
+    expect(readableText(Buffer.from(now.data).toString(), id)).toBe(readableText(data, id));
+  });
+
+  test("has the fields it had then: each that its schema names is in the golden one", async () => {
+    const { given } = await golden(type, definition);
+    expect(shapeOf(exampleOf(definition.data))).toEqual(shapeOf(given));
+  });
+});
+
+/** The names in a value, without what stands there. */
+const shapeOf = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.slice(0, 1).map(shapeOf)
+    : typeof value === "object" && value !== null
+      ? Object.fromEntries(Object.entries(value).map(([name, member]) => [name, shapeOf(member)]))
+      : typeof value;
+
+test("every golden file is of a type that there is", () => {
+  const known = readdirSync(FOLDER).map((name) => name.replace(/(\.v\d+)?\.json$/, ""));
+  expect(known.filter((type) => !Object.hasOwn(catalogue, type))).toEqual([]);
+  expect(new Set(known).size).toBe(Object.keys(catalogue).length);
+});
