@@ -1,9 +1,12 @@
 // Emails, from a notification's event to the mailbox.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ProviderData } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { ClientId } from "../../src/domain/ids.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
-import { openWorld, until, type World } from "./world.ts";
+import { chooseProvider } from "../../src/workers/email-attempt.ts";
+import { until } from "./until.ts";
+import { openWorld, type World } from "./world.ts";
 
 let world: World;
 let client: ClientId;
@@ -70,19 +73,45 @@ describe("emails", () => {
     expect(mailsTo("never@example.com")).toEqual([]);
   });
 
-  test("an erased address ends exhausted, without a mail", async () => {
-    const id = await world.notify(client, "email", ["h@example.com"], { sendAt: Date.now() + 400 });
+  test("what was erased is not sent: the mail ends exhausted", async () => {
+    const id = await world.notify(client, "email", ["h@example.com"], { sendAt: Date.now() + 600 });
     const subject = await world.keyring.subjectOfAddress(client, "h@example.com");
+    await world.restart();
     await world.keyring.destroy(subject);
+    await world.startWorkers();
     const delivery = deliveryId(id, subject, "email");
     await until(
-      () => world.notification(id),
-      (state) => state.routed || state.status !== "scheduled",
-    );
-    expect(mailsTo("h@example.com").length).toBeLessThanOrEqual(1);
-    await until(
       () => world.delivery(delivery),
-      (state) => state.status === "sent" || state.status === "exhausted",
+      (state) => state.status === "exhausted",
     );
+    expect(mailsTo("h@example.com")).toEqual([]);
+  });
+
+  test("without a provider and without a mailbox it is tried again, in case one is configured meanwhile", async () => {
+    await using bare = await openWorld({ withMailbox: false });
+    const shop = await bare.client();
+    const id = await bare.notify(shop, "email", ["i@example.com"]);
+    const delivery = deliveryId(id, await bare.keyring.subjectOfAddress(shop, "i@example.com"), "email");
+    await until(
+      () => bare.delivery(delivery),
+      (state) => state.status === "exhausted",
+    );
+    const failed = (await bare.events(delivery)).filter((event) => event.type === "DeliveryAttemptFailed");
+    expect(failed.map((event) => event.data.error)).toEqual(
+      failed.map(() => ({ open: expect.objectContaining({ code: "email_provider_not_configured" }) })),
+    );
+    expect(failed).toHaveLength(3);
+  });
+
+  test("the provider is the first, by order, for one recipient or for several", () => {
+    const provider = (name: string, order: number, useFor: readonly ("single" | "bulk")[]): ProviderData => ({
+      ...{ client, name, order, useFor: [...useFor], type: "smtp", fromEmail: "a@b.c", fromName: null, replyTo: null },
+      config: { erased: true },
+      options: { ratePerSecond: null, timeoutSeconds: null },
+    });
+    const all = [provider("both", 2, ["single", "bulk"]), provider("bulk", 1, ["bulk"])];
+    expect(chooseProvider(all, false)?.name).toBe("both");
+    expect(chooseProvider(all, true)?.name).toBe("bulk");
+    expect(chooseProvider([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
   });
 });

@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { createAddressGuard } from "../../src/channels/address-guard.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
-import { type ClientEvent, clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
+import { clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/domain/ids.ts";
@@ -23,7 +23,7 @@ import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
-import { postgresStreamTurns } from "../../src/event-store/stream-turns.ts";
+import { postgresStreamTurns, type StreamTurns } from "../../src/event-store/stream-turns.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
@@ -32,8 +32,6 @@ export const SECRET = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
 
 export type WorldOptions = {
-  readonly database?: TestDatabase;
-  readonly encryptionKey?: string;
   readonly scheduleMs?: readonly number[];
   readonly limits?: Partial<WorkerLimits>;
   readonly withMailbox?: boolean;
@@ -45,26 +43,34 @@ export class World implements AsyncDisposable {
   readonly database: TestDatabase;
   readonly store: EventStore;
   readonly keyring: PostgresKeyring;
-  readonly commands: Commands;
-  readonly readSide: ReadSide;
   readonly mailbox: Mailbox;
+  commands: Commands;
+  readSide: ReadSide;
+  readonly #turns: StreamTurns;
   readonly #stack: AsyncDisposableStack;
   readonly #options: WorldOptions;
   #workers: Workers | undefined;
 
-  constructor(
-    parts: Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox">,
-    stack: AsyncDisposableStack,
-    options: WorldOptions,
-  ) {
+  constructor(parts: Parts, stack: AsyncDisposableStack, options: WorldOptions) {
     this.database = parts.database;
     this.store = parts.store;
     this.keyring = parts.keyring;
+    this.mailbox = parts.mailbox;
     this.commands = parts.commands;
     this.readSide = parts.readSide;
-    this.mailbox = parts.mailbox;
+    this.#turns = parts.turns;
     this.#stack = stack;
     this.#options = options;
+  }
+
+  /** Everything but the log and the keys begins again, without what another process would not know. Workers are off. */
+  async restart(...drop: readonly ("jobs" | "read")[]): Promise<void> {
+    await this.stopWorkers();
+    await this.readSide[Symbol.asyncDispose]();
+    for (const schema of drop) await this.database.pool.query(`drop schema ${schema} cascade`);
+    this.commands = commandsOf(this.store, this.keyring, this.#turns);
+    this.readSide = await openReadSide({ pool: this.database.pool, store: this.store, keyring: this.keyring, logger });
+    await this.readSide.start();
   }
 
   get workers(): Workers {
@@ -75,29 +81,35 @@ export class World implements AsyncDisposable {
   /** Starts workers like a process would; those before are stopped. */
   async startWorkers(limits: Partial<WorkerLimits> = {}): Promise<void> {
     await this.stopWorkers();
-    const { store, keyring, commands, readSide, mailbox } = this;
+    this.#workers = await this.#start(this.commands, limits);
+  }
+
+  /** Workers beside those of this process, with states of their own in memory. */
+  anotherProcess(): Promise<Workers> {
+    return this.#start(commandsOf(this.store, this.keyring, this.#turns), {});
+  }
+
+  async #start(commands: Commands, limits: Partial<WorkerLimits>): Promise<Workers> {
+    const { store, keyring, readSide, mailbox } = this;
     const guard = createAddressGuard({ allow: [], allowLoopback: true });
     const { scheduleMs = [50, 50], withMailbox = true } = this.#options;
-    const webhook = createWebhookChannel({ guard, attemptTimeoutMs: 1_000 });
-    const smtp = createSmtpChannel({ guard });
-    const workers = await startWorkers({
-      pool: this.database.pool,
-      ...{ store, keyring, commands, readSide, webhook, smtp, logger },
-      mailbox: withMailbox ? mailbox : null,
-      retryPolicy: { scheduleMs, jitter: 0 },
-      now: Date.now,
-      random: Math.random,
-      newId: randomUUID,
-      limits: { graceMs: 500, ...this.#options.limits, ...limits },
-    });
-    this.#workers = {
-      status: () => workers.status(),
-      [Symbol.asyncDispose]: async () => {
-        await workers[Symbol.asyncDispose]();
-        await webhook[Symbol.asyncDispose]();
-        await smtp[Symbol.asyncDispose]();
-      },
-    };
+    await using opened = new AsyncDisposableStack();
+    const webhook = opened.use(createWebhookChannel({ guard, attemptTimeoutMs: 1_000 }));
+    const smtp = opened.use(createSmtpChannel({ guard }));
+    const workers = opened.use(
+      await startWorkers({
+        pool: this.database.pool,
+        ...{ store, keyring, commands, readSide, webhook, smtp, logger },
+        mailbox: withMailbox ? mailbox : null,
+        retryPolicy: { scheduleMs, jitter: 0 },
+        now: Date.now,
+        random: Math.random,
+        newId: randomUUID,
+        limits: { graceMs: 300, ...this.#options.limits, ...limits },
+      }),
+    );
+    const all = opened.move();
+    return { status: () => workers.status(), [Symbol.asyncDispose]: () => all.disposeAsync() };
   }
 
   async stopWorkers(): Promise<void> {
@@ -204,9 +216,20 @@ export class World implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stopWorkers();
+    await this.readSide[Symbol.asyncDispose]();
     await this.#stack.disposeAsync();
   }
 }
+
+type Parts = Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox"> & {
+  turns: StreamTurns;
+};
+
+const commandsOf = (store: EventStore, keyring: PostgresKeyring, turns: StreamTurns): Commands =>
+  createCommands({
+    ...{ store, keyring, turns, snapshots: undefined, olderCommands: undefined },
+    warn: (error, message) => logger.warn({ err: error }, message),
+  });
 
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
   await using opening = new AsyncDisposableStack();
@@ -215,30 +238,12 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const store = opening.use(await openPostgresLog({ url, logger }));
   const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
   const turns = opening.use(postgresStreamTurns(url));
-  const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
-  const commands = createCommands({ store, keyring, snapshots: undefined, turns, olderCommands: undefined, warn });
-  const readSide = opening.use(await openReadSide({ pool, store, keyring, logger }));
-  await readSide.start();
+  const commands = commandsOf(store, keyring, turns);
   const mailbox = opening.use(await startMailbox({ log: () => {} }));
-  const parts = { database, store, keyring, commands, readSide, mailbox };
+  const readSide = await openReadSide({ pool, store, keyring, logger });
+  await readSide.start();
+  const parts = { database, store, keyring, commands, readSide, mailbox, turns };
   const world = new World(parts, opening.move(), options);
   if (options.startWorkers !== false) await world.startWorkers();
   return world;
-}
-
-export type { ClientEvent };
-
-/** Waits until `look` gives something that satisfies; throws with the last thing seen after `timeoutMs`. */
-export async function until<T>(
-  look: () => Promise<T> | T,
-  satisfied: (value: T) => boolean,
-  timeoutMs = 10_000,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await look();
-    if (satisfied(value)) return value;
-    if (Date.now() > deadline) throw new Error(`never came to hold; last seen: ${JSON.stringify(value)}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

@@ -1,0 +1,157 @@
+// After a crash, a stop, or the loss of `jobs` and `read`: what is unfinished is finished, once.
+import { pino } from "pino";
+import { describe, expect, test } from "vitest";
+import type { DeliveryId } from "../../src/domain/ids.ts";
+import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { openJobStore } from "../../src/workers/job-store.ts";
+import { bodyOf, httpServer } from "../channels/servers.ts";
+import { until } from "./until.ts";
+import { openWorld, type World } from "./world.ts";
+
+const statusIs = (wanted: string) => (state: { readonly status: string }) => state.status === wanted;
+const POLICY = { policy: { scheduleMs: [50, 50], jitter: 0 }, random: 0 };
+
+async function receiver(status: () => number | null) {
+  const ids: string[] = [];
+  const server = await httpServer(async (request, response) => {
+    await bodyOf(request);
+    ids.push(String(request.headers["webhook-id"]));
+    const code = status();
+    if (code !== null) response.writeHead(code).end();
+  });
+  const url = `http://127.0.0.1:${server.port}/hook`;
+  return { url, ids, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+const webhookOf = async (world: World, client: `cli_${string}`, url: string): Promise<DeliveryId> => {
+  const id = await world.notify(client, "webhook", [url]);
+  return deliveryId(id, await world.keyring.subjectOfAddress(client, url), "webhook");
+};
+
+describe("recovery", () => {
+  test("an attempt that a crashed worker left open: unknown when its lease ends, then a retry with the same id", async () => {
+    await using world = await openWorld({ limits: { sweepEveryMs: 200 } });
+    const client = await world.client();
+    let answer = 503;
+    await using target = await receiver(() => answer);
+    const id = await webhookOf(world, client, target.url);
+    await until(() => world.delivery(id), statusIs("retrying"));
+    await world.stopWorkers();
+    const { n } = await until(
+      () => world.delivery(id),
+      (state) => state.status !== "none",
+    ).then((state) => (state.status === "none" ? { n: 0 } : state));
+    // What the log holds when a process ends between start and outcome; its job is gone with the schema.
+    const crashed = { type: "StartAttempt", n, provider: "webhook", leaseMs: 700, ...POLICY } as const;
+    await world.onDelivery(client, id, { ...crashed, at: Date.now() + 60 });
+    expect(await world.delivery(id)).toMatchObject({ status: "sending" });
+    answer = 200;
+    await world.restart("jobs");
+    await world.startWorkers();
+    await until(() => world.delivery(id), statusIs("delivered"));
+    const kinds = (await world.events(id)).flatMap((event) =>
+      event.type === "DeliveryAttemptFailed" ? [event.data.kind] : [],
+    );
+    expect(kinds.at(-1)).toBe("unknown");
+    expect(new Set(target.ids)).toEqual(new Set([id]));
+  });
+
+  test("workers that stop record what is under way as unknown, and it goes on with the next ones", async () => {
+    await using world = await openWorld();
+    const client = await world.client();
+    let answer: number | null = null;
+    await using target = await receiver(() => answer);
+    const id = await webhookOf(world, client, target.url);
+    await until(
+      () => target.ids.length,
+      (count) => count === 1,
+    );
+    await world.stopWorkers();
+    expect(await world.types(id)).toEqual([
+      ...["DeliveryRequested", "DeliveryAttemptStarted", "DeliveryAttemptFailed", "DeliveryRetryScheduled"],
+    ]);
+    answer = 200;
+    await world.startWorkers();
+    await until(() => world.delivery(id), statusIs("delivered"));
+    expect(target.ids).toEqual([id, id]);
+  });
+
+  test("jobs that a crashed worker had in hand are taken back at once", async () => {
+    await using world = await openWorld({ startWorkers: false });
+    const client = await world.client();
+    await world.startWorkers();
+    await world.stopWorkers();
+    await world.notify(client, "email", ["a@example.com"]);
+    // Another process that routes the event and takes the job, then is gone.
+    const jobs = await openJobStore({ pool: world.database.pool, logger: pino({ level: "silent" }), now: Date.now });
+    const work = { kind: "overflow", recipient: await world.user(client, "ann") } as const;
+    await jobs.add([
+      { id: "4f6e1a52-0f6c-4c5e-9d5e-3f0f6f1f0a01", client, priority: "normal", cause: null, work, at: null },
+    ]);
+    expect(await jobs.fetch("tasks", 10, [])).toHaveLength(1);
+    await jobs[Symbol.asyncDispose]();
+    await world.startWorkers();
+    await until(
+      async () => (await world.database.pool.query("select state from jobs.job where name = 'tasks'")).rows,
+      (rows) => rows.length > 0 && rows.every((row) => row.state === "completed"),
+      3_000,
+    );
+    await until(
+      () => world.mailbox.list({ to: "a@example.com" }).length,
+      (count) => count === 1,
+    );
+  });
+
+  test("with `jobs` and `read` dropped, everything unfinished is finished once", async () => {
+    await using world = await openWorld({ scheduleMs: [300, 300] });
+    const client = await world.client();
+    let answer = 503;
+    await using target = await receiver(() => answer);
+    const retrying = await webhookOf(world, client, target.url);
+    await until(() => world.delivery(retrying), statusIs("retrying"));
+    await world.user(client, "ann", "ann@example.com");
+    const fallback = { to: null, subject: null, content: null, afterMs: 600 };
+    const waiting = await world.notify(client, "websocket", ["ann"], { fallback });
+    const subject = await world.keyring.subjectOfUser(client, "ann");
+    await until(() => world.delivery(deliveryId(waiting, subject, "websocket")), statusIs("pending"));
+    await world.notify(client, "email", ["later@example.com"], { sendAt: Date.now() + 500 });
+    await world.stopWorkers();
+    // Released while nobody routes.
+    await world.notify(client, "email", ["now@example.com", "too@example.com"]);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    answer = 200;
+    await world.restart("jobs", "read");
+    await world.startWorkers();
+    const counts = () =>
+      ["ann", "later", "now", "too"].map((name) => world.mailbox.list({ to: `${name}@example.com` }).length);
+    await until(counts, (all) => all.every((count) => count > 0));
+    await until(() => world.delivery(retrying), statusIs("delivered"));
+    await world.startWorkers();
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(counts()).toEqual([1, 1, 1, 1]);
+    expect(target.ids).toHaveLength(2);
+  });
+
+  test("two processes share the work: everything is done once", async () => {
+    await using world = await openWorld();
+    await using other = await world.anotherProcess();
+    const client = await world.client();
+    const to = Array.from({ length: 120 }, (_, n) => `user${n}@example.com`);
+    for (let from = 0; from < to.length; from += 30) await world.notify(client, "email", to.slice(from, from + 30));
+    await until(
+      () => world.mailbox.list().length,
+      (count) => count >= to.length,
+      20_000,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(to.map((one) => world.mailbox.list({ to: one }).length)).toEqual(to.map(() => 1));
+    expect(other.status().reactors.lastError).toBeNull();
+  });
+
+  test("a checkpoint of another log stops the start", async () => {
+    await using world = await openWorld();
+    await world.stopWorkers();
+    await world.database.pool.query("update jobs.reactor_checkpoints set position = 'other.0000000000000001'");
+    await expect(world.startWorkers()).rejects.toThrow(/another log/);
+  });
+});
