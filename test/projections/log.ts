@@ -1,0 +1,220 @@
+// Events for the tests of read models: written to a log, or made up for folding alone.
+import { randomUUID } from "node:crypto";
+import type { DomainEvent } from "../../src/domain/catalogue.ts";
+import { type JsonObject, seal } from "../../src/domain/event.ts";
+import {
+  type ClientId,
+  type DeliveryId,
+  messageId,
+  type NotificationId,
+  type RoomId,
+  type Subject,
+} from "../../src/domain/ids.ts";
+import type { Channel, NotificationData } from "../../src/domain/notification.ts";
+import type { MemberData, Role } from "../../src/domain/room-events.ts";
+import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";
+import { type Appended, type EventStore, positionOf } from "../../src/event-store/event-store.ts";
+import type { Keyring } from "../../src/event-store/sealing.ts";
+
+export const CLIENT: ClientId = "cli_one";
+export const OTHER: ClientId = "cli_two";
+export const ROOM: RoomId = "room_general";
+export const ANNA: Subject = "sub_anna";
+export const BEN: Subject = "sub_ben";
+export const EVE: Subject = "sub_eve";
+
+export type Origin = { client?: ClientId; at?: number; command?: string; fingerprint?: string };
+export type Writer = (stream: string, events: readonly DomainEvent[], origin?: Origin) => Promise<Appended>;
+
+/** Appends to the end of a stream; it must be the only one that writes there. */
+export function writerTo(store: EventStore, keyring: Keyring): Writer {
+  const heads = new Map<string, number>();
+  return async (stream, events, { client = CLIENT, at = 1_000, command = randomUUID(), fingerprint } = {}) => {
+    const context = {
+      client,
+      actor: { type: "key" as const, id: "key_a" },
+      commandId: command,
+      ...(fingerprint === undefined ? {} : { fingerprint }),
+      correlation: "correlation",
+      causation: command,
+    };
+    const encoded = await encode(keyring, { stream, events, context, at });
+    const appended = await store.append(stream, heads.get(stream) ?? -1, encoded);
+    heads.set(stream, appended.revision);
+    return appended;
+  };
+}
+
+/** Makes stored events of one log: positions and revisions count up. */
+export function storedEvents() {
+  let position = 0;
+  const heads = new Map<string, number>();
+  return (
+    stream: string,
+    event: DomainEvent,
+    { client = CLIENT, at = 1_000, command = "c", fingerprint }: Origin = {},
+  ) => {
+    const revision = (heads.get(stream) ?? -1) + 1;
+    heads.set(stream, revision);
+    position += 1;
+    const meta = {
+      v: 1,
+      at,
+      client,
+      actor: { type: "key" as const, id: "key_a" },
+      command,
+      ...(fingerprint === undefined ? {} : { fingerprint }),
+      correlation: "correlation",
+      causation: command,
+      subjects: [],
+    };
+    const stored: StoredEvent = {
+      ...event,
+      id: `evt-${position}`,
+      stream,
+      revision,
+      position: positionOf("test", position),
+      meta,
+    };
+    return stored;
+  };
+}
+
+const userId = (subject: Subject): string => subject.slice("sub_".length);
+
+export const member = (subject: Subject, role: Role = "member", name: string | null = null): MemberData => ({
+  subject,
+  user: seal(userId(subject)),
+  role,
+  name: name === null ? null : seal(name),
+  meta: seal({}),
+});
+
+export const roomCreated = (
+  members: readonly MemberData[] = [],
+  settings: { name?: string; kind?: "private" | "public" | "direct"; externalId?: string; meta?: JsonObject } = {},
+): DomainEvent => ({
+  type: "RoomCreated",
+  data: {
+    name: settings.name ?? "General",
+    description: null,
+    kind: settings.kind ?? "private",
+    meta: settings.meta ?? {},
+    externalId: settings.externalId ?? null,
+    members: [...members],
+  },
+});
+
+export const joined = (subject: Subject, role: Role = "member"): DomainEvent => ({
+  type: "MemberJoined",
+  data: member(subject, role),
+});
+
+export const left = (subject: Subject): DomainEvent => ({
+  type: "MemberLeft",
+  data: { subject, user: seal(userId(subject)), reason: "left" },
+});
+
+export const posted = (
+  sender: Subject,
+  seq: number,
+  ordinal: number,
+  { content = `message ${seq}`, type = "text", room = ROOM }: { content?: string; type?: string; room?: RoomId } = {},
+): DomainEvent => ({
+  type: "MessagePosted",
+  data: {
+    id: messageId(room, seq, 1_000),
+    sender,
+    user: seal(userId(sender)),
+    senderName: null,
+    type,
+    content: seal(content),
+    meta: seal({ n: seq }),
+    replyTo: null,
+    ordinal,
+  },
+});
+
+export const edited = (sender: Subject, messageSeq: number, content: string, room: RoomId = ROOM): DomainEvent => ({
+  type: "MessageEdited",
+  data: { id: messageId(room, messageSeq, 1_000), messageSeq, sender, content: seal(content), meta: seal({}) },
+});
+
+export const removed = (messageSeq: number, room: RoomId = ROOM): DomainEvent => ({
+  type: "MessageDeleted",
+  data: { id: messageId(room, messageSeq, 1_000), messageSeq },
+});
+
+export const restored = (messageSeq: number, room: RoomId = ROOM): DomainEvent => ({
+  type: "MessageRestored",
+  data: { id: messageId(room, messageSeq, 1_000), messageSeq },
+});
+
+export const marked = (subject: Subject, seq: number): DomainEvent => ({
+  type: "ReadMarked",
+  data: { subject, user: seal(userId(subject)), seq },
+});
+
+export const registered = (subject: Subject, name: string | null = null): DomainEvent => ({
+  type: "UserRegistered",
+  data: {
+    subject,
+    user: seal(userId(subject)),
+    name: name === null ? null : seal(name),
+    email: seal(`${userId(subject)}@example.com`),
+    timezone: null,
+    meta: seal({}),
+  },
+});
+
+export const NOTIFICATION: NotificationId = "ntf_welcome";
+
+export const asked = (
+  channel: Channel,
+  recipients: readonly Subject[],
+  more: Partial<NotificationData> = {},
+): DomainEvent => ({
+  type: "NotificationRequested",
+  data: {
+    client: CLIENT,
+    channel,
+    roomId: null,
+    recipients: recipients.map((subject) => ({ subject, address: seal(userId(subject)), name: null })),
+    audience: null,
+    replyTo: null,
+    cc: seal([]),
+    bcc: seal([]),
+    fallback: null,
+    contentKey: NOTIFICATION,
+    subject: seal("Welcome"),
+    content: seal("Hello"),
+    text: null,
+    meta: seal({}),
+    priority: "normal",
+    sendAt: null,
+    expiresAt: 1_000_000,
+    ...more,
+  },
+});
+
+export const deliveryAsked = (
+  recipient: Subject,
+  channel: Channel,
+  more: { fallbackOf?: DeliveryId; fallbackAt?: number; notification?: NotificationId; expiresAt?: number } = {},
+): DomainEvent => ({
+  type: "DeliveryRequested",
+  data: {
+    notification: more.notification ?? NOTIFICATION,
+    recipient,
+    from: null,
+    to: "pending",
+    channel,
+    address: seal(userId(recipient)),
+    name: null,
+    fallbackOf: more.fallbackOf ?? null,
+    priority: "normal",
+    bulk: false,
+    expiresAt: more.expiresAt ?? 1_000_000,
+    fallbackAt: more.fallbackAt ?? null,
+  },
+});

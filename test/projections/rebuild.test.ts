@@ -1,0 +1,203 @@
+// Rebuilding: from nothing, beside a group that goes on, with and without differences.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readGroup } from "../../src/projections/checkpoint.ts";
+import { storedProjections } from "../../src/projections/group.ts";
+import { tableName } from "../../src/projections/projection.ts";
+import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
+import { LOCK_CLASS } from "../../src/projections/tables.ts";
+import {
+  ANNA,
+  asked,
+  BEN,
+  CLIENT,
+  deliveryAsked,
+  edited,
+  joined,
+  left,
+  marked,
+  member,
+  NOTIFICATION,
+  posted,
+  ROOM,
+  registered,
+  removed,
+  roomCreated,
+} from "./log.ts";
+import { pausing, type Setting, setting } from "./setting.ts";
+
+const STREAM = `room-${ROOM}`;
+/** Everything that the read models hold, as text. */
+async function contents({ database }: Setting): Promise<Record<string, string[]>> {
+  const all: Record<string, string[]> = {};
+  for (const projection of storedProjections) {
+    const { rows } = await database.pool.query(
+      `select t::text as row from read.${tableName(projection)} t order by ${projection.key.join(", ")}`,
+    );
+    all[projection.name] = rows.map((row: { row: string }) => row.row);
+  }
+  return all;
+}
+
+async function indexes({ database }: Setting): Promise<readonly string[]> {
+  const { rows } = await database.pool.query(
+    "select indexdef from pg_indexes where schemaname = 'read' and tablename <> 'groups' order by 1",
+  );
+  return rows.map((row: { indexdef: string }) => row.indexdef);
+}
+
+async function aBitOfEverything({ write }: Setting): Promise<void> {
+  const key = { id: "key_a" as const, name: "Key", hash: "0".repeat(64), last4: "abcd" };
+  const client = { client: CLIENT, name: "One", description: null, key, webhookSecret: { open: "whsec" } };
+  await write(`client-${CLIENT}`, [{ type: "ClientRegistered", data: client }], { fingerprint: "f", command: "cmd" });
+  await write(`user-${ANNA}`, [registered(ANNA, 'An"na\\ \t\n{}, NULL')]);
+  await write(STREAM, [roomCreated([member(ANNA, "owner")], { meta: { b: 1, a: [null, "\\N\n"] } }), joined(BEN)]);
+  const messages = Array.from({ length: 30 }, (_, index) => posted(index % 2 ? BEN : ANNA, index + 3, index + 1));
+  await write(STREAM, messages, { fingerprint: "g" });
+  await write(STREAM, [removed(4), edited(ANNA, 3, "tab\tback\\slash\r\nnull \\N"), left(BEN), joined(BEN)]);
+  await write(`reads-${ROOM}`, [marked(ANNA, 5), marked(BEN, 9)]);
+  await write(`notification-${NOTIFICATION}`, [asked("email", [ANNA]), { type: "NotificationReleased", data: {} }]);
+  await write("delivery-dlv_1", [deliveryAsked(ANNA, "email")]);
+  const about = { notification: NOTIFICATION, recipient: ANNA, n: 1, provider: "smtp" } as const;
+  await write("delivery-dlv_1", [
+    { type: "DeliveryAttemptStarted", data: { ...about, from: "pending", to: "sending", leaseUntil: 5_000 } },
+    {
+      type: "DeliverySucceeded",
+      data: { ...about, from: "sending", to: "sent", response: null, providerMessageId: "m" },
+    },
+  ]);
+}
+
+describe("rebuilding", () => {
+  let given: Setting;
+  beforeAll(async () => {
+    given = await setting();
+    await aBitOfEverything(given);
+  });
+  afterAll(() => given[Symbol.asyncDispose]());
+
+  test("the live path and the build from nothing give the same rows and indexes, text for text", async () => {
+    // This one builds (COPY) what is in the log already, then takes the rest row by row.
+    const first = await given.open();
+    const built = await contents(given);
+    const builtIndexes = await indexes(given);
+    for (const [name, rows] of Object.entries(built)) expect(rows.length, name).toBeGreaterThan(0);
+    await first[Symbol.asyncDispose]();
+
+    await using another = await setting();
+    await using live = await another.open();
+    await aBitOfEverything(another);
+    await live.caughtUp();
+    const names = (row: string) => row.replaceAll(another.store.logId, "LOG").replaceAll(given.store.logId, "LOG");
+    const lived = await contents(another);
+    for (const name of Object.keys(built)) {
+      // Events' ids differ, as commands' do.
+      if (name === "audit" || name === "command_ids") expect(lived[name]?.length).toBe(built[name]?.length);
+      else expect(lived[name]?.map(names)).toEqual(built[name]?.map(names));
+    }
+    expect(await indexes(another)).toEqual(builtIndexes);
+  });
+
+  test("everything comes back when the schema is dropped", async () => {
+    const before = await contents(given);
+    await given.database.pool.query("drop schema read cascade");
+    await using _again = await given.open();
+    expect(await contents(given)).toEqual(before);
+    expect(given.warnings.some((warning) => warning.startsWith("read models are built from the log"))).toBe(true);
+  });
+
+  test("a missing table is built alone, up to where the group is", async () => {
+    const before = await contents(given);
+    const group = await readGroup(given.database.pool);
+    await given.database.pool.query("drop table read.members_v1");
+    await using _again = await given.open();
+    expect(await contents(given)).toEqual(before);
+    expect(await readGroup(given.database.pool)).toMatchObject({ checkpoint: group?.checkpoint });
+  });
+
+  test("one that was not kept up is not trusted", async () => {
+    const before = await contents(given);
+    await given.database.pool.query("update read.groups set tables = array_remove(tables, 'rooms_v1')");
+    await given.database.pool.query("update read.rooms_v1 set seq = 1");
+    await using _again = await given.open();
+    expect(await contents(given)).toEqual(before);
+  });
+
+  test("verify finds nothing when nothing is wrong, and names what is", async () => {
+    await using _running = await given.open();
+    const all = { names: "all", verify: true } as const;
+    const fine = await rebuild(given.parts, all);
+    expect(fine.differences).toEqual([]);
+    expect(fine.compared).toHaveLength(storedProjections.length);
+    expect(fine.compared.find(({ table }) => table === "messages_v1")).toMatchObject({ rows: 30, differing: 0 });
+    expect(fine.tables).toContain("messages_v1");
+
+    const { pool } = given.database;
+    await pool.query("update read.messages_v1 set content = 'forged', meta = '{\"n\" : 5}' where seq = 5");
+    await pool.query("delete from read.messages_v1 where seq = 6");
+    await pool.query(
+      "insert into read.messages_v1 select room_id, 99, client, id, sender, user_id, sender_name, type, content, meta, reply_to, created_at, edited_at, deleted_at, content_seq, change_seq, ordinal from read.messages_v1 where seq = 7",
+    );
+    const wrong = await rebuild(given.parts, { names: ["messages"], verify: true });
+    const table = "messages_v1";
+    expect(wrong.compared).toEqual([{ table, rows: 30, differing: 3 }]);
+    expect(new Set(wrong.differences)).toEqual(
+      new Set([
+        { table, key: { room_id: ROOM, seq: 5 }, kind: "different", columns: ["content", "meta"] },
+        { table, key: { room_id: ROOM, seq: 6 }, kind: "missing", columns: [] },
+        { table, key: { room_id: ROOM, seq: 99 }, kind: "extra", columns: [] },
+      ]),
+    );
+    expect((await rebuild(given.parts, { names: ["messages"], verify: true })).differences).toEqual([]);
+  });
+
+  test("a name that is none, and a second rebuild at once, are refused", async () => {
+    await expect(rebuild(given.parts, { names: ["nothing"], verify: false })).rejects.toThrow(UnknownProjection);
+    const other = await given.database.pool.connect();
+    await other.query("select pg_advisory_lock($1, 31)", [LOCK_CLASS]);
+    await expect(rebuild(given.parts, { names: "all", verify: false })).rejects.toThrow(RebuildRunning);
+    other.release(true);
+  });
+});
+
+test("a rebuild beside a group that writes all the time loses nothing, and finds no difference", async () => {
+  await using given = await setting();
+  await aBitOfEverything(given);
+  await using readSide = await given.open();
+  let writing = true;
+  let seq = 36;
+  const writer = (async () => {
+    while (writing) {
+      const many = Array.from({ length: 20 }, (_, index) => posted(ANNA, seq + index + 1, seq + index - 5));
+      await given.write(STREAM, many);
+      seq += many.length;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  })();
+  const progress: number[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    const onProgress = ({ done, total }: { done: number; total: number }) => progress.push(done / total);
+    const { differences } = await rebuild(given.parts, { names: "all", verify: true, onProgress });
+    expect(differences).toEqual([]);
+  }
+  writing = false;
+  await writer;
+  await readSide.caughtUp();
+  expect(progress.every((part) => part > 0 && part <= 1)).toBe(true);
+  expect((await contents(given)).messages).toHaveLength(seq - 36 + 30);
+  expect((await rebuild(given.parts, { names: "all", verify: true })).differences).toEqual([]);
+});
+
+test("a rebuild that fails leaves the live tables and no shadows", async () => {
+  await using given = await setting();
+  await aBitOfEverything(given);
+  await using readSide = await given.open();
+  await readSide.caughtUp();
+  const before = await contents(given);
+  const broken = { ...given.parts.store, readAll: async () => Promise.reject(new Error("the log is gone")) };
+  const pool = pausing(given.parts.pool, async () => {});
+  const parts = { ...given.parts, pool, store: broken };
+  await expect(rebuild(parts, { names: "all", verify: false })).rejects.toThrow("the log is gone");
+  expect(await contents(given)).toEqual(before);
+  const shadows = await given.database.pool.query("select from pg_tables where tablename like '%_new'");
+  expect(shadows.rowCount).toBe(0);
+});

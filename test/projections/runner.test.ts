@@ -1,0 +1,181 @@
+// The runner on a real database: batches, the fence, resuming, faults.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { positionOf } from "../../src/event-store/event-store.ts";
+import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import { openGroup, readGroup } from "../../src/projections/checkpoint.ts";
+import { storedProjections } from "../../src/projections/group.ts";
+import { listMessages } from "../../src/projections/messages.ts";
+import { change, projection, put, text } from "../../src/projections/projection.ts";
+import { ForeignCheckpoint, openReadSide } from "../../src/projections/read-side.ts";
+import { buildMissing } from "../../src/projections/rebuild.ts";
+import { roomById } from "../../src/projections/rooms.ts";
+import { Runner } from "../../src/projections/runner.ts";
+import { createGroups } from "../../src/projections/tables.ts";
+import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
+import { pausing, type Setting, setting, until } from "./setting.ts";
+
+const STREAM = `room-${ROOM}`;
+
+describe("the group", () => {
+  let given: Setting;
+  beforeAll(async () => {
+    given = await setting();
+  });
+  afterAll(() => given[Symbol.asyncDispose]());
+
+  test("folds many events of one row in a batch, and moves over events that nobody handles", async () => {
+    const { write, store } = given;
+    const readSide = await given.open();
+    await write(STREAM, [roomCreated([member(ANNA)])]);
+    const many = Array.from({ length: 700 }, (_, index) => posted(ANNA, index + 2, index + 1));
+    await write(STREAM, many);
+    await write(STREAM, [joined(BEN), left(BEN), joined(BEN)]);
+    await write("claim-abc", [{ type: "Claimed", data: { room: ROOM } }]);
+    await readSide.caughtUp();
+    expect(readSide.checkpoint()).toBe(await store.tail());
+    const read = readSide.readAs(CLIENT);
+    expect(await roomById(read, ROOM)).toMatchObject({ seq: 704, ordinal: 700, member_count: 2, message_count: 700 });
+    const page = await listMessages(read, ROOM, { order: "desc", includeDeleted: false, limit: 2 });
+    expect(page.rows.map((row) => [row.seq, row.content])).toEqual([
+      [701, "message 701"],
+      [700, "message 700"],
+    ]);
+    expect(await readSide.status()).toMatchObject({ state: "live", lag: 0, lastError: null });
+    await readSide[Symbol.asyncDispose]();
+  });
+
+  test("goes on where it was when it starts again", async () => {
+    await given.write(STREAM, [posted(ANNA, 705, 701)]);
+    const before = await readGroup(given.database.pool);
+    const readSide = await given.open();
+    await readSide.caughtUp();
+    expect(await roomById(readSide.readAs(CLIENT), ROOM)).toMatchObject({ seq: 705, message_count: 701 });
+    expect((await readGroup(given.database.pool))?.generation).toBe(before?.generation);
+    expect(readSide.checkpoint() > (before?.checkpoint ?? "")).toBe(true);
+    await readSide[Symbol.asyncDispose]();
+  });
+
+  test("a checkpoint of another log, or beyond the log's end, stops the start", async () => {
+    await using other = await openInMemoryLog();
+    const foreign = await openReadSide({ ...given.parts, store: other });
+    await expect(foreign.start()).rejects.toThrow(ForeignCheckpoint);
+    await using shorter = await openInMemoryLog({ logId: given.store.logId });
+    const ahead = await openReadSide({ ...given.parts, store: shorter });
+    await expect(ahead.start()).rejects.toThrow(/beyond the log's end/);
+    await foreign[Symbol.asyncDispose]();
+    await ahead[Symbol.asyncDispose]();
+  });
+
+  test("a waiter is told in time, by this process or by another one's work", async () => {
+    const working = await given.open();
+    const idle = await openReadSide(given.parts);
+    const { position } = await given.write("claim-w", [{ type: "Claimed", data: { room: ROOM } }]);
+    expect(await idle.waitFor(position, 5_000)).toBe(true);
+    expect(await working.waitFor(position, 0)).toBe(true);
+    const next = positionOf(given.store.logId, 1_000_000);
+    expect(await working.waitFor(next, 20)).toBe(false);
+    expect(await working.compare(next)).toBe("beyond");
+    expect(await working.compare(position)).toBe("reached");
+    expect(await working.compare("nonsense")).toBe("foreign");
+    expect(await working.compare(positionOf("another", 1))).toBe("foreign");
+    await working[Symbol.asyncDispose]();
+    const later = await given.write("claim-w", [{ type: "Claimed", data: { room: ROOM } }]);
+    expect(await idle.compare(later.position)).toBe("ahead");
+    await idle[Symbol.asyncDispose]();
+  });
+});
+
+describe("the fence", () => {
+  const slow = projection({
+    name: "slow",
+    version: 1,
+    key: ["room"],
+    columns: { room: text(), client: text(), seen: text() },
+    indexes: [],
+    personal: [],
+    on: {
+      RoomCreated: (e) => [put([e.stream], { client: CLIENT, seen: "created" })],
+      RoomDeactivated: (e) => [change([e.stream], (row) => ({ ...row, seen: `${row.seen},off` }))],
+    },
+  });
+
+  test("of two runners the one that is late writes nothing, and goes on from where the other is", async () => {
+    await using given = await setting();
+    const projections = [slow];
+    const first = await openReadSide(given.parts, projections);
+    await first.start();
+    await given.write(STREAM, [roomCreated()]);
+    await first.caughtUp();
+
+    // The second has folded a batch and falls asleep before it writes.
+    const { promise: awake, resolve: wake } = Promise.withResolvers<void>();
+    let asleep = false;
+    const sleeping = pausing(given.parts.pool, async (query) => {
+      if (!query.startsWith("with moved") || asleep) return;
+      asleep = true;
+      await awake;
+    });
+    const late = new Runner({ ...given.parts, pool: sleeping }, projections);
+    late.start(await openGroup(given.parts.pool, given.store));
+    await first[Symbol.asyncDispose]();
+    await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
+    await until(() => asleep);
+    const again = await openReadSide(given.parts, projections);
+    await again.start();
+    await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
+    await again.caughtUp();
+    const seen = async () => (await given.database.pool.query("select seen from read.slow_v1")).rows;
+    expect(await seen()).toEqual([{ seen: "created,off,off" }]);
+
+    await again[Symbol.asyncDispose]();
+    wake();
+    await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
+    await until(async () => (await readGroup(given.database.pool))?.checkpoint === (await given.store.tail()));
+    expect(await seen()).toEqual([{ seen: "created,off,off,off" }]);
+    expect(late.status()).toMatchObject({ lastError: null });
+    await late[Symbol.asyncDispose]();
+  });
+
+  test("a runner whose tables another version has taken over stops and says so", async () => {
+    await using given = await setting();
+    const old = new Runner(given.parts, storedProjections);
+    await createGroups(given.parts.pool);
+    await buildMissing(given.parts, storedProjections);
+    old.start(await openGroup(given.parts.pool, given.store));
+    const newer = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
+    await buildMissing(given.parts, newer);
+    await given.write(STREAM, [roomCreated()]);
+    await until(() => old.status().state === "superseded");
+    expect(old.status().lastError).toContain("rooms_v1");
+    const checkpoint = (await readGroup(given.database.pool))?.checkpoint;
+    expect(checkpoint).not.toBe(await given.store.tail());
+    await old[Symbol.asyncDispose]();
+  });
+});
+
+test("a handler that throws is tried again with the same batch, and shows", async () => {
+  await using given = await setting();
+  let faults = 2;
+  const touchy = projection({
+    name: "touchy",
+    version: 1,
+    key: ["room"],
+    columns: { room: text(), client: text() },
+    indexes: [],
+    personal: [],
+    on: {
+      RoomCreated: (e) => {
+        if (faults > 0) throw new Error(`fault ${faults--}`);
+        return [put([e.stream], { client: CLIENT })];
+      },
+    },
+  });
+  await using readSide = await openReadSide(given.parts, [touchy]);
+  await readSide.start();
+  await given.write(STREAM, [roomCreated()]);
+  await until(async () => (await readSide.status()).state === "retrying");
+  expect((await readSide.status()).lastError).toMatch(/^fault/);
+  await readSide.caughtUp();
+  expect((await given.database.pool.query("select * from read.touchy_v1")).rowCount).toBe(1);
+  await until(async () => (await readSide.status()).state === "live");
+});
