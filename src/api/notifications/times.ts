@@ -1,0 +1,33 @@
+// When a notification is sent and when it expires: one rule for making and for editing.
+import type { FieldFault } from "../../domain/errors.ts";
+import { DAY_MS, type Instant } from "../../domain/time.ts";
+
+const DEFAULT_LIFE_MS = 7 * DAY_MS;
+const MAX_AHEAD_MS = 366 * DAY_MS;
+
+export type Times = { readonly sendAt: Instant | null; readonly expiresAt: Instant };
+
+/**
+ * The times as they are kept: a past `sendAt` means now, which is null. Without `expiresAt` it is 7 days after sending.
+ * Adds to `faults`.
+ */
+export function settleTimes(
+  { sendAt, expiresAt }: { readonly sendAt: Instant | null; readonly expiresAt: Instant | null },
+  at: Instant,
+  faults: FieldFault[],
+): Times {
+  if (sendAt !== null && sendAt > at + MAX_AHEAD_MS) {
+    faults.push({ path: "send_at", code: "too_large", message: "must be at most a year ahead" });
+  }
+  const due = sendAt !== null && sendAt > at ? sendAt : null;
+  const begins = due ?? at;
+  if (expiresAt !== null && expiresAt <= begins) {
+    const message = due === null ? "must be in the future" : "must be after send_at";
+    faults.push({ path: "expires_at", code: "too_small", message });
+  }
+  return { sendAt: due, expiresAt: expiresAt ?? begins + DEFAULT_LIFE_MS };
+}
+
+/** Whether the time of expiry is the one that is taken when none is given. */
+export const expiresByDefault = (times: Times, createdAt: Instant): boolean =>
+  times.expiresAt === (times.sendAt ?? createdAt) + DEFAULT_LIFE_MS;
