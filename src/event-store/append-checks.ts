@@ -12,7 +12,7 @@ import {
 } from "./event-store.ts";
 
 /** The longest stream name, in UTF-8 bytes: names are kept in an index, whose entries are limited. */
-export const MAX_STREAM_BYTES = 1_000;
+const MAX_STREAM_BYTES = 1_000;
 
 /** The highest revision an append may expect, so that every store's integers hold what follows. */
 const MAX_REVISION = 2 ** 31 - 1 - MAX_APPEND_BYTES;

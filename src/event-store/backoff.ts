@@ -2,7 +2,7 @@
 
 const FIRST_BACKOFF_MS = 100;
 /** The longest wait between two attempts. */
-export const MAX_BACKOFF_MS = 5_000;
+const MAX_BACKOFF_MS = 5_000;
 
 /** Milliseconds to wait after so many failures in a row (1, 2, …): doubling, capped, with jitter over the upper half. */
 export function backoffMs(failures: number): number {

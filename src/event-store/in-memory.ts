@@ -15,7 +15,7 @@ import {
 import { LOG_STREAM, logCreated, newLogId } from "./log-created.ts";
 import { type Feed, type FeedListener, Subscriptions } from "./subscription.ts";
 
-export type InMemoryLogOptions = {
+type InMemoryLogOptions = {
   /** For tests that compare positions. Default: random. */
   readonly logId?: string;
   readonly logger?: WarnLogger;

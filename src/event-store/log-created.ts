@@ -7,7 +7,7 @@ import type { NewEvent } from "./event-store.ts";
 
 /** The stream that holds it, and nothing else. */
 export const LOG_STREAM = "log";
-export const LOG_CREATED = "LogCreated";
+const LOG_CREATED = "LogCreated";
 
 const LogCreatedData = z.object({ log_id: z.string().regex(/^[A-Za-z0-9]{1,64}$/) });
 

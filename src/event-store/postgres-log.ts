@@ -13,9 +13,9 @@ import { openSchema } from "./postgres-log/schema.ts";
 import { type Feed, Subscriptions } from "./subscription.ts";
 
 /** How long an append waits for its answer, in line and on the way, before its outcome is unknown. */
-export const APPEND_TIMEOUT_MS = 10_000;
+const APPEND_TIMEOUT_MS = 10_000;
 
-export type PostgresLogOptions = {
+type PostgresLogOptions = {
   /** `postgresql://`, of a role that may create the schema `log`, or owns it. */
   readonly url: string;
   /** Default: APPEND_TIMEOUT_MS. */

@@ -11,7 +11,7 @@ import type {
 } from "./event-store.ts";
 
 /** How many events a batch holds when the subscriber does not say. */
-export const DEFAULT_MAX_BATCH = 500;
+const DEFAULT_MAX_BATCH = 500;
 
 /** What a read loop hears from its log. */
 export type FeedListener = {

@@ -31,7 +31,10 @@ test("a connection killed in the middle of a flush: unknown for its appends, the
     store.append(one, 1, fourth).catch((error: unknown) => error),
   ];
   expect(await terminate(pool, "chatapi log writer")).toBe(2);
-  for (const outcome of await Promise.all(sent)) expect(outcome).toBeInstanceOf(OutcomeUnknown);
+  for (const outcome of await Promise.all(sent)) {
+    expect(outcome).toBeInstanceOf(OutcomeUnknown);
+    expect(outcome).toMatchObject({ message: expect.stringContaining("the flush failed") }); // at once, not by time
+  }
   await held[Symbol.asyncDispose]();
   expect(await waiting[0]).toMatchObject({ revision: 0 });
   // This one rested on an append that turned out not to be there: a known conflict.

@@ -91,6 +91,7 @@ describe("the appends that wait", () => {
     const [other] = push(queue, waiting("t", NO_STREAM));
     const beside = queue.take();
     expect(beside?.appends).toEqual([other]);
+    const [late] = push(queue, waiting("t", 0));
     expect(queue.take()).toBeUndefined();
     if (flush) queue.done(flush);
     const next = queue.take();
@@ -98,6 +99,8 @@ describe("the appends that wait", () => {
     expect(queue.take()).toBeUndefined();
     if (next) queue.done(next);
     expect(queue.take()?.appends).toEqual([c]);
+    if (beside) queue.done(beside);
+    expect(queue.take()?.appends).toEqual([late]);
   });
 
   test("are cut by number and by bytes, and none is passed over", () => {

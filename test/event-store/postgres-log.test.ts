@@ -5,6 +5,7 @@ import { once } from "node:events";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EventStore, NO_STREAM, StoreUnavailable, sizeOf } from "../../src/event-store/event-store.ts";
+import { MAX_WAITING_BYTES } from "../../src/event-store/postgres-log/append-queue.ts";
 import { MAX_PAGE_BYTES } from "../../src/event-store/postgres-log/reader.ts";
 import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
 import { modelled } from "../contracts/modelled.ts";
@@ -114,6 +115,17 @@ describe("writing", () => {
     `);
     await log.append(newStream(), NO_STREAM, newEvents(1));
     expect((await own.pool.query("SELECT setting FROM seen")).rows).toEqual([{ setting: "on" }]);
+  });
+
+  test("what does not fit into the queue is held at the door, and goes out when there is room", async () => {
+    const held = await holdFlushes(database.pool);
+    const data = Buffer.alloc(1_000_000, "x");
+    const stream = newStream();
+    const count = Math.ceil((MAX_WAITING_BYTES * 1.2) / data.length);
+    const appended = Array.from({ length: count }, (_, at) => store.append(stream, at - 1, [newEvent({ data })]));
+    await eventually(async () => expect(await flushesWaiting(database.pool)).toBe(1));
+    await held[Symbol.asyncDispose]();
+    expect((await Promise.all(appended)).map(({ revision }) => revision)).toEqual([...appended.keys()]);
   });
 
   test("closing sends what waits, and takes nothing more", async () => {

@@ -26,11 +26,27 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
+type Pair = {
+  readonly turns: () => [StreamTurns, StreamTurns];
+  /** Returns once so many wait in line. */
+  readonly inLine: (count: number) => Promise<void>;
+};
+
 const local = localTurns();
-const kinds: [string, () => [StreamTurns, StreamTurns]][] = [
-  ["in this process", () => [local, local]],
-  ["between two processes", () => [here, there]],
+const kinds: [string, Pair][] = [
+  ["in this process", { turns: () => [local, local], inLine: async () => {} }],
+  ["between two processes", { turns: () => [here, there], inLine: inLineAtPostgres }],
 ];
+
+async function inLineAtPostgres(count: number): Promise<void> {
+  await eventually(async () => {
+    const { rowCount } = await database.pool.query(
+      `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+       WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted`,
+    );
+    expect(rowCount).toBe(count);
+  });
+}
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 30));
 
@@ -40,7 +56,7 @@ async function taken(turns: StreamTurns, stream: string, timeoutMs = 10_000): Pr
   return turn;
 }
 
-describe.each(kinds)("turns %s", (_, pair) => {
+describe.each(kinds)("turns %s", (_, { turns: pair, inLine }) => {
   test("one at a time, in the order of asking, each stream for itself", async () => {
     const stream = newStream();
     const [a, b] = pair();
@@ -54,7 +70,7 @@ describe.each(kinds)("turns %s", (_, pair) => {
         await pause();
       };
       waiting.push(use());
-      await pause(); // so that it has asked
+      await inLine(waiting.length);
     }
     expect(order).toEqual([]);
     await using _other = await taken(b, newStream());
@@ -99,7 +115,7 @@ describe("turns by PostgreSQL", () => {
     const stream = newStream();
     const first = await taken(here, stream);
     const second = taken(there, stream);
-    await pause();
+    await inLineAtPostgres(1);
     await database.pool.query(
       `SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted`,

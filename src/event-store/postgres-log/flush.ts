@@ -5,7 +5,7 @@ import type { Appended, RecordedEvent } from "../event-store.ts";
 import { positionOf, WrongExpectedRevision } from "../event-store.ts";
 import { encodeFlush, type WireAppend } from "./wire.ts";
 
-export type FlushResult = {
+type FlushResult = {
   /** By append: where its events are, or why they are not in the log. */
   readonly outcomes: readonly (Appended | WrongExpectedRevision)[];
   /** What was written, in position order without gaps. */

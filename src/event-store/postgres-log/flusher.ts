@@ -11,14 +11,14 @@ import { prepareForFlushing, sendFlush } from "./flush.ts";
 /** Flushes on their way at once, each on its own connection. */
 const FLUSHES_IN_FLIGHT = 2;
 /** Callers that may be held while the queue is full; the next is told at once to send again. */
-export const MAX_HELD_CALLERS = 10_000;
+const MAX_HELD_CALLERS = 10_000;
 /** What an event costs in memory and on the wire beside its bytes. */
 const EVENT_OVERHEAD_BYTES = 128;
 
 /** Errors of the server (their class) that pass, or that no single append is to blame for. */
 const PASSING = new Set(["08", "25", "40", "53", "55", "57", "58", "XX"]);
 
-export type FlusherOptions = {
+type FlusherOptions = {
   readonly url: string;
   readonly logId: string;
   readonly appendTimeoutMs: number;

@@ -3,7 +3,7 @@
 import type { RecordedEvent } from "../event-store.ts";
 
 /** The most bytes of events kept. */
-export const MAX_RECENT_BYTES = 16 * 1024 * 1024;
+const MAX_RECENT_BYTES = 16 * 1024 * 1024;
 const EVENT_OVERHEAD_BYTES = 256;
 
 /** Events without gaps, from the number `first` on. */

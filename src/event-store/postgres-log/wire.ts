@@ -6,8 +6,8 @@ import type { NewEvent } from "../event-store.ts";
 export type WireAppend = { readonly stream: string; readonly expected: number; readonly events: readonly NewEvent[] };
 
 /** The flush's parameters for `log.append_v1`, and its events with bytes that nobody else holds. */
-export type Encoded = { readonly parameters: Buffer[]; readonly events: EncodedEvent[][] };
-export type EncodedEvent = Omit<NewEvent, "data" | "metadata"> & { readonly data: Buffer; readonly metadata: Buffer };
+type Encoded = { readonly parameters: Buffer[]; readonly events: EncodedEvent[][] };
+type EncodedEvent = Omit<NewEvent, "data" | "metadata"> & { readonly data: Buffer; readonly metadata: Buffer };
 
 // Type numbers of PostgreSQL's catalogue; they never change.
 const INT4 = 23;
