@@ -43,20 +43,21 @@ export type AuditList = {
   /** `from` inclusive and `to` exclusive. */
   from?: Instant;
   to?: Instant;
-  /** The id of a key, a subject, or what else acted. */
-  actor?: string;
+  /** The ids of keys, subjects, or what else acted; any of them. */
+  actor?: string | readonly string[];
   limit: number;
 };
 
 /** Oldest first; the next page is what comes after the last row's position. */
 export function auditPage(read: ReadAs, list: AuditList): Promise<readonly AuditRow[]> {
-  const { types, after, from, to, actor, limit } = list;
+  const { types, after, from, to, limit } = list;
+  const actors = typeof list.actor === "string" ? [list.actor] : list.actor;
   const where = all(
     after === undefined ? undefined : sql`position > ${after}`,
     types === undefined ? undefined : types.length === 1 ? sql`type = ${types[0] ?? ""}` : sql`type = any(${types})`,
     from === undefined ? undefined : sql`at >= ${from}`,
     to === undefined ? undefined : sql`at < ${to}`,
-    actor === undefined ? undefined : sql`actor_id = ${actor}`,
+    actors === undefined ? undefined : sql`actor_id = any(${actors})`,
   );
   return read.rows(sql`select * from ${audit} a where ${where} order by position limit ${limit}`);
 }

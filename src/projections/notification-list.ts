@@ -16,8 +16,8 @@ export const notificationById = async (read: ReadAs, id: NotificationId): Promis
 export type NotificationList = {
   statuses?: readonly NotificationStatus[];
   channels?: readonly Channel[];
-  /** Whose deliveries: the subject of a user id or address. */
-  recipient?: Subject;
+  /** Whose deliveries: the subjects of user ids or addresses, any of them. */
+  recipient?: Subject | readonly Subject[];
   roomIds?: readonly RoomId[];
   ids?: readonly NotificationId[];
   /** `from` inclusive and `to` exclusive bound the creation. */
@@ -29,15 +29,24 @@ export type NotificationList = {
 
 /** Newest first. Throws InvalidCursor. */
 export async function listNotifications(read: ReadAs, list: NotificationList): Promise<Page<NotificationRow>> {
-  const { statuses, channels, recipient, roomIds, ids, from, to, limit } = list;
+  const { statuses, channels, roomIds, ids, from, to, limit } = list;
+  const people = typeof list.recipient === "string" ? [list.recipient] : list.recipient;
   const [before] = readCursor(list.cursor, ["text"]) ?? [];
-  const place = recipient === undefined ? sql`n.position` : sql`p.position`;
+  const place = people === undefined ? sql`n.position` : sql`p.position`;
   const source =
-    recipient === undefined
+    people === undefined
       ? sql`${notifications} n`
-      : sql`${recipients} p join ${notifications} n on n.id = p.notification_id and p.subject = ${recipient}`;
+      : sql`${recipients} p join ${notifications} n on n.id = p.notification_id`;
   const where = all(
     before === undefined ? undefined : sql`${place} < ${before}`,
+    people === undefined ? undefined : oneOf(sql`p.subject`, people),
+    // Once for all of them, at the place of the first.
+    people === undefined || people.length === 1
+      ? undefined
+      : sql`not exists (
+          select from ${recipients} q
+          where q.notification_id = p.notification_id and ${oneOf(sql`q.subject`, people)}
+            and (q.position, q.subject) < (p.position, p.subject))`,
     statuses === undefined ? undefined : oneOf(sql`n.status`, statuses),
     channels === undefined ? undefined : oneOf(sql`n.channel`, channels),
     roomIds === undefined ? undefined : oneOf(sql`n.room_id`, roomIds),
