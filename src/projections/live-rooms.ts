@@ -40,7 +40,7 @@ export type EventFrame = {
   readonly data: JsonObject;
 };
 
-/** What a member was before the event, as far as the log told it. */
+/** A member's data as the log tells it; just before the event, for one that changed or left. */
 export type MemberFacts = {
   readonly name: string | null;
   readonly role: Role | null;
@@ -57,6 +57,8 @@ export type FrameFacts = {
   readonly roomThen: LiveRoom | undefined;
   /** Of the member that changed or left, just before. Only `member.updated` and `member.left` ask for it. */
   readonly member: MemberFacts | undefined;
+  /** The user's own name, shown when the member has none in the room. Only `member.*` frames ask for it. */
+  readonly ownName: string | null;
   /** The events at the seqs that `framePremises` named. */
   readonly premises: ReadonlyMap<number, StoredRoomEvent>;
   readonly actor: FrameActor;
@@ -116,10 +118,10 @@ function dataOf(event: StoredRoomEvent, facts: FrameFacts): JsonObject {
     case "MemberUpdated": {
       const { user, name, role, meta } = event.data;
       const joinedAt = event.type === "MemberJoined" ? at : (facts.member?.joinedAt ?? null);
-      return memberData(user, { name: reveal(name), role, meta: reveal(meta) ?? {}, joinedAt });
+      return memberData(user, { name: reveal(name), role, meta: reveal(meta) ?? {}, joinedAt }, facts.ownName);
     }
     case "MemberLeft":
-      return { ...memberData(event.data.user, facts.member), reason: event.data.reason };
+      return { ...memberData(event.data.user, facts.member, facts.ownName), reason: event.data.reason };
     case "MessagePosted":
       return messageData(event, event, facts);
     case "MessageEdited":
@@ -146,9 +148,9 @@ function roomData({ room, roomThen: then }: FrameFacts, seq: number): JsonObject
   };
 }
 
-const memberData = (user: Sealed<string>, member: MemberFacts | undefined): JsonObject => ({
+const memberData = (user: Sealed<string>, member: MemberFacts | undefined, ownName: string | null): JsonObject => ({
   user_id: reveal(user),
-  name: member?.name ?? null,
+  name: member?.name ?? ownName,
   role: member?.role ?? null,
   meta: member?.meta ?? {},
   joined_at: member === undefined || member.joinedAt === null ? null : iso(member.joinedAt),

@@ -114,7 +114,8 @@ export class LiveFeed implements AsyncDisposable {
   }
 
   async #handle({ events, upTo }: Batch): Promise<void> {
-    for (const listening of [...this.#listening]) {
+    // One that is added meanwhile is handed this batch too: what comes after `handled()` is what it was promised.
+    for (const listening of this.#listening) {
       const from = listening.handled;
       if (from !== "start" && from >= upTo) continue;
       const first = events[0];

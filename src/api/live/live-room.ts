@@ -1,0 +1,283 @@
+// One room that somebody on this node listens to: its events become frames once, in order, for all who follow it.
+import { reveal } from "../../domain/event.ts";
+import type { RoomId, Subject } from "../../domain/ids.ts";
+import { readsStream } from "../../domain/reads.ts";
+import { roomDecider, roomStream } from "../../domain/room.ts";
+import type { LiveRoom as LiveState, Room } from "../../domain/room-state.ts";
+import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
+import { decode, decodeRaw } from "../../event-store/envelope.ts";
+import type { RecordedEvent } from "../../event-store/event-store.ts";
+import type { Commands } from "../../event-store/handle-command.ts";
+import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
+import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
+import { type Frame, FrameRing } from "./frame-ring.ts";
+
+/** Events that wait in memory to become frames; what comes beyond is read from the stream when its turn is. */
+const MAX_PENDING = 2_000;
+const BATCH = 100;
+/** Frames that a reader who catches up is given at a time. */
+export const CATCH_UP_PAGE = 100;
+
+export type EndReason = "left" | "removed" | "room_deleted";
+
+/** Who follows a room. Called in order and never while an earlier call runs; must not throw. */
+export type Follower = {
+  /** Null for an observer, who cannot lose a membership. */
+  readonly subject: Subject | null;
+  /** The next frame: every seq once. One who still catches up takes no notice. */
+  frame(frame: Frame): void;
+  /** Someone's read marker moved. */
+  marker(bytes: Buffer): void;
+  /** No more will come: after the frame of the event that ended it. */
+  ended(reason: EndReason): void;
+};
+
+export type RoomParts = FrameParts & {
+  readonly commands: Commands;
+  readonly logger: { warn(fields: object, message: string): void };
+};
+
+/** A room that is followed. Supervised: what fails is tried again, and nothing is passed over. */
+export class LiveRoom implements AsyncDisposable {
+  readonly id: RoomId;
+  readonly #parts: RoomParts;
+  readonly #stream: string;
+  readonly #followers = new Set<Follower>();
+  readonly #ring = new FrameRing();
+  readonly #events: RoomEvents;
+  readonly #closing = new AbortController();
+  readonly #waiting = new Set<() => void>();
+  /** By reader, the newest marker that was not passed on yet. */
+  readonly #markers = new Map<string, RecordedEvent>();
+  #maker: FrameMaker;
+  #now: LiveState | undefined;
+  #deleted = false;
+  #head = 0;
+  /** The seq of the last event taken up, and of the last known to exist. */
+  #taken = 0;
+  #known = 0;
+  #pending: RecordedEvent[] = [];
+  #opened = false;
+  #wake: () => void = () => {};
+  #running: Promise<unknown> = Promise.resolve();
+  #passing = false;
+
+  constructor(parts: RoomParts, id: RoomId) {
+    this.id = id;
+    this.#parts = parts;
+    this.#stream = roomStream(id);
+    this.#events = new RoomEvents(parts, id);
+    this.#maker = this.newMaker();
+  }
+
+  /** Loads the room; its frames begin behind what the stream holds at this call. Rejects when the store cannot be read. */
+  async open(): Promise<void> {
+    const { state, revision } = await this.#parts.commands.load(roomDecider, this.#stream);
+    this.#settle(state);
+    this.#maker = new FrameMaker(this.#parts, this.id, this.#events, { room: state, revision });
+    this.#head = this.#taken = revision + 1;
+    this.#opened = true;
+    this.#running = this.#run();
+  }
+
+  /** The seq up to which everyone who is live has been told. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** The room at `head`; undefined when it is deleted or never was. */
+  get state(): LiveState | undefined {
+    return this.#deleted ? undefined : this.#now;
+  }
+
+  follow(follower: Follower): void {
+    this.#followers.add(follower);
+  }
+
+  unfollow(follower: Follower): void {
+    this.#followers.delete(follower);
+  }
+
+  /** An event of the room, from the feed: in order, perhaps not for the first time. */
+  offer(event: RecordedEvent): void {
+    const seq = event.revision + 1;
+    const contiguous = this.#opened && seq === this.#taken + this.#pending.length + 1;
+    if (contiguous && this.#pending.length < MAX_PENDING) this.#pending.push(event);
+    this.#knows(seq);
+  }
+
+  /** A read marker, from the feed. Of several that wait only the newest of each reader is passed on. */
+  offerMarker(event: RecordedEvent): void {
+    const { subject } = decodeRaw(event);
+    this.#markers.set(String(subject), event);
+    if (!this.#passing) void this.#passMarkers();
+  }
+
+  /** Resolves when `head` is at the seq or beyond: true, or false when the time is up or the room is closed. */
+  async reached(seq: number, timeoutMs: number): Promise<boolean> {
+    this.#knows(seq);
+    const closed = this.#closing.signal;
+    const deadline = performance.now() + timeoutMs;
+    while (this.#head < seq && !closed.aborted && performance.now() < deadline) {
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          this.#waiting.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, Math.max(1, deadline - performance.now()));
+        this.#waiting.add(done);
+      });
+    }
+    return this.#head >= seq;
+  }
+
+  /** For one who catches up: frames of what came before, with what has become of their messages by `head`. */
+  newMaker(): FrameMaker {
+    return new FrameMaker(this.#parts, this.id, this.#events);
+  }
+
+  /** Frames from a seq on, at most CATCH_UP_PAGE, none beyond `head`; from memory, else from the stream. */
+  async frames(from: number, maker: FrameMaker): Promise<readonly Frame[]> {
+    const kept = this.#ring.read(from, CATCH_UP_PAGE);
+    if (kept.length > 0) return kept;
+    const limit = Math.min(CATCH_UP_PAGE, this.#head - from + 1);
+    if (limit <= 0) return [];
+    const recorded = await this.#parts.store.readStream(this.#stream, { from: from - 1, limit });
+    const events = await decodeRoom(this.#parts.keyring, recorded);
+    return maker.make(events, () => this.#now ?? roomDecider.initial);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.#followers.clear();
+    this.#markers.clear();
+    this.#wake();
+    this.#release();
+    await this.#running;
+  }
+
+  #knows(seq: number): void {
+    if (seq <= this.#known) return;
+    this.#known = seq;
+    this.#wake();
+  }
+
+  #settle(state: Room): void {
+    // The last live state stays: it says which messages are deleted.
+    if (state.status === "live") this.#now = state;
+    this.#deleted = state.status === "deleted";
+  }
+
+  #release(): void {
+    for (const done of [...this.#waiting]) done();
+  }
+
+  async #run(): Promise<void> {
+    let batch: readonly RecordedEvent[] = [];
+    let failures = 0;
+    while (!this.#closing.signal.aborted) {
+      try {
+        if (batch.length === 0) batch = await this.#next();
+        if (batch.length > 0) await this.#handle(batch);
+        else await this.#more();
+        batch = [];
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        this.#parts.logger.warn({ room: this.id, failures, error: messageOf(error) }, "frames could not be made");
+        await pause(backoffMs(failures), this.#closing.signal);
+      }
+    }
+  }
+
+  async #next(): Promise<readonly RecordedEvent[]> {
+    if (this.#pending.length > 0) {
+      const batch = this.#pending.splice(0, BATCH);
+      this.#taken += batch.length;
+      return batch;
+    }
+    if (this.#known <= this.#taken) return [];
+    const page = await this.#parts.store.readStream(this.#stream, { from: this.#taken, limit: BATCH });
+    this.#taken += page.length;
+    this.#pending = this.#pending.filter((event) => event.revision + 1 > this.#taken);
+    if (page.length === 0) this.#known = this.#taken;
+    return page;
+  }
+
+  async #more(): Promise<void> {
+    if (this.#known > this.#taken || this.#closing.signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#wake = () => {};
+  }
+
+  async #handle(batch: readonly RecordedEvent[]): Promise<void> {
+    const events = await decodeRoom(this.#parts.keyring, batch);
+    let state: Room = this.#deleted ? { status: "deleted" } : (this.#now ?? roomDecider.initial);
+    const states = events.map((event) => {
+      state = roomDecider.evolve(state, event, { seq: event.revision + 1, at: event.meta.at });
+      return state;
+    });
+    const frames = await this.#maker.make(events, (index) => states[index] ?? roomDecider.initial);
+    if (this.#closing.signal.aborted) return;
+    // From here on nothing waits: who follows sees head, state and frames move as one.
+    for (const [index, event] of events.entries()) {
+      const frame = frames[index];
+      if (frame !== undefined) this.#publish(event, frame, states[index] ?? roomDecider.initial);
+    }
+    this.#release();
+  }
+
+  #publish(event: StoredRoomEvent, frame: Frame, state: Room): void {
+    this.#settle(state);
+    if (event.type === "MessageDeleted" || event.type === "MessageRestored") this.#ring.forget(event.data.messageSeq);
+    this.#ring.add(frame);
+    this.#head = frame.seq;
+    for (const follower of this.#followers) follower.frame(frame);
+    if (event.type === "MemberLeft") this.#end(event.data.reason, event.data.subject);
+    if (event.type === "RoomDeleted") this.#end("room_deleted", null);
+  }
+
+  /** Of one member, or of everyone. */
+  #end(reason: EndReason, subject: Subject | null): void {
+    for (const follower of this.#followers) {
+      if (subject !== null && follower.subject !== subject) continue;
+      this.#followers.delete(follower);
+      follower.ended(reason);
+    }
+  }
+
+  async #passMarkers(): Promise<void> {
+    this.#passing = true;
+    let failures = 0;
+    while (this.#markers.size > 0 && !this.#closing.signal.aborted) {
+      const events = [...this.#markers.values()];
+      this.#markers.clear();
+      try {
+        for (const event of await decode(this.#parts.keyring, events)) {
+          if (event.type !== "ReadMarked") continue;
+          const at = new Date(event.meta.at).toISOString();
+          const { user, seq } = event.data;
+          const frame = { type: "read", room_id: this.id, user_id: reveal(user), seq, at };
+          const bytes = Buffer.from(JSON.stringify(frame));
+          for (const follower of this.#followers) follower.marker(bytes);
+        }
+        failures = 0;
+      } catch (error) {
+        for (const event of events) this.#keepMarker(event);
+        failures += 1;
+        const about = { stream: readsStream(this.id), failures, error: messageOf(error) };
+        this.#parts.logger.warn(about, "read markers could not be passed on");
+        await pause(backoffMs(failures), this.#closing.signal);
+      }
+    }
+    this.#passing = false;
+  }
+
+  #keepMarker(event: RecordedEvent): void {
+    const subject = String(decodeRaw(event).subject);
+    if (!this.#markers.has(subject)) this.#markers.set(subject, event);
+  }
+}

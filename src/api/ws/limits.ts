@@ -1,0 +1,62 @@
+// The numbers of the WebSocket interface: close codes, limits, and the times that tests shorten.
+import { SECOND_MS } from "../../domain/time.ts";
+
+/** Why the server closes. 4000 to 4499: reconnect and resume; 4500 to 4999: do not. */
+export const CLOSE = {
+  shuttingDown: 4000,
+  authenticationLate: 4002,
+  heartbeatMissed: 4003,
+  slowConsumer: 4008,
+  expired: 4009,
+  tooManyFrames: 4029,
+  tooManySockets: 4030,
+  unauthenticated: 4501,
+  forbidden: 4503,
+  malformed: 4504,
+  frameTooLarge: 4505,
+} as const;
+export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
+
+/** What each says to whoever looks. */
+export const REASONS: Readonly<Record<CloseCode, string>> = {
+  4000: "shutting down",
+  4002: "authentication late",
+  4003: "heartbeat missed",
+  4008: "slow consumer",
+  4009: "token expired",
+  4029: "too many frames",
+  4030: "too many sockets",
+  4501: "unauthenticated",
+  4503: "forbidden",
+  4504: "malformed",
+  4505: "frame too large",
+};
+
+export const MAX_FRAME_BYTES = 256 * 1024;
+export const MAX_FRAMES_A_SECOND = 100;
+/** Frames of a client that wait for their turn; beyond, nothing more is read from its socket. */
+export const MAX_WAITING_FRAMES = 200;
+/** What may wait to be sent on a socket, without what is paced by its reader. */
+export const MAX_QUEUE_BYTES = 1024 * 1024;
+export const MAX_ROOMS = 500;
+/** Shown in `welcome`. */
+export const HEARTBEAT_SECONDS = 25;
+
+/** Durations in milliseconds. */
+export type Timings = {
+  /** From connecting to being authenticated. */
+  readonly authenticationMs: number;
+  /** Silence after which a heartbeat is sent. */
+  readonly heartbeatMs: number;
+  /** Without a sign of the client for so long it is taken for gone. */
+  readonly silenceMs: number;
+  /** How long a client has to answer a close before its socket is cut. */
+  readonly closeMs: number;
+};
+
+export const TIMINGS: Timings = {
+  authenticationMs: 5 * SECOND_MS,
+  heartbeatMs: HEARTBEAT_SECONDS * SECOND_MS,
+  silenceMs: 2 * HEARTBEAT_SECONDS * SECOND_MS,
+  closeMs: 3 * SECOND_MS,
+};

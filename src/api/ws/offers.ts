@@ -1,0 +1,157 @@
+// A user's notifications on one socket: those that are open, oldest first, then as they come; none twice.
+import type { ClientId, Subject } from "../../domain/ids.ts";
+import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/delivery-list.ts";
+import type { Cursor } from "../../projections/page.ts";
+import type { DeliveryListener, LiveDeliveries, Offer, OfferContent } from "../live/live-deliveries.ts";
+import type { Services } from "../services.ts";
+import type { Outgoing } from "./outgoing.ts";
+
+/** Open deliveries that are read at a time, the next when the socket's queue has drained. */
+const PAGE = 100;
+/** Live ones that wait for their content; beyond, they are read from the read model like those that were missed. */
+const MAX_WAITING = 1_000;
+/** How long the read model is waited for before it is said in the log that it lags. */
+const READ_MODEL_WAIT_MS = 5_000;
+
+export type OfferParts = {
+  readonly services: Pick<Services, "readSide" | "logger" | "now">;
+  readonly deliveries: LiveDeliveries;
+  readonly outgoing: Outgoing;
+  readonly client: ClientId;
+  readonly subject: Subject;
+  readonly connection: string;
+};
+
+type Place = Position | "start";
+
+/** Offers until it is disposed. Supervised: what fails is tried again. */
+export class Offers implements DeliveryListener, Disposable {
+  readonly #parts: OfferParts;
+  readonly #over = new AbortController();
+  readonly #listening: ReturnType<LiveDeliveries["listen"]>;
+  /** Live ones that are still to be sent; undefined while open ones are read. */
+  #waiting: Offer[] | undefined;
+  /** Those that started again while open ones were read. */
+  readonly #again: Offer[] = [];
+  /** Up to where open ones are asked of the read model. */
+  #wanted: Place;
+  /** The newest that the read model has given. */
+  #given: Place = "start";
+  #wake: () => void = () => {};
+
+  constructor(parts: OfferParts) {
+    this.#parts = parts;
+    this.#listening = parts.deliveries.listen(parts.subject, this);
+    this.#wanted = this.#listening.after;
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  offered(offer: Offer): void {
+    const full = this.#waiting !== undefined && this.#waiting.length >= MAX_WAITING;
+    if (full) this.#waiting = undefined;
+    if (this.#waiting === undefined) this.#wanted = offer.position;
+    // One that starts again keeps its place among the open ones: they may have been read beyond it.
+    if (offer.again && !full) (this.#waiting ?? this.#again).push(offer);
+    else if (this.#given === "start" || offer.position > this.#given) this.#waiting?.push(offer);
+    if (this.#again.length > MAX_WAITING) this.#again.shift();
+    this.#wake();
+  }
+
+  acknowledged(id: string, correlation: string): void {
+    if (correlation !== this.#parts.connection) this.#parts.outgoing.send({ type: "acked", delivery_id: id });
+  }
+
+  [Symbol.dispose](): void {
+    this.#over.abort();
+    this.#listening[Symbol.dispose]();
+    this.#wake();
+  }
+
+  async #run(): Promise<void> {
+    const over = this.#over.signal;
+    let failures = 0;
+    while (!over.aborted) {
+      try {
+        if (this.#waiting === undefined) await this.#offerOpen();
+        else await this.#offerLive(this.#waiting);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        const about = { connection: this.#parts.connection, failures, error: messageOf(error) };
+        this.#parts.services.logger.warn(about, "notifications could not be offered");
+        await pause(backoffMs(failures), over);
+      }
+    }
+  }
+
+  /** What the read model has up to the wanted position; when that is all, live from then on, in the same moment. */
+  async #offerOpen(): Promise<void> {
+    const { services, client, subject } = this.#parts;
+    const wanted = this.#wanted;
+    if (wanted !== "start" && !(await services.readSide.waitFor(wanted, READ_MODEL_WAIT_MS))) {
+      throw new Error("the read model lags");
+    }
+    const read = services.readSide.readAs(client);
+    let cursor: Cursor | undefined = this.#given === "start" ? undefined : [this.#given];
+    do {
+      const now = services.now();
+      const range = { now, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
+      const page = await openWebsocketDeliveries(read, subject, range);
+      for (const row of page.rows) {
+        const sent = await this.#parts.outgoing.sendPaced(() => this.#bytes(frameOfRow(row)));
+        if (!sent) return this[Symbol.dispose]();
+        this.#given = row.position;
+      }
+      cursor = page.next ?? undefined;
+    } while (cursor !== undefined);
+    if (this.#wanted === wanted) this.#waiting = this.#again.splice(0);
+  }
+
+  async #offerLive(waiting: Offer[]): Promise<void> {
+    const [offer] = waiting;
+    if (offer === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      return;
+    }
+    const content = await this.#parts.deliveries.contentOf(offer.notification);
+    // Meanwhile there may have been too many: then this one too is read with the open ones.
+    if (this.#waiting !== waiting) return;
+    waiting.shift();
+    const expired = offer.expiresAt <= this.#parts.services.now();
+    const bytes = content === undefined || expired ? undefined : this.#bytes(frameOf(offer, content));
+    if (bytes !== undefined) this.#parts.outgoing.sendBytes(bytes);
+    this.#given = this.#given === "start" || offer.position > this.#given ? offer.position : this.#given;
+  }
+
+  #bytes(frame: object): Buffer | undefined {
+    return this.#over.signal.aborted ? undefined : Buffer.from(JSON.stringify(frame));
+  }
+}
+
+function frameOf(offer: Offer, { subject, content, meta, priority, room_id }: OfferContent): object {
+  const ids = { delivery_id: offer.id, notification_id: offer.notification };
+  return { type: "notification", ...ids, subject, content, meta, priority, room_id, at: iso(offer.at) };
+}
+
+function frameOfRow({
+  id,
+  notification_id,
+  subject,
+  content,
+  meta,
+  priority,
+  room_id,
+  ...row
+}: OfferedDelivery): object {
+  const ids = { delivery_id: id, notification_id };
+  return { type: "notification", ...ids, subject, content, meta, priority, room_id, at: iso(row.requested_at) };
+}
+
+const iso = (at: number): string => new Date(at).toISOString();

@@ -1,0 +1,96 @@
+// One room on one socket: what was missed from the log, then live; every seq once, in order.
+import type { RoomId, Subject } from "../../domain/ids.ts";
+import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
+import type { Frame } from "../live/frame-ring.ts";
+import type { EndReason, Follower } from "../live/live-room.ts";
+import type { Hold } from "../live/live-rooms.ts";
+import type { Outgoing } from "./outgoing.ts";
+
+export type SubscriptionParts = {
+  readonly hold: Hold;
+  readonly outgoing: Outgoing;
+  readonly subject: Subject | null;
+  /** The room ended it: membership lost, or the room deleted. */
+  readonly onEnd: (room: RoomId) => void;
+  readonly logger: { warn(fields: object, message: string): void };
+};
+
+/** Made and started in one go with the look at the room's head: nothing must come between. */
+export class RoomSubscription implements Follower, Disposable {
+  readonly subject: Subject | null;
+  readonly #parts: SubscriptionParts;
+  readonly #over = new AbortController();
+  /** The next seq to be sent. */
+  #next = 0;
+  #live = false;
+
+  constructor(parts: SubscriptionParts) {
+    this.#parts = parts;
+    this.subject = parts.subject;
+  }
+
+  /** Follows the room from its head, or from behind `afterSeq`. */
+  start(afterSeq: number | undefined): void {
+    if (this.#over.signal.aborted) return;
+    const { room } = this.#parts.hold;
+    this.#next = (afterSeq ?? room.head) + 1;
+    this.#live = afterSeq === undefined;
+    room.follow(this);
+    if (!this.#live) void this.#catchUp();
+  }
+
+  frame(frame: Frame): void {
+    // One who catches up reads it from the room when its turn comes.
+    if (!this.#live || frame.seq < this.#next) return;
+    this.#next = frame.seq + 1;
+    this.#parts.outgoing.sendBytes(frame.bytes);
+  }
+
+  marker(bytes: Buffer): void {
+    this.#parts.outgoing.sendBytes(bytes);
+  }
+
+  ended(reason: EndReason): void {
+    if (this.#over.signal.aborted) return;
+    this[Symbol.dispose]();
+    const { id } = this.#parts.hold.room;
+    this.#parts.outgoing.send({ type: "unsubscribed", room_id: id, reason });
+    this.#parts.onEnd(id);
+  }
+
+  /** No frame is sent after this. */
+  [Symbol.dispose](): void {
+    this.#over.abort();
+    this.#parts.hold.room.unfollow(this);
+    this.#parts.hold[Symbol.dispose]();
+  }
+
+  /** Until the room's head is met; then, in the same moment, it is live. */
+  async #catchUp(): Promise<void> {
+    const { hold, outgoing, logger } = this.#parts;
+    const { room } = hold;
+    const over = this.#over.signal;
+    const maker = room.newMaker();
+    let failures = 0;
+    while (!over.aborted) {
+      if (this.#next > room.head) {
+        this.#live = true;
+        outgoing.send({ type: "caught_up", room_id: room.id, seq: this.#next - 1 });
+        return;
+      }
+      try {
+        const frames = await room.frames(this.#next, maker);
+        if (frames.length === 0) throw new Error(`${room.id} gave no frames from seq ${this.#next} on`);
+        for (const frame of frames) {
+          if (!(await outgoing.sendPaced(() => (over.aborted ? undefined : frame.bytes)))) return;
+          this.#next = frame.seq + 1;
+        }
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        logger.warn({ room: room.id, failures, error: messageOf(error) }, "missed events could not be read");
+        await pause(backoffMs(failures), over);
+      }
+    }
+  }
+}
