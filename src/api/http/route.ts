@@ -1,7 +1,7 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
 import type { z } from "zod";
 import type { By } from "../../domain/decider.ts";
-import type { RefusalCode } from "../../domain/errors.ts";
+import type { FieldFault, RefusalCode } from "../../domain/errors.ts";
 import type { ClientId, KeyId, Subject } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
@@ -79,6 +79,8 @@ export type RouteDefinition<P, Q, B> = {
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
+  /** Faults of the body, as it was sent, that depend on who asks; reported together with all others. */
+  readonly faultsFor?: (caller: Caller, body: unknown) => readonly FieldFault[];
   /** By status: the schema of a success, for OpenAPI. */
   readonly responses: Readonly<Partial<Record<200 | 201 | 202 | 204, z.ZodType | null>>>;
   /** Refusals of its own, besides those that every route may give. */

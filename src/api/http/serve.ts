@@ -74,6 +74,7 @@ export function createApiServer(
       : undefined;
     const condition = ready.route.conditional === true ? ifMatch(api.request, faults) : null;
     const params = checkParams(ready, found.params);
+    faults.push(...(ready.route.faultsFor?.(caller, parsed?.value) ?? []));
     const input = checkInput(ready, query, parsed, faults);
 
     const fingerprint =

@@ -74,7 +74,6 @@ const restoreMessage = route({
   method: "POST",
   path: "/rooms/:room_id/messages/:message_id/restore",
   summary: "Brings a deleted message back.",
-  body: input({}),
   responses: { 200: MessageBody },
   problems: refusals,
   handle: (handling) => change(handling, { type: "RestoreMessage" }),

@@ -1,6 +1,6 @@
 // Messages: posting, listing and reading them.
 import { z } from "zod";
-import { DomainError, type FieldFault, InvalidInput } from "../../../domain/errors.ts";
+import { DomainError, type FieldFault } from "../../../domain/errors.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageById, listMessages as queryMessages } from "../../../projections/messages.ts";
 import { meetUsers } from "../../meet-users.ts";
@@ -46,16 +46,18 @@ const NewMessage = input({
   else if (Object.keys(meta).length === 0) refuse(context, "too_short", "must not be empty without meta", ["content"]);
 });
 
-/** Faults that depend on who asks. */
-function requireSender({ by }: Caller, body: z.infer<typeof NewMessage>): void {
+/** Who speaks: a client key says it, a user token is it and never the system. */
+function senderFaults({ by }: Caller, body: unknown): readonly FieldFault[] {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return [];
+  const sent: { readonly sender_id?: unknown; readonly type?: unknown } = body;
   const faults: FieldFault[] = [];
-  if (by.kind === "key" && body.sender_id === null) {
+  if (by.kind === "key" && (sent.sender_id ?? null) === null) {
     faults.push({ path: "sender_id", code: "required", message: "is required with a client key" });
   }
-  if (by.kind === "user" && body.type === "system") {
+  if (by.kind === "user" && sent.type === "system") {
     faults.push({ path: "type", code: "not_allowed", message: "only a client key may post for the system" });
   }
-  if (faults.length > 0) throw new InvalidInput(faults);
+  return faults;
 }
 
 const postMessage = route({
@@ -66,10 +68,10 @@ const postMessage = route({
   access: write,
   params: roomParams,
   body: NewMessage,
+  faultsFor: senderFaults,
   responses: { 201: MessageBody },
   problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
   handle: async ({ services, caller, read, params, context, at, body }) => {
-    requireSender(caller, body);
     const { keyring, commands, memberNames } = services;
     const room = await findRoom(services, caller.client, params.room_id);
     const user = body.sender_id ?? (caller.kind === "user" ? caller.userId : "");

@@ -77,7 +77,6 @@ const deactivateRoom = route({
   method: "POST",
   path: "/rooms/:room_id/deactivate",
   summary: "Closes a room for posting; reading goes on.",
-  body: input({}),
   responses: { 200: RoomBody },
   handle: (handling) => change("Deactivate", handling),
 });
@@ -87,7 +86,6 @@ const activateRoom = route({
   method: "POST",
   path: "/rooms/:room_id/activate",
   summary: "Opens a room for posting again.",
-  body: input({}),
   responses: { 200: RoomBody },
   handle: (handling) => change("Activate", handling),
 });

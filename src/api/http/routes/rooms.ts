@@ -93,7 +93,7 @@ const listRooms = route({
     if (visibleTo !== undefined && member !== undefined && member !== visibleTo) {
       throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
     }
-    const page = await queryRooms(read, { ...given({ ...rest, member, visibleTo, externalIds: external_id }) });
+    const page = await queryRooms(read, given({ ...rest, member, visibleTo, externalIds: external_id }));
     return listed(handling, page, roomBody);
   },
 });
