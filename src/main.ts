@@ -1,0 +1,85 @@
+// The server: reads the environment, starts the parts, says where they are, and stops them in reverse order.
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import pino, { type Logger } from "pino";
+import { type Config, ConfigError, readConfig } from "./config.ts";
+import { compose } from "./runtime/compose.ts";
+import { openStorage } from "./runtime/storage.ts";
+
+/** How long stopping may take before the process ends without having finished. */
+const STOP_TIMEOUT_MS = 9_500;
+
+/**
+ * Runs the server until SIGTERM or SIGINT; gives the exit code. Throws ConfigError and DataFolderInUse before anything
+ * listens.
+ */
+export async function serve(environment: Readonly<Record<string, string | undefined>>): Promise<number> {
+  const config = readConfig(environment);
+  const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  const stopped = stopSignal(logger);
+  await using open = new AsyncDisposableStack();
+  const storage = open.use(await openStorage({ config, logger, onExit: (error) => stopped.fail(error) }));
+  const composed = open.use(await compose({ config, logger, storage }));
+  await listen(composed.server, config);
+  announce(composed.server, config, composed.mailbox !== undefined);
+  const error = await stopped.promise;
+  const deadline = setTimeout(() => {
+    logger.error("stopping took too long");
+    process.exit(1);
+  }, STOP_TIMEOUT_MS);
+  const closed = closeServer(composed.server);
+  await open.disposeAsync();
+  composed.server.closeAllConnections();
+  await closed;
+  clearTimeout(deadline);
+  if (error !== undefined) logger.fatal({ err: error }, "the server cannot go on");
+  return error === undefined ? 0 : 1;
+}
+
+type StopSignal = { readonly promise: Promise<Error | undefined>; readonly fail: (error: Error) => void };
+
+/** Resolves at the first signal; npm and a terminal may send two, and the second changes nothing. */
+function stopSignal(logger: Logger): StopSignal {
+  const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      logger.info({ signal }, "stopping");
+      resolve(undefined);
+    });
+  }
+  return { promise, fail: resolve };
+}
+
+function listen(server: Server, { host, port }: Config): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const taken = error.code === "EADDRINUSE" || error.code === "EACCES";
+      reject(taken ? new ConfigError(`PORT: cannot listen on ${host}:${port} (${error.code})`) : error);
+    });
+    server.listen(port, host, () => resolve());
+  });
+}
+
+/** Ends listening at once; keep-alive connections that are idle go too. */
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}
+
+function announce(server: Server, config: Config, mailbox: boolean): void {
+  const { address, family, port } = server.address() as AddressInfo;
+  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  const lines = [
+    "",
+    `  ChatAPI is ready       ${url}/api/v1`,
+    `  Reference              ${url}/docs`,
+    ...(mailbox ? [`  Development mailbox    ${url}/dev/mailbox`] : []),
+    "",
+    "  Start with:",
+    `  curl -s ${url}/api/v1/clients -H 'Content-Type: application/json'${config.development ? "" : ' -H "Authorization: Bearer $ADMIN_KEY"'} -d '{"name": "My App"}'`,
+    "",
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
