@@ -26,13 +26,16 @@ export const accepted = (body: unknown, about: About = {}): Reply => ({ status: 
 /** 204 after a deletion. */
 export const noContent = (about: About = {}): Reply => ({ status: 204, ...about });
 
+type Listed<T> = Reply & { readonly body: { readonly data: readonly T[]; readonly next_cursor: string | null } };
+
 /** 200 with a page of a list, each row as `bodyOf` shows it. */
-export function listed<R>(
+export function listed<R, T>(
   { cursorFor }: Pick<Handling<undefined, undefined, undefined>, "cursorFor">,
   { rows, next }: Page<R>,
-  bodyOf: (row: R) => unknown,
-): Reply {
-  return ok({ data: rows.map((row) => bodyOf(row)), next_cursor: next === null ? null : cursorFor(next) });
+  bodyOf: (row: R) => T,
+): Listed<T> {
+  const body = { data: rows.map((row) => bodyOf(row)), next_cursor: next === null ? null : cursorFor(next) };
+  return { status: 200, body };
 }
 
 type Given<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {

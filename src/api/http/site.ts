@@ -12,13 +12,13 @@ export type SiteReply = {
 
 export type SiteRequest = {
   readonly request: IncomingMessage;
-  /** What the `*` of the path stood for, decoded. */
-  readonly rest: string;
+  /** What each `*` of the path stood for, decoded. */
+  readonly steps: readonly string[];
   readonly query: Readonly<Record<string, string>>;
 };
 
 export type SiteHandler = (request: SiteRequest) => SiteReply | Promise<SiteReply>;
-/** A path, or one that ends with `/*` for a single step behind it, with its handlers by method. HEAD goes with GET. */
+/** A path, in which `*` stands for any one step, with its handlers by method. HEAD goes with GET. */
 export type SiteRoute = { readonly path: string; readonly methods: Readonly<Record<string, SiteHandler>> };
 
 export const json = (value: unknown, status = 200): SiteReply => ({
@@ -27,7 +27,7 @@ export const json = (value: unknown, status = 200): SiteReply => ({
   body: JSON.stringify(value),
 });
 
-/** What a page may load: nothing but what stands in it. `styles` are the hashes of its style elements. */
+/** What a page may load: nothing but what stands in it. */
 export const page = (html: string, policy: string): SiteReply => ({
   status: 200,
   type: "text/html; charset=utf-8",
@@ -35,26 +35,26 @@ export const page = (html: string, policy: string): SiteReply => ({
   headers: { "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer" },
 });
 
-/** Finds the handler of a path. Throws Problem (404, 405). */
+/** Finds the handler of a path; a trailing slash is ignored. Throws Problem (404, 405). */
 export function findHandler(
-  routes: ReadonlyMap<string, SiteRoute>,
+  routes: readonly SiteRoute[],
   method: string,
   path: string,
-): { readonly route: SiteRoute; readonly handler: SiteHandler; readonly rest: string } {
-  const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
-  let route = routes.get(bare);
-  let rest = "";
-  if (route === undefined) {
-    const cut = bare.lastIndexOf("/");
-    rest = decode(bare.slice(cut + 1));
-    route = routes.get(`${bare.slice(0, cut)}/*`);
-  }
+): { readonly route: SiteRoute; readonly handler: SiteHandler; readonly steps: readonly string[] } {
+  const asked = path.replace(/(.)\/$/, "$1").split("/");
+  const route = routes.find(({ path: own }) => fits(own.split("/"), asked));
   if (route === undefined) throw new Problem("not_found", { detail: "There is no such path." });
   const handler = route.methods[method === "HEAD" ? "GET" : method];
-  if (handler !== undefined) return { route, handler, rest };
+  if (handler !== undefined) {
+    return { route, handler, steps: asked.filter((_step, index) => route.path.split("/")[index] === "*").map(decode) };
+  }
   const allow = Object.keys(route.methods).flatMap((one) => (one === "GET" ? ["GET", "HEAD"] : [one]));
   throw new Problem("method_not_allowed", { headers: { Allow: allow.join(", ") } });
 }
+
+const fits = (own: readonly string[], asked: readonly string[]): boolean =>
+  own.length === asked.length &&
+  own.every((step, index) => step === asked[index] || (step === "*" && asked[index] !== ""));
 
 function decode(text: string): string {
   try {

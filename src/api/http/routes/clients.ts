@@ -1,0 +1,149 @@
+// Clients: registering one, and what a client sees and changes of itself.
+import type { z } from "zod";
+import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
+import type { ClientId } from "../../../domain/ids.ts";
+import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
+import { KEY_BYTES, keyData, makeApiKey } from "../../api-keys.ts";
+import type { Services } from "../../services.ts";
+import {
+  ClientBody,
+  clientBody,
+  RegisteredBody,
+  registeredBody,
+  WebhookSecretBody,
+  webhookSecretBody,
+} from "../bodies/client.ts";
+import { Problem } from "../problems.ts";
+import { created, given, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
+import { description, input, name, orNull, patched, seconds } from "../schemas.ts";
+
+/** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
+const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;
+const GRACE_SECONDS = DAY_MS / SECOND_MS;
+
+export const graceBody = input({
+  grace_seconds: seconds(0, MAX_GRACE_SECONDS)
+    .default(GRACE_SECONDS)
+    .describe("How long the old one goes on, at most 7 days; a day when it is left out."),
+});
+export type GraceBody = z.output<typeof graceBody>;
+
+/** Makes the secret that signs a client's webhooks. */
+const makeWebhookSecret = ({ randomBytes }: Pick<Services, "randomBytes">): string =>
+  `whsec_${Buffer.from(randomBytes(32)).toString("base64")}`;
+
+/** The client of a caller, as it is now. */
+async function ownState({ commands }: Services, client: ClientId): Promise<LiveClient> {
+  return live((await commands.load(clientDecider, clientStream(client))).state);
+}
+
+/** Whoever calls has a client. */
+export function live(state: LiveClient | { readonly status: "none" }): LiveClient {
+  if (state.status === "none") throw new Problem("not_found");
+  return state;
+}
+
+/** The id of the key that calls; routes for clients let no user in. */
+export function keyOf(caller: Caller) {
+  if (caller.kind !== "key") throw new Problem("forbidden");
+  return caller.keyId;
+}
+
+function shown({ config }: Services, client: LiveClient, caller: Caller) {
+  const id = keyOf(caller);
+  const key = client.keys.find((one) => one.id === id);
+  if (key === undefined) throw new Problem("unauthenticated");
+  return clientBody(client, key, config);
+}
+
+const register = route({
+  method: "POST",
+  path: "/clients",
+  summary: "Registers a client. Its key is shown this once.",
+  tag: "clients",
+  access: { kind: "registration" },
+  body: input({ name, description: orNull(description) }),
+  responses: { 201: RegisteredBody },
+  problems: ["rate_limited"],
+  handle: async ({ services, caller, body, at, context }) => {
+    const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));
+    const command = {
+      type: "Register",
+      at,
+      client: caller.client,
+      ...body,
+      key: keyData(keyOf(caller), "default", apiKey),
+      webhookSecret: makeWebhookSecret(services),
+    } as const;
+    const outcome = await services.commands.execute(clientDecider, clientStream(caller.client), command, context);
+    const { position, replayed } = outcome;
+    const shownKey = replayed ? null : apiKey;
+    return created(registeredBody(live(outcome.state), shownKey), "/clients/me", { position, replayed });
+  },
+});
+
+const getClient = route({
+  method: "GET",
+  path: "/clients/me",
+  summary: "The client itself, and the key that asks.",
+  tag: "clients",
+  access: { kind: "key", scope: null },
+  responses: { 200: ClientBody },
+  problems: [],
+  handle: async ({ services, caller }) => ok(shown(services, await ownState(services, caller.client), caller)),
+});
+
+const patchClient = route({
+  method: "PATCH",
+  path: "/clients/me",
+  summary: "Changes the client's name or description.",
+  tag: "clients",
+  access: { kind: "key", scope: "keys:manage" },
+  body: input({ name: name.optional(), description: patched(description) }),
+  responses: { 200: ClientBody },
+  problems: [],
+  handle: async ({ services, caller, body, at, context }) => {
+    const command = { type: "Update", at, changes: given(body) } as const;
+    const { state, position } = await services.commands.execute(
+      clientDecider,
+      clientStream(caller.client),
+      command,
+      context,
+    );
+    return ok(shown(services, live(state), caller), { position });
+  },
+});
+
+const getWebhookSecret = route({
+  method: "GET",
+  path: "/clients/me/webhook-secret",
+  summary: "The secret that signs webhooks, and the one before while it signs too.",
+  tag: "clients",
+  access: { kind: "key", scope: "webhooks:manage" },
+  responses: { 200: WebhookSecretBody },
+  problems: [],
+  handle: async ({ services, caller, at }) => ok(webhookSecretBody(await ownState(services, caller.client), at)),
+});
+
+const rotateWebhookSecret = route({
+  method: "POST",
+  path: "/clients/me/webhook-secret/rotate",
+  summary: "Makes a new secret for webhooks. Both sign until the grace ends.",
+  tag: "clients",
+  access: { kind: "key", scope: "webhooks:manage" },
+  body: graceBody,
+  responses: { 200: WebhookSecretBody },
+  problems: [],
+  handle: async ({ services, caller, body, at, context }) => {
+    const graceMs = body.grace_seconds * SECOND_MS;
+    const command = { type: "RotateWebhookSecret", at, secret: makeWebhookSecret(services), graceMs } as const;
+    const outcome = await services.commands.execute(clientDecider, clientStream(caller.client), command, context);
+    const { position, replayed } = outcome;
+    // As of the rotation, so that a replay shows the same.
+    const rotatedAt = outcome.events[0]?.at ?? at;
+    return ok(webhookSecretBody(live(outcome.state), rotatedAt), { position, replayed });
+  },
+});
+
+export const clientRoutes: readonly Route[] = [register, getClient, patchClient, getWebhookSecret, rotateWebhookSecret];

@@ -1,0 +1,179 @@
+// Users: their profiles, and the rooms they are in.
+import { z } from "zod";
+import { InvalidInput } from "../../../domain/errors.ts";
+import type { Subject } from "../../../domain/ids.ts";
+import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
+import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/user-rooms.ts";
+import { listUsers as queryUsers, userBySubject } from "../../../projections/users.ts";
+import type { Services } from "../../services.ts";
+import { MessageBody, messageBody } from "../bodies/message.ts";
+import { RoomBody, roomBody } from "../bodies/room.ts";
+import { UserBody, userBody, userBodyOf } from "../bodies/user.ts";
+import { Problem } from "../problems.ts";
+import { created, given, listed, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
+import {
+  created as createdBetween,
+  email,
+  input,
+  listBody,
+  MAX_META_BYTES,
+  mergeMeta,
+  meta,
+  metaTooLarge,
+  name,
+  orNull,
+  paging,
+  patched,
+  timezone,
+  userId,
+} from "../schemas.ts";
+
+export const userParams = z.object({ user_id: userId });
+
+/** The user that a path names. To a user's token every other one does not exist. */
+export async function subjectOf({ keyring }: Services, caller: Caller, user: string): Promise<Subject> {
+  if (caller.kind === "key") return keyring.subjectOfUser(caller.client, user);
+  if (caller.userId !== user) throw new Problem("not_found");
+  return caller.subject;
+}
+
+type PlainProfile = ReturnType<typeof openProfile>;
+
+function registered(state: User): Extract<User, { status: "registered" }> {
+  if (state.status === "none") throw new Problem("not_found");
+  return state;
+}
+
+const putUser = route({
+  method: "PUT",
+  path: "/users/:user_id",
+  summary: "Makes or replaces a user's profile; what is left out is cleared.",
+  tag: "users",
+  access: { kind: "key", scope: "users:manage" },
+  params: userParams,
+  body: input({ name: orNull(name), email: orNull(email), timezone: orNull(timezone), meta: meta.default({}) }),
+  responses: { 200: UserBody, 201: UserBody },
+  problems: [],
+  handle: async ({ services, caller, params, body, at, context }) => {
+    const subject = await subjectOf(services, caller, params.user_id);
+    const command = { type: "Put", at, subject, user: params.user_id, profile: body } as const;
+    const outcome = await services.commands.execute(userDecider, userStream(subject), command, context);
+    const { position } = outcome;
+    const answer = userBodyOf(params.user_id, registered(outcome.state));
+    return outcome.events[0]?.type === "UserRegistered"
+      ? created(answer, `/users/${encodeURIComponent(params.user_id)}`, { position })
+      : ok(answer, { position });
+  },
+});
+
+const patchUser = route({
+  method: "PATCH",
+  path: "/users/:user_id",
+  summary: "Changes fields of a user's profile. A user's token changes its own, but never `email`.",
+  tag: "users",
+  access: { kind: "keyOrUser", scope: "users:manage" },
+  params: userParams,
+  body: input({ name: patched(name), email: patched(email), timezone: patched(timezone), meta: patched(meta) }),
+  responses: { 200: UserBody },
+  problems: ["not_found"],
+  handle: async ({ services, caller, params, body, at, context }) => {
+    const subject = await subjectOf(services, caller, params.user_id);
+    if (caller.kind === "user" && body.email !== undefined) {
+      throw new InvalidInput([{ path: "email", code: "not_allowed", message: "cannot be changed by the user" }]);
+    }
+    const stream = userStream(subject);
+    registered((await services.commands.load(userDecider, stream)).state);
+    const { meta: changes, ...fields } = given(body);
+    const command = {
+      type: "Change",
+      at,
+      subject,
+      user: params.user_id,
+      change: (old: PlainProfile) => {
+        const next = changes === null ? {} : mergeMeta(old.meta, changes ?? {});
+        if (metaTooLarge(next)) {
+          const message = `must have at most ${MAX_META_BYTES} bytes as JSON`;
+          throw new InvalidInput([{ path: "meta", code: "too_long", message }]);
+        }
+        return { ...old, ...fields, meta: next };
+      },
+    } as const;
+    const outcome = await services.commands.execute(userDecider, stream, command, context);
+    return ok(userBodyOf(params.user_id, registered(outcome.state)), { position: outcome.position });
+  },
+});
+
+const getUser = route({
+  method: "GET",
+  path: "/users/:user_id",
+  summary: "A user's profile. A user's token reads its own.",
+  tag: "users",
+  access: { kind: "keyOrUser", scope: "users:manage" },
+  params: userParams,
+  responses: { 200: UserBody },
+  problems: ["not_found"],
+  handle: async ({ services, caller, read, params }) => {
+    const row = await userBySubject(read, await subjectOf(services, caller, params.user_id));
+    if (row === undefined) throw new Problem("not_found");
+    return ok(userBody(row));
+  },
+});
+
+const listUsers = route({
+  method: "GET",
+  path: "/users",
+  summary: "Lists users, newest first.",
+  tag: "users",
+  access: { kind: "key", scope: "users:manage" },
+  query: input({ ...paging, ...createdBetween }),
+  responses: { 200: listBody(UserBody) },
+  problems: [],
+  handle: async (handling) => listed(handling, await queryUsers(handling.read, given(handling.query)), userBody),
+});
+
+const UserRoomBody = z
+  .object({
+    room: RoomBody,
+    role: z.enum(["reader", "member", "admin", "owner"]),
+    seq: z.int().describe("The seq of the room's last event"),
+    read_seq: z.int(),
+    unread_count: z.int(),
+    last_message: MessageBody.nullable(),
+  })
+  .meta({ id: "UserRoom" });
+
+const userRoomBody = (row: UserRoom): z.infer<typeof UserRoomBody> => ({
+  room: roomBody(row.room),
+  role: row.role,
+  seq: row.room.seq,
+  read_seq: row.read_seq,
+  unread_count: row.unread_count,
+  last_message: row.last_message === null ? null : messageBody(row.last_message),
+});
+
+const listUserRooms = route({
+  method: "GET",
+  path: "/users/:user_id/rooms",
+  summary: "The rooms a user is in, newest activity first, with what is unread in each.",
+  tag: "users",
+  access: { kind: "keyOrUser", scope: "rooms:read" },
+  params: userParams,
+  query: input(paging),
+  responses: { 200: listBody(UserRoomBody).extend({ unread_total: z.int().describe("Over all rooms") }) },
+  problems: ["not_found"],
+  handle: async (handling) => {
+    const { services, caller, read, params, query } = handling;
+    const subject = await subjectOf(services, caller, params.user_id);
+    const [user, page, total] = await Promise.all([
+      userBySubject(read, subject),
+      roomsOfUser(read, subject, given(query)),
+      unreadTotal(read, subject),
+    ]);
+    if (user === undefined) throw new Problem("not_found");
+    const reply = listed(handling, page, userRoomBody);
+    return { ...reply, body: { ...reply.body, unread_total: total } };
+  },
+});
+
+export const userRoutes: readonly Route[] = [putUser, patchUser, getUser, listUsers, listUserRooms];

@@ -1,0 +1,163 @@
+// The HTTP server: koa, the API's requests through their checks, everything else beside it; every error a problem.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import Koa from "koa";
+import type { Registry } from "prom-client";
+import { createLimits, type Limits } from "../rate-limit.ts";
+import type { Services } from "../services.ts";
+import { clientAddress } from "./address.ts";
+import { createAdmission } from "./admission.ts";
+import { ClientGone } from "./body.ts";
+import { isPreflight, setCorsHeaders, setPreflightHeaders } from "./cors.ts";
+import { type DevMailbox, mailboxRoutes } from "./dev-mailbox.ts";
+import { requestId } from "./headers.ts";
+import { createMetrics } from "./metrics.ts";
+import { hostCheck, ownOriginCheck } from "./origin.ts";
+import { docsRoutes } from "./pages/docs.ts";
+import { type Probes, probeRoutes } from "./probes.ts";
+import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
+import type { Route } from "./route.ts";
+import { API_PREFIX, routeTable } from "./route-table.ts";
+import { type Answer, createApiServer } from "./serve.ts";
+import { findHandler, type SiteReply } from "./site.ts";
+import { readQuery } from "./validate.ts";
+
+/** How long a whole request may take to arrive, and an idle connection is kept. */
+const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_MS = 65_000;
+
+export type HttpServerOptions = {
+  /** The development mailbox; without it there is no `/dev/mailbox`. */
+  readonly mailbox?: DevMailbox;
+  /** Parts of the process beside the API's own, for `/readyz`. */
+  readonly probes?: Probes;
+  /** Where parts of the process keep their metrics; HTTP adds its own. */
+  readonly registry?: Registry;
+  /** Shared with the WebSocket gateway. */
+  readonly limits?: Limits;
+};
+
+/** Not listening yet; `upgrade` is left to the gateway. */
+export type HttpServer = { readonly server: Server; readonly limits: Limits };
+
+export function createHttpServer(
+  services: Services,
+  routes: readonly Route[],
+  options: HttpServerOptions = {},
+): HttpServer {
+  const { config, logger, now, newId } = services;
+  const limits = options.limits ?? createLimits();
+  const metrics = createMetrics(options.registry);
+  const admission = createAdmission(services, limits, clientAddress(config));
+  const isOwnOrigin = ownOriginCheck(config);
+  const isKnownHost = hostCheck(config);
+  const table = routeTable(routes);
+  const api = createApiServer(services, table, { admission, isOwnOrigin });
+  const site = [
+    ...probeRoutes(services, { admission, metrics, probes: options.probes ?? {} }),
+    ...docsRoutes(table, config),
+    ...(options.mailbox === undefined ? [] : mailboxRoutes(options.mailbox, isOwnOrigin)),
+  ];
+  const base = (request: IncomingMessage): string =>
+    config.publicUrl ?? `http://${isKnownHost(request.headers.host) ? (request.headers.host ?? "") : "localhost"}`;
+
+  /** Answers; gives the path as metrics name it. */
+  async function answer(ctx: Koa.Context, id: string, note: (path: string) => void): Promise<void> {
+    const { req: request, res: response } = ctx;
+    const path = ctx.path;
+    if (!isKnownHost(request.headers.host)) throw new Problem("unknown_host");
+    if (path === API_PREFIX || path.startsWith(`${API_PREFIX}/`)) {
+      if (!isRegistration(path)) setCorsHeaders(config, request, response);
+      if (isPreflight(request)) {
+        if (response.hasHeader("Access-Control-Allow-Origin")) setPreflightHeaders(response);
+        ctx.status = 204;
+        return;
+      }
+      const search = ctx.search;
+      const onRoute = (ready: { readonly path: string }) => note(ready.path);
+      send(ctx, await api.serve({ request, method: ctx.method, path, search, id, at: now(), onRoute }));
+      return;
+    }
+    const { route, handler, steps } = findHandler(site, ctx.method, path);
+    note(route.path);
+    sendSite(ctx, await handler({ request, steps, query: readQuery(ctx.search) }));
+  }
+
+  function fail(ctx: Koa.Context, error: unknown, id: string): void {
+    if (error instanceof ClientGone) {
+      ctx.respond = false;
+      ctx.res.destroy();
+      return;
+    }
+    let problem = toProblem(error);
+    if (problem === undefined) {
+      logger.error({ err: error, request_id: id, method: ctx.method, path: ctx.path }, "a request failed");
+      problem = new Problem("internal");
+    }
+    if (ctx.res.headersSent) return;
+    for (const [name, value] of Object.entries(problem.headers)) ctx.res.setHeader(name, value);
+    ctx.res.setHeader("Content-Type", "application/problem+json; charset=utf-8");
+    ctx.status = PROBLEMS[problem.code].status;
+    ctx.body = JSON.stringify(problemBody(problem, base(ctx.req), id));
+  }
+
+  const app = new Koa();
+  // Connections that break while they are answered; every other error has been answered by then.
+  app.on("error", (error: unknown) => logger.debug({ err: error }, "a connection broke"));
+  app.use(async (ctx) => {
+    const started = performance.now();
+    const id = requestId(ctx.req, newId);
+    ctx.res.setHeader("X-Request-Id", id);
+    ctx.res.setHeader("X-Content-Type-Options", "nosniff");
+    ctx.res.setHeader("Cache-Control", "no-store");
+    let route = "other";
+    try {
+      await answer(ctx, id, (path) => {
+        route = path;
+      });
+    } catch (error) {
+      fail(ctx, error, id);
+    }
+    const seconds = (performance.now() - started) / 1_000;
+    metrics.observe(knownMethod(ctx.method), route, ctx.status, seconds);
+    if (logger.isLevelEnabled("debug")) {
+      logger.debug({ request_id: id, method: ctx.method, route, status: ctx.status, seconds }, "request");
+    }
+  });
+
+  const handle = app.callback();
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+    (request, response) => {
+      void handle(request, response);
+    },
+  );
+  return { server, limits };
+}
+
+const isRegistration = (path: string): boolean => path === `${API_PREFIX}/clients` || path === `${API_PREFIX}/clients/`;
+
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+/** Methods come from outside; those that mean nothing here share a name. */
+const knownMethod = (method: string): string => (METHODS.has(method) ? method : "other");
+
+function send(ctx: Koa.Context, answer: Answer): void {
+  const response: ServerResponse = ctx.res;
+  if (answer.position !== undefined) response.setHeader("Position", answer.position);
+  if (answer.etag !== undefined) response.setHeader("ETag", `"${answer.etag}"`);
+  if (answer.location !== undefined) response.setHeader("Location", answer.location);
+  if (answer.replayed === true) response.setHeader("Idempotent-Replayed", "true");
+  if (answer.headers !== undefined) {
+    for (const [name, value] of Object.entries(answer.headers)) response.setHeader(name, value);
+  }
+  ctx.status = answer.status;
+  if (answer.status === 204) return;
+  response.setHeader("Content-Type", "application/json; charset=utf-8");
+  ctx.body = JSON.stringify(answer.body);
+}
+
+function sendSite(ctx: Koa.Context, reply: SiteReply): void {
+  for (const [name, value] of Object.entries(reply.headers ?? {})) ctx.res.setHeader(name, value);
+  if (reply.type !== undefined) ctx.res.setHeader("Content-Type", reply.type);
+  ctx.status = reply.status;
+  ctx.body = reply.body instanceof Uint8Array ? Buffer.from(reply.body) : reply.body;
+}
