@@ -6,6 +6,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
+import { mapBounded } from "./bounded.ts";
 import type { Services } from "./services.ts";
 
 /** Users that this node knows to exist. */
@@ -37,12 +38,8 @@ export async function meetUsers(
     met.set(subject, position);
     return position;
   };
-  let position = after;
-  for (let first = 0; first < people.length; first += AT_ONCE) {
-    const reached = await Promise.all(people.slice(first, first + AT_ONCE).map(meet));
-    position = reached.reduce((latest, one) => (one > latest ? one : latest), position);
-  }
-  return position;
+  const reached = await mapBounded(people, AT_ONCE, meet);
+  return reached.reduce((latest, one) => (one > latest ? one : latest), after);
 }
 
 /** Meeting someone again is harmless, so it needs no place among the commands that a stream remembers. */

@@ -1,18 +1,14 @@
 // Which room a request means, and whether its caller may see it. The log decides, so that losing access is at once.
-import { LRUCache } from "lru-cache";
 import { claimDecider } from "../../domain/claim.ts";
 import type { By } from "../../domain/decider.ts";
 import { DomainError } from "../../domain/errors.ts";
 import { type ClientId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import { type LiveRoom, requireLive, requireRole } from "../../domain/room-state.ts";
-import { decodeMetadata } from "../../event-store/envelope.ts";
-import type { EventStore, Position } from "../../event-store/event-store.ts";
+import type { Position } from "../../event-store/event-store.ts";
 import type { Services } from "../services.ts";
+import { streamOwner } from "../stream-owner.ts";
 import { externalId } from "./claims.ts";
-
-/** Rooms whose client is kept in memory on this node. */
-const MAX_OWNERS = 200_000;
 
 type Parts = Pick<Services, "store" | "keyring" | "commands">;
 /** The part of a caller that rooms care about. */
@@ -22,22 +18,6 @@ export type OpenRoom = { readonly id: RoomId; readonly room: LiveRoom; readonly 
 
 const notFound = () => new DomainError("not_found");
 
-/** Whose a room is never changes, so what was found once holds for ever; what was not found may still come. */
-const owners = new WeakMap<EventStore, LRUCache<RoomId, ClientId>>();
-
-/** The client that a room belongs to, also when it was deleted; undefined when there never was such a room. */
-export async function roomOwner({ store }: Pick<Parts, "store">, id: RoomId): Promise<ClientId | undefined> {
-  const known = owners.get(store) ?? new LRUCache<RoomId, ClientId>({ max: MAX_OWNERS });
-  owners.set(store, known);
-  const kept = known.get(id);
-  if (kept !== undefined) return kept;
-  const [first] = await store.readStream(roomStream(id), { from: 0, limit: 1 });
-  const client = first === undefined ? null : decodeMetadata(first).client;
-  if (client === null) return undefined;
-  known.set(id, client);
-  return client;
-}
-
 /**
  * The room that a path names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
  * `not_found`; whether it is still there and what its caller may do is left to the command that follows.
@@ -45,7 +25,7 @@ export async function roomOwner({ store }: Pick<Parts, "store">, id: RoomId): Pr
 export async function findRoom(parts: Parts, client: ClientId, named: string): Promise<RoomId> {
   const id = named.startsWith("ext:") ? await withExternalId(parts, client, named.slice(4)) : named;
   const parsed = RoomIdSchema.safeParse(id);
-  if (!parsed.success || (await roomOwner(parts, parsed.data)) !== client) throw notFound();
+  if (!parsed.success || (await streamOwner(parts.store, roomStream(parsed.data))) !== client) throw notFound();
   return parsed.data;
 }
 
