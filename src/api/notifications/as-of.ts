@@ -1,6 +1,7 @@
 // A notification as it was at a position of the log: the same answer to a request, however often and late it is asked again.
-import type { DeliveryEvent, DeliveryStatus } from "../../domain/delivery-events.ts";
+
 import { deliveryStream } from "../../domain/delivery.ts";
+import type { DeliveryEvent, DeliveryStatus } from "../../domain/delivery-events.ts";
 import { DomainError } from "../../domain/errors.ts";
 import type { DeliveryId, NotificationId } from "../../domain/ids.ts";
 import { type Channel, notificationStream } from "../../domain/notification.ts";
@@ -20,6 +21,7 @@ import { mapBounded } from "../bounded.ts";
 import { type NotificationView, SHOWN_DELIVERIES } from "../http/bodies/notification.ts";
 import { Problem } from "../http/problems.ts";
 import type { Services } from "../services.ts";
+import { DELIVERY_PREFIX } from "./timeline.ts";
 import { plannedFor } from "./view.ts";
 
 /** How long an answer waits for the read model, which knows the deliveries of a notification. */
@@ -30,7 +32,10 @@ const PAGE = 1_000;
 type Parts = Pick<Services, "store" | "keyring" | "commands" | "readSide">;
 
 /** Waits until the read model has what is in the log now, or the position. Throws Problem (read_model_behind). */
-export async function reach({ readSide, store }: Pick<Parts, "readSide" | "store">, position?: Position): Promise<void> {
+export async function reach(
+  { readSide, store }: Pick<Parts, "readSide" | "store">,
+  position?: Position,
+): Promise<void> {
   const wanted = position ?? (await store.tail());
   if (!(await readSide.waitFor(wanted, READ_WAIT_MS))) throw new Problem("read_model_behind");
 }
@@ -40,6 +45,10 @@ function rowsOf<P extends Projection>(projection: P, events: readonly StoredEven
   // Folding gives exactly the projection's columns; it checks that itself.
   return foldRows(projection, events) as unknown as readonly RowOf<P["columns"]>[];
 }
+
+/** The row that events of a notification's own stream fold to. */
+export const foldedNotification = (events: readonly StoredEvent[]): NotificationRow | undefined =>
+  rowsOf(notifications, events)[0];
 
 /** A stream's events up to a position. */
 async function eventsUpTo({ store, keyring }: Parts, stream: string, upTo: Position): Promise<readonly StoredEvent[]> {
@@ -65,7 +74,7 @@ type History = {
 const historiesUpTo = (read: ReadAs, id: NotificationId, upTo: Position): Promise<readonly History[]> =>
   read.rows<History>(sql`
     select d.id, d.channel, d.mail, array_agg(a.type order by a.position) as types, max(a.at) as last_at
-    from ${deliveries} d join ${audit} a on a.stream = ${deliveryStream("dlv_").slice(0, -"dlv_".length)} || d.id
+    from ${deliveries} d join ${audit} a on a.stream = ${DELIVERY_PREFIX} || d.id
     where d.notification_id = ${id} and a.position <= ${upTo}
     group by d.id, d.channel, d.mail order by min(a.position)`);
 
@@ -126,7 +135,7 @@ export async function viewAsOf(
   id: NotificationId,
   upTo: Position,
 ): Promise<NotificationView> {
-  const [own] = rowsOf(notifications, await eventsUpTo(parts, notificationStream(id), upTo));
+  const own = foldedNotification(await eventsUpTo(parts, notificationStream(id), upTo));
   if (own === undefined) throw new DomainError("not_found");
   await reach(parts, upTo);
   const histories = await historiesUpTo(read, id, upTo);

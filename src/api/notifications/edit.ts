@@ -46,7 +46,12 @@ export function edited(
   const faults: FieldFault[] = [];
   const text = patch.text === undefined ? reveal(old.text) : patch.text;
   const content = patch.content === undefined ? reveal(old.content) : mergeJson(reveal(old.content), patch.content);
-  const meta = patch.meta === undefined ? reveal(old.meta) : patch.meta === null ? {} : mergeMeta(reveal(old.meta) ?? {}, patch.meta);
+  const meta =
+    patch.meta === undefined
+      ? reveal(old.meta)
+      : patch.meta === null
+        ? {}
+        : mergeMeta(reveal(old.meta) ?? {}, patch.meta);
   if (contentBytes(content, text) > MAX_CONTENT_BYTES) {
     faults.push({ path: "content", code: "too_long", message: TOO_LONG });
   }

@@ -11,7 +11,13 @@ import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { invalid, Problem } from "../http/problems.ts";
 import type { Services } from "../services.ts";
 import { streamOwner } from "../stream-owner.ts";
-import { contentBytes, DEFAULT_FALLBACK_SECONDS, MAX_CONTENT_BYTES, type NotificationInput, TOO_LONG } from "./input.ts";
+import {
+  contentBytes,
+  DEFAULT_FALLBACK_SECONDS,
+  MAX_CONTENT_BYTES,
+  type NotificationInput,
+  TOO_LONG,
+} from "./input.ts";
 import { forbiddenUrls, recipientsOf, type Target, targetsOf } from "./targets.ts";
 import { settleTimes } from "./times.ts";
 
@@ -40,7 +46,15 @@ export async function requestedData(
   if (asked.type === "email" || fallback !== null) {
     await requireProvider(parts, client, audience !== null || recipients.length > 1);
   }
-  return { client, ...contentOf(asked, recipients, id), ...times, roomId: room?.id ?? null, recipients: [...recipients], audience, fallback };
+  return {
+    client,
+    ...contentOf(asked, recipients, id),
+    ...times,
+    roomId: room?.id ?? null,
+    recipients: [...recipients],
+    audience,
+    fallback,
+  };
 }
 
 /** What the type has, sealed for its only recipient, else for the notification itself. */

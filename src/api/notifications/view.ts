@@ -1,6 +1,7 @@
 // What an answer about a notification is made of, now: from the read model, and the log for whom it will be for.
-import type { DeliveryId, RoomId, Subject } from "../../domain/ids.ts";
+
 import { reveal } from "../../domain/event.ts";
+import type { DeliveryId, RoomId, Subject } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { Room } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
@@ -27,11 +28,7 @@ export async function viewNow(parts: Parts, read: ReadAs, row: NotificationRow):
 const idsOf = (rows: readonly { readonly id: DeliveryId }[]): readonly DeliveryId[] => rows.map((row) => row.id);
 
 /** The first whom a notification is for, in the order of its deliveries; of a room only as long as some are not made. */
-export async function plannedFor(
-  parts: Parts,
-  read: ReadAs,
-  row: NotificationRow,
-): Promise<readonly ShownRecipient[]> {
+export async function plannedFor(parts: Parts, read: ReadAs, row: NotificationRow): Promise<readonly ShownRecipient[]> {
   if (row.audience === null) return row.recipients;
   return unmade(row).count === 0 ? [] : membersAt(parts, read, row.audience.roomId, row.audience.atSeq);
 }

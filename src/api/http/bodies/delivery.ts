@@ -33,7 +33,10 @@ export const DeliveryBody = z
     id: z.string(),
     notification_id: z.string(),
     channel: ChannelSchema,
-    recipient: z.string().nullable().describe("A mail address, user id or URL; null when there is none or it was erased"),
+    recipient: z
+      .string()
+      .nullable()
+      .describe("A mail address, user id or URL; null when there is none or it was erased"),
     status: DeliveryStatusSchema,
     fallback_of: z.string().nullable().describe("The WebSocket delivery that this mail stands in for"),
     attempt_count: z.int(),
@@ -89,7 +92,13 @@ export type PlannedDelivery = {
 };
 
 /** One that is not made yet. */
-export const plannedDeliveryBody = ({ id, notification, channel, recipient, status }: PlannedDelivery): DeliveryBody => ({
+export const plannedDeliveryBody = ({
+  id,
+  notification,
+  channel,
+  recipient,
+  status,
+}: PlannedDelivery): DeliveryBody => ({
   id,
   notification_id: notification,
   channel,

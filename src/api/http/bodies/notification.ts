@@ -1,9 +1,9 @@
 // A notification as answers show it: its row, and its deliveries, those that are still to be made among them.
 import { z } from "zod";
-import { deliveryId } from "../../../event-store/delivery-ids.ts";
 import { DeliveryStatusSchema } from "../../../domain/delivery-events.ts";
 import { ChannelSchema, PrioritySchema } from "../../../domain/notification.ts";
 import { SECOND_MS } from "../../../domain/time.ts";
+import { deliveryId } from "../../../event-store/delivery-ids.ts";
 import type { AttemptRow } from "../../../projections/attempts.ts";
 import type { DeliveryRow } from "../../../projections/deliveries.ts";
 import { type DeliveryCounts, madeCount } from "../../../projections/notification-status.ts";
@@ -14,20 +14,22 @@ import { DeliveryBody, deliveryBody, plannedDeliveryBody } from "./delivery.ts";
 /** Deliveries that an answer shows. */
 export const SHOWN_DELIVERIES = SHOWN_RECIPIENTS;
 
+export const NotificationStatusSchema = z.enum([
+  "scheduled",
+  "pending",
+  "processing",
+  "delivered",
+  "sent",
+  "partial",
+  "cancelled",
+  "expired",
+  "failed",
+]);
+
 const common = {
   id: z.string(),
   type: ChannelSchema,
-  status: z.enum([
-    "scheduled",
-    "pending",
-    "processing",
-    "delivered",
-    "sent",
-    "partial",
-    "cancelled",
-    "expired",
-    "failed",
-  ]),
+  status: NotificationStatusSchema,
   room_id: z.string().nullable(),
   subject: z.string().nullable(),
   content: z.unknown().describe("Text, or any JSON for a webhook; null when it was erased"),
@@ -126,7 +128,9 @@ export type NotificationView = {
 
 export function notificationBody({ row, made, attempts, planned }: NotificationView): NotificationBody {
   const { count, status } = unmade(row);
-  const place = new Map<string, number>(planned.map(({ subject }, index) => [deliveryId(row.id, subject, row.channel), index]));
+  const place = new Map<string, number>(
+    planned.map(({ subject }, index) => [deliveryId(row.id, subject, row.channel), index]),
+  );
   const known = new Set(made.map((one) => one.id));
   const announced = planned.flatMap(({ subject, address }) => {
     const id = deliveryId(row.id, subject, row.channel);
