@@ -69,12 +69,8 @@ export async function compose({ config, logger, storage }: ComposeOptions): Prom
 const READY_TIMEOUT_MS = 60_000;
 
 const workerProbes = (workers: Workers): Probes => ({
-  reactors: () => {
-    const { reactors } = workers.status();
-    return { ok: reactors.lastError === null, detail: { ...reactors } };
-  },
-  queue: () => {
-    const { queues, later, sweep } = workers.status();
-    return { ok: true, detail: { queues, later, sweep } };
+  workers: async () => {
+    const status = await workers.status();
+    return { ok: status.reactors.lastError === null, detail: { ...status } };
   },
 });
