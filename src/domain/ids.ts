@@ -13,8 +13,10 @@ export type Subject = `sub_${string}`;
 export type KeyRef = Subject | ClientId | NotificationId;
 
 const TAIL = "[0-9a-z]{1,64}";
-const id = <P extends string>(prefix: P) =>
-  z.custom<`${P}_${string}`>((value) => typeof value === "string" && new RegExp(`^${prefix}_${TAIL}$`).test(value));
+const id = <P extends string>(prefix: P) => {
+  const shape = new RegExp(`^${prefix}_${TAIL}$`);
+  return z.custom<`${P}_${string}`>((value) => typeof value === "string" && shape.test(value));
+};
 
 export const ClientIdSchema = id("cli");
 export const KeyIdSchema = id("key");
