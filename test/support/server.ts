@@ -1,0 +1,70 @@
+// A whole server in the test's process: its own database, real sockets, everything composed as `chatapi serve` does.
+import { randomBytes } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import pino from "pino";
+import type { Services } from "../../src/api/services.ts";
+import { type Config, readConfig } from "../../src/config.ts";
+import type { Mailbox } from "../../src/embedded/mailbox.ts";
+import { compose } from "../../src/runtime/compose.ts";
+import { openStorage, type Storage } from "../../src/runtime/storage.ts";
+import { testDatabase } from "./postgres.ts";
+
+export type TestServer = AsyncDisposable & {
+  /** `http://127.0.0.1:<port>`. */
+  readonly url: string;
+  readonly config: Config;
+  readonly services: Services;
+  readonly storage: Storage;
+  readonly mailbox: Mailbox | undefined;
+  /** What it logged, as objects. */
+  readonly logged: Readonly<Record<string, unknown>>[];
+};
+
+export type TestServerOptions = {
+  /** In development mode unless it says otherwise: `production` gives what it takes to leave that. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Of a database that already has a log, to start on it once more. The keys must be the same. */
+  readonly databaseUrl?: string;
+  /** Replaces parts of the configuration. */
+  readonly config?: Partial<Config>;
+};
+
+/** A ring for `ENCRYPTION_KEYS`. */
+export const encryptionKey = (): string => randomBytes(32).toString("base64");
+
+export const ADMIN_KEY = "admin-key-of-the-tests-0123456789abcdef";
+
+/** Leaves development mode; the database is given beside. */
+export const production: Partial<Config> = { development: false, adminKey: ADMIN_KEY };
+
+/** Starts a server on a free loopback port. Dispose it in `afterAll`. */
+export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
+  await using open = new AsyncDisposableStack();
+  const databaseUrl = options.databaseUrl ?? open.use(await testDatabase()).url;
+  const environment = { ENCRYPTION_KEYS: encryptionKey(), PORT: "0", ...options.env };
+  const config: Config = Object.freeze({ ...readConfig(environment), ...options.config });
+  const logged: Record<string, unknown>[] = [];
+  const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
+  const storage = open.use(await openStorage({ config, logger, databaseUrl }));
+  const { server, services, mailbox } = open.use(await compose({ config, logger, storage }));
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, config.host, resolve);
+  });
+  open.defer(async () => {
+    const closed = new Promise((resolve) => server.close(resolve));
+    server.closeAllConnections();
+    await closed;
+  });
+  const { port } = server.address() as AddressInfo;
+  const moved = open.move();
+  return {
+    url: `http://127.0.0.1:${port}`,
+    config,
+    services,
+    storage,
+    mailbox,
+    logged,
+    [Symbol.asyncDispose]: () => moved.disposeAsync(),
+  };
+}
