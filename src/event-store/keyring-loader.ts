@@ -1,7 +1,7 @@
 // Gathers look-ups: while one round trip is under way, what is asked meanwhile waits and goes together in the next.
 
 /** The most keys of one round trip. */
-export const MAX_LOOKUP = 5_000;
+const MAX_LOOKUP = 5_000;
 
 type Waiting<R, V> = { readonly request: R; readonly answers: ((answer: Answer<V>) => void)[] };
 /** A failure that concerns one key alone. */
@@ -9,7 +9,7 @@ export type Failed = { readonly error: Error };
 type Answer<V> = V | Failed | undefined;
 
 /** Looks a key up. Gives undefined for one that does not exist; throws what `load` threw, or the error it gave for this key. */
-export type LookUp<R, V> = (name: string, request: R) => Promise<V | undefined>;
+type LookUp<R, V> = (name: string, request: R) => Promise<V | undefined>;
 
 const hasFailed = (answer: unknown): answer is Failed =>
   typeof answer === "object" && answer !== null && "error" in answer;

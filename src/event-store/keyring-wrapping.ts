@@ -26,7 +26,7 @@ export class InvalidEncryptionKeys extends Error {
 }
 
 /** Whose key it is, bound into the wrapping: a wrapped key moved to another row no longer opens. */
-export type Label = { readonly id: string; readonly owner: string };
+type Label = { readonly id: string; readonly owner: string };
 export type Wrapped = { readonly wrapped: Uint8Array; readonly kek: string };
 
 export type WrappingRing = {

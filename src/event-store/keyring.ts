@@ -19,12 +19,12 @@ import { KEY_BYTES, readRing, type WrappingRing } from "./keyring-wrapping.ts";
 import type { DataKey, Keyring } from "./sealing.ts";
 
 /** Data keys held in the open in memory, by owner and again by id. */
-export const MAX_CACHED_KEYS = 100_000;
+const MAX_CACHED_KEYS = 100_000;
 /**
  * How long. Another process that destroys a key cannot reach this one's cache: until this has passed, this one may
  * still open what was erased, and seal with a key that nobody will find again.
  */
-export const KEY_CACHE_MS = 60_000;
+const KEY_CACHE_MS = 60_000;
 const ID_BYTES = 12;
 
 /** Data keys on PostgreSQL. */
@@ -45,7 +45,7 @@ export interface PostgresKeyring extends Keyring {
   importWrapped(keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>): Promise<ImportedKeys>;
 }
 
-export type KeyringOptions = {
+type KeyringOptions = {
   readonly pool: pg.Pool;
   /** The ring, newest first: 32 bytes in base64 each, or `<id>:` and that. */
   readonly encryptionKeys: readonly string[];
