@@ -23,6 +23,8 @@ export interface Keyring {
 
 const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
 type Blob = z.infer<typeof BlobSchema>;
+const BlobsSchema = z.array(BlobSchema);
+const ValuesSchema = z.array(z.custom<JsonValue>());
 /** The stored data's member that holds the blobs, and the mark that stands where a sealed value was. */
 export const SEALED = "$sealed";
 
@@ -128,7 +130,7 @@ function sealBlob(key: DataKey, eventId: string, text: string): Blob {
 /** The blobs of stored data. */
 export function blobsOf(data: JsonObject): readonly Blob[] {
   const blobs = data[SEALED];
-  return blobs === undefined ? [] : z.array(BlobSchema).parse(blobs);
+  return blobs === undefined ? [] : BlobsSchema.parse(blobs);
 }
 
 function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
@@ -139,7 +141,7 @@ function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
     .setAAD(Buffer.from(eventId))
     .setAuthTag(Buffer.from(blob.tag, "base64"));
   const text = decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8");
-  return z.array(z.custom<JsonValue>()).parse(JSON.parse(text));
+  return ValuesSchema.parse(JSON.parse(text));
 }
 
 /** The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is gone. */
