@@ -27,6 +27,8 @@ CREATE INDEX IF NOT EXISTS data_keys_kek ON keys.data_keys (kek, id);
 
 // Of this application ("chat"), for making this schema: two processes that start at once must not both make it.
 const LOCK = [0x63686174, 20];
+/** How long the second waits for the first. */
+const LOCK_TIMEOUT_MS = 30_000;
 
 /** Makes the schema unless it is there. Needs no right to create anything when it is. */
 export async function createKeyTable(pool: pg.Pool): Promise<void> {
@@ -35,6 +37,7 @@ export async function createKeyTable(pool: pg.Pool): Promise<void> {
   );
   if (rows[0]?.there === true) return;
   await inTransaction(pool, async (client) => {
+    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
     await client.query("SELECT pg_advisory_xact_lock($1, $2)", LOCK);
     await client.query(SCHEMA);
   });
