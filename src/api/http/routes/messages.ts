@@ -1,9 +1,11 @@
 // Messages: posting, listing and reading them.
 import { z } from "zod";
-import { DomainError, type FieldFault } from "../../../domain/errors.ts";
+import type { FieldFault } from "../../../domain/errors.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
-import { messageById, listMessages as queryMessages } from "../../../projections/messages.ts";
+import { messageEtag } from "../../../domain/room-state.ts";
+import { listMessages as queryMessages } from "../../../projections/messages.ts";
 import { meetUsers } from "../../meet-users.ts";
+import { messageFacts } from "../../rooms/message-facts.ts";
 import { findRoom, openAsMember } from "../../rooms/room-access.ts";
 import { MessageBody, messageBody, messageBodyOf } from "../bodies/message.ts";
 import { created, given, listed, ok } from "../reply.ts";
@@ -132,17 +134,16 @@ const listMessages = route({
 const getMessage = route({
   method: "GET",
   path: "/rooms/:room_id/messages/:message_id",
-  summary: "Reads a message; of a deleted one content and meta are gone.",
+  summary: "Reads a message as it is now; of a deleted one content and meta are gone.",
   tag: "messages",
   access: read,
   params: messageParams,
   responses: { 200: MessageBody },
   problems: ["not_found", "not_a_member"],
-  handle: async ({ services, caller, read, params }) => {
-    const { id } = await openAsMember(services, caller, params.room_id);
-    const row = await messageById(read, id, params.message_id);
-    if (row === undefined) throw new DomainError("not_found");
-    return ok(messageBody(row), { etag: row.change_seq });
+  handle: async ({ services, caller, params }) => {
+    const { id, room } = await openAsMember(services, caller, params.room_id);
+    const facts = await messageFacts(services, id, room, params.message_id);
+    return ok(messageBodyOf(facts), { etag: messageEtag(room, facts.seq) });
   },
 });
 
