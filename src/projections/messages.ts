@@ -116,7 +116,7 @@ export type MessageList = {
   afterSeq?: number;
   beforeSeq?: number;
   order: "asc" | "desc";
-  sender?: Subject;
+  senders?: readonly Subject[];
   types?: readonly string[];
   includeDeleted: boolean;
   limit: number;
@@ -129,7 +129,7 @@ const clamp = (seq: number): number => Math.max(-1, Math.min(MAX_SEQ, seq));
 
 /** By seq, in the order asked for. Throws InvalidCursor. */
 export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<MessageRow>> {
-  const { afterSeq, beforeSeq, order, sender, types, includeDeleted, limit } = list;
+  const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit } = list;
   const [behind] = readCursor(list.cursor, ["integer"]) ?? [];
   const upwards = order === "asc";
   const where = all(
@@ -137,7 +137,7 @@ export async function listMessages(read: ReadAs, room: RoomId, list: MessageList
     afterSeq === undefined ? undefined : sql`m.seq > ${clamp(afterSeq)}`,
     beforeSeq === undefined ? undefined : sql`m.seq < ${clamp(beforeSeq)}`,
     behind === undefined ? undefined : upwards ? sql`m.seq > ${behind}` : sql`m.seq < ${behind}`,
-    sender === undefined ? undefined : sql`m.sender = ${sender}`,
+    senders === undefined ? undefined : sql`m.sender = any(${senders})`,
     types === undefined ? undefined : sql`m.type = any(${types})`,
     includeDeleted ? undefined : sql`m.deleted_at is null`,
     visible,
