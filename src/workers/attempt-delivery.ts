@@ -44,7 +44,8 @@ export async function attemptDelivery(
     await parts.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, parts.newId()));
     return DONE;
   }
-  if (plan.place === null) return open(parts, job, stream, delivery, plan, cause, signal);
+  const opening = { job, stream, n: delivery.n, plan, cause, signal };
+  if (plan.place === null) return open(parts, { ...opening, leave: () => {} });
   const leave = await parts.places.enter({ ...plan.place, client: job.client, waitMs: PLACE_WAIT_MS, signal });
   if (leave === undefined) return again(parts.now() + Math.round(NO_PLACE_WAIT_MS * (1 + parts.random())));
   try {
@@ -52,7 +53,7 @@ export async function attemptDelivery(
     if (wait > PLACE_WAIT_MS) return again(parts.now() + wait);
     if (wait > 0) await pause(wait, signal);
     if (signal.aborted) return again(parts.now());
-    return await open(parts, job, stream, delivery, plan, cause, signal);
+    return await open(parts, { ...opening, leave });
   } finally {
     leave();
   }
@@ -80,16 +81,20 @@ async function planOf(
 
 const isLive = (client: Client) => client.status === "live";
 
+type Opening = {
+  readonly job: TakenJob;
+  readonly stream: string;
+  readonly n: number;
+  readonly plan: AttemptPlan;
+  readonly cause: Cause;
+  readonly signal: AbortSignal;
+  /** Gives up the place at the host, once. */
+  readonly leave: () => void;
+};
+
 /** Opens the attempt, makes it, and records what it came to. */
-async function open(
-  parts: AttemptParts,
-  job: TakenJob,
-  stream: string,
-  { n }: KnownDelivery,
-  plan: AttemptPlan,
-  cause: Cause,
-  signal: AbortSignal,
-): Promise<Verdict> {
+async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
+  const { job, stream, n, plan, cause, signal } = opening;
   const at = parts.now();
   const start = { type: "StartAttempt", at, n, provider: plan.provider, leaseMs: parts.leaseMs } as const;
   const retrying = { policy: parts.retryPolicy, random: parts.random() };
@@ -102,6 +107,8 @@ async function open(
     return other === null ? DONE : again(other);
   }
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);
+  // The host is done with: nobody need wait for our log.
+  opening.leave();
   const outcomeCause = { correlation: cause.correlation, causation: started.id };
   await record(parts, job, stream, n, outcome, outcomeCause, started.data.leaseUntil);
   return DONE;

@@ -13,8 +13,11 @@ import type { HandlerParts } from "./parts.ts";
 const MAILBOX_SENDER = "notifications@chatapi.localhost";
 /** An attempt must end well within its lease, whatever a provider's options say. */
 const MAX_TIMEOUT_SECONDS = 45;
-/** As many as the channel keeps connections: who waits, waits where turns are given by client. */
-const PLACES_PER_SERVER = 5;
+/**
+ * Twice as many as the channel keeps connections, so that the next attempts are in the log when one comes free. Who
+ * waits longer, waits where turns are given by client, and not yet as an attempt.
+ */
+const PLACES_PER_SERVER = 10;
 
 /** The first provider, by order, that a client uses for this kind of mail. */
 export function chooseProvider(providers: readonly ProviderData[], bulk: boolean): ProviderData | undefined {

@@ -2,25 +2,15 @@
 import type pg from "pg";
 import { type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
-import { z } from "zod";
 import type { ClientId } from "../domain/ids.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { createTables, inTransaction, JOBS_SCHEMA, onPool, type Sql } from "./database.ts";
-import { type Job, JobDataSchema, keyOf, QUEUES, type Queue, queueOf, ROUND_SHIFT } from "./jobs.ts";
+import { insertOf, LATER, LaterSchema, QUEUE_OPTIONS, secondOf } from "./job-rows.ts";
+import { type Job, JobDataSchema, QUEUES, type Queue, queueOf, ROUND_SHIFT } from "./jobs.ts";
 import { reachRound, takeRounds } from "./rounds.ts";
 
-const LATER = "later";
-/** How long a job may stay with a worker. After it the worker counts as crashed, and the job is taken again. */
-const EXPIRE_SECONDS = 300;
-/** How often a job comes again whose worker crashed or whose handler threw. */
-const RETRY_LIMIT = 20;
-const RETRY_MAX_SECONDS = 60;
-/** Done jobs are kept so long, which also keeps their ids from being taken in twice. */
-const KEEP_DONE_SECONDS = 3_600;
 /** How far past the current round a fetch looks that leaves out busy clients: it must not wade through their jobs. */
 const LOOK_AHEAD_ROUNDS = 2_000;
-/** pg-boss's priority of jobs for later is their second, counted from here so that it fits (until 2088). */
-const EPOCH_2020_SECONDS = 1_577_836_800;
 const LATER_BATCH = 500;
 /** A job that goes back for longer than this waits where the others for later do, out of the way of each fetch. */
 const SHORT_WAIT_MS = 5 * SECOND_MS;
@@ -55,38 +45,19 @@ export type JobStore = AsyncDisposable & {
   onQueued(listener: QueuedListener): void;
 };
 
-const LaterSchema = z.object({ id: z.string(), data: JobDataSchema });
-
-const insertOf = (job: Job, priority: number, at: Instant | null) => {
-  const { client, priority: lane, cause, work } = job;
-  return {
-    id: job.id,
-    data: { client, priority: lane, cause, work },
-    priority,
-    singletonKey: keyOf(work),
-    group: { id: client },
-    ...(at === null ? {} : { startAfter: new Date(at) }),
-  };
-};
-const secondOf = (at: Instant): number => Math.floor(at / SECOND_MS) - EPOCH_2020_SECONDS;
-
 /** Opens the job store, making the schema `jobs` when it is not there. */
 export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: () => Instant }): Promise<JobStore> {
   const { pool, logger, now } = parts;
   const boss = new PgBoss({ db: onPool(pool), schema: JOBS_SCHEMA, schedule: false, registerInstance: false });
   boss.on("error", (error) => logger.warn({ err: error }, "the job queue has trouble"));
   boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "the job queue warns"));
-  await boss.start();
-  await createTables(pool);
-  for (const name of [...QUEUES, LATER]) {
-    await boss.createQueue(name, {
-      expireInSeconds: EXPIRE_SECONDS,
-      retryLimit: RETRY_LIMIT,
-      retryDelay: 1,
-      retryBackoff: true,
-      retryDelayMax: RETRY_MAX_SECONDS,
-      deleteAfterSeconds: KEEP_DONE_SECONDS,
-    });
+  try {
+    await boss.start();
+    await createTables(pool);
+    for (const name of [...QUEUES, LATER]) await boss.createQueue(name, QUEUE_OPTIONS);
+  } catch (error) {
+    await stop(boss);
+    throw error;
   }
   const listeners: QueuedListener[] = [];
   const rounds = new Map<Queue, number>();
@@ -208,8 +179,10 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
     onQueued: (listener) => {
       listeners.push(listener);
     },
-    [Symbol.asyncDispose]: () => boss.stop({ graceful: false, close: false }),
+    [Symbol.asyncDispose]: () => stop(boss),
   };
 }
+
+const stop = (boss: PgBoss): Promise<void> => boss.stop({ graceful: false, close: false });
 
 const attemptOf = ({ id, retryCount }: TakenJob) => ({ id, retryCount });

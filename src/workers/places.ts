@@ -20,13 +20,17 @@ export type PlaceRequest = {
 export class Places {
   readonly #hosts = new Map<string, Host>();
 
-  /** Gives how to leave the place again; undefined when none came free in time or the signal aborted. */
+  /** Gives how to leave the place again, once; undefined when none came free in time or the signal aborted. */
   async enter({ host: name, client, limit, waitMs, signal }: PlaceRequest): Promise<(() => void) | undefined> {
     const host = this.#hosts.get(name) ?? { taken: 0, byClient: new Map(), waiting: new Set() };
     this.#hosts.set(name, host);
     if (host.taken < limit && host.waiting.size === 0) take(host, client);
     else if (!(await waitForTurn(host, client, waitMs, signal))) return undefined;
-    return () => this.#leave(name, host, client);
+    let left = false;
+    return () => {
+      if (!left) this.#leave(name, host, client);
+      left = true;
+    };
   }
 
   #leave(name: string, host: Host, client: ClientId): void {

@@ -32,7 +32,13 @@ class CheckpointMoved extends Error {}
 export type ReactorGroup = AsyncDisposable & {
   /** All events up to here have led to their jobs. */
   handled(): Position | "start";
-  status(): { readonly state: string; readonly handled: Position | "start"; readonly lastError: string | null };
+  status(): ReactorStatus;
+};
+
+export type ReactorStatus = {
+  readonly state: string;
+  readonly handled: Position | "start";
+  readonly lastError: string | null;
 };
 
 export type ReactorGroupParts = {

@@ -28,6 +28,8 @@ export type SweepParts = {
   readonly jobs: JobStore;
   readonly logger: Logger;
   readonly now: () => Instant;
+  /** What has been due since. */
+  readonly dueBefore: Instant;
 };
 
 type Owed = Pick<Job, "client" | "priority" | "work">;
@@ -38,50 +40,51 @@ type Owed = Pick<Job, "client" | "priority" | "work">;
  */
 export async function sweep(parts: SweepParts, reactorsAt: Position, signal: AbortSignal): Promise<boolean> {
   if (!(await parts.readSide.waitFor(reactorsAt, READ_WAIT_MS))) return false;
-  const moment = parts.now();
   const operator = parts.readSide.operator();
   let found = 0;
   for (const pages of [releases, routes, stops, mails, deliveries]) {
-    for await (const owed of pages(operator, moment)) {
+    for await (const owed of pages(operator, parts.dueBefore)) {
       if (signal.aborted) return true;
-      found += await enqueue(parts, owed, moment);
+      found += await enqueue(parts, owed);
     }
   }
   if (found > 0) parts.logger.info({ found }, "the sweep found work that had no job");
   return true;
 }
 
-async function enqueue({ jobs }: SweepParts, owed: readonly Owed[], moment: Instant): Promise<number> {
+async function enqueue({ jobs, now }: SweepParts, owed: readonly Owed[]): Promise<number> {
   const live = await jobs.liveKeys(
     owed.map(({ work }) => keyOf(work)),
     ACTIVE_MS,
   );
-  const epoch = Math.floor(moment / SWEEP_EVERY_MS);
+  const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   const lost = owed.filter(({ work }) => !live.has(keyOf(work)));
   await jobs.add(lost.map((one): Job => ({ ...one, id: jobId(one.work, "sweep", epoch), cause: null, at: null })));
   return lost.length;
 }
 
-async function* releases(operator: OperatorRead, moment: Instant): AsyncGenerator<readonly Owed[]> {
-  for (let rows = await dueNotifications(operator, moment, PAGE); ; ) {
+async function* releases(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
+  for (let rows = await dueNotifications(operator, due, PAGE); ; ) {
     yield rows.map(({ id, client, priority }) => ({ client, priority, work: { kind: "release", notification: id } }));
     const last = rows.at(-1);
     if (rows.length < PAGE || last?.send_at == null) return;
-    rows = await dueNotifications(operator, moment, PAGE, { at: last.send_at, id: last.id });
+    rows = await dueNotifications(operator, due, PAGE, { at: last.send_at, id: last.id });
   }
 }
 
-const routes = (operator: OperatorRead) => byPosition(operator, unroutedNotifications, "route");
-const stops = (operator: OperatorRead) => byPosition(operator, stoppingNotifications, "stop");
+const routes = (operator: OperatorRead, due: Instant) => byPosition(operator, unroutedNotifications, "route", due);
+const stops = (operator: OperatorRead, due: Instant) => byPosition(operator, stoppingNotifications, "stop", due);
 
 async function* byPosition(
   operator: OperatorRead,
   query: typeof unroutedNotifications,
   kind: "route" | "stop",
+  due: Instant,
 ): AsyncGenerator<readonly Owed[]> {
   for (let after: Position | null = null; ; ) {
     const rows: Awaited<ReturnType<typeof query>> = await query(operator, PAGE, after);
-    yield rows.map(({ id, client, priority }) => ({ client, priority, work: { kind, notification: id } }));
+    const owed = rows.filter((row) => row.updated_at <= due);
+    yield owed.map(({ id, client, priority }) => ({ client, priority, work: { kind, notification: id } }));
     after = rows.at(-1)?.position ?? null;
     if (rows.length < PAGE) return;
   }
@@ -96,12 +99,12 @@ async function* mails(operator: OperatorRead): AsyncGenerator<readonly Owed[]> {
   }));
 }
 
-async function* deliveries(operator: OperatorRead, moment: Instant): AsyncGenerator<readonly Owed[]> {
-  for (let rows = await dueDeliveries(operator, moment, PAGE); ; ) {
+async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
+  for (let rows = await dueDeliveries(operator, due, PAGE); ; ) {
     yield rows.map((row) => ({ client: row.client, priority: row.priority, work: nextOf(row) }));
     const last = rows.at(-1);
     if (rows.length < PAGE || last?.next_action_at == null) return;
-    rows = await dueDeliveries(operator, moment, PAGE, { at: last.next_action_at, id: last.id });
+    rows = await dueDeliveries(operator, due, PAGE, { at: last.next_action_at, id: last.id });
   }
 }
 

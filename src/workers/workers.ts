@@ -1,7 +1,7 @@
 // The workers of a process: reactors that turn events into jobs, workers that do them, a sweep for what has none.
 import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
-import type { Position } from "../event-store/event-store.ts";
+import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { onPool } from "./database.ts";
 import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
@@ -13,7 +13,7 @@ import { Loop, type LoopStatus } from "./loop.ts";
 import type { HandlerParts } from "./parts.ts";
 import { Pace, Places } from "./places.ts";
 import { enterWorkers } from "./presence.ts";
-import { startReactors } from "./reactor-group.ts";
+import { type ReactorStatus, startReactors } from "./reactor-group.ts";
 import { reactors } from "./reactors.ts";
 import { forgetRounds } from "./rounds.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
@@ -42,13 +42,12 @@ export const DEFAULT_LIMITS: WorkerLimits = {
 
 const LATER_IDLE_MS = 500;
 const SWEEP_AGAIN_MS = SECOND_MS;
+/** A sweep, but for the first, leaves alone what is due for less than this part of its interval: its job is on its way. */
+const SWEEP_GRACE = 1 / 6;
 
 export type WorkersStatus = {
-  readonly reactors: {
-    readonly state: string;
-    readonly handled: Position | "start";
-    readonly lastError: string | null;
-  };
+  /** `lag`: how far they are behind the log's end, in positions; null when the end cannot be read now. */
+  readonly reactors: ReactorStatus & { readonly lag: number | null };
   readonly queues: Readonly<Record<Queue, WorkerStatus>>;
   readonly later: LoopStatus;
   readonly sweep: LoopStatus;
@@ -56,7 +55,7 @@ export type WorkersStatus = {
 
 export type Workers = AsyncDisposable & {
   /** For `/readyz`. */
-  status(): WorkersStatus;
+  status(): Promise<WorkersStatus>;
 };
 
 export type WorkersParts = Omit<HandlerParts, "readSide"> & {
@@ -93,11 +92,14 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
     now,
     logger,
   });
+  let first = true;
   const sweeping = new Loop({
     name: "sweep",
     step: async (signal) => {
       const at = group.handled();
-      const swept = at !== "start" && (await sweep({ ...parts, jobs }, at, signal));
+      const dueBefore = now() - (first ? 0 : Math.round(limits.sweepEveryMs * SWEEP_GRACE));
+      const swept = at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
+      first &&= !swept;
       if (swept) await forgetRounds(onPool(pool));
       else sweeping.wakeAt(now() + SWEEP_AGAIN_MS);
       return false;
@@ -115,16 +117,25 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
   const status = (queue: Queue): WorkerStatus =>
     workers.get(queue)?.status() ?? { state: "closed", lastError: null, running: 0, waiting: 0 };
   return {
-    status: () => ({
-      reactors: group.status(),
+    status: async () => ({
+      reactors: { ...group.status(), lag: await lagOf(parts.store, group.handled()) },
       queues: { attempts: status("attempts"), tasks: status("tasks") },
       later: later.status(),
       sweep: sweeping.status(),
     }),
     async [Symbol.asyncDispose]() {
-      await Promise.all([later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
-      await Promise.all(Array.from(workers.values(), (worker) => worker.close(limits.graceMs)));
+      const closing = Array.from(workers.values(), (worker) => worker.close(limits.graceMs));
+      await Promise.all([...closing, later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
+      // Last, so that what the attempts came to still leads to its jobs.
       await open.disposeAsync();
     },
   };
+}
+
+async function lagOf(store: EventStore, handled: Position | "start"): Promise<number | null> {
+  const numberOf = (position: string) => parsePosition(position)?.value ?? 0n;
+  return store.tail().then(
+    (tail) => Math.max(0, Number(numberOf(tail) - numberOf(handled))),
+    () => null,
+  );
 }
