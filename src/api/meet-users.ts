@@ -14,7 +14,7 @@ const MAX_KNOWN = 200_000;
 /** Users that are met at once. */
 const AT_ONCE = 50;
 
-export type Person = { readonly subject: Subject; readonly userId: string };
+type Person = { readonly subject: Subject; readonly userId: string };
 
 /** Where the log was when each was known to exist. */
 const known = new WeakMap<Commands, LRUCache<Subject, Position>>();

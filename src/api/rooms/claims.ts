@@ -17,7 +17,7 @@ type Parts = Pick<Services, "store" | "commands" | "newId">;
 type Asked = { readonly context: CommandContext; readonly at: Instant };
 
 /** What only one room may have: where the claim on it is kept, and how to see that a room really has it. */
-export type Claimable = { readonly stream: string; readonly isOf: (room: LiveRoom) => boolean };
+type Claimable = { readonly stream: string; readonly isOf: (room: LiveRoom) => boolean };
 
 /** An external id. */
 export async function externalId(keyring: Keyring, client: ClientId, id: string): Promise<Claimable> {
@@ -34,7 +34,7 @@ export async function directPair(keyring: Keyring, client: ClientId, pair: reado
 }
 
 /** Who holds a claim: nobody or a room that is gone (`held` null), a room that has it, or one that is still being made. */
-export type Holder =
+type Holder =
   | { readonly held: null; readonly gone: RoomId | null }
   | { readonly held: RoomId; readonly live: boolean };
 

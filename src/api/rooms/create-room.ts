@@ -26,15 +26,15 @@ const PAIR_WAIT_MS = 2_000;
 const PAIR_POLL_MS = 50;
 
 type Named = { readonly userId: string; readonly role: Role; readonly name: string | null };
-export type NewRoom = {
+type NewRoom = {
   readonly settings: RoomSettings;
   readonly externalId: string | null;
   readonly members: readonly Named[];
 };
-export type Asked = { readonly caller: Caller; readonly context: CommandContext; readonly at: Instant };
+type Asked = { readonly caller: Caller; readonly context: CommandContext; readonly at: Instant };
 
 /** `room` is the room just after its creation, or as it is now when the two had one already (`existed`). */
-export type MadeRoom = {
+type MadeRoom = {
   readonly id: RoomId;
   readonly room: LiveRoom;
   readonly position: Position;

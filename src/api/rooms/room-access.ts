@@ -12,9 +12,9 @@ import { externalId } from "./claims.ts";
 
 type Parts = Pick<Services, "store" | "keyring" | "commands">;
 /** The part of a caller that rooms care about. */
-export type RoomCaller = { readonly client: ClientId; readonly by: By };
+type RoomCaller = { readonly client: ClientId; readonly by: By };
 /** A live room that its caller may see. `position` is that of its last event as of the call. */
-export type OpenRoom = { readonly id: RoomId; readonly room: LiveRoom; readonly position: Position | null };
+type OpenRoom = { readonly id: RoomId; readonly room: LiveRoom; readonly position: Position | null };
 
 const notFound = () => new DomainError("not_found");
 

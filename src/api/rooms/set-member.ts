@@ -20,20 +20,20 @@ import { findRoom } from "./room-access.ts";
 /** How long the description of a member is waited for that the log has already. */
 const READ_WAIT_MS = 5_000;
 
-export type Asked = {
+type Asked = {
   readonly caller: Caller;
   readonly read: ReadAs;
   readonly context: CommandContext;
   readonly at: Instant;
 };
-export type Wanted = {
+type Wanted = {
   readonly userId: string;
   /** Null: the role stays; who joins becomes a member. */
   readonly role: Role | null;
   readonly name: string | null;
   readonly meta: JsonObject;
 };
-export type SetMember = {
+type SetMember = {
   readonly room: RoomId;
   readonly joined: boolean;
   readonly member: MemberData;
