@@ -97,9 +97,7 @@ export const memberOf = async (read: ReadAs, room: RoomId, subject: Subject): Pr
 
 /** A member as it was described: `name` is only the one in the room; also of a deleted room. */
 export const memberAsKept = async (read: ReadAs, room: RoomId, subject: Subject): Promise<MemberRow | undefined> =>
-  first(
-    await read.rows<MemberRow>(sql`select * from ${members} m where room_id = ${room} and subject = ${subject}`),
-  );
+  first(await read.rows<MemberRow>(sql`select * from ${members} m where room_id = ${room} and subject = ${subject}`));
 
 /** The name to show for someone in a room: the member's, else the user's, also of one who is no member. */
 export async function memberName(read: ReadAs, room: RoomId, subject: Subject): Promise<string | null> {

@@ -34,9 +34,7 @@ export async function directPair(keyring: Keyring, client: ClientId, pair: reado
 }
 
 /** Who holds a claim: nobody or a room that is gone (`held` null), a room that has it, or one that is still being made. */
-type Holder =
-  | { readonly held: null; readonly gone: RoomId | null }
-  | { readonly held: RoomId; readonly live: boolean };
+type Holder = { readonly held: null; readonly gone: RoomId | null } | { readonly held: RoomId; readonly live: boolean };
 
 /** Looks who holds a claim besides `own`, and ends the claim of a room that was given up. */
 export async function holderOf(
