@@ -1,4 +1,5 @@
 // Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Subject } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
 import { hashApiKey, isApiKey } from "./api-keys.ts";
@@ -24,7 +25,7 @@ export async function authenticate(
   if (bearer === undefined) return { refused: "unauthenticated" };
   if (bearer.startsWith("ck_")) {
     if (!isApiKey(bearer)) return { refused: "unauthenticated" };
-    if (!directory.ready()) return { refused: "unavailable" };
+    if (!(await isReady(directory))) return { refused: "unavailable" };
     const key = await directory.keyByHash(hashApiKey(bearer));
     if (key === undefined) return { refused: "unauthenticated" };
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
@@ -33,10 +34,22 @@ export async function authenticate(
   const claims = await tokens.verify(bearer, at);
   if (claims === undefined) return { refused: "unauthenticated" };
   if (claims === "expired") return { refused: "token_expired" };
-  if (!directory.ready()) return { refused: "unavailable" };
+  if (!(await isReady(directory))) return { refused: "unavailable" };
   const { client, subject, userId, generation, expiresAt } = claims;
   if (!directory.tokenHolds(client, subject, generation)) return { refused: "unauthenticated" };
   return { kind: "user", client, by: { kind: "user", subject }, subject, userId, expiresAt };
+}
+
+/** How long a request waits for a directory that fell behind, and how often it looks: a busy moment is no outage. */
+const READY_WAIT_MS = 1_000;
+const READY_POLL_MS = 25;
+
+async function isReady(directory: Parts["directory"]): Promise<boolean> {
+  for (let waited = 0; !directory.ready(); waited += READY_POLL_MS) {
+    if (waited >= READY_WAIT_MS) return false;
+    await sleep(READY_POLL_MS);
+  }
+  return true;
 }
 
 const BY_KEY = { kind: "key" } as const;
