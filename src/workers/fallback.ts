@@ -1,4 +1,5 @@
 // Falling back: a WebSocket delivery that nobody acknowledged in time becomes a mail, at most one to an address.
+import { canonicalMailAddress } from "../channels/email/address.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { ClientId, DeliveryId, Subject } from "../domain/ids.ts";
@@ -44,7 +45,9 @@ async function addressOf(
   const { state } = await commands.load(userDecider, userStream(user));
   const email = state.status === "registered" ? reveal(state.profile.email) : null;
   if (email === null) return { recipient: user, address: null };
-  return { recipient: await keyring.subjectOfAddress(client, email), address: email };
+  // By its canonical spelling, as elsewhere: two spellings of one mailbox share one mail.
+  const subject = await keyring.subjectOfAddress(client, canonicalMailAddress(email) ?? email);
+  return { recipient: subject, address: email };
 }
 
 /** The event with which a delivery fell back last; undefined when it did not. */

@@ -7,7 +7,7 @@ import type { AttemptParts } from "./parts.ts";
 import { releaseNotification, routeNotification, stopNotification } from "./route-notification.ts";
 import type { Verdict } from "./worker.ts";
 
-export type JobParts = AttemptParts & { readonly maxOpenDeliveries: number };
+type JobParts = AttemptParts & { readonly maxOpenDeliveries: number };
 
 /** Does a job. Throws when it could not; it then comes again. */
 export function handleJob(parts: JobParts, job: TakenJob, signal: AbortSignal): Promise<Verdict> {

@@ -18,7 +18,7 @@ const SHORT_WAIT_MS = 5 * SECOND_MS;
 /** A job in a worker's hands. */
 export type TakenJob = Job & { readonly queue: Queue; readonly round: number; readonly retryCount: number };
 
-export type Settlement = {
+type Settlement = {
   readonly done: readonly TakenJob[];
   /** Not before `at`; to the same round when that is soon. */
   readonly back: readonly { readonly job: TakenJob; readonly at: Instant }[];
@@ -27,7 +27,7 @@ export type Settlement = {
 };
 
 /** Told after jobs were committed; `at` is null for those to be done now. */
-export type QueuedListener = (queue: Queue | "later", at: Instant | null) => void;
+type QueuedListener = (queue: Queue | "later", at: Instant | null) => void;
 
 export type JobStore = AsyncDisposable & {
   /** Takes jobs in, inside the caller's transaction; ids that are known already are left out. Tell `queued` afterwards. */

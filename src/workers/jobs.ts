@@ -38,7 +38,7 @@ export const JobDataSchema = z.object({
   cause: CauseSchema.nullable(),
   work: WorkSchema,
 });
-export type JobData = z.infer<typeof JobDataSchema>;
+type JobData = z.infer<typeof JobDataSchema>;
 
 export type Job = JobData & {
   /** UUID; a job is taken in once under its id, as long as the queue remembers it. */

@@ -5,7 +5,7 @@ import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
 
 export type LoopStatus = { readonly state: "running" | "retrying" | "closed"; readonly lastError: string | null };
 
-export type LoopOptions = {
+type LoopOptions = {
   readonly name: string;
   /** Does what there is to do; true: there may be more at once. */
   readonly step: (signal: AbortSignal) => Promise<boolean>;

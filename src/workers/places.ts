@@ -7,7 +7,7 @@ export const PLACE_WAIT_MS = SECOND_MS;
 
 type Turn = { readonly client: ClientId; readonly start: () => void };
 type Host = { taken: number; readonly byClient: Map<ClientId, number>; readonly waiting: Set<Turn> };
-export type PlaceRequest = {
+type PlaceRequest = {
   readonly host: string;
   readonly client: ClientId;
   /** How many places the host has. */

@@ -12,6 +12,7 @@ import {
   type Subscription,
 } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";
 import type { Job } from "./jobs.ts";
@@ -21,15 +22,10 @@ const GROUP = "reactors";
 /** How often the checkpoint moves over events that owe nothing. They are read again after a crash, which is harmless. */
 const IDLE_CHECKPOINT_MS = SECOND_MS;
 
-/** The checkpoint is of another log than the one that is open: `jobs` must be dropped, or the right log opened. */
-export class ForeignCheckpoint extends Error {
-  override readonly name = "ForeignCheckpoint";
-}
-
 /** Another process moved the checkpoint: its jobs count, ours were rolled back. */
 class CheckpointMoved extends Error {}
 
-export type ReactorGroup = AsyncDisposable & {
+type ReactorGroup = AsyncDisposable & {
   /** All events up to here have led to their jobs. */
   handled(): Position | "start";
   status(): ReactorStatus;
@@ -41,7 +37,7 @@ export type ReactorStatus = {
   readonly lastError: string | null;
 };
 
-export type ReactorGroupParts = {
+type ReactorGroupParts = {
   readonly pool: pg.Pool;
   readonly store: EventStore;
   readonly keyring: Keyring;

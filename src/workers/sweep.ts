@@ -23,7 +23,7 @@ const READ_WAIT_MS = 5 * SECOND_MS;
 /** A job that a worker took longer ago than this does not count as live: that worker may have crashed. */
 const ACTIVE_MS = MINUTE_MS;
 
-export type SweepParts = {
+type SweepParts = {
   readonly readSide: Pick<ReadSide, "operator" | "waitFor">;
   readonly jobs: JobStore;
   readonly logger: Logger;

@@ -20,7 +20,7 @@ export type Verdict = { readonly kind: "done" } | { readonly kind: "again"; read
 export const DONE: Verdict = { kind: "done" };
 export const again = (at: Instant): Verdict => ({ kind: "again", at });
 
-export type WorkerOptions = {
+type WorkerOptions = {
   readonly queue: Queue;
   readonly jobs: JobStore;
   readonly limits: LineLimits;

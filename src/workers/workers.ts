@@ -31,7 +31,7 @@ export type WorkerLimits = {
   readonly graceMs: number;
 };
 
-export const DEFAULT_LIMITS: WorkerLimits = {
+const DEFAULT_LIMITS: WorkerLimits = {
   attempts: { running: 200, perClient: 50, waitingPerClient: 100 },
   tasks: { running: 32, perClient: 16, waitingPerClient: 32 },
   leaseMs: MINUTE_MS,
@@ -45,7 +45,7 @@ const SWEEP_AGAIN_MS = SECOND_MS;
 /** A sweep, but for the first, leaves alone what is due for less than this part of its interval: its job is on its way. */
 const SWEEP_GRACE = 1 / 6;
 
-export type WorkersStatus = {
+type WorkersStatus = {
   /** `lag`: how far they are behind the log's end, in positions; null when the end cannot be read now. */
   readonly reactors: ReactorStatus & { readonly lag: number | null };
   readonly queues: Readonly<Record<Queue, WorkerStatus>>;
@@ -58,7 +58,7 @@ export type Workers = AsyncDisposable & {
   status(): Promise<WorkersStatus>;
 };
 
-export type WorkersParts = Omit<HandlerParts, "readSide"> & {
+type WorkersParts = Omit<HandlerParts, "readSide"> & {
   /** Of the database that holds the schema `jobs`, which is made when it is not there. */
   readonly pool: pg.Pool;
   readonly readSide: Pick<ReadSide, "readAs" | "operator" | "waitFor">;
