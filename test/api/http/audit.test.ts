@@ -1,0 +1,151 @@
+// The audit over HTTP: every event of a client, its secrets closed, its people's fields open until they are erased.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { startTestServer, type TestServer } from "../../support/server.ts";
+
+let server: TestServer;
+let api: Api & { readonly id: string; readonly secret: string };
+let other: Api & { readonly id: string };
+let room: Body;
+beforeAll(async () => {
+  server = await startTestServer();
+  api = await newClient(server.url, "Audited");
+  other = await newClient(server.url, "Other");
+  const config = { host: "127.0.0.1", port: 25, username: "me", password: "hidden-password" };
+  await api.put("/email-providers/main", { type: "smtp", config, from_email: "me@example.com" });
+  const members = [{ user_id: "ann", name: "Ann" }, { user_id: "ben" }];
+  room = (await api.post("/rooms", { name: "Team", meta: { camelCase: { sendAt: 1 } }, members })).body;
+  const ann = api.as(await tokenOf(api, "ann"));
+  const { body: message } = await ann.post(`/rooms/${room.id}/messages`, { content: "taken back", meta: { aB: 1 } });
+  await ann.delete(`/rooms/${room.id}/messages/${message.id}`);
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const stream = (name: string, query = "", by: Api = api) =>
+  by.get(`/audit/streams/${encodeURIComponent(name)}/events${query}`);
+const events = async (query = "", by: Api = api): Promise<Body[]> => {
+  const { status, body } = await by.get(`/audit/events${query}`);
+  expect(status, JSON.stringify(body)).toBe(200);
+  return body.data;
+};
+const types = (all: Body[]) => all.map((event) => event.type);
+
+describe("a stream", () => {
+  test("shows its events, oldest first, with who did what; deleted content too", async () => {
+    const { status, body } = await stream(`room-${room.id}`);
+    expect(status).toBe(200);
+    expect(types(body.data)).toEqual(["RoomCreated", "MessagePosted", "MessageDeleted"]);
+    const [made, posted] = body.data;
+    expect(made).toEqual({
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      type: "RoomCreated",
+      stream: `room-${room.id}`,
+      revision: 0,
+      position: expect.stringMatching(/^[A-Za-z0-9]+\.[0-9a-f]{16}$/),
+      at: room.created_at,
+      actor: { type: "key", id: expect.stringMatching(/^key_/) },
+      correlation_id: expect.any(String),
+      causation_id: expect.any(String),
+      data: {
+        name: "Team",
+        description: null,
+        kind: "private",
+        meta: { camelCase: { sendAt: 1 } },
+        external_id: null,
+        members: [
+          { subject: expect.stringMatching(/^sub_/), user: "ann", role: "member", name: "Ann", meta: {} },
+          { subject: expect.stringMatching(/^sub_/), user: "ben", role: "member", name: null, meta: {} },
+        ],
+      },
+    });
+    expect(posted.actor).toEqual({ type: "user", id: "ann" });
+    expect(posted.data).toMatchObject({ user: "ann", sender_name: "Ann", content: "taken back", meta: { aB: 1 } });
+  });
+
+  test("`client` is the tenant's own; its secrets are closed", async () => {
+    const { body } = await stream("client");
+    expect(types(body.data)).toEqual(["ClientRegistered", "ProviderSet"]);
+    expect(body.data[0]).toMatchObject({ stream: `client-${api.id}`, data: { webhook_secret: { sealed: true } } });
+    expect(body.data[1].data).toMatchObject({ name: "main", config: { sealed: true }, from_email: "me@example.com" });
+    expect(JSON.stringify(body)).not.toContain(api.secret);
+    expect(JSON.stringify(body)).not.toContain("hidden-password");
+    expect((await stream(`client-${api.id}`)).body).toEqual(body);
+  });
+
+  test("comes in pages", async () => {
+    const first = await stream(`room-${room.id}`, "?limit=2");
+    expect(types(first.body.data)).toEqual(["RoomCreated", "MessagePosted"]);
+    const second = await stream(`room-${room.id}`, `?limit=2&cursor=${first.body.next_cursor}`);
+    expect(types(second.body.data)).toEqual(["MessageDeleted"]);
+    expect(second.body.next_cursor).toBeNull();
+  });
+
+  test("of another client, of the system, or of nobody is not found", async () => {
+    const [first] = await server.services.store.readAll({ after: "start", limit: 1 });
+    const names = [`client-${other.id}`, `room-${room.id}zz`, first?.stream ?? "", "nonsense", "room-%2F", "client-"];
+    for (const name of names) {
+      const { status, body } = await stream(name);
+      expect({ name, status, code: body.code }).toEqual({ name, status: 404, code: "not_found" });
+    }
+    expect((await stream(`room-${room.id}`, "", other)).status).toBe(404);
+  });
+});
+
+describe("the client's events", () => {
+  test("are all there, in order, and nobody else's", async () => {
+    const all = await events();
+    const positions = all.map((event) => event.position);
+    expect(positions).toEqual(positions.toSorted());
+    expect(types(all)).toEqual(
+      expect.arrayContaining(["ClientRegistered", "ProviderSet", "RoomCreated", "TokenIssued"]),
+    );
+    expect(types(await events("", other))).toEqual(["ClientRegistered"]);
+    const paged: string[] = [];
+    for (let cursor = ""; ; ) {
+      const { body } = await api.get(`/audit/events?limit=3${cursor}`);
+      paged.push(...body.data.map((event: Body) => event.id));
+      if (body.next_cursor === null) break;
+      cursor = `&cursor=${body.next_cursor}`;
+    }
+    expect(paged).toEqual(all.map((event) => event.id));
+  });
+
+  test("are found by type, actor, time and place", async () => {
+    const all = await events();
+    expect(types(await events("?type=MessagePosted,RoomCreated"))).toEqual(["RoomCreated", "MessagePosted"]);
+    expect(types(await events("?actor=ann"))).toEqual(["MessagePosted", "MessageDeleted"]);
+    const keyId = all.find((event) => event.type === "RoomCreated")?.actor.id;
+    expect((await events(`?actor=${keyId},ann`)).length).toBeGreaterThan(3);
+    expect(await events("?actor=nobody")).toEqual([]);
+    expect(await events(`?after=${all.at(-2)?.position}`)).toEqual(all.slice(-1));
+    expect(await events("?from=2000-01-01&to=2001-01-01")).toEqual([]);
+    expect(await events(`?from=${encodeURIComponent(all[0]?.at)}`)).toEqual(all);
+  });
+
+  test("wrong questions are refused", async () => {
+    const tail = String((await events()).at(-1)?.position);
+    const beyond = `${tail.slice(0, -16)}${"f".repeat(16)}`;
+    for (const after of ["nonsense", `other.${"0".repeat(16)}`, beyond]) {
+      const { status, body } = await api.get(`/audit/events?after=${after}`);
+      expect({ status, code: body.code }).toEqual({ status: 400, code: "invalid_position" });
+    }
+    const { status, body } = await api.get("/audit/events?type=Nothing");
+    expect(status).toBe(422);
+    expect(body.errors[0]).toMatchObject({ path: expect.stringMatching(/^\?type/), code: "not_allowed" });
+    const user = api.as(await tokenOf(api, "ann"));
+    expect((await user.get("/audit/events")).body.code).toBe("forbidden");
+    expect((await stream(`room-${room.id}`, "", user)).body.code).toBe("forbidden");
+  });
+
+  test("what was erased reads as erased", async () => {
+    const subject = await server.services.keyring.subjectOfUser(api.id as `cli_${string}`, "ann");
+    await server.storage.keyring.destroy(subject);
+    const { body } = await stream(`room-${room.id}`);
+    expect(body.data[0].data.members).toMatchObject([
+      { user: { erased: true }, name: { erased: true } },
+      { user: "ben" },
+    ]);
+    expect(body.data[1].data).toMatchObject({ content: { erased: true }, sender_name: { erased: true } });
+    expect(JSON.stringify(body)).not.toContain("taken back");
+  });
+});
