@@ -103,26 +103,32 @@ export function subscribing(store: () => EventStore): void {
   test("gives a handler that threw the same events again, and says so meanwhile", async () => {
     const after = await store().tail();
     const given: string[][] = [];
+    let failing = false;
     await using seen = collect(store(), after, {
       maxBatch: 2,
       handle: async ({ events }) => {
         given.push(ids(events));
-        if (given.length === 2 || given.length === 3) throw new Error("not today");
+        if (failing) throw new Error("not today");
       },
     });
-    const states: unknown[] = [];
     const first = await write(2);
     await eventually(() => expect(seen.events).toHaveLength(2));
+    failing = true;
     const second = await write(2);
     await eventually(() => {
-      const { state, lastError, handled } = seen.subscription.status();
-      states.push({ state, lastError });
-      expect(states).toContainEqual({ state: "retrying", lastError: "not today" });
-      expect(handled).toBe(seen.events[1]?.position);
+      expect(given.length).toBeGreaterThanOrEqual(3);
+      expect(seen.subscription.status()).toMatchObject({
+        state: "retrying",
+        lastError: "not today",
+        handled: seen.events[1]?.position,
+      });
     });
     const third = await write(3);
+    failing = false;
     await eventually(() => expect(seen.events).toHaveLength(7));
-    expect(given.slice(0, 4)).toEqual([ids(first), ids(second), ids(second), ids(second)]);
+    expect(given[0]).toEqual(ids(first));
+    const recovered = given.findIndex((batch) => batch[0] === third[0]?.id);
+    for (const batch of given.slice(1, recovered)) expect(batch).toEqual(ids(second));
     expect(ids(seen.events)).toEqual(ids([...first, ...second, ...third]));
     await eventually(() => expect(seen.subscription.status()).toMatchObject({ state: "live", lastError: null }));
   });
