@@ -21,7 +21,9 @@ export function readCursor<const K extends readonly Kind[]>(
 ): Values<K> | undefined {
   if (cursor === undefined) return undefined;
   const fits = (value: string | number, kind: Kind | undefined) =>
-    kind === "text" ? typeof value === "string" : typeof value === "number" && Math.abs(value) < 2 ** 31;
+    kind === "text"
+      ? typeof value === "string" && !value.includes("\0")
+      : Number.isInteger(value) && Math.abs(Number(value)) < 2 ** 31;
   if (cursor.length !== kinds.length || !cursor.every((value, index) => fits(value, kinds[index]))) {
     throw new InvalidCursor("not a cursor of this list");
   }

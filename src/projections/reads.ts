@@ -45,7 +45,8 @@ export const reads = projection({
 /**
  * How far the member `m` has read the room `r`, and how much of it is unread, as `unread.read_seq` and
  * `unread.unread_count`; for `from … cross join`. What one posted oneself is read, and so is what came before joining:
- * nothing of one's own is ever unread. Deleted messages keep their ordinal and are taken off again.
+ * nothing of one's own is ever unread. Deleted messages keep their ordinal and are taken off again. (`offset 0`: the
+ * marker is looked up once, not wherever it is used.)
  */
 export const unreadOfMember = sql`lateral (
   select marker.read_seq, greatest(0, r.ordinal
@@ -57,7 +58,8 @@ export const unreadOfMember = sql`lateral (
   from (select greatest(m.joined_seq,
     (select d.seq from ${reads} d where d.room_id = m.room_id and d.subject = m.subject),
     (select t.seq from ${messages} t
-      where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1)) as read_seq) marker
+      where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1)) as read_seq
+    offset 0) marker
 ) unread`;
 
 export type Unread = { readonly read_seq: number; readonly unread_count: number };

@@ -133,7 +133,9 @@ async function withBuildLock<T>(
     }
     return await work(client);
   } finally {
-    client.release(true); // with the connection goes the lock
+    // Given back before the next one asks; when that fails, it goes with the connection.
+    await client.query("select pg_advisory_unlock_all()").catch(() => undefined);
+    client.release(true);
   }
 }
 

@@ -1,0 +1,184 @@
+// What lists cost: on large tables each query is a walk along an index, so that a page costs the same in all of them.
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/domain/ids.ts";
+import { positionOf } from "../../src/event-store/event-store.ts";
+import { attemptsOf } from "../../src/projections/attempts.ts";
+import { auditPage, streamPositions } from "../../src/projections/audit.ts";
+import { findCommand } from "../../src/projections/command-ids.ts";
+import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/delivery-list.ts";
+import { storedProjections } from "../../src/projections/group.ts";
+import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/members.ts";
+import { listMessages } from "../../src/projections/messages.ts";
+import { listNotifications } from "../../src/projections/notification-list.ts";
+import * as owed from "../../src/projections/owed.ts";
+import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
+import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
+import type { OperatorRead, ReadAs } from "../../src/projections/read-side.ts";
+import { listReads, unreadOf } from "../../src/projections/reads.ts";
+import { listRooms } from "../../src/projections/room-list.ts";
+import { roomByExternalId, roomById } from "../../src/projections/rooms.ts";
+import { roomsOfUser, unreadTotal } from "../../src/projections/user-rooms.ts";
+import { listUsers, userBySubject } from "../../src/projections/users.ts";
+import { CLIENT } from "./log.ts";
+import { type Setting, setting } from "./setting.ts";
+
+const ROWS = 40_000;
+const ROOM: RoomId = "room_7";
+const WHO: Subject = "sub_7";
+const NTF: NotificationId = "ntf_7";
+const DLV: DeliveryId = "dlv_7";
+
+/** What stands in a column of the n-th row; rooms and people have some dozens of rows each where they are no key. */
+const VALUES: Readonly<Record<string, string>> = {
+  client: `case when n % 3 = 0 then 'cli_other' else '${CLIENT}' end`,
+  position: "'log.' || lpad(to_hex(n), 16, '0')",
+  activity_position: "'log.' || lpad(to_hex(n * 7 % 40000), 16, '0')",
+  place: "0",
+  id: "'id_' || n",
+  room_id: "'room_' || n % 1000",
+  subject: "'sub_' || n % 997",
+  sender: "'sub_' || n % 997",
+  notification_id: "'ntf_' || n % 1000",
+  delivery_id: "'dlv_' || n",
+  stream: "'stream-' || n % 1000",
+  command: "'command-' || n",
+  seq: "n / 1000 + 1",
+  number: "1",
+  kind: "case when n % 50 = 0 then 'public' else 'private' end",
+  deleted: "false",
+  external_id: "'ext-' || n",
+  name_key: "'name ' || n * 31 % 40000",
+  type: "case when n % 100 = 0 then 'rare' else 'text' end",
+  channel: "'websocket'",
+  status: "case when n % 10 = 0 then 'pending' else 'delivered' end",
+  state: "case when n % 500 = 0 then 'scheduled' else 'released' end",
+  routed: "n % 500 <> 1",
+  stop_requested: "n % 100 = 2",
+  open: "case when n % 500 = 2 then 1 else 0 end",
+  mails_due: "n % 500 = 3",
+  offered: "n % 10 = 0",
+  expires_at: "n * 1000",
+  next_action_at: "case when n % 10 = 0 then n * 1000 end",
+  send_at: "n * 1000",
+  created_at: "n * 1000",
+  deleted_at: "case when n % 20 = 0 then n end",
+  generation: "case when n % 1000 = 0 then 1 else 0 end",
+  ordinal: "n / 1000 + 1",
+  joined_seq: "0",
+  actor_id: "'key_' || n % 20",
+};
+/** Where a column is what tells rows apart. */
+const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  clients: { client: "'cli_' || n" },
+  users: { subject: "'sub_' || n" },
+  rooms: { room_id: "'room_' || n" },
+  notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },
+  deliveries: { id: "'dlv_' || n" },
+  members: { subject: "'sub_' || n / 1000 + n % 957" },
+  reads: { subject: "'sub_' || n / 1000 + n % 957" },
+  recipients: { notification_id: "'ntf_' || n", subject: "'sub_' || n % 997" },
+};
+
+function fill(projection: Projection): string {
+  const value = ([name, { type, nullable }]: [string, Column]) => {
+    const special = KEYS[projection.name]?.[name] ?? VALUES[name];
+    if (special !== undefined) return special;
+    if (nullable) return "null";
+    return { text: "'x'", integer: "0", bigint: "0", boolean: "false", json: "'{}'::json" }[type];
+  };
+  const columns = Object.entries(projection.columns);
+  return `insert into read.${tableName(projection)} (${columns.map(([name]) => name).join(", ")})
+    select ${columns.map(value).join(", ")} from generate_series(1, ${ROWS}) n`;
+}
+
+let given: Setting;
+let read: ReadAs;
+let operator: OperatorRead;
+let asked: { text: string; values: unknown[] }[] = [];
+beforeAll(async () => {
+  given = await setting();
+  await given.open();
+  for (const projection of storedProjections) {
+    await given.database.pool.query(fill(projection));
+    await given.database.pool.query(`analyze read.${tableName(projection)}`);
+  }
+  const { pool } = given.database;
+  const listening = {
+    query: (query: { text: string; values: unknown[] }) => {
+      asked.push(query);
+      return pool.query(query);
+    },
+  } as unknown as Parameters<typeof readAs>[0];
+  read = readAs(listening, CLIENT);
+  operator = readAsOperator(listening);
+}, 120_000);
+afterAll(() => given[Symbol.asyncDispose]());
+
+const position = positionOf("log", 20_000);
+const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
+  "rooms, newest first": () => listRooms(read, { sort: "-created_at", limit: 50 }),
+  "rooms by name, a later page": () => listRooms(read, { sort: "name", limit: 50, cursor: ["name 5", ROOM] }),
+  "rooms of a member": () => listRooms(read, { sort: "-created_at", member: WHO, limit: 50 }),
+  "rooms visible to a user": () => listRooms(read, { sort: "-created_at", visibleTo: WHO, limit: 50 }),
+  "rooms visible to a user, by name": () => listRooms(read, { sort: "name", visibleTo: WHO, limit: 50 }),
+  "a room": () => roomById(read, ROOM),
+  "a room by external id": () => roomByExternalId(read, "ext-7"),
+  "a user": () => userBySubject(read, WHO),
+  users: () => listUsers(read, { limit: 50, cursor: [position] }),
+  "a member": () => memberOf(read, ROOM, WHO),
+  "a member's name": () => memberName(read, ROOM, WHO),
+  members: () => listMembers(read, ROOM, { limit: 50, cursor: [position, 0] }),
+  "members to be expanded": () => membersPage(read, ROOM, WHO, 50),
+  messages: () => listMessages(read, ROOM, { order: "desc", includeDeleted: false, limit: 50 }),
+  "messages after a seq": () =>
+    listMessages(read, ROOM, { order: "asc", afterSeq: 5, includeDeleted: true, limit: 50 }),
+  "messages of a sender": () =>
+    listMessages(read, ROOM, { order: "desc", senders: [WHO], includeDeleted: false, limit: 50 }),
+  "what is unread": () => unreadOf(read, ROOM, WHO),
+  "read markers": () => listReads(read, ROOM, { limit: 50 }),
+  "a user's rooms": () => roomsOfUser(read, WHO, { limit: 50 }),
+  "what is unread in all rooms": () => unreadTotal(read, WHO),
+  notifications: () => listNotifications(read, { limit: 50 }),
+  "notifications, a later page": () => listNotifications(read, { limit: 50, cursor: [position] }),
+  "notifications by status": () => listNotifications(read, { statuses: ["pending"], limit: 50 }),
+  "notifications of a person": () => listNotifications(read, { recipient: WHO, limit: 50 }),
+  "notifications of a room": () => listNotifications(read, { roomIds: [ROOM], limit: 50 }),
+  "notifications by id": () => listNotifications(read, { ids: [NTF], limit: 50 }),
+  "notifications of some days": () => listNotifications(read, { from: 1_000, to: 90_000, limit: 50 }),
+  "deliveries of a notification": () => deliveriesOf(read, NTF, { limit: 50 }),
+  "open deliveries of a user": () => openWebsocketDeliveries(read, WHO, { now: 5_000, limit: 100 }),
+  "how many are open": () => countOpen(read, WHO),
+  attempts: () => attemptsOf(read, [DLV, "dlv_8"]),
+  audit: () => auditPage(read, { limit: 50 }),
+  "audit of a type": () => auditPage(read, { types: ["rare"], after: position, limit: 50 }),
+  "events of streams": () => streamPositions(read, ["stream-7", "stream-8"], { limit: 50 }),
+  "an older command": () => findCommand(operator, "command-7", "stream-7"),
+  "deliveries due": () => owed.dueDeliveries(operator, 50_000, 50),
+  "notifications due": () => owed.dueNotifications(operator, 900_000, 50),
+  "notifications to be routed": () => owed.unroutedNotifications(operator, 50),
+  "notifications being stopped": () => owed.stoppingNotifications(operator, 50),
+  "mails to be made": () => owed.missingMails(operator, 50),
+};
+
+/** The scans of whole tables in the plans of all queries that `ask` leads to. */
+async function scans(ask: () => Promise<unknown>): Promise<readonly string[]> {
+  asked = [];
+  await ask();
+  const found: string[] = [];
+  for (const { text, values } of asked) {
+    const { rows } = await given.database.pool.query(`explain ${text}`, values);
+    found.push(...rows.map((row) => String(row["QUERY PLAN"])).filter((line) => /Seq Scan/.test(line)));
+  }
+  expect(asked.length).toBeGreaterThan(0);
+  return found;
+}
+
+test.each(Object.entries(QUERIES))("%s: no scan of a table", async (_, ask) => {
+  expect(await scans(ask)).toEqual([]);
+});
+
+test("a query without an index is found", async () => {
+  const byDescription = () =>
+    listRooms(operator as unknown as ReadAs, { sort: "created_at", from: 1, to: 2, limit: 5 });
+  expect(await scans(byDescription)).not.toEqual([]);
+});

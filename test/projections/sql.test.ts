@@ -1,0 +1,107 @@
+// The pieces that queries and pages are made of.
+import { describe, expect, test } from "vitest";
+import { copyLine } from "../../src/projections/copy-rows.ts";
+import { foldRows } from "../../src/projections/fold.ts";
+import { type Cursor, InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
+import { bigint, boolean, json, projection, put, remove, text, upsert } from "../../src/projections/projection.ts";
+import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
+import { rooms } from "../../src/projections/rooms.ts";
+import { all, render, type Sql, sql } from "../../src/projections/sql.ts";
+import { CLIENT, roomCreated, storedEvents } from "./log.ts";
+
+describe("SQL", () => {
+  const shown = (query: Sql) => render(query, (one, parameter) => `<${one.name} ${parameter("c")}>`);
+
+  test("values become parameters, pieces are put in, the client is one parameter for all tables", () => {
+    const query = sql`select ${sql`a = ${1}`} from ${rooms} x join ${rooms} y where ${all(sql`b = ${"; drop"}`, undefined, sql`c = any(${["d"]})`)}`;
+    expect(shown(query)).toEqual({
+      text: "select a = $1 from <rooms $2> x join <rooms $2> y where b = $3 and c = any($4)",
+      values: [1, "c", "; drop", ["d"]],
+    });
+    expect(shown(sql`where ${all(undefined)}`).text).toBe("where true");
+  });
+
+  test("a table named in the text is refused: it would be every client's", () => {
+    expect(() => sql`select * from read.rooms_v1`).toThrow(TypeError);
+    expect(() => sql`select * from READ . "rooms_v1"`).toThrow(TypeError);
+  });
+
+  test("one client's handle narrows each table to it, the operator's does not", async () => {
+    const texts: string[] = [];
+    const pool = { query: async ({ text }: { text: string }) => ({ rows: texts.push(text) ? [] : [] }) };
+    const database = pool as unknown as Parameters<typeof readAs>[0];
+    await readAs(database, CLIENT).rows(sql`select * from ${rooms} r`);
+    await readAsOperator(database).rows(sql`select * from ${rooms} r`);
+    expect(texts).toEqual([
+      "select * from (select * from read.rooms_v1 where client = $1) r",
+      "select * from read.rooms_v1 r",
+    ]);
+  });
+});
+
+describe("pages", () => {
+  test("say where the next one begins, if there is one", () => {
+    const cursor = (row: number): Cursor => [row];
+    expect(pageOf([1, 2, 3], 2, cursor)).toEqual({ rows: [1, 2], next: [2] });
+    expect(pageOf([1, 2], 2, cursor)).toEqual({ rows: [1, 2], next: null });
+    expect(pageOf([], 2, cursor)).toEqual({ rows: [], next: null });
+  });
+
+  test("take only cursors of their own shape", () => {
+    expect(readCursor(["a", 1], ["text", "integer"])).toEqual(["a", 1]);
+    expect(readCursor(undefined, ["text"])).toBeUndefined();
+    for (const wrong of [[], ["a"], [1, "a"], ["a", 1, 2], ["a", 2 ** 31], ["a", 1.5], ["a\0", 1]] as Cursor[]) {
+      expect(() => readCursor(wrong, ["text", "integer"])).toThrow(InvalidCursor);
+    }
+  });
+});
+
+describe("declaring a projection", () => {
+  const columns = { id: text(), client: text(), note: json({ nullable: true }), at: bigint(), on: boolean() };
+  const base = { name: "things", version: 1, key: ["id"] as const, columns, indexes: [], personal: [] };
+
+  test("names that are no identifiers, and columns that there are not, are refused", () => {
+    expect(() => projection({ ...base, name: "things; drop", on: {} })).toThrow(/not a name/);
+    expect(() => projection({ ...base, personal: ["other" as "id"], on: {} })).toThrow(/no column/);
+  });
+
+  test("a row without a value that it must have is refused; what may be absent is null", () => {
+    const at = storedEvents();
+    const things = (body: { at?: number }) =>
+      projection({
+        ...base,
+        on: {
+          RoomCreated: (e) => [put([e.stream], { client: CLIENT, on: true, note: null, ...(body as { at: number }) })],
+        },
+      });
+    const event = at("room-a", roomCreated());
+    expect(() => foldRows(things({}), [event])).toThrow(/at has no value/);
+    expect(foldRows(things({ at: 5 }), [event])).toEqual([
+      { id: "room-a", client: CLIENT, note: null, at: 5, on: true },
+    ]);
+  });
+
+  test("changes of a row apply in order: removed and made again is new", () => {
+    const at = storedEvents();
+    const counted = projection({
+      ...base,
+      on: {
+        RoomCreated: (e) => [
+          upsert([e.stream], (row) => ({ client: CLIENT, on: true, note: null, at: (row?.at ?? 0) + 1 })),
+        ],
+        RoomDeleted: (e) => [remove([e.stream])],
+      },
+    });
+    const created = () => at("room-a", roomCreated());
+    const gone = at("room-a", { type: "RoomDeleted", data: {} });
+    expect(foldRows(counted, [created(), created(), gone])).toEqual([]);
+    expect(foldRows(counted, [created(), created(), gone, created()])).toMatchObject([{ at: 1 }]);
+  });
+
+  test("a line of COPY keeps tabs, backslashes and what looks like null", () => {
+    const things = projection({ ...base, on: {} });
+    const row = { id: "a\tb\\N\r\n", client: "\\N", note: { t: "\t\\" }, at: 1, on: false };
+    expect(copyLine(things, row)).toBe('a\\tb\\\\N\\r\\n\t\\\\N\t{"t":"\\\\t\\\\\\\\"}\t1\tfalse\n');
+    expect(copyLine(things, { ...row, note: null })).toContain("\t\\N\t1");
+  });
+});
