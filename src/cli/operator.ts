@@ -15,5 +15,5 @@ export async function withStorage(command: (storage: Storage) => Promise<number>
     logger,
     ...(running === undefined ? {} : { databaseUrl: running }),
   });
-  return command(storage);
+  return await command(storage);
 }

@@ -51,8 +51,11 @@ test("the HTTP guide", async () => {
 
 test("the WebSocket guide", async () => {
   const api = await newClient(server.url);
-  const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
-  await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello!" });
+  const { body: room } = await api.post("/rooms", {
+    name: "General",
+    members: [{ user_id: "alice" }, { user_id: "bob" }],
+  });
+  await api.post(`/rooms/${room.id}/messages`, { sender_id: "bob", content: "Hello!" });
   const kept = new Map([
     ["TOKEN", await tokenOf(api, "alice")],
     ["ROOM", room.id],

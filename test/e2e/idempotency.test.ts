@@ -50,7 +50,7 @@ async function cases(): Promise<Case[]> {
   });
   const { body: failing } = await api.post("/notifications", {
     type: "webhook",
-    url: "http://127.0.0.1:9/",
+    url: "http://127.0.0.1:59999/",
     content: {},
     expires_at: new Date(Date.now() + 1_200_000).toISOString(),
   });
