@@ -179,3 +179,24 @@ test("a handler that throws is tried again with the same batch, and shows", asyn
   expect((await given.database.pool.query("select * from read.touchy_v1")).rowCount).toBe(1);
   await until(async () => (await readSide.status()).state === "live");
 });
+
+test("a batch whose answer was lost is not folded twice", async () => {
+  await using given = await setting();
+  let cut = true;
+  const pool = pausing(
+    given.parts.pool,
+    async () => {},
+    async (query) => {
+      if (!query.startsWith("with moved") || !cut) return;
+      cut = false;
+      throw new Error("the connection was cut");
+    },
+  );
+  await using readSide = await openReadSide({ ...given.parts, pool });
+  await readSide.start();
+  await given.write(STREAM, [roomCreated([member(ANNA)]), joined(BEN), posted(ANNA, 3, 1)]);
+  await readSide.caughtUp();
+  await until(async () => (await readSide.status()).state === "live");
+  expect(cut).toBe(false);
+  expect(await roomById(readSide.readAs(CLIENT), ROOM)).toMatchObject({ member_count: 2, message_count: 1 });
+});

@@ -50,14 +50,21 @@ export async function until(holds: () => boolean | Promise<boolean>): Promise<vo
   throw new Error("waited in vain");
 }
 
-/** The same pool, but each query waits for `before` first. */
-export function pausing(pool: pg.Pool, before: (text: string) => Promise<void>): pg.Pool {
+/** The same pool, but each query waits for `before` first, and its answer for `after`. */
+export function pausing(
+  pool: pg.Pool,
+  before: (text: string) => Promise<void>,
+  after: (text: string) => Promise<void> = async () => {},
+): pg.Pool {
   return new Proxy(pool, {
     get(target, name) {
       if (name !== "query") return Reflect.get(target, name, target);
       return async (query: string | { text: string }, values?: unknown[]) => {
-        await before(typeof query === "string" ? query : query.text);
-        return target.query(query as string, values);
+        const text = typeof query === "string" ? query : query.text;
+        await before(text);
+        const result = await target.query(query as string, values);
+        await after(text);
+        return result;
       };
     },
   });
