@@ -19,7 +19,7 @@ import type { NotificationInput } from "./input.ts";
 import { requestedData } from "./request.ts";
 import { plannedFor } from "./view.ts";
 
-export type Asked = {
+type Asked = {
   readonly view: NotificationView;
   readonly position: Position;
   readonly replayed: boolean;

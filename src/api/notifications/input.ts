@@ -23,7 +23,7 @@ export const mailAddress = z
   .meta({ format: "email", maxLength: 254 });
 
 /** The subject of a mail: one line. */
-export const mailSubject = text(1, 255).superRefine((value, context) => {
+const mailSubject = text(1, 255).superRefine((value, context) => {
   if (/[\r\n]/.test(value)) refuse(context, "invalid_format", "must be one line");
 });
 

@@ -5,7 +5,7 @@ import { DAY_MS, type Instant } from "../../domain/time.ts";
 const DEFAULT_LIFE_MS = 7 * DAY_MS;
 const MAX_AHEAD_MS = 366 * DAY_MS;
 
-export type Times = { readonly sendAt: Instant | null; readonly expiresAt: Instant };
+type Times = { readonly sendAt: Instant | null; readonly expiresAt: Instant };
 
 /**
  * The times as they are kept: a past `sendAt` means now, which is null. Without `expiresAt` it is 7 days after sending.

@@ -9,7 +9,7 @@ import { rfc3339, rfc3339OrNull, time } from "../schemas.ts";
 
 const FaultBody = z.object({ code: z.string(), message: z.string() });
 
-export const AttemptBody = z
+const AttemptBody = z
   .object({
     number: z.int().describe("From 1; starting again counts on"),
     started_at: time,
@@ -82,7 +82,7 @@ export const deliveryBody = (row: DeliveryRow, attempts: readonly AttemptRow[]):
   attempts: attempts.map(attemptBody),
 });
 
-export type PlannedDelivery = {
+type PlannedDelivery = {
   readonly id: DeliveryId;
   readonly notification: NotificationId;
   readonly channel: Channel;
