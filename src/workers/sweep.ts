@@ -28,11 +28,11 @@ type SweepParts = {
   readonly jobs: JobStore;
   readonly logger: Logger;
   readonly now: () => Instant;
-  /** What has been due since. */
+  /** What is due by then; may lie ahead, where jobs may have been lost: then each job waits for its moment. */
   readonly dueBefore: Instant;
 };
 
-type Owed = Pick<Job, "client" | "priority" | "work">;
+type Owed = Pick<Job, "client" | "priority" | "work"> & { readonly at?: Instant | null };
 
 /**
  * Enqueues what is due. Only once the read model has reached the reactors' checkpoint, else what has just been done
@@ -59,13 +59,18 @@ async function enqueue({ jobs, now }: SweepParts, owed: readonly Owed[]): Promis
   );
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   const lost = owed.filter(({ work }) => !live.has(keyOf(work)));
-  await jobs.add(lost.map((one): Job => ({ ...one, id: jobId(one.work, "sweep", epoch), cause: null, at: null })));
+  await jobs.add(
+    lost.map((one): Job => ({ ...one, id: jobId(one.work, "sweep", epoch), cause: null, at: one.at ?? null })),
+  );
   return lost.length;
 }
 
 async function* releases(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
   for (let rows = await dueNotifications(operator, due, PAGE); ; ) {
-    yield rows.map(({ id, client, priority }) => ({ client, priority, work: { kind: "release", notification: id } }));
+    yield rows.map((row) => ({
+      ...{ client: row.client, priority: row.priority, at: row.send_at },
+      work: { kind: "release", notification: row.id },
+    }));
     const last = rows.at(-1);
     if (rows.length < PAGE || last?.send_at == null) return;
     rows = await dueNotifications(operator, due, PAGE, { at: last.send_at, id: last.id });
@@ -101,7 +106,10 @@ async function* mails(operator: OperatorRead): AsyncGenerator<readonly Owed[]> {
 
 async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
   for (let rows = await dueDeliveries(operator, due, PAGE); ; ) {
-    yield rows.map((row) => ({ client: row.client, priority: row.priority, work: nextOf(row) }));
+    yield rows.map((row) => ({
+      ...{ client: row.client, priority: row.priority, at: row.next_action_at },
+      work: nextOf(row),
+    }));
     const last = rows.at(-1);
     if (rows.length < PAGE || last?.next_action_at == null) return;
     rows = await dueDeliveries(operator, due, PAGE, { at: last.next_action_at, id: last.id });

@@ -44,6 +44,8 @@ const LATER_IDLE_MS = 500;
 const SWEEP_AGAIN_MS = SECOND_MS;
 /** A sweep, but for the first, leaves alone what is due for less than this part of its interval: its job is on its way. */
 const SWEEP_GRACE = 1 / 6;
+/** The first one looks ahead: jobs that waited for their moment may be gone with the schema `jobs`. Later ones find the rest. */
+const FIRST_SWEEP_AHEAD_MS = 10 * MINUTE_MS;
 
 type WorkersStatus = {
   /** `lag`: how far they are behind the log's end, in positions; null when the end cannot be read now. */
@@ -97,7 +99,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
     name: "sweep",
     step: async (signal) => {
       const at = group.handled();
-      const dueBefore = now() - (first ? 0 : Math.round(limits.sweepEveryMs * SWEEP_GRACE));
+      const dueBefore = now() + (first ? FIRST_SWEEP_AHEAD_MS : -Math.round(limits.sweepEveryMs * SWEEP_GRACE));
       const swept = at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
       first &&= !swept;
       if (swept) await forgetRounds(onPool(pool));
