@@ -158,6 +158,7 @@ function send(ctx: Koa.Context, answer: Answer): void {
 function sendSite(ctx: Koa.Context, reply: SiteReply): void {
   for (const [name, value] of Object.entries(reply.headers ?? {})) ctx.res.setHeader(name, value);
   if (reply.type !== undefined) ctx.res.setHeader("Content-Type", reply.type);
-  ctx.status = reply.status;
   ctx.body = reply.body instanceof Uint8Array ? Buffer.from(reply.body) : reply.body;
+  // After the body, whose absence alone would say 204.
+  ctx.status = reply.status;
 }
