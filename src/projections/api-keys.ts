@@ -1,7 +1,7 @@
 // API keys: their hashes, and until when they hold.
 import type { ClientId, KeyId } from "../domain/ids.ts";
 import { bigint, change, projection, put, type RowOf, text } from "./projection.ts";
-import { first, type OperatorRead, type ReadAs } from "./read-as.ts";
+import type { OperatorRead } from "./read-as.ts";
 import { sql } from "./sql.ts";
 import { clientOf } from "./stream-ids.ts";
 
@@ -15,14 +15,14 @@ const columns = {
   created_at: bigint(),
   expires_at: bigint({ nullable: true }),
 };
-export type ApiKeyRow = RowOf<typeof columns>;
+type ApiKeyRow = RowOf<typeof columns>;
 
 export const apiKeys = projection({
   name: "api_keys",
   version: 1,
   key: ["id"],
   columns,
-  indexes: ["(client, id)"],
+  indexes: [],
   personal: [],
   on: {
     ClientRegistered: (e) => [newKey(e.stream, e.data.key, e.meta.at)],
@@ -42,13 +42,6 @@ function newKey(stream: string, key: { id: KeyId; name: string; hash: string; la
     expires_at: null,
   });
 }
-
-export const keyById = async (read: ReadAs, id: KeyId): Promise<ApiKeyRow | undefined> =>
-  first(await read.rows<ApiKeyRow>(sql`select * from ${apiKeys} k where id = ${id}`));
-
-/** At most `limit` keys after the given one, in the order of their ids; those that have expired too. */
-export const keysAfter = (operator: OperatorRead, after: KeyId | null, limit: number): Promise<readonly ApiKeyRow[]> =>
-  operator.rows(sql`select * from ${apiKeys} k where id > ${after ?? ""} order by id limit ${limit}`);
 
 /** Every key of every client, for a node's directory at its start. */
 export const allKeys = (operator: OperatorRead): Promise<readonly ApiKeyRow[]> =>

@@ -7,7 +7,7 @@ import type { ReadAs } from "./read-as.ts";
 import { sql } from "./sql.ts";
 import { deliveryOf } from "./stream-ids.ts";
 
-export type AttemptOutcome = "succeeded" | "transient" | "permanent" | "unknown";
+type AttemptOutcome = "succeeded" | "transient" | "permanent" | "unknown";
 
 const columns = {
   delivery_id: text<DeliveryId>(),

@@ -37,7 +37,7 @@ export const audit = projection({
   on: {},
 });
 
-export type AuditList = {
+type AuditList = {
   types?: readonly string[];
   after?: Position;
   /** `from` inclusive and `to` exclusive. */

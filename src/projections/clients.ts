@@ -1,7 +1,7 @@
 // The clients: name and description. What else a client has (secrets, providers) is folded from its stream.
 import type { ClientId } from "../domain/ids.ts";
 import { bigint, change, projection, put, type RowOf, text } from "./projection.ts";
-import { first, type OperatorRead, type ReadAs } from "./read-as.ts";
+import type { OperatorRead } from "./read-as.ts";
 import { sql } from "./sql.ts";
 import { clientOf } from "./stream-ids.ts";
 
@@ -29,10 +29,6 @@ export const clients = projection({
     ],
   },
 });
-
-/** The client that reads. */
-export const ownClient = async (read: ReadAs): Promise<ClientRow | undefined> =>
-  first(await read.rows<ClientRow>(sql`select * from ${clients} c`));
 
 /** At most `limit` clients after the given one, in the order of their ids. */
 export const clientsAfter = (

@@ -14,7 +14,7 @@ import { all, sql } from "./sql.ts";
 export const deliveryById = async (read: ReadAs, id: DeliveryId): Promise<DeliveryRow | undefined> =>
   first(await read.rows<DeliveryRow>(sql`select * from ${deliveries} d where id = ${id}`));
 
-export type DeliveryList = {
+type DeliveryList = {
   ids?: readonly DeliveryId[];
   statuses?: readonly DeliveryStatus[];
   limit: number;

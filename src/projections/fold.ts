@@ -1,5 +1,4 @@
 // Folding events onto rows, in memory: pure, the same for the live path, rebuilds, and answers as of an event.
-import { catalogue } from "../domain/catalogue.ts";
 import { decode, decodeMetadata, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
@@ -29,7 +28,7 @@ export async function decodeFor(
 }
 
 /** What events do to one row, in order. */
-export type Touched = { readonly key: Key; readonly changes: RowChange[] };
+type Touched = { readonly key: Key; readonly changes: RowChange[] };
 /** The rows of one table that events touch, by their keys as text. */
 export type TouchedRows = ReadonlyMap<string, Touched>;
 
@@ -96,6 +95,3 @@ export function foldRows(projection: Projection, events: readonly StoredEvent[])
   );
   return [...touched.values()].map((one) => foldRow(projection, one, undefined)).filter((row) => row !== undefined);
 }
-
-/** The types that exist: a handler under another name would never be called. */
-export const isEventType = (type: string): boolean => Object.hasOwn(catalogue, type);

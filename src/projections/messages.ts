@@ -111,7 +111,7 @@ export async function messageById(read: ReadAs, room: RoomId, id: string): Promi
   );
 }
 
-export type MessageList = {
+type MessageList = {
   /** Exclusive bounds. */
   afterSeq?: number;
   beforeSeq?: number;

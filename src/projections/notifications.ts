@@ -26,7 +26,7 @@ export const SHOWN_RECIPIENTS = 100;
 
 /** `address` and `name` are null when erased. */
 export type ShownRecipient = { subject: Subject; address: string | null; name: string | null };
-export type ShownFallback = {
+type ShownFallback = {
   /** Null: to the user's address at that time. */
   to: { subject: Subject; address: string | null } | null;
   subject: string | null;

@@ -1,5 +1,4 @@
 // The two handles for reading: one that sees a single client, and the operator's, which sees all.
-import { createHash } from "node:crypto";
 import pg from "pg";
 import type { ClientId } from "../domain/ids.ts";
 import { type Projection, tableName } from "./projection.ts";
@@ -43,12 +42,9 @@ export const columnTypes = {
   }) as typeof pg.types.getTypeParser,
 };
 
-/** The texts of queries are few; each is parsed once a connection. */
-export const statementName = (text: string): string => createHash("sha1").update(text).digest("base64url");
-
+// Not prepared: a plan made while a table was small would stay in use while it grows.
 async function run<R extends object>(pool: Queryable, { text, values }: Query): Promise<readonly R[]> {
-  const query = { name: statementName(text), text, values: [...values], types: columnTypes };
-  return (await pool.query<R>(query)).rows;
+  return (await pool.query<R>({ text, values: [...values], types: columnTypes })).rows;
 }
 
 /** The first row, if there is one. */

@@ -19,7 +19,7 @@ export type { OperatorRead, ReadAs } from "./read-as.ts";
 /** How long a command's answer waits for the projection that knows older commands. */
 const OLDER_COMMANDS_WAIT_MS = 5_000;
 
-export type ReadSideStatus = {
+type ReadSideStatus = {
   readonly name: string;
   readonly state: RunnerState | "building";
   readonly checkpoint: Checkpoint;

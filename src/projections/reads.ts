@@ -62,7 +62,7 @@ export const unreadOfMember = sql`lateral (
     offset 0) marker
 ) unread`;
 
-export type Unread = { readonly read_seq: number; readonly unread_count: number };
+type Unread = { readonly read_seq: number; readonly unread_count: number };
 
 /** Of a member; undefined for anyone else and in a deleted room. */
 export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<Unread | undefined> =>
