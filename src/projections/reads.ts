@@ -74,7 +74,7 @@ export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Pr
   );
 
 /** A member's marker. `at` is when it was set; null when only joining or posting moved it. */
-export type ReadRow = Unread & {
+type ReadRow = Unread & {
   readonly room_id: RoomId;
   readonly subject: Subject;
   readonly user_id: string | null;

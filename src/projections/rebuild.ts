@@ -11,7 +11,7 @@ export { SwapFailed } from "./build.ts";
 
 const BUILD_LOCK = 31;
 
-export type RebuildOptions = {
+type RebuildOptions = {
   /** Names of read models, or all of them. */
   readonly names: readonly string[] | "all";
   /** Compare with the live tables before they are replaced. */

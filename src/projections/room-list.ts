@@ -7,7 +7,7 @@ import type { ReadAs } from "./read-as.ts";
 import { nameKey, type RoomRow, rooms } from "./rooms.ts";
 import { all, type Sql, sql } from "./sql.ts";
 
-export type RoomList = {
+type RoomList = {
   /** Rooms whose name or description holds this, in any case. */
   search?: string;
   member?: Subject;

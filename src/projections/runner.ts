@@ -9,7 +9,7 @@ import { decodeFor } from "./fold.ts";
 import { type Projection, tableName } from "./projection.ts";
 
 /** Events a batch. */
-export const MAX_BATCH = 500;
+const MAX_BATCH = 500;
 
 export type RunnerParts = {
   readonly pool: pg.Pool;

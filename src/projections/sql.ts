@@ -3,7 +3,7 @@ import type { Projection } from "./projection.ts";
 
 type Scalar = string | number | boolean | null;
 /** What may stand in a template: a value (arrays for `= any(…)`), a piece of SQL, or a projection, for its table. */
-export type SqlValue = Scalar | readonly (string | number)[] | Sql | Projection;
+type SqlValue = Scalar | readonly (string | number)[] | Sql | Projection;
 
 /** A piece of SQL with its values. */
 export class Sql {

@@ -65,7 +65,7 @@ export const userBySubject = async (read: ReadAs, subject: Subject): Promise<Use
   first(await read.rows<UserRow>(sql`select * from ${users} u where subject = ${subject}`));
 
 /** `from` inclusive and `to` exclusive bound the creation. */
-export type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant };
+type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant };
 
 /** Newest first. Throws InvalidCursor. */
 export async function listUsers(read: ReadAs, { limit, cursor, from, to }: UserList): Promise<Page<UserRow>> {

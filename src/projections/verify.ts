@@ -5,7 +5,7 @@ import { columnTypes } from "./read-as.ts";
 import { shadowName } from "./tables.ts";
 
 /** Differences that are told of one table; further ones are only counted. */
-export const MAX_DIFFERENCES = 100;
+const MAX_DIFFERENCES = 100;
 
 export type Difference = {
   readonly table: string;

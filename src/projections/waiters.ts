@@ -7,7 +7,7 @@ import { type Checkpoint, isAfter } from "./checkpoint.ts";
 /** How often the checkpoint's row is looked at while somebody waits: another process may be the one that moves it. */
 export const POLL_MS = 50;
 /** How many may wait at once; one more is told at once that it was not reached. */
-export const MAX_WAITERS = 10_000;
+const MAX_WAITERS = 10_000;
 
 type Waiter = { readonly position: Position; readonly done: (reached: boolean) => void };
 
