@@ -4,7 +4,6 @@ import type { Instant } from "../domain/time.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import type { Scope } from "./http/route.ts";
 import type { LiveFeed } from "./live/feed.ts";
 
 /** How old the newest certain knowledge may be before the node answers 503. */
@@ -12,8 +11,7 @@ const MAX_LAG_MS = 1_000;
 /** How long a key that is not known yet waits for the fold to reach the log's tail. */
 const UNKNOWN_KEY_WAIT_MS = 1_000;
 
-/** What keys made at registration may do: everything. */
-export const ALL_SCOPES: ReadonlySet<Scope> = new Set<Scope>([
+const SCOPES = [
   "rooms:read",
   "rooms:write",
   "messages:read",
@@ -25,14 +23,19 @@ export const ALL_SCOPES: ReadonlySet<Scope> = new Set<Scope>([
   "users:manage",
   "keys:manage",
   "audit:read",
-]);
+] as const;
+// The routes' own list must say the same, or a key's scopes would not fit its caller.
+type KeyScope = (typeof SCOPES)[number];
+
+/** What keys made at registration may do: everything. */
+export const ALL_SCOPES: ReadonlySet<KeyScope> = new Set(SCOPES);
 
 /** A key that was found; whether it has expired is for the caller to say, by its clock. */
-export type KnownKey = {
+type KnownKey = {
   readonly client: ClientId;
   readonly keyId: KeyId;
   readonly name: string;
-  readonly scopes: ReadonlySet<Scope>;
+  readonly scopes: ReadonlySet<KeyScope>;
   readonly createdAt: Instant;
   readonly expiresAt: Instant | null;
 };
@@ -55,14 +58,14 @@ export interface ClientDirectory extends AsyncDisposable {
 }
 
 /** Where the fold begins: rows of the read model that hold at least all up to the feed's first position. */
-export type DirectoryFacts = {
+type DirectoryFacts = {
   readonly clients: Iterable<{ readonly client: ClientId; readonly name: string }>;
   readonly keys: Iterable<Omit<KnownKey, "scopes"> & { readonly hash: string }>;
   /** Subjects whose tokens were revoked, with their generation now. */
   readonly revoked: Iterable<{ readonly subject: Subject; readonly generation: number }>;
 };
 
-export type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; readonly facts: DirectoryFacts };
+type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; readonly facts: DirectoryFacts };
 
 /**
  * Opens the directory. The feed must not have been started, or not have passed what the facts hold: take the read

@@ -26,7 +26,7 @@ export interface MemberNames extends Disposable {
   nameOf(read: ReadAs, room: RoomId, subject: Subject): Promise<string | null>;
 }
 
-export type MemberNamesOptions = {
+type MemberNamesOptions = {
   readonly feed: LiveFeed;
   readonly readSide: Pick<ReadSide, "waitFor">;
   /** Asks the read model. */

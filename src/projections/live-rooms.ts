@@ -11,7 +11,7 @@ export type StoredRoomEvent = StoredEvent<RoomEvent>;
 type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
 
 /** What the interface calls each event of a room; the same in frames and webhooks. */
-export const EVENT_NAMES = {
+const EVENT_NAMES = {
   RoomCreated: "room.created",
   RoomUpdated: "room.updated",
   RoomDeactivated: "room.deactivated",

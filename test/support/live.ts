@@ -10,6 +10,7 @@ import type { CommandContext } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
 import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import type { Keyring } from "../../src/event-store/sealing.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { type MemoryKeyring, memoryKeyring } from "./memory-keyring.ts";
 
@@ -35,6 +36,9 @@ export type LiveParts = AsyncDisposable & {
   readonly feed: LiveFeed;
   readonly directory: ClientDirectory;
 };
+
+/** What tests need to make things happen. */
+export type CommandParts = { readonly commands: Commands; readonly keyring: Keyring };
 
 /** Opens the parts on a store (default: a log in memory); the feed runs. Disposes the store too. */
 export async function liveParts(given?: EventStore): Promise<LiveParts> {
@@ -80,7 +84,7 @@ export async function registerClient({ commands }: Pick<LiveParts, "commands">, 
 
 /** Makes a private room with these members, by user id. */
 export async function createRoom(
-  { commands, keyring }: Pick<LiveParts, "commands" | "keyring">,
+  { commands, keyring }: CommandParts,
   client: ClientId,
   room: RoomId,
   members: Readonly<Record<string, Role>>,
@@ -101,7 +105,7 @@ export async function createRoom(
 
 /** Posts a message as the key; gives its seq and id. */
 export async function post(
-  { commands, keyring }: Pick<LiveParts, "commands" | "keyring">,
+  { commands, keyring }: CommandParts,
   client: ClientId,
   room: RoomId,
   user: string,

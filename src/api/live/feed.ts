@@ -19,13 +19,13 @@ const PROBE_TIMEOUT_MS = 5_000;
  * throws, the batch comes again, but only to those that have not handled it. While one fails all wait: what cannot be
  * applied must not be passed over. So listeners do what may fail for one room or user alone elsewhere.
  */
-export type FeedListener = (events: readonly RecordedEvent[], upTo: Position) => Promise<void> | void;
+type FeedListener = (events: readonly RecordedEvent[], upTo: Position) => Promise<void> | void;
 
 type Place = Position | "start";
 type Listening = { readonly listener: FeedListener; handled: Place };
 type Waiter = { readonly position: Position; readonly done: (reached: boolean) => void };
 
-export type LiveFeedOptions = {
+type LiveFeedOptions = {
   readonly store: EventStore;
   readonly logger: { warn(fields: object, message: string): void };
   /** Where it begins, exclusive: the read side's checkpoint when listeners start from the read model. */

@@ -16,7 +16,7 @@ import { type Frame, FrameRing } from "./frame-ring.ts";
 const MAX_PENDING = 2_000;
 const BATCH = 100;
 /** Frames that a reader who catches up is given at a time. */
-export const CATCH_UP_PAGE = 100;
+const CATCH_UP_PAGE = 100;
 
 export type EndReason = "left" | "removed" | "room_deleted";
 

@@ -10,7 +10,7 @@ const MAX_PEOPLE = 10_000;
 const PERSON_TTL_MS = 10_000;
 
 /** Both null when the person is not known or was erased. */
-export type Person = { readonly userId: string | null; readonly name: string | null };
+type Person = { readonly userId: string | null; readonly name: string | null };
 
 export type People = { of(subject: Subject): Promise<Person> };
 

@@ -43,7 +43,7 @@ export function parseFrame(text: string): ParsedFrame {
   } catch {
     return { kind: "malformed" };
   }
-  const head = z.looseObject({ type: z.string(), ref: z.unknown() }).safeParse(value);
+  const head = z.looseObject({ type: z.string(), ref: z.unknown().optional() }).safeParse(value);
   if (!head.success) return { kind: "malformed" };
   const { type } = head.data;
   const refs = ref.safeParse(head.data.ref);

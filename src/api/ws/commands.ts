@@ -10,7 +10,7 @@ import { openAsMember } from "../rooms/room-access.ts";
 import type { Services } from "../services.ts";
 
 /** Who sends the command; `correlation` stands on every event that it leads to. */
-export type Sender = {
+type Sender = {
   readonly caller: Caller;
   readonly user: { readonly id: string; readonly subject: Subject };
   readonly correlation: string;

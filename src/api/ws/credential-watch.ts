@@ -7,7 +7,7 @@ import { CLOSE, type CloseCode } from "./limits.ts";
 /** How long after a look that brought nothing the next one follows. */
 export const RETRY_MS = 200;
 
-export type WatchParts = {
+type WatchParts = {
   readonly services: Pick<Services, "directory" | "tokens" | "keyring" | "now" | "logger">;
   readonly current: () => Identity | undefined;
   /** It holds; its end may be another one. */

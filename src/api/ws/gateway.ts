@@ -26,7 +26,7 @@ const RETRY_AFTER_SECONDS = 10;
 /** How often a shutdown looks whether every socket is closed. */
 const CLOSE_POLL_MS = 20;
 
-export type GatewayOptions = {
+type GatewayOptions = {
   readonly services: Services;
   readonly feed: LiveFeed;
   /** Shared with HTTP. */

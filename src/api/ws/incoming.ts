@@ -9,7 +9,7 @@ export type Task =
   | Exclude<ParsedFrame, { kind: "malformed" }>
   | { readonly kind: "credential"; readonly credential: Credential };
 
-export type IncomingParts = {
+type IncomingParts = {
   readonly socket: WebSocket;
   /** Must not reject. */
   readonly carryOut: (task: Task) => Promise<void>;

@@ -15,7 +15,7 @@ const MAX_WAITING = 1_000;
 /** How long the read model is waited for before it is said in the log that it lags. */
 const READ_MODEL_WAIT_MS = 5_000;
 
-export type OfferParts = {
+type OfferParts = {
   readonly services: Pick<Services, "readSide" | "logger" | "now">;
   readonly deliveries: LiveDeliveries;
   readonly outgoing: Outgoing;

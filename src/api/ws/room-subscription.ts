@@ -6,7 +6,7 @@ import type { EndReason, Follower } from "../live/live-room.ts";
 import type { Hold } from "../live/live-rooms.ts";
 import type { Outgoing } from "./outgoing.ts";
 
-export type SubscriptionParts = {
+type SubscriptionParts = {
   readonly hold: Hold;
   readonly outgoing: Outgoing;
   readonly subject: Subject | null;

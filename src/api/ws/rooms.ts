@@ -16,7 +16,7 @@ import { RoomSubscription } from "./room-subscription.ts";
 /** How long a subscription waits until this node has come as far as the room was at the call. */
 const REACH_MS = 5_000;
 
-export type RoomsParts = {
+type RoomsParts = {
   readonly services: Services;
   readonly rooms: LiveRooms;
   readonly outgoing: Outgoing;

@@ -17,7 +17,7 @@ const STATUS_TEXT: Readonly<Record<number, string>> = {
 };
 
 /** What a request for an upgrade presents; `wrong` when what it presents can never be right. */
-export type Presented = Credential | "wrong" | undefined;
+type Presented = Credential | "wrong" | undefined;
 
 /** Checks a request. Throws Problem (421, 404, 403). */
 export function upgradeCheck(config: Services["config"]): (request: IncomingMessage) => void {

@@ -1,0 +1,44 @@
+// The ring of a room's newest frames: bounded, without gaps, and without what is no longer right.
+import { expect, test } from "vitest";
+import { type Frame, FrameRing, RING_BYTES, RING_FRAMES } from "../../../src/api/live/frame-ring.ts";
+
+const frame = (seq: number, messageSeq: number | null = null, size = 1): Frame => ({
+  ...{ seq, messageSeq },
+  bytes: Buffer.alloc(size),
+});
+const seqs = (frames: readonly Frame[]) => frames.map(({ seq }) => seq);
+
+test("it gives what it has from a seq on, and nothing when that one is gone or not there yet", () => {
+  const ring = new FrameRing();
+  expect(ring.read(1, 10)).toEqual([]);
+  for (let seq = 5; seq < 5 + RING_FRAMES + 10; seq += 1) ring.add(frame(seq));
+  expect(ring.read(14, 10)).toEqual([]);
+  expect(seqs(ring.read(15, 3))).toEqual([15, 16, 17]);
+  expect(seqs(ring.read(1_013, 10))).toEqual([1_013, 1_014]);
+  expect(ring.read(1_015, 10)).toEqual([]);
+});
+
+test("it is bounded by bytes, and forgets everything at a gap", () => {
+  const ring = new FrameRing();
+  for (let seq = 1; seq <= 10; seq += 1) ring.add(frame(seq, null, RING_BYTES / 4));
+  expect(ring.read(6, 10)).toEqual([]);
+  expect(seqs(ring.read(7, 10))).toEqual([7, 8, 9, 10]);
+  ring.add(frame(20));
+  expect(ring.read(10, 10)).toEqual([]);
+  expect(seqs(ring.read(20, 10))).toEqual([20]);
+});
+
+test("the frames of a message are forgotten, and those around them stay", () => {
+  const ring = new FrameRing();
+  for (const [seq, message] of [
+    [1, 1],
+    [2, 2],
+    [3, 1],
+    [4, 4],
+  ] as const)
+    ring.add(frame(seq, message));
+  ring.forget(1);
+  expect(ring.read(1, 10)).toEqual([]);
+  expect(seqs(ring.read(2, 10))).toEqual([2]);
+  expect(seqs(ring.read(4, 10))).toEqual([4]);
+});

@@ -1,0 +1,107 @@
+// A node with everything live and nothing else: real log, keys, read models and gateway behind a real HTTP server.
+import { randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { pino } from "pino";
+import { keyData, makeApiKey } from "../../src/api/api-keys.ts";
+import { createLimits, type Limits } from "../../src/api/rate-limit.ts";
+import type { Services } from "../../src/api/services.ts";
+import { createTokens } from "../../src/api/tokens.ts";
+import { createGateway, type Gateway } from "../../src/api/ws/gateway.ts";
+import { TIMINGS, type Timings } from "../../src/api/ws/limits.ts";
+import { createAddressGuard } from "../../src/channels/address-guard.ts";
+import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
+import { readConfig } from "../../src/config.ts";
+import { clientDecider, clientStream } from "../../src/domain/client.ts";
+import type { ClientId, KeyId, Subject } from "../../src/domain/ids.ts";
+import { userDecider, userStream } from "../../src/domain/user.ts";
+import { deriveTail } from "../../src/event-store/derive.ts";
+import { openLive } from "../../src/runtime/live.ts";
+import { openStorage } from "../../src/runtime/storage.ts";
+import { contextOf } from "./live.ts";
+import { testDatabase } from "./postgres.ts";
+
+export type LiveServer = AsyncDisposable & {
+  readonly services: Services;
+  readonly gateway: Gateway;
+  /** `ws://127.0.0.1:<port>`. */
+  readonly url: string;
+  readonly port: number;
+};
+
+export type LiveServerOptions = {
+  readonly timings?: Partial<Timings>;
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly limits?: Limits;
+};
+
+/** Starts one on a database of its own. */
+export async function startLiveServer(options: LiveServerOptions = {}): Promise<LiveServer> {
+  await using open = new AsyncDisposableStack();
+  const database = open.use(await testDatabase());
+  const encryption = { ENCRYPTION_KEYS: randomBytes(32).toString("base64") };
+  const config = readConfig({ ...encryption, ...options.environment });
+  const logger = pino({ level: process.env.TEST_LOG ?? "silent" });
+  const storage = open.use(await openStorage({ config, logger, databaseUrl: database.url }));
+  await storage.readSide.start();
+  const { feed, directory, memberNames } = open.use(await openLive(storage, logger));
+  const { store, keyring, commands, readSide } = storage;
+  const guard = createAddressGuard({ allow: [], allowLoopback: true });
+  const smtp = open.use(createSmtpChannel({ guard }));
+  const tokens = createTokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const services: Services = {
+    ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
+    ...{ store, keyring, commands, readSide, directory, tokens, memberNames, guard, smtp },
+  };
+  const limits = options.limits ?? createLimits();
+  const gateway = open.use(createGateway({ services, feed, limits, timings: { ...TIMINGS, ...options.timings } }));
+  const server = createServer((_request, response) => response.writeHead(404).end());
+  server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  open.defer(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  feed.start();
+  if (!(await feed.caughtUp(10_000))) throw new Error("the feed does not run");
+  const moved = open.move();
+  const close = () => moved.disposeAsync();
+  return { services, gateway, url: `ws://127.0.0.1:${port}`, port, [Symbol.asyncDispose]: close };
+}
+
+export type TestClient = { readonly id: ClientId; readonly key: string; readonly keyId: KeyId };
+let made = 0;
+
+/** Registers a client; gives its key. */
+export async function newClient({ services }: Pick<LiveServer, "services">): Promise<TestClient> {
+  made += 1;
+  const id: ClientId = `cli_${deriveTail("client", made)}`;
+  const key = makeApiKey(randomBytes(32));
+  const data = keyData(`key_${deriveTail("key", made)}`, "first", key);
+  const command = { type: "Register", at: Date.now(), client: id, name: "Acme", description: null, key: data } as const;
+  const secret = { webhookSecret: "whsec_test" };
+  await services.commands.execute(clientDecider, clientStream(id), { ...command, ...secret }, contextOf(id));
+  return { id, key, keyId: data.id };
+}
+
+/** Issues a user's token. `ttlSeconds` may be short, to see it expire. */
+export async function issueToken(
+  { services }: Pick<LiveServer, "services">,
+  client: ClientId,
+  user: string,
+  options: { ttlSeconds?: number; revokePrevious?: boolean } = {},
+): Promise<{ readonly token: string; readonly subject: Subject }> {
+  const { ttlSeconds = 3_600, revokePrevious = false } = options;
+  const subject = await services.keyring.subjectOfUser(client, user);
+  const now = Date.now();
+  const jti = randomUUID();
+  const about = { at: now, subject, user, jti, expiresAt: now + ttlSeconds * 1_000, revokePrevious };
+  const command = { type: "IssueToken", ...about } as const;
+  const { state } = await services.commands.execute(userDecider, userStream(subject), command, contextOf(client));
+  const { generation } = state;
+  const { token } = await services.tokens.mint({ client, subject, userId: user, generation, ttlSeconds, now, jti });
+  return { token, subject };
+}
