@@ -49,7 +49,7 @@ export type MemberFacts = {
 };
 
 /** What a frame is made of besides its event. */
-export type FrameFacts = {
+type FrameFacts = {
   readonly room: RoomId;
   /** The room now: which of its messages are deleted, and where their contents stand. */
   readonly now: Room;
