@@ -7,7 +7,7 @@ import { SEALED } from "../event-store/sealing.ts";
 const PAGE = 500;
 
 /** What an operator sees of an event. Sealed fields read `{"sealed": true}`. */
-export function shownEvent(event: RecordedEvent): JsonObject {
+function shownEvent(event: RecordedEvent): JsonObject {
   const { actor, client, correlation, causation, at } = decodeMetadata(event);
   const { [SEALED]: _blobs, ...data } = decodeRaw(event);
   return {

@@ -36,7 +36,7 @@ export async function run(command: () => Promise<number> | number): Promise<void
   }
 }
 
-export type Progress = { update(done: number, total?: number): void; stop(): void };
+type Progress = { update(done: number, total?: number): void; stop(): void };
 
 /** A bar on standard error, where a person watches; nothing for scripts. */
 export function progress(unit: string, quiet: boolean): Progress {

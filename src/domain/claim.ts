@@ -15,7 +15,7 @@ export const claimEvents = {
 export type ClaimEvent = EventsOf<typeof claimEvents>;
 
 // State: the room that holds it, if any.
-export type Claim = { readonly room: RoomId | null };
+type Claim = { readonly room: RoomId | null };
 
 // Commands. `abandoned` is a holder that was seen to be deleted or never created: it may be replaced.
 export type ClaimCommand = TimedCommand & { type: "Claim"; room: RoomId; abandoned: RoomId | null };

@@ -97,7 +97,7 @@ export type KnownNotification = {
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
 };
-export type Notification = { readonly status: "none" } | KnownNotification;
+type Notification = { readonly status: "none" } | KnownNotification;
 
 function evolve(state: Notification, event: NotificationEvent, fact: Fact): Notification {
   const revision = fact.seq - 1;

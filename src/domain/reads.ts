@@ -17,7 +17,7 @@ export const readsEvents = {
 export type ReadsEvent = EventsOf<typeof readsEvents>;
 
 // State: the newest marker of each reader.
-export type Reads = PersistentMap<Subject, number>;
+type Reads = PersistentMap<Subject, number>;
 
 function evolve(state: Reads, event: ReadsEvent, _fact: Fact): Reads {
   return state.set(event.data.subject, event.data.seq);

@@ -8,7 +8,7 @@ import type { Instant } from "./time.ts";
 
 // State: only what decisions need; never a message.
 /** What became of a message after its posting: the seqs of its last content and of its last change. */
-export type Change = { readonly content: number; readonly change: number; readonly deleted: boolean };
+type Change = { readonly content: number; readonly change: number; readonly deleted: boolean };
 
 export type LiveRoom = {
   readonly status: "live";

@@ -32,7 +32,7 @@ function requireAdmin(room: LiveRoom, by: By, least: "admin" | "owner"): void {
   if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
 }
 
-export function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>): readonly RoomEvent[] {
+function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>): readonly RoomEvent[] {
   if (command.type === "Create") {
     return state.status === "none" ? create(command) : [];
   }

@@ -4,10 +4,10 @@ import PostalMime, { type Address, decodeWords } from "postal-mime";
 import { z } from "zod";
 
 /** `name` is null when the mail gives none. */
-export type MailAddress = { readonly address: string; readonly name: string | null };
+type MailAddress = { readonly address: string; readonly name: string | null };
 
 /** What is known of an attachment; its content is in the raw mail. `size` is in bytes, decoded. */
-export type MailAttachment = {
+type MailAttachment = {
   readonly filename: string | null;
   readonly content_type: string;
   readonly disposition: string | null;

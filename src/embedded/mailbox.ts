@@ -5,7 +5,7 @@ import { SMTPServer, type SMTPServerDataStream } from "smtp-server";
 import { type Envelope, type Mail, readMail, sameAddress } from "./mailbox-mail.ts";
 
 /** What is kept at most: the last `mails`, fewer when they are more than `totalBytes`; each has `mailBytes` at most. */
-export type MailboxLimits = { readonly mails: number; readonly mailBytes: number; readonly totalBytes: number };
+type MailboxLimits = { readonly mails: number; readonly mailBytes: number; readonly totalBytes: number };
 
 const MEBIBYTE = 1024 * 1024;
 const LIMITS: MailboxLimits = { mails: 500, mailBytes: 10 * MEBIBYTE, totalBytes: 128 * MEBIBYTE };

@@ -31,7 +31,7 @@ export type EmbeddedPostgres = {
   [Symbol.asyncDispose](): Promise<void>;
 };
 
-export type EmbeddedPostgresOptions = {
+type EmbeddedPostgresOptions = {
   /** Made when absent. As root, PostgreSQL's own account must be able to enter it; its data is kept elsewhere if not. */
   readonly dataDir: string;
   /** One line for the operator, never a secret. */

@@ -30,7 +30,7 @@ const MetadataSchema = z.object({
   /** Where it stood in the log that it was imported from. */
   origin: z.object({ log: z.string(), position: z.string() }).optional(),
 });
-export type Metadata = z.infer<typeof MetadataSchema>;
+type Metadata = z.infer<typeof MetadataSchema>;
 
 /** What the caller of a command knows about it; becomes metadata. */
 export type CommandContext = {
@@ -61,7 +61,7 @@ const definitions: Readonly<Record<string, EventDefinition>> = catalogue;
 const text = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
-export type EncodeRequest = {
+type EncodeRequest = {
   readonly stream: string;
   readonly events: readonly { type: string; data: unknown }[];
   readonly context: CommandContext;

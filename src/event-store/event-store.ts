@@ -44,7 +44,7 @@ export type StreamRead = {
   readonly limit: number;
 };
 
-export type AllRead = {
+type AllRead = {
   /** Exclusive; `start` reads from the first event. */
   readonly after: Position | "start";
   readonly limit: number;

@@ -15,7 +15,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 type AnyData = { type: string; data: unknown };
 
 /** What a command came to. The answer to its caller is a function of this. */
-export type Outcome<S, E> = {
+type Outcome<S, E> = {
   /** The state just after the command's own last event; when it wrote nothing, the state at the stream's end. */
   readonly state: S;
   /** Its own events; none when what it asks already held. */

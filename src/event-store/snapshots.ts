@@ -5,7 +5,7 @@ import type { Position } from "./event-store.ts";
 import { CommandMemory, type Folded } from "./folded.ts";
 
 /** How states are kept. Both ways through JSON; `version` is the shape's. */
-export type SnapshotCodec<S> = {
+type SnapshotCodec<S> = {
   readonly version: number;
   readonly toJson: (state: S) => unknown;
   readonly fromJson: (json: unknown) => S;

@@ -8,7 +8,7 @@ import { type Folded, foldRecorded } from "./folded.ts";
 import type { StreamLoader } from "./stream-loader.ts";
 
 /** Commands that may wait for one stream. */
-export const MAX_WAITING = 10_000;
+const MAX_WAITING = 10_000;
 const SNAPSHOT_EVERY = 1_000;
 /** After a conflict a stream is written under its turn for this long. */
 const CONTENDED_MS = 1_000;

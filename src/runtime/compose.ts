@@ -18,13 +18,13 @@ import { openLive } from "./live.ts";
 import type { Storage } from "./storage.ts";
 
 /** A composed server. It does not listen yet. Disposing closes sockets and workers, not the stores. */
-export type Composed = AsyncDisposable & {
+type Composed = AsyncDisposable & {
   readonly server: Server;
   readonly services: Services;
   readonly mailbox: Mailbox | undefined;
 };
 
-export type ComposeOptions = { readonly config: Config; readonly logger: Logger; readonly storage: Storage };
+type ComposeOptions = { readonly config: Config; readonly logger: Logger; readonly storage: Storage };
 
 /** Puts a server together. Throws ForeignCheckpoint, and what the stores throw. */
 export async function compose({ config, logger, storage }: ComposeOptions): Promise<Composed> {

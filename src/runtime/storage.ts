@@ -28,7 +28,7 @@ export type Storage = AsyncDisposable & {
   readonly commands: Commands;
 };
 
-export type StorageOptions = {
+type StorageOptions = {
   readonly config: Config;
   readonly logger: Logger;
   /** The database to use instead of what the configuration says: one that already runs. */
