@@ -36,9 +36,12 @@ export function readBody(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): P
     else if (size > MAX_DRAINED_BYTES) request.destroy();
     else refuse();
   });
+  const broken = () => {
+    if (!request.readableEnded) reject(new ClientGone("the request broke off"));
+  };
   request.on("end", () => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks)));
-  request.on("error", () => reject(new ClientGone("the request broke off")));
-  request.on("close", () => reject(new ClientGone("the request broke off")));
+  request.on("error", broken);
+  request.on("close", broken);
   if (announced > maxBytes) refuse();
   return promise;
 }

@@ -26,11 +26,15 @@ export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): (hos
   const open = !development && publicUrl === undefined && allowedHosts.length === 0;
   const names = new Set(allowedHosts.map((host) => host.toLowerCase()));
   if (publicUrl !== undefined) names.add(hostName(new URL(publicUrl).host) ?? "");
+  // The last one that was known: nearly every request has the same.
+  let known: string | undefined;
   return (host) => {
-    if (open) return true;
+    if (open || (host !== undefined && host === known)) return true;
     const name = host === undefined ? undefined : hostName(host);
     if (name === undefined || host === undefined) return false;
-    return isLoopback(name) || names.has(name) || names.has(host.toLowerCase());
+    const ours = isLoopback(name) || names.has(name) || names.has(host.toLowerCase());
+    if (ours) known = host;
+    return ours;
   };
 }
 
