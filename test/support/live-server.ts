@@ -54,22 +54,34 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
     ...{ store, keyring, commands, readSide, directory, tokens, memberNames, guard, smtp },
   };
   const limits = options.limits ?? createLimits();
-  const gateway = open.use(createGateway({ services, feed, limits, timings: { ...TIMINGS, ...options.timings } }));
+  const { gateway, port } = open.use(
+    await serve({ services, feed, limits, timings: { ...TIMINGS, ...options.timings } }),
+  );
+  feed.start();
+  if (!(await feed.caughtUp(10_000))) throw new Error("the feed does not run");
+  const moved = open.move();
+  const close = () => moved.disposeAsync();
+  return { services, gateway, url: `ws://127.0.0.1:${port}`, port, [Symbol.asyncDispose]: close };
+}
+
+/** Opens a gateway behind an HTTP server of its own, which answers nothing else. */
+export async function serve(options: Parameters<typeof createGateway>[0]) {
+  const gateway = createGateway(options);
   const server = createServer((_request, response) => response.writeHead(404).end());
   server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
-  open.defer(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  feed.start();
-  if (!(await feed.caughtUp(10_000))) throw new Error("the feed does not run");
-  const moved = open.move();
-  const close = () => moved.disposeAsync();
-  return { services, gateway, url: `ws://127.0.0.1:${port}`, port, [Symbol.asyncDispose]: close };
+  return {
+    gateway,
+    port,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]();
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }
 
 export type TestClient = { readonly id: ClientId; readonly key: string; readonly keyId: KeyId };

@@ -88,6 +88,7 @@ export async function createRoom(
   client: ClientId,
   room: RoomId,
   members: Readonly<Record<string, Role>>,
+  externalId: string | null = null,
 ): Promise<void> {
   const settings = { name: "Room", description: null, kind: "private", meta: {} } as const;
   const data = await Promise.all(
@@ -99,7 +100,7 @@ export async function createRoom(
       meta: { open: {} },
     })),
   );
-  const command = { type: "Create", at: Date.now(), settings, externalId: null, members: data } as const;
+  const command = { type: "Create", at: Date.now(), settings, externalId, members: data } as const;
   await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
 }
 

@@ -1,8 +1,18 @@
 // Notifications over real sockets: open ones on connect, live ones as they come, none twice; and who acknowledged.
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { LiveFeed } from "../../../src/api/live/feed.ts";
+import { createLimits } from "../../../src/api/rate-limit.ts";
 import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
 import type { DeliveryId } from "../../../src/domain/ids.ts";
-import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
+import { quietLogger } from "../../support/live.ts";
+import {
+  issueToken,
+  type LiveServer,
+  newClient,
+  serve,
+  startLiveServer,
+  type TestClient,
+} from "../../support/live-server.ts";
 import { moveDelivery, type NotifyOptions, notify } from "../../support/notify.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 
@@ -119,6 +129,30 @@ test("connecting at any moment while they come: none is missed, none comes twice
     expect(offered(socket)).toEqual(sent);
   }
 }, 60_000);
+
+test("what the read model shows before the feed tells of it comes once", async () => {
+  const { services } = server;
+  await using feed = new LiveFeed({ store: services.store, logger: quietLogger, after: await services.store.tail() });
+  await using slow = await serve({ services, feed, limits: createLimits() });
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const { promise: stuck, resolve: nowStuck } = Promise.withResolvers<void>();
+  feed.on(() => {
+    nowStuck();
+    return held;
+  });
+  using ending = new DisposableStack();
+  ending.defer(release);
+  feed.start();
+  const { token } = await issueToken(server, client.id, "hal");
+  await stuck;
+  const { delivery } = await send("hal"); // this feed cannot hand it over yet
+  await services.readSide.caughtUp();
+  using socket = await SocketClient.connect(`ws://127.0.0.1:${slow.port}`, token);
+  await socket.next("notification", { delivery_id: delivery });
+  release();
+  const end = await last(socket, "hal");
+  expect(offered(socket)).toEqual([delivery, end]);
+});
 
 test("one that expired and is started again is offered again", async () => {
   const user = "gus";

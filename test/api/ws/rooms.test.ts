@@ -1,7 +1,9 @@
 // Rooms over real sockets: who may subscribe, what is sent, and when it ends.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { externalId } from "../../../src/api/rooms/claims.ts";
+import { claimDecider } from "../../../src/domain/claim.ts";
 import type { RoomId } from "../../../src/domain/ids.ts";
-import { createRoom, post } from "../../support/live.ts";
+import { contextOf, createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { roomCommands } from "../../support/room-commands.ts";
 import { SocketClient } from "../../support/socket-client.ts";
@@ -198,6 +200,18 @@ test("a deleted message's text goes out to nobody who comes later, until it is r
     undefined,
     "more secret",
   ]);
+});
+
+test("a room may be named by its external id", async () => {
+  const room: RoomId = "room_external";
+  const { stream } = await externalId(server.services.keyring, client.id, "order-1");
+  const claim = { type: "Claim", at: Date.now(), room, abandoned: null } as const;
+  await server.services.commands.execute(claimDecider, stream, claim, contextOf(client.id));
+  await createRoom(server.services, client.id, room, { ann: "owner" }, "order-1");
+  using ann = await connect("ann");
+  expect(await ann.ask({ type: "subscribe", room_id: "ext:order-1" })).toMatchObject({ room_id: room, seq: 1 });
+  expect(await ann.ask({ type: "subscribe", room_id: room })).toMatchObject({ code: "already_subscribed" });
+  expect(await ann.ask({ type: "unsubscribe", room_id: "ext:order-1" })).toMatchObject({ room_id: room });
 });
 
 test("a read marker goes to all sockets of the room, a lower one to none, one past the head is refused", async () => {
