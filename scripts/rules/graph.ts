@@ -94,7 +94,8 @@ export const unused: Rule = {
     const files = [...tree.files.values()].filter((file) => file.path.startsWith("src/"));
     for (const file of files) {
       const used = uses.get(file.path);
-      if (used === undefined && !ENTRY_POINTS.includes(file.path)) {
+      // What types a package takes effect by being there.
+      if (used === undefined && !ENTRY_POINTS.includes(file.path) && !file.path.endsWith(".d.ts")) {
         failures.push({ file: file.path, message: "is imported by nobody" });
         continue;
       }

@@ -15,7 +15,7 @@ const REMEMBERED = 10_000;
 const MAX_TOKEN_LENGTH = 2_048;
 
 /** What a token says; whether it was revoked is for the directory to say. */
-export type TokenClaims = {
+type TokenClaims = {
   readonly client: ClientId;
   readonly subject: Subject;
   readonly userId: string;

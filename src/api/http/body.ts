@@ -5,9 +5,9 @@ import { MAX_FAULTS } from "./issues.ts";
 import { Problem } from "./problems.ts";
 
 /** The most bytes that a body may have. */
-export const MAX_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 /** How deep objects and arrays may be nested. */
-export const MAX_JSON_DEPTH = 32;
+const MAX_JSON_DEPTH = 32;
 /** What is still read of a body that is too large, so that its sender gets to read the answer. */
 const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
 

@@ -1,26 +1,10 @@
 // `/dev/mailbox`: the development mailbox over HTTP, as JSON and as a page. Only in development mode.
 import type { IncomingMessage } from "node:http";
 import { pagePolicy } from "./pages/html.ts";
-import { mailboxPage } from "./pages/mailbox.ts";
+import { type DevMail, mailboxPage } from "./pages/mailbox.ts";
 import { Problem } from "./problems.ts";
 import type { OwnOrigin } from "./serve.ts";
 import { json, page, type SiteReply, type SiteRequest, type SiteRoute } from "./site.ts";
-
-type Person = { readonly address: string; readonly name: string | null };
-
-/** What is shown of a mail beside what it has anyway. */
-export type DevMail = {
-  readonly id: string;
-  readonly from: Person | null;
-  readonly to: readonly Person[];
-  readonly cc: readonly Person[];
-  readonly bcc: readonly Person[];
-  readonly subject: string | null;
-  readonly html: string | null;
-  readonly text: string | null;
-  readonly attachments: readonly { readonly filename: string | null }[];
-  readonly received_at: string;
-};
 
 /** What the routes need of the mailbox. */
 export type DevMailbox = {

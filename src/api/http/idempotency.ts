@@ -8,7 +8,7 @@ import { Problem } from "./problems.ts";
 const IN_FLIGHT_WAIT_MS = 5_000;
 
 /** Who sent the key, and where to. `path` is decoded. */
-export type KeyedRequest = {
+type KeyedRequest = {
   readonly client: string;
   /** The user's subject, or "" for a client key. */
   readonly user: string;

@@ -13,7 +13,7 @@ const OWN_WAIT_MS = 1_000;
 const REMEMBERED = 50_000;
 
 /** What a read has to wait for. */
-export type Wait = { readonly position: Position; readonly asked: boolean } | undefined;
+type Wait = { readonly position: Position; readonly asked: boolean } | undefined;
 
 /** The last writes through this node, by key and by user. */
 export class OwnWrites {

@@ -7,9 +7,9 @@ import { Problem } from "./problems.ts";
 import { json, type SiteRoute } from "./site.ts";
 
 /** How a part is: able to serve or not, and what an operator wants to know of it. */
-export type ProbeResult = { readonly ok: boolean; readonly detail?: Readonly<Record<string, unknown>> };
+type ProbeResult = { readonly ok: boolean; readonly detail?: Readonly<Record<string, unknown>> };
 /** Asks a part how it is; one that throws or takes too long is not able to serve. */
-export type Probe = () => ProbeResult | Promise<ProbeResult>;
+type Probe = () => ProbeResult | Promise<ProbeResult>;
 export type Probes = Readonly<Record<string, Probe>>;
 
 /** How long a part may take to say how it is. */

@@ -28,7 +28,7 @@ export type ProblemCode =
   | "read_model_behind"
   | "unavailable";
 
-export type ProblemKind = {
+type ProblemKind = {
   readonly status: number;
   readonly title: string;
   /** What it means and what to do, for the page of errors. */
@@ -104,7 +104,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   ),
 };
 
-export type ProblemOptions = {
+type ProblemOptions = {
   readonly detail?: string;
   /** Further members of the answer. */
   readonly extra?: Readonly<Record<string, string | number>>;

@@ -4,7 +4,7 @@ import type { Page } from "../../projections/page.ts";
 import type { Handling, Reply } from "./route.ts";
 
 /** What an answer says beside its body. `replayed` and `position` come from the command's outcome. */
-export type About = {
+type About = {
   readonly position?: Position;
   readonly etag?: number;
   readonly replayed?: boolean;

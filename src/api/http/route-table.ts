@@ -19,7 +19,7 @@ export type ReadyRoute = {
   readonly paged: boolean;
 };
 
-export type Match =
+type Match =
   | { readonly kind: "route"; readonly ready: ReadyRoute; readonly params: Readonly<Record<string, string>> }
   | { readonly kind: "method"; readonly allow: string }
   | { readonly kind: "none" };

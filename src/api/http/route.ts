@@ -12,7 +12,7 @@ import type { Services } from "../services.ts";
 import type { ProblemCode } from "./problems.ts";
 
 /** What a client key may be allowed to do; keys made at registration have all of them. */
-export type Scope =
+type Scope =
   | "rooms:read"
   | "rooms:write"
   | "messages:read"
@@ -68,7 +68,7 @@ export type Handling<P, Q, B> = {
   readonly cursorFor: (next: Cursor) => string;
 };
 
-export type RouteDefinition<P, Q, B> = {
+type RouteDefinition<P, Q, B> = {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below `/api/v1`, with `:name` for parameters. */
   readonly path: string;

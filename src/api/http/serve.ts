@@ -16,7 +16,7 @@ import type { ReadyRoute, RouteTable } from "./route-table.ts";
 import { checkInput, checkParams, readQuery } from "./validate.ts";
 
 /** A request below `/api/v1`, as the kernel hands it over. */
-export type ApiRequest = {
+type ApiRequest = {
   readonly request: IncomingMessage;
   readonly method: string;
   /** Without the query. */
@@ -34,7 +34,7 @@ export type Answer = Reply & { readonly headers?: Readonly<Record<string, string
 /** Whether a browser's page may register a client: only one of our own. */
 export type OwnOrigin = (origin: string, host: string | undefined) => boolean;
 
-export type ApiServer = { serve(request: ApiRequest): Promise<Answer> };
+type ApiServer = { serve(request: ApiRequest): Promise<Answer> };
 
 type AnyHandling = Parameters<Route["handle"]>[0];
 type Paging = { readonly filters: Filters; readonly secret: Uint8Array } | undefined;

@@ -25,7 +25,7 @@ import { readQuery } from "./validate.ts";
 const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_MS = 65_000;
 
-export type HttpServerOptions = {
+type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
   readonly mailbox?: DevMailbox;
   /** Parts of the process beside the API's own, for `/readyz`. */
@@ -37,7 +37,7 @@ export type HttpServerOptions = {
 };
 
 /** Not listening yet; `upgrade` is left to the gateway. */
-export type HttpServer = { readonly server: Server; readonly limits: Limits };
+type HttpServer = { readonly server: Server; readonly limits: Limits };
 
 export function createHttpServer(
   services: Services,

@@ -17,7 +17,7 @@ export type SiteRequest = {
   readonly query: Readonly<Record<string, string>>;
 };
 
-export type SiteHandler = (request: SiteRequest) => SiteReply | Promise<SiteReply>;
+type SiteHandler = (request: SiteRequest) => SiteReply | Promise<SiteReply>;
 /** A path, in which `*` stands for any one step, with its handlers by method. HEAD goes with GET. */
 export type SiteRoute = { readonly path: string; readonly methods: Readonly<Record<string, SiteHandler>> };
 

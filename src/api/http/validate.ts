@@ -30,7 +30,7 @@ export function checkParams(ready: ReadyRoute, params: Readonly<Record<string, s
   throw new Problem("not_found");
 }
 
-export type Input = { readonly query: unknown; readonly body: unknown };
+type Input = { readonly query: unknown; readonly body: unknown };
 
 /** Checks the rest. `faults` are those of the headers. Throws Problem (validation_failed). */
 export function checkInput(

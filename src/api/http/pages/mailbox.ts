@@ -1,8 +1,21 @@
 // The development mailbox as a page: who wrote to whom, and each mail within a frame that runs nothing.
-import type { DevMail } from "../dev-mailbox.ts";
 import { document, type Html, html } from "./html.ts";
 
 type Person = { readonly address: string; readonly name: string | null };
+
+/** What is shown of a mail beside what it has anyway. */
+export type DevMail = {
+  readonly id: string;
+  readonly from: Person | null;
+  readonly to: readonly Person[];
+  readonly cc: readonly Person[];
+  readonly bcc: readonly Person[];
+  readonly subject: string | null;
+  readonly html: string | null;
+  readonly text: string | null;
+  readonly attachments: readonly { readonly filename: string | null }[];
+  readonly received_at: string;
+};
 
 const person = ({ address, name }: Person): string => (name === null ? address : `${name} <${address}>`);
 const people = (list: readonly Person[]): string => list.map(person).join(", ");

@@ -27,7 +27,6 @@ export const graceBody = input({
     .default(GRACE_SECONDS)
     .describe("How long the old one goes on, at most 7 days; a day when it is left out."),
 });
-export type GraceBody = z.output<typeof graceBody>;
 
 /** Makes the secret that signs a client's webhooks. */
 const makeWebhookSecret = ({ randomBytes }: Pick<Services, "randomBytes">): string =>
@@ -45,7 +44,7 @@ export function live(state: LiveClient | { readonly status: "none" }): LiveClien
 }
 
 /** The id of the key that calls; routes for clients let no user in. */
-export function keyOf(caller: Caller) {
+function keyOf(caller: Caller) {
   if (caller.kind !== "key") throw new Problem("forbidden");
   return caller.keyId;
 }
