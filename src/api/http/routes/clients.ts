@@ -1,5 +1,4 @@
 // Clients: registering one, and what a client sees and changes of itself.
-import type { z } from "zod";
 import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
 import type { ClientId } from "../../../domain/ids.ts";
 import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
