@@ -13,7 +13,8 @@ const MAX_HINTS = 20;
 export type PathStyle = (path: readonly PropertyKey[]) => string;
 
 export const bodyPath: PathStyle = (path) => path.map(String).join(".");
-export const queryPath: PathStyle = (path) => `?${path.map(String).join(".")}`;
+/** A parameter is one text, however many values stand in it. */
+export const queryPath: PathStyle = ([name = ""]) => `?${String(name)}`;
 
 /** All faults that zod found. Parse with `reportInput: true`: what is missing is told apart by it. */
 export function toFaults(schema: z.ZodType, issues: readonly Issue[], style: PathStyle): readonly FieldFault[] {

@@ -6,8 +6,6 @@ declare module "koa-router" {
     readonly stack: readonly unknown[];
     /** The raw values of the path's parameters. */
     captures(path: string): readonly string[];
-    /** The same by name, percent-decoded; a value that cannot be decoded stays as it is. */
-    params(path: string, captures: readonly string[], params?: Record<string, string>): Record<string, string>;
   };
   export default class Router {
     constructor(options?: { prefix?: string; sensitive?: boolean });

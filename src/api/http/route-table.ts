@@ -11,6 +11,8 @@ export type ReadyRoute = {
   readonly route: Route;
   /** With the prefix, as metrics and OpenAPI name it. */
   readonly path: string;
+  /** Of the path's parameters, in order. */
+  readonly names: readonly string[];
   readonly params: z.ZodType;
   readonly query: z.ZodType;
   /** Null when a body is not looked at. */
@@ -47,11 +49,22 @@ export function routeTable(routes: readonly Route[]): RouteTable {
       const layer = found.pathAndMethod[0];
       const one = ready.get(layer);
       if (layer !== undefined && one !== undefined) {
-        return { kind: "route", ready: one, params: layer.params(path, layer.captures(path)) };
+        const values = layer.captures(path);
+        const params = Object.fromEntries(one.names.map((name, index) => [name, decode(values[index] ?? "")]));
+        return { kind: "route", ready: one, params };
       }
       return found.path.length === 0 ? NONE : { kind: "method", allow: methodsOf(found.path) };
     },
   };
+}
+
+/** What a step of a path stands for; a plus is a plus there. One that cannot be decoded stays as it is. */
+function decode(step: string): string {
+  try {
+    return decodeURIComponent(step);
+  } catch {
+    return step;
+  }
 }
 
 const methodsOf = (layers: readonly Layer[]): string =>
@@ -62,6 +75,7 @@ function prepare(route: Route): ReadyRoute {
   return {
     route,
     path: API_PREFIX + route.path,
+    names: [...route.path.matchAll(/:([a-z_]+)/g)].map(([, name = ""]) => name),
     params: route.params ?? ANY_PARAMS,
     query,
     body: route.body ?? (WITH_BODY.has(route.method) ? NOTHING : null),

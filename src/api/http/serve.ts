@@ -13,7 +13,7 @@ import { OwnWrites } from "./own-writes.ts";
 import { Problem } from "./problems.ts";
 import type { Caller, Reply, Route } from "./route.ts";
 import type { ReadyRoute, RouteTable } from "./route-table.ts";
-import { checkInput, checkParams, readQuery } from "./validate.ts";
+import { checkInput, readQuery } from "./validate.ts";
 
 /** A request below `/api/v1`, as the kernel hands it over. */
 type ApiRequest = {
@@ -73,9 +73,8 @@ export function createApiServer(
       ? await ownWrites.waitOf(caller, readAfter === undefined ? undefined : String(readAfter))
       : undefined;
     const condition = ready.route.conditional === true ? ifMatch(api.request, faults) : null;
-    const params = checkParams(ready, found.params);
-    faults.push(...(ready.route.faultsFor?.(caller, parsed?.value) ?? []));
-    const input = checkInput(ready, query, parsed, faults);
+    faults.push(...(ready.route.faultsFor?.(caller, parsed?.value, api.at) ?? []));
+    const input = checkInput(ready, { params: found.params, query, body: parsed, faults });
 
     const fingerprint =
       key === undefined ? undefined : fingerprintOf(await keyring.pepper(caller.client), parsed?.value ?? {});
@@ -83,7 +82,7 @@ export function createApiServer(
       services,
       caller,
       read: readSide.readAs(caller.client),
-      params,
+      params: input.params,
       query: input.query,
       body: input.body,
       at: api.at,

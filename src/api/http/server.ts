@@ -126,7 +126,12 @@ export function createHttpServer(
 
   const handle = app.callback();
   const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+    {
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // Some clients offer HTTP/2 with every request (`Upgrade: h2c`); the offer is declined by an answer.
+      shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
+    },
     (request, response) => {
       void handle(request, response);
     },

@@ -19,32 +19,44 @@ export function readQuery(search: string): Record<string, string> {
   return Object.fromEntries(values);
 }
 
-/** Parameters of a path. What is no id of ours is not found; the caller's own names, where it makes them, are checked. */
-export function checkParams(ready: ReadyRoute, params: Readonly<Record<string, string>>): unknown {
-  if (Object.values(params).some((value) => wrongText(value) !== undefined)) throw new Problem("not_found");
+type Params = { readonly value: unknown; readonly faults: readonly FieldFault[] } | "unknown";
+
+/** Parameters of a path. What is no id of ours is unknown; the caller's own names, where it makes them, are checked. */
+function checkParams(ready: ReadyRoute, params: Readonly<Record<string, string>>): Params {
+  if (Object.values(params).some((value) => wrongText(value) !== undefined)) return "unknown";
   const parsed = ready.params.safeParse(params, REPORT);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) return { value: parsed.data, faults: [] };
   const faults = toFaults(ready.params, parsed.error.issues, bodyPath);
   const makes = ready.route.method === "PUT" || ready.route.method === "POST";
-  if (makes && faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"))) throw invalid(faults);
-  throw new Problem("not_found");
+  const own = faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"));
+  return makes && own ? { value: undefined, faults } : "unknown";
 }
 
-type Input = { readonly query: unknown; readonly body: unknown };
+/** What came, not checked yet. `faults` are those that others found. */
+type Given = {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, unknown>>;
+  readonly body: ParsedBody | undefined;
+  readonly faults: readonly FieldFault[];
+};
+type Input = { readonly params: unknown; readonly query: unknown; readonly body: unknown };
 
-/** Checks the rest. `faults` are those of the headers. Throws Problem (validation_failed). */
-export function checkInput(
-  ready: ReadyRoute,
-  query: Readonly<Record<string, unknown>>,
-  body: ParsedBody | undefined,
-  faults: readonly FieldFault[],
-): Input {
-  const all = [...faults];
+/** Checks all of it. Throws Problem: validation_failed with every fault; only without any, not_found. */
+export function checkInput(ready: ReadyRoute, { params, query, body, faults }: Given): Input {
+  const checked = checkParams(ready, params);
+  const all = [...faults, ...(checked === "unknown" ? [] : checked.faults)];
   const checkedQuery = check(ready.query, query, queryTextFaults(query), queryPath, all);
   const checkedBody =
     ready.body === null || body === undefined ? undefined : check(ready.body, body.value, body.faults, bodyPath, all);
-  if (all.length > 0) throw invalid(all);
-  return { query: checkedQuery, body: checkedBody };
+  if (all.length > 0) throw invalid(firstOfEach(all));
+  if (checked === "unknown") throw new Problem("not_found");
+  return { params: checked.value, query: checkedQuery, body: checkedBody };
+}
+
+function firstOfEach(faults: readonly FieldFault[]): readonly FieldFault[] {
+  const seen = new Map<string, FieldFault>();
+  for (const fault of faults) if (!seen.has(fault.path)) seen.set(fault.path, fault);
+  return [...seen.values()];
 }
 
 function check(

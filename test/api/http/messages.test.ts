@@ -202,7 +202,7 @@ describe("listing", () => {
       "?after_seq too_small",
       "?before unknown_field",
       "?order not_allowed",
-      "?type.0 invalid_format",
+      "?type invalid_format",
     ]);
   });
 });

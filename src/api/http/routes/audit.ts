@@ -55,7 +55,9 @@ const listEvents = route({
 
 async function requirePosition({ readSide }: Parameters<typeof listEvents.handle>[0]["services"], text: string) {
   const where = await readSide.compare(text);
-  if (where === "foreign" || where === "beyond") throw new Problem("invalid_position");
+  if (where === "foreign" || where === "beyond") {
+    throw new Problem("invalid_position", { detail: "`after` is damaged, or is not a position of this server's log." });
+  }
 }
 
 /** Users act by subject. */
