@@ -10,7 +10,8 @@ import { all, type Sql, sql } from "./sql.ts";
 type RoomList = {
   /** Rooms whose name or description holds this, in any case. */
   search?: string;
-  member?: Subject;
+  /** Rooms that at least one of these is in. */
+  members?: readonly Subject[];
   active?: boolean;
   externalIds?: readonly string[];
   /** Only what this user may see: its own rooms and public ones. */
@@ -32,11 +33,11 @@ export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<Room
   const most = list.limit + 1;
   const rows = await read.rows<RoomRow>(
     list.visibleTo === undefined
-      ? sql`select r.* from ${source(list.member)} where ${where} order by ${order} limit ${most}`
+      ? sql`select r.* from ${source(list.members)} where ${where} order by ${order} limit ${most}`
       : sql`select * from (
-          (select r.* from ${source(list.visibleTo)} where ${where} order by ${order} limit ${most})
+          (select r.* from ${source([list.visibleTo])} where ${where} order by ${order} limit ${most})
           union all
-          (select r.* from ${rooms} r where r.kind = 'public' and ${where} and not ${isMember(list.visibleTo)}
+          (select r.* from ${rooms} r where r.kind = 'public' and ${where} and not ${isIn([list.visibleTo])}
             order by ${order} limit ${most})
         ) r order by ${order} limit ${most}`,
   );
@@ -44,16 +45,16 @@ export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<Room
 }
 
 /** All rooms, or those of one member, found by its membership. */
-const source = (member: Subject | undefined): Sql =>
-  member === undefined
+const source = ([one, ...others]: readonly Subject[] = []): Sql =>
+  one === undefined || others.length > 0
     ? sql`${rooms} r`
-    : sql`${members} m join ${rooms} r on r.room_id = m.room_id and m.subject = ${member}`;
+    : sql`${members} m join ${rooms} r on r.room_id = m.room_id and m.subject = ${one}`;
 
-const isMember = (subject: Subject): Sql =>
-  sql`exists (select from ${members} x where x.room_id = r.room_id and x.subject = ${subject})`;
+const isIn = (subjects: readonly Subject[]): Sql =>
+  sql`exists (select from ${members} x where x.room_id = r.room_id and x.subject = any(${subjects}))`;
 
 function conditions(list: RoomList): readonly (Sql | undefined)[] {
-  const { search, active, externalIds, from, to, member, visibleTo } = list;
+  const { search, active, externalIds, from, to, members: people, visibleTo } = list;
   const needle = search === undefined || search === "" ? undefined : nameKey(search);
   return [
     sql`not r.deleted`,
@@ -65,7 +66,7 @@ function conditions(list: RoomList): readonly (Sql | undefined)[] {
     externalIds === undefined ? undefined : sql`r.external_id = any(${externalIds})`,
     from === undefined ? undefined : sql`r.created_at >= ${from}`,
     to === undefined ? undefined : sql`r.created_at < ${to}`,
-    member === undefined || visibleTo === undefined ? undefined : isMember(member),
+    people === undefined || (people.length === 1 && visibleTo === undefined) ? undefined : isIn(people),
   ];
 }
 

@@ -118,7 +118,7 @@ const position = positionOf("log", 20_000);
 const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "rooms, newest first": () => listRooms(read, { sort: "-created_at", limit: 50 }),
   "rooms by name, a later page": () => listRooms(read, { sort: "name", limit: 50, cursor: ["name 5", ROOM] }),
-  "rooms of a member": () => listRooms(read, { sort: "-created_at", member: WHO, limit: 50 }),
+  "rooms of a member": () => listRooms(read, { sort: "-created_at", members: [WHO], limit: 50 }),
   "rooms visible to a user": () => listRooms(read, { sort: "-created_at", visibleTo: WHO, limit: 50 }),
   "rooms visible to a user, by name": () => listRooms(read, { sort: "name", visibleTo: WHO, limit: 50 }),
   "a room": () => roomById(read, ROOM),

@@ -110,10 +110,10 @@ describe("lists of rooms", () => {
   test("what a user may see: its own and public ones, each once", async () => {
     expect(await names({ visibleTo: BEN })).toEqual(["Gamma", "beta"]);
     expect(await names({ visibleTo: EVE, sort: "name" })).toEqual(["Alpha", "Gamma"]);
-    expect(await names({ visibleTo: EVE, member: ANNA })).toEqual(["Alpha"]);
+    expect(await names({ visibleTo: EVE, members: [ANNA] })).toEqual(["Alpha"]);
   });
   test("filters", async () => {
-    expect(await names({ member: ANNA })).toEqual(["Alpha", "beta"]);
+    expect(await names({ members: [ANNA] })).toEqual(["Alpha", "beta"]);
     expect(await names({ search: "ALPH" })).toEqual(["Alpha"]);
     expect(await names({ search: "%" })).toEqual([]);
     expect(await names({ externalIds: ["ext-1", "none"] })).toEqual(["beta"]);

@@ -80,10 +80,12 @@ type RouteDefinition<P, Q, B> = {
   readonly query?: Q;
   readonly body?: B;
   /**
-   * Faults of the body, as it was sent, that no schema sees: they depend on who asks, when, or on several fields.
-   * Reported together with all others; of one field the first counts.
+   * Faults of the body, as it was sent, that no schema sees: they depend on who asks, or on several fields. Reported
+   * together with all others; of one field the first counts.
    */
-  readonly faultsFor?: (caller: Caller, body: unknown, at: Instant) => readonly FieldFault[];
+  readonly faultsFor?: (caller: Caller, body: unknown) => readonly FieldFault[];
+  /** Faults that handling finds by itself, of the body as it was sent: asked for only when there are others to tell. */
+  readonly furtherFaults?: (caller: Caller, body: unknown, at: Instant) => readonly FieldFault[];
   /** By status: the schema of a success, for OpenAPI. */
   readonly responses: Readonly<Partial<Record<200 | 201 | 202 | 204, z.ZodType | null>>>;
   /** Refusals of its own, besides those that every route may give. */

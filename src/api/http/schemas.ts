@@ -99,7 +99,8 @@ export function mergeMeta(old: JsonObject, patch: JsonObject): JsonObject {
   return Object.fromEntries(merged);
 }
 
-const isObject = (value: unknown): value is JsonObject =>
+/** Whether a value of JSON is an object. */
+export const isObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const objectAt = (value: unknown): JsonObject => (isObject(value) ? value : {});
 

@@ -73,8 +73,9 @@ export function createApiServer(
       ? await ownWrites.waitOf(caller, readAfter === undefined ? undefined : String(readAfter))
       : undefined;
     const condition = ready.route.conditional === true ? ifMatch(api.request, faults) : null;
-    faults.push(...(ready.route.faultsFor?.(caller, parsed?.value, api.at) ?? []));
-    const input = checkInput(ready, { params: found.params, query, body: parsed, faults });
+    faults.push(...(ready.route.faultsFor?.(caller, parsed?.value) ?? []));
+    const further = () => ready.route.furtherFaults?.(caller, parsed?.value, api.at) ?? [];
+    const input = checkInput(ready, { params: found.params, query, body: parsed, faults, further });
 
     const fingerprint =
       key === undefined ? undefined : fingerprintOf(await keyring.pepper(caller.client), parsed?.value ?? {});

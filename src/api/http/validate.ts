@@ -38,17 +38,19 @@ type Given = {
   readonly query: Readonly<Record<string, unknown>>;
   readonly body: ParsedBody | undefined;
   readonly faults: readonly FieldFault[];
+  /** Asked when there are faults. */
+  readonly further: () => readonly FieldFault[];
 };
 type Input = { readonly params: unknown; readonly query: unknown; readonly body: unknown };
 
 /** Checks all of it. Throws Problem: validation_failed with every fault; only without any, not_found. */
-export function checkInput(ready: ReadyRoute, { params, query, body, faults }: Given): Input {
+export function checkInput(ready: ReadyRoute, { params, query, body, faults, further }: Given): Input {
   const checked = checkParams(ready, params);
   const all = [...faults, ...(checked === "unknown" ? [] : checked.faults)];
   const checkedQuery = check(ready.query, query, queryTextFaults(query), queryPath, all);
   const checkedBody =
     ready.body === null || body === undefined ? undefined : check(ready.body, body.value, body.faults, bodyPath, all);
-  if (all.length > 0) throw invalid(firstOfEach(all));
+  if (all.length > 0) throw invalid(firstOfEach([...all, ...further()]));
   if (checked === "unknown") throw new Problem("not_found");
   return { params: checked.value, query: checkedQuery, body: checkedBody };
 }

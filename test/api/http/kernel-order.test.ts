@@ -149,6 +149,42 @@ describe("paths", () => {
     expect((await raw(server.url, "/livez", { method: "HEAD" })).status).toBe(200);
   });
 
+  test("name things that cannot be only after all faults of the input are told", async () => {
+    for (const [method, path, faults] of [
+      ["GET", "/users/a%20b?x=1", ["?x"]],
+      ["POST", "/deliveries/nonsense/ack", ["field"]],
+      ["PUT", "/users/a%20b", ["user_id", "field"]],
+      ["GET", "/notifications/nonsense/timeline?limit=0", ["?limit"]],
+    ] as const) {
+      const body = method === "GET" ? {} : { body: '{"field":1}' };
+      const answer = await send(path, {
+        method,
+        headers: { authorization: `Bearer ${path.startsWith("/del") ? token : api.key}`, ...json },
+        ...body,
+      });
+      expect([answer.status, answer.body.errors?.map((one: { path: string }) => one.path)], path).toEqual([
+        422,
+        faults,
+      ]);
+    }
+    expect((await send("/users/a%20b", { headers: key() })).body.code).toBe("not_found");
+  });
+
+  test("keep a plus, which is no space here", async () => {
+    const put = await send("/users/a+b@example.com", { method: "PUT", headers: key() });
+    expect([put.status, put.body.id]).toEqual([201, "a+b@example.com"]);
+    expect((await send("/users/a%2Bb%40example.com", { headers: key() })).body.id).toBe("a+b@example.com");
+  });
+
+  test("are answered also to clients that offer HTTP/2", async () => {
+    const offer = {
+      connection: "Upgrade, HTTP2-Settings",
+      upgrade: "h2c",
+      "http2-settings": "AAMAAABkAAQCAAAAAAIAAAAA",
+    };
+    expect((await send("/clients/me", { headers: { ...key(), ...offer } })).status).toBe(200);
+  });
+
   test("with bytes that are no text are not found, never an error", async () => {
     for (const bad of ["%00", "%FF", "%", "%E0%A4", "a%2Fb", "%ED%A0%80", "..", "__proto__", "x".repeat(5_000)]) {
       const got = await send(`/users/${bad}`, { headers: key() });

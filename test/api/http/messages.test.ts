@@ -93,6 +93,12 @@ describe("posting", () => {
         "content too_short",
       ]);
     }
+    expect(await refusal(post({ content: "", meta: [] }))).toEqual([
+      422,
+      "content too_short",
+      "meta wrong_type",
+      "sender_id required",
+    ]);
     for (const type of ["image", "file", "poll.v2"]) {
       expect(await refusal(post({ sender_id: "max", content: "", type }))).toEqual([422, "content too_short"]);
       expect((await post({ sender_id: "max", content: "", type, meta: { url: "u" } })).status).toBe(201);

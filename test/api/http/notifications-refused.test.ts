@@ -53,7 +53,12 @@ describe("faults", () => {
     ["too much JSON", { ...hook, content: ["x".repeat(262_144)] }, ["content too_long"]],
     ["large meta", { ...email, meta: { a: "x".repeat(8_200) } }, ["meta too_long"]],
     ["a priority", { ...email, priority: "urgent" }, ["priority not_allowed"]],
-    ["a far day", { ...email, send_at: iso(400 * DAY) }, ["send_at too_large"]],
+    ["a far day", { ...email, send_at: iso(367 * DAY) }, ["send_at too_large"]],
+    [
+      "times beside a wrong field",
+      { ...email, priority: 1, send_at: iso(400 * DAY), expires_at: iso(-DAY) },
+      ["expires_at too_small", "priority wrong_type", "send_at too_large"],
+    ],
     ["an end before the start", { ...email, send_at: iso(DAY), expires_at: iso(DAY - 1) }, ["expires_at too_small"]],
     ["an end in the past", { ...email, expires_at: iso(-1_000) }, ["expires_at too_small"]],
     ["a day without a zone", { ...email, send_at: "2030-01-01T00:00:00" }, ["send_at invalid_format"]],

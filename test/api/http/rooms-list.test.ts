@@ -39,6 +39,7 @@ describe("a list of rooms", () => {
   test("is filtered", async () => {
     expect(await names("?search=alpha")).toEqual(["beta", "Alpha"]);
     expect(await names("?member=bob")).toEqual(["Gamma", "Alpha"]);
+    expect(await names("?member=alice,bob,nobody&sort=name")).toEqual(["Alpha", "delta", "Gamma"]);
     expect(await names("?active=false")).toEqual(["Gamma"]);
     expect(await names("?external_id=b,g")).toEqual(["Gamma", "beta"]);
     expect(await names("?external_id=b,g&active=true")).toEqual(["beta"]);
@@ -69,7 +70,9 @@ describe("a list of rooms", () => {
   test("shows a user its own rooms and public ones", async () => {
     expect(await names("", alice)).toEqual(["delta", "beta", "Alpha"]);
     expect(await names("?member=alice", alice)).toEqual(["delta", "Alpha"]);
-    expect((await alice.get("/rooms?member=bob")).body.code).toBe("forbidden");
+    for (const others of ["bob", "alice,bob"]) {
+      expect((await alice.get(`/rooms?member=${others}`)).body.code).toBe("forbidden");
+    }
   });
 });
 

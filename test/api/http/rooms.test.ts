@@ -83,6 +83,11 @@ describe("making a room", () => {
   test("takes each member once, and at most 500", async () => {
     const twice = await api.post("/rooms", { name: "Twice", members: [{ user_id: "a" }, { user_id: "a" }] });
     expect([twice.status, codes(twice.body)]).toEqual([422, ["members not_allowed"]]);
+    const both = await api.post("/rooms", { name: "", kind: "direct", members: [{ user_id: "a", role: 5 }] });
+    expect([both.status, codes(both.body)]).toEqual([
+      422,
+      ["members too_short", "members.0.role wrong_type", "name too_short"],
+    ]);
     const members = Array.from({ length: 501 }, (_, n) => ({ user_id: `user${n}` }));
     const many = await api.post("/rooms", { name: "Many", members });
     expect([many.status, codes(many.body)]).toEqual([422, ["members too_long"]]);

@@ -127,6 +127,14 @@ describe("a user's token", () => {
     }
   });
 
+  test("finds itself as soon as it has a token", async () => {
+    for (let count = 0; count < 20; count += 1) {
+      const own = api.as(await tokenOf(api, `new-${count}`));
+      expect((await own.get(`/users/new-${count}`)).body.id).toBe(`new-${count}`);
+      expect((await own.get(`/users/new-${count}/rooms`)).body.data).toEqual([]);
+    }
+  });
+
   test("finds no other user, known or not, and lists none", async () => {
     await api.put("/users/secret", { name: "Secret" });
     const own = api.as(await tokenOf(api, "curious"));

@@ -13,6 +13,7 @@ import { type Caller, type Route, route } from "../route.ts";
 import {
   commaSeparated,
   input,
+  isObject,
   listBody,
   meta,
   name,
@@ -21,7 +22,6 @@ import {
   pattern,
   queryBoolean,
   queryInteger,
-  refuse,
   text,
   userId,
 } from "../schemas.ts";
@@ -41,20 +41,24 @@ const NewMessage = input({
   type: messageType.default("text").describe("text, image, file, system or your own"),
   meta: meta.default({}),
   reply_to: orNull(text(1, 128)),
-}).superRefine(({ content, type, meta }, context) => {
-  if (content !== "") return;
-  const plain = type === "text" || type === "system";
-  if (plain) refuse(context, "too_short", `must not be empty for type ${type}`, ["content"]);
-  else if (Object.keys(meta).length === 0) refuse(context, "too_short", "must not be empty without meta", ["content"]);
 });
 
-/** Who speaks: a client key says it, a user token is it and never the system. */
-function senderFaults({ by }: Caller, body: unknown): readonly FieldFault[] {
-  if (typeof body !== "object" || body === null || Array.isArray(body)) return [];
-  const sent: { readonly sender_id?: unknown; readonly type?: unknown } = body;
+/** Who speaks: a client key says it, a user token is it and never the system. And what may be said without words. */
+function messageFaults({ by }: Caller, body: unknown): readonly FieldFault[] {
+  if (!isObject(body)) return [];
+  const sent: Readonly<Record<"sender_id" | "type" | "content" | "meta", unknown>> = {
+    ...{ sender_id: null, type: "text", content: null, meta: {} },
+    ...body,
+  };
   const faults: FieldFault[] = [];
-  if (by.kind === "key" && (sent.sender_id ?? null) === null) {
+  if (by.kind === "key" && sent.sender_id === null) {
     faults.push({ path: "sender_id", code: "required", message: "is required with a client key" });
+  }
+  const plain = sent.type === "text" || sent.type === "system";
+  const bare = isObject(sent.meta) && Object.keys(sent.meta).length === 0;
+  if (sent.content === "" && (plain || bare)) {
+    const message = plain ? `must not be empty for type ${sent.type}` : "must not be empty without meta";
+    faults.push({ path: "content", code: "too_short", message });
   }
   if (by.kind === "user" && sent.type === "system") {
     faults.push({ path: "type", code: "not_allowed", message: "only a client key may post for the system" });
@@ -70,7 +74,7 @@ const postMessage = route({
   access: write,
   params: roomParams,
   body: NewMessage,
-  faultsFor: senderFaults,
+  faultsFor: messageFaults,
   responses: { 201: MessageBody },
   problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
   handle: async ({ services, caller, read, params, context, at, body }) => {

@@ -9,6 +9,7 @@ import { askFor } from "../../notifications/ask.ts";
 import { NotificationInput } from "../../notifications/input.ts";
 import { subjectsNamed } from "../../notifications/targets.ts";
 import { timelinePage } from "../../notifications/timeline.ts";
+import { timeFaults } from "../../notifications/times.ts";
 import { viewNow } from "../../notifications/view.ts";
 import { AuditEventBody } from "../bodies/audit.ts";
 import {
@@ -33,6 +34,7 @@ const createNotification = route({
   tag: "notifications",
   access: { kind: "key", scope: "notifications:write" },
   body: NotificationInput,
+  furtherFaults: (_caller, body, at) => timeFaults(body, at),
   responses: { 202: NotificationBody },
   problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
   handle: async ({ services, read, context, at, body }) => {

@@ -10,8 +10,8 @@ import type { Services } from "../../services.ts";
 import { ProviderBody, ProviderInput, providerBody, VerdictBody } from "../bodies/provider.ts";
 import { invalid } from "../problems.ts";
 import { created, listed, noContent, ok } from "../reply.ts";
-import { type Route, route } from "../route.ts";
-import { input, listBody, orNull, paging, pattern } from "../schemas.ts";
+import { type Caller, type Route, route } from "../route.ts";
+import { input, isObject, listBody, orNull, paging, pattern } from "../schemas.ts";
 
 const access = { kind: "key", scope: "providers:manage" } as const;
 const params = z.object({
@@ -39,9 +39,17 @@ async function checkConfig({ guard }: Services, config: ProviderInput["config"])
   const verdict = await guard.checkHost(config.host);
   if (!verdict.ok) faults.push({ path: "config.host", code: verdict.code, message: verdict.reason });
   if (config.password !== null && config.username === null) {
-    faults.push({ path: "config.username", code: "required", message: "is required with a password" });
+    faults.push(NO_USERNAME);
   }
   if (faults.length > 0) throw invalid(faults);
+}
+
+const NO_USERNAME = { path: "config.username", code: "required", message: "is required with a password" } as const;
+
+function configFaults(_caller: Caller, body: unknown): readonly FieldFault[] {
+  if (!isObject(body) || !isObject(body.config)) return [];
+  const { username = null, password = null } = body.config;
+  return password !== null && username === null ? [NO_USERNAME] : [];
 }
 
 const putProvider = route({
@@ -52,6 +60,7 @@ const putProvider = route({
   access,
   params,
   body: ProviderInput,
+  furtherFaults: configFaults,
   responses: { 200: ProviderBody, 201: ProviderBody },
   problems: ["provider_limit"],
   handle: async ({ services, caller, params, body, context, at }) => {

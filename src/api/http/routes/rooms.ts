@@ -1,18 +1,19 @@
 // Rooms: making, listing and reading them.
 import { z } from "zod";
-import { DomainError } from "../../../domain/errors.ts";
+import { DomainError, type FieldFault } from "../../../domain/errors.ts";
 import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
 import { listRooms as queryRooms } from "../../../projections/room-list.ts";
 import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../rooms/create-room.ts";
 import { openRoom } from "../../rooms/room-access.ts";
 import { RoomBody, roomBody, roomBodyOf } from "../bodies/room.ts";
 import { created as createdReply, given, listed, ok } from "../reply.ts";
-import { type Route, route } from "../route.ts";
+import { type Caller, type Route, route } from "../route.ts";
 import {
   commaSeparated,
   created,
   description,
   input,
+  isObject,
   listBody,
   meta,
   name,
@@ -39,6 +40,22 @@ const NewRoom = input({
   members: z.array(NewMember).max(MAX_FIRST_MEMBERS).default([]),
 });
 
+/** Nobody is named twice, and a direct room has two members, its creator included. */
+function memberFaults(caller: Caller, body: unknown): readonly FieldFault[] {
+  if (!isObject(body)) return [];
+  const { members = [], kind } = body;
+  if (!Array.isArray(members)) return [];
+  const ids = members.flatMap((one) => (isObject(one) && typeof one.user_id === "string" ? [one.user_id] : []));
+  if (new Set(ids).size < ids.length) {
+    return [{ path: "members", code: "not_allowed", message: "name the same user twice" }];
+  }
+  const count = members.length + (caller.kind === "user" && !ids.includes(caller.userId) ? 1 : 0);
+  if (kind !== "direct" || count === 2) return [];
+  return [
+    { path: "members", code: count < 2 ? "too_short" : "too_long", message: "must be exactly two in a direct room" },
+  ];
+}
+
 const createRoom = route({
   method: "POST",
   path: "/rooms",
@@ -46,6 +63,7 @@ const createRoom = route({
   tag: "rooms",
   access: write,
   body: NewRoom,
+  furtherFaults: memberFaults,
   responses: { 201: RoomBody, 200: RoomBody },
   problems: ["external_id_taken"],
   handle: async ({ services, caller, context, at, body }) => {
@@ -69,7 +87,7 @@ const RoomQuery = z.strictObject({
   ...paging,
   ...created,
   search: text(1, 200).optional().meta({ description: "Part of the name or description, in any case" }),
-  member: userId.optional(),
+  member: commaSeparated(userId).optional(),
   active: queryBoolean.optional(),
   external_id: commaSeparated(externalId).optional(),
   sort: z.enum(["-created_at", "created_at", "name"]).default("-created_at"),
@@ -86,14 +104,15 @@ const listRooms = route({
   problems: ["forbidden"],
   handle: async (handling) => {
     const { services, caller, read, query } = handling;
-    const { external_id, member: userOf, ...rest } = query;
-    const member = userOf === undefined ? undefined : await services.keyring.subjectOfUser(caller.client, userOf);
+    const { external_id, member, ...rest } = query;
+    const named = member?.map((user) => services.keyring.subjectOfUser(caller.client, user));
+    const members = named === undefined ? undefined : await Promise.all(named);
     const visibleTo = caller.by.kind === "user" ? caller.by.subject : undefined;
     // It would tell of public rooms who is in them, which only their members may know.
-    if (visibleTo !== undefined && member !== undefined && member !== visibleTo) {
+    if (visibleTo !== undefined && members?.some((one) => one !== visibleTo) === true) {
       throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
     }
-    const page = await queryRooms(read, given({ ...rest, member, visibleTo, externalIds: external_id }));
+    const page = await queryRooms(read, given({ ...rest, members, visibleTo, externalIds: external_id }));
     return listed(handling, page, roomBody);
   },
 });
