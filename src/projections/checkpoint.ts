@@ -2,6 +2,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
+import { holds, type Tenure } from "./lease.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 
@@ -42,6 +43,12 @@ export async function openGroup(pool: pg.Pool, store: EventStore): Promise<Group
   );
   const group = await readGroup(pool);
   if (group === undefined) throw new Error("the group of read models was removed while it was opened");
+  await checkGroup(group, store);
+  return group;
+}
+
+/** Throws ForeignCheckpoint when the group was not made from this log. */
+export async function checkGroup(group: GroupState, store: EventStore): Promise<void> {
   if (group.logId !== store.logId) {
     throw new ForeignCheckpoint(
       `the read model is of log ${group.logId}, but the log is ${store.logId}; drop the schema "read" to build it anew`,
@@ -52,7 +59,6 @@ export async function openGroup(pool: pg.Pool, store: EventStore): Promise<Group
       `the read model is at ${group.checkpoint}, beyond the log's end; drop the schema "read" to build it anew`,
     );
   }
-  return group;
 }
 
 export const isAfter = (position: Checkpoint, other: Checkpoint): boolean =>
@@ -60,19 +66,21 @@ export const isAfter = (position: Checkpoint, other: Checkpoint): boolean =>
 
 /**
  * Moves the checkpoint and writes the rows, in one statement; false, and nothing is written, when the fence no longer
- * holds. The checkpoint's table is named first and so locked first: a swap that waits for it meets no deadlock.
+ * holds, or the lease that it is written under. The checkpoint's table is named first and so locked first: a swap that waits for it meets no deadlock.
  */
 export async function commitBatch(
   db: Queryable,
   fence: Fence,
   upTo: Position,
   writes: readonly TableWrite[],
+  tenure?: Tenure,
 ): Promise<boolean> {
   const parameters = new Parameters();
   const { add } = { add: (value: unknown) => parameters.add(value) };
   const from = fence.checkpoint === "start" ? null : fence.checkpoint;
   const moved = `update read.groups set checkpoint = ${add(upTo)} where name = ${add(GROUP)}
-    and checkpoint is not distinct from ${add(from)} and generation = ${add(fence.generation)} returning 1`;
+    and checkpoint is not distinct from ${add(from)} and generation = ${add(fence.generation)}
+    ${tenure === undefined ? "" : `and ${holds(tenure, add)}`} returning 1`;
   const parts = writes.flatMap((write) => writeParts(write, parameters, "exists (select from moved)"));
   const steps = [`moved as (${moved})`, ...parts.map((part, number) => `w${number} as (${part})`)];
   const text = `with ${steps.join(",\n")} select count(*)::int as moved from moved`;

@@ -1,12 +1,16 @@
 // The read side of a node: keeps the read models up to date, hands out handles for reading, and waits for positions.
+import { createHash } from "node:crypto";
+import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientId } from "../domain/ids.ts";
+import { messageOf, pause } from "../event-store/backoff.ts";
 import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
-import { type Checkpoint, GROUP, isAfter, openGroup, readGroup } from "./checkpoint.ts";
+import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
 import { findCommand } from "./command-ids.ts";
 import { storedProjections } from "./group.ts";
-import type { Projection } from "./projection.ts";
+import { Election } from "./lease.ts";
+import { type Projection, tableName } from "./projection.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
 import { Runner, type RunnerParts, type RunnerState } from "./runner.ts";
@@ -19,9 +23,12 @@ export type { OperatorRead, ReadAs } from "./read-as.ts";
 /** How long a command's answer waits for the projection that knows older commands. */
 const OLDER_COMMANDS_WAIT_MS = 5_000;
 
+/** `standby`: another process keeps the read models, this one follows and may take over. `following`: it only follows. */
+type ReadSideState = RunnerState | "building" | "standby" | "following";
+
 type ReadSideStatus = {
   readonly name: string;
-  readonly state: RunnerState | "building";
+  readonly state: ReadSideState;
   readonly checkpoint: Checkpoint;
   /** How far the checkpoint is behind the log's end, in positions; null when the end cannot be read now. */
   readonly lag: number | null;
@@ -30,10 +37,11 @@ type ReadSideStatus = {
 
 export interface ReadSide extends AsyncDisposable {
   /**
-   * Makes the tables that are missing, from the log, and goes on from the checkpoint. Throws ForeignCheckpoint, and
-   * what the database or the log throw while tables are made; from then on it is supervised and shows in `status`.
+   * Makes the tables that are missing, from the log, and stands for keeping them up; without the projector's role waits
+   * until another process has made them. Throws ForeignCheckpoint, what the database or the log throw meanwhile, and the
+   * signal's reason; from then on it is supervised and shows in `status`.
    */
-  start(): Promise<void>;
+  start(signal?: AbortSignal): Promise<void>;
   /** Resolves when the read models have what was in the log at the time of the call. Throws when it is closed. */
   caughtUp(): Promise<void>;
   /** How far they are known to be on this node. */
@@ -52,31 +60,103 @@ export interface ReadSide extends AsyncDisposable {
   operator(): OperatorRead;
 }
 
+/** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
+export type ReadWakeUps = {
+  publish(topic: "read", position: Position): void;
+  on(topic: "read", listener: () => void): Disposable;
+};
+
+type ReadSideOptions = {
+  /** False: never builds nor writes, but follows what another process does. */
+  readonly projector?: boolean;
+  /** No other process works on this database: what a crashed one left is taken over at once. */
+  readonly alone?: boolean;
+  readonly wakeUps?: ReadWakeUps;
+};
+
+/** How often a node without the projector's role looks whether the tables have been made. */
+const TABLES_POLL_MS = 250;
+
 /** Opens the read side; nothing is read from the log before `start`. `projections` is for tests. */
 export async function openReadSide(
   parts: RunnerParts,
   projections: readonly Projection[] = storedProjections,
+  options: ReadSideOptions = {},
 ): Promise<ReadSide> {
   const { pool, store, logger } = parts;
+  const { projector = true, alone = false, wakeUps } = options;
   await createGroups(pool);
   const waiters = new Waiters(async () => (await readGroup(pool))?.checkpoint ?? "start", logger);
-  const runner = new Runner(parts, projections, (checkpoint) => waiters.reached(checkpoint));
+  const following = wakeUps?.on("read", () => waiters.wake());
   const operator = readAsOperator(pool);
+  const own = projections.map(tableName);
+  const keepsOwn = (group: GroupState) => own.every((table) => group.tables.has(table));
   let building = false;
+  let runner: Runner | undefined;
+  let election: Election | undefined;
   const group = await readGroup(pool);
   if (group?.logId === store.logId) waiters.reached(group.checkpoint);
 
+  function onMoved(checkpoint: Checkpoint): void {
+    waiters.reached(checkpoint);
+    if (checkpoint !== "start") wakeUps?.publish("read", checkpoint);
+  }
+
+  async function build(): Promise<void> {
+    await openGroup(pool, store);
+    building = true;
+    try {
+      await buildMissing(parts, projections);
+    } finally {
+      building = false;
+    }
+    waiters.reached((await openGroup(pool, store)).checkpoint);
+  }
+
+  async function stand(): Promise<void> {
+    const standing = new Election({
+      ...{ pool, logger, alone, table: "read.leases", name: leaseName(own), holder: `${hostname()}:${process.pid}` },
+      lead: async (tenure) => {
+        const leading = new Runner(parts, projections, { onMoved, tenure, onFenceLost: () => standing.doubt() });
+        leading.open();
+        runner = leading;
+        return leading;
+      },
+    });
+    election = standing;
+    await standing.begun;
+  }
+
+  async function othersBuild(signal: AbortSignal | undefined): Promise<void> {
+    for (let told = false; ; told = true) {
+      signal?.throwIfAborted();
+      const found = await readGroup(pool);
+      if (found !== undefined) await checkGroup(found, store);
+      if (found !== undefined && keepsOwn(found)) return waiters.reached(found.checkpoint);
+      if (!told) logger.warn({}, "waiting for a node with the role projector to build this version's read models");
+      await pause(TABLES_POLL_MS, signal ?? NEVER);
+    }
+  }
+
+  /** Of a process that does not keep the read models itself: what the table says. */
+  async function othersState(): Promise<{ state: ReadSideState; lastError: string | null }> {
+    const idle = projector ? "standby" : "following";
+    try {
+      const found = await readGroup(pool);
+      if (found === undefined || !keepsOwn(found)) return { state: "superseded", lastError: null };
+      waiters.reached(found.checkpoint);
+      return { state: idle, lastError: election?.lastError ?? null };
+    } catch (error) {
+      return { state: idle, lastError: messageOf(error) };
+    }
+  }
+
   const waitFor = async (position: Position, timeoutMs: number) => waiters.waitFor(position, timeoutMs);
   return {
-    async start() {
-      await openGroup(pool, store);
-      building = true;
-      try {
-        await buildMissing(parts, projections);
-      } finally {
-        building = false;
-      }
-      runner.start(await openGroup(pool, store));
+    async start(signal) {
+      if (!projector) return othersBuild(signal);
+      await build();
+      await stand();
     },
     async caughtUp() {
       const tail = await store.tail();
@@ -95,7 +175,10 @@ export async function openReadSide(
       return isAfter(position, await store.tail()) ? "beyond" : "ahead";
     },
     async status() {
-      const { state, lastError } = runner.status();
+      const leading = election?.leads === true ? runner : undefined;
+      const started = election !== undefined || !projector;
+      const stopped = { state: "stopped", lastError: null } as const;
+      const { state, lastError } = leading !== undefined ? leading.status() : started ? await othersState() : stopped;
       const { checkpoint } = waiters;
       const lag = await store.tail().then(
         (tail) => Math.max(0, numberOf(tail) - numberOf(checkpoint)),
@@ -107,12 +190,18 @@ export async function openReadSide(
     operator: () => operator,
     async [Symbol.asyncDispose]() {
       waiters[Symbol.dispose]();
-      await runner[Symbol.asyncDispose]();
+      following?.[Symbol.dispose]();
+      await election?.[Symbol.asyncDispose]();
     },
   };
 }
 
 const CAUGHT_UP_WAIT_MS = 60_000;
+const NEVER = new AbortController().signal;
+
+/** A lease for each version: one that was taken over keeps its own, and the next one need not wait for it. */
+const leaseName = (tables: readonly string[]): string =>
+  `${GROUP}:${createHash("sha256").update(tables.toSorted().join()).digest("hex").slice(0, 16)}`;
 
 const numberOf = (position: Checkpoint): number =>
   position === "start" ? 0 : Number(parsePosition(position)?.value ?? 0n);

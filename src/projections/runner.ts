@@ -6,6 +6,7 @@ import type { Keyring } from "../event-store/sealing.ts";
 import { foldBatch } from "./batch.ts";
 import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
 import { decodeFor } from "./fold.ts";
+import type { Tenure } from "./lease.ts";
 import { type Projection, tableName } from "./projection.ts";
 
 /** Events a batch. */
@@ -31,11 +32,20 @@ class Superseded extends Error {
   override readonly name = "Superseded";
 }
 
+type RunnerOptions = {
+  /** Called with each checkpoint that was written. */
+  readonly onMoved?: (checkpoint: Checkpoint) => void;
+  /** What each batch is written under; another runner may write too without it. */
+  readonly tenure?: Tenure;
+  /** Called when the fence was lost, before the group is loaded again. */
+  readonly onFenceLost?: () => void;
+};
+
 /** One process's runner. Any number may run: the fence lets one of them write a batch, the others read on from there. */
 export class Runner implements AsyncDisposable {
   readonly #parts: RunnerParts;
   readonly #projections: readonly Projection[];
-  readonly #onMoved: (checkpoint: Checkpoint) => void;
+  readonly #options: RunnerOptions;
   readonly #closing = new AbortController();
   #fence: Fence = { checkpoint: "start", generation: 0 };
   #subscription: Subscription | undefined;
@@ -43,21 +53,22 @@ export class Runner implements AsyncDisposable {
   #lastError: string | null = null;
   #superseded = false;
 
-  constructor(
-    parts: RunnerParts,
-    projections: readonly Projection[],
-    onMoved: (checkpoint: Checkpoint) => void = () => {},
-  ) {
+  constructor(parts: RunnerParts, projections: readonly Projection[], options: RunnerOptions = {}) {
     this.#parts = parts;
     this.#projections = projections;
-    this.#onMoved = onMoved;
+    this.#options = options;
+  }
+
+  /** Goes on from where the group stands, as soon as that can be known. */
+  open(): void {
+    this.#load();
   }
 
   /** Goes on from where the group stands. */
   start(group: GroupState): void {
     this.#check(group);
     this.#fence = { checkpoint: group.checkpoint, generation: group.generation };
-    this.#onMoved(group.checkpoint);
+    this.#options.onMoved?.(group.checkpoint);
     this.#subscription = this.#parts.store.subscribe({
       name: "projections",
       after: group.checkpoint,
@@ -68,7 +79,9 @@ export class Runner implements AsyncDisposable {
 
   status(): { readonly state: RunnerState; readonly lastError: string | null } {
     if (this.#superseded) return { state: "superseded", lastError: this.#lastError };
-    if (this.#reloading !== undefined) return { state: "retrying", lastError: this.#lastError };
+    if (this.#reloading !== undefined) {
+      return { state: this.#lastError === null ? "catching_up" : "retrying", lastError: this.#lastError };
+    }
     const status = this.#subscription?.status();
     if (status === undefined || status.state === "closed") return { state: "stopped", lastError: this.#lastError };
     return { state: status.state, lastError: status.lastError };
@@ -86,21 +99,26 @@ export class Runner implements AsyncDisposable {
     const fence = this.#fence;
     const decoded = await decodeFor(keyring, this.#projections, events);
     const writes = await foldBatch(pool, this.#projections, decoded);
-    if (!(await commitBatch(pool, fence, upTo, writes))) {
-      this.#reloading = this.#reload().finally(() => {
-        this.#reloading = undefined;
-      });
+    if (!(await commitBatch(pool, fence, upTo, writes, this.#options.tenure))) {
+      this.#lastError = "the fence was lost";
+      this.#options.onFenceLost?.();
+      this.#load();
       throw new FenceLost("another process has moved the checkpoint or swapped the tables");
     }
     this.#fence = { ...fence, checkpoint: upTo };
-    this.#onMoved(upTo);
+    this.#options.onMoved?.(upTo);
+  }
+
+  #load(): void {
+    this.#reloading = this.#reload().finally(() => {
+      this.#reloading = undefined;
+    });
   }
 
   /** Stops, and goes on from where the group stands now; tries until that works. */
   async #reload(): Promise<void> {
     const { pool, store, logger } = this.#parts;
     const ended = this.#subscription?.[Symbol.asyncDispose]();
-    this.#lastError = "the fence was lost";
     for (let failures = 1; !this.#closing.signal.aborted; failures += 1) {
       try {
         await ended;

@@ -1,5 +1,6 @@
 // The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
 import type pg from "pg";
+import { createLeases } from "./lease.ts";
 import { type ColumnType, type Projection, tableName } from "./projection.ts";
 
 /** Of this application ("chat"): pairs of which the first is this. */
@@ -35,6 +36,7 @@ export async function createGroups(pool: pg.Pool): Promise<void> {
     await client.query("select pg_advisory_xact_lock($1, $2)", [LOCK_CLASS, SCHEMA_LOCK]);
     await client.query("create schema if not exists read");
     await client.query(GROUPS);
+    await client.query(createLeases("read.leases"));
     await client.query("commit");
     client.release();
   } catch (error) {

@@ -1,6 +1,5 @@
 // Waiting until the read model has reached a position: one loop for all who wait on this node.
-import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf, type WarnLogger } from "../event-store/backoff.ts";
+import { messageOf, pause, type WarnLogger } from "../event-store/backoff.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { type Checkpoint, isAfter } from "./checkpoint.ts";
 
@@ -19,6 +18,7 @@ export class Waiters implements Disposable {
   #checkpoint: Checkpoint = "start";
   #polling = false;
   #closed = false;
+  #rest = new AbortController();
 
   constructor(read: () => Promise<Checkpoint>, logger: WarnLogger) {
     this.#read = read;
@@ -38,6 +38,11 @@ export class Waiters implements Disposable {
     if (!isAfter(checkpoint, this.#checkpoint)) return;
     this.#checkpoint = checkpoint;
     for (const waiter of this.#waiting) if (!isAfter(waiter.position, checkpoint)) waiter.done(true);
+  }
+
+  /** It may have moved: looks at once when somebody waits. */
+  wake(): void {
+    this.#rest.abort();
   }
 
   /** Whether it was reached within the time. */
@@ -60,6 +65,7 @@ export class Waiters implements Disposable {
   [Symbol.dispose](): void {
     this.#closed = true;
     for (const waiter of this.#waiting) waiter.done(false);
+    this.#rest.abort();
   }
 
   /** Runs while somebody waits. */
@@ -67,7 +73,8 @@ export class Waiters implements Disposable {
     if (this.#polling) return;
     this.#polling = true;
     for (let failed = false; this.#waiting.size > 0; ) {
-      await sleep(POLL_MS, undefined, { ref: false });
+      this.#rest = new AbortController();
+      await pause(POLL_MS, this.#rest.signal);
       if (this.#waiting.size === 0) break;
       try {
         this.reached(await this.#read());

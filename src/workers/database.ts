@@ -1,6 +1,7 @@
 // The schema `jobs`: pg-boss's tables and ours, reached through one pool. Dropped, it comes back empty.
 import type pg from "pg";
 import type { Db } from "pg-boss";
+import { createLeases } from "../projections/lease.ts";
 
 export const JOBS_SCHEMA = "jobs";
 
@@ -44,6 +45,7 @@ export async function createTables(pool: pg.Pool): Promise<void> {
     await sql.executeSql("select pg_advisory_xact_lock(hashtextextended('chatapi.jobs.tables', 0))");
     await sql.executeSql(`create table if not exists jobs.reactor_checkpoints (
       name text primary key, position text not null)`);
+    await sql.executeSql(createLeases("jobs.leases"));
     await sql.executeSql(`create table if not exists jobs.rounds (
       queue text not null, client text not null, priority text not null, last integer not null,
       primary key (queue, client, priority))`);

@@ -1,4 +1,5 @@
-// Runs the reactors: one subscription, one checkpoint, jobs and checkpoint in one transaction.
+// Runs the reactors: of all processes one at a time, with one subscription; jobs and checkpoint in one transaction.
+import { hostname } from "node:os";
 import type pg from "pg";
 import type { Logger } from "pino";
 import { SECOND_MS } from "../domain/time.ts";
@@ -13,6 +14,7 @@ import {
 } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
+import { Election, holds, type Tenure } from "../projections/lease.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";
 import type { Job } from "./jobs.ts";
@@ -22,13 +24,15 @@ const GROUP = "reactors";
 /** How often the checkpoint moves over events that owe nothing. They are read again after a crash, which is harmless. */
 const IDLE_CHECKPOINT_MS = SECOND_MS;
 
-/** Another process moved the checkpoint: its jobs count, ours were rolled back. */
+/** Another process moved the checkpoint, or leads now: its jobs count, ours were rolled back. */
 class CheckpointMoved extends Error {}
 
 type ReactorGroup = AsyncDisposable & {
-  /** All events up to here have led to their jobs. */
+  /** All events up to here have led to their jobs, as far as this process knows: the one that leads knows best. */
   handled(): Position | "start";
-  status(): ReactorStatus;
+  /** Whether this process is the one that runs them. */
+  leads(): boolean;
+  status(): Promise<ReactorStatus>;
 };
 
 export type ReactorStatus = {
@@ -45,14 +49,48 @@ type ReactorGroupParts = {
   readonly reactors: readonly Reactor[];
   readonly logger: Logger;
   readonly now: () => number;
+  /** No other process works on this database: what a crashed one left is taken over at once. */
+  readonly alone: boolean;
 };
 
-/** Starts at its checkpoint; on a fresh schema at the log's tip. Throws ForeignCheckpoint. */
+/**
+ * Starts at its checkpoint, on a fresh schema at the log's tip, in whichever process leads. Throws ForeignCheckpoint.
+ */
 export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGroup> {
+  const { pool, store, logger, alone } = parts;
+  let known = await openCheckpoint(pool, store);
+  let leading: Leading | undefined;
+  const election = new Election({
+    ...{ pool, logger, alone, table: "jobs.leases", name: GROUP, holder: `${hostname()}:${process.pid}` },
+    lead: async (tenure) => {
+      known = await openCheckpoint(pool, store);
+      leading = lead(parts, tenure, known, () => election.doubt());
+      return leading;
+    },
+  });
+  await election.begun;
+  const current = () => (election.leads ? leading : undefined);
+  return {
+    handled: () => current()?.handled() ?? known,
+    leads: () => current() !== undefined,
+    async status() {
+      const status = current()?.status();
+      if (status !== undefined) return status;
+      known = await openCheckpoint(pool, store);
+      return { state: "standby", handled: known, lastError: election.lastError };
+    },
+    [Symbol.asyncDispose]: () => election[Symbol.asyncDispose](),
+  };
+}
+
+type Leading = AsyncDisposable & { handled(): Position | "start"; status(): ReactorStatus };
+
+/** Runs the reactors from a checkpoint on, for as long as the tenure holds. */
+function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved: () => void): Leading {
   const { pool, store, keyring, jobs, logger, now } = parts;
   const wanted = wantedTypes(parts.reactors);
   const closing = new AbortController();
-  let saved = await openCheckpoint(pool, store);
+  let saved = from;
   let savedAt = now();
   let subscription: Subscription | undefined;
   let lastError: string | null = null;
@@ -67,11 +105,14 @@ export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGr
     if (owed.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
     try {
       await inTransaction(pool, async (sql) => {
-        await moveCheckpoint(sql, saved, upTo);
+        await moveCheckpoint(sql, tenure, saved, upTo);
         if (owed.length > 0) await jobs.enqueue(sql, owed);
       });
     } catch (error) {
-      if (error instanceof CheckpointMoved) retry();
+      if (error instanceof CheckpointMoved) {
+        onMoved();
+        retry();
+      }
       throw error;
     }
     saved = upTo;
@@ -139,10 +180,10 @@ async function openCheckpoint(pool: pg.Pool, store: EventStore): Promise<Positio
   return position;
 }
 
-async function moveCheckpoint(sql: Sql, from: Position, to: Position): Promise<void> {
-  const { rows } = await sql.executeSql(
-    "update jobs.reactor_checkpoints set position = $3 where name = $1 and position = $2 returning name",
-    [GROUP, from, to],
-  );
+async function moveCheckpoint(sql: Sql, tenure: Tenure, from: Position, to: Position): Promise<void> {
+  const values: unknown[] = [GROUP, from, to];
+  const text = `update jobs.reactor_checkpoints set position = $3 where name = $1 and position = $2
+    and ${holds(tenure, (value) => `$${values.push(value)}`)} returning name`;
+  const { rows } = await sql.executeSql(text, values);
   if (rows.length === 0) throw new CheckpointMoved("another process moved the reactors' checkpoint");
 }

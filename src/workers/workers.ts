@@ -65,6 +65,8 @@ type WorkersParts = Omit<HandlerParts, "readSide"> & {
   readonly pool: pg.Pool;
   readonly readSide: Pick<ReadSide, "readAs" | "operator" | "waitFor">;
   readonly limits?: Partial<WorkerLimits>;
+  /** No other process works on this database; default: there may be others. */
+  readonly alone?: boolean;
 };
 
 /**
@@ -77,7 +79,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
   await using opened = new AsyncDisposableStack();
   const jobs = opened.use(await openJobStore({ pool, logger, now }));
   opened.use(await enterWorkers(pool, logger));
-  const group = opened.use(await startReactors({ ...parts, jobs, reactors }));
+  const group = opened.use(await startReactors({ ...parts, jobs, reactors, alone: parts.alone ?? false }));
 
   const { maxOpenDeliveries, leaseMs } = limits;
   const handlers = { ...parts, places: new Places(), pace: new Pace(), leaseMs, maxOpenDeliveries };
@@ -100,7 +102,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
     step: async (signal) => {
       const at = group.handled();
       const dueBefore = now() + (first ? FIRST_SWEEP_AHEAD_MS : -Math.round(limits.sweepEveryMs * SWEEP_GRACE));
-      const swept = at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
+      const swept = group.leads() && at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
       first &&= !swept;
       if (swept) await forgetRounds(onPool(pool));
       else sweeping.wakeAt(now() + SWEEP_AGAIN_MS);
@@ -120,7 +122,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
     workers.get(queue)?.status() ?? { state: "closed", lastError: null, running: 0, waiting: 0 };
   return {
     status: async () => ({
-      reactors: { ...group.status(), lag: await lagOf(parts.store, group.handled()) },
+      reactors: await group.status().then(async (one) => ({ ...one, lag: await lagOf(parts.store, one.handled) })),
       queues: { attempts: status("attempts"), tasks: status("tasks") },
       later: later.status(),
       sweep: sweeping.status(),
