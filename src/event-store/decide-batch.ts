@@ -1,6 +1,7 @@
 // Deciding a batch: the commands that wait for one stream, one after the other, against a state that runs ahead of the log.
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError } from "../domain/errors.ts";
+import type { Contention } from "./contention.ts";
 import { type CommandContext, encode } from "./envelope.ts";
 import { AppendTooLarge, MAX_APPEND_BYTES, type NewEvent, sizeOf } from "./event-store.ts";
 import type { Folded, RememberedCommand } from "./folded.ts";
@@ -27,10 +28,12 @@ export type OlderCommands = (
   stream: string,
 ) => Promise<RememberedCommand | undefined>;
 
-export type WriterParts = LoaderParts & {
+export type CommandParts = LoaderParts & {
   readonly turns: StreamTurns;
   readonly olderCommands: OlderCommands | undefined;
 };
+
+export type WriterParts = CommandParts & { readonly contention: Contention };
 
 export type Item<S, E, C> = {
   /** Null: only the state at the stream's end is asked for. */

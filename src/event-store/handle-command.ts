@@ -1,7 +1,8 @@
 // Commands: load, fold, decide, append; one queue per stream, and no answer before what it rests on is in the log.
 import { LRUCache } from "lru-cache";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import type { OwnEvent, Settled, WriterParts } from "./decide-batch.ts";
+import { Contention } from "./contention.ts";
+import type { CommandParts, OwnEvent, Settled, WriterParts } from "./decide-batch.ts";
 import { type CommandContext, decode } from "./envelope.ts";
 import { type Position, StoreUnavailable } from "./event-store.ts";
 import type { Folded } from "./folded.ts";
@@ -63,7 +64,8 @@ export interface Commands {
 }
 
 /** The command side, on one event store. Any number of processes may share the store. */
-export function createCommands(parts: WriterParts): Commands {
+export function createCommands(given: CommandParts): Commands {
+  const parts: WriterParts = { ...given, contention: new Contention(given.turns, given.warn) };
   const states = new LRUCache<string, Folded<unknown>>({ maxSize: KEPT_STATES });
   // Each entry serves exactly one stream, whose name says which decider it belongs to.
   const writers = new Map<string, StreamWriter<never, never, never>>();

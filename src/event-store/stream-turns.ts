@@ -12,6 +12,8 @@ export interface StreamTurns {
    * up: go on without. Throws `StoreUnavailable` when turns cannot be had at all.
    */
   acquire(stream: string, options: { timeoutMs: number }): Promise<AsyncDisposable | undefined>;
+  /** Whether somebody holds the turn right now. Throws `StoreUnavailable` when that cannot be asked. */
+  taken(stream: string): Promise<boolean>;
 }
 
 /** Turns that wait or are held at once in one process; more wait for one of these connections, within their time. */
@@ -40,6 +42,7 @@ export function postgresStreamTurns(database: pg.Pool | string): StreamTurns & A
   if (own) pool.on("error", () => {}); // an idle connection ended: the pool makes another
   return {
     acquire: (stream, { timeoutMs }) => acquire(pool, stream, timeoutMs),
+    taken: (stream) => taken(pool, stream),
     [Symbol.asyncDispose]: async () => {
       if (own) await pool.end();
     },
@@ -86,6 +89,21 @@ async function acquire(pool: pg.Pool, stream: string, timeoutMs: number): Promis
   });
 }
 
+/** Tries the lock and gives it back within one statement. */
+async function taken(pool: pg.Pool, stream: string): Promise<boolean> {
+  const key = "hashtextextended($1, $2)";
+  try {
+    const { rows } = await pool.query<{ taken: boolean }>({
+      name: "turn-taken",
+      text: `SELECT CASE WHEN pg_try_advisory_lock(${key}) THEN NOT pg_advisory_unlock(${key}) ELSE true END AS taken`,
+      values: [stream, HASH_SEED],
+    });
+    return rows[0]?.taken ?? false;
+  } catch (error) {
+    throw new StoreUnavailable(`no word on a turn: ${messageOf(error)}`, { cause: error });
+  }
+}
+
 /** A connection, or undefined when the time is up first; one that comes later goes back. */
 async function connectWithin(pool: pg.Pool, timeoutMs: number): Promise<pg.PoolClient | undefined> {
   let timer: NodeJS.Timeout | undefined;
@@ -120,6 +138,7 @@ export function localTurns(): StreamTurns {
   }
 
   return {
+    taken: async (stream) => lines.has(stream),
     acquire: (stream, { timeoutMs }) => {
       const line = lines.get(stream);
       if (line === undefined) {

@@ -10,8 +10,6 @@ import type { StreamLoader } from "./stream-loader.ts";
 /** Commands that may wait for one stream. */
 const MAX_WAITING = 10_000;
 const SNAPSHOT_EVERY = 1_000;
-/** After a conflict a stream is written under its turn for this long. */
-const CONTENDED_MS = 1_000;
 const TURN_TIMEOUT_MS = 2_000;
 const RETRY_MS = [20, 50, 100, 250, 500, 1_000] as const;
 
@@ -27,7 +25,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   readonly #waiting: Item<S, E, C>[] = [];
   #folded: Folded<S> | undefined;
   #fresh = false;
-  #contendedUntil = 0;
 
   constructor(
     parts: WriterParts,
@@ -74,7 +71,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   }
 
   async #inTurn(work: () => Promise<void>): Promise<void> {
-    if (performance.now() >= this.#contendedUntil) return work();
+    if (!(await this.#parts.contention.inTurns(this.#stream))) return work();
     const turn = await this.#parts.turns.acquire(this.#stream, { timeoutMs: TURN_TIMEOUT_MS });
     try {
       // Under the turn the newest state is read first, so that the append meets no other writer.
@@ -139,7 +136,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
 
   /** Somebody else wrote. Those whose events are in the log after all are answered, the rest is decided again. */
   async #conflict(folded: Folded<S>, batch: Batch<S, E, C>): Promise<void> {
-    this.#contendedUntil = performance.now() + CONTENDED_MS;
+    this.#parts.contention.lost(this.#stream);
     const tail = await this.#loader.readToEnd(folded.revision + 1);
     if (tail.length === 0) {
       // The state claims a revision that the log does not have: it came from a wrong snapshot.

@@ -1,0 +1,57 @@
+// Which streams are written in turns now: those on which somebody lost a race, here or on another node.
+import { LRUCache } from "lru-cache";
+import type { StreamTurns } from "./stream-turns.ts";
+
+/** For how long a stream is written in turns after a lost race. */
+const CONTENDED_MS = 1_000;
+/** How often who wins every race looks whether a loser waits its turn: without a look nobody would tell the winner. */
+const LOOK_EVERY_MS = 50;
+/** A stream that was not written for so long has no race to lose. */
+const BUSY_MS = 200;
+const MAX_STREAMS = 10_000;
+
+type Entry = { until: number; wroteAt: number; lookedAt: number };
+
+/** Shared by all writers of a process; outlives each of them. */
+export class Contention {
+  readonly #turns: StreamTurns;
+  readonly #warn: (error: unknown, message: string) => void;
+  readonly #streams = new LRUCache<string, Entry>({ max: MAX_STREAMS });
+
+  constructor(turns: StreamTurns, warn: (error: unknown, message: string) => void) {
+    this.#turns = turns;
+    this.#warn = warn;
+  }
+
+  /** A race was lost on the stream. */
+  lost(stream: string): void {
+    this.#entry(stream).until = performance.now() + CONTENDED_MS;
+  }
+
+  /** Whether the next append should wait for its turn. Call it before each. */
+  async inTurns(stream: string): Promise<boolean> {
+    const now = performance.now();
+    const entry = this.#entry(stream);
+    const busy = now - entry.wroteAt < BUSY_MS;
+    entry.wroteAt = now;
+    if (now < entry.until) return true;
+    if (!busy || now - entry.lookedAt < LOOK_EVERY_MS) return false;
+    entry.lookedAt = now;
+    try {
+      if (!(await this.#turns.taken(stream))) return false;
+    } catch (error) {
+      this.#warn(error, "nobody could say whether a stream is written in turns");
+      return false;
+    }
+    entry.until = performance.now() + CONTENDED_MS;
+    return true;
+  }
+
+  #entry(stream: string): Entry {
+    const known = this.#streams.get(stream);
+    if (known !== undefined) return known;
+    const entry = { until: 0, wroteAt: Number.NEGATIVE_INFINITY, lookedAt: Number.NEGATIVE_INFINITY };
+    this.#streams.set(stream, entry);
+    return entry;
+  }
+}
