@@ -63,7 +63,13 @@ test("a slow writer beside a fast one gets its turns", async () => {
   const log = await openInMemoryLog();
   const turns = localTurns();
   const keyring = memoryKeyring();
-  const slow: EventStore = { ...log, readStream: async (...args) => sleep(5).then(() => log.readStream(...args)) };
+  // What it has read is old by the time it appends.
+  const readStream: EventStore["readStream"] = async (...args) => {
+    const events = await log.readStream(...args);
+    await sleep(5);
+    return events;
+  };
+  const slow: EventStore = { ...log, readStream };
   const commandsOn = (store: EventStore) =>
     createCommands({ store, keyring, snapshots: undefined, turns, olderCommands: undefined, warn: fail });
   const [here, there] = [commandsOn(log), commandsOn(slow)];
