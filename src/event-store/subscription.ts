@@ -23,8 +23,11 @@ export type FeedListener = {
 
 /** Where a read loop reads from. */
 export type Feed = {
-  /** Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. */
-  read(after: Position | "start", limit: number): Promise<Page>;
+  /**
+   * Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. One
+   * that waits need not go on once the subscription is closing.
+   */
+  read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page>;
   /**
    * Tells the listener of every append after the call, sooner or later, whoever made it. Returns how to stop. What was
    * appended between a read and the call is told too: the listener is called at once with what is known.
@@ -149,7 +152,7 @@ class ReadLoop implements Subscription {
 
   async #readBatch(): Promise<{ batch: Batch; atEnd: boolean } | undefined> {
     const announced = this.#announced;
-    const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch);
+    const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch, this.#closing.signal);
     const upTo = events.at(-1)?.position;
     if (upTo !== undefined) return { batch: { events, upTo }, atEnd };
     // What was announced before the read is not there (a log put back from a backup): do not ask for it in a circle.

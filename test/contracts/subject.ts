@@ -22,7 +22,9 @@ export type Subject = {
   close(): Promise<void>;
 };
 
-export type WriterStore = { readonly kind: "postgres"; readonly url: string };
+export type WriterStore =
+  | { readonly kind: "postgres"; readonly url: string }
+  | { readonly kind: "eventstore"; readonly url: string; readonly prefix: string };
 
 export type Open = () => Promise<Subject>;
 

@@ -111,21 +111,22 @@ export function subscribing(store: () => EventStore): void {
         if (failing) throw new Error("not today");
       },
     });
-    const first = await write(2);
-    await eventually(() => expect(seen.events).toHaveLength(2));
+    // One event an append: nobody promises that those of one append come in one batch.
+    const first = await write(1);
+    await eventually(() => expect(seen.events).toHaveLength(1));
     failing = true;
-    const second = await write(2);
+    const second = await write(1);
     await eventually(() => {
       expect(given.length).toBeGreaterThanOrEqual(3);
       expect(seen.subscription.status()).toMatchObject({
         state: "retrying",
         lastError: "not today",
-        handled: seen.events[1]?.position,
+        handled: seen.events[0]?.position,
       });
     });
     const third = await write(3);
     failing = false;
-    await eventually(() => expect(seen.events).toHaveLength(7));
+    await eventually(() => expect(seen.events).toHaveLength(5));
     expect(given[0]).toEqual(ids(first));
     const recovered = given.findIndex((batch) => batch[0] === third[0]?.id);
     for (const batch of given.slice(1, recovered)) expect(batch).toEqual(ids(second));

@@ -1,6 +1,7 @@
 // A process of its own that writes to a log: told what by its parent, and telling it how many events it wrote.
 
 import type { EventStore } from "../../src/event-store/event-store.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstore-db.ts";
 import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
 import type { WriterStore } from "./subject.ts";
 import { type Work, write } from "./writing.ts";
@@ -11,6 +12,8 @@ const open = (store: WriterStore): Promise<EventStore> => {
   switch (store.kind) {
     case "postgres":
       return openPostgresLog({ url: store.url });
+    case "eventstore":
+      return openEventStoreDb({ url: store.url, prefix: store.prefix });
   }
 };
 

@@ -1,0 +1,167 @@
+// Appends, with what the client's fast path lacks: bounds, a deadline, a way back from a client that has gone deaf.
+
+import {
+  type AppendResult,
+  type EventData,
+  type EventStoreDBClient,
+  NO_STREAM as NO_SUCH_STREAM,
+} from "@eventstore/db-client";
+import { checkAppend } from "../append-checks.ts";
+import type { WarnLogger } from "../backoff.ts";
+import {
+  type Appended,
+  type NewEvent,
+  NO_STREAM,
+  OutcomeUnknown,
+  type Position,
+  positionOf,
+  StoreUnavailable,
+  WrongExpectedRevision,
+} from "../event-store.ts";
+import { appendError, isRefusal, isServersTimeout } from "./append-errors.ts";
+import { EVENT_OVERHEAD_BYTES, inFlight } from "./in-flight.ts";
+import type { Reader } from "./reader.ts";
+import { type LogNames, toEventData } from "./records.ts";
+
+/** An append that was never answered gives its place back after so long: the client forgets some for good. */
+const FORGOTTEN_MS = 30_000;
+/** How often a client that has gone deaf is replaced at most. */
+const REPLACE_EVERY_MS = 30_000;
+/** How long the end of a client waits for the appends of other logs in this process. */
+const OTHERS_MS = 2_000;
+
+export type WriterOptions = {
+  /** Makes the writer's own client, which it ends. */
+  readonly connect: () => EventStoreDBClient;
+  readonly names: LogNames;
+  readonly timeoutMs: number;
+  /** Works on another client, so that ending the writer's ends no read. */
+  readonly reader: Reader;
+  readonly logger: WarnLogger | undefined;
+};
+
+export class Writer {
+  readonly #options: WriterOptions;
+  readonly #underWay = new Set<Promise<unknown>>();
+  #client: EventStoreDBClient;
+  #closed = false;
+  /** When the server last answered an append, and when the client was last replaced. */
+  #answeredAt = 0;
+  #replacedAt = Number.NEGATIVE_INFINITY;
+  #checking = false;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+    this.#client = options.connect();
+  }
+
+  append(stream: string, expected: number, events: readonly NewEvent[]): Promise<Appended> {
+    if (this.#closed) return Promise.reject(new StoreUnavailable("the log is closed"));
+    const appended = this.#append(stream, expected, events);
+    const done = () => this.#underWay.delete(appended);
+    this.#underWay.add(appended);
+    appended.then(done, done);
+    return appended;
+  }
+
+  /** Takes nothing more, waits for what is under way (each append within its own time), and ends the client. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled(this.#underWay);
+    await inFlight.alone(OTHERS_MS, () => this.#client.dispose());
+  }
+
+  async #append(stream: string, expected: number, events: readonly NewEvent[]): Promise<Appended> {
+    const bytes = checkAppend(stream, expected, events) + events.length * EVENT_OVERHEAD_BYTES;
+    const deadline = performance.now() + this.#options.timeoutMs;
+    if (!(await inFlight.enter(bytes, this.#options.timeoutMs))) {
+      throw new OutcomeUnknown("too many appends wait; this one was not sent");
+    }
+    const data = events.map(toEventData);
+    const sentAt = performance.now();
+    const sent = this.#sent(stream, expected, data, deadline);
+    leaveWith(sent, bytes);
+    try {
+      const result = await within(sent, deadline);
+      this.#answeredAt = performance.now();
+      if (!result.success) throw new WrongExpectedRevision(stream, expected, await this.#lastRevision(stream));
+      return { revision: Number(result.nextExpectedRevision), position: await this.#position(stream, result) };
+    } catch (error) {
+      if (isRefusal(error)) this.#answeredAt = performance.now();
+      else void this.#check(sentAt);
+      throw appendError(error, stream, expected, bytes);
+    }
+  }
+
+  /** A server that gives up waiting for its own commit (as for an append that it is just writing) is asked again. */
+  async #sent(stream: string, expected: number, events: EventData[], deadline: number): Promise<AppendResult> {
+    const expectedRevision = expected === NO_STREAM ? NO_SUCH_STREAM : BigInt(expected);
+    for (;;) {
+      try {
+        return await this.#client.appendToStream(this.#options.names.prefix + stream, events, {
+          expectedRevision,
+          requiresLeader: true,
+        });
+      } catch (error) {
+        if (!isServersTimeout(error) || performance.now() >= deadline) throw error;
+      }
+    }
+  }
+
+  /** Should the server not say where the last event is, the event itself does. */
+  async #position(stream: string, { position, nextExpectedRevision }: AppendResult): Promise<Position> {
+    if (position !== undefined) return positionOf(this.#options.names.logId, position.commit);
+    const [event] = await this.#options.reader.stream(stream, { from: Number(nextExpectedRevision), limit: 1 });
+    if (event === undefined) throw new OutcomeUnknown("the append was answered, but its event cannot be read");
+    return event.position;
+  }
+
+  /** Only for a connection string with `throwOnAppendFailure=false`, whose refusals name a wrong revision. */
+  async #lastRevision(stream: string): Promise<number> {
+    const [last] = await this.#options.reader.stream(stream, { direction: "backward", limit: 1 });
+    return last?.revision ?? NO_STREAM;
+  }
+
+  /**
+   * A late reply, or a cluster that could not be found once, leaves the client so that it never appends again. When the
+   * server answers reads, but no append since `sentAt`, the client is replaced.
+   */
+  async #check(sentAt: number): Promise<void> {
+    if (this.#checking || this.#closed || performance.now() < this.#replacedAt + REPLACE_EVERY_MS) return;
+    this.#checking = true;
+    try {
+      await this.#options.reader.ping();
+      if (this.#answeredAt >= sentAt) return;
+      this.#options.logger?.warn({}, "appends are not answered, though the server is there: connecting anew");
+      this.#replacedAt = performance.now();
+      await inFlight.alone(OTHERS_MS, async () => {
+        await this.#client.dispose();
+        if (!this.#closed) this.#client = this.#options.connect();
+      });
+    } catch {
+      // Not there: the client finds it again by itself.
+    } finally {
+      this.#checking = false;
+    }
+  }
+}
+
+/** Gives the place back once: at the end, or when it is too long in coming. */
+function leaveWith(sent: Promise<unknown>, bytes: number): void {
+  let left = false;
+  const leave = () => {
+    clearTimeout(forget);
+    if (!left) inFlight.leave(bytes);
+    left = true;
+  };
+  const forget = setTimeout(leave, FORGOTTEN_MS);
+  sent.then(leave, leave);
+}
+
+function within<T>(promise: Promise<T>, deadline: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const ms = Math.max(0, deadline - performance.now());
+    const timer = setTimeout(() => reject(new OutcomeUnknown("no answer in time")), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
