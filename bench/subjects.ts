@@ -1,5 +1,6 @@
 // All benchmarks, in the order of the table.
 import type { Subject } from "./harness/subject.ts";
 import { append } from "./subjects/append.ts";
+import { hotRoom, http, visibility } from "./subjects/http.ts";
 
-export const subjects: readonly Subject[] = [append];
+export const subjects: readonly Subject[] = [append, http, visibility, hotRoom];

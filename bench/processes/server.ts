@@ -1,0 +1,47 @@
+// A server as `chatapi serve` composes it, on a database that is given, in a process of its own.
+import type { AddressInfo } from "node:net";
+import pino from "pino";
+import { readConfig } from "../../src/config.ts";
+import { compose } from "../../src/runtime/compose.ts";
+import { openStorage, type Storage } from "../../src/runtime/storage.ts";
+import { serveCalls } from "../support/process.ts";
+
+export type ServerOptions = {
+  readonly databaseUrl: string;
+  readonly encryptionKey: string;
+  /** False: nothing keeps the read models, to see what that costs. */
+  readonly projections?: boolean;
+};
+
+export type Memory = { readonly rss: number; readonly heap: number };
+
+serveCalls({
+  async start({ databaseUrl, encryptionKey, projections = true }: ServerOptions): Promise<string> {
+    const config = readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" });
+    const logger = pino({ level: config.logLevel }, pino.destination(2));
+    const storage = await openStorage({ config, logger, databaseUrl });
+    const { server } = await compose({ config, logger, storage: projections ? storage : withoutProjections(storage) });
+    await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  },
+  cpuMs(): number {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1_000;
+  },
+  memory(): Memory {
+    for (let time = 0; time < 3; time += 1) globalThis.gc?.();
+    const { rss, heapUsed, external } = process.memoryUsage();
+    return { rss, heap: heapUsed + external };
+  },
+});
+
+/** The tables are made, and stay as they are. */
+function withoutProjections(storage: Storage): Storage {
+  const { readSide } = storage;
+  const start = async () => {
+    await readSide.start();
+    await readSide.caughtUp();
+    await readSide[Symbol.asyncDispose]();
+  };
+  return { ...storage, readSide: { ...readSide, start, caughtUp: async () => undefined } };
+}

@@ -1,0 +1,172 @@
+// Posting a message over HTTP: against the naive path, and with everything on against nothing that listens.
+import { interleave, quantile } from "../harness/measure.ts";
+import { type Goal, ratioRow, rowOf, shown } from "../harness/row.ts";
+import type { Bench, Subject } from "../harness/subject.ts";
+import type { Load, Loaded, Target } from "../processes/load.ts";
+import { posting, userName } from "../support/posting.ts";
+import { type BenchProcess, startProcess } from "../support/process.ts";
+import { type Api, newApi, newEncryptionKey, newRoom, newToken, startServed } from "../support/served.ts";
+
+const overNaive: Goal = {
+  ...{ name: "5 POST a message, 64 connections, over the naive path", goal: 2.5 },
+  ...{ direction: "at least", unit: "x" },
+};
+const absolute: Goal = {
+  ...{ name: "5 POST a message, 64 connections, everything on", goal: 15_000 },
+  ...{ direction: "at least", unit: "/s" },
+};
+const listened: Goal = {
+  ...{ name: "6 POST with projections and 100 listening sockets, over without", goal: 0.8 },
+  ...{ direction: "at least", unit: "x" },
+};
+const visible: Goal = {
+  ...{ name: "7 from answer to visible on a socket, p99, over the answer's own p99", goal: 3 },
+  ...{ direction: "at most", unit: "x" },
+};
+const hot: Goal = {
+  ...{ name: "8 one hot room, 256 writers, over 256 rooms", goal: 0.7 },
+  ...{ direction: "at least", unit: "x" },
+};
+
+const CONNECTIONS = 64;
+const ROOMS = 256;
+const SOCKETS = 100;
+
+const startLoad = () => startProcess(new URL("../processes/load.ts", import.meta.url));
+
+/** Rooms of one user each, and a message of that user to each. */
+async function manyRooms(api: Api): Promise<{ rooms: readonly string[]; targets: readonly Target[] }> {
+  const rooms: string[] = [];
+  for (let number = 0; number < ROOMS; number += 1) rooms.push(await newRoom(api, [userName(number), "listener"]));
+  return { rooms, targets: rooms.map((room, number) => posting(room, userName(number))) };
+}
+
+/** Sockets of one user, who is in all rooms; each listens to its share of them, as many as there are in all. */
+async function listenTo(load: BenchProcess, url: string, api: Api, rooms: readonly string[]): Promise<void> {
+  for (let socket = 0; socket < SOCKETS; socket += 1) {
+    const user = `listener-${socket}`;
+    const mine = rooms.filter((_, number) => number % SOCKETS === socket);
+    for (const room of mine) await api.call("PUT", `/rooms/${room}/members/${user}`, {});
+    await load.call("listen", { url, token: await newToken(api, user), rooms: mine });
+  }
+}
+
+async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
+  await using open = new AsyncDisposableStack();
+  const server = async (projections: boolean) => {
+    const database = open.use(await postgres.database());
+    const options = { databaseUrl: database.url, encryptionKey: newEncryptionKey(), projections };
+    const { url } = open.use(await startServed(options));
+    const api = await newApi(url);
+    return { url, api, ...(await manyRooms(api)) };
+  };
+  const full = await server(true);
+  const bare = await server(false);
+  const naive = await naiveServer(open, await postgres.database(), full.api.key);
+  const load = open.use(startLoad());
+  const listeners = open.use(startLoad());
+  say(`${ROOMS} rooms each; ${SOCKETS} sockets`);
+  await listenTo(listeners, full.url, full.api, full.rooms);
+  const turn = (url: string, key: string, targets: readonly Target[]) => async () => {
+    const order: Load = { url, key, targets, connections: CONNECTIONS, ms: turnMs };
+    return (await load.call<Loaded>("run", order)).perSecond;
+  };
+  const ours = "everything on, 100 sockets";
+  const without = "without projections and sockets";
+  const rival = "naive path";
+  const reached = await interleave(
+    [
+      { name: rival, turn: turn(naive.url, full.api.key, naive.targets) },
+      { name: ours, turn: turn(full.url, full.api.key, full.targets) },
+      { name: without, turn: turn(bare.url, bare.api.key, bare.targets) },
+    ],
+    rounds,
+  );
+  return [
+    ratioRow(overNaive, reached, ours, rival),
+    rowOf(absolute, reached.get(ours) ?? [], { baseline: "2 cores, which the load and PostgreSQL share" }),
+    ratioRow(listened, reached, ours, without),
+  ];
+}
+
+async function naiveServer(
+  open: AsyncDisposableStack,
+  database: AsyncDisposable & { readonly url: string },
+  key: string,
+): Promise<{ url: string; targets: readonly Target[] }> {
+  open.use(database);
+  const process = open.use(startProcess(new URL("../processes/naive-server.ts", import.meta.url)));
+  const names = Array.from({ length: ROOMS }, (_, number) => `room_${number}`);
+  const rooms = Object.fromEntries(names.map((room, number) => [room, [userName(number)]]));
+  const url = await process.call<string>("start", { databaseUrl: database.url, key, rooms });
+  return { url, targets: names.map((room, number) => posting(room, userName(number))) };
+}
+
+export const http: Subject = {
+  name: "http",
+  about: "posting messages over HTTP",
+  goals: [overNaive, absolute, listened],
+  run: postMessages,
+};
+
+export const visibility: Subject = {
+  name: "visibility",
+  about: "from the answer to a frame on a socket",
+  goals: [visible],
+  async run({ rounds, turnMs, postgres }) {
+    await using database = await postgres.database();
+    await using served = await startServed({ databaseUrl: database.url, encryptionKey: newEncryptionKey() });
+    await using load = startLoad();
+    const api = await newApi(served.url);
+    const { rooms, targets } = await manyRooms(api);
+    await listenTo(load, served.url, api, rooms);
+    const order: Load = { url: served.url, key: api.key, targets, connections: CONNECTIONS, ms: turnMs };
+    const found: { ratio: number; visible: number; answer: number }[] = [];
+    for (let round = 0; round <= rounds; round += 1) {
+      const loaded = await load.call<Loaded>("run", order);
+      const answer = quantile([...loaded.latencies], 0.99);
+      const shownAfter = quantile([...loaded.visible], 0.99);
+      if (round > 0) found.push({ ratio: shownAfter / answer, visible: shownAfter, answer });
+    }
+    const middle = (values: readonly number[]) => shown(quantile(values, 0.5));
+    return [
+      rowOf(
+        visible,
+        found.map(({ ratio }) => ratio),
+        {
+          ours: `p99 from answer to frame: ${middle(found.map((one) => one.visible))} ms`,
+          baseline: `p99 of the answer: ${middle(found.map((one) => one.answer))} ms`,
+        },
+      ),
+    ];
+  },
+};
+
+export const hotRoom: Subject = {
+  name: "hot-room",
+  about: "256 writers in one room",
+  goals: [hot],
+  async run({ rounds, turnMs, postgres }) {
+    await using database = await postgres.database();
+    await using served = await startServed({ databaseUrl: database.url, encryptionKey: newEncryptionKey() });
+    await using load = startLoad();
+    const api = await newApi(served.url);
+    const { targets } = await manyRooms(api);
+    const users = Array.from({ length: ROOMS }, (_, number) => userName(number));
+    const one = await newRoom(api, users);
+    const turn = (chosen: readonly Target[]) => async () => {
+      const order: Load = { url: served.url, key: api.key, targets: chosen, connections: ROOMS, ms: turnMs };
+      return (await load.call<Loaded>("run", order)).perSecond;
+    };
+    const hotRoom = "one room, 256 writers";
+    const coldRooms = "256 rooms, a writer each";
+    const reached = await interleave(
+      [
+        { name: coldRooms, turn: turn(targets) },
+        { name: hotRoom, turn: turn(users.map((user) => posting(one, user))) },
+      ],
+      rounds,
+    );
+    return [ratioRow(hot, reached, hotRoom, coldRooms)];
+  },
+};
