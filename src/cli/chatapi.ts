@@ -1,12 +1,11 @@
 // The command line: one program for the server and for those who operate it.
-import { createWriteStream } from "node:fs";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Position } from "../event-store/event-store.ts";
 import { parsePosition } from "../event-store/event-store.ts";
 import { serve } from "../main.ts";
-import { exportEvents } from "./events-export.ts";
+import { exportEvents, exportToFile } from "./events-export.ts";
 import { importEvents } from "./events-import.ts";
 import { eventsOfStream, followEvents, lineFor } from "./events-show.ts";
 import { withStorage } from "./operator.ts";
@@ -16,7 +15,14 @@ import { listProjections, rebuildCommand } from "./projections.ts";
 /** Files on the command line are meant from where the caller stands, also under `npm run`. */
 const fromCaller = (file: string): string => resolve(process.env.INIT_CWD ?? process.cwd(), file);
 
+// Whoever reads the output may have had enough of it (`| head`).
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(EXIT.ok);
+  throw error;
+});
+
 const program = new Command("chatapi")
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage))
   .description(packageJson.description)
   .version(packageJson.version)
   .showHelpAfterError();
@@ -89,10 +95,12 @@ events
   .action((file: string, options: { json?: true }) =>
     run(() =>
       withStorage(async (storage) => {
-        const out = file === "-" ? process.stdout : createWriteStream(fromCaller(file), { flags: "wx", mode: 0o600 });
         const bar = progress("events", options.json === true || file === "-");
-        const moved = await exportEvents(storage, out, new Date(), (done) => bar.update(done));
-        bar.stop();
+        const show = (done: number) => bar.update(done);
+        const moved = await (file === "-"
+          ? exportEvents(storage, process.stdout, new Date(), show)
+          : exportToFile(storage, fromCaller(file), new Date(), show)
+        ).finally(bar.stop);
         if (file !== "-")
           print(options.json ? JSON.stringify(moved) : `exported ${moved.events} events and ${moved.keys} keys`);
         return EXIT.ok;
@@ -108,8 +116,8 @@ events
     run(() =>
       withStorage(async (storage) => {
         const bar = progress("events", options.json === true);
-        const moved = await importEvents(storage, fromCaller(file), (done, total) => bar.update(done, total));
-        bar.stop();
+        const show = (done: number, total: number) => bar.update(done, total);
+        const moved = await importEvents(storage, fromCaller(file), show).finally(bar.stop);
         print(options.json ? JSON.stringify(moved) : `imported ${moved.events} events and ${moved.keys} keys`);
         return EXIT.ok;
       }),

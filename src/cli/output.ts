@@ -2,8 +2,11 @@
 import cliProgress from "cli-progress";
 import { ConfigError } from "../config.ts";
 import { DataFolderInUse } from "../embedded/folder-lock.ts";
-import { WrongExpectedRevision } from "../event-store/event-store.ts";
+import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
 import { KeyConflict } from "../event-store/keyring-moving.ts";
+import { WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
+import { OrderLost } from "../event-store/pipelined.ts";
+import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { ImportError } from "./events-import.ts";
 
 /** Exit codes, in the manner of sysexits. */
@@ -20,20 +23,41 @@ export function fail(line: string, code: number = EXIT.usage): number {
   return code;
 }
 
+/** Faults of the set-up: nothing was done. */
+const SETUP = [ConfigError, DataFolderInUse, ForeignCheckpoint];
+/** What a command may meet on its way, whose message says all there is to say. */
+const MET = [
+  ImportError,
+  KeyConflict,
+  OrderLost,
+  OutcomeUnknown,
+  StoreUnavailable,
+  WrongEncryptionKeys,
+  WrongExpectedRevision,
+];
+
+/** Of the system or of PostgreSQL: a file that is not there, a full disk, a server that refuses or does not answer. */
+const isOutside = (error: Error): boolean =>
+  "code" in error && typeof error.code === "string" && /^(E(?!RR_)[A-Z]+|[0-9A-Z]{5})$/.test(error.code);
+
+/** The message; of several attempts in one (a name with two addresses), those of each. */
+const messageOf = (error: Error): string =>
+  error.message !== "" || !(error instanceof AggregateError) ? error.message : error.errors.map(String).join("; ");
+
 /** Runs a command and ends the process with its exit code. What an operator can act on is one line, without a stack. */
 export async function run(command: () => Promise<number> | number): Promise<void> {
   try {
     process.exitCode = await command();
   } catch (error) {
-    if (error instanceof ConfigError || error instanceof DataFolderInUse)
-      process.exitCode = fail(error.message, EXIT.config);
-    else if (error instanceof ImportError || error instanceof KeyConflict || error instanceof WrongExpectedRevision) {
-      process.exitCode = fail(error.message, EXIT.failed);
-    } else {
-      process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-      process.exitCode = EXIT.failed;
-    }
+    process.exitCode = failure(error);
   }
+}
+
+function failure(error: unknown): number {
+  if (!(error instanceof Error)) return fail(String(error), EXIT.failed);
+  if (SETUP.some((kind) => error instanceof kind)) return fail(error.message, EXIT.config);
+  if (MET.some((kind) => error instanceof kind) || isOutside(error)) return fail(messageOf(error), EXIT.failed);
+  return fail(error.stack ?? error.message, EXIT.failed);
 }
 
 type Progress = { update(done: number, total?: number): void; stop(): void };

@@ -7,6 +7,7 @@ import { newLogId } from "./log-created.ts";
 import { Announcer } from "./postgres-log/announcer.ts";
 import { connect } from "./postgres-log/connect.ts";
 import { Flusher } from "./postgres-log/flusher.ts";
+import { InOrder } from "./postgres-log/in-order.ts";
 import { Reader } from "./postgres-log/reader.ts";
 import { RecentEvents } from "./postgres-log/recent.ts";
 import { openSchema } from "./postgres-log/schema.ts";
@@ -25,8 +26,9 @@ type PostgresLogOptions = {
 
 /**
  * Opens the log in a database, making it when it is not there; several processes may do so at once. It holds two
- * connections for writing, one for listening, and up to four for reading. Throws when the database cannot be reached
- * or cannot hold a log. Disposing ends the subscriptions, sends what waits, and closes the connections.
+ * connections for writing, one for listening, up to four for reading, and one for appending in order once that is
+ * asked for. Throws when the database cannot be reached or cannot hold a log. Disposing ends the subscriptions, sends
+ * what waits, and closes the connections.
  */
 export async function openPostgresLog(options: PostgresLogOptions): Promise<EventStore> {
   const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS } = options;
@@ -60,12 +62,16 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Even
   };
   const subscriptions = open.use(new Subscriptions(feed, logger));
 
+  const append: EventStore["append"] = async (stream, expectedRevision, events) => {
+    const bytes = checkAppend(stream, expectedRevision, events);
+    return flusher.append(stream, expectedRevision, events, bytes);
+  };
+  const inOrder = open.adopt(new InOrder({ url, appendTimeoutMs, append }), (part) => part.close());
+
   return {
     logId,
-    append: async (stream, expectedRevision, events) => {
-      const bytes = checkAppend(stream, expectedRevision, events);
-      return flusher.append(stream, expectedRevision, events, bytes);
-    },
+    append,
+    appendInOrder: (appends) => inOrder.append(appends),
     readStream: (stream, read) => reader.stream(stream, read),
     readAll: async ({ after, limit }) => reader.all(numberOf(logId, after), limit),
     tail: async () => positionOf(logId, await reader.tail()),

@@ -24,6 +24,9 @@ const LOCK_TIMEOUT_MS = 30_000;
  * appends whose stream is where they expect it. Of the others it says why not, by index from 1: 1, exactly these events
  * already follow the expected revision (theirs are the revision and the position); 2, the stream is elsewhere
  * (`x_revision`). Positions go on from the last in the table, in the order of the events given.
+ *
+ * `append_in_order_v1` writes events of any streams, in their order, when each stream stands at its head as given; when
+ * one does not, it writes nothing and `base` is null.
  */
 const SCHEMA = `
 CREATE SCHEMA IF NOT EXISTS log;
@@ -111,6 +114,31 @@ BEGIN
   IF written > 0 THEN
     PERFORM pg_notify('${CHANNEL}', (base + written)::text);
   END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION log.append_in_order_v1(
+  s_stream text[], s_head integer[],
+  e_stream text[], e_revision integer[], e_id uuid[], e_type text[], e_data bytea[], e_metadata bytea[],
+  OUT base bigint
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
+  IF EXISTS (
+    SELECT FROM unnest(s_stream, s_head) AS n(stream, head)
+    LEFT JOIN LATERAL (
+      SELECT e.revision FROM log.events e WHERE e.stream = n.stream ORDER BY e.revision DESC LIMIT 1
+    ) h ON true
+    WHERE coalesce(h.revision, -1) <> n.head
+  ) THEN
+    RETURN;
+  END IF;
+  SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
+  INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
+  SELECT base + n.index, n.stream, n.revision, n.id, n.type, n.data, n.metadata, clock_timestamp()
+  FROM unnest(e_stream, e_revision, e_id, e_type, e_data, e_metadata)
+    WITH ORDINALITY AS n(stream, revision, id, type, data, metadata, index);
+  PERFORM pg_notify('${CHANNEL}', (base + array_length(e_id, 1))::text);
 END
 $$;
 `;
