@@ -10,6 +10,7 @@ import { clientPosition, type LogNames } from "./eventstore-db/records.ts";
 import { holdStrayRejections } from "./eventstore-db/stray-rejections.ts";
 import { Writer } from "./eventstore-db/writer.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "./log-created.ts";
+import { pipelined } from "./pipelined.ts";
 import { Subscriptions } from "./subscription.ts";
 
 /** How long an append waits for its answer before its outcome is unknown: the client's fast path has no deadline. */
@@ -59,9 +60,12 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
   });
   const open = opening.move();
 
+  const append: EventStore["append"] = (stream, expected, events) => writer.append(stream, expected, events);
   return {
     logId: names.logId,
-    append: (stream, expectedRevision, events) => writer.append(stream, expectedRevision, events),
+    append,
+    // The server writes what comes on one connection as it comes.
+    appendInOrder: pipelined(append),
     readStream: (stream, read) => reader.stream(stream, read),
     readAll: ({ after, limit }) => reader.all(after, limit),
     tail: () => reader.tail(),
