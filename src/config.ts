@@ -31,6 +31,13 @@ const flag = z
   .enum(["true", "false"])
   .default("false")
   .transform((text) => text === "true");
+/** What a node does: serve callers, keep the read models, deliver. */
+const ROLES = ["api", "projector", "worker"] as const;
+type Role = (typeof ROLES)[number];
+const roles = z
+  .array(z.enum(ROLES, `must be a mix of ${ROLES.join(", ")}, separated by commas`))
+  .nonempty("names no role")
+  .transform((all): ReadonlySet<Role> => new Set(all));
 const secret = z.string().min(32, "must have at least 32 characters").optional();
 
 const EnvironmentSchema = z.object({
@@ -41,12 +48,22 @@ const EnvironmentSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
-  EVENTSTORE_URL: z.string().optional(),
-  REDIS_URL: z.string().optional(),
-  ROLES: z
+  EVENTSTORE_URL: z
     .string()
-    .default("api,projector,worker")
-    .transform((text) => new Set(list(text))),
+    .regex(/^esdb(\+discover)?:\/\//, "must begin with esdb:// or esdb+discover://")
+    .optional(),
+  EVENTSTORE_STREAM_PREFIX: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+      "must be 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first",
+    )
+    .default("chatapi-"),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, "must begin with redis:// or rediss://")
+    .optional(),
+  ROLES: z.string().default(ROLES.join(",")).transform(list).pipe(roles),
   ENCRYPTION_KEYS: z.string().transform(list).optional(),
   ADMIN_KEY: secret,
   METRICS_TOKEN: secret,
@@ -71,6 +88,12 @@ export type Config = Readonly<{
   dataDir: string;
   /** Undefined: a PostgreSQL of our own in the data folder. */
   databaseUrl: string | undefined;
+  /** Undefined: the log is in PostgreSQL. `prefix` stands before the name of each stream. */
+  eventStore: { readonly url: string; readonly prefix: string } | undefined;
+  /** Carries wake-ups between nodes; undefined: PostgreSQL does, or nothing where there is one node alone. */
+  redisUrl: string | undefined;
+  /** Not empty; all of them unless the nodes share a PostgreSQL. */
+  roles: ReadonlySet<Role>;
   /** No servers configured and a loopback host: open registration, `/dev/*`, loopback targets. */
   development: boolean;
   encryptionKeys: readonly string[] | undefined;
@@ -90,8 +113,6 @@ export type Config = Readonly<{
 const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && ipaddr.process(host).range() === "loopback");
 
-const ALL_ROLES = ["api", "projector", "worker"];
-
 /** Reads and checks the environment. Throws ConfigError for the first variable that is wrong. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
   const set = Object.fromEntries(
@@ -103,12 +124,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message ?? "is wrong"}`);
   }
   const env = parsed.data;
-  if (env.EVENTSTORE_URL !== undefined) throw new ConfigError("EVENTSTORE_URL: is not supported by this version yet");
-  if (env.REDIS_URL !== undefined) throw new ConfigError("REDIS_URL: is not supported by this version yet");
-  if (env.ROLES.size !== ALL_ROLES.length || !ALL_ROLES.every((role) => env.ROLES.has(role))) {
-    throw new ConfigError("ROLES: this version runs api,projector,worker in one process; leave it out");
+  if (env.DATABASE_URL === undefined) {
+    if (env.EVENTSTORE_URL !== undefined) {
+      throw new ConfigError("EVENTSTORE_URL: needs DATABASE_URL as well, for data keys, read models and jobs");
+    }
+    if (env.ROLES.size !== ROLES.length) {
+      throw new ConfigError("ROLES: dividing the work needs DATABASE_URL, a PostgreSQL that the nodes share");
+    }
   }
-  const development = env.DATABASE_URL === undefined && isLoopback(env.HOST);
+  const development = env.EVENTSTORE_URL === undefined && env.DATABASE_URL === undefined && isLoopback(env.HOST);
   if (!development && env.ADMIN_KEY === undefined) {
     throw new ConfigError("ADMIN_KEY: is needed (32 characters or more) outside development mode");
   }
@@ -120,6 +144,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     port: env.PORT,
     dataDir: env.DATA_DIR,
     databaseUrl: env.DATABASE_URL,
+    eventStore:
+      env.EVENTSTORE_URL === undefined ? undefined : { url: env.EVENTSTORE_URL, prefix: env.EVENTSTORE_STREAM_PREFIX },
+    redisUrl: env.REDIS_URL,
+    roles: env.ROLES,
     development,
     encryptionKeys: env.ENCRYPTION_KEYS,
     adminKey: env.ADMIN_KEY,

@@ -19,7 +19,12 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   const stopped = stopSignal(logger);
   await using open = new AsyncDisposableStack();
   const storage = open.use(await openStorage({ config, logger, onExit: (error) => stopped.fail(error) }));
-  const composed = open.use(await compose({ config, logger, storage }));
+  const composed = await compose({ config, logger, storage, signal: stopped.signal }).catch((error: unknown) => {
+    if (!stopped.signal.aborted) throw error;
+    return undefined; // stopped before it was ready
+  });
+  if (composed === undefined) return 0;
+  open.use(composed);
   await listen(composed.server, config);
   announce(composed.server, config, composed.mailbox !== undefined);
   const error = await stopped.promise;
@@ -36,18 +41,25 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   return error === undefined ? 0 : 1;
 }
 
-type StopSignal = { readonly promise: Promise<Error | undefined>; readonly fail: (error: Error) => void };
+type StopSignal = {
+  readonly promise: Promise<Error | undefined>;
+  /** Aborted by the first signal. */
+  readonly signal: AbortSignal;
+  readonly fail: (error: Error) => void;
+};
 
 /** Resolves at the first signal; npm and a terminal may send two, and the second changes nothing. */
 function stopSignal(logger: Logger): StopSignal {
   const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+  const stopping = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       logger.info({ signal }, "stopping");
       resolve(undefined);
+      stopping.abort();
     });
   }
-  return { promise, fail: resolve };
+  return { promise, signal: stopping.signal, fail: resolve };
 }
 
 function listen(server: Server, { host, port }: Config): Promise<void> {
@@ -71,6 +83,10 @@ function closeServer(server: Server): Promise<void> {
 function announce(server: Server, config: Config, mailbox: boolean): void {
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  if (!config.roles.has("api")) {
+    process.stdout.write(`ChatAPI (${[...config.roles].join(", ")}) is ready: ${url}/readyz\n`);
+    return;
+  }
   const lines = [
     "",
     `  ChatAPI is ready       ${url}/api/v1`,

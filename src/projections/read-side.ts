@@ -42,8 +42,11 @@ export interface ReadSide extends AsyncDisposable {
    * signal's reason; from then on it is supervised and shows in `status`.
    */
   start(signal?: AbortSignal): Promise<void>;
-  /** Resolves when the read models have what was in the log at the time of the call. Throws when it is closed. */
-  caughtUp(): Promise<void>;
+  /**
+   * Resolves when the read models have what was in the log at the time of the call. Throws when it is closed, and the
+   * signal's reason.
+   */
+  caughtUp(signal?: AbortSignal): Promise<void>;
   /** How far they are known to be on this node. */
   checkpoint(): Checkpoint;
   /** Whether they reached the position within the time; at once when they have. It must be one of this log. */
@@ -158,9 +161,10 @@ export async function openReadSide(
       await build();
       await stand();
     },
-    async caughtUp() {
+    async caughtUp(signal) {
       const tail = await store.tail();
-      while (!(await waiters.waitFor(tail, CAUGHT_UP_WAIT_MS))) {
+      while (!(await waiters.waitFor(tail, CAUGHT_UP_LOOK_MS))) {
+        signal?.throwIfAborted();
         if (waiters.closed) throw new Error("the read side is closed");
         await sleep(POLL_MS);
       }
@@ -196,7 +200,8 @@ export async function openReadSide(
   };
 }
 
-const CAUGHT_UP_WAIT_MS = 60_000;
+/** How long a start goes on waiting after it was told to stop. */
+const CAUGHT_UP_LOOK_MS = 1_000;
 const NEVER = new AbortController().signal;
 
 /** A lease for each version: one that was taken over keeps its own, and the next one need not wait for it. */

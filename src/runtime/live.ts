@@ -12,7 +12,7 @@ import type { Storage } from "./storage.ts";
 
 const PAGE = 1_000;
 
-type Live = AsyncDisposable & {
+export type Live = AsyncDisposable & {
   readonly feed: LiveFeed;
   readonly directory: ClientDirectory;
   readonly memberNames: MemberNames;

@@ -1,13 +1,16 @@
-// Where everything is kept: PostgreSQL (our own, or the operator's), the log, the keys and the command side on them.
+// Where everything is kept: PostgreSQL (our own, or the operator's), the log there or in EventStoreDB, the keys, the
+// command side on them, and the bus that tells other nodes.
 
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import type { Logger } from "pino";
+import type { Bus } from "../bus/bus.ts";
 import { type Config, ConfigError } from "../config.ts";
 import { startEmbeddedPostgres } from "../embedded/postgres.ts";
 import type { EventStore } from "../event-store/event-store.ts";
+import { openEventStoreDb } from "../event-store/eventstore-db.ts";
 import { type Commands, createCommands } from "../event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
@@ -15,6 +18,7 @@ import { openPostgresLog } from "../event-store/postgres-log.ts";
 import { postgresSnapshots } from "../event-store/snapshots.ts";
 import { postgresStreamTurns } from "../event-store/stream-turns.ts";
 import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/read-side.ts";
+import { openBus } from "./bus.ts";
 
 const POOL_CONNECTIONS = 20;
 
@@ -26,6 +30,9 @@ export type Storage = AsyncDisposable & {
   readonly keyring: PostgresKeyring;
   readonly readSide: ReadSide;
   readonly commands: Commands;
+  readonly bus: Bus;
+  /** Our own PostgreSQL: no other process works on it. */
+  readonly alone: boolean;
 };
 
 type StorageOptions = {
@@ -46,16 +53,22 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   open.defer(() => pool.end());
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
-  const store = open.use(await openPostgresLog({ url, logger }));
-  const readSide = open.use(await openReadSide({ pool, store, keyring, logger }));
+  const store = open.use(await openLog(config, url, logger));
+  const bus = open.use(openBus({ config, databaseUrl: url, logId: store.logId, logger }));
+  const alone = config.databaseUrl === undefined;
+  const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
+  const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
   const turns = open.use(postgresStreamTurns(url));
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
   const commands = createCommands({ store, keyring, snapshots, turns, olderCommands, warn });
   const moved = open.move();
   const close = () => moved.disposeAsync();
-  return { databaseUrl: url, pool, store, keyring, readSide, commands, [Symbol.asyncDispose]: close };
+  return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };
 }
+
+const openLog = ({ eventStore }: Config, url: string, logger: Logger): Promise<EventStore> =>
+  eventStore === undefined ? openPostgresLog({ url, logger }) : openEventStoreDb({ ...eventStore, logger });
 
 async function embedded(
   config: Config,

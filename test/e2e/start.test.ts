@@ -45,7 +45,7 @@ test("a wrong set-up ends the start with one clear line that names the variable"
   const cases: [Record<string, string>, string][] = [
     [{ PORT: "eighty" }, "PORT"],
     [{ EVENTSTORE_URL: "esdb://127.0.0.1:2113?tls=false" }, "EVENTSTORE_URL"],
-    [{ REDIS_URL: "redis://127.0.0.1:6379" }, "REDIS_URL"],
+    [{ REDIS_URL: "http://127.0.0.1:6379" }, "REDIS_URL"],
     [{ ROLES: "api" }, "ROLES"],
     [{ HOST: "0.0.0.0" }, "ADMIN_KEY"],
     [{ ADMIN_KEY: "short" }, "ADMIN_KEY"],

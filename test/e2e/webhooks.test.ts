@@ -2,21 +2,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Api, type Body, newClient, notificationUntil } from "./support/api.ts";
-import { dataFolder, type Running, startServer } from "./support/server.ts";
-
-const stack = new AsyncDisposableStack();
-let server: Running;
-let api: Api & { readonly secret: string };
-
-beforeAll(async () => {
-  const folder = stack.use(await dataFolder());
-  const env = { RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0" };
-  server = stack.use(await startServer({ dataDir: folder.path, env }));
-  api = await newClient(server.url);
-});
-afterAll(() => stack.disposeAsync());
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Body, notificationUntil } from "./support/api.ts";
+import { available, openSetup, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
 
 type Received = { readonly headers: Record<string, string>; readonly body: string };
 type Receiver = AsyncDisposable & { readonly url: string; readonly received: Received[] };
@@ -41,80 +29,95 @@ async function receiver(
   return { url: `http://127.0.0.1:${port}/hook`, received, [Symbol.asyncDispose]: close };
 }
 
-const send = async (url: string): Promise<Body> => {
-  const { status, body } = await api.post("/notifications", { type: "webhook", url, content: { hello: "world" } });
-  expect(status).toBe(202);
-  return body;
-};
-const status = (wanted: string) => (body: Body) => body.status === wanted;
+describe.each(available())("%s", (name) => {
+  const stack = new AsyncDisposableStack();
+  let api: TestClient;
 
-test("one that fails twice, then answers 200: three attempts, one webhook-id, a signature that verifies", async () => {
-  await using target = await receiver((n, response) => response.writeHead(n < 2 ? 500 : 200).end("thanks"));
-  const asked = await send(target.url);
-  const done = await notificationUntil(api, asked.id, status("delivered"));
-  expect(done.deliveries[0]).toMatchObject({ status: "delivered", attempt_count: 3 });
-  expect(done.deliveries[0].attempts.map((one: Body) => one.outcome)).toEqual(["transient", "transient", "succeeded"]);
-  const timeline = await api.get(`/notifications/${asked.id}/timeline`);
-  const started = timeline.body.data.filter((event: Body) => event.type === "DeliveryAttemptStarted");
-  expect(started).toHaveLength(3);
-  expect(new Set(target.received.map((one) => one.headers["webhook-id"]))).toEqual(new Set([done.deliveries[0].id]));
-  for (const { body, headers } of target.received) {
-    const verified = new Webhook(api.secret).verify(body, headers) as Body;
-    expect(verified).toMatchObject({
-      type: "notification",
-      data: { notification_id: asked.id, content: { hello: "world" } },
+  beforeAll(async () => {
+    const setup = stack.use(await openSetup(name, { RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0" }));
+    api = await setup.newClient();
+  }, START_TIMEOUT_MS);
+  afterAll(() => stack.disposeAsync());
+
+  const send = async (url: string): Promise<Body> => {
+    const { status, body } = await api.post("/notifications", { type: "webhook", url, content: { hello: "world" } });
+    expect(status).toBe(202);
+    return body;
+  };
+  const status = (wanted: string) => (body: Body) => body.status === wanted;
+
+  test("one that fails twice, then answers 200: three attempts, one webhook-id, a signature that verifies", async () => {
+    await using target = await receiver((n, response) => response.writeHead(n < 2 ? 500 : 200).end("thanks"));
+    const asked = await send(target.url);
+    const done = await notificationUntil(api, asked.id, status("delivered"));
+    expect(done.deliveries[0]).toMatchObject({ status: "delivered", attempt_count: 3 });
+    expect(done.deliveries[0].attempts.map((one: Body) => one.outcome)).toEqual([
+      "transient",
+      "transient",
+      "succeeded",
+    ]);
+    const timeline = await api.get(`/notifications/${asked.id}/timeline`);
+    const started = timeline.body.data.filter((event: Body) => event.type === "DeliveryAttemptStarted");
+    expect(started).toHaveLength(3);
+    expect(new Set(target.received.map((one) => one.headers["webhook-id"]))).toEqual(new Set([done.deliveries[0].id]));
+    for (const { body, headers } of target.received) {
+      const verified = new Webhook(api.secret).verify(body, headers) as Body;
+      expect(verified).toMatchObject({
+        type: "notification",
+        data: { notification_id: asked.id, content: { hello: "world" } },
+      });
+    }
+  });
+
+  test("one that always fails ends exhausted, and retry starts it again", async () => {
+    let failing = true;
+    await using target = await receiver((_n, response) => response.writeHead(failing ? 503 : 204).end());
+    const asked = await send(target.url);
+    const failed = await notificationUntil(api, asked.id, status("failed"));
+    expect(failed.deliveries[0]).toMatchObject({ status: "exhausted", attempt_count: 3 });
+    failing = false;
+    expect((await api.post(`/notifications/${asked.id}/retry`)).status).toBe(200);
+    const done = await notificationUntil(api, asked.id, status("delivered"));
+    expect(done.deliveries[0].attempts.map((one: Body) => one.number)).toEqual([1, 2, 3, 4]);
+    expect((await api.post(`/notifications/${asked.id}/retry`)).body.code).toBe("nothing_to_retry");
+  });
+
+  test("receivers that stall, flood or redirect to a loopback address hold nothing up and get nowhere", async () => {
+    let inside = 0;
+    await using hidden = await receiver((_n, response) => {
+      inside += 1;
+      response.end();
     });
-  }
+    await using stalling = await receiver(() => undefined);
+    await using flooding = await receiver((_n, response) => {
+      response.writeHead(500);
+      const flood = () => {
+        while (!response.destroyed && response.write("x".repeat(65_536)));
+      };
+      response.on("drain", flood);
+      flood();
+    });
+    await using redirecting = await receiver((_n, response) => response.writeHead(302, { location: hidden.url }).end());
+    await using good = await receiver((_n, response) => response.end());
+
+    const bad = await Promise.all([stalling, flooding, redirecting].map((target) => send(target.url)));
+    const begun = Date.now();
+    const fine = await send(good.url);
+    await notificationUntil(api, fine.id, status("delivered"));
+    expect(Date.now() - begun).toBeLessThan(5_000);
+    const [stalled, flooded, redirected] = await Promise.all([
+      notificationUntil(
+        api,
+        bad[0].id,
+        (body) => body.deliveries[0]?.attempt_count >= 1 && body.deliveries[0].status !== "sending",
+        25_000,
+      ),
+      notificationUntil(api, bad[1].id, status("failed"), 25_000),
+      notificationUntil(api, bad[2].id, status("failed"), 25_000),
+    ]);
+    expect(stalled.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", error: { code: "timeout" } });
+    expect(flooded.deliveries[0]).toMatchObject({ status: "exhausted" });
+    expect(redirected.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", response: { status: 302 } });
+    expect(inside).toBe(0);
+  }, 60_000);
 });
-
-test("one that always fails ends exhausted, and retry starts it again", async () => {
-  let failing = true;
-  await using target = await receiver((_n, response) => response.writeHead(failing ? 503 : 204).end());
-  const asked = await send(target.url);
-  const failed = await notificationUntil(api, asked.id, status("failed"));
-  expect(failed.deliveries[0]).toMatchObject({ status: "exhausted", attempt_count: 3 });
-  failing = false;
-  expect((await api.post(`/notifications/${asked.id}/retry`)).status).toBe(200);
-  const done = await notificationUntil(api, asked.id, status("delivered"));
-  expect(done.deliveries[0].attempts.map((one: Body) => one.number)).toEqual([1, 2, 3, 4]);
-  expect((await api.post(`/notifications/${asked.id}/retry`)).body.code).toBe("nothing_to_retry");
-});
-
-test("receivers that stall, flood or redirect to a loopback address hold nothing up and get nowhere", async () => {
-  let inside = 0;
-  await using hidden = await receiver((_n, response) => {
-    inside += 1;
-    response.end();
-  });
-  await using stalling = await receiver(() => undefined);
-  await using flooding = await receiver((_n, response) => {
-    response.writeHead(500);
-    const flood = () => {
-      while (!response.destroyed && response.write("x".repeat(65_536)));
-    };
-    response.on("drain", flood);
-    flood();
-  });
-  await using redirecting = await receiver((_n, response) => response.writeHead(302, { location: hidden.url }).end());
-  await using good = await receiver((_n, response) => response.end());
-
-  const bad = await Promise.all([stalling, flooding, redirecting].map((target) => send(target.url)));
-  const begun = Date.now();
-  const fine = await send(good.url);
-  await notificationUntil(api, fine.id, status("delivered"));
-  expect(Date.now() - begun).toBeLessThan(5_000);
-  const [stalled, flooded, redirected] = await Promise.all([
-    notificationUntil(
-      api,
-      bad[0].id,
-      (body) => body.deliveries[0]?.attempt_count >= 1 && body.deliveries[0].status !== "sending",
-      25_000,
-    ),
-    notificationUntil(api, bad[1].id, status("failed"), 25_000),
-    notificationUntil(api, bad[2].id, status("failed"), 25_000),
-  ]);
-  expect(stalled.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", error: { code: "timeout" } });
-  expect(flooded.deliveries[0]).toMatchObject({ status: "exhausted" });
-  expect(redirected.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", response: { status: 302 } });
-  expect(inside).toBe(0);
-}, 60_000);

@@ -47,6 +47,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
   const storage = open.use(await openStorage({ config, logger, databaseUrl }));
   const { server, services, mailbox } = open.use(await compose({ config, logger, storage }));
+  if (services === undefined) throw new Error("the server has no role api");
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(0, config.host, resolve);

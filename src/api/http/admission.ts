@@ -1,6 +1,7 @@
 // Who may call a route: by key, token, scope, or as one who registers a client.
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import type { Config } from "../../config.ts";
 import type { ClientId } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
@@ -60,12 +61,17 @@ export function createAdmission(services: Parts, limits: Limits, address: Client
       if (!state.allowed) throw tooMany("registrations", state);
       return rateHeaders("registrations", state);
     },
-    isOperator(request) {
-      const given = credential(request);
-      return isSecret(given, config.adminKey) || isSecret(given, config.metricsToken);
-    },
+    isOperator: operatorCheck(config),
   };
 }
+
+/** Whether a request carries the operator's key, or the one for metrics. */
+export const operatorCheck =
+  (config: Pick<Config, "adminKey" | "metricsToken">): Admission["isOperator"] =>
+  (request) => {
+    const given = credential(request);
+    return isSecret(given, config.adminKey) || isSecret(given, config.metricsToken);
+  };
 
 const tooMany = (policy: string, state: RateState): Problem =>
   new Problem("rate_limited", { headers: rateHeaders(policy, state) });

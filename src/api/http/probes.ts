@@ -15,19 +15,21 @@ export type Probes = Readonly<Record<string, Probe>>;
 /** How long a part may take to say how it is. */
 const PROBE_TIMEOUT_MS = 2_000;
 
-type Parts = Pick<Services, "config" | "logger" | "store" | "readSide" | "directory">;
+type Parts = Pick<Services, "config" | "store" | "readSide">;
 
-/** What the API itself stands on. */
-const ownProbes = ({ store, readSide, directory }: Parts): Probes => ({
+/** How the read models may be on a node that can serve. */
+const WELL: ReadonlySet<string> = new Set(["live", "catching_up", "standby", "following"]);
+
+/** What every node stands on. */
+const ownProbes = ({ store, readSide }: Parts): Probes => ({
   store: async () => {
     await store.ping();
     return { ok: true };
   },
   read_models: async () => {
     const status = await readSide.status();
-    return { ok: status.state === "live" || status.state === "catching_up", detail: { ...status } };
+    return { ok: WELL.has(status.state), detail: { ...status } };
   },
-  directory: () => ({ ok: directory.ready() }),
 });
 
 async function ask(probe: Probe): Promise<ProbeResult> {
@@ -42,7 +44,7 @@ async function ask(probe: Probe): Promise<ProbeResult> {
 /** `/livez`, `/readyz`, `/metrics`. Details and metrics are the operator's, and open in development mode. */
 export function probeRoutes(
   services: Parts,
-  { admission, metrics, probes }: { admission: Admission; metrics: HttpMetrics; probes: Probes },
+  { admission, metrics, probes }: { admission: Pick<Admission, "isOperator">; metrics: HttpMetrics; probes: Probes },
 ): readonly SiteRoute[] {
   const { config } = services;
   const all = Object.entries({ ...ownProbes(services), ...probes });

@@ -53,12 +53,15 @@ export function createHttpServer(
   const table = routeTable(routes);
   const api = createApiServer(services, table, { admission, isOwnOrigin });
   const site = [
-    ...probeRoutes(services, { admission, metrics, probes: options.probes ?? {} }),
+    ...probeRoutes(services, {
+      ...{ admission, metrics },
+      probes: { directory: () => ({ ok: services.directory.ready() }), ...options.probes },
+    }),
     ...docsRoutes(table, config),
     ...(options.mailbox === undefined ? [] : mailboxRoutes(options.mailbox, isOwnOrigin)),
   ];
-  const base = (request: IncomingMessage): string =>
-    config.publicUrl ?? `http://${isKnownHost(request.headers.host) ? (request.headers.host ?? "") : "localhost"}`;
+  const base = ({ headers: { host }, socket }: IncomingMessage): string =>
+    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
 
   /** Answers; gives the path as metrics name it. */
   async function answer(ctx: Koa.Context, id: string, note: (path: string) => void): Promise<void> {

@@ -36,6 +36,9 @@ function spawnServer({ dataDir, env = {}, port = 0 }: Options) {
     HOST: _host,
     PORT: _port,
     DATABASE_URL: _database,
+    EVENTSTORE_URL: _eventStore,
+    REDIS_URL: _redis,
+    ROLES: _roles,
     NODE_ENV: _mode,
     VITEST: _vitest,
     ...inherited

@@ -1,0 +1,48 @@
+// The HTTP server of a node without the role api: whether it is well, what it measures, and nothing else.
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { Services } from "../services.ts";
+import { operatorCheck } from "./admission.ts";
+import { requestId } from "./headers.ts";
+import { createMetrics } from "./metrics.ts";
+import { type Probes, probeRoutes } from "./probes.ts";
+import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
+import { findHandler, type SiteReply } from "./site.ts";
+
+type Parts = Pick<Services, "config" | "logger" | "store" | "readSide" | "newId">;
+
+/** `/livez`, `/readyz` and `/metrics` as on every node; all else is 404. Not listening yet. */
+export function createProbeServer(parts: Parts, probes: Probes): Server {
+  const { config, logger, newId } = parts;
+  const metrics = createMetrics();
+  const admission = { isOperator: operatorCheck(config) };
+  const routes = probeRoutes(parts, { admission, metrics, probes });
+  const base = config.publicUrl ?? "http://localhost";
+
+  async function answer(request: IncomingMessage, id: string): Promise<SiteReply> {
+    try {
+      const path = new URL(request.url ?? "/", base).pathname;
+      const { handler, steps } = findHandler(routes, request.method ?? "GET", path);
+      return await handler({ request, steps, query: {} });
+    } catch (error) {
+      const known = toProblem(error);
+      if (known === undefined) logger.error({ err: error, request_id: id }, "a request failed");
+      const problem = known ?? new Problem("internal");
+      const body = JSON.stringify(problemBody(problem, base, id));
+      const type = "application/problem+json; charset=utf-8";
+      return { status: PROBLEMS[problem.code].status, type, body, headers: problem.headers };
+    }
+  }
+
+  return createServer(async (request, response) => {
+    const id = requestId(request, newId);
+    const { status, type, body, headers } = await answer(request, id);
+    response.writeHead(status, {
+      ...headers,
+      ...(type === undefined ? {} : { "Content-Type": type }),
+      "Cache-Control": "no-store",
+      "X-Content-Type-Options": "nosniff",
+      "X-Request-Id": id,
+    });
+    response.end(request.method === "HEAD" ? undefined : body);
+  });
+}

@@ -1,0 +1,136 @@
+// The environment: what each variable may say, what it means when it is left out, and which combinations are refused.
+import { describe, expect, test } from "vitest";
+import { ConfigError, readConfig } from "../src/config.ts";
+
+const SECRET = "0123456789abcdef0123456789abcdef";
+/** What any set-up outside development mode needs. */
+const SERVERS = { DATABASE_URL: "postgres://db.example/chat", ADMIN_KEY: SECRET, ENCRYPTION_KEYS: "a" };
+
+/** The message of the refusal; undefined when there is none. */
+function refusal(environment: Record<string, string>): string | undefined {
+  try {
+    readConfig(environment);
+    return undefined;
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+}
+
+test("nothing set: everything on this machine, in development mode", () => {
+  expect(readConfig({})).toEqual({
+    host: "127.0.0.1",
+    port: 8000,
+    dataDir: "./data",
+    databaseUrl: undefined,
+    eventStore: undefined,
+    redisUrl: undefined,
+    roles: new Set(["api", "projector", "worker"]),
+    development: true,
+    encryptionKeys: undefined,
+    adminKey: undefined,
+    metricsToken: undefined,
+    openRegistration: false,
+    publicUrl: undefined,
+    allowedHosts: [],
+    corsOrigins: undefined,
+    trustProxy: [],
+    outboundAllow: [],
+    retryPolicy: {
+      scheduleMs: [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map((s) => s * 1_000),
+      jitter: 0.2,
+    },
+    logLevel: "info",
+  });
+});
+
+test("an empty variable is one that is not set, and what is read stays as it is", () => {
+  const config = readConfig({ PORT: "", DATABASE_URL: "", ROLES: "" });
+  expect(config.port).toBe(8000);
+  expect(Object.isFrozen(config)).toBe(true);
+});
+
+describe("values", () => {
+  const good: [Record<string, string>, object][] = [
+    [{ PORT: "0" }, { port: 0 }],
+    [{ HOST: "::1" }, { host: "::1", development: true }],
+    [{ HOST: "localhost" }, { development: true }],
+    [{ DATA_DIR: "/var/lib/chat" }, { dataDir: "/var/lib/chat" }],
+    [{ ROLES: "worker,projector,worker,api" }, { roles: new Set(["api", "projector", "worker"]) }],
+    [{ REDIS_URL: "rediss://:pw@redis.example:6380/2" }, { redisUrl: "rediss://:pw@redis.example:6380/2" }],
+    [{ METRICS_TOKEN: SECRET }, { metricsToken: SECRET }],
+    [{ OPEN_REGISTRATION: "true" }, { openRegistration: true }],
+    [{ PUBLIC_URL: "https://chat.example/" }, { publicUrl: "https://chat.example" }],
+    [{ ALLOWED_HOSTS: "a.example, b.example," }, { allowedHosts: ["a.example", "b.example"] }],
+    [{ CORS_ORIGINS: "https://a.example" }, { corsOrigins: ["https://a.example"] }],
+    [{ TRUST_PROXY: "10.0.0.0/8,::1" }, { trustProxy: ["10.0.0.0/8", "::1"] }],
+    [{ OUTBOUND_ALLOW: "10.1.2.0/24" }, { outboundAllow: ["10.1.2.0/24"] }],
+    [{ ENCRYPTION_KEYS: "new, old" }, { encryptionKeys: ["new", "old"] }],
+    [
+      { RETRY_SCHEDULE: "1s,2m,3min,4h,1d,1.5s", RETRY_JITTER: "0" },
+      { retryPolicy: { scheduleMs: [1_000, 120_000, 180_000, 14_400_000, 86_400_000, 1_500], jitter: 0 } },
+    ],
+    [{ LOG_LEVEL: "silent" }, { logLevel: "silent" }],
+  ];
+  test.each(good)("%j", (environment, expected) => {
+    expect(readConfig(environment)).toMatchObject(expected);
+  });
+
+  const bad: [Record<string, string>][] = [
+    ...["eighty", "65536", "-1", "80.5"].map((PORT) => [{ PORT }] as [Record<string, string>]),
+    [{ DATABASE_URL: "mysql://db.example/chat" }],
+    [{ EVENTSTORE_URL: "http://events.example:2113" }],
+    [{ EVENTSTORE_STREAM_PREFIX: "$chat-" }],
+    [{ REDIS_URL: "http://redis.example" }],
+    [{ ROLES: "api,reader" }],
+    [{ ROLES: " , " }],
+    [{ ADMIN_KEY: SECRET.slice(1) }],
+    [{ METRICS_TOKEN: "short" }],
+    [{ OPEN_REGISTRATION: "yes" }],
+    [{ PUBLIC_URL: "chat.example" }],
+    [{ TRUST_PROXY: "everybody" }],
+    [{ OUTBOUND_ALLOW: "10.0.0.0/33" }],
+    [{ RETRY_SCHEDULE: "5 apples" }],
+    [{ RETRY_JITTER: "1.1" }],
+    [{ LOG_LEVEL: "loud" }],
+  ];
+  test.each(bad)("%j is refused in one line that begins with its name", (environment) => {
+    const message = refusal(environment);
+    expect(message).toMatch(new RegExp(`^${Object.keys(environment)[0]}: `));
+    expect(message).not.toContain("\n");
+  });
+});
+
+describe("combinations", () => {
+  test("development mode ends with a server of the operator's or a host that others reach", () => {
+    for (const environment of [SERVERS, { ...SERVERS, EVENTSTORE_URL: "esdb://events.example:2113" }]) {
+      expect(readConfig(environment).development).toBe(false);
+    }
+    expect(readConfig({ ADMIN_KEY: SECRET, ENCRYPTION_KEYS: "a", HOST: "0.0.0.0" }).development).toBe(false);
+    expect(readConfig({ REDIS_URL: "redis://127.0.0.1" }).development).toBe(true);
+  });
+
+  test("outside of it the operator's key and the wrapping keys are needed", () => {
+    const { ADMIN_KEY: _admin, ...withoutAdmin } = SERVERS;
+    const { ENCRYPTION_KEYS: _keys, ...withoutKeys } = SERVERS;
+    expect(refusal(withoutAdmin)).toMatch(/^ADMIN_KEY: /);
+    expect(refusal(withoutKeys)).toMatch(/^ENCRYPTION_KEYS: /);
+    expect(refusal({ HOST: "0.0.0.0" })).toMatch(/^ADMIN_KEY: /);
+    expect(refusal(SERVERS)).toBeUndefined();
+  });
+
+  test("EventStoreDB needs a PostgreSQL beside it", () => {
+    const EVENTSTORE_URL = "esdb+discover://a.example,b.example";
+    expect(refusal({ EVENTSTORE_URL })).toMatch(/^EVENTSTORE_URL: .*DATABASE_URL/);
+    expect(readConfig({ ...SERVERS, EVENTSTORE_URL }).eventStore).toEqual({ url: EVENTSTORE_URL, prefix: "chatapi-" });
+    const named = { ...SERVERS, EVENTSTORE_URL, EVENTSTORE_STREAM_PREFIX: "second.system-" };
+    expect(readConfig(named).eventStore?.prefix).toBe("second.system-");
+  });
+
+  test("dividing the work needs a PostgreSQL that the nodes share", () => {
+    for (const ROLES of ["api", "projector", "worker", "api,worker"]) {
+      expect(refusal({ ROLES })).toMatch(/^ROLES: .*DATABASE_URL/);
+      expect(readConfig({ ...SERVERS, ROLES }).roles).toEqual(new Set(ROLES.split(",")));
+    }
+  });
+});
