@@ -1,6 +1,8 @@
 // All benchmarks, in the order of the table.
 import type { Subject } from "./harness/subject.ts";
 import { append } from "./subjects/append.ts";
+import { eventStoreDb } from "./subjects/event-store-db.ts";
+import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 
-export const subjects: readonly Subject[] = [append, http, visibility, hotRoom];
+export const subjects: readonly Subject[] = [append, eventStores, eventStoreDb, http, visibility, hotRoom];
