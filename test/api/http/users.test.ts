@@ -125,6 +125,8 @@ describe("a user's token", () => {
       const answer = await own.patch("/users/own", { email });
       expect([answer.status, faultsOf(answer.body)]).toEqual([422, ["email not_allowed"]]);
     }
+    const both = await own.patch("/users/own", { email: "else@example.com", name: 5 });
+    expect([both.status, faultsOf(both.body)]).toEqual([422, ["email not_allowed", "name wrong_type"]]);
   });
 
   test("finds itself as soon as it has a token", async () => {

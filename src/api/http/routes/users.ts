@@ -1,6 +1,6 @@
 // Users: their profiles, and the rooms they are in.
 import { z } from "zod";
-import { InvalidInput } from "../../../domain/errors.ts";
+import { type FieldFault, InvalidInput } from "../../../domain/errors.ts";
 import type { Subject } from "../../../domain/ids.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
 import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/user-rooms.ts";
@@ -16,6 +16,7 @@ import {
   created as createdBetween,
   email,
   input,
+  isObject,
   listBody,
   MAX_META_BYTES,
   mergeMeta,
@@ -67,6 +68,12 @@ const putUser = route({
   },
 });
 
+/** A user's mail goes where its client says. */
+function emailFaults(caller: Caller, body: unknown): readonly FieldFault[] {
+  if (caller.kind === "key" || !isObject(body) || !Object.hasOwn(body, "email")) return [];
+  return [{ path: "email", code: "not_allowed", message: "cannot be changed by the user" }];
+}
+
 const patchUser = route({
   method: "PATCH",
   path: "/users/:user_id",
@@ -75,13 +82,11 @@ const patchUser = route({
   access: { kind: "keyOrUser", scope: "users:manage" },
   params: userParams,
   body: input({ name: patched(name), email: patched(email), timezone: patched(timezone), meta: patched(meta) }),
+  faultsFor: emailFaults,
   responses: { 200: UserBody },
   problems: ["not_found"],
   handle: async ({ services, caller, params, body, at, context }) => {
     const subject = await subjectOf(services, caller, params.user_id);
-    if (caller.kind === "user" && body.email !== undefined) {
-      throw new InvalidInput([{ path: "email", code: "not_allowed", message: "cannot be changed by the user" }]);
-    }
     const stream = userStream(subject);
     registered((await services.commands.load(userDecider, stream)).state);
     const { meta: changes, ...fields } = given(body);
