@@ -4,5 +4,6 @@ import { append } from "./subjects/append.ts";
 import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
+import { projections } from "./subjects/projections.ts";
 
-export const subjects: readonly Subject[] = [append, eventStores, eventStoreDb, http, visibility, hotRoom];
+export const subjects: readonly Subject[] = [append, eventStores, eventStoreDb, http, visibility, hotRoom, projections];

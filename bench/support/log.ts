@@ -1,0 +1,127 @@
+// A log with its keys on a database, and large numbers of messages in it, as clients would have posted them.
+import { randomBytes, randomUUID } from "node:crypto";
+import pg from "pg";
+import { keyData, makeApiKey } from "../../src/api/api-keys.ts";
+import { clientDecider, clientStream } from "../../src/domain/client.ts";
+import { type ClientId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
+import { roomStream } from "../../src/domain/room.ts";
+import { deriveTail } from "../../src/event-store/derive.ts";
+import { type CommandContext, encode } from "../../src/event-store/envelope.ts";
+import type { EventStore } from "../../src/event-store/event-store.ts";
+import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
+import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
+import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
+import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
+import { localTurns } from "../../src/event-store/stream-turns.ts";
+
+/** Messages of one append, and rooms that are filled at once. */
+const APPEND = 100;
+const LANES = 16;
+const SENDERS = 5;
+
+export type OpenLog = AsyncDisposable & {
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: PostgresKeyring;
+  /** What read models are built from, too. */
+  readonly logger: { warn(fields: object, message: string): void };
+  /** With snapshots, and without a state in memory. */
+  newCommands(): Commands;
+};
+
+/** Opens the log of a database, making it when there is none. Nothing stays connected once it is disposed. */
+export async function openLog(url: string, encryptionKey: string): Promise<OpenLog> {
+  await using open = new AsyncDisposableStack();
+  const pool = open.adopt(new pg.Pool({ connectionString: url, max: 20 }), (one) => one.end());
+  const keyring = await openKeyring({ pool, encryptionKeys: [encryptionKey] });
+  const store = open.use(await openPostgresLog({ url }));
+  const logger = { warn: (fields: object, message: string) => console.error(message, fields) };
+  const snapshots = postgresSnapshots(pool, store.logId);
+  const warn = (error: unknown, message: string) => console.error(message, error);
+  const newCommands = () =>
+    createCommands({ store, keyring, snapshots, turns: localTurns(), olderCommands: undefined, warn });
+  const moved = open.move();
+  return { pool, store, keyring, logger, newCommands, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+export const contextOf = (client: ClientId): CommandContext => ({
+  client,
+  actor: { type: "key", id: "key_bench" },
+  commandId: randomUUID(),
+  correlation: randomUUID(),
+  causation: randomUUID(),
+});
+
+/** Registers a client; gives its key. */
+export async function registerClient({ newCommands }: OpenLog): Promise<{ client: ClientId; key: string }> {
+  const client: ClientId = `cli_${deriveTail("bench", randomUUID())}`;
+  const key = makeApiKey(randomBytes(32));
+  const data = keyData(`key_${deriveTail("bench", randomUUID())}`, "first", key);
+  const about = { client, name: "Bench", description: null, key: data, webhookSecret: "whsec_bench" };
+  const command = { type: "Register", at: Date.now(), ...about } as const;
+  await newCommands().execute(clientDecider, clientStream(client), command, contextOf(client));
+  return { client, key };
+}
+
+export const roomName = (number: number): RoomId => `room_${deriveTail("bench", number)}`;
+export const memberName = (room: number, member: number): string => `member-${room}-${member}`;
+
+type Filling = {
+  readonly client: ClientId;
+  readonly rooms: number;
+  readonly messagesEach: number;
+  /** Further members of the first rooms: of so many each. */
+  readonly guests?: Readonly<Record<string, number>>;
+  /** The number of the first room. Default: 0. */
+  readonly first?: number;
+};
+
+/** Makes rooms of five members, who write in turn. */
+export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): Promise<void> {
+  const { client, rooms, messagesEach, guests = {}, first = 0 } = filling;
+  const at = Date.now();
+  let next = 0;
+  async function fill(number: number): Promise<void> {
+    const room = roomName(first + number);
+    const stream = roomStream(room);
+    const users = Array.from({ length: SENDERS }, (_, member) => memberName(first + number, member));
+    const subjects = await Promise.all(users.map((user) => keyring.subjectOfUser(client, user)));
+    const invited = Object.entries(guests).flatMap(([guest, count]) => (number < count ? [guest] : []));
+    const everyone = [...users, ...invited];
+    const members = await Promise.all(
+      everyone.map(async (user) => ({
+        subject: await keyring.subjectOfUser(client, user),
+        ...{ user: { open: user }, role: "member", name: null, meta: { open: {} } },
+      })),
+    );
+    const settings = { name: `Room ${first + number}`, description: null, kind: "private", meta: {} };
+    const created = { type: "RoomCreated", data: { ...settings, externalId: null, members } };
+    const append = async (revision: number, events: readonly { type: string; data: unknown }[]) => {
+      const encoded = await encode(keyring, { stream, events, context: contextOf(client), at });
+      await store.append(stream, revision, encoded);
+    };
+    await append(-1, [created]);
+    for (let done = 0; done < messagesEach; done += APPEND) {
+      const count = Math.min(APPEND, messagesEach - done);
+      await append(
+        done,
+        Array.from({ length: count }, (_, index) => posted(room, done + index + 1, at, users, subjects)),
+      );
+    }
+  }
+  await Promise.all(
+    Array.from({ length: LANES }, async () => {
+      while (next < rooms) await fill(next++);
+    }),
+  );
+}
+
+function posted(room: RoomId, ordinal: number, at: number, users: readonly string[], subjects: readonly Subject[]) {
+  const writer = ordinal % SENDERS;
+  const data = {
+    ...{ id: messageId(room, ordinal + 1, at), sender: subjects[writer], user: { open: users[writer] } },
+    ...{ senderName: null, type: "text", replyTo: null, ordinal, meta: { open: {} } },
+    content: { open: `Message ${ordinal}: shall we meet at the station at half past six, or at the office?` },
+  };
+  return { type: "MessagePosted", data };
+}
