@@ -5,7 +5,7 @@ import type { Position } from "../event-store/event-store.ts";
 export type Topic = "log" | "read";
 export const TOPICS: readonly Topic[] = ["log", "read"];
 
-export type BusStatus = {
+type BusStatus = {
   readonly kind: "process" | "postgres" | "redis";
   /** False: nodes go on by polling until it is back. */
   readonly connected: boolean;

@@ -6,10 +6,10 @@ import type { ClientId } from "../domain/ids.ts";
 import { messageOf, pause } from "../event-store/backoff.ts";
 import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
+import { Election } from "../event-store/lease.ts";
 import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
 import { findCommand } from "./command-ids.ts";
 import { storedProjections } from "./group.ts";
-import { Election } from "./lease.ts";
 import { type Projection, tableName } from "./projection.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
@@ -64,7 +64,7 @@ export interface ReadSide extends AsyncDisposable {
 }
 
 /** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
-export type ReadWakeUps = {
+type ReadWakeUps = {
   publish(topic: "read", position: Position): void;
   on(topic: "read", listener: () => void): Disposable;
 };

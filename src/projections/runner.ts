@@ -2,11 +2,11 @@
 import type pg from "pg";
 import { backoffMs, messageOf, pause, type WarnLogger } from "../event-store/backoff.ts";
 import type { Batch, EventStore, Subscription } from "../event-store/event-store.ts";
+import type { Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { foldBatch } from "./batch.ts";
 import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
 import { decodeFor } from "./fold.ts";
-import type { Tenure } from "./lease.ts";
 import { type Projection, tableName } from "./projection.ts";
 
 /** Events a batch. */

@@ -12,9 +12,9 @@ import {
   parsePosition,
   type Subscription,
 } from "../event-store/event-store.ts";
+import { Election, holds, type Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
-import { Election, holds, type Tenure } from "../projections/lease.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";
 import type { Job } from "./jobs.ts";

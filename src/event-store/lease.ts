@@ -1,7 +1,7 @@
 // Who does the work of a group: one process at a time, by a lease in PostgreSQL on the database's own clock.
 import type pg from "pg";
-import { backoffMs, messageOf, pause, type WarnLogger } from "../event-store/backoff.ts";
-import { within } from "../event-store/postgres-log/connect.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
+import { within } from "./postgres-log/connect.ts";
 
 /** How long a holder that says nothing keeps the lease. With a look each CHECK_MS, whoever crashes is replaced within 5 s. */
 const LEASE_MS = 4_000;
@@ -10,7 +10,7 @@ const HEARTBEAT_MS = 1_000;
 const CHECK_MS = 500;
 
 /** Where leases are kept, beside what they are for. */
-export type LeaseTable = "read.leases" | "jobs.leases";
+type LeaseTable = "read.leases" | "jobs.leases";
 
 /** The lease as one holder has it; no longer true once another one's generation is in the table. */
 export type Tenure = { readonly table: LeaseTable; readonly name: string; readonly generation: number };
