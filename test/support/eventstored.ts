@@ -9,36 +9,57 @@ import { setTimeout as sleep } from "node:timers/promises";
 const COMMAND = "eventstored";
 const START_TIMEOUT_MS = 30_000;
 
+const hasCommand = (): boolean => spawnSync("sh", ["-c", `command -v ${COMMAND}`]).status === 0;
+
 /** Why there is no server, in one line; undefined when there is one. */
 export const missingEventStore: string | undefined =
-  process.env.EVENTSTORE_URL !== undefined || spawnSync("sh", ["-c", `command -v ${COMMAND}`]).status === 0
+  process.env.EVENTSTORE_URL !== undefined || hasCommand()
     ? undefined
     : `skipped: no EventStoreDB (set EVENTSTORE_URL, or put ${COMMAND} on the PATH)`;
 
-export type TestEventStore = AsyncDisposable & {
-  readonly url: string;
-  /** Ends it with SIGKILL; absent for a server that is not ours. */
-  readonly kill?: () => Promise<void>;
+/** The same for tests that kill their server: it must be one of their own. */
+export const missingOwnEventStore: string | undefined = hasCommand()
+  ? undefined
+  : `skipped: no EventStoreDB that may be killed (put ${COMMAND} on the PATH)`;
+
+export type TestEventStore = AsyncDisposable & { readonly url: string };
+
+export type OwnEventStore = TestEventStore & {
+  readonly port: number;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
   /** Starts it again on the same port and folder. */
-  readonly restart?: () => Promise<void>;
+  restart(): Promise<void>;
+  /** Stops it in the middle of whatever it does (SIGSTOP); disposing what comes back lets it go on. */
+  freeze(): Disposable;
 };
 
-/** Starts a server in a temporary folder, or gives the one that is there. */
-export async function testEventStore(): Promise<TestEventStore> {
-  const given = process.env.EVENTSTORE_URL;
-  if (given !== undefined) return { url: given, [Symbol.asyncDispose]: async () => undefined };
+/** The server that is there, or one started in a temporary folder. */
+export const testEventStore = async (): Promise<TestEventStore> => {
+  const url = process.env.EVENTSTORE_URL;
+  return url === undefined ? ownEventStore() : { url, [Symbol.asyncDispose]: async () => undefined };
+};
+
+/** Starts a server in a temporary folder, on a loopback port; `flags` are the server's own, more of them. */
+export async function ownEventStore(flags: readonly string[] = []): Promise<OwnEventStore> {
   const folder = await mkdtemp(join(tmpdir(), "esdb-"));
   const port = await freePort();
-  let child = await start(port, folder);
+  let child = await start(port, folder, flags);
   const kill = async () => {
     child.kill("SIGKILL");
     await ended(child);
   };
   return {
     url: `esdb://127.0.0.1:${port}?tls=false`,
+    port,
     kill,
     restart: async () => {
-      child = await start(port, folder);
+      child = await start(port, folder, flags);
+    },
+    freeze() {
+      const frozen = child;
+      frozen.kill("SIGSTOP");
+      return { [Symbol.dispose]: () => void frozen.kill("SIGCONT") };
     },
     async [Symbol.asyncDispose]() {
       await kill();
@@ -52,11 +73,15 @@ const ended = (child: ChildProcess): Promise<void> =>
     ? Promise.resolve()
     : new Promise((resolve) => child.once("exit", () => resolve()));
 
-async function start(port: number, folder: string): Promise<ChildProcess> {
-  const flags = ["--insecure", "--node-ip", "127.0.0.1", "--replication-ip", "127.0.0.1", "--node-port", String(port)];
-  const child = spawn(COMMAND, [...flags, "--db", join(folder, "db"), "--log", join(folder, "log")], {
-    stdio: "ignore",
-  });
+async function start(port: number, folder: string, more: readonly string[]): Promise<ChildProcess> {
+  const address = ["--node-ip", "127.0.0.1", "--replication-ip", "127.0.0.1", "--node-port", String(port)];
+  const folders = ["--db", join(folder, "db"), "--log", join(folder, "log")];
+  // Variables that begin like its own options, as EVENTSTORE_URL does, make the server refuse to start.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("EVENTSTORE_")));
+  const child = spawn(COMMAND, ["--insecure", ...address, ...folders, ...more], { stdio: "ignore", env });
+  const abandon = () => child.kill("SIGKILL");
+  process.once("exit", abandon);
+  child.once("exit", () => process.off("exit", abandon));
   const deadline = performance.now() + START_TIMEOUT_MS;
   while (performance.now() < deadline && child.exitCode === null) {
     const live = await fetch(`http://127.0.0.1:${port}/health/live`)

@@ -44,11 +44,11 @@ export class FilteredFeed implements Feed {
 
   async read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page> {
     const stream = this.#stream !== undefined && this.#taken === after ? this.#stream : this.#open(after);
-    for (let heard = -1; this.#ahead.length === 0 && !this.#caughtUp && !closing.aborted; heard = this.#heard) {
-      const silent = heard === this.#heard;
-      if (silent && this.#confirmed) break;
+    while (this.#ahead.length === 0 && !this.#caughtUp && !closing.aborted) {
+      const heard = this.#heard;
       await this.#something(closing);
       if (this.#stream !== stream) throw this.#brokenBy;
+      if (this.#confirmed && this.#heard === heard) break; // a server that does not say when it has caught up
     }
     const events = this.#ahead.splice(0, limit);
     for (const event of events) this.#aheadBytes -= sizeOf(event);

@@ -1,0 +1,118 @@
+// What the EventStoreDB client gets wrong, and what must come of it: nothing.
+
+import { randomUUID } from "node:crypto";
+import { binaryEvent, EventStoreDBClient } from "@eventstore/db-client";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type EventStore, NO_STREAM, OutcomeUnknown } from "../../src/event-store/event-store.ts";
+import { holdStrayRejections } from "../../src/event-store/eventstore-db/stray-rejections.ts";
+import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstore-db.ts";
+import { eventually, newEvent, newEvents, newStream } from "../contracts/subject.ts";
+import { missingEventStore, type TestEventStore, testEventStore } from "../support/eventstored.ts";
+import { withoutRunnersListeners } from "./unheard-rejections.ts";
+
+if (missingEventStore !== undefined) console.info(missingEventStore);
+
+describe.skipIf(missingEventStore !== undefined)("with the client of EventStoreDB", { timeout: 120_000 }, () => {
+  let server: TestEventStore;
+  let runners: Disposable;
+  beforeAll(async () => {
+    runners = withoutRunnersListeners();
+    server = await testEventStore();
+  }, 60_000);
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    runners[Symbol.dispose]();
+  });
+  const open = (options: Partial<EventStoreDbOptions> = {}) =>
+    openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-`, ...options });
+
+  const appendOne = (store: EventStore) => store.append(newStream(), NO_STREAM, newEvents(1));
+  const outcome = (appended: Promise<unknown>) =>
+    appended.then(
+      () => "written",
+      (error: Error) => error.name,
+    );
+
+  test("the end of another client leaves ours deaf; it is replaced, and the stray rejections end nothing", async () => {
+    const warnings: string[] = [];
+    const logger = { warn: (_: object, message: string) => warnings.push(message) };
+    await using store = await open({ appendTimeoutMs: 1_000, logger });
+    const other = EventStoreDBClient.connectionString(server.url);
+    const event = binaryEvent({ type: "Other", data: new Uint8Array(1) });
+    await other.appendToStream(newStream(), event);
+    await eventually(async () => {
+      // Its end rejects what ours has under way; the late reply then breaks our stream.
+      const appending = Array.from({ length: 300 }, () => outcome(appendOne(store)));
+      await other.appendToStream(newStream(), event);
+      const ending = new Promise((resolve) => setTimeout(resolve, 2)).then(() => other.dispose());
+      expect(await Promise.all(appending)).toContain(OutcomeUnknown.name);
+      await ending;
+      expect(warnings).toContainEqual(expect.stringContaining("nobody waits for"));
+    });
+    await eventually(async () => expect(await outcome(appendOne(store))).toBe("written"));
+    expect(warnings).toContainEqual(expect.stringContaining("connecting anew"));
+    const after = await Promise.all(Array.from({ length: 300 }, () => outcome(appendOne(store))));
+    expect(new Set(after)).toEqual(new Set(["written"]));
+  });
+
+  test("logs open and close while another writes, and it does not notice", async () => {
+    await using store = await open();
+    let writing = true;
+    const writers = Array.from({ length: 50 }, async () => {
+      const outcomes = new Set<string>();
+      while (writing) outcomes.add(await outcome(appendOne(store)));
+      return [...outcomes];
+    });
+    for (let round = 0; round < 10; round += 1) {
+      await using brief = await open();
+      await Promise.all(Array.from({ length: 20 }, () => appendOne(brief)));
+    }
+    writing = false;
+    expect(new Set((await Promise.all(writers)).flat())).toEqual(new Set(["written"]));
+  });
+
+  test("a burst of 8,000 appends of 20 KB is written, whole, without more memory than its bounds allow", async () => {
+    const warnings: string[] = [];
+    const logger = { warn: (_: object, message: string) => warnings.push(message) };
+    await using store = await open({ appendTimeoutMs: 100_000, logger });
+    const data = Buffer.alloc(20_000, "x");
+    await appendOne(store);
+    const before = process.memoryUsage();
+    let most = 0;
+    const watching = setInterval(() => {
+      const { heapUsed, external } = process.memoryUsage();
+      most = Math.max(most, heapUsed + external - before.heapUsed - before.external);
+    }, 20);
+    const appended = await Promise.all(
+      Array.from({ length: 8_000 }, () => store.append(newStream(), NO_STREAM, [newEvent({ data })])),
+    );
+    clearInterval(watching);
+    expect(appended).toHaveLength(8_000);
+    expect(new Set(appended.map(({ position }) => position)).size).toBe(8_000);
+    // All of it is 160 MB, several times over on its way through the client.
+    expect(most).toBeLessThan(160e6);
+    expect(warnings).toEqual([]);
+  });
+});
+
+test("only the client's own stray rejections are held; others stay as fatal as they are", async () => {
+  using _ = withoutRunnersListeners();
+  const [warnings, fatal]: [unknown[], unknown[]] = [[], []];
+  const onFatal = (error: unknown) => fatal.push(error);
+  const runners = process.listeners("uncaughtException");
+  for (const listener of runners) process.off("uncaughtException", listener);
+  process.on("uncaughtException", onFatal);
+  try {
+    await using held = holdStrayRejections({ warn: ({ err }: { err?: unknown }) => warnings.push(err) });
+    const clients = new Error("late");
+    clients.stack = `Error: late\n    at x (/app/node_modules/@eventstore/db-client/dist/streams/x.js:1:1)`;
+    const ours = new Error("ours");
+    void Promise.reject(clients);
+    void Promise.reject(ours);
+    await eventually(() => expect([warnings, fatal]).toEqual([[clients], [ours]]));
+    expect(held).toBeDefined();
+  } finally {
+    process.off("uncaughtException", onFatal);
+    for (const listener of runners) process.on("uncaughtException", listener);
+  }
+});
