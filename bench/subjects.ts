@@ -5,5 +5,17 @@ import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 import { projections } from "./subjects/projections.ts";
+import { unequalWriters } from "./subjects/unequal-writers.ts";
+import { webhooks } from "./subjects/webhooks.ts";
 
-export const subjects: readonly Subject[] = [append, eventStores, eventStoreDb, http, visibility, hotRoom, projections];
+export const subjects: readonly Subject[] = [
+  append,
+  eventStores,
+  eventStoreDb,
+  http,
+  visibility,
+  hotRoom,
+  projections,
+  webhooks,
+  unequalWriters,
+];
