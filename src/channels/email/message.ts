@@ -54,7 +54,7 @@ export function buildMail(sender: MailSender, mail: MailContent): SendMailOption
     ...(replyTo === null ? {} : { replyTo: mailbox({ email: replyTo }) }),
     subject: headerText(mail.subject),
     ...parts(mail),
-    messageId: messageId(sender, mail.deliveryId),
+    messageId: messageId(mail.deliveryId),
     date: new Date(mail.at),
     headers: { "Auto-Submitted": "auto-generated", [DELIVERY_HEADER]: headerText(mail.deliveryId) },
     // nodemailer would write "X-Chatapi-Delivery".
@@ -67,12 +67,12 @@ export function buildMail(sender: MailSender, mail: MailContent): SendMailOption
   };
 }
 
+/** Not the sender's domain: the next attempt may go through another provider, and is still the same mail. */
+const MESSAGE_ID_DOMAIN = "chatapi.internal";
+
 /** The Message-ID of a delivery's mail, with its angle brackets. */
-function messageId(sender: MailSender, deliveryId: string): string {
-  const { address } = mailbox({ email: sender.fromEmail });
-  const domain = address.slice(address.lastIndexOf("@") + 1);
-  return `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${domain}>`;
-}
+const messageId = (deliveryId: string): string =>
+  `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${MESSAGE_ID_DOMAIN}>`;
 
 /** All addresses that a mail goes to, each once, its recipient first. */
 export function recipients(mail: MailContent): string[] {

@@ -31,7 +31,7 @@ describe("the headers", () => {
         "Cc: Cora <cc@example.com>",
         "Reply-To: help@app.example",
         "Subject: Welcome!",
-        "Message-ID: <dlv_42@app.example>",
+        "Message-ID: <dlv_42@chatapi.internal>",
         "Date: Tue, 03 Feb 2026 04:05:06 +0000",
         "Auto-Submitted: auto-generated",
         "X-ChatAPI-Delivery: dlv_42",
@@ -43,6 +43,11 @@ describe("the headers", () => {
     const [first, later] = [await sent(), await sent({ at: base.at + 5_000 })];
     expect(later.mail.messageId).toBe(first.mail.messageId);
     expect(later.mail.date).not.toBe(first.mail.date);
+  });
+
+  test("keep it when the next attempt goes through another provider, from another address", async () => {
+    const [first, later] = [await sent(), await sent({}, { fromEmail: "noreply@other.example" })];
+    expect(later.mail.messageId).toBe(first.mail.messageId);
   });
 
   test("take the mail's own reply address before the provider's", async () => {
@@ -75,7 +80,7 @@ describe("the headers", () => {
       );
       expect(headers.filter((line) => /^(Bcc|X-Evil)/i.test(line))).toEqual([]);
       expect(mail.subject).toMatch(/^x +Bcc: victim@example\.com +<b>body<\/b>$/);
-      expect(mail.messageId).toMatch(/^<dlv_1X-Evil1@app\.example>$/);
+      expect(mail.messageId).toMatch(/^<dlv_1X-Evil1@chatapi\.internal>$/);
     },
   );
 });

@@ -39,10 +39,10 @@ describe("a mail that the server takes", () => {
       response: { status: 250, body: "250 queued as 1" },
       error: null,
       retryAfterMs: null,
-      providerMessageId: "<dlv_1@app.example>",
+      providerMessageId: "<dlv_1@chatapi.internal>",
     });
     expect(received).toMatchObject([{ from: "noreply@app.example", to: ["user@example.com"] }]);
-    expect(received[0]?.mail).toMatchObject({ subject: "Welcome!", messageId: "<dlv_1@app.example>" });
+    expect(received[0]?.mail).toMatchObject({ subject: "Welcome!", messageId: "<dlv_1@chatapi.internal>" });
     expect(received[0]?.mail.text?.trim()).toBe("Welcome");
   });
 
