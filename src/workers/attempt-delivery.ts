@@ -75,7 +75,7 @@ async function planOf(
   const planFor = delivery.request.channel === "email" ? planEmail : planWebhook;
   const plan = planFor(parts, work.delivery, delivery, notification.state, client.state);
   // The stop may still be on its way to the delivery.
-  const stopped = notification.state.stopRequested && delivery.status === "pending";
+  const stopped = notification.state.stopRequested && delivery.status !== "sending";
   return { plan, stopped: stopped && !(await wasRedriven(parts, work.delivery)) };
 }
 

@@ -86,6 +86,25 @@ describe("scheduling and stopping", () => {
     await until(() => world.delivery(sending), statusIs("delivered"));
   });
 
+  test("after a stop no attempt begins, however late the stop reaches a delivery that waits for its retry", async () => {
+    await using own = await openWorld({ scheduleMs: [1_500] });
+    const shop = await own.client();
+    let calls = 0;
+    await using target = await httpServer((_request, response) => {
+      calls += 1;
+      response.writeHead(500).end();
+    });
+    const url = `http://127.0.0.1:${target.port}/`;
+    const id = await own.notify(shop, "webhook", [url]);
+    const delivery = deliveryId(id, await own.keyring.subjectOfAddress(shop, url), "webhook");
+    await until(() => own.delivery(delivery), statusIs("retrying"));
+    // Nobody passes the stop on.
+    await own.startWorkers({ tasks: { running: 0, perClient: 0, waitingPerClient: 0 } });
+    await own.onNotification(shop, id, { type: "Cancel", at: Date.now(), openDeliveries: true, ifMatch: null });
+    await until(() => own.delivery(delivery), statusIs("cancelled"));
+    expect(calls).toBe(1);
+  });
+
   test("a stop reaches fallbacks: no mail is made after it, one that waits is cancelled", async () => {
     await world.user(client, "ann", "ann@example.com");
     const fallback = { to: null, subject: null, content: null, afterMs: 400 };
