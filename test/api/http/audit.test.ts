@@ -65,7 +65,10 @@ describe("a stream", () => {
   test("`client` is the tenant's own; its secrets are closed", async () => {
     const { body } = await stream("client");
     expect(types(body.data)).toEqual(["ClientRegistered", "ProviderSet"]);
-    expect(body.data[0]).toMatchObject({ stream: `client-${api.id}`, data: { webhook_secret: { sealed: true } } });
+    expect(body.data[0]).toMatchObject({
+      stream: `client-${api.id}`,
+      data: { webhook_secret: { sealed: true }, key: { hash: { sealed: true } } },
+    });
     expect(body.data[1].data).toMatchObject({ name: "main", config: { sealed: true }, from_email: "me@example.com" });
     expect(JSON.stringify(body)).not.toContain(api.secret);
     expect(JSON.stringify(body)).not.toContain("hidden-password");

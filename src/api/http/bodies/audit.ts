@@ -69,6 +69,8 @@ const fields = (data: JsonObject, path: readonly string[], sealed: SealedPaths):
 function field(name: string, value: JsonValue, path: readonly string[], sealed: SealedPaths): JsonValue {
   const secret = sealed.get(path.join("."));
   if (secret !== undefined && isObject(value)) return secret ? SECRET : "open" in value ? (value.open ?? null) : ERASED;
+  // What a key is recognised by is of no use to anybody else.
+  if (name === "hash") return SECRET;
   if (typeof value === "number" && isTime(name)) return rfc3339(value);
   // A client's own JSON stays as it is.
   if (name === "meta") return value;
