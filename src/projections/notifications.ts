@@ -127,7 +127,8 @@ export const notifications = projection({
     DeliveryCancelRequested: (e) => [counted(e)],
     DeliveryCancelled: (e) => [counted(e)],
     DeliveryExpired: (e) => [counted(e)],
-    DeliveryRedriven: (e) => [counted(e)],
+    // What starts again may have been given more time.
+    DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
   },
 });
 

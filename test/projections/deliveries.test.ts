@@ -237,5 +237,9 @@ describe("a delivery's row", () => {
     expect(foldRows(deliveries, events)).toMatchObject([
       { status: "pending", n: 2, next_action_at: 50_000, error: null, expires_at: 2_000_000, attempt_count: 1 },
     ]);
+    const whole = (expiresAt: number) =>
+      foldRows(notifications, [at(STREAM, asked("email", [ANNA], { expiresAt })), ...events]);
+    expect(whole(1_500_000)).toMatchObject([{ expires_at: 2_000_000 }]);
+    expect(whole(3_000_000)).toMatchObject([{ expires_at: 3_000_000 }]);
   });
 });

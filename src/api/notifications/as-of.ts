@@ -9,7 +9,7 @@ import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { decode, type StoredEvent } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { attempts } from "../../projections/attempts.ts";
-import { audit } from "../../projections/audit.ts";
+import { type AuditRow, audit } from "../../projections/audit.ts";
 import { deliveries } from "../../projections/deliveries.ts";
 import { foldRows } from "../../projections/fold.ts";
 import { type DeliveryCounts, notificationStatus, openCount } from "../../projections/notification-status.ts";
@@ -17,6 +17,7 @@ import { type NotificationRow, notifications } from "../../projections/notificat
 import type { Projection, RowOf } from "../../projections/projection.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import { sql } from "../../projections/sql.ts";
+import { eventsAt } from "../audit-events.ts";
 import { mapBounded } from "../bounded.ts";
 import { type NotificationView, SHOWN_DELIVERIES } from "../http/bodies/notification.ts";
 import { Problem } from "../http/problems.ts";
@@ -78,6 +79,17 @@ const historiesUpTo = (read: ReadAs, id: NotificationId, upTo: Position): Promis
     where d.notification_id = ${id} and a.position <= ${upTo}
     group by d.id, d.channel, d.mail order by min(a.position)`);
 
+/** Until when the deliveries that were started again up to the position go on; none: null. */
+async function renewedUntil(parts: Parts, read: ReadAs, id: NotificationId, upTo: Position): Promise<Instant | null> {
+  const last = await read.rows<AuditRow>(sql`
+    select distinct on (a.stream) a.* from ${deliveries} d join ${audit} a on a.stream = ${DELIVERY_PREFIX} || d.id
+    where d.notification_id = ${id} and a.type = 'DeliveryRedriven' and a.position <= ${upTo}
+    order by a.stream, a.position desc`);
+  if (last.length === 0) return null;
+  const events = await decode(parts.keyring, await eventsAt(parts, last));
+  return Math.max(...events.map((event) => (event.type === "DeliveryRedriven" ? event.data.expiresAt : 0)));
+}
+
 /** The status after each type of event; null: as before. What a success or an acknowledgement means depends. */
 const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null>> = {
   DeliveryRequested: "pending",
@@ -103,7 +115,7 @@ export function statusAfter(channel: Channel, types: readonly DeliveryEvent["typ
 }
 
 /** The notification's row with what its deliveries had come to. */
-function counted(row: NotificationRow, histories: readonly History[]): NotificationRow {
+function counted(row: NotificationRow, histories: readonly History[], renewed: Instant | null): NotificationRow {
   const counts: DeliveryCounts = {};
   const mails: Record<string, boolean> = {};
   let attempted = false;
@@ -124,6 +136,7 @@ function counted(row: NotificationRow, histories: readonly History[]): Notificat
     open: openCount(counts),
     attempts_started: attempted,
     updated_at: updatedAt,
+    expires_at: Math.max(row.expires_at, renewed ?? 0),
   };
   return { ...known, status: notificationStatus(known) };
 }
@@ -139,7 +152,7 @@ export async function viewAsOf(
   if (own === undefined) throw new DomainError("not_found");
   await reach(parts, upTo);
   const histories = await historiesUpTo(read, id, upTo);
-  const row = counted(own, histories);
+  const row = counted(own, histories, await renewedUntil(parts, read, id, upTo));
   const shown = histories.slice(0, SHOWN_DELIVERIES);
   const events = await mapBounded(shown, READS_AT_ONCE, (one) => eventsUpTo(parts, deliveryStream(one.id), upTo));
   const all = events.flat();

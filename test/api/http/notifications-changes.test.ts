@@ -146,6 +146,18 @@ describe("starting again", () => {
     return notificationUntil(api, asked.id, (body) => body.status === "failed");
   };
 
+  test("what expired gets its span anew, and the notification says until when", async () => {
+    const asked = await ask({ type: "websocket", user_ids: ["late"], content: "x", expires_at: iso(900) });
+    await notificationUntil(api, asked.id, (body) => body.status === "expired");
+    const headers = { "idempotency-key": "anew" };
+    const retried = await api.post(`/notifications/${asked.id}/retry`, {}, headers);
+    expect(retried.body).toMatchObject({ status: "pending", deliveries: [{ status: "pending" }] });
+    expect(Date.parse(retried.body.expires_at)).toBeGreaterThan(Date.parse(retried.body.updated_at));
+    expect((await api.get(`/notifications/${asked.id}`)).body).toEqual(retried.body);
+    await notificationUntil(api, asked.id, (body) => body.status === "expired");
+    expect((await api.post(`/notifications/${asked.id}/retry`, {}, headers)).body).toEqual(retried.body);
+  });
+
   test("all that failed; numbers go on; nothing is left to retry afterwards", async () => {
     const { id } = await failed();
     targetStatus = 200;
