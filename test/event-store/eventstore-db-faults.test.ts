@@ -27,7 +27,7 @@ describe.skipIf(missingOwnEventStore !== undefined)(
     beforeAll(async () => {
       // Whatever the client rejects unheard is ours to hold; what is not held ends this process.
       runners = withoutRunnersListeners();
-      server = await ownEventStore(["--max-append-size", "300000"]);
+      server = await ownEventStore(["--insecure", "--max-append-size", "300000"]);
     }, 60_000);
     afterAll(async () => {
       await server[Symbol.asyncDispose]();

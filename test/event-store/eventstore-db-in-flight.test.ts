@@ -10,7 +10,7 @@ const MB = 1024 * 1024;
 function entered(gate: InFlight, sizes: readonly number[], timeoutMs = 60_000): { readonly inside: number[] } {
   const inside: number[] = [];
   for (const [index, bytes] of sizes.entries()) {
-    void gate.enter(bytes, timeoutMs).then((isIn) => {
+    void Promise.resolve(gate.enter(bytes, timeoutMs)).then((isIn) => {
       if (isIn) inside.push(index);
     });
   }
@@ -63,7 +63,7 @@ test("lets one be alone: when all have left, or its patience is over", async () 
   await gate.enter(10, 1);
   const said: string[] = [];
   const alone = gate.alone(60_000, async () => said.push("alone"));
-  const next = gate.enter(10, 60_000).then(() => said.push("next"));
+  const next = Promise.resolve(gate.enter(10, 60_000)).then(() => said.push("next"));
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(said).toEqual([]);
   gate.leave(10);

@@ -1,6 +1,8 @@
 // A real EventStoreDB for tests: the one named by EVENTSTORE_URL, or an `eventstored` command, started on loopback.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
+import http from "node:http";
+import https from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,8 +42,8 @@ export const testEventStore = async (): Promise<TestEventStore> => {
   return url === undefined ? ownEventStore() : { url, [Symbol.asyncDispose]: async () => undefined };
 };
 
-/** Starts a server in a temporary folder, on a loopback port; `flags` are the server's own, more of them. */
-export async function ownEventStore(flags: readonly string[] = []): Promise<OwnEventStore> {
+/** Starts a server in a temporary folder, on a loopback port. `flags` are the server's own: `--insecure`, or certificates. */
+export async function ownEventStore(flags: readonly string[] = ["--insecure"]): Promise<OwnEventStore> {
   const folder = await mkdtemp(join(tmpdir(), "esdb-"));
   const port = await freePort();
   let child = await start(port, folder, flags);
@@ -78,20 +80,30 @@ async function start(port: number, folder: string, more: readonly string[]): Pro
   const folders = ["--db", join(folder, "db"), "--log", join(folder, "log")];
   // Variables that begin like its own options, as EVENTSTORE_URL does, make the server refuse to start.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("EVENTSTORE_")));
-  const child = spawn(COMMAND, ["--insecure", ...address, ...folders, ...more], { stdio: "ignore", env });
+  const child = spawn(COMMAND, [...more, ...address, ...folders], { stdio: "ignore", env });
   const abandon = () => child.kill("SIGKILL");
   process.once("exit", abandon);
   child.once("exit", () => process.off("exit", abandon));
   const deadline = performance.now() + START_TIMEOUT_MS;
   while (performance.now() < deadline && child.exitCode === null) {
-    const live = await fetch(`http://127.0.0.1:${port}/health/live`)
-      .then((answer) => answer.ok)
-      .catch(() => false);
-    if (live) return child;
+    if (await isLive(port, more.includes("--insecure"))) return child;
     await sleep(50);
   }
   child.kill("SIGKILL");
   throw new Error(`${COMMAND} did not start on port ${port}`);
+}
+
+/** Over TLS without looking at the certificate, which is the test's own. */
+function isLive(port: number, isInsecure: boolean): Promise<boolean> {
+  const { get } = isInsecure ? http : https;
+  const target = { host: "127.0.0.1", port, path: "/health/live", rejectUnauthorized: false };
+  return new Promise((resolve) => {
+    const asked = get(target, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode === 200 || answer.statusCode === 204);
+    });
+    asked.on("error", () => resolve(false));
+  });
 }
 
 function freePort(): Promise<number> {

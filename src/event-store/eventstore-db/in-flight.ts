@@ -19,7 +19,7 @@ export class InFlight {
   readonly #waiting: { readonly bytes: number; readonly start: () => void }[] = [];
 
   /** Waits for a place; false when too many wait, or the time is up. */
-  async enter(bytes: number, timeoutMs: number): Promise<boolean> {
+  enter(bytes: number, timeoutMs: number): boolean | Promise<boolean> {
     if (this.#waiting.length === 0 && this.#fits(bytes)) {
       this.#take(bytes);
       return true;

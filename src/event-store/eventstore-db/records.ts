@@ -1,4 +1,5 @@
 // Between our events and the client's: exact bytes both ways, and positions as text.
+import { isUtf8 } from "node:buffer";
 import {
   type BinaryEventType,
   binaryEvent,
@@ -29,9 +30,10 @@ function storedMetadata(metadata: Uint8Array): Uint8Array {
 }
 
 function isStable(metadata: Uint8Array): boolean {
-  const bytes = Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength);
+  if (!isUtf8(metadata)) return false;
   try {
-    return bytes.equals(Buffer.from(JSON.stringify(JSON.parse(bytes.toString("utf8")))));
+    const text = Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength).toString("utf8");
+    return JSON.stringify(JSON.parse(text)) === text;
   } catch {
     return false;
   }

@@ -23,7 +23,7 @@ import { EVENT_OVERHEAD_BYTES, inFlight } from "./in-flight.ts";
 import type { Reader } from "./reader.ts";
 import { type LogNames, toEventData } from "./records.ts";
 
-/** An append that was never answered gives its place back after so long: the client forgets some for good. */
+/** An append that was never answered gives its place back after so long after its time: the client forgets some for good. */
 const FORGOTTEN_MS = 30_000;
 /** How often a client that has gone deaf is replaced at most. */
 const REPLACE_EVERY_MS = 30_000;
@@ -42,9 +42,10 @@ export type WriterOptions = {
 
 export class Writer {
   readonly #options: WriterOptions;
-  readonly #underWay = new Set<Promise<unknown>>();
   #client: EventStoreDBClient;
   #closed = false;
+  #underWay = 0;
+  #idle: () => void = () => {};
   /** When the server last answered an append, and when the client was last replaced. */
   #answeredAt = 0;
   #replacedAt = Number.NEGATIVE_INFINITY;
@@ -55,53 +56,51 @@ export class Writer {
     this.#client = options.connect();
   }
 
-  append(stream: string, expected: number, events: readonly NewEvent[]): Promise<Appended> {
-    if (this.#closed) return Promise.reject(new StoreUnavailable("the log is closed"));
-    const appended = this.#append(stream, expected, events);
-    const done = () => this.#underWay.delete(appended);
-    this.#underWay.add(appended);
-    appended.then(done, done);
-    return appended;
-  }
-
-  /** Takes nothing more, waits for what is under way (each append within its own time), and ends the client. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    await Promise.allSettled(this.#underWay);
-    await inFlight.alone(OTHERS_MS, () => this.#client.dispose());
-  }
-
-  async #append(stream: string, expected: number, events: readonly NewEvent[]): Promise<Appended> {
+  /** Throws what the port says; StoreUnavailable once closed. */
+  async append(stream: string, expected: number, events: readonly NewEvent[]): Promise<Appended> {
+    if (this.#closed) throw new StoreUnavailable("the log is closed");
     const bytes = checkAppend(stream, expected, events) + events.length * EVENT_OVERHEAD_BYTES;
+    this.#underWay += 1;
     const deadline = performance.now() + this.#options.timeoutMs;
-    if (!(await inFlight.enter(bytes, this.#options.timeoutMs))) {
-      throw new OutcomeUnknown("too many appends wait; this one was not sent");
-    }
-    const data = events.map(toEventData);
-    const sentAt = performance.now();
-    const sent = this.#sent(stream, expected, data, deadline);
-    leaveWith(sent, bytes);
+    let sentAt: number | undefined;
     try {
-      const result = await within(sent, deadline);
+      if (!(await inFlight.enter(bytes, this.#options.timeoutMs))) {
+        throw new OutcomeUnknown("too many appends wait; this one was not sent");
+      }
+      sentAt = performance.now();
+      const sent = this.#send(stream, expected, events.map(toEventData), deadline);
+      const result = await answered(sent, bytes, deadline);
       this.#answeredAt = performance.now();
       if (!result.success) throw new WrongExpectedRevision(stream, expected, await this.#lastRevision(stream));
       return { revision: Number(result.nextExpectedRevision), position: await this.#position(stream, result) };
     } catch (error) {
       if (isRefusal(error)) this.#answeredAt = performance.now();
-      else void this.#check(sentAt);
+      else if (sentAt !== undefined) void this.#check(sentAt);
       throw appendError(error, stream, expected, bytes);
+    } finally {
+      this.#underWay -= 1;
+      if (this.#underWay === 0) this.#idle();
     }
   }
 
+  /** Takes nothing more, waits for what is under way (each append within its own time), and ends the client. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#underWay > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    await inFlight.alone(OTHERS_MS, () => this.#client.dispose());
+  }
+
   /** A server that gives up waiting for its own commit (as for an append that it is just writing) is asked again. */
-  async #sent(stream: string, expected: number, events: EventData[], deadline: number): Promise<AppendResult> {
+  async #send(stream: string, expected: number, events: EventData[], deadline: number): Promise<AppendResult> {
     const expectedRevision = expected === NO_STREAM ? NO_SUCH_STREAM : BigInt(expected);
+    const options = { expectedRevision, requiresLeader: true } as const;
     for (;;) {
       try {
-        return await this.#client.appendToStream(this.#options.names.prefix + stream, events, {
-          expectedRevision,
-          requiresLeader: true,
-        });
+        return await this.#client.appendToStream(this.#options.names.prefix + stream, events, options);
       } catch (error) {
         if (!isServersTimeout(error) || performance.now() >= deadline) throw error;
       }
@@ -146,22 +145,29 @@ export class Writer {
   }
 }
 
-/** Gives the place back once: at the end, or when it is too long in coming. */
-function leaveWith(sent: Promise<unknown>, bytes: number): void {
-  let left = false;
-  const leave = () => {
-    clearTimeout(forget);
-    if (!left) inFlight.leave(bytes);
-    left = true;
-  };
-  const forget = setTimeout(leave, FORGOTTEN_MS);
-  sent.then(leave, leave);
-}
-
-function within<T>(promise: Promise<T>, deadline: number): Promise<T> {
+/** The answer, or OutcomeUnknown when the time is up; the place is given back with the answer, or with the hope of one. */
+function answered(sent: Promise<AppendResult>, bytes: number, deadline: number): Promise<AppendResult> {
   return new Promise((resolve, reject) => {
-    const ms = Math.max(0, deadline - performance.now());
-    const timer = setTimeout(() => reject(new OutcomeUnknown("no answer in time")), ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    let inside = true;
+    const leave = () => {
+      clearTimeout(timer);
+      if (inside) inFlight.leave(bytes);
+      inside = false;
+    };
+    const late = () => {
+      timer = setTimeout(leave, FORGOTTEN_MS).unref();
+      reject(new OutcomeUnknown("no answer in time"));
+    };
+    let timer = setTimeout(late, Math.max(0, deadline - performance.now()));
+    sent.then(
+      (result) => {
+        leave();
+        resolve(result);
+      },
+      (error: unknown) => {
+        leave();
+        reject(error);
+      },
+    );
   });
 }
