@@ -33,7 +33,11 @@ export type CommandParts = LoaderParts & {
   readonly olderCommands: OlderCommands | undefined;
 };
 
-export type WriterParts = CommandParts & { readonly contention: Contention };
+export type WriterParts = CommandParts & {
+  readonly contention: Contention;
+  /** Of this command side alone, so that what another one decided is never taken for its own. */
+  readonly writer: string;
+};
 
 export type Item<S, E, C> = {
   /** Null: only the state at the stream's end is asked for. */
@@ -110,7 +114,8 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
     const timed = { ...command, at: Math.max(command.at, batch.at) };
     const decided = this.#decider.decide(batch.state, timed, await this.#premises(timed, folded, batch));
     if (decided.length === 0) return { item, kind: "nothing", state: batch.state };
-    const request = { stream: this.#stream, events: decided, context, at: timed.at };
+    const { writer } = this.#parts;
+    const request = { stream: this.#stream, events: decided, context, at: timed.at, writer };
     const encoded = await encode(this.#parts.keyring, request);
     const bytes = encoded.reduce((sum, event) => sum + sizeOf(event), 0);
     if (bytes > MAX_COMMAND_BYTES) throw new AppendTooLarge(bytes);

@@ -9,9 +9,13 @@ const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 /** UUID v5 of the parts, each told apart from the next. */
 export const deriveUuid = (...parts: readonly (string | number)[]): string => v5(JSON.stringify(parts), NAMESPACE);
 
-/** The id of a command's index-th event on a stream. */
-export const eventId = (stream: string, commandId: string, index: number): string =>
-  deriveUuid("event", stream, commandId, index);
+/**
+ * The id of a command's index-th event on a stream, as one writer decides it. The writer is part of it because two nodes
+ * that decide the same command at the same moment come to different events: under one id the log would take the
+ * second append for the first one sent again, and its node would answer with events that are not in the log.
+ */
+export const eventId = (stream: string, commandId: string, index: number, writer: string | undefined): string =>
+  deriveUuid("event", stream, commandId, index, ...(writer === undefined ? [] : [writer]));
 
 /** 26 digits of lower-case Crockford base32 from 130 bits of a SHA-256 over the parts: the tail of an id. */
 export function deriveTail(...parts: readonly (string | number)[]): string {

@@ -66,6 +66,8 @@ type EncodeRequest = {
   readonly events: readonly { type: string; data: unknown }[];
   readonly context: CommandContext;
   readonly at: Instant;
+  /** Who decided them: the command side of one process. */
+  readonly writer?: string;
 };
 
 /**
@@ -76,7 +78,7 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
   const taken = request.events.map((event) => takeSealed(event.data, definitionOf(event.type).seals));
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
   return request.events.map((event, index) => {
-    const id = eventId(stream, context.commandId, index);
+    const id = eventId(stream, context.commandId, index, request.writer);
     const { open, sealed } = taken[index] ?? { open: {}, sealed: new Map() };
     const subjects = [...sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
     const metadata: Metadata = {

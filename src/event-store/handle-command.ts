@@ -1,4 +1,5 @@
 // Commands: load, fold, decide, append; one queue per stream, and no answer before what it rests on is in the log.
+import { randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { Contention } from "./contention.ts";
@@ -65,7 +66,7 @@ export interface Commands {
 
 /** The command side, on one event store. Any number of processes may share the store. */
 export function createCommands(given: CommandParts): Commands {
-  const parts: WriterParts = { ...given, contention: new Contention(given.turns, given.warn) };
+  const parts: WriterParts = { ...given, contention: new Contention(given.turns, given.warn), writer: randomUUID() };
   const states = new LRUCache<string, Folded<unknown>>({ maxSize: KEPT_STATES });
   // Each entry serves exactly one stream, whose name says which decider it belongs to.
   const writers = new Map<string, StreamWriter<never, never, never>>();

@@ -72,7 +72,7 @@ export async function startServer(options: Options): Promise<Running> {
   while (url === undefined || !(await isReady(url))) {
     if (ended || performance.now() > deadline) {
       child.kill("SIGKILL");
-      throw new Error(`the server did not become ready:\n${output()}`);
+      throw new Error(`the server did not become ready (${url ?? "it does not listen"}):\n${output()}`);
     }
     url = /http:\/\/127\.0\.0\.1:\d+/.exec(output())?.[0];
     await sleep(20);
