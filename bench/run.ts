@@ -46,7 +46,7 @@ async function rowsOf(subject: Subject, bench: Bench): Promise<readonly Row[]> {
   } catch (error) {
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     process.exitCode = 1;
-    const why = error instanceof Error ? error.message : String(error);
+    const [why = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
     return subject.goals.map((goal) => notMeasured(goal, why));
   }
 }

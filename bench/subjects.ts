@@ -5,6 +5,7 @@ import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 import { projections } from "./subjects/projections.ts";
+import { broadcast, socketMemory } from "./subjects/sockets.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
 import { webhooks } from "./subjects/webhooks.ts";
 
@@ -17,5 +18,7 @@ export const subjects: readonly Subject[] = [
   hotRoom,
   projections,
   webhooks,
+  broadcast,
+  socketMemory,
   unequalWriters,
 ];

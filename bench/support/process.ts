@@ -25,8 +25,10 @@ export function startProcess(program: URL, flags: readonly string[] = []): Bench
     if (error === undefined) caller?.resolve(result as never);
     else caller?.reject(new Error(error));
   });
+  let ended: Error | undefined;
   child.on("exit", (code, signal) => {
-    for (const { reject } of waiting.values()) reject(new Error(`${program.pathname} ended: ${signal ?? code}`));
+    ended = new Error(`${program.pathname} ended: ${signal ?? code}`);
+    for (const { reject } of waiting.values()) reject(ended);
     waiting.clear();
   });
   return {
@@ -37,7 +39,7 @@ export function startProcess(program: URL, flags: readonly string[] = []): Bench
       return new Promise((resolve, reject) => {
         waiting.set(request.id, { resolve, reject });
         child.send(request, (error) => {
-          if (error !== null) reject(error);
+          if (error !== null) reject(ended ?? error);
         });
       });
     },

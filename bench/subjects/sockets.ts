@@ -1,0 +1,169 @@
+// Sockets: what a broadcast costs the server, and what a socket that only listens takes of its memory.
+import { setTimeout as sleep } from "node:timers/promises";
+import { interleave } from "../harness/measure.ts";
+import { type Goal, ratioRow } from "../harness/row.ts";
+import type { Bench, Subject } from "../harness/subject.ts";
+import type { Connecting } from "../processes/sockets.ts";
+import { posting, userName } from "../support/posting.ts";
+import { type BenchProcess, startProcess } from "../support/process.ts";
+import { type Api, newApi, newEncryptionKey, newRoom, newToken, startServed } from "../support/served.ts";
+
+const oneMessage: Goal = {
+  ...{ name: "11 broadcast to 5,000 sockets, over JSON.stringify and send for each", goal: 1.25 },
+  ...{ direction: "at least", unit: "x" },
+};
+const fourMessages: Goal = {
+  ...{ name: "11 broadcast of 4 messages in one tick, over the same", goal: 4 },
+  ...{ direction: "at least", unit: "x" },
+};
+const memory: Goal = {
+  ...{ name: "12 memory of an idle, authenticated, subscribed socket, over bare ws", goal: 2 },
+  ...{ direction: "at most", unit: "x" },
+};
+
+const SOCKETS = 5_000;
+const SOCKETS_EACH = 20;
+const TIMES = 20;
+const SETTLE_MS = 300;
+
+const start = (program: string, flags?: readonly string[]) =>
+  startProcess(new URL(`../processes/${program}.ts`, import.meta.url), flags);
+
+/** Sockets of users who are members of a room, each subscribed to it. */
+async function subscribeAll(sockets: BenchProcess, url: string, api: Api): Promise<string> {
+  const users = Array.from({ length: SOCKETS / SOCKETS_EACH }, (_, number) => userName(number));
+  const room = await newRoom(api, users);
+  const tokens: string[] = [];
+  for (const user of users) tokens.push(await newToken(api, user));
+  const headers = Array.from({ length: SOCKETS }, (_, at) => `Authorization: Bearer ${tokens[at % tokens.length]}\r\n`);
+  const hello = JSON.stringify({ type: "subscribe", room_id: room });
+  await sockets.call("connect", { url, path: "/ws", headers, hello, answers: 2 } satisfies Connecting);
+  return room;
+}
+
+async function connectAll(sockets: BenchProcess, url: string): Promise<void> {
+  const headers = Array.from({ length: SOCKETS }, () => "");
+  await sockets.call("connect", { url, path: "/", headers, hello: null, answers: 0 } satisfies Connecting);
+}
+
+/** Frames that reach their sockets, for each second of processor time that the server needs for it. */
+async function framesPerCpuSecond(
+  server: BenchProcess,
+  sockets: BenchProcess,
+  each: number,
+  send: () => Promise<unknown>,
+): Promise<number> {
+  const before = await server.call<number>("cpuMs");
+  for (let time = 0; time < TIMES; time += 1) {
+    await Promise.all([sockets.call("receive", each * SOCKETS), send()]);
+  }
+  return (TIMES * each * SOCKETS * 1_000) / ((await server.call<number>("cpuMs")) - before);
+}
+
+async function measureBroadcast({ rounds, postgres }: Bench) {
+  await using open = new AsyncDisposableStack();
+  const database = open.use(await postgres.database());
+  const served = open.use(await startServed({ databaseUrl: database.url, encryptionKey: newEncryptionKey() }));
+  const ourSockets = open.use(start("sockets"));
+  const bare = open.use(start("bare-sockets"));
+  const bareSockets = open.use(start("sockets"));
+  const api = await newApi(served.url);
+  const room = await subscribeAll(ourSockets, served.url, api);
+  await connectAll(bareSockets, await bare.call<string>("start"));
+  const { path, body } = posting(room, userName(0));
+  const message: unknown = JSON.parse(body);
+  const post = (count: number) => () =>
+    Promise.all(Array.from({ length: count }, () => api.call("POST", path, message)));
+  const shown = await api.call<object>("POST", path, message);
+  await ourSockets.call("receive", SOCKETS);
+  const frame = {
+    ...{ type: "event", room_id: room, seq: 3, event: "message.posted", at: new Date().toISOString() },
+    ...{ position: "0123456789abcdef.0000000000000003", actor: { type: "key", id: "key_1" }, data: shown },
+  };
+  const broadcast = (count: number) => () =>
+    bare.call(
+      "broadcast",
+      Array.from({ length: count }, () => frame),
+    );
+  const turn = (which: "ours" | "bare", count: number) => () =>
+    which === "ours"
+      ? framesPerCpuSecond(served.process, ourSockets, count, post(count))
+      : framesPerCpuSecond(bare, bareSockets, count, broadcast(count));
+  const names = {
+    one: "ours, 1 message",
+    four: "ours, 4 messages",
+    bareOne: "ws, 1 message",
+    bareFour: "ws, 4 messages",
+  };
+  const reached = await interleave(
+    [
+      { name: names.bareOne, turn: turn("bare", 1) },
+      { name: names.one, turn: turn("ours", 1) },
+      { name: names.bareFour, turn: turn("bare", 4) },
+      { name: names.four, turn: turn("ours", 4) },
+    ],
+    rounds,
+  );
+  const unit = "frames a CPU second";
+  return [
+    ratioRow(oneMessage, reached, names.one, names.bareOne, unit),
+    ratioRow(fourMessages, reached, names.four, names.bareFour, unit),
+  ];
+}
+
+/** What a server's memory grows by, in kilobytes for each socket. */
+async function growth(server: BenchProcess, connect: () => Promise<unknown>): Promise<number> {
+  const rss = async () => {
+    await sleep(SETTLE_MS);
+    return (await server.call<{ rss: number }>("memory")).rss;
+  };
+  const before = await rss();
+  await connect();
+  return ((await rss()) - before) / 1_024 / SOCKETS;
+}
+
+async function measureMemory({ rounds, postgres }: Bench) {
+  await using database = await postgres.database();
+  const encryptionKey = newEncryptionKey();
+  const names = { ours: "ours", bare: "bare ws" };
+  const gc = ["--expose-gc"];
+  const reached = await interleave(
+    [
+      {
+        name: names.bare,
+        turn: async () => {
+          await using bare = start("bare-sockets", gc);
+          await using sockets = start("sockets");
+          const url = await bare.call<string>("start");
+          return await growth(bare, () => connectAll(sockets, url));
+        },
+      },
+      {
+        name: names.ours,
+        turn: async () => {
+          await using served = await startServed({ databaseUrl: database.url, encryptionKey }, gc);
+          await using sockets = start("sockets");
+          const api = await newApi(served.url);
+          // What the first socket of a kind brings into memory, code above all, is not a socket's.
+          return await growth(served.process, () => subscribeAll(sockets, served.url, api));
+        },
+      },
+    ],
+    rounds,
+  );
+  return [ratioRow(memory, reached, names.ours, names.bare, "KB a socket")];
+}
+
+export const broadcast: Subject = {
+  name: "broadcast",
+  about: "one message to 5,000 sockets",
+  goals: [oneMessage, fourMessages],
+  run: measureBroadcast,
+};
+
+export const socketMemory: Subject = {
+  name: "socket-memory",
+  about: "what an idle socket takes",
+  goals: [memory],
+  run: measureMemory,
+};
