@@ -98,8 +98,8 @@ async function notifications(api: Api, { failing, hanging }: Hooks): Promise<voi
   await notificationUntil(api, shortLived.id, (body) => body.status === "expired", 90_000);
 }
 
-/** Makes it all happen; gives the client's API and the room that most happened in. */
-export async function everything(url: string, messages: number): Promise<{ api: Api; room: string }> {
+/** Makes it all happen; gives the client's API, that of its user bob, and the room that most happened in. */
+export async function everything(url: string, messages: number): Promise<{ api: Api; bob: Api; room: string }> {
   const hook = createServer((request, response) => {
     request.resume();
     if (request.url === "/failing") response.writeHead(500).end();
@@ -112,7 +112,7 @@ export async function everything(url: string, messages: number): Promise<{ api: 
     await people(api);
     const room = await rooms(api, messages);
     await notifications(api, { failing: `${target}/failing`, hanging: `${target}/hanging` });
-    return { api, room };
+    return { api, bob: api.as(await tokenOf(api, "bob")), room };
   } finally {
     hook.closeAllConnections();
     hook.close();
