@@ -113,7 +113,7 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
         expect(content(seen.events.slice(-events.length))).toEqual(content(events));
       }),
       {
-        numRuns: 40,
+        numRuns: 25,
         examples: [[given.map((text): [Uint8Array, Uint8Array] => [Buffer.from(text), Buffer.from(text)])]],
       },
     );

@@ -23,6 +23,12 @@ export const isRefusal = (error: unknown): boolean =>
 /** Whether the server itself has given up waiting; the batch path knows no other deadline. */
 export const isServersTimeout = (error: unknown): boolean => typeOf(error) === ErrorType.DEADLINE_EXCEEDED;
 
+/** Whether another node leads the cluster; the client goes there with the next call. */
+export const isNotLeader = (error: unknown): boolean => typeOf(error) === ErrorType.NOT_LEADER;
+
+/** How long the client needs to turn to another node. */
+export const TURN_MS = 20;
+
 /** The error that the port names, or the client's own for a refusal that it does not. */
 export function appendError(error: unknown, stream: string, expected: number, bytes: number): unknown {
   if (error instanceof OutcomeUnknown || error instanceof WrongExpectedRevision) return error;

@@ -14,7 +14,7 @@ const SILENCE_MS = 2_000;
 /** How often a silent stream is held against the log's end: one from a place that never was says nothing, and no error. */
 const WATCHDOG_MS = 5_000;
 
-export type FilteredFeedOptions = {
+type FilteredFeedOptions = {
   readonly client: EventStoreDBClient;
   readonly names: LogNames;
   readonly tail: () => Promise<Position>;

@@ -1,5 +1,6 @@
 // Reads of streams and of the whole log, in pages that are always read to their end.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   BACKWARDS,
   type Position as ClientPosition,
@@ -7,13 +8,14 @@ import {
   ErrorType,
   type EventStoreDBClient,
   FORWARDS,
+  type ReadStreamOptions,
   START,
 } from "@eventstore/db-client";
 import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { messageOf } from "../backoff.ts";
 import { type Position, positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
 import { LOG_STREAM } from "../log-created.ts";
-import { typeOf } from "./append-errors.ts";
+import { isNotLeader, TURN_MS, typeOf } from "./append-errors.ts";
 import { type ClientRecord, clientPosition, commitOf, fromRecord, type LogNames } from "./records.ts";
 
 /** How long a page may take. */
@@ -23,6 +25,8 @@ const PING_TIMEOUT_MS = 2_000;
 const MAX_PAGE = 1_000;
 const FIRST_PAGE = 8;
 const PAGE_GROWTH = 8;
+
+type Reading = AsyncIterable<{ readonly event?: ClientRecord }>;
 
 /** The newest event of ours, and how far the log was searched for a newer one. */
 type Tail = { readonly own: bigint; readonly searched: bigint };
@@ -122,16 +126,15 @@ export class Reader {
   ): Promise<readonly ClientRecord[]> {
     const backward = direction === "backward";
     const edge = backward ? END : START;
+    const options: ReadStreamOptions = {
+      direction: backward ? BACKWARDS : FORWARDS,
+      fromRevision: from === undefined ? edge : BigInt(Math.max(0, from)),
+      maxCount: limit,
+      requiresLeader: true,
+      deadline,
+    };
     try {
-      return await this.#whole(
-        this.#client.readStream(this.#names.prefix + stream, {
-          direction: backward ? BACKWARDS : FORWARDS,
-          fromRevision: from === undefined ? edge : BigInt(Math.max(0, from)),
-          maxCount: limit,
-          requiresLeader: true,
-          deadline,
-        }),
-      );
+      return await this.#whole(() => this.#client.readStream(this.#names.prefix + stream, options));
     } catch (error) {
       if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return [];
       throw unavailable(error);
@@ -143,16 +146,27 @@ export class Reader {
     direction: typeof FORWARDS | typeof BACKWARDS,
     maxCount: number,
   ): Promise<readonly ClientRecord[]> {
+    const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
     try {
-      const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
-      return await this.#whole(this.#client.readAll(options));
+      return await this.#whole(() => this.#client.readAll(options));
     } catch (error) {
       throw unavailable(error);
     }
   }
 
+  /** A node that does not lead may lag, and says so: once more, at the one that leads. */
+  async #whole(open: () => Reading): Promise<readonly ClientRecord[]> {
+    try {
+      return await this.#toItsEnd(open());
+    } catch (error) {
+      if (!isNotLeader(error)) throw error;
+      await sleep(TURN_MS);
+      return this.#toItsEnd(open());
+    }
+  }
+
   /** To its end always: one that is left in the middle fails later, when nobody listens, and ends the process. */
-  async #whole(reading: AsyncIterable<{ readonly event?: ClientRecord }>): Promise<readonly ClientRecord[]> {
+  async #toItsEnd(reading: Reading): Promise<readonly ClientRecord[]> {
     const records: ClientRecord[] = [];
     for await (const { event } of reading) if (event !== undefined) records.push(event);
     if (this.#closed) throw new StoreUnavailable("the log is closed");

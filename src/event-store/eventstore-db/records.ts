@@ -1,4 +1,5 @@
 // Between our events and the client's: exact bytes both ways, and positions as text.
+
 import { isUtf8 } from "node:buffer";
 import {
   type BinaryEventType,

@@ -1,5 +1,6 @@
 // Appends, with what the client's fast path lacks: bounds, a deadline, a way back from a client that has gone deaf.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type AppendResult,
   type EventData,
@@ -18,7 +19,7 @@ import {
   StoreUnavailable,
   WrongExpectedRevision,
 } from "../event-store.ts";
-import { appendError, isRefusal, isServersTimeout } from "./append-errors.ts";
+import { appendError, isNotLeader, isRefusal, isServersTimeout, TURN_MS } from "./append-errors.ts";
 import { EVENT_OVERHEAD_BYTES, inFlight } from "./in-flight.ts";
 import type { Reader } from "./reader.ts";
 import { type LogNames, toEventData } from "./records.ts";
@@ -30,7 +31,7 @@ const REPLACE_EVERY_MS = 30_000;
 /** How long the end of a client waits for the appends of other logs in this process. */
 const OTHERS_MS = 2_000;
 
-export type WriterOptions = {
+type WriterOptions = {
   /** Makes the writer's own client, which it ends. */
   readonly connect: () => EventStoreDBClient;
   readonly names: LogNames;
@@ -102,7 +103,9 @@ export class Writer {
       try {
         return await this.#client.appendToStream(this.#options.names.prefix + stream, events, options);
       } catch (error) {
-        if (!isServersTimeout(error) || performance.now() >= deadline) throw error;
+        const again = isServersTimeout(error) || isNotLeader(error);
+        if (!again || performance.now() >= deadline) throw error;
+        await sleep(TURN_MS);
       }
     }
   }
