@@ -49,8 +49,17 @@ test("its user acknowledges it, once; saying so again changes nothing", async ()
   const replayed = await ann.post(`/deliveries/${id}/ack`, undefined, headers);
   expect(replayed.body).toEqual(first.body);
   expect(replayed.headers.get("idempotent-replayed")).toBe("true");
-  const read = await ann.as(api.key ?? "").get(`/notifications/${notification}`);
-  expect(read.body).toMatchObject({ status: "delivered", deliveries: [first.body] });
+  const read = await notificationUntil(api, notification, (body) => body.status === "delivered");
+  expect(read.deliveries).toEqual([first.body]);
+});
+
+test("one whose id was just given can be acknowledged at once, before it is made", async () => {
+  for (let n = 0; n < 4; n += 1) {
+    const { body } = await api.post("/notifications", { type: "websocket", user_ids: ["ann"], content: "x" });
+    const { status, body: acknowledged } = await ann.post(`/deliveries/${body.deliveries[0].id}/ack`);
+    expect(status).toBe(200);
+    expect(acknowledged).toMatchObject({ id: body.deliveries[0].id, status: "delivered" });
+  }
 });
 
 test("a cancelled one stays cancelled", async () => {
