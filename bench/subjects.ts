@@ -4,6 +4,7 @@ import { append } from "./subjects/append.ts";
 import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
+import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
@@ -20,5 +21,8 @@ export const subjects: readonly Subject[] = [
   webhooks,
   broadcast,
   socketMemory,
+  roomLoading,
+  reading,
+  start,
   unequalWriters,
 ];

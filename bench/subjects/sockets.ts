@@ -1,10 +1,11 @@
 // Sockets: what a broadcast costs the server, and what a socket that only listens takes of its memory.
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { interleave } from "../harness/measure.ts";
 import { type Goal, ratioRow } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import type { Connecting } from "../processes/sockets.ts";
-import { posting, userName } from "../support/posting.ts";
+import { posting } from "../support/posting.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
 import { type Api, newApi, newEncryptionKey, newRoom, newToken, startServed } from "../support/served.ts";
 
@@ -29,20 +30,25 @@ const SETTLE_MS = 300;
 const start = (program: string, flags?: readonly string[]) =>
   startProcess(new URL(`../processes/${program}.ts`, import.meta.url), flags);
 
-/** Sockets of users who are members of a room, each subscribed to it. */
-async function subscribeAll(sockets: BenchProcess, url: string, api: Api): Promise<string> {
-  const users = Array.from({ length: SOCKETS / SOCKETS_EACH }, (_, number) => userName(number));
+/** Sockets of users who are members of a room of theirs, each subscribed to it. */
+async function subscribeAll(
+  sockets: BenchProcess,
+  url: string,
+  api: Api,
+  count = SOCKETS,
+): Promise<{ room: string; user: string }> {
+  const users = Array.from({ length: count / SOCKETS_EACH }, () => `user-${randomUUID()}`);
   const room = await newRoom(api, users);
   const tokens: string[] = [];
   for (const user of users) tokens.push(await newToken(api, user));
-  const headers = Array.from({ length: SOCKETS }, (_, at) => `Authorization: Bearer ${tokens[at % tokens.length]}\r\n`);
+  const headers = Array.from({ length: count }, (_, at) => `Authorization: Bearer ${tokens[at % tokens.length]}\r\n`);
   const hello = JSON.stringify({ type: "subscribe", room_id: room });
   await sockets.call("connect", { url, path: "/ws", headers, hello, answers: 2 } satisfies Connecting);
-  return room;
+  return { room, user: users[0] ?? "" };
 }
 
-async function connectAll(sockets: BenchProcess, url: string): Promise<void> {
-  const headers = Array.from({ length: SOCKETS }, () => "");
+async function connectAll(sockets: BenchProcess, url: string, count = SOCKETS): Promise<void> {
+  const headers = Array.from({ length: count }, () => "");
   await sockets.call("connect", { url, path: "/", headers, hello: null, answers: 0 } satisfies Connecting);
 }
 
@@ -68,9 +74,9 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
   const bare = open.use(start("bare-sockets"));
   const bareSockets = open.use(start("sockets"));
   const api = await newApi(served.url);
-  const room = await subscribeAll(ourSockets, served.url, api);
+  const { room, user } = await subscribeAll(ourSockets, served.url, api);
   await connectAll(bareSockets, await bare.call<string>("start"));
-  const { path, body } = posting(room, userName(0));
+  const { path, body } = posting(room, user);
   const message: unknown = JSON.parse(body);
   const post = (count: number) => () =>
     Promise.all(Array.from({ length: count }, () => api.call("POST", path, message)));
@@ -111,15 +117,19 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
   ];
 }
 
-/** What a server's memory grows by, in kilobytes for each socket. */
-async function growth(server: BenchProcess, connect: () => Promise<unknown>): Promise<number> {
+/**
+ * What a server's memory grows by, in kilobytes for each socket. Half of them come before it is looked at: what the
+ * first ones bring, code and room in the heap above all, is not a socket's.
+ */
+async function growth(server: BenchProcess, connect: (count: number) => Promise<unknown>): Promise<number> {
   const rss = async () => {
     await sleep(SETTLE_MS);
     return (await server.call<{ rss: number }>("memory")).rss;
   };
+  await connect(SOCKETS / 2);
   const before = await rss();
-  await connect();
-  return ((await rss()) - before) / 1_024 / SOCKETS;
+  await connect(SOCKETS / 2);
+  return ((await rss()) - before) / 1_024 / (SOCKETS / 2);
 }
 
 async function measureMemory({ rounds, postgres }: Bench) {
@@ -135,7 +145,7 @@ async function measureMemory({ rounds, postgres }: Bench) {
           await using bare = start("bare-sockets", gc);
           await using sockets = start("sockets");
           const url = await bare.call<string>("start");
-          return await growth(bare, () => connectAll(sockets, url));
+          return await growth(bare, (count) => connectAll(sockets, url, count));
         },
       },
       {
@@ -144,8 +154,7 @@ async function measureMemory({ rounds, postgres }: Bench) {
           await using served = await startServed({ databaseUrl: database.url, encryptionKey }, gc);
           await using sockets = start("sockets");
           const api = await newApi(served.url);
-          // What the first socket of a kind brings into memory, code above all, is not a socket's.
-          return await growth(served.process, () => subscribeAll(sockets, served.url, api));
+          return await growth(served.process, (count) => subscribeAll(sockets, served.url, api, count));
         },
       },
     ],

@@ -35,7 +35,12 @@ export async function openLog(url: string, encryptionKey: string): Promise<OpenL
   const pool = open.adopt(new pg.Pool({ connectionString: url, max: 20 }), (one) => one.end());
   const keyring = await openKeyring({ pool, encryptionKeys: [encryptionKey] });
   const store = open.use(await openPostgresLog({ url }));
-  const logger = { warn: (fields: object, message: string) => console.error(message, fields) };
+  // That read models are built is what is wanted here; only what goes wrong is told.
+  const logger = {
+    warn: (fields: object, message: string) => {
+      if ("err" in fields || "error" in fields) console.error(message, fields);
+    },
+  };
   const snapshots = postgresSnapshots(pool, store.logId);
   const warn = (error: unknown, message: string) => console.error(message, error);
   const newCommands = () =>
