@@ -6,6 +6,7 @@ import { readsDecider, readsStream } from "../../domain/reads.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import { unreadOf } from "../../projections/reads.ts";
 import type { Caller } from "../http/route.ts";
+import { onceMade } from "../notifications/once-made.ts";
 import { openAsMember } from "../rooms/room-access.ts";
 import type { Services } from "../services.ts";
 
@@ -41,5 +42,6 @@ export async function acknowledge(services: Services, sender: Sender, named: str
   if (!parsed.success) throw new DomainError("not_found");
   // Subjects are made under the client's own secret: whose subject matches is a user of the same client.
   const command = { type: "Acknowledge", at: services.now(), subject: sender.user.subject } as const;
-  await services.commands.execute(deliveryDecider, deliveryStream(parsed.data), command, contextOf(services, sender));
+  const context = contextOf(services, sender);
+  await onceMade(() => services.commands.execute(deliveryDecider, deliveryStream(parsed.data), command, context));
 }

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Api, type Body, newClient, notificationUntil, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
+import { SocketClient } from "../../support/socket-client.ts";
 
 let server: TestServer;
 let api: Api;
@@ -54,11 +55,14 @@ test("its user acknowledges it, once; saying so again changes nothing", async ()
 });
 
 test("one whose id was just given can be acknowledged at once, before it is made", async () => {
+  using socket = await SocketClient.connect(server.url.replace("http", "ws"), await tokenOf(api, "ann"));
   for (let n = 0; n < 4; n += 1) {
     const { body } = await api.post("/notifications", { type: "websocket", user_ids: ["ann"], content: "x" });
     const { status, body: acknowledged } = await ann.post(`/deliveries/${body.deliveries[0].id}/ack`);
     expect(status).toBe(200);
     expect(acknowledged).toMatchObject({ id: body.deliveries[0].id, status: "delivered" });
+    const other = await api.post("/notifications", { type: "websocket", user_ids: ["ann"], content: "x" });
+    expect(await socket.ask({ type: "ack", delivery_id: other.body.deliveries[0].id })).toEqual({ type: "ok" });
   }
 });
 

@@ -1,35 +1,14 @@
 // Deliveries, as the people whom they are for see them.
-import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { deliveryDecider, deliveryStream } from "../../../domain/delivery.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { DeliveryIdSchema } from "../../../domain/ids.ts";
-import { SECOND_MS } from "../../../domain/time.ts";
 import { deliveryAsOf } from "../../notifications/as-of.ts";
+import { onceMade } from "../../notifications/once-made.ts";
 import { DeliveryBody, deliveryBody } from "../bodies/delivery.ts";
 import { Problem } from "../problems.ts";
 import { ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-
-/**
- * A delivery has its id from the moment its notification is accepted, and its stream a moment later. Who acknowledges
- * in between is answered when it is there. Another's is waited for like one that is not: the time tells nothing.
- */
-const MAKING_WAIT_MS = SECOND_MS;
-const LOOK_AGAIN_MS = 50;
-
-async function onceMade<T>(acknowledge: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + MAKING_WAIT_MS;
-  for (;;) {
-    try {
-      return await acknowledge();
-    } catch (error) {
-      const missing = error instanceof DomainError && error.code === "not_found";
-      if (!missing || performance.now() >= deadline) throw error;
-    }
-    await setTimeout(LOOK_AGAIN_MS);
-  }
-}
 
 const acknowledgeDelivery = route({
   method: "POST",
