@@ -1,4 +1,5 @@
 // A real EventStoreDB for tests: the one named by EVENTSTORE_URL, or an `eventstored` command, started on loopback.
+
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
