@@ -1,7 +1,13 @@
 // The set-ups that the product runs in, to try the same things in each: embedded, on servers, and on several nodes.
 import { randomBytes } from "node:crypto";
 import { type Mailbox, startMailbox } from "../../../src/embedded/mailbox.ts";
-import { missingEventStore, type TestEventStore, testEventStore } from "../../support/eventstored.ts";
+import {
+  missingEventStore,
+  type OwnEventStore,
+  ownEventStore,
+  type TestEventStore,
+  testEventStore,
+} from "../../support/eventstored.ts";
 import { testDatabase } from "../../support/postgres.ts";
 import { missingRedis, type TestRedis, testRedis } from "../../support/redis.ts";
 import { type Api, apiOf, type Body, mails, newClient } from "./api.ts";
@@ -83,7 +89,8 @@ export const ALL_ROLES = "api,projector,worker";
 /** EventStoreDB, PostgreSQL, Redis and a mail server, and nodes on them. */
 export type TestServers = AsyncDisposable & {
   readonly databaseUrl: string;
-  readonly eventStore: TestEventStore;
+  /** One of our own can be killed and started again. */
+  readonly eventStore: TestEventStore | OwnEventStore;
   readonly redis: TestRedis;
   readonly mailbox: Mailbox;
   /** Starts a node with these roles and waits until it is ready. The caller disposes it. */
@@ -95,7 +102,7 @@ export async function openTestServers(env: Env = {}, databaseUrl?: string): Prom
   await using open = new AsyncDisposableStack();
   const [database, eventStore, redis, mailbox] = await Promise.all([
     databaseUrl === undefined ? testDatabase().then((one) => open.use(one)) : { url: databaseUrl },
-    testEventStore().then((one) => open.use(one)),
+    (process.env.EVENTSTORE_URL === undefined ? ownEventStore() : testEventStore()).then((one) => open.use(one)),
     testRedis().then((one) => open.use(one)),
     startMailbox({ log: () => {} }).then((one) => open.use(one)),
   ]);
