@@ -54,10 +54,22 @@ test("a room: cancelling counts all, also those that were never made", async () 
   const stopped = await api.post(`/notifications/${asked.id}/cancel`, undefined, headers);
   expect(stopped.status).toBe(200);
   expect(stopped.body.deliveries_total).toBe(COUNT);
-  const ids = (body: Body) => body.deliveries.map((one: Body) => one.id).toSorted();
+  const ids = (body: Body) => body.deliveries.map((one: Body) => one.id);
   expect(ids(stopped.body)).toEqual(ids(asked));
   await notificationUntil(api, asked.id, (body) => body.status === "cancelled", 20_000);
   const counts = await countsOf(asked.id);
   expect(counts).toMatchObject({ delivery_counts: { cancelled: COUNT }, deliveries_total: COUNT });
   expect((await api.post(`/notifications/${asked.id}/cancel`, undefined, headers)).body).toEqual(stopped.body);
+}, 60_000);
+
+test("a room: the first hundred keep their order when they are made", async () => {
+  const members = Array.from({ length: COUNT }, (_, n) => ({ user_id: `person-${n}` }));
+  const { body: room } = await api.post("/rooms", { name: "Ordered", members });
+  const { body: asked } = await api.post("/notifications", { type: "websocket", room_id: room.id, content: "x" });
+  const routed = "/audit/events?type=NotificationRouted&limit=100";
+  const isRouted = async () => (await api.get(routed)).body.data.some((one: Body) => one.stream.endsWith(asked.id));
+  while (!(await isRouted())) await new Promise((resolve) => setTimeout(resolve, 50));
+  const { body: made } = await api.get(`/notifications/${asked.id}`);
+  expect(made.deliveries_total).toBe(COUNT);
+  expect(made.deliveries.map((one: Body) => one.recipient)).toEqual(asked.deliveries.map((one: Body) => one.recipient));
 }, 60_000);

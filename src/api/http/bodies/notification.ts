@@ -1,6 +1,7 @@
 // A notification as answers show it: its row, and its deliveries, those that are still to be made among them.
 import { z } from "zod";
 import { DeliveryStatusSchema } from "../../../domain/delivery-events.ts";
+import type { Subject } from "../../../domain/ids.ts";
 import { ChannelSchema, PrioritySchema } from "../../../domain/notification.ts";
 import { SECOND_MS } from "../../../domain/time.ts";
 import { deliveryId } from "../../../event-store/delivery-ids.ts";
@@ -128,24 +129,32 @@ export type NotificationView = {
 
 export function notificationBody({ row, made, attempts, planned }: NotificationView): NotificationBody {
   const { count, status } = unmade(row);
-  const place = new Map<string, number>(
-    planned.map(({ subject }, index) => [deliveryId(row.id, subject, row.channel), index]),
-  );
+  const places = new Map(planned.map(({ subject }, index) => [subject, index]));
+  // A room's members go by subject, as they are expanded; others as they were named.
+  const placeOf = (subject: Subject) => (row.audience === null ? places.get(subject) : subject) ?? null;
   const known = new Set(made.map((one) => one.id));
   const announced = planned.flatMap(({ subject, address }) => {
     const id = deliveryId(row.id, subject, row.channel);
     if (known.has(id)) return [];
-    return [plannedDeliveryBody({ id, notification: row.id, channel: row.channel, recipient: address, status })];
+    const body = plannedDeliveryBody({ id, notification: row.id, channel: row.channel, recipient: address, status });
+    return [{ body, place: placeOf(subject) }];
   });
   const attemptsOf = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
-  const there = made.map((one) => deliveryBody(one, attemptsOf.get(one.id) ?? []));
-  const order = ({ id }: { id: string }) => place.get(id) ?? Number.POSITIVE_INFINITY;
-  const all = [...there, ...announced.slice(0, count)];
-  // Mails of fallbacks have no place of their own: they come last, as they were made.
-  const sorted = all.toSorted((a, b) => (order(a) === order(b) ? 0 : order(a) - order(b)));
+  const there = made.map((one) => {
+    const body = deliveryBody(one, attemptsOf.get(one.id) ?? []);
+    // Mails of fallbacks have no place of their own: they come last, as they were made.
+    return { body, place: one.fallback_of === null ? placeOf(one.subject) : null };
+  });
+  const sorted = [...there, ...announced.slice(0, count)].toSorted((a, b) => comparePlaces(a.place, b.place));
   return {
     ...commonBody(row),
-    deliveries: sorted.slice(0, SHOWN_DELIVERIES),
+    deliveries: sorted.slice(0, SHOWN_DELIVERIES).map(({ body }) => body),
     deliveries_total: madeCount(row.counts) + count,
   };
+}
+
+function comparePlaces(a: string | number | null, b: string | number | null): number {
+  if (a === b) return 0;
+  if (a === null || b === null) return a === null ? 1 : -1;
+  return a < b ? -1 : 1;
 }
