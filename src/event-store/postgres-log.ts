@@ -2,7 +2,7 @@
 
 import { checkAppend, numberOf } from "./append-checks.ts";
 import type { WarnLogger } from "./backoff.ts";
-import { type EventStore, positionOf, StoreUnavailable } from "./event-store.ts";
+import { type EventStore, type Position, positionOf, StoreUnavailable } from "./event-store.ts";
 import { newLogId } from "./log-created.ts";
 import { Announcer } from "./postgres-log/announcer.ts";
 import { connect } from "./postgres-log/connect.ts";
@@ -24,17 +24,29 @@ type PostgresLogOptions = {
   readonly logger?: WarnLogger;
 };
 
+/** Carries the news that the log has grown to other processes, and theirs to this one. May lose any of it. */
+type LogWakeUps = {
+  publish(topic: "log", position: Position): void;
+  on(topic: "log", listener: (position: Position) => void): Disposable;
+};
+
+type PostgresLog = EventStore & {
+  /** Tells and hears of appends this way too, beside NOTIFY and the poll: for a database behind which NOTIFY is lost. */
+  wakeBy(wakeUps: LogWakeUps): void;
+};
+
 /**
  * Opens the log in a database, making it when it is not there; several processes may do so at once. It holds two
  * connections for writing, one for listening, up to four for reading, and one for appending in order once that is
  * asked for. Throws when the database cannot be reached or cannot hold a log. Disposing ends the subscriptions, sends
  * what waits, and closes the connections.
  */
-export async function openPostgresLog(options: PostgresLogOptions): Promise<EventStore> {
+export async function openPostgresLog(options: PostgresLogOptions): Promise<PostgresLog> {
   const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS } = options;
   const logId = await openAt(url);
   const open = new AsyncDisposableStack(); // closes in reverse order
   const recent = new RecentEvents();
+  let publish: LogWakeUps["publish"] = () => {};
   const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
   const announcer = open.adopt(new Announcer(url, logId, logger), (part) => part.close());
   const flusher = open.adopt(
@@ -46,7 +58,9 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Even
       written: (events) => {
         const first = numberOf(logId, events[0]?.position ?? "start");
         recent.add(first, events);
-        announcer.reached(first + events.length - 1);
+        const last = first + events.length - 1;
+        announcer.reached(last);
+        publish("log", positionOf(logId, last));
       },
     }),
     (part) => part.close(),
@@ -81,6 +95,10 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Even
       return subscriptions.start(subscribe);
     },
     ping: () => reader.ping(),
+    wakeBy(wakeUps) {
+      publish = (topic, position) => wakeUps.publish(topic, position);
+      open.use(wakeUps.on("log", (position) => announcer.reached(numberOf(logId, position))));
+    },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }

@@ -53,8 +53,7 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   open.defer(() => pool.end());
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
-  const store = open.use(await openLog(config, url, logger));
-  const bus = open.use(openBus({ config, databaseUrl: url, logId: store.logId, logger }));
+  const { store, bus } = await openLog(config, url, logger, open);
   const alone = config.databaseUrl === undefined;
   const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
   const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
@@ -67,8 +66,23 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };
 }
 
-const openLog = ({ eventStore }: Config, url: string, logger: Logger): Promise<EventStore> =>
-  eventStore === undefined ? openPostgresLog({ url, logger }) : openEventStoreDb({ ...eventStore, logger });
+async function openLog(
+  config: Config,
+  databaseUrl: string,
+  logger: Logger,
+  open: AsyncDisposableStack,
+): Promise<Pick<Storage, "store" | "bus">> {
+  const busOf = ({ logId }: EventStore) => open.use(openBus({ config, databaseUrl, logId, logger }));
+  if (config.eventStore !== undefined) {
+    const store = open.use(await openEventStoreDb({ ...config.eventStore, logger }));
+    return { store, bus: busOf(store) };
+  }
+  const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
+  const bus = busOf(store);
+  // PostgreSQL's own NOTIFY tells of the log already.
+  if (config.redisUrl !== undefined) store.wakeBy(bus);
+  return { store, bus };
+}
 
 async function embedded(
   config: Config,

@@ -46,7 +46,7 @@ describe.each(available())("%s", (name) => {
   };
   const status = (wanted: string) => (body: Body) => body.status === wanted;
 
-  test("one that fails twice, then answers 200: three attempts, one webhook-id, a signature that verifies", async () => {
+  test.concurrent("one that fails twice, then answers 200: three attempts, one webhook-id, a signature that verifies", async () => {
     await using target = await receiver((n, response) => response.writeHead(n < 2 ? 500 : 200).end("thanks"));
     const asked = await send(target.url);
     const done = await notificationUntil(api, asked.id, status("delivered"));
@@ -69,7 +69,7 @@ describe.each(available())("%s", (name) => {
     }
   });
 
-  test("one that always fails ends exhausted, and retry starts it again", async () => {
+  test.concurrent("one that always fails ends exhausted, and retry starts it again", async () => {
     let failing = true;
     await using target = await receiver((_n, response) => response.writeHead(failing ? 503 : 204).end());
     const asked = await send(target.url);
@@ -82,7 +82,7 @@ describe.each(available())("%s", (name) => {
     expect((await api.post(`/notifications/${asked.id}/retry`)).body.code).toBe("nothing_to_retry");
   });
 
-  test("receivers that stall, flood or redirect to a loopback address hold nothing up and get nowhere", async () => {
+  test.concurrent("receivers that stall, flood or redirect to a loopback address hold nothing up and get nowhere", async () => {
     let inside = 0;
     await using hidden = await receiver((_n, response) => {
       inside += 1;
