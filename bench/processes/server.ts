@@ -4,6 +4,7 @@ import pino from "pino";
 import { readConfig } from "../../src/config.ts";
 import { compose } from "../../src/runtime/compose.ts";
 import { openStorage, type Storage } from "../../src/runtime/storage.ts";
+import { appendMessages } from "../support/log.ts";
 import { serveCalls } from "../support/process.ts";
 
 export type ServerOptions = {
@@ -15,14 +16,22 @@ export type ServerOptions = {
 
 export type Memory = { readonly rss: number; readonly heap: number };
 
+let started: Storage | undefined;
+
 serveCalls({
   async start({ databaseUrl, encryptionKey, projections = true }: ServerOptions): Promise<string> {
     const config = readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" });
     const logger = pino({ level: config.logLevel }, pino.destination(2));
     const storage = await openStorage({ config, logger, databaseUrl });
+    started = storage;
     const { server } = await compose({ config, logger, storage: projections ? storage : withoutProjections(storage) });
     await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  },
+  /** Messages that reach the log together, and so every socket together. */
+  async append(to: Parameters<typeof appendMessages>[1]): Promise<void> {
+    if (started === undefined) throw new Error("not started");
+    await appendMessages(started, to);
   },
   cpuMs(): number {
     const { user, system } = process.cpuUsage();

@@ -76,11 +76,9 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
   const api = await newApi(served.url);
   const { room, user } = await subscribeAll(ourSockets, served.url, api);
   await connectAll(bareSockets, await bare.call<string>("start"));
-  const { path, body } = posting(room, user);
-  const message: unknown = JSON.parse(body);
-  const post = (count: number) => () =>
-    Promise.all(Array.from({ length: count }, () => api.call("POST", path, message)));
-  const shown = await api.call<object>("POST", path, message);
+  const append = (count: number) => () => served.process.call("append", { client: api.client, room, user, count });
+  const message = posting(room, user);
+  const shown = await api.call<object>("POST", message.path, JSON.parse(message.body));
   await ourSockets.call("receive", SOCKETS);
   const frame = {
     ...{ type: "event", room_id: room, seq: 3, event: "message.posted", at: new Date().toISOString() },
@@ -93,7 +91,7 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
     );
   const turn = (which: "ours" | "bare", count: number) => () =>
     which === "ours"
-      ? framesPerCpuSecond(served.process, ourSockets, count, post(count))
+      ? framesPerCpuSecond(served.process, ourSockets, count, append(count))
       : framesPerCpuSecond(bare, bareSockets, count, broadcast(count));
   const names = {
     one: "ours, 1 message",

@@ -121,6 +121,24 @@ export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): 
   );
 }
 
+/** Appends so many messages of one user to a room, in one append. */
+export async function appendMessages(
+  { store, keyring }: Pick<OpenLog, "store" | "keyring">,
+  to: { readonly client: ClientId; readonly room: RoomId; readonly user: string; readonly count: number },
+): Promise<void> {
+  const { client, room, user, count } = to;
+  const stream = roomStream(room);
+  const [last] = await store.readStream(stream, { direction: "backward", limit: 1 });
+  if (last === undefined) throw new Error("there is no such room");
+  const users = Array.from({ length: SENDERS }, () => user);
+  const subjects = await Promise.all(users.map((one) => keyring.subjectOfUser(client, one)));
+  const at = Date.now();
+  const events = Array.from({ length: count }, (_, index) =>
+    posted(room, last.revision + 1 + index, at, users, subjects),
+  );
+  await store.append(stream, last.revision, await encode(keyring, { stream, events, context: contextOf(client), at }));
+}
+
 function posted(room: RoomId, ordinal: number, at: number, users: readonly string[], subjects: readonly Subject[]) {
   const writer = ordinal % SENDERS;
   const data = {
