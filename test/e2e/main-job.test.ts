@@ -155,5 +155,5 @@ describe.each(available())("%s", (name) => {
       });
       expect(read.body.data[0]?.id).toBe(message.id);
     }
-  }, 60_000);
+  }, 120_000);
 });

@@ -57,7 +57,7 @@ test("a wrong set-up ends the start with one clear line that names the variable"
     expect([code, output.trim().split("\n").length], output).toEqual([78, 1]);
     expect(output).toContain(variable);
   }
-});
+}, 60_000);
 
 test("a port that is taken ends the start with one clear line", async () => {
   await using folder = await dataFolder();
