@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { MAX_QUEUE_BYTES } from "./limits.ts";
+import { textFrame } from "./text-frame.ts";
 
 /** Makes the bytes when their turn comes; undefined when they are no longer to be sent. */
 type Paced = { readonly make: () => Buffer | undefined; readonly sent: (sent: boolean) => void };
@@ -14,6 +15,7 @@ export class Outgoing implements Disposable {
   readonly #paced: Paced[] = [];
   /** Bytes of paced frames that are still in the socket's queue. */
   #pacedBytes = 0;
+  #corked = false;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
 
@@ -38,7 +40,8 @@ export class Outgoing implements Disposable {
       return;
     }
     this.lastSentAt = performance.now();
-    this.#socket.send(bytes, TEXT);
+    this.#cork();
+    this.#stream.write(textFrame(bytes));
   }
 
   /** Sends when the reader has taken what was sent before. Resolves then; false when it was not sent. */
@@ -52,6 +55,20 @@ export class Outgoing implements Disposable {
   [Symbol.dispose](): void {
     this.#stream.off("drain", this.#pump);
     for (const { sent } of this.#paced.splice(0)) sent(false);
+  }
+
+  /** What is sent within a turn of the event loop leaves in one write: of a broadcast, most of the cost is the writes. */
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#stream.cork();
+    if (corked.push(this) === 1) process.nextTick(uncorkAll);
+  }
+
+  /** Lets go what was sent in this turn. */
+  uncork(): void {
+    this.#corked = false;
+    this.#stream.uncork();
   }
 
   readonly #pump = (): void => {
@@ -72,3 +89,12 @@ export class Outgoing implements Disposable {
 }
 
 const TEXT = { binary: false } as const;
+
+/** Those that sent something in this turn. */
+let corked: Outgoing[] = [];
+
+function uncorkAll(): void {
+  const all = corked;
+  corked = [];
+  for (const outgoing of all) outgoing.uncork();
+}
