@@ -1,16 +1,32 @@
-// How the tests run: in two processes, on one embedded PostgreSQL for the whole run.
+// How the tests run: in two processes, on one embedded PostgreSQL; then, one file at a time, those that start servers.
 
 import { defineConfig } from "vitest/config";
 
+/** Files that start whole servers, several nodes at once: beside each other they would only wait for the processor. */
+const SERVERS = ["test/e2e/**/*.test.ts", "test/docs/**/*.test.ts", "test/cli/**/*.test.ts"];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    exclude: ["**/node_modules/**"],
     pool: "forks",
-    maxWorkers: 2,
     testTimeout: 30_000,
-    hookTimeout: 30_000,
+    hookTimeout: 60_000,
     teardownTimeout: 30_000,
     globalSetup: ["test/support/global-postgres.ts"],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "parts",
+          include: ["test/**/*.test.ts"],
+          exclude: ["**/node_modules/**", ...SERVERS],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: "servers", include: SERVERS, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+    ],
   },
 });
