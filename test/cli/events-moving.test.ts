@@ -21,6 +21,9 @@ import { content, eventsOf, openStores, rowsOf, type Stores } from "./moving.ts"
 const stack = new AsyncDisposableStack();
 const key = encryptionKey();
 const quiet = () => undefined;
+/** How many messages the log has that is moved; `EVENTS_MOVED=100000` shows it at size. */
+const MESSAGES = Number(process.env.EVENTS_MOVED ?? 1_000);
+const TIMEOUT_MS = 180_000 + MESSAGES * 10;
 let folder: string;
 let file: string;
 let lines: readonly string[];
@@ -38,7 +41,7 @@ beforeAll(async () => {
   {
     const env = { ...EVERYTHING_ENV, ENCRYPTION_KEYS: key };
     await using server = await startTestServer({ databaseUrl: database.url, env });
-    const made = await everything(server.url, 1_000);
+    const made = await everything(server.url, MESSAGES);
     room = made.room;
     credentials = [made.api.key, made.bob.key];
     answers = await ask(made.api);
@@ -47,7 +50,7 @@ beforeAll(async () => {
   file = join(folder, "log.ndjson");
   await exportToFile(source, file, new Date(), quiet);
   lines = (await readFile(file, "utf8")).trimEnd().split("\n");
-}, 180_000);
+}, TIMEOUT_MS);
 afterAll(() => stack.disposeAsync());
 
 /** What the client reads of its room: ids, seqs, contents, markers. */
@@ -193,22 +196,26 @@ describe("into PostgreSQL", () => {
 if (missingEventStore !== undefined) console.info(missingEventStore);
 
 describe.skipIf(missingEventStore !== undefined)("into EventStoreDB", () => {
-  test("everything is there, in the same order; and from there back into PostgreSQL", async () => {
-    await using server = await testEventStore();
-    const log = await openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-` });
-    await using to = await target(log);
-    await importEvents(to, file, quiet);
-    const tail = await to.store.tail();
-    await importEvents(to, file, quiet);
-    expect(await to.store.tail()).toBe(tail);
-    await expectSame(to);
-    const back = join(folder, "back.ndjson");
-    await exportToFile(to, back, new Date(), quiet);
-    await using home = await target();
-    await importEvents(home, back, quiet);
-    expect((await eventsOf(home.store)).map(content)).toEqual((await eventsOf(to.store)).map(content));
-    expect(await rowsOf(home)).toEqual(rows);
-  }, 120_000);
+  test(
+    "everything is there, in the same order; and from there back into PostgreSQL",
+    async () => {
+      await using server = await testEventStore();
+      const log = await openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-` });
+      await using to = await target(log);
+      await importEvents(to, file, quiet);
+      const tail = await to.store.tail();
+      await importEvents(to, file, quiet);
+      expect(await to.store.tail()).toBe(tail);
+      await expectSame(to);
+      const back = join(folder, "back.ndjson");
+      await exportToFile(to, back, new Date(), quiet);
+      await using home = await target();
+      await importEvents(home, back, quiet);
+      expect((await eventsOf(home.store)).map(content)).toEqual((await eventsOf(to.store)).map(content));
+      expect(await rowsOf(home)).toEqual(rows);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe("is refused, and nothing is written:", () => {
