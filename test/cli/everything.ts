@@ -1,10 +1,13 @@
 // A client to which everything happens that can happen: at least one event of every type, made over HTTP.
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { mapBounded } from "../../src/api/bounded.ts";
 import { type Api, type Body, newClient, notificationUntil, tokenOf, until } from "../e2e/support/api.ts";
 
 const soon = (ms: number): string => new Date(Date.now() + ms).toISOString();
 const LATER_MS = 3_600_000;
+/** Requests under way at once. */
+const AT_ONCE = 500;
 
 /** What the server needs, so that attempts fail for good within a second. */
 export const EVERYTHING_ENV = { RETRY_SCHEDULE: "1s", RETRY_JITTER: "0" };
@@ -41,13 +44,12 @@ async function rooms(api: Api, messages: number): Promise<string> {
   await worked(
     api.post("/rooms", { kind: "direct", name: "Two", members: [{ user_id: "alice" }, { user_id: "bob" }] }),
   );
-  const posted = await Promise.all(
-    Array.from({ length: messages }, (_, n) => {
-      const body = { sender_id: n % 2 ? "bob" : "alice", content: `message ${n}` };
-      const key: Record<string, string> = n < 20 ? { "idempotency-key": `message-${n}` } : {};
-      return worked(api.post(`/rooms/${(n % 3 === 0 ? quiet : busy).id}/messages`, body, key));
-    }),
-  );
+  const numbers = Array.from({ length: messages }, (_, n) => n);
+  const posted = await mapBounded(numbers, AT_ONCE, (n) => {
+    const body = { sender_id: n % 2 ? "bob" : "alice", content: `message ${n}` };
+    const key: Record<string, string> = n < 20 ? { "idempotency-key": `message-${n}` } : {};
+    return worked(api.post(`/rooms/${(n % 3 === 0 ? quiet : busy).id}/messages`, body, key));
+  });
   for (const [n, { id, room_id }] of posted.slice(0, 12).entries()) {
     await worked(api.patch(`/rooms/${room_id}/messages/${id}`, { content: `edited ${n}` }));
     if (n % 2 === 0) await worked(api.delete(`/rooms/${room_id}/messages/${id}`));
