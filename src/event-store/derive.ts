@@ -1,6 +1,7 @@
 // Ids that follow from other ids: the same command leads to the same ids, however often it comes.
 import { createHash, createHmac } from "node:crypto";
 import { v5 } from "uuid";
+import { keyObjectOf } from "./key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). Part of the storage format. */
 const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
@@ -24,7 +25,7 @@ export function deriveTail(...parts: readonly (string | number)[]): string {
 
 /** As `deriveTail`, but only for those who know the secret. */
 export function deriveSecretTail(secret: Uint8Array, ...parts: readonly string[]): string {
-  return toBase32(createHmac("sha256", secret).update(JSON.stringify(parts)).digest(), 26);
+  return toBase32(createHmac("sha256", keyObjectOf(secret)).update(JSON.stringify(parts)).digest(), 26);
 }
 
 function toBase32(bytes: Uint8Array, width: number): string {

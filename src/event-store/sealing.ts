@@ -1,8 +1,9 @@
 // Sealed fields: what only the holder of a data key can read. AES-256-GCM, one blob for all fields of one key.
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { z } from "zod";
 import type { JsonObject, JsonValue, Seals } from "../domain/event.ts";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import { keyObjectOf } from "./key-object.ts";
 
 /** A data key. Its id stands in the blobs; the key itself is kept wrapped, and destroying it erases what it sealed. */
 export type DataKey = { readonly id: string; readonly key: Uint8Array };
@@ -107,17 +108,9 @@ export function putBlobs(
   return { ...open, [SEALED]: blobs };
 }
 
-// Handing over raw bytes makes such an object each time, which costs four times what the deciphering does.
-const keyObjects = new WeakMap<Uint8Array, KeyObject>();
-function keyObjectOf({ key }: DataKey): KeyObject {
-  const known = keyObjects.get(key) ?? createSecretKey(key);
-  keyObjects.set(key, known);
-  return known;
-}
-
 function sealBlob(key: DataKey, eventId: string, text: string): Blob {
   const iv = randomBytes(12);
-  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key), iv).setAAD(Buffer.from(eventId));
+  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(Buffer.from(eventId));
   const ct = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
   return {
     key: key.id,
@@ -135,7 +128,7 @@ export function blobsOf(data: JsonObject): readonly Blob[] {
 
 function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
   // The length is named because a shorter tag would pass otherwise, and is easier to forge.
-  const decipher = createDecipheriv("aes-256-gcm", keyObjectOf(key), Buffer.from(blob.iv, "base64"), {
+  const decipher = createDecipheriv("aes-256-gcm", keyObjectOf(key.key), Buffer.from(blob.iv, "base64"), {
     authTagLength: 16,
   })
     .setAAD(Buffer.from(eventId))

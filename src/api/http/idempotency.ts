@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { deriveUuid } from "../../event-store/derive.ts";
+import { keyObjectOf } from "../../event-store/key-object.ts";
 import { Problem } from "./problems.ts";
 
 /** How long a request waits for another one with its key. */
@@ -23,7 +24,7 @@ export const commandIdOf = ({ client, user, method, path, key }: KeyedRequest): 
 
 /** Tells equal JSON bodies, whatever the order of their fields, without showing them. */
 export const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
-  createHmac("sha256", pepper).update(canonicalJson(body)).digest("base64url");
+  createHmac("sha256", keyObjectOf(pepper)).update(canonicalJson(body)).digest("base64url");
 
 function canonicalJson(value: unknown): string {
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
