@@ -16,7 +16,7 @@ import { openKeyring, type PostgresKeyring } from "../event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
 import { openPostgresLog } from "../event-store/postgres-log.ts";
 import { postgresSnapshots } from "../event-store/snapshots.ts";
-import { postgresStreamTurns } from "../event-store/stream-turns.ts";
+import { localTurns, postgresStreamTurns } from "../event-store/stream-turns.ts";
 import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/read-side.ts";
 import { openBus } from "./bus.ts";
 
@@ -57,7 +57,8 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   const alone = config.databaseUrl === undefined;
   const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
   const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
-  const turns = open.use(postgresStreamTurns(url));
+  // Nobody else writes then, so nobody need be asked.
+  const turns = alone ? localTurns() : open.use(postgresStreamTurns(url));
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
   const commands = createCommands({ store, keyring, snapshots, turns, olderCommands, warn });
