@@ -6,7 +6,7 @@ import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import { interleave, median } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
-import { type Large, makeLarge, READER } from "../support/large.ts";
+import { type Large, largeDatabase, READER } from "../support/large.ts";
 import { contextOf, fillRooms, openLog, registerClient, roomName } from "../support/log.ts";
 import { apiOf, newEncryptionKey, type Served, startServed } from "../support/served.ts";
 
@@ -82,7 +82,7 @@ async function snapshotOf(pool: pg.Pool, room: RoomId): Promise<void> {
 type Place = { readonly large: Large; readonly served: Served };
 
 async function place(bench: Bench, open: AsyncDisposableStack, messages: number): Promise<Place> {
-  const large = open.use(await makeLarge(bench, messages));
+  const large = await largeDatabase(bench, messages);
   const { database, encryptionKey } = large;
   const served = open.use(await startServed({ databaseUrl: database.url, encryptionKey }));
   await apiOf(served.url, large.client, large.key).call("PUT", `/users/${READER}`, { name: "Reader" });
@@ -129,7 +129,7 @@ export const start: Subject = {
   about: "starting the server on a long log",
   goals: [starting],
   async run(bench) {
-    await using large = await makeLarge(bench, bench.events);
+    const large = await largeDatabase(bench, bench.events);
     await using empty = await bench.postgres.database();
     const emptyKey = newEncryptionKey();
     const startMs = (databaseUrl: string, encryptionKey: string) => async () => {

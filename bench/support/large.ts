@@ -4,7 +4,7 @@ import { notify } from "../../test/support/notify.ts";
 import { shown } from "../harness/row.ts";
 import type { Bench } from "../harness/subject.ts";
 import { fillRooms, openLog, registerClient, roomName } from "./log.ts";
-import type { BenchDatabase } from "./postgres.ts";
+import type { BenchDatabase, BenchPostgres } from "./postgres.ts";
 import { newEncryptionKey } from "./served.ts";
 
 const ROOMS = 1_000;
@@ -15,7 +15,7 @@ const READERS_NOTIFICATIONS = 20;
 /** Messages for each notification to somebody else. */
 const PER_NOTIFICATION = 1_000;
 
-export type Large = AsyncDisposable & {
+export type Large = {
   readonly database: BenchDatabase;
   readonly encryptionKey: string;
   readonly client: string;
@@ -24,8 +24,19 @@ export type Large = AsyncDisposable & {
   readonly room: string;
 };
 
-/** Makes it; nobody is connected to it afterwards. */
-export async function makeLarge({ postgres, say }: Bench, messages: number): Promise<Large> {
+const made = new WeakMap<BenchPostgres, Map<number, Promise<Large>>>();
+
+/** The database of so many messages; the same for every benchmark of a run, since it takes long to make. */
+export function largeDatabase(bench: Bench, messages: number): Promise<Large> {
+  const known = made.get(bench.postgres) ?? new Map<number, Promise<Large>>();
+  made.set(bench.postgres, known);
+  const large = known.get(messages) ?? makeLarge(bench, messages);
+  known.set(messages, large);
+  return large;
+}
+
+/** Nobody is connected to it afterwards. */
+async function makeLarge({ postgres, say }: Bench, messages: number): Promise<Large> {
   say(`a database of ${shown(messages)} messages`);
   const encryptionKey = newEncryptionKey();
   const database = await postgres.database();
@@ -35,13 +46,12 @@ export async function makeLarge({ postgres, say }: Bench, messages: number): Pro
   const guests = { [READER]: READERS_ROOMS };
   await fillRooms(log, { client, rooms, messagesEach: Math.ceil(messages / rooms), guests });
   const parts = { commands: log.newCommands(), keyring: log.keyring };
-  for (let made = 0; made < READERS_NOTIFICATIONS; made += 1) await notify(parts, client, READER);
-  for (let made = 0; made < messages / PER_NOTIFICATION; made += 1) await notify(parts, client, `other-${made % 100}`);
+  for (let n = 0; n < READERS_NOTIFICATIONS; n += 1) await notify(parts, client, READER);
+  for (let n = 0; n < messages / PER_NOTIFICATION; n += 1) await notify(parts, client, `other-${n % 100}`);
   const readSide = await openReadSide(log);
   await readSide.start();
   await readSide.caughtUp();
   await readSide[Symbol.asyncDispose]();
   await log.pool.query("vacuum analyze");
-  const drop = () => database[Symbol.asyncDispose]();
-  return { database, encryptionKey, client, key, room: roomName(0), [Symbol.asyncDispose]: drop };
+  return { database, encryptionKey, client, key, room: roomName(0) };
 }
