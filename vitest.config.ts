@@ -3,7 +3,12 @@
 import { defineConfig } from "vitest/config";
 
 /** Files that start whole servers, several nodes at once: beside each other they would only wait for the processor. */
-const SERVERS = ["test/e2e/**/*.test.ts", "test/docs/**/*.test.ts", "test/cli/**/*.test.ts"];
+const SERVERS = [
+  "test/e2e/**/*.test.ts",
+  "test/docs/**/*.test.ts",
+  "test/cli/**/*.test.ts",
+  "test/faults/**/*.test.ts",
+];
 
 export default defineConfig({
   test: {

@@ -1,0 +1,9 @@
+// How long the fault suites run: short beside the other tests, long with `npm run test:faults`.
+
+const long = process.env.FAULTS === "long";
+
+/** A count for the short form, and one for the long. */
+export const sized = (short: number, ifLong: number): number => (long ? ifLong : short);
+
+/** A limit of time for a test whose work grows with its size, in milliseconds. */
+export const sizedTimeout = (shortMs: number, ifLongMs: number): number => (long ? ifLongMs : shortMs);
