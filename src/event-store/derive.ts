@@ -1,14 +1,19 @@
 // Ids that follow from other ids: the same command leads to the same ids, however often it comes.
-import { createHash, createHmac } from "node:crypto";
-import { v5 } from "uuid";
+import { createHmac, hash } from "node:crypto";
 import { keyObjectOf } from "./key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). Part of the storage format. */
-const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
+const NAMESPACE = Buffer.from("8f0c6c3e7d0b5a7e9b396a0d5f1c2e4b", "hex");
+/** The digits that begin with the variant's bits. */
+const VARIANT = "89ab";
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/** UUID v5 of the parts, each told apart from the next. */
-export const deriveUuid = (...parts: readonly (string | number)[]): string => v5(JSON.stringify(parts), NAMESPACE);
+/** UUID v5 of the parts, each told apart from the next. In one call of the crypto library, an eighth of a package's time. */
+export function deriveUuid(...parts: readonly (string | number)[]): string {
+  const hex = hash("sha1", Buffer.concat([NAMESPACE, Buffer.from(JSON.stringify(parts))]), "hex");
+  const variant = VARIANT.charAt(Number.parseInt(hex.charAt(16), 16) & 3);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
 
 /**
  * The id of a command's index-th event on a stream, as one writer decides it. The writer is part of it because two nodes
@@ -20,7 +25,7 @@ export const eventId = (stream: string, commandId: string, index: number, writer
 
 /** 26 digits of lower-case Crockford base32 from 130 bits of a SHA-256 over the parts: the tail of an id. */
 export function deriveTail(...parts: readonly (string | number)[]): string {
-  return toBase32(createHash("sha256").update(JSON.stringify(parts)).digest(), 26);
+  return toBase32(hash("sha256", JSON.stringify(parts), "buffer"), 26);
 }
 
 /** As `deriveTail`, but only for those who know the secret. */

@@ -1,4 +1,5 @@
 // The keyring on PostgreSQL: data keys in the schema `keys`, wrapped by ENCRYPTION_KEYS, cached in the open.
+import { failpoint } from "../failpoint.ts";
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
@@ -20,6 +21,8 @@ import type { DataKey, Keyring } from "./sealing.ts";
 
 /** Data keys held in the open in memory, by owner and again by id. */
 const MAX_CACHED_KEYS = 100_000;
+/** Of one client: deriving one costs as much as the rest of the lookup. */
+const MAX_CACHED_SUBJECTS = 10_000;
 /**
  * How long. Another process that destroys a key cannot reach this one's cache: until this has passed, this one may
  * still open what was erased, and seal with a key that nobody will find again.
@@ -87,6 +90,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     if (missing.length > 0) {
       const made = missing.map((owner) => newRow(ring, owner, clients.get(owner) ?? null));
       const inserted = await insertKeys(pool, made);
+      failpoint("key-durable/append");
       rows.push(...made.filter((row) => inserted.has(row.id)));
       const beaten = made.filter((row) => !inserted.has(row.id)).map((row) => row.owner);
       if (beaten.length > 0) rows.push(...(await selectByOwner(pool, beaten)));
@@ -107,8 +111,17 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
   }
 
   const pepper = async (client: ClientId) => (await keyOf(`pepper:${client}`, client)).key;
-  const subject = async (client: ClientId, kind: "user" | "address", value: string): Promise<Subject> =>
-    `sub_${deriveSecretTail(await pepper(client), kind, value)}`;
+  // A pepper that is asked for anew brings an empty cache of its own.
+  const subjects = new WeakMap<Uint8Array, LRUCache<string, Subject>>();
+  async function subject(client: ClientId, kind: "user" | "address", value: string): Promise<Subject> {
+    const secret = await pepper(client);
+    const known = subjects.get(secret) ?? new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
+    subjects.set(secret, known);
+    const name = `${kind} ${value}`;
+    const derived = known.get(name) ?? (`sub_${deriveSecretTail(secret, kind, value)}` as const);
+    known.set(name, derived);
+    return derived;
+  }
 
   return {
     async keysFor(client, refs) {

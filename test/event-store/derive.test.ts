@@ -1,0 +1,20 @@
+// Ids that follow from others: what is stored must never change, and is what RFC 9562 says.
+import fc from "fast-check";
+import { v5 } from "uuid";
+import { expect, test } from "vitest";
+import { deriveUuid } from "../../src/event-store/derive.ts";
+
+const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
+
+test("a derived id is the UUID v5 that another implementation makes of the same name", () => {
+  const part = fc.oneof(fc.string({ unit: "binary" }), fc.integer());
+  fc.assert(
+    fc.property(fc.array(part), (parts) => {
+      expect(deriveUuid(...parts)).toBe(v5(JSON.stringify(parts), NAMESPACE));
+    }),
+  );
+});
+
+test("a derived id stays what it was", () => {
+  expect(deriveUuid("event", "room-1", "command", 0)).toBe("b7ba4d09-49c0-5f9a-9a1e-708311fe54cd");
+});
