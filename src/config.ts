@@ -4,6 +4,7 @@ import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { DEFAULT_RETRY_POLICY } from "./domain/retry-policy.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./domain/time.ts";
+import { failpointFault } from "./failpoint.ts";
 
 /** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */
 export class ConfigError extends Error {
@@ -123,6 +124,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     const [issue] = parsed.error.issues;
     throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message ?? "is wrong"}`);
   }
+  const fault = failpointFault(environment.CHATAPI_FAILPOINT);
+  if (fault !== undefined) throw new ConfigError(`CHATAPI_FAILPOINT: ${fault}`);
   const env = parsed.data;
   if (env.DATABASE_URL === undefined) {
     if (env.EVENTSTORE_URL !== undefined) {

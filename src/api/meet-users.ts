@@ -6,6 +6,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
+import { failpoint } from "../failpoint.ts";
 import { mapBounded } from "./bounded.ts";
 import type { Services } from "./services.ts";
 
@@ -28,6 +29,7 @@ export async function meetUsers(
   people: readonly Person[],
   { context, at, after }: { context: CommandContext; at: Instant; after: Position },
 ): Promise<Position> {
+  failpoint("taken-part/users-met");
   const met = known.get(commands) ?? new LRUCache<Subject, Position>({ max: MAX_KNOWN });
   known.set(commands, met);
   const meet = async ({ subject, userId }: Person): Promise<Position> => {

@@ -5,6 +5,7 @@ import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import { LOG_STREAM } from "../event-store/log-created.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Storage } from "../runtime/storage.ts";
 import { EXPORT_VERSION, type Line, lineOf } from "./export-format.ts";
 
@@ -65,6 +66,7 @@ async function* linesOf(
     yield events.map((event) => text(lineOf(event))).join("");
     onProgress(moved.events);
   }
+  failpoint("events-exported/keys-exported");
   for await (const key of keyring.exportWrapped()) {
     moved.keys += 1;
     yield text({ kind: "key", ...key });

@@ -13,6 +13,7 @@ import {
   sizeOf,
 } from "../event-store/event-store.ts";
 import type { WrappedKey } from "../event-store/keyring-moving.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Storage } from "../runtime/storage.ts";
 import type { Moved } from "./events-export.ts";
 import { type EventLine, importedEvent, type Line, LineSchema } from "./export-format.ts";
@@ -101,12 +102,14 @@ export async function importEvents(
   const { store, keyring } = storage;
   const { log, events: total } = await checkWhole(file, store);
   const { imported: keys } = await keyring.importWrapped(keysOf(file));
+  failpoint("keys-imported/events-appended");
   let events = 0;
   for await (const window of ahead(windows(file, log))) {
     await insistently(async () => {
       if (await isThere(store, window.at(-1))) await confirm(store, window);
       else await write(store, window);
     });
+    failpoint("window-imported/next-window");
     for (const append of window) events += append.events.length;
     onProgress(events, total);
   }

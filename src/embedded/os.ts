@@ -1,7 +1,7 @@
 // What the embedded parts ask of the operating system: processes, owners, and who can reach a path.
 
 import { type SpawnOptions, spawn } from "node:child_process";
-import { chown, readFile, realpath, stat } from "node:fs/promises";
+import { chown, open, readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** An unprivileged account to run PostgreSQL as; undefined where it stands for "as ourselves". */
@@ -16,6 +16,18 @@ const OVERFLOW_ID = 65_534;
 /** Whether an error of Node's carries this system code. */
 export function isErrno(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && "code" in error && codes.includes(String(error.code));
+}
+
+/** Of a file that is not there: undefined; throws every other error. */
+export function absent(error: unknown): undefined {
+  if (!isErrno(error, "ENOENT")) throw error;
+  return undefined;
+}
+
+/** Brings the names in a folder to the disk. */
+export async function syncFolder(dir: string): Promise<void> {
+  await using handle = await open(dir);
+  await handle.sync();
 }
 
 /** Whether a process with this id exists, a dead one that nobody has waited for included. */

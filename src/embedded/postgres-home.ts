@@ -1,9 +1,10 @@
 // Where the embedded PostgreSQL lives: its account, its folder (in the data folder when it can reach that), its cluster.
 
 import { createHash, randomBytes } from "node:crypto";
-import { lstat, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { canReach, giveTo, isErrno, type Owner, run, spawnAs, unprivilegedOwner } from "./os.ts";
+import { failpoint } from "../failpoint.ts";
+import { absent, canReach, giveTo, type Owner, run, spawnAs, syncFolder, unprivilegedOwner } from "./os.ts";
 import { type PostgresBinaries, preparePostgresBinaries } from "./postgres-binaries.ts";
 
 /** The cluster's superuser; the server itself works as an ordinary role. */
@@ -78,6 +79,7 @@ async function create(dataDir: string, options: Options): Promise<string> {
     await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
     await giveTo(owner, building, join(building, "log"), passwordFile);
     await initdb(building, passwordFile, owner, options.durable);
+    failpoint("cluster-made/in-place");
     await rename(building, dir);
     await syncFolder(dirname(dir));
   } catch (error) {
@@ -147,16 +149,6 @@ export function lastLines(output: string, count = 5): string {
     .filter(Boolean)
     .slice(-count)
     .join(" | ");
-}
-
-async function syncFolder(dir: string): Promise<void> {
-  await using handle = await open(dir);
-  await handle.sync();
-}
-
-function absent(error: unknown): undefined {
-  if (!isErrno(error, "ENOENT")) throw error;
-  return undefined;
 }
 
 async function exists(path: string): Promise<boolean> {

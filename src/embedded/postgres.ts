@@ -3,6 +3,7 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
+import { failpoint } from "../failpoint.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { findPostgresHome, openPostgresHome, type PostgresHome, readPassword, SUPERUSER } from "./postgres-home.ts";
 import {
@@ -56,6 +57,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   await using onFailure = new AsyncDisposableStack();
   onFailure.use(await lockFolder(dataDir));
   const home = await openPostgresHome(dataDir, { durable: settings.fsync !== "off", log });
+  failpoint("cluster-in-place/postmaster");
   const startedAt = Date.now();
   const found = await adopt(home, log);
   const postmaster = found ?? (await startPostmaster(home, settings));
@@ -65,6 +67,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     await stopPostmaster(postmaster, home.cluster);
   });
   const url = urlOf(postmaster.port, home.password, ROLE, ROLE);
+  failpoint("postmaster/role-made");
   await ensureDatabase(url, home, postmaster);
 
   const report = once((error: Error) => {
@@ -127,6 +130,7 @@ async function ensureDatabase(url: string, home: PostgresHome, postmaster: Postm
     const { rowCount } = await client.query("select from pg_roles where rolname = $1", [ROLE]);
     const password = client.escapeLiteral(home.password);
     await client.query(`${rowCount === 0 ? "create" : "alter"} role ${ROLE} login createdb password ${password}`);
+    failpoint("role-made/database-made");
     const databases = await client.query("select from pg_database where datname = $1", [ROLE]);
     if (databases.rowCount === 0) await client.query(`create database ${ROLE} owner ${ROLE} template template0`);
   } finally {

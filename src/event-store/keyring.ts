@@ -1,9 +1,9 @@
 // The keyring on PostgreSQL: data keys in the schema `keys`, wrapped by ENCRYPTION_KEYS, cached in the open.
-import { failpoint } from "../failpoint.ts";
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import { failpoint } from "../failpoint.ts";
 import { deriveSecretTail } from "./derive.ts";
 import { type Failed, gathered } from "./keyring-loader.ts";
 import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";

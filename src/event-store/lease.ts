@@ -1,5 +1,6 @@
 // Who does the work of a group: one process at a time, by a lease in PostgreSQL on the database's own clock.
 import type pg from "pg";
+import { failpoint } from "../failpoint.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
 import { within } from "./postgres-log/connect.ts";
 
@@ -126,6 +127,7 @@ export class Election implements AsyncDisposable {
     this.#force = false;
     if (rows[0] === undefined) return this.#untilFree();
     const tenure = { table, name, generation: Number(rows[0].generation) };
+    failpoint("lease/lead");
     try {
       this.#held = { tenure, work: await lead(tenure), until };
     } catch (error) {

@@ -1,5 +1,6 @@
 // Reading a stream into a state: from its snapshot, or from the start, a page at a time.
 import type { Decider, TimedCommand } from "../domain/decider.ts";
+import { failpoint } from "../failpoint.ts";
 import { decode, type StoredEvent } from "./envelope.ts";
 import type { EventStore } from "./event-store.ts";
 import { type Folded, foldRecorded, nothingFolded } from "./folded.ts";
@@ -72,9 +73,11 @@ export class StreamLoader<S, E extends AnyData, C extends TimedCommand> {
   async save(folded: Folded<S>): Promise<void> {
     const codec = this.#decider.snapshot;
     if (codec === undefined || folded.position === null) return;
+    failpoint("snapshot-due/written");
     await this.#parts.snapshots?.save(this.#stream, codec, folded).catch((error: unknown) => {
       this.#parts.warn(error, "a snapshot could not be written");
     });
+    failpoint("snapshot-written/next-command");
   }
 
   async discardSnapshot(): Promise<void> {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError, InvalidInput } from "../domain/errors.ts";
+import { failpoint } from "../failpoint.ts";
 import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
 import { type Folded, foldRecorded } from "./folded.ts";
@@ -103,9 +104,11 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
 
   /** Sends the same bytes with the same revision until the outcome is known. */
   async #append(folded: Folded<S>, batch: Batch<S, E, C>): Promise<void> {
+    failpoint("decide/append");
     for (let failures = 0; ; failures += 1) {
       try {
         const appended = await this.#parts.store.append(this.#stream, folded.revision, batch.encoded);
+        failpoint("append/answer");
         return this.#appended(folded, batch, appended);
       } catch (error) {
         if (error instanceof WrongExpectedRevision) return this.#conflict(folded, batch);

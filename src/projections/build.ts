@@ -2,6 +2,7 @@
 import type pg from "pg";
 import { backoffMs, pause } from "../event-store/backoff.ts";
 import { parsePosition } from "../event-store/event-store.ts";
+import { failpoint } from "../failpoint.ts";
 import { type Checkpoint, GROUP, type GroupState, isAfter, readGroup } from "./checkpoint.ts";
 import { type Projection, tableName } from "./projection.ts";
 import type { RunnerParts } from "./runner.ts";
@@ -115,6 +116,7 @@ export class Build {
         this.#events += events;
         this.#onProgress({ done: numberOf(upTo), total: numberOf(to), events: this.#events });
       });
+      failpoint("shadow-rows/indexes");
       if (round === 0) await this.#shadow.index();
       else if (folded < NEARLY_CAUGHT_UP) return;
     }
@@ -148,6 +150,7 @@ export class Build {
    */
   async #swap(bringTo: (group: GroupState) => Promise<Checkpoint>): Promise<void> {
     const client = this.#client;
+    failpoint("built/swap");
     for (let tries = 1; ; tries += 1) {
       const events = this.#events;
       await client.query("begin");
@@ -165,7 +168,9 @@ export class Build {
           "update read.groups set checkpoint = $2, generation = generation + 1, tables = $3 where name = $1",
           [GROUP, checkpoint === "start" ? null : checkpoint, tables],
         );
+        failpoint("swap/commit");
         await client.query("commit");
+        failpoint("swap-committed/done");
         this.#position = checkpoint;
         return;
       } catch (error) {

@@ -7,6 +7,7 @@ import { messageOf, pause } from "../event-store/backoff.ts";
 import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { Election } from "../event-store/lease.ts";
+import { failpoint } from "../failpoint.ts";
 import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
 import { findCommand } from "./command-ids.ts";
 import { storedProjections } from "./group.ts";
@@ -102,11 +103,13 @@ export async function openReadSide(
 
   function onMoved(checkpoint: Checkpoint): void {
     waiters.reached(checkpoint);
+    failpoint("waiters-told/nodes-told");
     if (checkpoint !== "start") wakeUps?.publish("read", checkpoint);
   }
 
   async function build(): Promise<void> {
     await openGroup(pool, store);
+    failpoint("group-opened/tables-built");
     building = true;
     try {
       await buildMissing(parts, projections);

@@ -4,6 +4,7 @@ import { backoffMs, messageOf, pause, type WarnLogger } from "../event-store/bac
 import type { Batch, EventStore, Subscription } from "../event-store/event-store.ts";
 import type { Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { failpoint } from "../failpoint.ts";
 import { foldBatch } from "./batch.ts";
 import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
 import { decodeFor } from "./fold.ts";
@@ -99,12 +100,14 @@ export class Runner implements AsyncDisposable {
     const fence = this.#fence;
     const decoded = await decodeFor(keyring, this.#projections, events);
     const writes = await foldBatch(pool, this.#projections, decoded);
+    failpoint("rows-folded/rows-committed");
     if (!(await commitBatch(pool, fence, upTo, writes, this.#options.tenure))) {
       this.#lastError = "the fence was lost";
       this.#options.onFenceLost?.();
       this.#load();
       throw new FenceLost("another process has moved the checkpoint or swapped the tables");
     }
+    failpoint("rows-committed/waiters-told");
     this.#fence = { ...fence, checkpoint: upTo };
     this.#options.onMoved?.(upTo);
   }

@@ -2,6 +2,7 @@
 import type pg from "pg";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { failpoint } from "../failpoint.ts";
 import { type FoldedTable, foldBatch } from "./batch.ts";
 import { type Checkpoint, isAfter } from "./checkpoint.ts";
 import { copyRows } from "./copy-rows.ts";
@@ -104,6 +105,7 @@ export class ShadowTables {
     try {
       await this.#client.query("set local synchronous_commit = off");
       await this.#write(writes, copy);
+      failpoint("shadow-rows/page-commit");
       await this.#client.query("commit");
     } catch (error) {
       await this.#client.query("rollback").catch(() => undefined); // the first error says more

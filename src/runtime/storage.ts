@@ -1,13 +1,11 @@
 // Where everything is kept: PostgreSQL (our own, or the operator's), the log there or in EventStoreDB, the keys, the
 // command side on them, and the bus that tells other nodes.
 
-import { randomBytes } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import pg from "pg";
 import type { Logger } from "pino";
 import type { Bus } from "../bus/bus.ts";
 import { type Config, ConfigError } from "../config.ts";
+import { ownEncryptionKeys } from "../embedded/own-keys.ts";
 import { startEmbeddedPostgres } from "../embedded/postgres.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { openEventStoreDb } from "../event-store/eventstore-db.ts";
@@ -17,6 +15,7 @@ import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../event-store/keyri
 import { openPostgresLog } from "../event-store/postgres-log.ts";
 import { postgresSnapshots } from "../event-store/snapshots.ts";
 import { localTurns, postgresStreamTurns } from "../event-store/stream-turns.ts";
+import { failpoint } from "../failpoint.ts";
 import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/read-side.ts";
 import { openBus } from "./bus.ts";
 
@@ -53,7 +52,9 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   open.defer(() => pool.end());
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
+  failpoint("keys-opened/log-opened");
   const { store, bus } = await openLog(config, url, logger, open);
+  failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
   const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
   const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
@@ -99,21 +100,12 @@ async function embedded(
 
 async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring> {
   try {
-    return await openKeyring({ pool, encryptionKeys: config.encryptionKeys ?? (await ownKeys(config)) });
+    return await openKeyring({
+      pool,
+      encryptionKeys: config.encryptionKeys ?? (await ownEncryptionKeys(config.dataDir)),
+    });
   } catch (error) {
     const wrong = error instanceof InvalidEncryptionKeys || error instanceof WrongEncryptionKeys;
     throw wrong ? new ConfigError(`ENCRYPTION_KEYS: ${error.message}`) : error;
   }
-}
-
-/** The wrapping key of development mode, made once in the data folder. Whoever loses it loses what is sealed. */
-async function ownKeys(config: Config): Promise<readonly string[]> {
-  const file = join(config.dataDir, "encryption-keys");
-  await mkdir(config.dataDir, { recursive: true });
-  await writeFile(file, `${randomBytes(32).toString("base64")}\n`, { flag: "wx", mode: 0o600 }).catch(
-    (error: unknown) => {
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-    },
-  );
-  return (await readFile(file, "utf8")).trim().split(/[\s,]+/);
 }

@@ -11,6 +11,7 @@ import { notificationDecider, notificationStream } from "../domain/notification.
 import { SECOND_MS } from "../domain/time.ts";
 import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
+import { failpoint } from "../failpoint.ts";
 import type { AttemptPlan } from "./attempt-plan.ts";
 import { planEmail } from "./email-attempt.ts";
 import type { TakenJob } from "./job-store.ts";
@@ -106,11 +107,14 @@ async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
     const other = state.status === "sending" && state.n === n ? state.leaseUntil : null;
     return other === null ? DONE : again(other);
   }
+  failpoint("attempt-started/send");
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);
+  failpoint("send/outcome");
   // The host is done with: nobody need wait for our log.
   opening.leave();
   const outcomeCause = { correlation: cause.correlation, causation: started.id };
   await record(parts, job, stream, n, outcome, outcomeCause, started.data.leaseUntil);
+  failpoint("outcome/job-done");
   return DONE;
 }
 

@@ -1,6 +1,7 @@
 // Expiring: a WebSocket delivery whose time is over, and a user's oldest ones when too many are open.
 import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
 import type { DeliveryId, Subject } from "../domain/ids.ts";
+import { failpoint } from "../failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/delivery-list.ts";
 import type { Cursor } from "../projections/page.ts";
 import type { TakenJob } from "./job-store.ts";
@@ -17,6 +18,7 @@ export async function expireDelivery(parts: HandlerParts, job: TakenJob, id: Del
   if (state.status === "none" || hasEnded(state.status) || state.status === "sending") return DONE;
   if (state.expiresAt > parts.now()) return again(state.expiresAt);
   await expire(parts, job, id, "expired");
+  failpoint("expired/job-done");
   return DONE;
 }
 

@@ -8,6 +8,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import { fallbackMailId } from "../event-store/delivery-ids.ts";
 import { deriveUuid } from "../event-store/derive.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
+import { failpoint } from "../failpoint.ts";
 import type { TakenJob } from "./job-store.ts";
 import { causeOf, contextOf, type HandlerParts } from "./parts.ts";
 import { again, DONE, type Verdict } from "./worker.ts";
@@ -30,6 +31,7 @@ export async function fallBack(parts: HandlerParts, job: TakenJob, id: DeliveryI
   const command = { type: "FallbackDue", at: parts.now(), mail } as const;
   const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
   await parts.commands.execute(deliveryDecider, stream, command, context);
+  failpoint("fell-back/mail-job");
   return DONE;
 }
 
@@ -85,5 +87,6 @@ export async function makeFallbackMail(parts: HandlerParts, job: TakenJob, id: D
   const context = contextOf(job.client, cause, deriveUuid("request", mail));
   const command = { type: "Request", at: parts.now(), request } as const;
   await parts.commands.execute(deliveryDecider, deliveryStream(mail), command, context);
+  failpoint("mail-requested/job-done");
   return DONE;
 }

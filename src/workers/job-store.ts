@@ -4,6 +4,7 @@ import { type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
 import type { ClientId } from "../domain/ids.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
+import { failpoint } from "../failpoint.ts";
 import { createTables, inTransaction, JOBS_SCHEMA, onPool, type Sql } from "./database.ts";
 import { insertOf, LATER, LaterSchema, QUEUE_OPTIONS, secondOf } from "./job-rows.ts";
 import { type Job, JobDataSchema, QUEUES, type Queue, queueOf, ROUND_SHIFT } from "./jobs.ts";
@@ -114,6 +115,7 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
     }
     const round = Math.max(reached, ...jobs.map((job) => job.round));
     if (round > reached) {
+      failpoint("jobs-taken/round-noted");
       rounds.set(queue, round);
       await reachRound(onPool(pool), queue, round);
     }
@@ -130,9 +132,11 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
       logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
       return [];
     });
+    failpoint("later-taken/enqueued");
     const ids = rows.map(({ id, retryCount }) => ({ id, retryCount }));
     await inTransaction(pool, async (sql) => {
       await enqueue(sql, jobs);
+      failpoint("later-enqueued/deleted");
       await boss.deleteJob(LATER, ids, { db: sql });
     });
     queued(jobs);
@@ -147,6 +151,7 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
     await inTransaction(pool, async (sql) => {
       const held = back.map(({ job }) => attemptOf(job));
       await boss.deleteJob(queue, held, { db: sql });
+      failpoint("put-back-deleted/inserted");
       const short = back.filter(({ at }) => at <= soon).map(({ job, at }) => insertOf(job, -job.round, at));
       if (short.length > 0) await boss.insert(queue, short, { db: sql });
       const long = back.filter(({ at }) => at > soon).map(({ job, at }) => insertOf(job, -secondOf(at), at));

@@ -14,6 +14,7 @@ import {
 } from "../event-store/event-store.ts";
 import { Election, holds, type Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { failpoint } from "../failpoint.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";
@@ -59,6 +60,7 @@ type ReactorGroupParts = {
 export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGroup> {
   const { pool, store, logger, alone } = parts;
   let known = await openCheckpoint(pool, store);
+  failpoint("reactors-placed/lead");
   let leading: Leading | undefined;
   const election = new Election({
     ...{ pool, logger, alone, table: "jobs.leases", name: GROUP, holder: `${hostname()}:${process.pid}` },
@@ -103,10 +105,13 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
     );
     const owed: Job[] = opened.flatMap((event) => jobsOf(parts.reactors, event));
     if (owed.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
+    failpoint("jobs-owed/checkpoint-moved");
     try {
       await inTransaction(pool, async (sql) => {
         await moveCheckpoint(sql, tenure, saved, upTo);
+        failpoint("checkpoint-moved/enqueued");
         if (owed.length > 0) await jobs.enqueue(sql, owed);
+        failpoint("enqueued/commit");
       });
     } catch (error) {
       if (error instanceof CheckpointMoved) {
@@ -115,6 +120,7 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
       }
       throw error;
     }
+    failpoint("jobs-committed/workers-told");
     saved = upTo;
     savedAt = now();
     jobs.queued(owed);

@@ -10,6 +10,7 @@ import {
 } from "../domain/notification.ts";
 import { deliveryId } from "../event-store/delivery-ids.ts";
 import { deriveUuid } from "../event-store/derive.ts";
+import { failpoint } from "../failpoint.ts";
 import { AUDIENCE_PAGE, audiencePages, audienceSubjects } from "./audience.ts";
 import { fallbackMailOf } from "./fallback.ts";
 import type { TakenJob } from "./job-store.ts";
@@ -25,6 +26,7 @@ export async function releaseNotification(parts: HandlerParts, job: TakenJob, id
   const release = { type: "Release", at: parts.now() } as const;
   const context = contextOf(job.client, cause, parts.newId());
   const { state } = await parts.commands.execute(notificationDecider, stream, release, context);
+  failpoint("released/job-done");
   const due = state.status === "scheduled" ? state.data.sendAt : null;
   return due === null ? DONE : again(due);
 }
@@ -65,14 +67,17 @@ export async function routeNotification(
       return delivery;
     };
     made.push(...(await Promise.all(page.map(request))));
+    failpoint("page-requested/next-page");
     const { state: now } = await load();
     if (now.status !== "released") return DONE;
     state = now;
   }
   if (state.stopRequested) await cancelAll(parts, job.client, cause, made);
+  failpoint("all-requested/routed");
   const routed = { type: "MarkRouted", at: parts.now(), deliveries: made.length } as const;
   const context = contextOf(job.client, cause, deriveUuid("routed", id));
   await parts.commands.execute(notificationDecider, stream, routed, context);
+  failpoint("routed/job-done");
   return DONE;
 }
 
@@ -99,6 +104,7 @@ export async function stopNotification(
     if (signal.aborted) return again(parts.now());
     const page = all.slice(from, from + AUDIENCE_PAGE);
     await cancelAll(parts, job.client, cause, await stopped(page));
+    failpoint("page-stopped/next-page");
     if (!hasFallback(state)) continue;
     await cancelAll(parts, job.client, cause, await stopped(await fallbackMails(parts, page)));
   }

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Instant } from "../domain/time.ts";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
 import type { Position } from "../event-store/event-store.ts";
+import { failpoint } from "../failpoint.ts";
 import type { DeliveryRow } from "../projections/deliveries.ts";
 import {
   dueDeliveries,
@@ -59,9 +60,11 @@ async function enqueue({ jobs, now }: SweepParts, owed: readonly Owed[]): Promis
   );
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   const lost = owed.filter(({ work }) => !live.has(keyOf(work)));
+  if (lost.length > 0) failpoint("sweep-found/enqueued");
   await jobs.add(
     lost.map((one): Job => ({ ...one, id: jobId(one.work, "sweep", epoch), cause: null, at: one.at ?? null })),
   );
+  if (lost.length > 0) failpoint("sweep-enqueued/next-page");
   return lost.length;
 }
 

@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import type { Instant } from "../domain/time.ts";
 import { messageOf } from "../event-store/backoff.ts";
+import { failpoint } from "../failpoint.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import type { Queue } from "./jobs.ts";
 import { type LineLimits, Lines } from "./lines.ts";
@@ -72,6 +73,7 @@ export class Worker {
     await this.#fetching[Symbol.asyncDispose]();
     const at = this.#options.now();
     for (const job of this.#lines.drain()) this.#note(job, again(at));
+    failpoint("drained/handed-back");
     const askToStop = setTimeout(() => this.#stopping.abort(), graceMs);
     const over = new Promise<void>((resolve) => setTimeout(resolve, graceMs + STOP_MS).unref());
     await Promise.race([Promise.all(this.#running), over]);
@@ -111,6 +113,7 @@ export class Worker {
   }
 
   async #run(job: TakenJob): Promise<void> {
+    failpoint("job-taken/handled");
     try {
       this.#note(job, await this.#options.handle(job, this.#stopping.signal));
     } catch (error) {
@@ -129,6 +132,7 @@ export class Worker {
   async #settle(): Promise<boolean> {
     const settled = this.#settled;
     if (settled.length === 0) return false;
+    failpoint("job-handled/settled");
     this.#settled = [];
     try {
       await this.#options.jobs.settle(this.#options.queue, {

@@ -2,6 +2,7 @@
 import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
+import { failpoint } from "../failpoint.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { onPool } from "./database.ts";
 import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
@@ -78,6 +79,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
   const limits = { ...DEFAULT_LIMITS, ...parts.limits };
   await using opened = new AsyncDisposableStack();
   const jobs = opened.use(await openJobStore({ pool, logger, now }));
+  failpoint("job-tables/reactors-placed");
   opened.use(await enterWorkers(pool, logger));
   const group = opened.use(await startReactors({ ...parts, jobs, reactors, alone: parts.alone ?? false }));
 

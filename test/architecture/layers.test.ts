@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { layers } from "../../scripts/rules/layers.ts";
 import { judge } from "./fixture.ts";
 
-const target = (layer: string) => (layer === "main" || layer === "config" ? `src/${layer}.ts` : `src/${layer}/x.ts`);
+const FILES = ["main", "config", "failpoint"];
+const target = (layer: string) => (FILES.includes(layer) ? `src/${layer}.ts` : `src/${layer}/x.ts`);
 const source = (layer: string) => target(layer).replace("/x.ts", "/y.ts");
 
 function edge(from: string, to: string, keyword = "import") {
@@ -62,6 +63,23 @@ describe("the configuration", () => {
 
   test("the domain does not know even its type", () => {
     expect(edge("domain", "config", "import type").faults).toEqual([expect.stringContaining("domain may not import")]);
+  });
+});
+
+describe("the failpoints", () => {
+  test.each(["event-store", "projections", "workers", "api", "embedded", "runtime", "cli", "config"])(
+    "stand between the steps of %s",
+    (from) => {
+      expect(edge(from, "failpoint").faults).toEqual([]);
+    },
+  );
+
+  test.each(["domain", "channels", "bus"])("%s takes no steps that a crash could separate", (from) => {
+    expect(edge(from, "failpoint").faults).toEqual([expect.stringContaining(`${from} may not import failpoint`)]);
+  });
+
+  test("know nothing of the parts that they stand in", () => {
+    expect(edge("failpoint", "domain").faults).toEqual([expect.stringContaining("failpoint may not import domain")]);
   });
 });
 

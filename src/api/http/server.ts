@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import Koa from "koa";
 import type { Registry } from "prom-client";
+import { failpoint } from "../../failpoint.ts";
 import { createLimits, type Limits } from "../rate-limit.ts";
 import type { Services } from "../services.ts";
 import { clientAddress } from "./address.ts";
@@ -149,6 +150,7 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 const knownMethod = (method: string): string => (METHODS.has(method) ? method : "other");
 
 function send(ctx: Koa.Context, answer: Answer): void {
+  failpoint("reply-made/sent");
   const response: ServerResponse = ctx.res;
   if (answer.position !== undefined) response.setHeader("Position", answer.position);
   if (answer.etag !== undefined) response.setHeader("ETag", `"${answer.etag}"`);

@@ -8,6 +8,7 @@ import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
+import { failpoint } from "../../failpoint.ts";
 import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
 import { type Frame, FrameRing } from "./frame-ring.ts";
@@ -221,6 +222,7 @@ export class LiveRoom implements AsyncDisposable {
       return state;
     });
     const frames = await this.#maker.make(events, (index) => states[index] ?? roomDecider.initial);
+    failpoint("frames-made/published");
     if (this.#closing.signal.aborted) return;
     // From here on nothing waits: who follows sees head, state and frames move as one.
     for (const [index, event] of events.entries()) {

@@ -6,6 +6,7 @@ import type { Instant } from "../../domain/time.ts";
 import { deliveryId } from "../../event-store/delivery-ids.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { failpoint } from "../../failpoint.ts";
 import { type CommandRow, commandIds } from "../../projections/command-ids.ts";
 import type { DeliveryRow } from "../../projections/deliveries.ts";
 import { deliveriesOf } from "../../projections/delivery-list.ts";
@@ -35,6 +36,7 @@ export async function retry(change: Change, named: string, wanted: readonly stri
   const outcomes = await mapBounded(targets, COMMANDS_AT_ONCE, async (delivery) => {
     const stream = deliveryStream(delivery);
     const outcome = await services.commands.execute(deliveryDecider, stream, { type: "Redrive", at }, context);
+    failpoint("redriven/next-redriven");
     const last = outcome.events.at(-1);
     const upTo = last === undefined ? null : await positionOf(services, stream, last.revision);
     return { upTo, position: outcome.position, replayed: outcome.replayed };

@@ -8,6 +8,7 @@ import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { deriveSecretTail } from "../../event-store/derive.ts";
 import { type CommandContext, decodeMetadata } from "../../event-store/envelope.ts";
 import type { Keyring } from "../../event-store/sealing.ts";
+import { failpoint } from "../../failpoint.ts";
 import type { Services } from "../services.ts";
 
 /** A room whose claim is older than this and that is still not there was given up by whoever was to make it. */
@@ -61,6 +62,7 @@ export async function holderOf(
 /** Claims for a room. Throws `external_id_taken` with `existing_id` when another room holds it. */
 export async function claim(parts: Parts, claimable: Claimable, room: RoomId, asked: Asked): Promise<void> {
   const holder = await holderOf(parts, claimable, room, asked);
+  failpoint("holder-known/claimed");
   // When another holds it, the decision says so.
   const abandoned = holder.held === null ? holder.gone : null;
   const command = { type: "Claim", at: asked.at, room, abandoned } as const;

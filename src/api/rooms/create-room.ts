@@ -10,6 +10,7 @@ import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { failpoint } from "../../failpoint.ts";
 import { Problem } from "../http/problems.ts";
 import type { Caller } from "../http/route.ts";
 import { meetUsers } from "../meet-users.ts";
@@ -100,6 +101,7 @@ async function tryCreate(services: Services, asked: Asked, id: RoomId, command: 
     const { state } = await commands.load(roomDecider, roomStream(id));
     const existing = state.status === "none" ? await claimNames(services, asked, id, command) : null;
     if (existing !== null) return opened(services, asked.caller, existing);
+    failpoint("claimed/room-made");
   }
   const { state, position, replayed } = await commands.execute(roomDecider, roomStream(id), command, asked.context);
   return state.status === "live" ? { id, room: state, position, existed: false, replayed } : undefined;
@@ -127,6 +129,7 @@ async function claimNames(services: Services, asked: Asked, id: RoomId, command:
     await claim(services, await externalId(keyring, client, command.externalId), id, asked);
   }
   if (pair === null) return null;
+  failpoint("external-id-claimed/pair-claimed");
   try {
     await claim(services, pair, id, asked);
     return null;

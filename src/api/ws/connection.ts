@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { pause } from "../../event-store/backoff.ts";
+import { failpoint } from "../../failpoint.ts";
 import { Problem, toProblem } from "../http/problems.ts";
 import type { LiveDeliveries } from "../live/live-deliveries.ts";
 import type { LiveRooms } from "../live/live-rooms.ts";
@@ -159,6 +160,7 @@ export class Connection {
     const sender = { caller, user, correlation: this.id };
     if (frame.type === "read") await markRead(services, sender, frame.room_id, frame.seq);
     else await acknowledge(services, sender, frame.delivery_id);
+    failpoint("frame-carried-out/ok-sent");
     this.#outgoing.send({ type: "ok", ref: frame.ref });
   }
 

@@ -2,6 +2,7 @@
 import type { ClientId, Subject } from "../../domain/ids.ts";
 import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { failpoint } from "../../failpoint.ts";
 import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/delivery-list.ts";
 import type { Cursor } from "../../projections/page.ts";
 import type { DeliveryListener, LiveDeliveries, Offer, OfferContent } from "../live/live-deliveries.ts";
@@ -102,6 +103,7 @@ export class Offers implements DeliveryListener, Disposable {
       const now = services.now();
       const range = { now, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
       const page = await openWebsocketDeliveries(read, subject, range);
+      failpoint("open-offers-read/sent");
       for (const row of page.rows) {
         const sent = await this.#parts.outgoing.sendPaced(() => this.#bytes(frameOfRow(row)));
         if (!sent) return this[Symbol.dispose]();
@@ -126,6 +128,7 @@ export class Offers implements DeliveryListener, Disposable {
     waiting.shift();
     const expired = offer.expiresAt <= this.#parts.services.now();
     const bytes = content === undefined || expired ? undefined : this.#bytes(frameOf(offer, content));
+    failpoint("offer-made/sent");
     if (bytes !== undefined) this.#parts.outgoing.sendBytes(bytes);
     this.#given = this.#given === "start" || offer.position > this.#given ? offer.position : this.#given;
   }

@@ -7,6 +7,7 @@ import {
   type EventStoreDBClient,
   NO_STREAM as NO_SUCH_STREAM,
 } from "@eventstore/db-client";
+import { failpoint } from "../../failpoint.ts";
 import { checkAppend } from "../append-checks.ts";
 import type { WarnLogger } from "../backoff.ts";
 import {
@@ -70,6 +71,7 @@ export class Writer {
       }
       sentAt = performance.now();
       const sent = this.#send(stream, expected, events.map(toEventData), deadline);
+      failpoint("append-sent/answered");
       const result = await answered(sent, bytes, deadline);
       this.#answeredAt = performance.now();
       if (!result.success) throw new WrongExpectedRevision(stream, expected, await this.#lastRevision(stream));

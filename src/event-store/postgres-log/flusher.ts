@@ -2,6 +2,7 @@
 
 import { setImmediate as turnOfTheLoop } from "node:timers/promises";
 import pg from "pg";
+import { failpoint } from "../../failpoint.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "../backoff.ts";
 import { type Appended, type NewEvent, OutcomeUnknown, type RecordedEvent, StoreUnavailable } from "../event-store.ts";
 import { AppendQueue, type Flush, type WaitingAppend } from "./append-queue.ts";
@@ -182,11 +183,13 @@ export class Flusher {
   async #send(connection: Connection, appends: readonly WaitingAppend[]): Promise<void> {
     try {
       const sending = sendFlush(connection.client, this.#options.logId, appends);
+      failpoint("flush-sent/commit-known");
       const { outcomes, written } = await within(
         this.#options.appendTimeoutMs,
         sending,
         "a flush got no answer in time",
       );
+      failpoint("commit-known/subscribers-told");
       if (written.length > 0) this.#options.written(written);
       appends.forEach((append, index) => {
         const outcome = outcomes[index];

@@ -1,6 +1,7 @@
 // Many appends to `log.append_in_order_v1`, in the order given, in one round trip: for moving whole logs.
 
 import pg from "pg";
+import { failpoint } from "../../failpoint.ts";
 import { checkAppend } from "../append-checks.ts";
 import { messageOf } from "../backoff.ts";
 import { type Append, type EventStore, OutcomeUnknown } from "../event-store.ts";
@@ -60,6 +61,7 @@ export class InOrder {
       const { client } = await this.#connection;
       const values = encodeInOrder(heads, wire);
       const sending = client.query<{ base: string | null }>({ ...WRITE, values });
+      failpoint("in-order-sent/commit-known");
       const { rows } = await within(this.#options.appendTimeoutMs, sending, "no answer in time");
       return rows[0]?.base !== null;
     } catch (error) {
