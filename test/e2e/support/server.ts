@@ -31,7 +31,7 @@ export async function dataFolder(): Promise<AsyncDisposable & { readonly path: s
 
 type Options = { readonly dataDir: string; readonly env?: Readonly<Record<string, string>>; readonly port?: number };
 
-function spawnServer({ dataDir, env = {}, port = 0 }: Options) {
+export function spawnServer({ dataDir, env = {}, port = 0 }: Options) {
   const {
     HOST: _host,
     PORT: _port,
@@ -101,7 +101,7 @@ export async function startServer(options: Options): Promise<Running> {
   };
 }
 
-const isReady = async (url: string): Promise<boolean> =>
+export const isReady = async (url: string): Promise<boolean> =>
   fetch(`${url}/readyz`).then(
     (response) => response.ok,
     () => false,

@@ -1,0 +1,118 @@
+// Each failpoint on each log: a node dies there, comes back, and nothing that was answered is lost or done twice.
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { FAILPOINTS } from "../../src/failpoint.ts";
+import { missingOwnEventStore } from "../support/eventstored.ts";
+import { exportDies, importDies } from "./support/failpoint-moving.ts";
+import {
+  afterwards,
+  type Client,
+  deathFault,
+  ONLY,
+  type Run,
+  runsOn,
+  settleIn,
+  untilDeath,
+} from "./support/failpoint-runs.ts";
+import { LOGS, type LogKind, openScene, type Scene } from "./support/failpoint-scene.ts";
+import { sized } from "./support/size.ts";
+
+const isLong = sized(0, 1) === 1;
+/** Of the short form. */
+const SHORT_RUNS = 3;
+const RUN_TIMEOUT_MS = 180_000;
+/** Of the long form's runs on a long-lived place, each dies at another hit of its point. */
+const MAX_HIT = 3;
+
+const day = Math.floor(Date.now() / 86_400_000);
+const seed = Number(process.env.FAULTS_SEED ?? day);
+
+/** The same for the same seed, spread over all. */
+const pick = (salt: number, below: number): number =>
+  Number(BigInt.asUintN(32, BigInt(seed * 7_919 + salt) * 2_654_435_761n)) % below;
+
+function chosen(log: LogKind): readonly Run[] {
+  const only = process.env.FAULTS_POINT;
+  const runs = runsOn(log).filter(({ point }) => only === undefined || point === only);
+  if (isLong || only !== undefined) return runs;
+  const lives = runs.filter(({ way }) => way === "life");
+  const first = pick(0, lives.length);
+  return Array.from({ length: SHORT_RUNS }, (_, n) => lives[(first + n * 17) % lives.length]).filter(
+    (run) => run !== undefined,
+  );
+}
+
+const logs = (isLong ? LOGS : (["postgres"] as const)).filter((log) => {
+  const missing = log === "eventstoredb" ? missingOwnEventStore : undefined;
+  if (missing !== undefined) console.log(`${log}: ${missing}`);
+  return missing === undefined;
+});
+console.log(`failpoints: seed ${seed} (set FAULTS_SEED), of one point alone with FAULTS_POINT`);
+
+describe.each(logs)("on the log %s", (log) => {
+  const stack = new AsyncDisposableStack();
+  const ring = randomBytes(32).toString("base64");
+  const died = new Set<string>();
+  let scene: Scene;
+  let client: Client;
+
+  beforeAll(async () => {
+    scene = stack.use(await openScene(log, { ENCRYPTION_KEYS: ring }));
+    client = await settleIn(scene);
+  }, RUN_TIMEOUT_MS);
+  afterAll(() => stack.disposeAsync(), RUN_TIMEOUT_MS);
+
+  const runs = chosen(log).map((run, number) => ({
+    ...run,
+    hit: isLong && run.way === "life" ? 1 + pick(number, MAX_HIT) : 1,
+  }));
+
+  test.each(runs)("$point, hit $hit ($way)", { timeout: RUN_TIMEOUT_MS }, async ({ hit, ...run }) => {
+    const faults =
+      run.way === "first start"
+        ? await firstStart(log, run)
+        : run.way === "export"
+          ? await exportDies(scene, run, ring)
+          : run.way === "import"
+            ? await importDies(scene, run, ring)
+            : await alongTheWay(scene, client, run, hit);
+    expect(faults).toEqual([]);
+    died.add(run.point);
+  });
+
+  test.runIf(isLong)(
+    "in the end everything has ended, in the log, at the receivers and for those who listened",
+    async () => {
+      expect(await afterwards(scene, client, undefined)).toEqual([]);
+    },
+    2 * RUN_TIMEOUT_MS,
+  );
+
+  test.runIf(isLong && process.env.FAULTS_POINT === undefined)("every point that this log has was reached", () => {
+    const wanted = FAILPOINTS.filter((point) => (ONLY[point] ?? log) === log);
+    expect(wanted.filter((point) => !died.has(point))).toEqual([]);
+  });
+});
+
+test("a point that nothing reaches is told", { timeout: RUN_TIMEOUT_MS }, async () => {
+  await using scene = await openScene("postgres");
+  // This log never passes it, as far as a start goes no other passes it either.
+  const node = scene.launch("append-sent/answered");
+  expect(await node.ready).toMatch(/^http/);
+  expect(deathFault(await node.stop(), "append-sent/answered")).toMatch(/^nothing reached append-sent\/answered/);
+});
+
+async function alongTheWay(scene: Scene, client: Client, run: Run, hit: number): Promise<readonly string[]> {
+  const name = `${run.point.replaceAll(/[^a-z]+/g, "-")}-${run.way.replaceAll(" ", "-")}`;
+  const { ended, faults } = await untilDeath(scene, client, run, name, hit);
+  const alive = deathFault(ended, run.point);
+  return [...faults, ...(alive === undefined ? [] : [alive]), ...(await afterwards(scene, client, name))];
+}
+
+async function firstStart(log: LogKind, { point }: Run): Promise<readonly string[]> {
+  await using scene = await openScene(log);
+  const alive = deathFault(await scene.launch(point).ended, point);
+  if (alive !== undefined) return [alive];
+  const client = await settleIn(scene);
+  return await afterwards(scene, client, point);
+}

@@ -1,0 +1,132 @@
+// What must hold after a node died and came back: the answers that a client has, against the log and the receivers.
+import type { RecordedEvent } from "../../../src/event-store/event-store.ts";
+import { type Api, type Body, tokenOf, until } from "../../e2e/support/api.ts";
+import { type History, seqsOf } from "./failpoint-history.ts";
+import type { Receivers } from "./failpoint-receivers.ts";
+import type { Scene } from "./failpoint-scene.ts";
+
+/** A notification or delivery that has come to an end. */
+const ENDED = ["sent", "delivered", "fell_back", "exhausted", "bounced", "cancelled", "suppressed", "expired"];
+const QUIET_MS = 20_000;
+/** An attempt whose worker died is open until its lease ends; what follows takes a moment. */
+const LEASE_MS = 150_000;
+
+const dataOf = (event: RecordedEvent): Body => JSON.parse(Buffer.from(event.data).toString());
+const count = (events: readonly RecordedEvent[], type: string) => events.filter((one) => one.type === type).length;
+
+/** Streams without gaps, positions that grow, no id twice. */
+function checkLog(events: readonly RecordedEvent[]): string[] {
+  const faults: string[] = [];
+  const next = new Map<string, number>();
+  const ids = new Set<string>();
+  let last = "";
+  for (const { stream, revision, position, id } of events) {
+    if (revision !== (next.get(stream) ?? 0))
+      faults.push(`${stream} has revision ${revision} after ${next.get(stream)}`);
+    next.set(stream, revision + 1);
+    if (position <= last) faults.push(`${position} comes after ${last}`);
+    last = position;
+    if (ids.has(id)) faults.push(`the event ${id} is there twice`);
+    ids.add(id);
+  }
+  return faults;
+}
+
+/** Every answered write is in the log exactly once, and nothing is there that was not asked for. */
+function checkWrites(history: History, events: readonly RecordedEvent[]): string[] {
+  const faults: string[] = [];
+  const posted = new Map(events.filter((one) => one.type === "MessagePosted").map((one) => [dataOf(one).id, one]));
+  const messages = history.answered(/^\/rooms\/[^/]+\/messages$/);
+  for (const { answer } of messages) {
+    const { id, seq, room_id: room } = answer.body;
+    const found = posted.get(id);
+    if (found?.stream !== `room-${room}` || found.revision + 1 !== seq) faults.push(`message ${id} is not at ${seq}`);
+  }
+  const ids = new Set(messages.map(({ answer }) => answer.body.id));
+  if (ids.size !== messages.length) faults.push(`${messages.length} messages have ${ids.size} ids`);
+  const rooms = new Set(history.answered(/^\/rooms$/).map(({ answer }) => answer.body.id));
+  const asked = new Set(history.answered(/^\/notifications$/).map(({ answer }) => answer.body.id));
+  const totals = { MessagePosted: ids.size, RoomCreated: rooms.size, NotificationRequested: asked.size };
+  for (const [type, wanted] of Object.entries(totals)) {
+    const there = count(events, type);
+    if (there !== wanted) faults.push(`${there} ${type} in the log, ${wanted} answered`);
+  }
+  return faults;
+}
+
+/** Whoever listened goes on where it was cut, and has every seq once, in order, up to the end. */
+async function checkListeners(history: History, api: Api): Promise<string[]> {
+  const faults: string[] = [];
+  for (const listener of history.listeners.splice(0)) {
+    await using socket = await history.listen(api, listener);
+    await socket.next((frame) => frame.type === "caught_up");
+    const { body } = await api.get(`/rooms/${listener.room}`);
+    await socket.next((frame) => frame.seq === body.seq).catch(() => undefined);
+    const wanted = Array.from({ length: body.seq }, (_, n) => n + 1);
+    if (String(seqsOf(listener)) !== String(wanted)) faults.push(`${listener.room} was shown as ${seqsOf(listener)}`);
+  }
+  return faults;
+}
+
+/** What a run's notifications came to; `leased`: those with an open attempt may go on. */
+async function checkNotifications(
+  { history, receivers, api }: { history: History; receivers: Receivers; api: Api },
+  run: string | undefined,
+  leased: boolean,
+): Promise<string[]> {
+  const faults: string[] = [];
+  for (const { answer, body: asked } of history.answered(/^\/notifications$/, run)) {
+    const { id } = answer.body;
+    const { body: now } = await until(
+      async () => {
+        const found = await api.get(`/notifications/${id}`);
+        await acknowledgeOpen(api, asked, found.body);
+        return found;
+      },
+      ({ body }) => hasEnded(body, leased),
+      leased ? QUIET_MS : LEASE_MS,
+    );
+    if (!hasEnded(now, leased)) faults.push(`notification ${id} has not ended: ${JSON.stringify(now)}`);
+    const came = asked.type === "webhook" ? (receivers.webhooks.get(asked.content) ?? []) : mailsOf(receivers, asked);
+    if (new Set(came).size > 1) faults.push(`notification ${id} came under ${[...new Set(came)]}`);
+    const said = now.deliveries.some(
+      (one: Body) => ["sent", "delivered"].includes(one.status) && one.channel !== "websocket",
+    );
+    if (said && came.length === 0) faults.push(`notification ${id} was said to be sent, and never came`);
+  }
+  return faults;
+}
+
+const mailsOf = (receivers: Receivers, asked: Body): readonly string[] => {
+  const to = asked.to_email ?? asked.email_fallback?.to_email;
+  return to === undefined ? [] : receivers.mails(to);
+};
+
+/** Its user comes at last, and sees what waits without a fallback. */
+async function acknowledgeOpen(api: Api, asked: Body, now: Body): Promise<void> {
+  if (asked.type !== "websocket" || asked.email_fallback !== undefined) return;
+  if (asked.expires_at !== undefined && Date.parse(asked.expires_at) > Date.now()) return;
+  for (const { id, status, recipient } of now.deliveries ?? []) {
+    if (status === "pending") await api.as(await tokenOf(api, recipient)).post(`/deliveries/${id}/ack`, {});
+  }
+}
+
+/** All its deliveries are made and have ended, the mails of those that fell back among them. */
+function hasEnded({ deliveries, deliveries_total: total }: Body, leased: boolean): boolean {
+  if (deliveries?.length !== total) return false;
+  return deliveries.every(({ id, status }: Body) => {
+    if (status === "fell_back") return deliveries.some((one: Body) => one.fallback_of === id);
+    return ENDED.includes(status) || (leased && status === "sending");
+  });
+}
+
+/** All of it. `run` undefined: of every run, and nothing may be left open. */
+export async function check(scene: Scene, history: History, api: Api, run: string | undefined): Promise<string[]> {
+  const faults = await checkNotifications({ history, receivers: scene.receivers, api }, run, run !== undefined);
+  faults.push(...(await checkListeners(history, api)));
+  const events = await scene.events();
+  faults.push(...checkLog(events), ...checkWrites(history, events));
+  const rebuilt = await scene.command(["projections", "rebuild", "--all", "--verify"]);
+  if (rebuilt.code !== 0) faults.push(`the read models differ from the log: ${rebuilt.output}`);
+  return faults;
+}

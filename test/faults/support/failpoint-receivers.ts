@@ -1,0 +1,40 @@
+// Those who receive mails and webhooks: outside of the server, so that they remember what a crashed one sent.
+import { type Mailbox, startMailbox } from "../../../src/embedded/mailbox.ts";
+import { bodyOf, httpServer } from "../../channels/servers.ts";
+
+export type Receivers = AsyncDisposable & {
+  readonly mailbox: Mailbox;
+  /** A path decides what is answered: `/ok`, `/first-fails`, `/fails`, `/slow`. */
+  hook(path: string): string;
+  /** By the notification's content, which is its own: the webhook ids that it came under, a time each. */
+  readonly webhooks: ReadonlyMap<string, readonly string[]>;
+  /** By recipient: the Message-IDs that came, a time each. */
+  mails(to: string): readonly string[];
+};
+
+const SLOW_MS = 2_500;
+
+export async function openReceivers(): Promise<Receivers> {
+  await using open = new AsyncDisposableStack();
+  const mailbox = open.use(await startMailbox({ log: () => {} }));
+  const webhooks = new Map<string, string[]>();
+  const server = open.use(
+    await httpServer(async (request, response) => {
+      const { data } = JSON.parse(String(await bodyOf(request)));
+      const ids = webhooks.get(data.content) ?? [];
+      webhooks.set(data.content, [...ids, String(request.headers["webhook-id"])]);
+      const fails = request.url === "/fails" || (request.url === "/first-fails" && ids.length === 0);
+      const answer = () => response.writeHead(fails ? 500 : 200).end();
+      if (request.url === "/slow") setTimeout(answer, SLOW_MS);
+      else answer();
+    }),
+  );
+  const moved = open.move();
+  return {
+    mailbox,
+    webhooks,
+    hook: (path) => `http://127.0.0.1:${server.port}${path}`,
+    mails: (to) => mailbox.list({ to }).map((mail) => mail.headers["message-id"] ?? "none"),
+    [Symbol.asyncDispose]: () => moved.disposeAsync(),
+  };
+}
