@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { content } from "../../cli/moving.ts";
 import { deathFault, type Run } from "./failpoint-runs.ts";
-import { type LogKind, openScene, type Scene } from "./failpoint-scene.ts";
+import { openScene, type Scene, type SetupName } from "./failpoint-scene.ts";
 
 /** A log of another place, which opens the same keys. */
-const openTarget = (log: LogKind, ring: string): Promise<Scene> => openScene(log, { ENCRYPTION_KEYS: ring });
+const openTarget = (setup: SetupName, ring: string): Promise<Scene> => openScene(setup, { ENCRYPTION_KEYS: ring });
 
 /** An export that dies leaves nothing that could be taken for a whole one; another is whole. */
 export async function exportDies(scene: Scene, { point }: Run, ring: string): Promise<readonly string[]> {
@@ -15,7 +15,7 @@ export async function exportDies(scene: Scene, { point }: Run, ring: string): Pr
   const [partial, whole] = [files.next(), files.next()];
   const died = deathFault(await scene.command(["events", "export", partial], point), point);
   if (died !== undefined) return [died];
-  await using target = await openTarget(scene.log, ring);
+  await using target = await openTarget(scene.setup, ring);
   const refused = await target.command(["events", "import", partial]);
   const faults =
     refused.code === 1 && /cut short/.test(refused.output) ? [] : [`a part was imported: ${refused.output}`];
@@ -28,7 +28,7 @@ export async function importDies(scene: Scene, { point }: Run, ring: string): Pr
   const file = files.next();
   const exported = await scene.command(["events", "export", file]);
   if (exported.code !== 0) return [`no export: ${exported.output}`];
-  await using target = await openTarget(scene.log, ring);
+  await using target = await openTarget(scene.setup, ring);
   const died = deathFault(await target.command(["events", "import", file], point), point);
   return died === undefined ? await moved(scene, target, file) : [died];
 }

@@ -13,10 +13,12 @@ export type Receivers = AsyncDisposable & {
 };
 
 const SLOW_MS = 2_500;
+/** All of a long run. */
+const MAILBOX = { mails: 50_000, mailBytes: 1_000_000, totalBytes: 500_000_000 };
 
 export async function openReceivers(): Promise<Receivers> {
   await using open = new AsyncDisposableStack();
-  const mailbox = open.use(await startMailbox({ log: () => {} }));
+  const mailbox = open.use(await startMailbox({ log: () => {}, limits: MAILBOX }));
   const webhooks = new Map<string, string[]>();
   const server = open.use(
     await httpServer(async (request, response) => {

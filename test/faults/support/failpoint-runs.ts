@@ -6,7 +6,7 @@ import { registeredClient } from "../../e2e/support/setups.ts";
 import { History } from "./failpoint-history.ts";
 import { backlog, live, longRoom, type World } from "./failpoint-life.ts";
 import { check } from "./failpoint-oracle.ts";
-import type { Ended, LogKind, Node, Scene } from "./failpoint-scene.ts";
+import type { Ended, Node, Scene, SetupName } from "./failpoint-scene.ts";
 
 /**
  * `first start`: an empty place. `life`: what clients do. `long room`, `stop`, `lost jobs`: that and something more.
@@ -14,20 +14,25 @@ import type { Ended, LogKind, Node, Scene } from "./failpoint-scene.ts";
  */
 type Way = "first start" | "life" | "long room" | "stop" | "lost jobs" | "rebuild" | "export" | "import";
 
-type Only = Partial<Record<FailpointName, LogKind>>;
+const EMBEDDED: readonly SetupName[] = ["embedded"];
+const POSTGRES_LOG: readonly SetupName[] = ["embedded", "postgres"];
 
-/** Points in code that only one of the logs has. */
-export const ONLY: Only = {
-  "cluster-made/in-place": "postgres",
-  "cluster-in-place/postmaster": "postgres",
-  "postmaster/role-made": "postgres",
-  "role-made/database-made": "postgres",
-  "own-key-written/in-place": "postgres",
-  "flush-sent/commit-known": "postgres",
-  "commit-known/subscribers-told": "postgres",
-  "in-order-sent/commit-known": "postgres",
-  "append-sent/answered": "eventstoredb",
+/** Points in code that only some set-ups have. */
+const ONLY: Partial<Record<FailpointName, readonly SetupName[]>> = {
+  "cluster-made/in-place": EMBEDDED,
+  "cluster-in-place/postmaster": EMBEDDED,
+  "postmaster/role-made": EMBEDDED,
+  "role-made/database-made": EMBEDDED,
+  "own-key-written/in-place": EMBEDDED,
+  "flush-sent/commit-known": POSTGRES_LOG,
+  "commit-known/subscribers-told": POSTGRES_LOG,
+  "in-order-sent/commit-known": POSTGRES_LOG,
+  "append-sent/answered": ["eventstoredb"],
 };
+
+/** The points that a set-up passes. */
+export const pointsOf = (setup: SetupName): readonly FailpointName[] =>
+  FAILPOINTS.filter((point) => ONLY[point]?.includes(setup) ?? true);
 
 /** Where not `life` alone. */
 const WAYS: Partial<Record<FailpointName, readonly Way[]>> = {
@@ -61,11 +66,16 @@ const WAYS: Partial<Record<FailpointName, readonly Way[]>> = {
 
 export type Run = { readonly point: FailpointName; readonly way: Way };
 
-/** Every run on a log. */
-export const runsOn = (log: LogKind): readonly Run[] =>
-  FAILPOINTS.filter((point) => (ONLY[point] ?? log) === log).flatMap((point) =>
-    (WAYS[point] ?? ["life"]).map((way): Run => ({ point, way })),
-  );
+/** How often a point is passed for certain, where that is not as often as one likes. */
+const HITS: Partial<Record<FailpointName, number>> = { "lease/lead": 2 };
+
+/** Which hit a run dies at: the first, or on a node that lives, one of the first few. */
+export const hitOf = ({ point, way }: Run, number: number): number =>
+  way === "life" ? 1 + (number % (HITS[point] ?? 3)) : 1;
+
+/** Every run on a set-up. */
+export const runsOn = (setup: SetupName): readonly Run[] =>
+  pointsOf(setup).flatMap((point) => (WAYS[point] ?? ["life"]).map((way): Run => ({ point, way })));
 
 /** How long a node may live on before the point counts as one that nothing reaches. */
 const REACH_MS = 45_000;
@@ -150,7 +160,7 @@ async function dropJobs(url: string): Promise<void> {
 
 /** After a death: a node that nothing happens to, what was unknown sent again, everything looked at. */
 export async function afterwards(scene: Scene, { key, history }: Client, run: string | undefined): Promise<string[]> {
-  const node = scene.launch();
+  await using node = scene.launch();
   const api: Api = apiOf(await urlOf(node), key);
   await history.settle(api);
   const faults = await check(scene, history, api, run);

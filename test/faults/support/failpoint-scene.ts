@@ -17,8 +17,9 @@ import { ownEventStore } from "../../support/eventstored.ts";
 import { testDatabase } from "../../support/postgres.ts";
 import { openReceivers, type Receivers } from "./failpoint-receivers.ts";
 
-export const LOGS = ["postgres", "eventstoredb"] as const;
-export type LogKind = (typeof LOGS)[number];
+/** The Postgres log in a PostgreSQL of our own and in one that nodes share, and the log on EventStoreDB. */
+export const SETUPS = ["embedded", "postgres", "eventstoredb"] as const;
+export type SetupName = (typeof SETUPS)[number];
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const READY_TIMEOUT_MS = 60_000;
@@ -27,7 +28,8 @@ const STOP_TIMEOUT_MS = 15_000;
 /** How a process ended, and what it printed. */
 export type Ended = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly output: string };
 
-export type Node = {
+/** Disposing kills it. */
+export type Node = AsyncDisposable & {
   /** Resolves when it is ready; undefined when it ended before. Throws when neither comes about. */
   readonly ready: Promise<string | undefined>;
   readonly ended: Promise<Ended>;
@@ -41,7 +43,7 @@ export type Node = {
 };
 
 export type Scene = AsyncDisposable & {
-  readonly log: LogKind;
+  readonly setup: SetupName;
   readonly receivers: Receivers;
   /** Starts a node that dies at this point, if any. */
   launch(failpoint?: string): Node;
@@ -57,12 +59,12 @@ export type Scene = AsyncDisposable & {
 const COMMON = { RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0", LOG_LEVEL: "warn", ADMIN_KEY };
 
 /** `more` stands over what every node is told by its environment. */
-export async function openScene(log: LogKind, more: Readonly<Record<string, string>> = {}): Promise<Scene> {
+export async function openScene(setup: SetupName, more: Readonly<Record<string, string>> = {}): Promise<Scene> {
   await using open = new AsyncDisposableStack();
   const receivers = open.use(await openReceivers());
   const folder = open.use(await dataFolder());
   const dataDir = join(folder.path, "data");
-  const place = log === "postgres" ? embedded(dataDir, open) : await servers(open);
+  const place = setup === "embedded" ? embedded(dataDir, open) : await servers(setup, open);
   const env = { ...COMMON, ...place.env, ...more };
   const nodes = new Set<ReturnType<typeof spawnServer>>();
   open.defer(async () => {
@@ -98,18 +100,20 @@ export async function openScene(log: LogKind, more: Readonly<Record<string, stri
       return ended;
     };
     const ready = readiness(spawned.output, over.signal);
-    return { ready, ended, over: over.signal, output: spawned.output, stop, kill };
+    const dispose = async () => void (await kill());
+    const { signal } = over;
+    return { ready, ended, over: signal, output: spawned.output, stop, kill, [Symbol.asyncDispose]: dispose };
   }
 
   const moved = open.move();
   return {
-    ...{ log, receivers, launch },
+    ...{ setup, receivers, launch },
     command: (args, failpoint) =>
       run(args, { ...env, DATA_DIR: dataDir, ...(failpoint === undefined ? {} : { CHATAPI_FAILPOINT: failpoint }) }),
     databaseUrl: place.databaseUrl,
     async events() {
       await using store = await place.openLog();
-      return eventsOf(store);
+      return await eventsOf(store);
     },
     [Symbol.asyncDispose]: () => moved.disposeAsync(),
   };
@@ -132,15 +136,19 @@ function embedded(dataDir: string, open: AsyncDisposableStack) {
   return { env: {}, databaseUrl, openLog };
 }
 
-async function servers(open: AsyncDisposableStack) {
+async function servers(setup: "postgres" | "eventstoredb", open: AsyncDisposableStack) {
   const database = open.use(await testDatabase());
+  const common = {
+    DATABASE_URL: database.url,
+    ENCRYPTION_KEYS: randomBytes(32).toString("base64"),
+    OUTBOUND_ALLOW: "127.0.0.0/8",
+  };
+  const databaseUrl = async () => database.url;
+  if (setup === "postgres") return { env: common, databaseUrl, openLog: () => openPostgresLog({ url: database.url }) };
   const { url } = open.use(await ownEventStore());
   const prefix = `test${randomBytes(6).toString("hex")}-`;
-  const env = {
-    ...{ DATABASE_URL: database.url, EVENTSTORE_URL: url, EVENTSTORE_STREAM_PREFIX: prefix },
-    ...{ ENCRYPTION_KEYS: randomBytes(32).toString("base64"), OUTBOUND_ALLOW: "127.0.0.0/8" },
-  };
-  return { env, databaseUrl: async () => database.url, openLog: () => openEventStoreDb({ url, prefix }) };
+  const env = { ...common, EVENTSTORE_URL: url, EVENTSTORE_STREAM_PREFIX: prefix };
+  return { env, databaseUrl, openLog: () => openEventStoreDb({ url, prefix }) };
 }
 
 async function readiness(output: () => string, over: AbortSignal): Promise<string | undefined> {
