@@ -50,7 +50,8 @@ export async function rowNow({ services, read }: Change, id: NotificationId): Pr
 export async function cancel(change: Change, named: string, ifMatch: number | null): Promise<Changed> {
   const id = await ownNotification(change, named);
   const row = await rowNow(change, id);
-  const openDeliveries = row.open > 0 || row.mails_due;
+  // As long as the row is not routed its deliveries may come to be before this is decided.
+  const openDeliveries = !row.routed || row.open > 0 || row.mails_due;
   return own(change, id, { type: "Cancel", at: change.at, openDeliveries, ifMatch });
 }
 
