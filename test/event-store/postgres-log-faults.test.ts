@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { NO_STREAM, OutcomeUnknown, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
+import { proxyTo } from "../faults/support/proxy.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
-import { proxyTo } from "./postgres-proxy.ts";
 import { flushesWaiting, holdFlushes, terminate } from "./postgres-sessions.ts";
 
 let database: TestDatabase;
@@ -52,10 +52,11 @@ test("an answer that gets lost: written, unknown, and sending again finds it", a
   const stream = newStream();
   const events = newEvents(3);
   await store.append(newStream(), NO_STREAM, newEvents(1));
-  proxy.muteServer();
+  proxy.stall("down");
   const outcome = settled(store.append(stream, NO_STREAM, events));
   await eventually(async () => expect(await direct.readStream(stream, { limit: 10 })).toHaveLength(3));
   proxy.cut();
+  proxy.heal();
   expect(await outcome).toBeInstanceOf(OutcomeUnknown);
   const [last] = await direct.readStream(stream, { direction: "backward", limit: 1 });
   expect(await store.append(stream, NO_STREAM, events)).toEqual({ revision: 2, position: last?.position });
@@ -140,7 +141,7 @@ test("a server that is gone: reads and the ping say so, subscriptions show it, a
     expect(lastError).not.toBeNull();
   });
   const appended = store.append(newStream(), NO_STREAM, newEvents(1));
-  proxy.cut();
+  proxy.heal();
   await expect(appended).resolves.toMatchObject({ revision: 0 });
   await eventually(() => expect(seen.events).toHaveLength(1));
   await eventually(() => expect(seen.subscription.status()).toMatchObject({ state: "live", lastError: null }));

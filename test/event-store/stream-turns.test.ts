@@ -9,8 +9,8 @@ import {
   type StreamTurns,
 } from "../../src/event-store/stream-turns.ts";
 import { eventually, newStream } from "../contracts/subject.ts";
+import { proxyTo } from "../faults/support/proxy.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
-import { proxyTo } from "./postgres-proxy.ts";
 
 let database: TestDatabase;
 let here: StreamTurns & AsyncDisposable;
@@ -130,7 +130,7 @@ describe("turns by PostgreSQL", () => {
     await using turns = postgresStreamTurns(proxy.url);
     proxy.refuse();
     await expect(turns.acquire(newStream(), { timeoutMs: 1_000 })).rejects.toBeInstanceOf(StoreUnavailable);
-    proxy.cut();
+    proxy.heal();
     await eventually(async () => (await taken(turns, newStream()))[Symbol.asyncDispose]());
   });
 
