@@ -54,6 +54,20 @@ function checkWrites(history: History, events: readonly RecordedEvent[]): string
   return faults;
 }
 
+/** Two people and an external id have the one room that they were answered with, also when they ask anew. */
+async function checkClaims(history: History, api: Api, run: string): Promise<string[]> {
+  const faults: string[] = [];
+  for (const { answer, body } of history.answered(/^\/rooms$/, run)) {
+    const { external_id: external, ...about } = body;
+    const found = external === undefined ? undefined : (await api.get(`/rooms/ext:${external}`)).body.id;
+    const again = body.kind === "direct" ? (await history.write(api, run, "POST", "/rooms", about)).id : undefined;
+    for (const id of [found, again]) {
+      if (id !== undefined && id !== answer.body.id) faults.push(`${answer.body.id} has a double: ${id}`);
+    }
+  }
+  return faults;
+}
+
 /** Whoever listened goes on where it was cut, and has every seq once, in order, up to the end. */
 async function checkListeners(history: History, api: Api): Promise<string[]> {
   const faults: string[] = [];
@@ -125,6 +139,7 @@ function hasEnded({ deliveries, deliveries_total: total }: Body, leased: boolean
 export async function check(scene: Scene, history: History, api: Api, run: string | undefined): Promise<string[]> {
   const faults = await checkNotifications({ history, receivers: scene.receivers, api }, run, run !== undefined);
   faults.push(...(await checkListeners(history, api)));
+  if (run !== undefined) faults.push(...(await checkClaims(history, api, run)));
   const events = await scene.events();
   faults.push(...checkLog(events), ...checkWrites(history, events));
   const rebuilt = await scene.command(["projections", "rebuild", "--all", "--verify"]);
