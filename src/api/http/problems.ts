@@ -1,5 +1,6 @@
 // Problems: every code that the API answers with, its one status and title, and how errors become them.
 import { DomainError, type FieldFault, InvalidInput, type RefusalCode } from "../../domain/errors.ts";
+import { isDatabaseAway } from "../../event-store/database-away.ts";
 import { AppendTooLarge, StoreUnavailable } from "../../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../../event-store/handle-command.ts";
 import { InvalidCursor } from "../../projections/page.ts";
@@ -166,6 +167,7 @@ export function toProblem(error: unknown): Problem | undefined {
     return new Problem("unavailable", { detail: "The outcome is not known yet: it may still be carried out." });
   }
   if (error instanceof StreamOverloaded || error instanceof StoreUnavailable) return new Problem("unavailable");
+  if (isDatabaseAway(error)) return new Problem("unavailable");
   return undefined;
 }
 
