@@ -45,8 +45,10 @@ export type Node = AsyncDisposable & {
 export type Scene = AsyncDisposable & {
   readonly setup: SetupName;
   readonly receivers: Receivers;
-  /** Starts a node that dies at this point, if any. */
-  launch(failpoint?: string): Node;
+  /** What every node is told by its environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Starts a node that dies at this point, if any; `own` stands over its environment. */
+  launch(failpoint?: string, own?: Readonly<Record<string, string>>): Node;
   /** Runs an operator's command to its end; it may die at a point as well. */
   command(args: readonly string[], failpoint?: string): Promise<Ended>;
   /** The database, while something has started it. */
@@ -74,11 +76,9 @@ export async function openScene(setup: SetupName, more: Readonly<Record<string, 
     }
   });
 
-  function launch(failpoint?: string): Node {
-    const spawned = spawnServer({
-      dataDir,
-      env: failpoint === undefined ? env : { ...env, CHATAPI_FAILPOINT: failpoint },
-    });
+  function launch(failpoint?: string, own: Readonly<Record<string, string>> = {}): Node {
+    const dies = failpoint === undefined ? {} : { CHATAPI_FAILPOINT: failpoint };
+    const spawned = spawnServer({ dataDir, env: { ...env, ...own, ...dies } });
     nodes.add(spawned);
     const over = new AbortController();
     const ended = new Promise<Ended>((resolve) => {
@@ -107,7 +107,7 @@ export async function openScene(setup: SetupName, more: Readonly<Record<string, 
 
   const moved = open.move();
   return {
-    ...{ setup, receivers, launch },
+    ...{ setup, receivers, env, launch },
     command: (args, failpoint) =>
       run(args, { ...env, DATA_DIR: dataDir, ...(failpoint === undefined ? {} : { CHATAPI_FAILPOINT: failpoint }) }),
     databaseUrl: place.databaseUrl,
