@@ -5,7 +5,7 @@ import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
 import { failpoint } from "../failpoint.ts";
 import { deriveSecretTail } from "./derive.ts";
-import { type Failed, gathered } from "./keyring-loader.ts";
+import { type Failed, gathered } from "./gathered.ts";
 import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
 import {
   createKeyTable,
@@ -21,6 +21,8 @@ import type { DataKey, Keyring } from "./sealing.ts";
 
 /** Data keys held in the open in memory, by owner and again by id. */
 const MAX_CACHED_KEYS = 100_000;
+/** The most keys of one round trip. */
+const MAX_LOOKUP = 5_000;
 /** Of one client: deriving one costs as much as the rest of the lookup. */
 const MAX_CACHED_SUBJECTS = 10_000;
 /**
@@ -96,12 +98,12 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
       if (beaten.length > 0) rows.push(...(await selectByOwner(pool, beaten)));
     }
     return open(rows, (row) => row.owner, before);
-  });
+  }, MAX_LOOKUP);
 
   const find = gathered<null, DataKey>(async (ids) => {
     const before = destructions;
     return open(await selectById(pool, [...ids.keys()]), (row) => row.id, before);
-  });
+  }, MAX_LOOKUP);
 
   async function keyOf(owner: string, client: string | null): Promise<DataKey> {
     const key = byOwner.get(owner) ?? (await findOrMake(owner, client));

@@ -8,6 +8,8 @@ import type { Keyring } from "./sealing.ts";
 import type { Snapshots } from "./snapshots.ts";
 
 const PAGE = 1_000;
+/** Most look whether anything is new at all, or load a short stream: stores may read so few of many streams at once. */
+const FIRST_PAGE = 10;
 
 export type LoaderParts = {
   readonly store: EventStore;
@@ -45,8 +47,8 @@ export class StreamLoader<S, E extends AnyData, C extends TimedCommand> {
   /** Folds what came after `from`, up to `last` or the end. */
   async catchUp(from: Folded<S>, last = Number.MAX_SAFE_INTEGER): Promise<Folded<S>> {
     let folded = from;
-    while (folded.revision < last) {
-      const limit = Math.min(PAGE, last - folded.revision);
+    for (let page = FIRST_PAGE; folded.revision < last; page = PAGE) {
+      const limit = Math.min(page, last - folded.revision);
       const events = await this.read(folded.revision + 1, limit);
       folded = foldRecorded(this.#decider, folded, events);
       if (events.length < limit) break;

@@ -38,6 +38,23 @@ export function reading(store: () => EventStore): void {
     expect(past.map((event) => event.revision)).toEqual([1, 0]);
   });
 
+  test("many reads at once each get what they asked for", async () => {
+    const lengths = Array.from({ length: 250 }, (_, number) => number % 4);
+    const written = await Promise.all(
+      lengths.map(async (length) => {
+        const stream = newStream();
+        const events = newEvents(length);
+        if (length > 0) await store().append(stream, NO_STREAM, events);
+        return { stream, expected: ids(events) };
+      }),
+    );
+    const both = written.flatMap((one) => [one, { ...one, from: 1 }].map((ask) => ({ from: 0, ...ask })));
+    const found = await Promise.all(both.map(({ stream, from }) => store().readStream(stream, { from, limit: 2 })));
+    both.forEach(({ expected, from }, index) => {
+      expect(ids(found[index] ?? [])).toEqual(expected.slice(from, from + 2));
+    });
+  });
+
   test("an event says all about itself", async () => {
     const stream = newStream();
     const events = newEvents(1);

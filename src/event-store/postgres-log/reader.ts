@@ -4,6 +4,7 @@ import pg from "pg";
 import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { messageOf, type WarnLogger } from "../backoff.ts";
 import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
+import { gathered } from "../gathered.ts";
 
 /** Connections for reading; more readers wait in line, for as long as a connection may take. */
 const READ_CONNECTIONS = 4;
@@ -11,6 +12,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const READ_TIMEOUT_MS = 30_000;
 /** About how many bytes of events a subscription reads at once, whatever its batch. */
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
+/** Reads of so few events go together in one query: looking whether a stream has grown is what is asked most. */
+const MAX_GATHERED_EVENTS = 10;
 
 // Milliseconds since the epoch leave the database as a whole number, so that nothing depends on its time zone.
 const COLUMNS =
@@ -18,6 +21,10 @@ const COLUMNS =
 
 const QUERIES = {
   forward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision >= $2::bigint ORDER BY revision LIMIT $3`,
+  together: `SELECT ask.nth, found.* FROM unnest($1::text[], $2::bigint[], $3::int[]) WITH ORDINALITY AS ask(stream, first, count, nth)
+    CROSS JOIN LATERAL (
+      SELECT ${COLUMNS} FROM log.events WHERE stream = ask.stream AND revision >= ask.first ORDER BY revision LIMIT ask.count
+    ) AS found ORDER BY ask.nth, found.revision`,
   backward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision <= $2::bigint ORDER BY revision DESC LIMIT $3`,
   all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
   page: `SELECT ${COLUMNS} FROM (
@@ -29,6 +36,10 @@ const QUERIES = {
   ping: "SELECT 1",
 } as const;
 
+/** Events of a stream from a revision on. */
+type Ask = { readonly stream: string; readonly first: number; readonly limit: number };
+const MAX_ASKS = 100;
+
 /** A row as text, in the order of COLUMNS. */
 type Row = readonly (string | null)[];
 
@@ -38,6 +49,7 @@ const AS_TEXT: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => 
 export class Reader {
   readonly #pool: pg.Pool;
   readonly #logId: string;
+  readonly #together = gathered<Ask, RecordedEvent[]>((asks) => this.#askTogether(asks), MAX_ASKS);
 
   constructor(url: string, logId: string, logger: WarnLogger | undefined) {
     this.#logId = logId;
@@ -59,6 +71,9 @@ export class Reader {
     const first = from ?? (direction === "forward" ? 0 : Number.MAX_SAFE_INTEGER);
     // What cannot be a stream's name has no events; PostgreSQL would refuse the text.
     if (limit === 0 || !isName(stream)) return [];
+    if (direction === "forward" && limit <= MAX_GATHERED_EVENTS) {
+      return (await this.#together(`${first} ${limit} ${stream}`, { stream, first, limit })) ?? [];
+    }
     return this.#events(direction, [stream, first, limit]);
   }
 
@@ -89,6 +104,24 @@ export class Reader {
     return this.#pool.end();
   }
 
+  async #askTogether(asks: ReadonlyMap<string, Ask>): Promise<ReadonlyMap<string, RecordedEvent[]>> {
+    const names = [...asks.keys()];
+    const all = [...asks.values()];
+    const [one] = all;
+    if (all.length === 1 && one !== undefined) {
+      return new Map([[names[0] ?? "", await this.#events("forward", [one.stream, one.first, one.limit])]]);
+    }
+    const columns = [all.map((ask) => ask.stream), all.map((ask) => ask.first), all.map((ask) => ask.limit)];
+    const found = new Map<string, RecordedEvent[]>();
+    for (const [nth, ...row] of await this.#rows("together", columns)) {
+      const name = names[Number(nth) - 1] ?? "";
+      const events = found.get(name);
+      if (events === undefined) found.set(name, [this.#event(row)]);
+      else events.push(this.#event(row));
+    }
+    return found;
+  }
+
   async #events(query: keyof typeof QUERIES, values: readonly (string | number)[]): Promise<RecordedEvent[]> {
     const rows = await this.#rows(query, values);
     return rows.map((row) => this.#event(row));
@@ -107,7 +140,7 @@ export class Reader {
     };
   }
 
-  async #rows(query: keyof typeof QUERIES, values: readonly (string | number)[]): Promise<readonly Row[]> {
+  async #rows(query: keyof typeof QUERIES, values: readonly unknown[]): Promise<readonly Row[]> {
     if (this.#pool.ending) throw new StoreUnavailable("the log is closed");
     try {
       const result = await this.#pool.query<(string | null)[]>({

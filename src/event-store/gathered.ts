@@ -1,8 +1,5 @@
 // Gathers look-ups: while one round trip is under way, what is asked meanwhile waits and goes together in the next.
 
-/** The most keys of one round trip. */
-const MAX_LOOKUP = 5_000;
-
 type Waiting<R, V> = { readonly request: R; readonly answers: ((answer: Answer<V>) => void)[] };
 /** A failure that concerns one key alone. */
 export type Failed = { readonly error: Error };
@@ -15,11 +12,12 @@ const hasFailed = (answer: unknown): answer is Failed =>
   typeof answer === "object" && answer !== null && "error" in answer;
 
 /**
- * Makes a look-up around `load`, which is given many requests by name, never runs twice at once, and never sees a name
+ * Makes a look-up around `load`, which is given requests by name, at most `atOnce`, never runs twice at once, and never sees a name
  * twice. What waits is bounded by those who wait.
  */
 export function gathered<R, V extends object>(
   load: (requests: ReadonlyMap<string, R>) => Promise<ReadonlyMap<string, V | Failed>>,
+  atOnce: number,
 ): LookUp<R, V> {
   const waiting = new Map<string, Waiting<R, V>>();
   let running = false;
@@ -28,7 +26,7 @@ export function gathered<R, V extends object>(
     running = true;
     await null; // so that what is asked for together goes together
     while (waiting.size > 0) {
-      const taken = [...waiting].slice(0, MAX_LOOKUP);
+      const taken = [...waiting].slice(0, atOnce);
       for (const [name] of taken) waiting.delete(name);
       const found = await load(new Map(taken.map(([name, { request }]) => [name, request]))).catch(
         (error: unknown) => ({ error: error instanceof Error ? error : new Error(String(error)) }),
