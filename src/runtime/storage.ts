@@ -20,6 +20,8 @@ import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/rea
 import { openBus } from "./bus.ts";
 
 const POOL_CONNECTIONS = 20;
+/** Who waits longer for a connection is told that the database is away. */
+const CONNECTION_WAIT_MS = 15_000;
 
 /** What every role and every operator's command stands on. Disposing closes it in reverse order. */
 export type Storage = AsyncDisposable & {
@@ -47,7 +49,12 @@ type StorageOptions = {
 export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
   await using open = new AsyncDisposableStack();
   const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
-  const pool = new pg.Pool({ connectionString: url, max: POOL_CONNECTIONS });
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: POOL_CONNECTIONS,
+    connectionTimeoutMillis: CONNECTION_WAIT_MS,
+    keepAlive: true,
+  });
   pool.on("error", (error) => logger.warn({ err: error }, "a database connection was lost"));
   open.defer(() => pool.end());
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);

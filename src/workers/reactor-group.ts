@@ -137,6 +137,8 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
         });
         await using current = store.subscribe({ name: GROUP, after: saved, handle });
         subscription = current;
+        // From here on the subscription says how it is.
+        lastError = null;
         await moved;
       } catch (error) {
         lastError = messageOf(error);

@@ -149,6 +149,23 @@ describe("recovery", () => {
     expect((await other.status()).reactors.lastError).toBeNull();
   });
 
+  test("reactors that lost their checkpoint for a while are well again once they have it", async () => {
+    await using world = await openWorld();
+    const client = await world.client();
+    const place = async (position: string) =>
+      void (await world.database.pool.query("update jobs.reactor_checkpoints set position = $1", [position]));
+    const lastError = async () => (await world.workers.status()).reactors.lastError;
+    await place("other.0000000000000001"); // as after a backup was put back
+    await world.notify(client, "email", ["away@example.com"]);
+    await until(lastError, (error) => error !== null);
+    await place(await world.store.tail().then((tail) => tail.replace(/.{16}$/, "0000000000000001")));
+    await until(
+      () => world.mailbox.list({ to: "away@example.com" }).length,
+      (count) => count === 1,
+    );
+    await until(lastError, (error) => error === null);
+  });
+
   test("a checkpoint of another log stops the start", async () => {
     await using world = await openWorld();
     await world.stopWorkers();
