@@ -46,14 +46,23 @@ export function isLoopback(address: IpAddress): boolean {
 /**
  * True when the address is public unicast: nothing private, local, shared, reserved, documentary, for benchmarks or
  * multicast, and no tunnel (6to4, Teredo, IPv4-compatible) that could carry an inner address past this check. Behind
- * NAT64's well-known prefix the IPv4 address inside decides, so that IPv6-only networks with DNS64 work.
+ * NAT64's well-known prefix the IPv4 address inside decides, so that IPv6-only networks with DNS64 work; an ISATAP
+ * interface, whose packets go on to the IPv4 address in it, must be public inside and out.
  */
 export function isPublicUnicast(address: IpAddress): boolean {
   if (address instanceof ipaddr.IPv4) {
     return address.range() === "unicast" && !HOST_SERVICES.some((range) => inRange(address, range));
   }
   if (inRange(address, NAT64_WELL_KNOWN)) return isPublicUnicast(new ipaddr.IPv4(address.toByteArray().slice(12)));
+  const bytes = address.toByteArray();
+  if (isIsatap(bytes) && !isPublicUnicast(new ipaddr.IPv4(bytes.slice(12)))) return false;
   return inRange(address, GLOBAL_UNICAST_V6) && address.range() === "unicast";
+}
+
+/** Whether the interface's part is `0:5efe` and an IPv4 address, or the same with the bit that says it is unique. */
+function isIsatap(bytes: readonly number[]): boolean {
+  const [first = 0, ...rest] = bytes.slice(8, 12);
+  return (first & ~0x02) === 0 && rest.join() === "0,94,254";
 }
 
 const LONGEST_HOST = 255;
