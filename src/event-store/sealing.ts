@@ -25,11 +25,26 @@ export interface Keyring {
 const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
 type Blob = z.infer<typeof BlobSchema>;
 const BlobsSchema = z.array(BlobSchema);
-const ValuesSchema = z.array(z.custom<JsonValue>());
 /** The stored data's member that holds the blobs, and the mark that stands where a sealed value was. */
 export const SEALED = "$sealed";
 
 type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, JsonValue[]> };
+
+type SealedPath = { readonly path: readonly string[]; readonly refPath: readonly string[]; readonly name: string };
+const paths = new WeakMap<Seals, readonly SealedPath[]>();
+
+/** The steps of the paths, taken apart once for each event type. `name` is the reference's path as it is declared. */
+function pathsOf(seals: Seals): readonly SealedPath[] {
+  const known = paths.get(seals);
+  if (known !== undefined) return known;
+  const split = Object.entries(seals).map(([path, name]) => ({
+    path: path.split("."),
+    refPath: name.split("."),
+    name,
+  }));
+  paths.set(seals, split);
+  return split;
+}
 
 /** Splits an event's data: the open part, with a mark where a sealed value was, and the values by key reference. */
 export function takeSealed(data: unknown, seals: Seals): Taken {
@@ -45,8 +60,8 @@ export function takeSealed(data: unknown, seals: Seals): Taken {
     values.push(field.open ?? null);
     return { [SEALED]: [order.get(ref) ?? 0, values.length - 1] };
   };
-  const open = Object.entries(seals).reduce<JsonValue>(
-    (node, [path, refPath]) => rewrite(node, node, path.split("."), refPath.split("."), take(refPath)),
+  const open = pathsOf(seals).reduce<JsonValue>(
+    (node, { path, refPath, name }) => rewrite(node, node, path, refPath, take(name)),
     data as JsonObject,
   );
   return { open: open as JsonObject, sealed };
@@ -54,9 +69,9 @@ export function takeSealed(data: unknown, seals: Seals): Taken {
 
 /** Replaces the marks that stand where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
 function rewriteMarks(data: JsonValue, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
-  return Object.entries(seals).reduce<JsonValue>(
-    (node, [path, refPath]) =>
-      rewrite(node, node, path.split("."), refPath.split("."), (field) => {
+  return pathsOf(seals).reduce<JsonValue>(
+    (node, { path, refPath }) =>
+      rewrite(node, node, path, refPath, (field) => {
         const mark = isObject(field) ? field[SEALED] : undefined;
         return Array.isArray(mark) ? replace(mark) : field;
       }),
@@ -143,8 +158,9 @@ function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
   })
     .setAAD(Buffer.from(eventId))
     .setAuthTag(Buffer.from(blob.tag, "base64"));
-  const text = decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8");
-  return ValuesSchema.parse(JSON.parse(text));
+  const values: unknown = JSON.parse(decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8"));
+  if (!Array.isArray(values)) throw new Error("a blob holds no list of values");
+  return values as JsonValue[];
 }
 
 /** The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is gone. */

@@ -9,14 +9,25 @@ import { scalar } from "./row-store.ts";
 const ROWS_A_CHUNK = 200;
 const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
+const SPECIAL = /[\\\n\r\t]/;
+
 /** One line of the text format, with its end. */
 export function copyLine(projection: Projection, row: Row): string {
-  const fields = Object.entries(projection.columns).map(([name, column]) => {
-    const value = scalar(column, row[name] ?? null);
-    return value === null ? "\\N" : String(value).replace(/[\\\n\r\t]/g, (found) => ESCAPES[found] ?? found);
-  });
-  return `${fields.join("\t")}\n`;
+  let line = "";
+  let separator = "";
+  for (const name in projection.columns) {
+    const column = projection.columns[name];
+    const value = column === undefined ? null : scalar(column, row[name] ?? null);
+    const text = value === null ? "\\N" : typeof value === "string" ? escaped(value) : String(value);
+    line += separator + text;
+    separator = "\t";
+  }
+  return `${line}\n`;
 }
+
+// Most values hold nothing special, and looking is cheaper than replacing nothing.
+const escaped = (text: string): string =>
+  SPECIAL.test(text) ? text.replace(/[\\\n\r\t]/g, (found) => ESCAPES[found] ?? found) : text;
 
 /** Writes rows whose keys the table does not hold; throws the database's unique violation when it does. */
 export async function copyRows(

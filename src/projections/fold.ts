@@ -76,10 +76,10 @@ export function foldRow(projection: Projection, { key, changes }: Touched, befor
 /** A row with all its columns, in their order. Throws when a column that may not be null has no value. */
 function complete(projection: Projection, key: Key, body: Row): Row {
   const row: Record<string, Row[string]> = {};
-  for (const [name, column] of Object.entries(projection.columns)) {
+  for (const name in projection.columns) {
     const place = projection.key.indexOf(name);
     const value = (place < 0 ? body[name] : key[place]) ?? null;
-    if (value === null && !column.nullable) {
+    if (value === null && projection.columns[name]?.nullable !== true) {
       throw new Error(`${projection.name} ${keyText(key)}: ${name} has no value`);
     }
     row[name] = value;

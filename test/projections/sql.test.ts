@@ -103,5 +103,6 @@ describe("declaring a projection", () => {
     const row = { id: "a\tb\\N\r\n", client: "\\N", note: { t: "\t\\" }, at: 1, on: false };
     expect(copyLine(things, row)).toBe('a\\tb\\\\N\\r\\n\t\\\\N\t{"t":"\\\\t\\\\\\\\"}\t1\tfalse\n');
     expect(copyLine(things, { ...row, note: null })).toContain("\t\\N\t1");
+    expect(copyLine(things, { ...row, id: "" })).toMatch(/^\t/);
   });
 });
