@@ -1,5 +1,5 @@
 // Posting a message over HTTP: against the naive path, and with everything on against nothing that listens.
-import { interleave, quantile } from "../harness/measure.ts";
+import { interleave, median, quantile } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import type { Load, Loaded, Target } from "../processes/load.ts";
@@ -65,6 +65,8 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   const full = await server(true);
   const bare = await server(false);
   const naive = await naiveServer(open, await postgres.database(), full.api.key);
+  const echo = open.use(startProcess(new URL("../processes/bare-http.ts", import.meta.url)));
+  const echoUrl = await echo.call<string>("start");
   const load = open.use(startLoad());
   const listeners = open.use(startLoad());
   say(`${ROOMS} rooms each; ${SOCKETS} sockets`);
@@ -77,17 +79,21 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   const ours = "everything on, 100 sockets";
   const without = "without projections and sockets";
   const rival = "naive path";
+  const ceiling = "bare node:http";
   const reached = await interleave(
     [
       { name: rival, turn: turn(naive.url, full.api.key, naive.targets) },
       { name: ours, turn: turn(full.url, full.api.key, full.targets) },
       { name: without, turn: turn(bare.url, bare.api.key, bare.targets) },
+      { name: ceiling, turn: turn(echoUrl, full.api.key, full.targets) },
     ],
     rounds,
   );
   return [
     ratioRow(overNaive, reached, ours, rival),
-    rowOf(absolute, reached.get(ours) ?? [], { baseline: "2 cores, which the load and PostgreSQL share" }),
+    rowOf(absolute, reached.get(ours) ?? [], {
+      baseline: `${ceiling} that sends the body back: ${shown(median(reached.get(ceiling) ?? []))} /s; the load shares the cores`,
+    }),
     ratioRow(listened, reached, ours, without),
   ];
 }
