@@ -132,6 +132,14 @@ describe("no answer before the state it rests on is in the log", () => {
     expect((await add(other, { note: "nothing" })).state.count).toBe(3);
     expect((await other.load(counter, STREAM)).state.count).toBe(3);
   });
+
+  test("nor does a stale cache say that nothing is to be done, on a stream that nobody has raced for", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    await add(other);
+    await add(commands);
+    expect((await add(other, { note: "nothing" })).state.count).toBe(2);
+  });
 });
 
 describe("conflicts", () => {

@@ -1,9 +1,11 @@
 // Rebuilding: from nothing, beside a group that goes on, with and without differences.
+import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
+import { rooms } from "../../src/projections/rooms.ts";
 import { LOCK_CLASS } from "../../src/projections/tables.ts";
 import {
   ANNA,
@@ -26,6 +28,28 @@ import {
 import { pausing, type Setting, setting } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;
+const [first = rooms] = storedProjections;
+const own = (target: object, name: string | symbol) => {
+  const value: unknown = Reflect.get(target, name, target);
+  return typeof value === "function" ? value.bind(target) : value;
+};
+
+/** The same pool; on connections taken from it `before` comes before a statement that is this one. */
+function hooked(pool: pg.Pool, statement: string, before: () => Promise<void>): pg.Pool {
+  const hook = (client: pg.PoolClient) =>
+    new Proxy(client, {
+      get(target, name) {
+        if (name !== "query") return own(target, name);
+        const query: (...values: unknown[]) => unknown = target.query.bind(target);
+        return (...values: unknown[]) =>
+          values[0] === statement ? before().then(() => query(...values)) : query(...values);
+      },
+    });
+  return new Proxy(pool, {
+    get: (target, name) => (name === "connect" ? async () => hook(await target.connect()) : own(target, name)),
+  });
+}
+
 /** Everything that the read models hold, as text. */
 async function contents({ database }: Setting): Promise<Record<string, string[]>> {
   const all: Record<string, string[]> = {};
@@ -185,6 +209,25 @@ test("a rebuild beside a group that writes all the time loses nothing, and finds
   expect(progress.every((part) => part > 0 && part <= 1)).toBe(true);
   expect((await contents(given)).messages).toHaveLength(seq - 36 + 30);
   expect((await rebuild(given.parts, { names: "all", verify: true })).differences).toEqual([]);
+});
+
+test("while tables are swapped nobody else moves the group", async () => {
+  await using given = await setting();
+  await aBitOfEverything(given);
+  await using readSide = await given.open();
+  await readSide.caughtUp();
+  const moved: unknown[] = [];
+  const move = async () => {
+    const client = await given.database.pool.connect();
+    await client.query("begin; set local lock_timeout = '200ms'");
+    const update = client.query("update read.groups set checkpoint = checkpoint");
+    moved.push(await update.then(() => "moved").catch((error: { code?: string }) => error.code));
+    await client.query("rollback");
+    client.release();
+  };
+  const pool = hooked(given.parts.pool, `drop table if exists read.${tableName(first)}`, move);
+  await rebuild({ ...given.parts, pool }, { names: "all", verify: false });
+  expect(moved).toEqual(["55P03"]);
 });
 
 test("a rebuild that fails leaves the live tables and no shadows", async () => {
