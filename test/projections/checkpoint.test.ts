@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
-import { commitBatch, type Fence, openGroup } from "../../src/projections/checkpoint.ts";
+import { checkGroup, commitBatch, type Fence, ForeignCheckpoint, openGroup } from "../../src/projections/checkpoint.ts";
 import { createGroups } from "../../src/projections/tables.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
@@ -46,4 +46,11 @@ test.each([
   await stands(at(5), 3, 7);
   expect(await commit(fence, lease)).toBe(false);
   expect(await checkpoint()).toBe(at(5));
+});
+
+test("a group that was made from another log is refused", async () => {
+  await using store = await openInMemoryLog({ logId: LOG });
+  const group = { logId: LOG, checkpoint: "start", generation: 1, tables: new Set<string>() } as const;
+  await checkGroup(group, store);
+  await expect(checkGroup({ ...group, logId: "another" }, store)).rejects.toThrow(ForeignCheckpoint);
 });

@@ -1,0 +1,16 @@
+// All mutations, and the table of them that the page for developers shows.
+import { interfaceMutations } from "./interface.ts";
+import type { Mutation } from "./mutation.ts";
+import { storageMutations } from "./storage.ts";
+import { workMutations } from "./work.ts";
+
+export const mutations: readonly Mutation[] = [...storageMutations, ...workMutations, ...interfaceMutations];
+
+/** As Markdown. */
+export function tableOf(all: readonly Mutation[]): string {
+  const rows = all.map(({ name, file, caughtBy, needs }) => {
+    const condition = needs === undefined ? "" : ` (needs ${needs})`;
+    return `| ${name} (\`${file}\`) | \`${caughtBy.file}\`: ${caughtBy.test}${condition} |`;
+  });
+  return ["| Mutation | Test that caught it |", "| --- | --- |", ...rows].join("\n");
+}

@@ -1,0 +1,48 @@
+// Takes out one fence after the other, expects its test to fail, and writes the table of them: `npm run test:mutations`.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { missingEventStore } from "../../support/eventstored.ts";
+import { mutations, tableOf } from "./all.ts";
+import { withTable } from "./page.ts";
+import { caught, copyOfTree, mutated, ROOT, runTests } from "./runner.ts";
+
+const wanted = process.argv.slice(2);
+const chosen = mutations.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
+const skipped = chosen.filter(({ needs }) => needs === "EventStoreDB" && missingEventStore !== undefined);
+const tried = chosen.filter((one) => !skipped.includes(one));
+const faults: string[] = [];
+
+for (const one of chosen) await mutated(ROOT, one); // a list that is out of date ends it here
+await using copy = await copyOfTree();
+
+const files = [...new Set(tried.map((one) => one.caughtBy.file))];
+console.log(`Without mutations: tests of ${files.length} files`);
+const names = [...new Set(tried.map((one) => one.caughtBy.test))];
+const whole = await runTests(copy.path, files, names);
+const sound = tried.filter(({ name, caughtBy: { file, test } }) => {
+  const own = whole.filter((one) => one.file === file && one.name.includes(test));
+  const passed = own.some(({ status }) => status === "passed") && own.every(({ status }) => status !== "failed");
+  if (!passed) faults.push(`${name}: its test does not pass, or is not there, without the mutation`);
+  return passed;
+});
+
+for (const one of sound) {
+  const begun = performance.now();
+  const failed = await caught(copy.path, one).catch((error: unknown) => {
+    faults.push(`${one.name}: ${String(error)}`);
+    return undefined;
+  });
+  const seconds = `${((performance.now() - begun) / 1_000).toFixed(1)} s`;
+  if (failed?.length === 0) faults.push(`${one.name}: survived ${one.caughtBy.file}`);
+  console.log(`${failed?.length ? "caught  " : "SURVIVED"} ${one.name} (${seconds}) ${failed?.[0] ?? ""}`);
+}
+
+for (const { name } of skipped) console.log(`not run  ${name}: ${missingEventStore}`);
+console.log(`\n${tableOf(chosen)}\n`);
+console.log(`${chosen.length} mutations, ${sound.length} tried, ${skipped.length} not run, ${faults.length} faults`);
+for (const fault of faults) console.error(fault);
+if (faults.length > 0) process.exitCode = 1;
+else if (wanted.length === 0) {
+  const page = join(ROOT, "docs/testing.md");
+  await writeFile(page, withTable(await readFile(page, "utf8"), tableOf(mutations)));
+}

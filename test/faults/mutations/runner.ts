@@ -1,0 +1,84 @@
+// Runs tests on a copy of the tree, as it is or with one fence taken out, and says which of them failed.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import type { Mutation } from "./mutation.ts";
+
+export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const COPIED = ["src", "test", "bin", "scripts", "bench", "docs", "package.json", "tsconfig.json", "vitest.config.ts"];
+/** A run that takes longer is ended; what it was about counts as not caught. */
+const RUN_TIMEOUT_MS = 600_000;
+
+/** A copy that may be changed; the packages are those of the original. */
+export async function copyOfTree(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "chatapi-mutant-"));
+  await chmod(path, 0o755);
+  for (const name of COPIED) await cp(join(ROOT, name), join(path, name), { recursive: true });
+  await symlink(join(ROOT, "node_modules"), join(path, "node_modules"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
+}
+
+/** The file without its fence. Throws when a place is not there exactly once: the list is out of date. */
+export async function mutated(root: string, { name, file, changes }: Mutation): Promise<string> {
+  let text = await readFile(join(root, file), "utf8");
+  for (const { find, replace } of changes) {
+    const times = text.split(find).length - 1;
+    if (times !== 1) throw new Error(`"${name}": stands ${times} times in ${file}, not once: ${find}`);
+    text = text.replace(find, () => replace);
+  }
+  return text;
+}
+
+const ReportSchema = z.object({
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      message: z.string().optional(),
+      assertionResults: z.array(z.object({ fullName: z.string(), status: z.string() })),
+    }),
+  ),
+});
+export type Outcome = { readonly file: string; readonly name: string; readonly status: string };
+
+/** Runs the files' tests with one of these in their names. Throws when the run brought no report. */
+export async function runTests(
+  root: string,
+  files: readonly string[],
+  names: readonly string[],
+): Promise<readonly Outcome[]> {
+  const report = join(root, "report.json");
+  await rm(report, { force: true });
+  const named = ["-t", names.map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")];
+  const reporter = ["--reporter=json", `--outputFile=${report}`];
+  const vitest = join(root, "node_modules/vitest/vitest.mjs");
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(VITEST|FAULTS|NODE_ENV)/.test(key)));
+  const child = spawn(process.execPath, [vitest, "run", ...files, ...named, ...reporter], {
+    ...{ cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout: RUN_TIMEOUT_MS },
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes) => (output += String(bytes)));
+  await once(child, "exit");
+  const text = await readFile(report, "utf8").catch(() => undefined);
+  if (text === undefined)
+    throw new Error(`the tests of ${files.join(", ")} brought no report:\n${output.slice(-2_000)}`);
+  return ReportSchema.parse(JSON.parse(text)).testResults.flatMap(({ name, assertionResults }) =>
+    assertionResults.map(({ fullName, status }) => ({ file: name.slice(root.length + 1), name: fullName, status })),
+  );
+}
+
+/** The names of the tests that failed without the fence; none when it is not missed. The copy is then as it was. */
+export async function caught(root: string, mutation: Mutation): Promise<readonly string[]> {
+  const path = join(root, mutation.file);
+  const whole = await readFile(path, "utf8");
+  await writeFile(path, await mutated(root, mutation));
+  try {
+    const { file, test } = mutation.caughtBy;
+    return (await runTests(root, [file], [test])).filter(({ status }) => status === "failed").map(({ name }) => name);
+  } finally {
+    await writeFile(path, whole);
+  }
+}
