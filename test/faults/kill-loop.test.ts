@@ -23,7 +23,7 @@ const seed = Number(process.env.FAULTS_SEED ?? Date.now() % 1_000_000);
 
 type Setting = { readonly setup: "embedded" | "eventstoredb"; readonly rounds: number };
 const SETTINGS: readonly Setting[] = [
-  { setup: "embedded", rounds: Number(process.env.FAULTS_ROUNDS ?? sized(3, 200)) },
+  { setup: "embedded", rounds: Number(process.env.FAULTS_ROUNDS ?? sized(2, 200)) },
   { setup: "eventstoredb", rounds: sized(1, 20) },
 ];
 const available = SETTINGS.filter(({ setup }) => {

@@ -1,6 +1,7 @@
 // A database of its own for a test file, on the PostgreSQL that the whole run shares.
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { inject } from "vitest";
 
@@ -26,9 +27,26 @@ export async function testDatabase(): Promise<TestDatabase> {
     pool,
     async [Symbol.asyncDispose]() {
       await pool.end();
-      await execute(server, `drop database if exists ${name} with (force)`);
+      await dropDatabase(server, name);
     },
   };
+}
+
+const DROP_TRIES = 20;
+const DROP_WAIT_MS = 500;
+const NOT_ALLOWED = "42501";
+
+/** Autovacuum is PostgreSQL's own, and may not be sent away by us: it is waited for. */
+async function dropDatabase(server: string, name: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await execute(server, `drop database if exists ${name} with (force)`);
+    } catch (error) {
+      const vacuumed = error instanceof pg.DatabaseError && error.code === NOT_ALLOWED;
+      if (!vacuumed || tries === DROP_TRIES) throw error;
+      await sleep(DROP_WAIT_MS);
+    }
+  }
 }
 
 async function execute(url: string, sql: string): Promise<void> {

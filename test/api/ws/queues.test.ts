@@ -23,8 +23,8 @@ async function flood(
   keepUp: (seq: number) => Promise<unknown> = async () => undefined,
 ): Promise<number> {
   let seq = 1;
-  for (let n = 0; n < 60 && !holds(); n += 1) {
-    const posted = Array.from({ length: 100 }, () => post(server.services, client.id, room, "ann", BIG));
+  for (let n = 0; n < 300 && !holds(); n += 1) {
+    const posted = Array.from({ length: 20 }, () => post(server.services, client.id, room, "ann", BIG));
     seq = Math.max(...(await Promise.all(posted)).map((one) => one.seq));
     await keepUp(seq);
   }
