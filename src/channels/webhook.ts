@@ -32,6 +32,8 @@ type WebhookRequest = {
 };
 
 export type WebhookChannel = AsyncDisposable & {
+  /** The longest that an attempt takes. */
+  readonly attemptTimeoutMs: number;
   /**
    * Makes one attempt. A 2xx succeeded, 410 is permanent, all else is transient; redirects are not followed. A 2xx whose
    * body is longer than the cap counts as the 2xx that it is: the receiver has taken the webhook, and sending it again
@@ -115,7 +117,7 @@ export function createWebhookChannel(options: WebhookChannelOptions): WebhookCha
     }
   }
 
-  return { send, [Symbol.asyncDispose]: () => agent.destroy() };
+  return { attemptTimeoutMs, send, [Symbol.asyncDispose]: () => agent.destroy() };
 }
 
 /** Reads at most `limit` bytes; leaving the loop early destroys the connection. */

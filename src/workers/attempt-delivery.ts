@@ -25,6 +25,12 @@ import { again, DONE, type Verdict } from "./worker.ts";
 /** An attempt that found no place at its host comes again after this, and up to as much again. */
 const NO_PLACE_WAIT_MS = SECOND_MS;
 
+/**
+ * What an attempt's outcome has, beyond the sending, to come into the log: a database that is started again takes
+ * seconds. A lease is no longer than that: so long does a delivery wait whose worker died at it.
+ */
+const RECORD_MS = 15 * SECOND_MS;
+
 /** Attempts a delivery, if this attempt is the one that is due. */
 export async function attemptDelivery(
   parts: AttemptParts,
@@ -97,7 +103,7 @@ type Opening = {
 async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
   const { job, stream, n, plan, cause, signal } = opening;
   const at = parts.now();
-  const start = { type: "StartAttempt", at, n, provider: plan.provider, leaseMs: parts.leaseMs } as const;
+  const start = { type: "StartAttempt", at, n, provider: plan.provider, leaseMs: plan.longestMs + RECORD_MS } as const;
   const retrying = { policy: parts.retryPolicy, random: parts.random() };
   const context = contextOf(job.client, cause, parts.newId());
   const { state, events } = await parts.commands.execute(deliveryDecider, stream, { ...start, ...retrying }, context);

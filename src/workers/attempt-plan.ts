@@ -8,6 +8,8 @@ export type AttemptPlan = {
   readonly provider: string;
   /** The host that it reaches, and how many attempts may at once; null: it reaches none. */
   readonly place: { readonly host: string; readonly limit: number } | null;
+  /** The longest that the sending takes; who opened the attempt is believed to be at it for this, and a margin. */
+  readonly longestMs: number;
   /** How many a second the provider takes; null: no bound. */
   readonly pace: number | null;
   /** `at` is the attempt's time. */
@@ -24,5 +26,5 @@ export function impossible({
   error,
 }: Pick<AttemptOutcome, "provider" | "outcome" | "error">): AttemptPlan {
   const result = { outcome, provider, error, response: null, retryAfterMs: null, providerMessageId: null };
-  return { provider, place: null, pace: null, send: async () => result };
+  return { provider, place: null, longestMs: 0, pace: null, send: async () => result };
 }

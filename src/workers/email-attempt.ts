@@ -6,7 +6,7 @@ import type { KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { DeliveryId } from "../domain/ids.ts";
 import type { KnownNotification } from "../domain/notification.ts";
-import type { Instant } from "../domain/time.ts";
+import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { type AttemptPlan, ERASED, impossible } from "./attempt-plan.ts";
 import type { HandlerParts } from "./parts.ts";
 
@@ -25,7 +25,9 @@ export function chooseProvider(providers: readonly ProviderData[], bulk: boolean
   return fitting.toSorted((a, b) => a.order - b.order)[0];
 }
 
-function smtpProvider(data: ProviderData): SmtpProvider | undefined {
+type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };
+
+function smtpProvider(data: ProviderData): TimedProvider | undefined {
   const config = reveal(data.config);
   if (config === null) return undefined;
   const { name, fromEmail, fromName, replyTo, options } = data;
@@ -33,7 +35,7 @@ function smtpProvider(data: ProviderData): SmtpProvider | undefined {
   return { ...config, name, fromEmail, fromName, replyTo, timeoutSeconds };
 }
 
-const mailboxProvider = (mailbox: { host: string; port: number }, client: LiveClient): SmtpProvider => ({
+const mailboxProvider = (mailbox: { host: string; port: number }, client: LiveClient): TimedProvider => ({
   name: "development-mailbox",
   ...mailbox,
   security: "none",
@@ -62,6 +64,7 @@ export function planEmail(
   return {
     provider: provider.name,
     place: { host: `smtp:${provider.host}:${provider.port}:${provider.username ?? ""}`, limit: PLACES_PER_SERVER },
+    longestMs: provider.timeoutSeconds * SECOND_MS,
     pace: chosen === undefined ? null : (chosen.options.ratePerSecond ?? null),
     send: (at, signal) => smtp.send(provider, { ...mail, at }, signal),
   };

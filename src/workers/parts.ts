@@ -35,8 +35,6 @@ export type HandlerParts = {
 export type AttemptParts = HandlerParts & {
   readonly places: Places;
   readonly pace: Pace;
-  /** How long an attempt may stay open before it counts as failed, outcome unknown. */
-  readonly leaseMs: number;
 };
 
 const ACTOR = { type: "system", id: "worker" } as const;

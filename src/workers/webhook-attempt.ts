@@ -28,6 +28,7 @@ export function planWebhook(
   return {
     provider: PROVIDER,
     place: { host: `webhook:${URL.parse(url)?.host ?? ""}`, limit: PLACES_PER_HOST },
+    longestMs: webhook.attemptTimeoutMs,
     pace: null,
     send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, secrets, signal }),
   };

@@ -24,8 +24,6 @@ import { Worker, type WorkerStatus } from "./worker.ts";
 export type WorkerLimits = {
   readonly attempts: LineLimits;
   readonly tasks: LineLimits;
-  /** How long an attempt may stay open; longer than any channel takes. */
-  readonly leaseMs: number;
   readonly maxOpenDeliveries: number;
   readonly sweepEveryMs: number;
   /** How long what is under way may go on when the workers stop, before it is asked to come to an end. */
@@ -35,7 +33,6 @@ export type WorkerLimits = {
 const DEFAULT_LIMITS: WorkerLimits = {
   attempts: { running: 200, perClient: 50, waitingPerClient: 100 },
   tasks: { running: 32, perClient: 16, waitingPerClient: 32 },
-  leaseMs: MINUTE_MS,
   maxOpenDeliveries: MAX_OPEN_DELIVERIES,
   sweepEveryMs: SWEEP_EVERY_MS,
   graceMs: 5 * SECOND_MS,
@@ -83,8 +80,8 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
   opened.use(await enterWorkers(pool, logger));
   const group = opened.use(await startReactors({ ...parts, jobs, reactors, alone: parts.alone ?? false }));
 
-  const { maxOpenDeliveries, leaseMs } = limits;
-  const handlers = { ...parts, places: new Places(), pace: new Pace(), leaseMs, maxOpenDeliveries };
+  const { maxOpenDeliveries } = limits;
+  const handlers = { ...parts, places: new Places(), pace: new Pace(), maxOpenDeliveries };
   const workers = new Map(
     QUEUES.map((queue) => {
       const handle = (job: TakenJob, signal: AbortSignal) => handleJob(handlers, job, signal);

@@ -76,6 +76,18 @@ describe("recovery", () => {
     expect(target.ids).toEqual([id, id]);
   });
 
+  test("an attempt is believed to be under way for as long as its channel takes, and a margin", async () => {
+    await using world = await openWorld();
+    const client = await world.client();
+    await using target = await receiver(() => 204);
+    const id = await webhookOf(world, client, target.url);
+    await until(() => world.delivery(id), statusIs("delivered"));
+    const started = (await world.events(id)).find(({ type }) => type === "DeliveryAttemptStarted");
+    if (started?.type !== "DeliveryAttemptStarted") throw new Error("it was never attempted");
+    // The world's webhooks take a second at most.
+    expect(started.data.leaseUntil - started.meta.at).toBe(16_000);
+  });
+
   test("jobs that a crashed worker had in hand are taken back at once", async () => {
     await using world = await openWorld({ startWorkers: false });
     const client = await world.client();
