@@ -57,3 +57,17 @@ export function breakOff(url: string, bytes: string): Promise<void> {
     socket.on("close", () => resolve());
   });
 }
+
+/** Opens a connection, sends bytes, and gives all that comes back until the server ends it. */
+export function converse(url: string, ...bytes: readonly (string | Uint8Array)[]): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname, () => {
+    for (const one of bytes) socket.write(one);
+  });
+  let heard = "";
+  socket.on("data", (chunk) => (heard += chunk.toString("latin1")));
+  socket.on("error", reject);
+  socket.on("close", () => resolve(heard));
+  return promise;
+}

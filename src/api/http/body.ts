@@ -1,6 +1,7 @@
 // Reading a request's body: bounded, JSON in UTF-8 only, and looked through once for what no field may hold.
 import type { IncomingMessage } from "node:http";
 import type { FieldFault } from "../../domain/errors.ts";
+import { onBroken } from "./broken-requests.ts";
 import { MAX_FAULTS } from "./issues.ts";
 import { Problem } from "./problems.ts";
 
@@ -40,6 +41,7 @@ export function readBody(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): P
     if (!request.readableEnded) reject(new ClientGone("the request broke off"));
   };
   request.on("end", () => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks)));
+  onBroken(request, reject);
   request.on("error", broken);
   request.on("close", broken);
   if (announced > maxBytes) refuse();

@@ -2,11 +2,13 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Services } from "../services.ts";
 import { operatorCheck } from "./admission.ts";
+import { answerBrokenRequests } from "./broken-requests.ts";
 import { requestId } from "./headers.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
 import { findHandler, type SiteReply } from "./site.ts";
+import { targetOf } from "./target.ts";
 
 type Parts = Pick<Services, "config" | "logger" | "store" | "readSide" | "newId">;
 
@@ -20,8 +22,9 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
 
   async function answer(request: IncomingMessage, id: string): Promise<SiteReply> {
     try {
-      const path = new URL(request.url ?? "/", base).pathname;
-      const { handler, steps } = findHandler(routes, request.method ?? "GET", path);
+      const target = targetOf(request);
+      if (target === undefined) throw new Problem("malformed_request");
+      const { handler, steps } = findHandler(routes, request.method ?? "GET", target.path);
       return await handler({ request, steps, query: {} });
     } catch (error) {
       const known = toProblem(error);
@@ -33,7 +36,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     }
   }
 
-  return createServer(async (request, response) => {
+  const server = createServer(async (request, response) => {
     const id = requestId(request, newId);
     const { status, type, body, headers } = await answer(request, id);
     response.writeHead(status, {
@@ -45,4 +48,6 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     });
     response.end(request.method === "HEAD" ? undefined : body);
   });
+  answerBrokenRequests(server, { base, newId });
+  return server;
 }

@@ -8,6 +8,7 @@ import { InvalidCursor } from "../../projections/page.ts";
 /** The codes of the interface itself; deciders have their own. */
 export type ProblemCode =
   | RefusalCode
+  | "malformed_request"
   | "malformed_json"
   | "invalid_cursor"
   | "invalid_position"
@@ -16,9 +17,12 @@ export type ProblemCode =
   | "key_expired"
   | "insufficient_scope"
   | "method_not_allowed"
+  | "request_timeout"
   | "idempotency_key_in_flight"
   | "email_provider_not_configured"
   | "body_too_large"
+  | "expectation_failed"
+  | "headers_too_large"
   | "unsupported_media_type"
   | "unknown_host"
   | "validation_failed"
@@ -40,6 +44,7 @@ const kind = (status: number, title: string, meaning: string): ProblemKind => ({
 
 /** Part of the interface: one code, one status, one title. Codes are only added. */
 export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
+  malformed_request: kind(400, "Malformed request", "The request is not valid HTTP, or its target is none."),
   malformed_json: kind(400, "Malformed JSON", "The body is not UTF-8 JSON, or is nested deeper than 32 levels."),
   invalid_cursor: kind(
     400,
@@ -62,6 +67,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   sender_mismatch: kind(403, "Sender mismatch", "A user token may only act as its own user."),
   not_found: kind(404, "Not found", "There is no such thing, or none that the caller may see."),
   method_not_allowed: kind(405, "Method not allowed", "The path exists; `Allow` lists its methods."),
+  request_timeout: kind(408, "Request timeout", "The request did not arrive whole in time."),
   room_inactive: kind(409, "Room inactive", "The room was deactivated. Activate it to post again."),
   last_owner: kind(409, "Last owner", "The last owner of a room with others in it cannot leave or be demoted."),
   direct_room_fixed: kind(409, "Direct room is fixed", "The two members of a direct room do not change."),
@@ -86,12 +92,14 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
     "Unsupported media type",
     "Bodies are `application/json` in UTF-8, without content coding.",
   ),
+  expectation_failed: kind(417, "Expectation failed", "`Expect` takes `100-continue` alone."),
   unknown_host: kind(421, "Unknown host", "The server does not answer for this `Host`. See `ALLOWED_HOSTS`."),
   validation_failed: kind(422, "Validation failed", "`errors` lists every fault of body, query and headers."),
   ambiguous_recipients: kind(422, "Ambiguous recipients", "Give exactly one of the alternative fields for recipients."),
   no_recipients: kind(422, "No recipients", "Nobody would get the notification."),
   idempotency_key_reused: kind(422, "Idempotency key reused", "The `Idempotency-Key` came before with another body."),
   rate_limited: kind(429, "Too many requests", "Wait for `Retry-After` seconds."),
+  headers_too_large: kind(431, "Headers too large", "The target and the headers have at most 16 KiB together."),
   internal: kind(500, "Internal error", "A fault of the server. Its log has the `request_id`."),
   read_model_behind: kind(
     503,

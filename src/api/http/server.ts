@@ -8,6 +8,7 @@ import type { Services } from "../services.ts";
 import { clientAddress } from "./address.ts";
 import { createAdmission } from "./admission.ts";
 import { ClientGone } from "./body.ts";
+import { answerBrokenRequests } from "./broken-requests.ts";
 import { isPreflight, setCorsHeaders, setPreflightHeaders } from "./cors.ts";
 import { type DevMailbox, mailboxRoutes } from "./dev-mailbox.ts";
 import { requestId } from "./headers.ts";
@@ -20,6 +21,7 @@ import type { Route } from "./route.ts";
 import { API_PREFIX, routeTable } from "./route-table.ts";
 import { type Answer, createApiServer } from "./serve.ts";
 import { findHandler, type SiteReply } from "./site.ts";
+import { targetOf } from "./target.ts";
 import { readQuery } from "./validate.ts";
 
 /** How long a whole request may take to arrive, and an idle connection is kept. */
@@ -67,8 +69,13 @@ export function createHttpServer(
   /** Answers; gives the path as metrics name it. */
   async function answer(ctx: Koa.Context, id: string, note: (path: string) => void): Promise<void> {
     const { req: request, res: response } = ctx;
-    const path = ctx.path;
-    if (!isKnownHost(request.headers.host)) throw new Problem("unknown_host");
+    const target = targetOf(request);
+    if (target === undefined) throw new Problem("malformed_request");
+    const { path, search, host } = target;
+    // HTTP/1.1 asks for exactly one, also where any host goes.
+    if (host === undefined ? request.httpVersion === "1.1" : host.includes(",")) throw new Problem("malformed_request");
+    if (!isKnownHost(host)) throw new Problem("unknown_host");
+    if (!/^(100-continue)?$/i.test(request.headers.expect ?? "")) throw new Problem("expectation_failed");
     if (path === API_PREFIX || path.startsWith(`${API_PREFIX}/`)) {
       if (!isRegistration(path)) setCorsHeaders(config, request, response);
       if (isPreflight(request)) {
@@ -76,14 +83,13 @@ export function createHttpServer(
         ctx.status = 204;
         return;
       }
-      const search = ctx.search;
       const onRoute = (ready: { readonly path: string }) => note(ready.path);
       send(ctx, await api.serve({ request, method: ctx.method, path, search, id, at: now(), onRoute }));
       return;
     }
     const { route, handler, steps } = findHandler(site, ctx.method, path);
     note(route.path);
-    sendSite(ctx, await handler({ request, steps, query: readQuery(ctx.search) }));
+    sendSite(ctx, await handler({ request, steps, query: readQuery(search) }));
   }
 
   function fail(ctx: Koa.Context, error: unknown, id: string): void {
@@ -94,7 +100,7 @@ export function createHttpServer(
     }
     let problem = toProblem(error);
     if (problem === undefined) {
-      logger.error({ err: error, request_id: id, method: ctx.method, path: ctx.path }, "a request failed");
+      logger.error({ err: error, request_id: id, method: ctx.method, url: ctx.req.url }, "a request failed");
       problem = new Problem("internal");
     }
     if (ctx.res.headersSent) return;
@@ -133,6 +139,9 @@ export function createHttpServer(
     {
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      // Both are answered as all else is. Of a header that comes twice both values count, so that neither can hide the other.
+      requireHostHeader: false,
+      joinDuplicateHeaders: true,
       // Some clients offer HTTP/2 with every request (`Upgrade: h2c`); the offer is declined by an answer.
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
     },
@@ -140,6 +149,10 @@ export function createHttpServer(
       void handle(request, response);
     },
   );
+  server.on("checkExpectation", (request, response) => {
+    void handle(request, response);
+  });
+  answerBrokenRequests(server, { base: config.publicUrl ?? "http://localhost", newId });
   return { server, limits };
 }
 

@@ -54,6 +54,10 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     maxPayload: MAX_FRAME_BYTES,
     WebSocket: GatewaySocket,
   });
+  server.on("wsClientError", (error, socket, request) => {
+    const headers = { "Sec-WebSocket-Version": "13" };
+    refuse(services, request, socket, new Problem("malformed_request", { detail: error.message, headers }));
+  });
   const connections = new Set<Connection>();
   /** Until they are really closed. */
   const sockets = new Set<WebSocket>();

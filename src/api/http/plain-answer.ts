@@ -1,0 +1,34 @@
+// A problem written straight to a connection, where no response can be had: it is the last that the connection says.
+import { STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { PROBLEMS, type Problem, problemBody } from "./problems.ts";
+
+/** How long what still comes in is thrown away, so that the answer is not lost to a reset. */
+const LINGER_MS = 500;
+
+/** Answers and ends the connection. `base` is where the pages are. */
+export function answerPlainly(socket: Duplex, problem: Problem, base: string, requestId: string): void {
+  const body = JSON.stringify(problemBody(problem, base, requestId));
+  const { status } = PROBLEMS[problem.code];
+  const headers = {
+    ...problem.headers,
+    "Content-Type": "application/problem+json; charset=utf-8",
+    "Content-Length": String(Buffer.byteLength(body)),
+    "X-Request-Id": requestId,
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    Connection: "close",
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Refused"}\r\n${lines.join("")}\r\n${body}`);
+  endSoon(socket);
+}
+
+/** Ends a connection of which nothing more is read, once what was written has left. */
+export function endSoon(socket: Duplex): void {
+  socket.end();
+  socket.resume();
+  const cut = setTimeout(() => socket.destroy(), LINGER_MS);
+  cut.unref();
+  socket.once("close", () => clearTimeout(cut));
+}
