@@ -1,7 +1,7 @@
 // What a request is for: the path and query of its first line, and the host that it is meant for.
 import type { IncomingMessage } from "node:http";
 
-export type Target = {
+type Target = {
   /** Percent-encoded, as it was sent. */
   readonly path: string;
   /** The query with its question mark, or nothing. */
