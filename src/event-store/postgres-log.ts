@@ -1,7 +1,7 @@
 // The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
 
 import { checkAppend, numberOf } from "./append-checks.ts";
-import type { WarnLogger } from "./backoff.ts";
+import { pause, type WarnLogger } from "./backoff.ts";
 import { type EventStore, type Position, positionOf, StoreUnavailable } from "./event-store.ts";
 import { newLogId } from "./log-created.ts";
 import { Announcer } from "./postgres-log/announcer.ts";
@@ -13,6 +13,8 @@ import { RecentEvents } from "./postgres-log/recent.ts";
 import { openSchema } from "./postgres-log/schema.ts";
 import { type Feed, Subscriptions } from "./subscription.ts";
 
+/** How long a subscription waits for a flush that may hold what it lacks, before it reads from the table. */
+const FLUSH_PATIENCE_MS = 50;
 /** How long an append waits for its answer, in line and on the way, before its outcome is unknown. */
 const APPEND_TIMEOUT_MS = 10_000;
 
@@ -21,6 +23,8 @@ type PostgresLogOptions = {
   readonly url: string;
   /** Default: APPEND_TIMEOUT_MS. */
   readonly appendTimeoutMs?: number;
+  /** Default: FLUSH_PATIENCE_MS. */
+  readonly flushPatienceMs?: number;
   readonly logger?: WarnLogger;
 };
 
@@ -42,7 +46,7 @@ type PostgresLog = EventStore & {
  * what waits, and closes the connections.
  */
 export async function openPostgresLog(options: PostgresLogOptions): Promise<PostgresLog> {
-  const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS } = options;
+  const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS, flushPatienceMs = FLUSH_PATIENCE_MS } = options;
   const logId = await openAt(url);
   const open = new AsyncDisposableStack(); // closes in reverse order
   const recent = new RecentEvents();
@@ -55,6 +59,7 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
       logId,
       appendTimeoutMs,
       logger,
+      tail: () => announcer.tail,
       written: (events) => {
         const first = numberOf(logId, events[0]?.position ?? "start");
         recent.add(first, events);
@@ -67,9 +72,17 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   );
 
   const feed: Feed = {
-    read: async (after, limit) => {
+    read: async (after, limit, closing) => {
       const from = numberOf(logId, after);
-      const events = recent.read(from, limit);
+      let events = recent.read(from, limit);
+      if (events.length === 0) {
+        // NOTIFY, or the answer to the flush behind it, is often first; the events are here in a moment.
+        const outcome = flusher.outcomeOf(from + 1);
+        if (outcome !== undefined) {
+          await Promise.race([outcome, pause(flushPatienceMs, closing)]);
+          events = recent.read(from, limit);
+        }
+      }
       return events.length > 0 ? { events, atEnd: events.length < limit } : reader.page(from, limit);
     },
     listen: (listener) => announcer.listen(listener),

@@ -11,7 +11,9 @@ import {
   type WaitingAppend,
 } from "../../src/event-store/postgres-log/append-queue.ts";
 import { RecentEvents } from "../../src/event-store/postgres-log/recent.ts";
-import { newEvent, newEvents } from "../contracts/subject.ts";
+import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
+import { collect, eventually, newEvent, newEvents } from "../contracts/subject.ts";
+import { testDatabase } from "../support/postgres.ts";
 
 const recorded = (number: number): RecordedEvent => ({
   ...newEvent(),
@@ -60,6 +62,23 @@ describe("the events written last", () => {
     recent.add(102, [recorded(102)]);
     expect(recent.read(101, 1)).toHaveLength(1);
   });
+});
+
+test("subscriptions beside the writer are fed from its memory, however NOTIFY and the answers to flushes overtake each other", async () => {
+  await using database = await testDatabase();
+  await using store = await openPostgresLog({ url: database.url, flushPatienceMs: 10_000 });
+  const after = await store.tail();
+  await using one = collect(store, after);
+  await using other = collect(store, after);
+  const isLive = () => [one, other].map(({ subscription }) => subscription.status().state);
+  await eventually(() => expect(isLive()).toEqual(["live", "live"]));
+  const lane = async (number: number) => {
+    for (let at = 0; at < 20; at += 1) await store.append(`lane-${number}`, at - 1, [newEvent()]);
+  };
+  await Promise.all(Array.from({ length: 40 }, (_, number) => lane(number)));
+  await eventually(() => expect([one.events.length, other.events.length]).toEqual([800, 800]));
+  // What comes from the table is made anew for each reader; what comes from memory is the same object.
+  expect(one.events.filter((event, at) => event !== other.events[at])).toEqual([]);
 });
 
 describe("the appends that wait", () => {

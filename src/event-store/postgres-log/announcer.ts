@@ -27,6 +27,11 @@ export class Announcer {
     this.#loop = this.#keepListening();
   }
 
+  /** The number of the last event that is known to be in the log. */
+  get tail(): number {
+    return this.#tail;
+  }
+
   /** The log holds everything up to this number. */
   reached(number: number): void {
     if (!(number > this.#tail)) return;

@@ -23,6 +23,8 @@ type FlusherOptions = {
   readonly url: string;
   readonly logId: string;
   readonly appendTimeoutMs: number;
+  /** The number of the last event that is known to be in the log. */
+  readonly tail: () => number;
   /** Called with what a flush wrote, in position order without gaps, before its callers get their answers. */
   readonly written: (events: readonly RecordedEvent[]) => void;
   readonly logger?: WarnLogger | undefined;
@@ -37,6 +39,8 @@ export class Flusher {
   readonly #loops: readonly Promise<void>[];
   /** Loops that wait for work. */
   readonly #idle = new Set<() => void>();
+  /** Flushes without an outcome yet; the numbers of their events are greater than `after`. */
+  readonly #underWay = new Set<{ readonly after: number; readonly outcome: Promise<void> }>();
 
   constructor(options: FlusherOptions) {
     this.#options = options;
@@ -84,6 +88,12 @@ export class Flusher {
       if (held) this.#held.push(enter);
       else enter();
     });
+  }
+
+  /** Resolves when every flush that may have written the log's event of this number has its outcome; undefined when none may. */
+  outcomeOf(number: number): Promise<unknown> | undefined {
+    const outcomes = [...this.#underWay].flatMap(({ after, outcome }) => (after < number ? [outcome] : []));
+    return outcomes.length === 0 ? undefined : Promise.all(outcomes);
   }
 
   /** Takes nothing more, sends what waits (each append within its own time), and ends the connections. */
@@ -161,6 +171,9 @@ export class Flusher {
         continue;
       }
       if (this.#queue.hasReady) this.#wakeOne();
+      const { promise: outcome, resolve: settle } = Promise.withResolvers<void>();
+      const underWay = { after: this.#options.tail(), outcome };
+      this.#underWay.add(underWay);
       try {
         await this.#send(connection, flush.appends);
         succeeded();
@@ -168,6 +181,8 @@ export class Flusher {
         unknown(flush.appends, error);
         throw error;
       } finally {
+        this.#underWay.delete(underWay);
+        settle();
         this.#finish(flush);
       }
     }
