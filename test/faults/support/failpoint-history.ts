@@ -10,6 +10,11 @@ export class Unknown extends Error {
   override readonly name = "Unknown";
 }
 
+/** A time that a write names was over before the server read it: that is no fault, of whatever is slow. */
+export class TooLate extends Error {
+  override readonly name = "TooLate";
+}
+
 export type Write = {
   /** Names the run that it belongs to. */
   readonly run: string;
@@ -85,10 +90,13 @@ export class History {
   }
 }
 
-/** What was never done may no longer be possible when it is sent again: the time for it is over. */
-const mayComeTooLate = ({ method, path, body }: Write): boolean =>
+const namesTime = ({ method, path, body }: Write): boolean =>
   (path === "/notifications" && body.expires_at !== undefined) ||
-  (/^\/notifications\/./.test(path) && (method === "PATCH" || /\/(cancel|retry)$/.test(path)));
+  (/^\/notifications\/./.test(path) && method === "PATCH");
+
+/** What was never done may no longer be possible when it is sent again: the time for it is over. */
+const mayComeTooLate = (write: Write): boolean =>
+  namesTime(write) || /^\/notifications\/.+\/(cancel|retry)$/.test(write.path);
 
 async function send(api: Api, write: Write): Promise<Body> {
   const { method, path, body, key } = write;
@@ -98,6 +106,8 @@ async function send(api: Api, write: Write): Promise<Body> {
   });
   if (answer.status >= 500) throw new Unknown(`${method} ${path}: ${answer.status}`);
   write.answer = { status: answer.status, body: answer.body };
-  if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
-  return answer.body;
+  if (answer.status < 400) return answer.body;
+  const said = `${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`;
+  const isLate = namesTime(write) && [409, 422].includes(answer.status);
+  throw isLate ? new TooLate(said) : new Error(said);
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Api, type Body, tokenOf, until } from "../../e2e/support/api.ts";
 import { connect } from "../../e2e/support/socket.ts";
-import { type History, type Listener, Unknown } from "./failpoint-history.ts";
+import { type History, type Listener, TooLate, Unknown } from "./failpoint-history.ts";
 import type { Receivers } from "./failpoint-receivers.ts";
 
 export type World = {
@@ -134,7 +134,8 @@ export async function live(world: World, timeoutMs: number, acts = ALL): Promise
       await act(world).catch(async (error: unknown) => {
         // Whatever a request or a socket says while the node dies is no fault.
         await Promise.race([ended, sleep(DYING_MS)]);
-        if (!deadline.aborted && !(error instanceof Unknown)) faults.push(`${act.name}: ${String(error)}`);
+        const isFault = !(error instanceof Unknown || error instanceof TooLate);
+        if (!deadline.aborted && isFault) faults.push(`${act.name}: ${String(error)}`);
       });
     }
   };
