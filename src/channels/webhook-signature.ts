@@ -1,9 +1,22 @@
 // channels/webhook-signature.ts: the headers by which a receiver knows that a webhook is ours (Standard Webhooks).
 
-import { createHmac } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
 
 const PREFIX = "whsec_";
+
+// Making the key anew costs more than the signature.
+const keys = new LRUCache<string, KeyObject>({ max: 1_000 });
+
+function keyOf(secret: string): KeyObject {
+  const known = keys.get(secret);
+  if (known !== undefined) return known;
+  const bytes = Buffer.from(secret.startsWith(PREFIX) ? secret.slice(PREFIX.length) : secret, "base64");
+  const made = createSecretKey(bytes);
+  keys.set(secret, made);
+  return made;
+}
 
 type SignedHeaders = {
   readonly "webhook-id": string;
@@ -19,9 +32,8 @@ export function signWebhook(id: string, at: Instant, body: string, secrets: read
   if (secrets.length === 0) throw new RangeError("a webhook needs a secret to be signed with");
   const timestamp = Math.floor(at / SECOND_MS).toString();
   const content = `${id}.${timestamp}.${body}`;
-  const signatures = secrets.map((secret) => {
-    const key = Buffer.from(secret.startsWith(PREFIX) ? secret.slice(PREFIX.length) : secret, "base64");
-    return `v1,${createHmac("sha256", key).update(content).digest("base64")}`;
-  });
+  const signatures = secrets.map(
+    (secret) => `v1,${createHmac("sha256", keyOf(secret)).update(content).digest("base64")}`,
+  );
   return { "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signatures.join(" ") };
 }

@@ -4,6 +4,7 @@ import { Agent, type Dispatcher, errors } from "undici";
 import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
 import { type AddressGuard, parseTarget } from "./address-guard.ts";
 import { type AttemptErrorCode, type AttemptResult, storedText } from "./attempt-result.ts";
+import { deadline } from "./deadline.ts";
 import { ConnectFailure, networkFault, openSocket } from "./guarded-socket.ts";
 import { signWebhook } from "./webhook-signature.ts";
 
@@ -106,13 +107,12 @@ export function createWebhookChannel(options: WebhookChannelOptions): WebhookCha
     if (request.secrets.length === 0) throw new RangeError("a webhook needs a secret to be signed with");
     const url = parseTarget(request.url);
     if (!(url instanceof URL)) return failed("invalid_target", `The URL ${url.reason}`);
-    const timeUp = AbortSignal.timeout(attemptTimeoutMs);
-    const signal = request.signal ? AbortSignal.any([timeUp, request.signal]) : timeUp;
+    using time = deadline(attemptTimeoutMs, request.signal);
     try {
-      return judge(await exchange(url, request, signal), request.timestamp);
+      return judge(await exchange(url, request, time.signal), request.timestamp);
     } catch (error) {
       if (request.signal?.aborted) return failed("cancelled", "The attempt was cancelled");
-      if (timeUp.aborted) return failed("timeout", `No complete answer within ${attemptTimeoutMs / SECOND_MS} s`);
+      if (time.isUp) return failed("timeout", `No complete answer within ${attemptTimeoutMs / SECOND_MS} s`);
       return failureOf(error);
     }
   }

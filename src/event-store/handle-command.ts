@@ -71,6 +71,15 @@ export function createCommands(given: CommandParts): Commands {
   // Each entry serves exactly one stream, whose name says which decider it belongs to.
   const writers = new Map<string, StreamWriter<never, never, never>>();
 
+  // Most commands leave a state as it was, and weighing a large one takes longer than they do.
+  const weights = new WeakMap<object, number>();
+  function weightOf<S, E extends AnyData, C extends TimedCommand>({ weigh }: Decider<S, E, C>, state: S): number {
+    if (weigh === undefined || typeof state !== "object" || state === null) return 1;
+    const weight = weights.get(state) ?? 1 + Math.round(weigh(state));
+    weights.set(state, weight);
+    return weight;
+  }
+
   function submit<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
@@ -108,7 +117,7 @@ export function createCommands(given: CommandParts): Commands {
     return writer.run((folded) => {
       writers.delete(stream);
       if (folded === undefined) states.delete(stream);
-      else states.set(stream, folded, { size: 1 + Math.round(decider.weigh?.(folded.state) ?? 0) });
+      else states.set(stream, folded, { size: weightOf(decider, folded.state) });
     });
   }
 

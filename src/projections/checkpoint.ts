@@ -64,9 +64,23 @@ export async function checkGroup(group: GroupState, store: EventStore): Promise<
 export const isAfter = (position: Checkpoint, other: Checkpoint): boolean =>
   position !== "start" && (other === "start" || position > other);
 
+/** Statements that the database may keep planned, for each connection; planning one costs as much as writing a row or two. */
+const MAX_PLANNED = 64;
+const planned = new Map<string, string>();
+
+/** A name for a statement that comes again with other values; undefined, so that it is planned anew, when there are too many. */
+function planOf(text: string): string | undefined {
+  const known = planned.get(text);
+  if (known !== undefined || planned.size >= MAX_PLANNED) return known;
+  const name = `chatapi-batch-${planned.size}`;
+  planned.set(text, name);
+  return name;
+}
+
 /**
  * Moves the checkpoint and writes the rows, in one statement; false, and nothing is written, when the fence no longer
  * holds, or the lease that it is written under. The checkpoint's table is named first and so locked first: a swap that waits for it meets no deadlock.
+ * The commit is not waited for on disk: when the database dies, rows and checkpoint go back together, and the log has the rest.
  */
 export async function commitBatch(
   db: Queryable,
@@ -83,7 +97,10 @@ export async function commitBatch(
     ${tenure === undefined ? "" : `and ${holds(tenure, add)}`} returning 1`;
   const parts = writes.flatMap((write) => writeParts(write, parameters, "exists (select from moved)"));
   const steps = [`moved as (${moved})`, ...parts.map((part, number) => `w${number} as (${part})`)];
-  const text = `with ${steps.join(",\n")} select count(*)::int as moved from moved`;
-  const { rows } = await db.query<{ moved: number }>({ text, values: parameters.values });
+  const text = `with ${steps.join(",\n")}
+    select count(*)::int as moved, set_config('synchronous_commit', 'off', true) from moved`;
+  const name = planOf(text);
+  const plan = name === undefined ? {} : { name };
+  const { rows } = await db.query<{ moved: number }>({ ...plan, text, values: parameters.values });
   return rows[0]?.moved === 1;
 }

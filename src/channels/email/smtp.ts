@@ -6,6 +6,7 @@ import { createTransport, type Transporter } from "nodemailer";
 import type { SMTPPoolOptions, SMTPPoolSentMessageInfo } from "nodemailer/lib/smtp-pool";
 import type { AddressGuard } from "../address-guard.ts";
 import { type AttemptResult, storedText } from "../attempt-result.ts";
+import { deadline } from "../deadline.ts";
 import { buildMail, type MailContent, recipients } from "./message.ts";
 import {
   connectionOptions,
@@ -108,7 +109,7 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
     const { name } = provider;
     if (closed) return gaveUp(name, "cancelled", "The server is shutting down");
     const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * 1_000 : attemptTimeoutMs;
-    const timeUp = AbortSignal.timeout(timeoutMs);
+    using time = deadline(timeoutMs, signal);
     const pool = poolOf(provider);
     pool.users += 1;
     try {
@@ -116,11 +117,10 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
       const [recipient = "", ...copies] = recipients(mail);
       const taken = copied.get(mail.deliveryId) ?? [];
       const to = [recipient, ...copies.filter((copy) => !taken.includes(copy))];
-      const either = signal ? AbortSignal.any([timeUp, signal]) : timeUp;
       const info = await pool.transport.sendMail({
         ...message,
         envelope: { from: provider.fromEmail, to },
-        signal: either,
+        signal: time.signal,
       });
       // nodemailer may spell an address otherwise than we do; the order of the envelope stays.
       const refused = firstRecipientError(info, info.envelope.to[0]);
@@ -133,7 +133,7 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
       return succeeded(name, info);
     } catch (error) {
       if (signal?.aborted) return gaveUp(name, "cancelled", "The attempt was cancelled");
-      if (timeUp.aborted) return gaveUp(name, "timeout", `The mail was not taken within ${timeoutMs / 1_000} s`);
+      if (time.isUp) return gaveUp(name, "timeout", `The mail was not taken within ${timeoutMs / 1_000} s`);
       return failed(name, smtpFailure(error));
     } finally {
       pool.users -= 1;
