@@ -39,6 +39,7 @@ const roles = z
   .array(z.enum(ROLES, `must be a mix of ${ROLES.join(", ")}, separated by commas`))
   .nonempty("names no role")
   .transform((all): ReadonlySet<Role> => new Set(all));
+const CODED = "must be a URL; in its user and password, characters as / # ? @ are written as %2F and so on";
 const secret = z.string().min(32, "must have at least 32 characters").optional();
 
 const EnvironmentSchema = z.object({
@@ -48,6 +49,8 @@ const EnvironmentSchema = z.object({
   DATABASE_URL: z
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
+    // The driver lets the host be left out behind a user.
+    .refine((url) => URL.canParse(url.replace("@/", "@localhost/")), CODED)
     .optional(),
   EVENTSTORE_URL: z
     .string()
@@ -63,6 +66,7 @@ const EnvironmentSchema = z.object({
   REDIS_URL: z
     .string()
     .regex(/^rediss?:\/\//, "must begin with redis:// or rediss://")
+    .refine((url) => URL.canParse(url), CODED)
     .optional(),
   ROLES: z.string().default(ROLES.join(",")).transform(list).pipe(roles),
   ENCRYPTION_KEYS: z.string().transform(list).optional(),

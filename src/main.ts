@@ -1,9 +1,10 @@
 // The server: reads the environment, starts the parts, says where they are, and stops them in reverse order.
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import pino, { type Logger } from "pino";
+import type { Logger } from "pino";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { compose } from "./runtime/compose.ts";
+import { createLogger } from "./runtime/logger.ts";
 import { openStorage } from "./runtime/storage.ts";
 
 /** How long stopping may take before the process ends without having finished. */
@@ -15,7 +16,7 @@ const STOP_TIMEOUT_MS = 9_500;
  */
 export async function serve(environment: Readonly<Record<string, string | undefined>>): Promise<number> {
   const config = readConfig(environment);
-  const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  const logger = createLogger(config.logLevel);
   const stopped = stopSignal(logger);
   await using open = new AsyncDisposableStack();
   const storage = open.use(await openStorage({ config, logger, onExit: (error) => stopped.fail(error) }));

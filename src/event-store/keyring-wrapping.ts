@@ -15,7 +15,7 @@ export class WrongEncryptionKeys extends Error {
   /** The id of the wrapping key that is missing, or that has this id but is another key. */
   readonly kek: string;
   constructor(kek: string, why: string) {
-    super(`ENCRYPTION_KEYS does not fit this database: ${why}`);
+    super(`ENCRYPTION_KEYS: does not fit this database: ${why}`);
     this.kek = kek;
   }
 }
@@ -53,7 +53,7 @@ export function readRing(entries: readonly string[]): WrappingRing {
     keys.set(kek, key);
   }
   const [newest] = keys;
-  if (newest === undefined) throw new InvalidEncryptionKeys("ENCRYPTION_KEYS holds no key");
+  if (newest === undefined) throw new InvalidEncryptionKeys("ENCRYPTION_KEYS: holds no key");
   const [kek, wrapper] = newest;
   return {
     wrap: (label, key) => ({ kek, wrapped: encrypt(wrapper, label, key) }),

@@ -113,6 +113,6 @@ async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring>
     });
   } catch (error) {
     const wrong = error instanceof InvalidEncryptionKeys || error instanceof WrongEncryptionKeys;
-    throw wrong ? new ConfigError(`ENCRYPTION_KEYS: ${error.message}`) : error;
+    throw wrong ? new ConfigError(error.message) : error;
   }
 }

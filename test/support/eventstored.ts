@@ -29,6 +29,8 @@ export type TestEventStore = AsyncDisposable & { readonly url: string };
 
 export type OwnEventStore = TestEventStore & {
   readonly port: number;
+  /** Where it keeps its files. */
+  readonly folder: string;
   /** Ends it with SIGKILL. */
   kill(): Promise<void>;
   /** Starts it again on the same port and folder. */
@@ -55,6 +57,7 @@ export async function ownEventStore(flags: readonly string[] = ["--insecure"]): 
   return {
     url: `esdb://127.0.0.1:${port}?tls=false`,
     port,
+    folder,
     kill,
     restart: async () => {
       child = await start(port, folder, flags);

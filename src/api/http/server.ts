@@ -92,7 +92,7 @@ export function createHttpServer(
     sendSite(ctx, await handler({ request, steps, query: readQuery(search) }));
   }
 
-  function fail(ctx: Koa.Context, error: unknown, id: string): void {
+  function fail(ctx: Koa.Context, error: unknown, id: string, route: string): void {
     if (error instanceof ClientGone) {
       ctx.respond = false;
       ctx.res.destroy();
@@ -100,7 +100,8 @@ export function createHttpServer(
     }
     let problem = toProblem(error);
     if (problem === undefined) {
-      logger.error({ err: error, request_id: id, method: ctx.method, url: ctx.req.url }, "a request failed");
+      // By its template: in the target are people's ids, and what was meant to be a secret.
+      logger.error({ err: error, request_id: id, method: ctx.method, route }, "a request failed");
       problem = new Problem("internal");
     }
     if (ctx.res.headersSent) return;
@@ -125,7 +126,7 @@ export function createHttpServer(
         route = path;
       });
     } catch (error) {
-      fail(ctx, error, id);
+      fail(ctx, error, id, route);
     }
     const seconds = (performance.now() - started) / 1_000;
     metrics.observe(knownMethod(ctx.method), route, ctx.status, seconds);

@@ -1,10 +1,16 @@
 // All mutations, and the table of them that the page for developers shows.
 import { interfaceMutations } from "./interface.ts";
 import type { Mutation } from "./mutation.ts";
+import { secretsMutations } from "./secrets.ts";
 import { storageMutations } from "./storage.ts";
 import { workMutations } from "./work.ts";
 
-export const mutations: readonly Mutation[] = [...storageMutations, ...workMutations, ...interfaceMutations];
+export const mutations: readonly Mutation[] = [
+  ...storageMutations,
+  ...workMutations,
+  ...interfaceMutations,
+  ...secretsMutations,
+];
 
 /** As Markdown. */
 export function tableOf(all: readonly Mutation[]): string {

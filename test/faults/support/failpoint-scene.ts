@@ -44,6 +44,9 @@ export type Node = AsyncDisposable & {
 
 export type Scene = AsyncDisposable & {
   readonly setup: SetupName;
+  readonly dataDir: string;
+  /** EventStoreDB's; undefined when the log is in PostgreSQL. */
+  readonly eventStoreFolder: string | undefined;
   readonly receivers: Receivers;
   /** What every node is told by its environment. */
   readonly env: Readonly<Record<string, string>>;
@@ -107,7 +110,7 @@ export async function openScene(setup: SetupName, more: Readonly<Record<string, 
 
   const moved = open.move();
   return {
-    ...{ setup, receivers, env, launch },
+    ...{ setup, dataDir, eventStoreFolder: place.eventStoreFolder, receivers, env, launch },
     command: (args, failpoint) =>
       run(args, { ...env, DATA_DIR: dataDir, ...(failpoint === undefined ? {} : { CHATAPI_FAILPOINT: failpoint }) }),
     databaseUrl: place.databaseUrl,
@@ -133,7 +136,7 @@ function embedded(dataDir: string, open: AsyncDisposableStack) {
     return url;
   };
   const openLog = async () => openPostgresLog({ url: await databaseUrl() });
-  return { env: {}, databaseUrl, openLog };
+  return { env: {}, databaseUrl, openLog, eventStoreFolder: undefined };
 }
 
 async function servers(setup: "postgres" | "eventstoredb", open: AsyncDisposableStack) {
@@ -144,11 +147,14 @@ async function servers(setup: "postgres" | "eventstoredb", open: AsyncDisposable
     OUTBOUND_ALLOW: "127.0.0.0/8",
   };
   const databaseUrl = async () => database.url;
-  if (setup === "postgres") return { env: common, databaseUrl, openLog: () => openPostgresLog({ url: database.url }) };
-  const { url } = open.use(await ownEventStore());
+  if (setup === "postgres") {
+    const openLog = () => openPostgresLog({ url: database.url });
+    return { env: common, databaseUrl, openLog, eventStoreFolder: undefined };
+  }
+  const { url, folder } = open.use(await ownEventStore());
   const prefix = `test${randomBytes(6).toString("hex")}-`;
   const env = { ...common, EVENTSTORE_URL: url, EVENTSTORE_STREAM_PREFIX: prefix };
-  return { env, databaseUrl, openLog: () => openEventStoreDb({ url, prefix }) };
+  return { env, databaseUrl, openLog: () => openEventStoreDb({ url, prefix }), eventStoreFolder: folder };
 }
 
 async function readiness(output: () => string, over: AbortSignal): Promise<string | undefined> {
