@@ -20,7 +20,7 @@ async function framesOf(room: LiveRoom, from = 1): Promise<EventFrame[]> {
   const maker = room.newMaker();
   const frames: EventFrame[] = [];
   while (from + frames.length <= room.head) {
-    const page = await room.frames(from + frames.length, maker);
+    const page = await room.frames(from + frames.length, maker, 1_000_000);
     frames.push(...page.map((frame) => JSON.parse(frame.bytes.toString())));
   }
   return frames;

@@ -20,10 +20,11 @@ import {
 import type { Frame } from "./frame-ring.ts";
 import type { People } from "./people.ts";
 
-/** Events of a room that other frames are made of, kept by what they weigh. */
-const KEPT_PREMISES_BYTES = 2 * 1024 * 1024;
-/** Members whose last data is kept. */
-const KEPT_MEMBERS = 1_000;
+/** Events that other frames are made of, of all rooms: what they may weigh, and how long each is kept at most. */
+const KEPT_PREMISES_BYTES = 32 * 1024 * 1024;
+const PREMISE_TTL_MS = 60_000;
+/** What the last data of a room's members may weigh that is kept, in characters. */
+const KEPT_MEMBERS = 256 * 1024;
 /** How far back the joining of a member is looked for, in events; beyond, its frame says null. */
 const MEMBER_SCAN = 5_000;
 const SCAN_PAGE = 500;
@@ -33,6 +34,7 @@ export type FrameParts = {
   readonly keyring: Keyring;
   readonly commands: Pick<Commands, "loadAt">;
   readonly people: People;
+  readonly premises: Premises;
 };
 
 /** Decodes a room's recorded events. */
@@ -40,29 +42,35 @@ export const decodeRoom = async (keyring: Keyring, events: readonly RecordedEven
   // What stands in a room's stream was written by its decider.
   (await decode(keyring, events)) as unknown as readonly StoredRoomEvent[];
 
+type Premise = { readonly event: StoredRoomEvent; readonly bytes: number };
+
+/** Events that other frames are made of, by stream and seq. The time limit is there for erasure. */
+export class Premises extends LRUCache<string, Premise> {
+  constructor() {
+    super({ maxSize: KEPT_PREMISES_BYTES, sizeCalculation: ({ bytes }) => bytes, ttl: PREMISE_TTL_MS });
+  }
+}
+
 /** Reads single events of a room by seq, and keeps some. */
 export class RoomEvents {
-  readonly #parts: Pick<FrameParts, "store" | "keyring">;
+  readonly #parts: Pick<FrameParts, "store" | "keyring" | "premises">;
   readonly #stream: string;
-  readonly #kept = new LRUCache<number, { event: StoredRoomEvent; bytes: number }>({
-    maxSize: KEPT_PREMISES_BYTES,
-    sizeCalculation: ({ bytes }) => bytes,
-  });
 
-  constructor(parts: Pick<FrameParts, "store" | "keyring">, room: RoomId) {
+  constructor(parts: Pick<FrameParts, "store" | "keyring" | "premises">, room: RoomId) {
     this.#parts = parts;
     this.#stream = roomStream(room);
   }
 
   /** The event at a seq. Throws when the stream does not reach that far. */
   async at(seq: number): Promise<StoredRoomEvent> {
-    const kept = this.#kept.get(seq);
+    const { premises } = this.#parts;
+    const kept = premises.get(`${this.#stream} ${seq}`);
     if (kept !== undefined) return kept.event;
     const recorded = await this.#parts.store.readStream(this.#stream, { from: seq - 1, limit: 1 });
     const [event] = await decodeRoom(this.#parts.keyring, recorded);
     if (event === undefined) throw new Error(`${this.#stream} has no event at seq ${seq}`);
     const bytes = 1 + recorded.reduce((sum, one) => sum + one.data.byteLength, 0);
-    if (bytes <= KEPT_PREMISES_BYTES) this.#kept.set(seq, { event, bytes });
+    premises.set(`${this.#stream} ${seq}`, { event, bytes });
     return event;
   }
 }
@@ -72,7 +80,10 @@ export class FrameMaker {
   readonly #parts: FrameParts;
   readonly #room: RoomId;
   readonly #events: RoomEvents;
-  readonly #members = new LRUCache<Subject, MemberFacts>({ max: KEPT_MEMBERS });
+  readonly #members = new LRUCache<Subject, MemberFacts>({
+    maxSize: KEPT_MEMBERS,
+    sizeCalculation: (member) => 100 + JSON.stringify(member).length,
+  });
   /** The revision that comes next if there is no gap. */
   #next = 0;
   /** The room just before it, once a frame asked for it. */

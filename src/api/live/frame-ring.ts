@@ -2,8 +2,9 @@
 
 /** Frames kept for a room that somebody listens to. */
 export const RING_FRAMES = 1_000;
-/** What they may weigh together. */
+/** What they may weigh together, and what those of all rooms of this node may. */
 export const RING_BYTES = 4 * 1024 * 1024;
+const RINGS_BYTES = 256 * 1024 * 1024;
 
 /** A frame as bytes: made once for each event, shared by all who get it. */
 export type Frame = {
@@ -13,21 +14,60 @@ export type Frame = {
   readonly bytes: Buffer;
 };
 
+/** The rings of all rooms: when they weigh too much, the one that nothing was added to for the longest time is emptied. */
+export class Rings {
+  readonly #maxBytes: number;
+  /** Those with frames in them, with what they weigh, in the order in which something was last added. */
+  readonly #weights = new Map<FrameRing, number>();
+  #bytes = 0;
+
+  constructor(maxBytes = RINGS_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Something was added to a ring, which weighs so much now. */
+  added(ring: FrameRing, bytes: number): void {
+    this.left(ring);
+    this.#weights.set(ring, bytes);
+    this.#bytes += bytes;
+    for (const other of this.#weights.keys()) {
+      if (this.#bytes <= this.#maxBytes || other === ring) return;
+      this.left(other);
+      other.clear();
+    }
+  }
+
+  /** A ring is given up. */
+  left(ring: FrameRing): void {
+    this.#bytes -= this.#weights.get(ring) ?? 0;
+    this.#weights.delete(ring);
+  }
+}
+
 /** The last frames, by seq without gaps. One that no longer says what became of its message is taken out. */
-export class FrameRing {
+export class FrameRing implements Disposable {
+  readonly #rings: Rings;
   readonly #frames: (Frame | undefined)[] = [];
   #first = 0;
   #bytes = 0;
 
+  constructor(rings: Rings) {
+    this.#rings = rings;
+  }
+
   /** Adds the frame of the next seq; after a gap what was kept before is forgotten. */
   add(frame: Frame): void {
-    if (frame.seq !== this.#first + this.#frames.length) this.#clear(frame.seq);
+    if (frame.seq !== this.#first + this.#frames.length) {
+      this.clear();
+      this.#first = frame.seq;
+    }
     this.#frames.push(frame);
     this.#bytes += frame.bytes.byteLength;
     while (this.#frames.length > RING_FRAMES || this.#bytes > RING_BYTES) {
       this.#bytes -= this.#frames.shift()?.bytes.byteLength ?? 0;
       this.#first += 1;
     }
+    this.#rings.added(this, this.#bytes);
   }
 
   /** The frames that show a message are no longer right. */
@@ -51,9 +91,14 @@ export class FrameRing {
     return frames;
   }
 
-  #clear(first: number): void {
+  /** Keeps its place: the next seq is still the one that follows. */
+  clear(): void {
+    this.#first += this.#frames.length;
     this.#frames.length = 0;
-    this.#first = first;
     this.#bytes = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.#rings.left(this);
   }
 }

@@ -11,10 +11,10 @@ import type { Commands } from "../../event-store/handle-command.ts";
 import { failpoint } from "../../failpoint.ts";
 import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
-import { type Frame, FrameRing } from "./frame-ring.ts";
+import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
+import { PendingEvents, upToBytes, weigh } from "./pending-events.ts";
 
-/** Events that wait in memory to become frames; what comes beyond is read from the stream when its turn is. */
-const MAX_PENDING = 2_000;
+/** Events that become frames at a time. */
 const BATCH = 100;
 /** Frames that a reader who catches up is given at a time. */
 const CATCH_UP_PAGE = 100;
@@ -35,6 +35,7 @@ export type Follower = {
 
 export type RoomParts = FrameParts & {
   readonly commands: Commands;
+  readonly rings: Rings;
   readonly logger: { warn(fields: object, message: string): void };
 };
 
@@ -44,8 +45,10 @@ export class LiveRoom implements AsyncDisposable {
   readonly #parts: RoomParts;
   readonly #stream: string;
   readonly #followers = new Set<Follower>();
-  readonly #ring = new FrameRing();
+  readonly #ring: FrameRing;
   readonly #events: RoomEvents;
+  /** Those that are to become frames. */
+  readonly #pending = new PendingEvents();
   readonly #closing = new AbortController();
   readonly #waiting = new Set<() => void>();
   /** By reader, the newest marker that was not passed on yet. */
@@ -57,7 +60,6 @@ export class LiveRoom implements AsyncDisposable {
   /** The seq of the last event taken up, and of the last known to exist. */
   #taken = 0;
   #known = 0;
-  #pending: RecordedEvent[] = [];
   #opened = false;
   #wake: () => void = () => {};
   #running: Promise<unknown> = Promise.resolve();
@@ -67,6 +69,7 @@ export class LiveRoom implements AsyncDisposable {
     this.id = id;
     this.#parts = parts;
     this.#stream = roomStream(id);
+    this.#ring = new FrameRing(parts.rings);
     this.#events = new RoomEvents(parts, id);
     this.#maker = this.newMaker();
   }
@@ -102,8 +105,8 @@ export class LiveRoom implements AsyncDisposable {
   /** An event of the room, from the feed: in order, perhaps not for the first time. */
   offer(event: RecordedEvent): void {
     const seq = event.revision + 1;
-    const contiguous = this.#opened && seq === this.#taken + this.#pending.length + 1;
-    if (contiguous && this.#pending.length < MAX_PENDING) this.#pending.push(event);
+    const contiguous = this.#opened && seq === this.#taken + this.#pending.size + 1;
+    if (contiguous) this.#pending.offer(event);
     this.#knows(seq);
   }
 
@@ -138,14 +141,18 @@ export class LiveRoom implements AsyncDisposable {
     return new FrameMaker(this.#parts, this.id, this.#events);
   }
 
-  /** Frames from a seq on, at most CATCH_UP_PAGE, none beyond `head`; from memory, else from the stream. */
-  async frames(from: number, maker: FrameMaker): Promise<readonly Frame[]> {
+  /**
+   * Frames from a seq on, at most CATCH_UP_PAGE and about so many bytes, none beyond `head`; from memory, else from the
+   * stream.
+   */
+  async frames(from: number, maker: FrameMaker, maxBytes: number): Promise<readonly Frame[]> {
     const kept = this.#ring.read(from, CATCH_UP_PAGE);
-    if (kept.length > 0) return kept;
+    if (kept.length > 0) return upToBytes(kept, maxBytes, ({ bytes }) => bytes.byteLength);
     const limit = Math.min(CATCH_UP_PAGE, this.#head - from + 1);
     if (limit <= 0) return [];
     const recorded = await this.#parts.store.readStream(this.#stream, { from: from - 1, limit });
-    const events = await decodeRoom(this.#parts.keyring, recorded);
+    // What is cut off is read again: pages are only so heavy where nearly every message is as long as it may be.
+    const events = await decodeRoom(this.#parts.keyring, upToBytes(recorded, maxBytes, weigh));
     return maker.make(events, () => this.#now ?? roomDecider.initial);
   }
 
@@ -153,6 +160,7 @@ export class LiveRoom implements AsyncDisposable {
     this.#closing.abort();
     this.#followers.clear();
     this.#markers.clear();
+    this.#ring[Symbol.dispose]();
     this.#wake();
     this.#release();
     await this.#running;
@@ -193,15 +201,15 @@ export class LiveRoom implements AsyncDisposable {
   }
 
   async #next(): Promise<readonly RecordedEvent[]> {
-    if (this.#pending.length > 0) {
-      const batch = this.#pending.splice(0, BATCH);
+    if (this.#pending.size > 0) {
+      const batch = this.#pending.take(BATCH);
       this.#taken += batch.length;
       return batch;
     }
     if (this.#known <= this.#taken) return [];
     const page = await this.#parts.store.readStream(this.#stream, { from: this.#taken, limit: BATCH });
     this.#taken += page.length;
-    this.#pending = this.#pending.filter((event) => event.revision + 1 > this.#taken);
+    this.#pending.forget(this.#taken);
     if (page.length === 0) this.#known = this.#taken;
     return page;
   }

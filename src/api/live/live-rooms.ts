@@ -2,6 +2,8 @@
 import type { RoomId } from "../../domain/ids.ts";
 import { roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "./feed.ts";
+import { Premises } from "./frame-maker.ts";
+import { Rings } from "./frame-ring.ts";
 import { LiveRoom, type RoomParts } from "./live-room.ts";
 
 const ROOM = "room-";
@@ -17,8 +19,8 @@ export class LiveRooms implements AsyncDisposable {
   readonly #following: Disposable;
   readonly #closing = new Set<Promise<void>>();
 
-  constructor(parts: RoomParts & { readonly feed: LiveFeed }) {
-    this.#parts = parts;
+  constructor(parts: Omit<RoomParts, "rings" | "premises"> & { readonly feed: LiveFeed }) {
+    this.#parts = { ...parts, rings: new Rings(), premises: new Premises() };
     // Only takes note: what may fail or take time is each room's own affair.
     this.#following = parts.feed.on((events) => {
       if (this.#open.size === 0) return;

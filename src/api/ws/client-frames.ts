@@ -47,7 +47,8 @@ export function parseFrame(text: string): ParsedFrame {
   if (!head.success) return { kind: "malformed" };
   const { type } = head.data;
   const refs = ref.safeParse(head.data.ref);
-  const wrong = { kind: "wrong", type, ref: refs.data } as const;
+  // It waits for its turn: no more of it is kept than is asked for.
+  const wrong = { kind: "wrong", type: shorten(type), ref: refs.data } as const;
   const schema = known[type];
   if (schema === undefined)
     return { ...wrong, code: "unknown_type", message: `there is no frame of type ${shorten(type)}` };

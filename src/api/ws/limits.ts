@@ -33,11 +33,15 @@ export const REASONS: Readonly<Record<CloseCode, string>> = {
 };
 
 export const MAX_FRAME_BYTES = 256 * 1024;
+/** Pieces in which a frame may arrive: each costs more than the bytes in it. */
+export const MAX_FRAME_PARTS = 4_096;
 export const MAX_FRAMES_A_SECOND = 100;
 /** Frames of a client that wait for their turn; beyond, nothing more is read from its socket. */
 export const MAX_WAITING_FRAMES = 200;
 /** What may wait to be sent on a socket, without what is paced by its reader. */
 export const MAX_QUEUE_BYTES = 1024 * 1024;
+/** What is read ahead for a reader that paces it, on top of that. */
+export const MAX_AHEAD_BYTES = 1024 * 1024;
 export const MAX_ROOMS = 500;
 /** Shown in `welcome`. */
 export const HEARTBEAT_SECONDS = 25;

@@ -4,9 +4,9 @@ import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../failpoint.ts";
 import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/delivery-list.ts";
-import type { Cursor } from "../../projections/page.ts";
 import type { DeliveryListener, LiveDeliveries, Offer, OfferContent } from "../live/live-deliveries.ts";
 import type { Services } from "../services.ts";
+import { MAX_AHEAD_BYTES } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 
 /** Open deliveries that are read at a time, the next when the socket's queue has drained. */
@@ -92,26 +92,47 @@ export class Offers implements DeliveryListener, Disposable {
 
   /** What the read model has up to the wanted position; when that is all, live from then on, in the same moment. */
   async #offerOpen(): Promise<void> {
-    const { services, client, subject } = this.#parts;
+    const { services, outgoing } = this.#parts;
     const wanted = this.#wanted;
     if (wanted !== "start" && !(await services.readSide.waitFor(wanted, READ_MODEL_WAIT_MS))) {
       throw new Error("the read model lags");
     }
-    const read = services.readSide.readAs(client);
-    let cursor: Cursor | undefined = this.#given === "start" ? undefined : [this.#given];
-    do {
-      const now = services.now();
-      const range = { now, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
-      const page = await openWebsocketDeliveries(read, subject, range);
-      failpoint("open-offers-read/sent");
-      for (const row of page.rows) {
-        const sent = await this.#parts.outgoing.sendPaced(() => this.#bytes(frameOfRow(row)));
-        if (!sent) return this[Symbol.dispose]();
-        this.#given = row.position;
-      }
-      cursor = page.next ?? undefined;
-    } while (cursor !== undefined);
+    for (let more = true; more; ) {
+      const sent = await outgoing.inTurn(() => this.#offerPage());
+      if (sent === "not taken") return this[Symbol.dispose]();
+      more = sent === "more";
+    }
     if (this.#wanted === wanted) this.#waiting = this.#again.splice(0);
+  }
+
+  /** The next ones from the read model, as the reader takes them. */
+  async #offerPage(): Promise<"more" | "all" | "not taken"> {
+    const over = this.#over.signal;
+    if (over.aborted) return "not taken";
+    const { page, more } = await this.#readPage();
+    failpoint("open-offers-read/sent");
+    for (const { position, bytes } of page) {
+      if (!(await this.#parts.outgoing.sendPaced(() => (over.aborted ? undefined : bytes)))) return "not taken";
+      this.#given = position;
+    }
+    return more ? "more" : "all";
+  }
+
+  /** What is behind it stays unread, however large: rows are not kept while a reader takes its time. */
+  async #readPage() {
+    const { services, client, subject } = this.#parts;
+    const cursor = this.#given === "start" ? {} : { cursor: [this.#given] };
+    const range = { now: services.now(), limit: PAGE, ...cursor };
+    const { rows, next } = await openWebsocketDeliveries(services.readSide.readAs(client), subject, range);
+    const page: { position: Position; bytes: Buffer }[] = [];
+    let weight = 0;
+    for (const row of rows) {
+      if (weight >= MAX_AHEAD_BYTES) return { page, more: true };
+      const bytes = Buffer.from(JSON.stringify(frameOfRow(row)));
+      page.push({ position: row.position, bytes });
+      weight += bytes.byteLength;
+    }
+    return { page, more: next !== null };
   }
 
   async #offerLive(waiting: Offer[]): Promise<void> {

@@ -15,6 +15,8 @@ export class Outgoing implements Disposable {
   readonly #paced: Paced[] = [];
   /** Bytes of paced frames that are still in the socket's queue. */
   #pacedBytes = 0;
+  /** Ends when the last of those who read ahead has. */
+  #ahead: Promise<unknown> = Promise.resolve();
   #corked = false;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
@@ -50,6 +52,16 @@ export class Outgoing implements Disposable {
       this.#paced.push({ make, sent });
       this.#pump();
     });
+  }
+
+  /**
+   * For work that reads ahead and sends it paced: one after the other, in the order of the calls, so that only one of
+   * all who wait for the reader holds anything, MAX_AHEAD_BYTES at most.
+   */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#ahead.then(work);
+    this.#ahead = done.catch(() => undefined);
+    return done;
   }
 
   [Symbol.dispose](): void {

@@ -1,9 +1,11 @@
 // One room on one socket: what was missed from the log, then live; every seq once, in order.
 import type { RoomId, Subject } from "../../domain/ids.ts";
 import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
+import type { FrameMaker } from "../live/frame-maker.ts";
 import type { Frame } from "../live/frame-ring.ts";
 import type { EndReason, Follower } from "../live/live-room.ts";
 import type { Hold } from "../live/live-rooms.ts";
+import { MAX_AHEAD_BYTES } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 
 type SubscriptionParts = {
@@ -65,6 +67,20 @@ export class RoomSubscription implements Follower, Disposable {
     this.#parts.hold[Symbol.dispose]();
   }
 
+  /** The next page, as the reader takes it; false when nobody does any more. */
+  async #sendPage(maker: FrameMaker): Promise<boolean> {
+    const { hold, outgoing } = this.#parts;
+    const over = this.#over.signal;
+    if (over.aborted) return false;
+    const frames = await hold.room.frames(this.#next, maker, MAX_AHEAD_BYTES);
+    if (frames.length === 0) throw new Error(`${hold.room.id} gave no frames from seq ${this.#next} on`);
+    for (const frame of frames) {
+      if (!(await outgoing.sendPaced(() => (over.aborted ? undefined : frame.bytes)))) return false;
+      this.#next = frame.seq + 1;
+    }
+    return true;
+  }
+
   /** Until the room's head is met; then, in the same moment, it is live. */
   async #catchUp(): Promise<void> {
     const { hold, outgoing, logger } = this.#parts;
@@ -79,12 +95,7 @@ export class RoomSubscription implements Follower, Disposable {
         return;
       }
       try {
-        const frames = await room.frames(this.#next, maker);
-        if (frames.length === 0) throw new Error(`${room.id} gave no frames from seq ${this.#next} on`);
-        for (const frame of frames) {
-          if (!(await outgoing.sendPaced(() => (over.aborted ? undefined : frame.bytes)))) return;
-          this.#next = frame.seq + 1;
-        }
+        if (!(await outgoing.inTurn(() => this.#sendPage(maker)))) return;
         failures = 0;
       } catch (error) {
         failures += 1;
