@@ -1,15 +1,20 @@
 // Who may come in: clients, keys and revoked tokens, folded on this node, so that "at once" means within a second.
 import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
-import type { Instant } from "../domain/time.ts";
+import { HOUR_MS, type Instant } from "../domain/time.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { LiveFeed } from "./live/feed.ts";
+import { MAX_TOKEN_MS } from "./tokens.ts";
 
 /** How old the newest certain knowledge may be before the node answers 503. */
 const MAX_LAG_MS = 1_000;
 /** How long a key that is not known yet waits for the fold to reach the log's tail. */
 const UNKNOWN_KEY_WAIT_MS = 1_000;
+/** Keys of one client that are known, those that have ended among them: of more, the oldest of these are as unknown ones. */
+const KNOWN_KEYS = 100;
+/** How long a revocation is known: no token that it ended holds longer. The hour is for clocks that differ. */
+const REVOCATION_MS = MAX_TOKEN_MS + HOUR_MS;
 
 const SCOPES = [
   "rooms:read",
@@ -63,6 +68,8 @@ type DirectoryFacts = {
   readonly keys: Iterable<Omit<KnownKey, "scopes"> & { readonly hash: string }>;
   /** Subjects whose tokens were revoked, with their generation now. */
   readonly revoked: Iterable<{ readonly subject: Subject; readonly generation: number }>;
+  /** When they were read: what is not known to be older is taken to be of then. */
+  readonly at: Instant;
 };
 
 type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; readonly facts: DirectoryFacts };
@@ -74,18 +81,38 @@ type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; re
 export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions): ClientDirectory {
   const names = new Map<ClientId, string>();
   const keys = new Map<string, KnownKey>();
-  const hashes = new Map<KeyId, string>();
-  const generations = new Map<Subject, number>();
+  /** The hashes of a client's keys, by id, oldest first. */
+  const hashes = new Map<ClientId, Map<KeyId, string>>();
+  /** The oldest revocation first. */
+  const revoked = new Map<Subject, { readonly generation: number; readonly at: Instant }>();
   const listeners = new Set<(change: DirectoryChange) => void>();
 
   for (const { client, name } of facts.clients) names.set(client, name);
-  for (const { hash, ...key } of facts.keys) addKey(hash, { ...key, scopes: ALL_SCOPES });
-  for (const { subject, generation } of facts.revoked) generations.set(subject, generation);
+  for (const { hash, ...key } of facts.keys) addKey(hash, { ...key, scopes: ALL_SCOPES }, facts.at);
+  for (const { subject, generation } of facts.revoked) revoked.set(subject, { generation, at: facts.at });
 
-  function addKey(hash: string, key: KnownKey): void {
+  function addKey(hash: string, key: KnownKey, at: Instant): void {
     if (keys.has(hash)) return; // from the read model, perhaps with an end that the log is still to tell
+    const own = hashes.get(key.client) ?? new Map<KeyId, string>();
+    hashes.set(key.client, own.set(key.keyId, hash));
     keys.set(hash, key);
-    hashes.set(key.keyId, hash);
+    for (const [id, other] of own) {
+      if (own.size <= KNOWN_KEYS) break;
+      const { expiresAt = null } = keys.get(other) ?? {};
+      if (expiresAt === null || expiresAt > at) continue;
+      keys.delete(other);
+      own.delete(id);
+    }
+  }
+
+  function revoke(subject: Subject, generation: number, at: Instant): void {
+    const known = revoked.get(subject)?.generation ?? 0;
+    revoked.delete(subject);
+    revoked.set(subject, { generation: Math.max(generation, known), at });
+    for (const [oldest, { at: then }] of revoked) {
+      if (then > at - REVOCATION_MS) break;
+      revoked.delete(oldest);
+    }
   }
 
   function fold(event: StoredEvent): DirectoryChange | undefined {
@@ -94,7 +121,8 @@ export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions):
       case "ClientRegistered": {
         const { client, name, key } = event.data;
         names.set(client, name);
-        addKey(key.hash, { client, keyId: key.id, name: key.name, scopes: ALL_SCOPES, createdAt, expiresAt: null });
+        const about = { client, keyId: key.id, name: key.name, scopes: ALL_SCOPES, createdAt, expiresAt: null };
+        addKey(key.hash, about, createdAt);
         return undefined;
       }
       case "ClientUpdated":
@@ -102,17 +130,18 @@ export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions):
         return undefined;
       case "KeyRotated": {
         const { old, key, graceUntil } = event.data;
-        const hash = hashes.get(old) ?? "";
+        const { client } = event.meta;
+        const hash = (client === null ? undefined : hashes.get(client)?.get(old)) ?? "";
         const known = keys.get(hash);
-        if (known === undefined) return undefined;
+        if (client === null || known === undefined) return undefined;
         keys.set(hash, { ...known, expiresAt: graceUntil });
-        const { client, scopes } = known;
-        addKey(key.hash, { client, keyId: key.id, name: key.name, scopes, createdAt, expiresAt: null });
+        const about = { client, keyId: key.id, name: key.name, scopes: known.scopes, createdAt, expiresAt: null };
+        addKey(key.hash, about, createdAt);
         return { kind: "keys", client };
       }
       case "TokensRevoked": {
         const { subject, generation } = event.data;
-        generations.set(subject, Math.max(generation, generations.get(subject) ?? 0));
+        revoke(subject, generation, event.meta.at);
         return { kind: "tokens", subject };
       }
       default:
@@ -136,7 +165,7 @@ export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions):
       return keys.get(hash);
     },
     clientName: (id) => names.get(id),
-    tokenHolds: (_client, subject, generation) => generation >= (generations.get(subject) ?? 0),
+    tokenHolds: (_client, subject, generation) => generation >= (revoked.get(subject)?.generation ?? 0),
     ready: () => feed.lagMs() <= MAX_LAG_MS,
     onChange(listener) {
       listeners.add(listener);

@@ -25,10 +25,15 @@ export class RateLimiter {
     this.#windowMs = windowMs;
   }
 
+  /** Whether the next one would not be allowed. */
+  isSpent(name: string, now: Instant): boolean {
+    return (this.#window(name, now)?.used ?? 0) >= this.#limit;
+  }
+
   /** Counts one. */
   take(name: string, now: Instant): RateState {
-    let window = this.#windows.get(name);
-    if (window === undefined || now >= window.since + this.#windowMs || now < window.since) {
+    let window = this.#window(name, now);
+    if (window === undefined) {
       window = { since: now, used: 0 };
       this.#windows.set(name, window);
     }
@@ -41,6 +46,12 @@ export class RateLimiter {
       resetSeconds: Math.max(1, Math.ceil((window.since + this.#windowMs - now) / SECOND_MS)),
       windowSeconds: this.#windowMs / SECOND_MS,
     };
+  }
+
+  /** The one that lasts; undefined when it is over, or the clock was put back. */
+  #window(name: string, now: Instant) {
+    const window = this.#windows.get(name);
+    return window === undefined || now >= window.since + this.#windowMs || now < window.since ? undefined : window;
   }
 }
 

@@ -3,7 +3,7 @@ import { errors, jwtVerify, SignJWT } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject } from "../domain/ids.ts";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
+import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 
 const ISSUER = "chatapi";
@@ -11,6 +11,8 @@ const AUDIENCE = "chatapi:user";
 const ALGORITHM = "HS256";
 /** Tokens whose signature has been checked and that are remembered, so that each is checked once. */
 const REMEMBERED = 10_000;
+/** The longest that a token holds. */
+export const MAX_TOKEN_MS = DAY_MS;
 /** No token of ours is longer; a longer one is not even looked at. */
 const MAX_TOKEN_LENGTH = 2_048;
 

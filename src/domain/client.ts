@@ -9,6 +9,8 @@ import type { Instant } from "./time.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
 export const MAX_PROVIDERS = 20;
+/** Keys that hold at the same time, rotated ones in their grace among them. */
+const MAX_KEYS = 20;
 
 const key = z.object({
   id: KeyIdSchema,
@@ -95,7 +97,8 @@ function evolve(state: Client, event: ClientEvent, { at }: Fact): Client {
     case "KeyRotated": {
       const { old, key, graceUntil } = event.data;
       const ended = state.keys.map((one) => (one.id === old ? { ...one, expiresAt: graceUntil } : one));
-      return { ...state, keys: [...ended, { ...key, createdAt: at, expiresAt: null }] };
+      // Nothing is decided by a key that no longer holds.
+      return { ...state, keys: [...ended.filter(holds(at)), { ...key, createdAt: at, expiresAt: null }] };
     }
     case "WebhookSecretRotated": {
       const { secret, graceUntil } = event.data;
@@ -108,6 +111,7 @@ function evolve(state: Client, event: ClientEvent, { at }: Fact): Client {
   }
 }
 
+const holds = (at: Instant) => (one: ApiKey) => one.expiresAt === null || one.expiresAt > at;
 const without = (state: LiveClient, name: string) => state.providers.filter((one) => one.name !== name);
 
 // Commands, and what each means now.
@@ -142,9 +146,10 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
       return [{ type: "ClientUpdated", data: next }];
     }
     case "RotateKey": {
-      const old = state.keys.find((one) => one.id === command.old);
-      if (old === undefined || (old.expiresAt !== null && old.expiresAt <= command.at))
-        throw new DomainError("not_found");
+      const known = state.keys.filter(holds(command.at));
+      const old = known.find((one) => one.id === command.old);
+      if (old === undefined) throw new DomainError("not_found");
+      if (known.length >= MAX_KEYS && command.graceMs > 0) throw new DomainError("key_limit");
       const graceUntil = Math.min(command.at + command.graceMs, old.expiresAt ?? Number.POSITIVE_INFINITY);
       return [{ type: "KeyRotated", data: { old: old.id, key: { ...command.key, name: old.name }, graceUntil } }];
     }
@@ -178,4 +183,5 @@ export const clientDecider: Decider<Client, ClientEvent, ClientCommand> = {
   initial: { status: "none" },
   evolve,
   decide,
+  weigh: (state) => (state.status === "none" ? 0 : state.providers.length + state.keys.length / 4),
 };

@@ -20,6 +20,7 @@ export type RefusalCode =
   | "nothing_to_retry"
   | "last_key"
   | "provider_limit"
+  | "key_limit"
   | "idempotency_key_reused";
 
 /** A fault of one field, as the interface reports it. */

@@ -27,6 +27,10 @@ export class CommandMemory {
     for (const [id, command, position] of entries) this.#set(id, command, position);
   }
 
+  get size(): number {
+    return this.#recent.size;
+  }
+
   find(commandId: string): RememberedCommand | undefined {
     return this.#recent.get(commandId);
   }

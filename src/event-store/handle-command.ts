@@ -12,6 +12,8 @@ import { isRefusal, StreamWriter } from "./stream-writer.ts";
 
 /** What the states that are kept in memory between commands may weigh, in some kilobytes. */
 const KEPT_STATES = 200_000;
+/** Remembered commands that weigh one. */
+const COMMANDS_A_UNIT = 3;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 type AnyData = { type: string; data: unknown };
@@ -117,7 +119,10 @@ export function createCommands(given: CommandParts): Commands {
     return writer.run((folded) => {
       writers.delete(stream);
       if (folded === undefined) states.delete(stream);
-      else states.set(stream, folded, { size: weightOf(decider, folded.state) });
+      else {
+        const remembered = Math.floor(folded.commands.size / COMMANDS_A_UNIT);
+        states.set(stream, folded, { size: weightOf(decider, folded.state) + remembered });
+      }
     });
   }
 

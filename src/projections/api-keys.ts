@@ -43,6 +43,6 @@ function newKey(stream: string, key: { id: KeyId; name: string; hash: string; la
   });
 }
 
-/** Every key of every client, for a node's directory at its start. */
+/** Every key of every client, the oldest first, for a node's directory at its start. */
 export const allKeys = (operator: OperatorRead): Promise<readonly ApiKeyRow[]> =>
-  operator.rows(sql`select * from ${apiKeys} k order by id`);
+  operator.rows(sql`select * from ${apiKeys} k order by created_at, id`);

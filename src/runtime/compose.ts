@@ -2,13 +2,16 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import type { Logger } from "pino";
+import type { HttpTimings } from "../api/http/limits.ts";
 import { createProbeServer } from "../api/http/probe-server.ts";
 import type { Probes } from "../api/http/probes.ts";
 import { routes } from "../api/http/routes.ts";
 import { createHttpServer } from "../api/http/server.ts";
+import { createLimits, type Limits } from "../api/rate-limit.ts";
 import type { Services } from "../api/services.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createGateway } from "../api/ws/gateway.ts";
+import type { Timings } from "../api/ws/limits.ts";
 import { type AddressGuard, createAddressGuard } from "../channels/address-guard.ts";
 import { createSmtpChannel, type SmtpChannel } from "../channels/email/smtp.ts";
 import { createWebhookChannel } from "../channels/webhook.ts";
@@ -32,6 +35,8 @@ type ComposeOptions = {
   readonly storage: Storage;
   /** Ends a start that waits for another node. */
   readonly signal?: AbortSignal;
+  /** For tests, which cannot wait as long as servers do, nor be as many as it takes. */
+  readonly bounds?: { readonly http?: HttpTimings; readonly sockets?: Timings; readonly limits?: Limits };
 };
 
 const now = Date.now;
@@ -39,7 +44,7 @@ const newId = () => randomUUID();
 const READY_TIMEOUT_MS = 60_000;
 
 /** Puts a node together as its roles say. Throws ForeignCheckpoint, what the stores throw, and the signal's reason. */
-export async function compose({ config, logger, storage, signal }: ComposeOptions): Promise<Composed> {
+export async function compose({ config, logger, storage, signal, bounds }: ComposeOptions): Promise<Composed> {
   await using open = new AsyncDisposableStack();
   await storage.readSide.start(signal);
   const mailbox = config.development ? open.use(await startMailbox({ log: (line) => logger.debug(line) })) : undefined;
@@ -65,8 +70,14 @@ export async function compose({ config, logger, storage, signal }: ComposeOption
   const { feed } = following;
   const services = await apiServices(parts, following);
   const all = { ...probes, live: () => ({ ok: feed.status().state === "live", detail: { ...feed.status() } }) };
-  const http = createHttpServer(services, routes, mailbox === undefined ? { probes: all } : { probes: all, mailbox });
-  const gateway = open.use(createGateway({ services, feed, limits: http.limits }));
+  const http = createHttpServer(services, routes, {
+    probes: all,
+    ...(mailbox === undefined ? {} : { mailbox }),
+    ...(bounds?.http === undefined ? {} : { timings: bounds.http }),
+    limits: bounds?.limits ?? createLimits(),
+  });
+  const sockets = bounds?.sockets === undefined ? {} : { timings: bounds.sockets };
+  const gateway = open.use(createGateway({ services, feed, limits: http.limits, ...sockets }));
   http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);

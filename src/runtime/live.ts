@@ -34,6 +34,7 @@ export async function openLive({ store, keyring, readSide }: Storage, logger: Lo
       expiresAt: expires_at,
     })),
     revoked: await revokedGenerations(operator),
+    at: Date.now(),
   };
   const directory = open.use(openClientDirectory({ feed, keyring, facts }));
   const memberNames = open.use(openMemberNames({ feed, readSide, lookUp: memberName }));

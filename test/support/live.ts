@@ -53,7 +53,7 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
     warn: (error, message) => quietLogger.warn(error, message),
   });
   const feed = new LiveFeed({ store, logger: quietLogger, after: "start" });
-  const directory = openClientDirectory({ feed, keyring, facts: { clients: [], keys: [], revoked: [] } });
+  const directory = openClientDirectory({ feed, keyring, facts: { clients: [], keys: [], revoked: [], at: 0 } });
   feed.start();
   return {
     store,

@@ -27,6 +27,8 @@ export type TestServerOptions = {
   readonly databaseUrl?: string;
   /** Replaces parts of the configuration. */
   readonly config?: Partial<Config>;
+  /** Shorter times and smaller limits than a server has. */
+  readonly bounds?: NonNullable<Parameters<typeof compose>[0]["bounds"]>;
 };
 
 /** A ring for `ENCRYPTION_KEYS`. */
@@ -46,7 +48,9 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const logged: Record<string, unknown>[] = [];
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
   const storage = open.use(await openStorage({ config, logger, databaseUrl }));
-  const { server, services, mailbox } = open.use(await compose({ config, logger, storage }));
+  const { server, services, mailbox } = open.use(
+    await compose({ config, logger, storage, bounds: options.bounds ?? {} }),
+  );
   if (services === undefined) throw new Error("the server has no role api");
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

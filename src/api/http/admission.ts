@@ -73,7 +73,8 @@ export const operatorCheck =
     return isSecret(given, config.adminKey) || isSecret(given, config.metricsToken);
   };
 
-const tooMany = (policy: string, state: RateState): Problem =>
+/** The refusal of who does something too often. */
+export const tooMany = (policy: string, state: RateState): Problem =>
   new Problem("rate_limited", { headers: rateHeaders(policy, state) });
 
 /** Compares in a time that says nothing about the secret. */

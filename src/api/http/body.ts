@@ -1,41 +1,53 @@
 // Reading a request's body: bounded, JSON in UTF-8 only, and looked through once for what no field may hold.
 import type { IncomingMessage } from "node:http";
 import type { FieldFault } from "../../domain/errors.ts";
+import type { BodyShare } from "./body-budget.ts";
 import { onBroken } from "./broken-requests.ts";
 import { MAX_FAULTS } from "./issues.ts";
+import { MAX_BODY_BYTES, MAX_DRAINED_BYTES } from "./limits.ts";
 import { Problem } from "./problems.ts";
 
-/** The most bytes that a body may have. */
-const MAX_BODY_BYTES = 1024 * 1024;
 /** How deep objects and arrays may be nested. */
 const MAX_JSON_DEPTH = 32;
-/** What is still read of a body that is too large, so that its sender gets to read the answer. */
-const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
+/** Pieces of a body that are kept apart: each costs more than the bytes in it, which may be few. */
+const MAX_PIECES = 1_024;
 
 /** The caller went away before its request was complete: nobody is there to answer. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
 }
 
-/** The body's bytes. Throws Problem (body_too_large), ClientGone. */
-export function readBody(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): Promise<Buffer> {
+/** The body's bytes, which take of the share. Throws Problem (body_too_large, rate_limited, unavailable), ClientGone. */
+export function readBody(request: IncomingMessage, share: BodyShare): Promise<Buffer> {
   const announced = Number(request.headers["content-length"] ?? 0);
   const chunked = request.headers["transfer-encoding"] !== undefined;
   if (announced === 0 && !chunked) return Promise.resolve(NOTHING);
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let size = 0;
-  const refuse = () => {
+  let refused = false;
+  const refuse = (problem: unknown) => {
+    refused = true;
     chunks.length = 0;
-    reject(
-      new Problem("body_too_large", { detail: `the body is over ${maxBytes} bytes`, extra: { max_bytes: maxBytes } }),
-    );
+    reject(problem);
+  };
+  const keep = (chunk: Buffer) => {
+    share.take(chunk.length);
+    chunks.push(chunk);
+    if (chunks.length === MAX_PIECES) chunks.splice(0, MAX_PIECES, Buffer.concat(chunks));
   };
   request.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size <= maxBytes) chunks.push(chunk);
-    else if (size > MAX_DRAINED_BYTES) request.destroy();
-    else refuse();
+    if (size > MAX_DRAINED_BYTES) request.destroy();
+    else if (refused) return;
+    else if (size > MAX_BODY_BYTES) refuse(tooLarge());
+    else {
+      try {
+        keep(chunk);
+      } catch (error) {
+        refuse(error);
+      }
+    }
   });
   const broken = () => {
     if (!request.readableEnded) reject(new ClientGone("the request broke off"));
@@ -44,9 +56,15 @@ export function readBody(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): P
   onBroken(request, reject);
   request.on("error", broken);
   request.on("close", broken);
-  if (announced > maxBytes) refuse();
+  if (announced > MAX_BODY_BYTES) refuse(tooLarge());
   return promise;
 }
+
+const tooLarge = (): Problem =>
+  new Problem("body_too_large", {
+    detail: `the body is over ${MAX_BODY_BYTES} bytes`,
+    extra: { max_bytes: MAX_BODY_BYTES },
+  });
 
 const NOTHING = Buffer.alloc(0);
 const utf8 = new TextDecoder("utf-8", { fatal: true });

@@ -4,6 +4,7 @@ import type { Services } from "../services.ts";
 import { operatorCheck } from "./admission.ts";
 import { answerBrokenRequests } from "./broken-requests.ts";
 import { requestId } from "./headers.ts";
+import { HTTP_TIMINGS, MAX_CONNECTIONS, timeouts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
@@ -36,7 +37,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     }
   }
 
-  const server = createServer(async (request, response) => {
+  const server = createServer(timeouts(HTTP_TIMINGS), async (request, response) => {
     const id = requestId(request, newId);
     const { status, type, body, headers } = await answer(request, id);
     response.writeHead(status, {
@@ -48,6 +49,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     });
     response.end(request.method === "HEAD" ? undefined : body);
   });
+  server.maxConnections = MAX_CONNECTIONS;
   answerBrokenRequests(server, { base, newId });
   return server;
 }

@@ -79,6 +79,11 @@ export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   nothing_to_retry: kind(409, "Nothing to retry", "No delivery of the notification has failed for good."),
   last_key: kind(409, "Last key", "A client keeps at least one key."),
   provider_limit: kind(409, "Too many providers", "The client has as many email providers as it can have."),
+  key_limit: kind(
+    409,
+    "Too many keys",
+    "As many of the client's keys hold as can at once. Rotate without a grace, or wait until one has ended.",
+  ),
   email_provider_not_configured: kind(409, "No email provider", "Set an email provider before sending mail."),
   idempotency_key_in_flight: kind(
     409,

@@ -6,6 +6,7 @@ import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Services } from "../services.ts";
 import { type Admission, actorOf, checkAccess, newClient, type Registrant } from "./admission.ts";
 import { type ParsedBody, parseBody, readBody } from "./body.ts";
+import { BodyBudget, type BodyShare } from "./body-budget.ts";
 import { decodeCursor, encodeCursor, type Filters } from "./cursor.ts";
 import { idempotencyKey, ifMatch } from "./headers.ts";
 import { commandIdOf, fingerprintOf, InFlight } from "./idempotency.ts";
@@ -45,6 +46,7 @@ export function createApiServer(
   { admission, isOwnOrigin }: { admission: Admission; isOwnOrigin: OwnOrigin },
 ): ApiServer {
   const { keyring, readSide } = services;
+  const bodies = new BodyBudget();
   const inFlight = new InFlight();
   const ownWrites = new OwnWrites(readSide);
 
@@ -60,7 +62,8 @@ export function createApiServer(
     if (known !== undefined) checkAccess(ready.route.access, known);
     const headers = registrant === undefined ? undefined : checkRegistration(api, registrant);
 
-    const parsed = ready.body === null ? undefined : await receive(api, ready);
+    using share = bodies.open(known?.client ?? "registration");
+    const parsed = ready.body === null ? undefined : await receive(api, ready, share);
     const faults: FieldFault[] = [];
     const key = api.method === "POST" && registrant !== "anybody" ? idempotencyKey(api.request, faults) : undefined;
     const commandId = key === undefined ? services.newId() : commandIdOf({ ...addressee(api, known), key });
@@ -128,8 +131,8 @@ const NO_SECRET = new Uint8Array();
 
 const isRegistration = ({ route }: ReadyRoute): boolean => route.access.kind === "registration";
 
-async function receive(api: ApiRequest, { route }: ReadyRoute): Promise<ParsedBody> {
-  return parseBody(api.request, await readBody(api.request), route.method === "PATCH");
+async function receive(api: ApiRequest, { route }: ReadyRoute, share: BodyShare): Promise<ParsedBody> {
+  return parseBody(api.request, await readBody(api.request, share), route.method === "PATCH");
 }
 
 /** Whose key it is and for what. Operators share one place. */

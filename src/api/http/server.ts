@@ -12,6 +12,8 @@ import { answerBrokenRequests } from "./broken-requests.ts";
 import { isPreflight, setCorsHeaders, setPreflightHeaders } from "./cors.ts";
 import { type DevMailbox, mailboxRoutes } from "./dev-mailbox.ts";
 import { requestId } from "./headers.ts";
+import { inOrder } from "./in-order.ts";
+import { HTTP_TIMINGS, type HttpTimings, MAX_CONNECTIONS, timeouts } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { hostCheck, ownOriginCheck } from "./origin.ts";
 import { docsRoutes } from "./pages/docs.ts";
@@ -24,10 +26,6 @@ import { findHandler, type SiteReply } from "./site.ts";
 import { targetOf } from "./target.ts";
 import { readQuery } from "./validate.ts";
 
-/** How long a whole request may take to arrive, and an idle connection is kept. */
-const REQUEST_TIMEOUT_MS = 60_000;
-const KEEP_ALIVE_MS = 65_000;
-
 type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
   readonly mailbox?: DevMailbox;
@@ -37,6 +35,8 @@ type HttpServerOptions = {
   readonly registry?: Registry;
   /** Shared with the WebSocket gateway. */
   readonly limits?: Limits;
+  /** For tests. Default: HTTP_TIMINGS. */
+  readonly timings?: HttpTimings;
 };
 
 /** Not listening yet; `upgrade` is left to the gateway. */
@@ -136,25 +136,33 @@ export function createHttpServer(
   });
 
   const handle = app.callback();
+  const timings = options.timings ?? HTTP_TIMINGS;
+  const serve = inOrder((request, response) => {
+    void handle(request, response).then(() => endUntaken(response, timings.answerMs));
+  });
   const server = createServer(
     {
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_MS,
+      ...timeouts(timings),
       // Both are answered as all else is. Of a header that comes twice both values count, so that neither can hide the other.
       requireHostHeader: false,
       joinDuplicateHeaders: true,
       // Some clients offer HTTP/2 with every request (`Upgrade: h2c`); the offer is declined by an answer.
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
     },
-    (request, response) => {
-      void handle(request, response);
-    },
+    serve,
   );
-  server.on("checkExpectation", (request, response) => {
-    void handle(request, response);
-  });
+  server.on("checkExpectation", serve);
   answerBrokenRequests(server, { base: config.publicUrl ?? "http://localhost", newId });
+  server.maxConnections = MAX_CONNECTIONS;
   return { server, limits };
+}
+
+/** Gives up an answer that its reader does not take, with the connection: it would wait in memory for ever. */
+function endUntaken(response: ServerResponse, answerMs: number): void {
+  const { socket } = response;
+  if (socket === null || socket.writableLength === 0) return;
+  const timer = setTimeout(() => socket.destroy(), answerMs);
+  response.once("close", () => clearTimeout(timer));
 }
 
 const isRegistration = (path: string): boolean => path === `${API_PREFIX}/clients` || path === `${API_PREFIX}/clients/`;

@@ -6,6 +6,7 @@ import { CLOSE } from "./limits.ts";
 const OURS: Readonly<Record<number, number>> = {
   1002: CLOSE.malformed,
   1007: CLOSE.malformed,
+  1008: CLOSE.tooManyFrames,
   1009: CLOSE.frameTooLarge,
 };
 

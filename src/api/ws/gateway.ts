@@ -5,7 +5,8 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { pause } from "../../event-store/backoff.ts";
 import type { DirectoryChange } from "../client-directory.ts";
 import { clientAddress } from "../http/address.ts";
-import { Problem } from "../http/problems.ts";
+import { tooMany } from "../http/admission.ts";
+import { Problem, toProblem } from "../http/problems.ts";
 import { userId as userIdSchema } from "../http/schemas.ts";
 import type { LiveFeed } from "../live/feed.ts";
 import { LiveDeliveries } from "../live/live-deliveries.ts";
@@ -15,8 +16,8 @@ import type { Limits } from "../rate-limit.ts";
 import type { Services } from "../services.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import { GatewaySocket } from "./gateway-socket.ts";
-import type { Identity } from "./identity.ts";
-import { CLOSE, MAX_FRAME_BYTES, TIMINGS, type Timings } from "./limits.ts";
+import { type Identity, identify } from "./identity.ts";
+import { CLOSE, MAX_FRAME_BYTES, MAX_FRAME_PARTS, TIMINGS, type Timings } from "./limits.ts";
 import { presented, refuse, upgradeCheck } from "./upgrade.ts";
 
 /** How often connections are looked at: the precision of heartbeats and expiry. */
@@ -36,8 +37,8 @@ type GatewayOptions = {
 };
 
 export interface Gateway extends AsyncDisposable {
-  /** For the server's `upgrade` event. */
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** For the server's `upgrade` event. Never rejects. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
   /** Sockets and rooms that are open, for metrics. */
   counts(): { readonly sockets: number; readonly rooms: number };
 }
@@ -52,6 +53,8 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
+    maxFragments: MAX_FRAME_PARTS,
+    maxBufferedChunks: MAX_FRAME_PARTS,
     WebSocket: GatewaySocket,
   });
   server.on("wsClientError", (error, socket, request) => {
@@ -104,7 +107,17 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     };
   }
 
-  function open(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  /** Of an address that failed too often only a credential that holds gets a socket. Throws Problem (429, 503). */
+  async function lookFirst(request: IncomingMessage, group: string): Promise<void> {
+    const given = presented(request);
+    const named = given === undefined || given === "wrong" ? undefined : given;
+    const found = named && (await identify(services, named, services.now()));
+    if (found !== undefined && !("refused" in found)) return;
+    if (found?.refused === "unavailable") throw new Problem("unavailable");
+    throw tooMany("authentications", limits.authentications.take(group, services.now()));
+  }
+
+  async function open(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const exempt = config.development && address.isLoopback(request);
     const group = address.group(request);
     const place = exempt ? NO_PLACE : limits.socketsByAddress.take(group);
@@ -112,6 +125,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
       throw new Problem("rate_limited", { headers: { "Retry-After": String(RETRY_AFTER_SECONDS) } });
     }
     socket.once("close", () => place[Symbol.dispose]());
+    if (!exempt && limits.authentications.isSpent(group, services.now())) await lookFirst(request, group);
     const parts: ConnectionParts = {
       ...{ services, rooms, deliveries, timings, admit },
       failedAuthentication: () => {
@@ -135,17 +149,18 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
   }
 
   return {
-    handleUpgrade(request, socket, head) {
+    async handleUpgrade(request, socket, head) {
       const broken = () => socket.destroy();
       socket.on("error", broken);
       try {
         if (closing) throw new Problem("unavailable");
         check(request);
-        open(request, socket, head);
+        await open(request, socket, head);
         socket.off("error", broken);
       } catch (error) {
-        if (!(error instanceof Problem)) logger.error({ err: error }, "an upgrade failed");
-        refuse(services, request, socket, error instanceof Problem ? error : new Problem("internal"));
+        const problem = toProblem(error);
+        if (problem === undefined) logger.error({ err: error }, "an upgrade failed");
+        refuse(services, request, socket, problem ?? new Problem("internal"));
       }
     },
     counts: () => ({ sockets: connections.size, rooms: rooms.size }),

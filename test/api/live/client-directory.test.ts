@@ -65,7 +65,7 @@ test("facts of the read model and the same events told again give one truth", as
   await using again = openClientDirectory({
     feed,
     keyring: parts.keyring,
-    facts: { clients: [{ client: "cli_a", name: "Older" }], keys: rows, revoked: [] },
+    facts: { clients: [{ client: "cli_a", name: "Older" }], keys: rows, revoked: [], at: 0 },
   });
   expect(again.ready()).toBe(false);
   feed.start();

@@ -1,51 +1,25 @@
 // Before a socket is one: foreign hosts and origins, unknown paths, too many sockets; and the end of the server.
-import { request } from "node:http";
 import { expect, test } from "vitest";
-import { type LiveServer, newClient, startLiveServer } from "../../support/live-server.ts";
+import { newClient, startLiveServer } from "../../support/live-server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
-
-type Answer = { readonly status: number; readonly headers: NodeJS.Dict<string | string[]>; readonly body: string };
-
-/** What an upgrade is answered with; 101 ends the connection at once. */
-function upgrade(server: LiveServer, headers: Readonly<Record<string, string>>, path = "/ws"): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const asked = request({
-      ...{ host: "127.0.0.1", port: server.port, path },
-      headers: {
-        ...{ connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" },
-        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-        ...headers,
-      },
-    });
-    asked.on("upgrade", (response, socket) => {
-      socket.destroy();
-      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: "" });
-    });
-    asked.on("response", async (response) => {
-      const body = Buffer.concat(await response.toArray()).toString();
-      resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
-    });
-    asked.on("error", reject);
-    asked.end();
-  });
-}
+import { upgrade } from "../../support/upgrade.ts";
 
 test("development mode: pages of loopback and programs may open a socket, nobody else", async () => {
   await using server = await startLiveServer();
   const local = "http://localhost:3000";
-  expect((await upgrade(server, {})).status).toBe(101);
-  expect((await upgrade(server, { origin: local })).status).toBe(101);
-  expect((await upgrade(server, { origin: local, host: "localhost" }, "/api/v1/ws/")).status).toBe(101);
+  expect((await upgrade(server.port)).status).toBe(101);
+  expect((await upgrade(server.port, { origin: local })).status).toBe(101);
+  expect((await upgrade(server.port, { origin: local, host: "localhost" }, "/api/v1/ws/")).status).toBe(101);
   for (const origin of ["https://evil.example", "null", "http://localhost.evil.example"]) {
-    const refused = await upgrade(server, { origin });
+    const refused = await upgrade(server.port, { origin });
     expect([origin, refused.status]).toEqual([origin, 403]);
     expect(refused.headers["content-type"]).toMatch(/^application\/problem\+json/);
     expect(JSON.parse(refused.body)).toMatchObject({ status: 403, code: "forbidden" });
   }
-  expect((await upgrade(server, { host: "evil.example" })).status).toBe(421);
-  expect((await upgrade(server, {}, "/elsewhere")).status).toBe(404);
-  expect((await upgrade(server, { "sec-websocket-key": "short" })).status).toBe(400);
-  expect((await upgrade(server, { "x-request-id": "mine", host: "evil.example" })).headers["x-request-id"]).toBe(
+  expect((await upgrade(server.port, { host: "evil.example" })).status).toBe(421);
+  expect((await upgrade(server.port, {}, "/elsewhere")).status).toBe(404);
+  expect((await upgrade(server.port, { "sec-websocket-key": "short" })).status).toBe(400);
+  expect((await upgrade(server.port, { "x-request-id": "mine", host: "evil.example" })).headers["x-request-id"]).toBe(
     "mine",
   );
   expect(server.gateway.counts().sockets).toBe(0);
@@ -59,18 +33,18 @@ test("outside development mode CORS_ORIGINS and ALLOWED_HOSTS say who, and an ad
     },
   });
   const host = "chat.example";
-  expect((await upgrade(server, { host, origin: "https://app.example" })).status).toBe(101);
-  expect((await upgrade(server, { host, origin: "http://localhost" })).status).toBe(403);
-  expect((await upgrade(server, { host: "other.example" })).status).toBe(421);
+  expect((await upgrade(server.port, { host, origin: "https://app.example" })).status).toBe(101);
+  expect((await upgrade(server.port, { host, origin: "http://localhost" })).status).toBe(403);
+  expect((await upgrade(server.port, { host: "other.example" })).status).toBe(421);
 
   using open = new DisposableStack();
   const sockets = Array.from({ length: 100 }, () => open.use(new SocketClient(`${server.url}/ws`, { host })));
   await Promise.all(sockets.map((socket) => socket.opened()));
-  const refused = await upgrade(server, { host });
+  const refused = await upgrade(server.port, { host });
   expect(refused.status).toBe(429);
   expect(Number(refused.headers["retry-after"])).toBeGreaterThan(0);
   sockets[0]?.cut();
-  while ((await upgrade(server, { host })).status !== 101) await new Promise((resolve) => setTimeout(resolve, 10));
+  while ((await upgrade(server.port, { host })).status !== 101) await new Promise((resolve) => setTimeout(resolve, 10));
 });
 
 test("when the server ends, every socket is closed with 4000, also one that does not answer", async () => {
@@ -86,5 +60,5 @@ test("when the server ends, every socket is closed with 4000, also one that does
   expect(await polite.closed()).toBe(4000);
   expect(await unknown.closed()).toBe(4000);
   expect(server.gateway.counts().sockets).toBe(0);
-  expect((await upgrade(server, {})).status).toBe(503);
+  expect((await upgrade(server.port)).status).toBe(503);
 });

@@ -20,7 +20,7 @@ const rotateKey = route({
   params: z.object({ key_id: KeyIdSchema }),
   body: graceBody,
   responses: { 200: RotatedKeyBody },
-  problems: ["not_found"],
+  problems: ["not_found", "key_limit"],
   handle: async ({ services, caller, params, body, at, context }) => {
     const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));
     const { name: _ofTheOld, ...key } = keyData(`key_${deriveTail("key", context.commandId)}`, "", apiKey);

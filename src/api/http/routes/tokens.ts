@@ -4,13 +4,14 @@ import { DomainError } from "../../../domain/errors.ts";
 import { SECOND_MS } from "../../../domain/time.ts";
 import { type UserEvent, userDecider, userStream } from "../../../domain/user.ts";
 import { deriveUuid } from "../../../event-store/derive.ts";
+import { MAX_TOKEN_MS } from "../../tokens.ts";
 import { created, noContent } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { input, rfc3339, seconds, time } from "../schemas.ts";
 import { subjectOf, userParams } from "./users.ts";
 
 const MIN_TTL_SECONDS = 60;
-const MAX_TTL_SECONDS = 86_400;
+const MAX_TTL_SECONDS = MAX_TOKEN_MS / SECOND_MS;
 const TTL_SECONDS = 3_600;
 
 const TokenBody = z.object({ token: z.string().describe("A JWT"), expires_at: time }).meta({ id: "Token" });

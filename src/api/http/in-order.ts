@@ -1,0 +1,21 @@
+// Requests that come on one connection without waiting for answers: taken up one after the other, as they are answered.
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/**
+ * Node takes up all that a packet holds at once, hundreds of requests, whose answers would wait in memory for one that
+ * may never be read. With this each waits for the one before to have been taken by its reader.
+ */
+export function inOrder(handle: Handler): Handler {
+  /** Of each connection the answer to its last request. */
+  const last = new WeakMap<Duplex, ServerResponse>();
+  return (request, response) => {
+    const { socket } = request;
+    const before = last.get(socket);
+    last.set(socket, response);
+    if (before === undefined || before.writableFinished) handle(request, response);
+    else before.once("close", () => socket.destroyed || handle(request, response));
+  };
+}
