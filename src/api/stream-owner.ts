@@ -1,6 +1,7 @@
 // Whose a stream is: the client of its first event, which never changes.
 import { LRUCache } from "lru-cache";
 import type { ClientId } from "../domain/ids.ts";
+import { atMost } from "../event-store/at-most.ts";
 import { decodeMetadata } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 
@@ -12,7 +13,7 @@ const owners = new WeakMap<EventStore, LRUCache<string, ClientId>>();
 
 /** The client that a stream belongs to; undefined when there is no such stream, or it is the system's own. */
 export async function streamOwner(store: EventStore, stream: string): Promise<ClientId | undefined> {
-  const known = owners.get(store) ?? new LRUCache<string, ClientId>({ max: MAX_OWNERS });
+  const known = owners.get(store) ?? new LRUCache<string, ClientId>(atMost(MAX_OWNERS));
   owners.set(store, known);
   const kept = known.get(stream);
   if (kept !== undefined) return kept;

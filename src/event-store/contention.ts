@@ -1,5 +1,6 @@
 // Which streams are written in turns now: those on which somebody lost a race, here or on another node.
 import { LRUCache } from "lru-cache";
+import { atMost } from "./at-most.ts";
 import type { StreamTurns } from "./stream-turns.ts";
 
 /** For how long a stream is written in turns after a lost race. */
@@ -16,7 +17,7 @@ type Entry = { until: number; wroteAt: number; lookedAt: number };
 export class Contention {
   readonly #turns: StreamTurns;
   readonly #warn: (error: unknown, message: string) => void;
-  readonly #streams = new LRUCache<string, Entry>({ max: MAX_STREAMS });
+  readonly #streams = new LRUCache<string, Entry>(atMost(MAX_STREAMS));
 
   constructor(turns: StreamTurns, warn: (error: unknown, message: string) => void) {
     this.#turns = turns;

@@ -16,8 +16,10 @@ import { again, DONE, type Verdict } from "./worker.ts";
 /** The stream of a WebSocket delivery holds few events: it ends with its first outcome, and a redrive adds two. */
 const DELIVERY_READ = 200;
 
+type FallbackParts = Pick<HandlerParts, "store" | "keyring" | "commands" | "now" | "newId">;
+
 /** Decides at the deadline: an acknowledgement that came first leaves nothing to do. */
-export async function fallBack(parts: HandlerParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+export async function fallBack(parts: FallbackParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
   const stream = deliveryStream(id);
   const { state } = await parts.commands.load(deliveryDecider, stream);
   if (state.status !== "pending" || state.fallbackAt === null) return DONE;
@@ -37,7 +39,7 @@ export async function fallBack(parts: HandlerParts, job: TakenJob, id: DeliveryI
 
 /** Where the mail goes: the address that the notification names, else the user's at this moment. */
 async function addressOf(
-  { keyring, commands }: HandlerParts,
+  { keyring, commands }: FallbackParts,
   client: ClientId,
   user: Subject,
   { data }: KnownNotification,
@@ -62,7 +64,7 @@ export async function fallbackMailOf(parts: Pick<HandlerParts, "store" | "keyrin
  * Requests the mail of a delivery that fell back; another delivery may have requested the same one before. After a stop
  * none is made; one whose making was under way is cancelled before its first attempt.
  */
-export async function makeFallbackMail(parts: HandlerParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+export async function makeFallbackMail(parts: FallbackParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
   const event = await fallbackMailOf(parts, id);
   const { state } = await parts.commands.load(deliveryDecider, deliveryStream(id));
   if (event === undefined || state.status === "none") return DONE;

@@ -1,5 +1,4 @@
 // Rebuilding: from nothing, beside a group that goes on, with and without differences.
-import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/group.ts";
@@ -29,26 +28,6 @@ import { pausing, type Setting, setting } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;
 const [first = rooms] = storedProjections;
-const own = (target: object, name: string | symbol) => {
-  const value: unknown = Reflect.get(target, name, target);
-  return typeof value === "function" ? value.bind(target) : value;
-};
-
-/** The same pool; on connections taken from it `before` comes before a statement that is this one. */
-function hooked(pool: pg.Pool, statement: string, before: () => Promise<void>): pg.Pool {
-  const hook = (client: pg.PoolClient) =>
-    new Proxy(client, {
-      get(target, name) {
-        if (name !== "query") return own(target, name);
-        const query: (...values: unknown[]) => unknown = target.query.bind(target);
-        return (...values: unknown[]) =>
-          values[0] === statement ? before().then(() => query(...values)) : query(...values);
-      },
-    });
-  return new Proxy(pool, {
-    get: (target, name) => (name === "connect" ? async () => hook(await target.connect()) : own(target, name)),
-  });
-}
 
 /** Everything that the read models hold, as text. */
 async function contents({ database }: Setting): Promise<Record<string, string[]>> {
@@ -225,7 +204,9 @@ test("while tables are swapped nobody else moves the group", async () => {
     await client.query("rollback");
     client.release();
   };
-  const pool = hooked(given.parts.pool, `drop table if exists read.${tableName(first)}`, move);
+  const pool = pausing(given.parts.pool, async (text) => {
+    if (text === `drop table if exists read.${tableName(first)}`) await move();
+  });
   await rebuild({ ...given.parts, pool }, { names: "all", verify: false });
   expect(moved).toEqual(["55P03"]);
 });

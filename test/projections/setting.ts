@@ -50,22 +50,43 @@ export async function until(holds: () => boolean | Promise<boolean>): Promise<vo
   throw new Error("waited in vain");
 }
 
-/** The same pool, but each query waits for `before` first, and its answer for `after`. */
-export function pausing(
+/** How a statement is run, and what becomes of its result. */
+type Surround = <T>(text: string, query: () => Promise<T>) => Promise<T>;
+
+/** The same pool, but each statement is run by `surround`, on connections that are taken from it, too. */
+export function surrounded(pool: pg.Pool, surround: Surround): pg.Pool {
+  const by = <P extends object>(target: P): P =>
+    new Proxy(target, {
+      get(_, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== "function") return value;
+        if (name === "connect") return async () => by(await value.call(target));
+        if (name !== "query") return value.bind(target);
+        return (...query: unknown[]) => {
+          const text = textOf(query[0]);
+          return text === undefined ? value.call(target, ...query) : surround(text, () => value.call(target, ...query));
+        };
+      },
+    });
+  return by(pool);
+}
+
+/** Undefined for what answers as it likes: a COPY is a stream. */
+function textOf(query: unknown): string | undefined {
+  if (typeof query === "string") return query;
+  if (typeof query !== "object" || query === null || "submit" in query) return undefined;
+  return "text" in query && typeof query.text === "string" ? query.text : undefined;
+}
+
+/** The same pool, but each statement waits for `before` first, and its answer for `after`. */
+export const pausing = (
   pool: pg.Pool,
   before: (text: string) => Promise<void>,
   after: (text: string) => Promise<void> = async () => {},
-): pg.Pool {
-  return new Proxy(pool, {
-    get(target, name) {
-      if (name !== "query") return Reflect.get(target, name, target);
-      return async (query: string | { text: string }, values?: unknown[]) => {
-        const text = typeof query === "string" ? query : query.text;
-        await before(text);
-        const result = await target.query(query as string, values);
-        await after(text);
-        return result;
-      };
-    },
+): pg.Pool =>
+  surrounded(pool, async (text, query) => {
+    await before(text);
+    const result = await query();
+    await after(text);
+    return result;
   });
-}

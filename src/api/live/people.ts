@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import { reveal } from "../../domain/event.ts";
 import type { Subject } from "../../domain/ids.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
+import { atMost } from "../../event-store/at-most.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
 
 const MAX_PEOPLE = 10_000;
@@ -17,7 +18,7 @@ export type People = { of(subject: Subject): Promise<Person> };
 /** Remembers who was asked for lately. Asking throws StoreUnavailable. */
 export function openPeople(commands: Pick<Commands, "load">): People {
   const cache = new LRUCache<Subject, Person>({
-    max: MAX_PEOPLE,
+    ...atMost(MAX_PEOPLE),
     ttl: PERSON_TTL_MS,
     fetchMethod: async (subject) => {
       const { state } = await commands.load(userDecider, userStream(subject));

@@ -12,7 +12,7 @@ import type { Services } from "../services.ts";
 
 /** Who sends the command; `correlation` stands on every event that it leads to. */
 type Sender = {
-  readonly caller: Caller;
+  readonly caller: Pick<Caller, "client" | "by">;
   readonly user: { readonly id: string; readonly subject: Subject };
   readonly correlation: string;
 };
@@ -37,7 +37,11 @@ export async function markRead(services: Services, sender: Sender, named: string
 }
 
 /** Acknowledges a delivery of the user's own; every other is `not_found`. Throws what commands throw. */
-export async function acknowledge(services: Services, sender: Sender, named: string): Promise<void> {
+export async function acknowledge(
+  services: Pick<Services, "commands" | "newId" | "now">,
+  sender: Sender,
+  named: string,
+): Promise<void> {
   const parsed = DeliveryIdSchema.safeParse(named);
   if (!parsed.success) throw new DomainError("not_found");
   // Subjects are made under the client's own secret: whose subject matches is a user of the same client.

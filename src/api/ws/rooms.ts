@@ -17,7 +17,7 @@ import { RoomSubscription } from "./room-subscription.ts";
 const REACH_MS = 5_000;
 
 type RoomsParts = {
-  readonly services: Services;
+  readonly services: Pick<Services, "store" | "keyring" | "commands" | "logger">;
   readonly rooms: LiveRooms;
   readonly outgoing: Outgoing;
   /** Aborted when the connection ends. */
@@ -33,7 +33,7 @@ export class Rooms implements Disposable {
   }
 
   /** Throws DomainError (not_found, not_a_member), StoreUnavailable. */
-  async subscribe({ caller, user }: Identity, frame: FrameOf<"subscribe">): Promise<void> {
+  async subscribe({ caller, user }: Pick<Identity, "caller" | "user">, frame: FrameOf<"subscribe">): Promise<void> {
     const { services, rooms, over } = this.#parts;
     const open = await openAsMember(services, caller, frame.room_id);
     if (this.#subscriptions.has(open.id))
@@ -62,7 +62,10 @@ export class Rooms implements Disposable {
   }
 
   /** Also of a room that was not subscribed: then it already holds. Throws DomainError (not_found), StoreUnavailable. */
-  async unsubscribe({ caller }: Identity, { room_id: named, ref }: FrameOf<"unsubscribe">): Promise<void> {
+  async unsubscribe(
+    { caller }: Pick<Identity, "caller">,
+    { room_id: named, ref }: FrameOf<"unsubscribe">,
+  ): Promise<void> {
     const room = await findRoom(this.#parts.services, caller.client, named);
     this.#subscriptions.get(room)?.[Symbol.dispose]();
     this.#subscriptions.delete(room);
