@@ -9,7 +9,8 @@ const ref = z.union([z.string().max(200), z.number()]).optional();
 const roomId = z.string().min(1).max(300);
 const seq = z.int().min(0);
 
-const frames = {
+/** By type. */
+export const CLIENT_FRAMES = {
   auth: z.strictObject({ type: z.literal("auth"), ref, token: z.string().max(8_192), user_id: userId.optional() }),
   subscribe: z.strictObject({ type: z.literal("subscribe"), ref, room_id: roomId, after_seq: seq.optional() }),
   unsubscribe: z.strictObject({ type: z.literal("unsubscribe"), ref, room_id: roomId }),
@@ -18,7 +19,7 @@ const frames = {
   ping: z.strictObject({ type: z.literal("ping"), ref }),
 } as const;
 
-export type ClientFrame = z.output<(typeof frames)[keyof typeof frames]>;
+export type ClientFrame = z.output<(typeof CLIENT_FRAMES)[keyof typeof CLIENT_FRAMES]>;
 export type FrameOf<T extends ClientFrame["type"]> = Extract<ClientFrame, { type: T }>;
 
 /** A frame, one that cannot be carried out, or nothing that could be answered. */
@@ -33,7 +34,7 @@ export type ParsedFrame =
     }
   | { readonly kind: "malformed" };
 
-const known: Readonly<Record<string, z.ZodType<ClientFrame>>> = Object.assign(Object.create(null), frames);
+const known: Readonly<Record<string, z.ZodType<ClientFrame>>> = Object.assign(Object.create(null), CLIENT_FRAMES);
 
 /** Reads a message. Malformed: not JSON, no object, or without a `type`. */
 export function parseFrame(text: string): ParsedFrame {

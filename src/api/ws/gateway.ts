@@ -52,6 +52,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    autoPong: false, // pings count as frames before they are answered
     maxPayload: MAX_FRAME_BYTES,
     maxFragments: MAX_FRAME_PARTS,
     maxBufferedChunks: MAX_FRAME_PARTS,

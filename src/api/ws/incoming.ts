@@ -31,7 +31,9 @@ export class Incoming {
     parts.socket.on("message", (data, isBinary) => {
       if (this.#hear()) this.#message(data, isBinary);
     });
-    parts.socket.on("ping", () => this.#hear());
+    parts.socket.on("ping", (data) => {
+      if (this.#hear()) parts.socket.pong(data);
+    });
     parts.socket.on("pong", () => this.#hear());
   }
 

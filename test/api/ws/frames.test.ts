@@ -66,6 +66,18 @@ describe("what ends the connection", () => {
     for (let n = 0; n < 300; n += 1) flood.send({ type: "ping" });
     expect(await flood.closed()).toBe(4029);
   });
+
+  test("more than 100 pings in a second", async () => {
+    using flood = await connect();
+    for (let n = 0; n < 150; n += 1) flood.socket.ping("x".repeat(125));
+    expect(await flood.closed()).toBe(4029);
+  });
+
+  test("a message in far too many pieces", async () => {
+    using flood = await connect();
+    for (let n = 0; n < 17_000; n += 1) flood.socket.send(" ", { fin: false });
+    expect(await flood.closed()).toBe(4029);
+  });
 });
 
 test("256 KiB exactly are taken", async () => {

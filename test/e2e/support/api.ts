@@ -18,14 +18,15 @@ export type Api = {
   as(key: string): Api;
 };
 
-/** Calls below `/api/v1` with a key or token. */
-export function apiOf(url: string, key?: string): Api {
+/** Calls below `/api/v1` with a key or token; `always` are headers of each. */
+export function apiOf(url: string, key?: string, always: Readonly<Record<string, string>> = {}): Api {
   const call: Api["call"] = async (method, path, body, headers = {}) => {
     const response = await fetch(`${url}/api/v1${path}`, {
       method,
       headers: {
         ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...always,
         ...headers,
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -42,7 +43,7 @@ export function apiOf(url: string, key?: string): Api {
     put: (path, body) => call("PUT", path, body),
     patch: (path, body) => call("PATCH", path, body),
     delete: (path) => call("DELETE", path),
-    as: (other) => apiOf(url, other),
+    as: (other) => apiOf(url, other, always),
   };
 }
 
@@ -50,10 +51,11 @@ export function apiOf(url: string, key?: string): Api {
 export async function newClient(
   url: string,
   name = "My App",
+  always: Readonly<Record<string, string>> = {},
 ): Promise<Api & { readonly id: string; readonly secret: string }> {
-  const { status, body } = await apiOf(url).post("/clients", { name });
+  const { status, body } = await apiOf(url, undefined, always).post("/clients", { name });
   if (status !== 201) throw new Error(`registration: ${status} ${JSON.stringify(body)}`);
-  return { ...apiOf(url, body.api_key), id: body.id, secret: body.webhook_secret };
+  return { ...apiOf(url, body.api_key, always), id: body.id, secret: body.webhook_secret };
 }
 
 /** A token of one of the client's users. */

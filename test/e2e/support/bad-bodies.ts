@@ -30,7 +30,7 @@ export type Expected = {
 export type BadText = { readonly text: string; readonly faults: readonly Expected[] };
 
 /** The schemas behind unions, each of one type. */
-function variants(schema: Schema): readonly Schema[] {
+export function variants(schema: Schema): readonly Schema[] {
   const options = schema.anyOf ?? schema.oneOf;
   if (options !== undefined) return options.flatMap(variants);
   return Array.isArray(schema.type) ? schema.type.map((type: string) => ({ ...schema, type })) : [schema];

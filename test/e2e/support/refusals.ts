@@ -24,7 +24,8 @@ const AT_ONCE = 16;
 const FAULT_CODES =
   /^(required|unknown_field|wrong_type|too_short|too_long|too_small|too_large|invalid_format|not_allowed)$/;
 
-type Seen = { readonly status: number; readonly headers: Record<string, unknown>; readonly text: string };
+/** An answer, as far as problems are told in it. */
+type Seen = { readonly status: number; readonly headers: Readonly<Record<string, unknown>>; readonly text: string };
 
 function send(agent: Agent, url: string, { method, path, headers, body }: Refused): Promise<Seen> {
   const { promise, resolve, reject } = Promise.withResolvers<Seen>();
@@ -45,29 +46,21 @@ function send(agent: Agent, url: string, { method, path, headers, body }: Refuse
 }
 
 /** One code, one status, one title: kept over all answers. */
-type Known = Map<string, string>;
+export type Known = Map<string, string>;
 
-/** What is wrong with the answer to a request that must be refused. */
-function complaints(asked: Refused, { status, headers, text }: Seen, url: string, known: Known): string[] {
+/** What is wrong with a problem, whatever it says. `base` is where its pages are. */
+export function problemComplaints(
+  problem: Body,
+  { status, headers, text }: Seen,
+  known: Known,
+  base?: string,
+): string[] {
   const found: string[] = [];
   const say = (what: string, holds: boolean) => holds || found.push(what);
-  say(`status ${status}, not ${asked.status}`, [asked.status].flat().includes(status));
-  const [name = "", value] = asked.header ?? [];
-  say(`${name}: ${headers[name]}, not ${value}`, asked.header === undefined || headers[name] === value);
-  const allow = String(headers.allow).split(", ");
-  say(`Allow: ${allow}`, asked.allow === undefined || allow.toSorted().join() === asked.allow.toSorted().join());
   say(`type ${headers["content-type"]}`, /^application\/problem\+json/.test(String(headers["content-type"])));
-  if (asked.method === "HEAD") return found;
-  let problem: Body;
-  try {
-    problem = JSON.parse(text);
-  } catch {
-    return [...found, `no JSON: ${text.slice(0, 100)}`];
-  }
   const { type, title, status: told, detail, code, request_id, ...rest } = problem;
-  say(`code ${code}, not ${asked.code}`, [asked.code].flat().includes(code));
-  const base = code === "unknown_host" ? url.replace("127.0.0.1", "localhost") : url;
-  say(`type ${type}`, type === `${base}/docs/errors#${code}`);
+  const page = `/docs/errors#${code}`;
+  say(`type ${type}`, base === undefined ? String(type).endsWith(page) : type === base + page);
   say(`status ${told} in the body`, told === status);
   say(`title ${title}, detail ${detail}`, typeof title === "string" && typeof detail === "string" && detail !== "");
   const before = known.get(code) ?? `${status} ${title}`;
@@ -76,15 +69,39 @@ function complaints(asked: Refused, { status, headers, text }: Seen, url: string
   say(`request_id ${request_id}`, typeof request_id === "string" && headers["x-request-id"] === request_id);
   say("a stack trace", !/\bat .+:\d+:\d+|node_modules|\.ts:\d/.test(text));
   const { errors, ...extra } = rest;
-  const extras = { body_too_large: "max_bytes" }[String(code)] ?? "";
+  const extras = { body_too_large: "max_bytes", external_id_taken: "existing_id" }[String(code)] ?? "";
   say(`members ${Object.keys(extra)}`, Object.keys(extra).join() === extras);
   say("errors", (code === "validation_failed") === Array.isArray(errors));
-  if (!Array.isArray(errors)) return found;
-  for (const fault of errors) {
+  for (const fault of Array.isArray(errors) ? errors : []) {
     const whole = Object.keys(fault).toSorted().join() === "code,message,path" && FAULT_CODES.test(fault.code);
     say(`fault ${JSON.stringify(fault)}`, whole && fault.message !== "");
   }
-  if (asked.faults === undefined) return found;
+  return found;
+}
+
+/** What is wrong with the answer to a request that must be refused. */
+function complaints(asked: Refused, seen: Seen, url: string, known: Known): string[] {
+  const { status, headers, text } = seen;
+  const found: string[] = [];
+  const say = (what: string, holds: boolean) => holds || found.push(what);
+  say(`status ${status}, not ${asked.status}`, [asked.status].flat().includes(status));
+  const [name = "", value] = asked.header ?? [];
+  say(`${name}: ${headers[name]}, not ${value}`, asked.header === undefined || headers[name] === value);
+  const allow = String(headers.allow).split(", ");
+  say(`Allow: ${allow}`, asked.allow === undefined || allow.toSorted().join() === asked.allow.toSorted().join());
+  if (asked.method === "HEAD") return found;
+  let problem: Body;
+  try {
+    problem = JSON.parse(text);
+  } catch {
+    return [...found, `no JSON: ${text.slice(0, 100)}`];
+  }
+  const { code, errors } = problem;
+  say(`code ${code}, not ${asked.code}`, [asked.code].flat().includes(code));
+  found.push(
+    ...problemComplaints(problem, seen, known, code === "unknown_host" ? url.replace("127.0.0.1", "localhost") : url),
+  );
+  if (asked.faults === undefined || !Array.isArray(errors)) return found;
   const got = new Map<string, Body>(errors.map((fault: Body) => [fault.path, fault]));
   say(`twice: ${JSON.stringify(errors)}`, got.size === errors.length);
   for (const { path, codes, near } of asked.faults) {

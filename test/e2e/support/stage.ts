@@ -13,10 +13,12 @@ export type Operation = {
   readonly path: string;
   /** Of the body; undefined when none is looked at. */
   readonly schema: Schema | undefined;
-  /** Names of the query's parameters. */
-  readonly query: readonly string[];
+  /** The query's parameters by name. */
+  readonly query: ReadonlyMap<string, Schema>;
   /** Names of the headers that it takes, as components of the document. */
   readonly headers: readonly string[];
+  /** The codes of problems that it may answer with, by status; none for a success. */
+  readonly answers: ReadonlyMap<number, readonly string[]>;
 };
 
 export type Stage = {
@@ -34,7 +36,8 @@ export type Stage = {
 
 const MANY_DAYS_MS = 300 * 86_400_000;
 
-async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
+/** Makes one of everything; the ids as paths name them. */
+export async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
   const { body: message } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello" });
   const email = { type: "email", to_email: "a@example.com", subject: "Hi", content: "Hello" };
@@ -55,20 +58,25 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   };
 }
 
+const codesOf = ({ content }: Body): readonly string[] =>
+  content?.["application/problem+json"]?.schema.allOf[1].properties.code.enum ?? [];
+
 const WITH_BODY = ["post", "put", "patch"];
 
-async function operationsOf(url: string, ids: Readonly<Record<string, string>>): Promise<readonly Operation[]> {
+/** The operations of the server's document, with these ids. */
+export async function operationsOf(url: string, ids: Readonly<Record<string, string>>): Promise<readonly Operation[]> {
   const document = (await (await fetch(`${url}/openapi.json`)).json()) as Body;
   return Object.entries<Body>(document.paths).flatMap(([template, methods]) =>
-    Object.entries<Body>(methods).map(([method, { requestBody, parameters }]): Operation => {
+    Object.entries<Body>(methods).map(([method, { requestBody, parameters, responses }]): Operation => {
       const body = requestBody?.content["application/json"].schema ?? { type: "object", properties: {} };
       return {
         method: method.toUpperCase(),
         template,
         path: template.replaceAll(/\{([a-z_]+)\}/g, (_whole, name: string) => ids[name] ?? "missing"),
         schema: WITH_BODY.includes(method) ? body : undefined,
-        query: parameters.flatMap((one: Body) => (one.in === "query" ? [one.name] : [])),
+        query: new Map(parameters.flatMap((one: Body) => (one.in === "query" ? [[one.name, one.schema]] : []))),
         headers: parameters.flatMap((one: Body) => one.$ref?.split("/").at(-1) ?? []),
+        answers: new Map(Object.entries<Body>(responses).map(([status, said]) => [Number(status), codesOf(said)])),
       };
     }),
   );

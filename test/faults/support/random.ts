@@ -18,3 +18,10 @@ export function seeded(seed: number): Random {
   };
   return Object.assign(next, { below: (limit: number) => Math.floor(next() * limit) });
 }
+
+/** One of a list. */
+export function pick<T>(random: Random, list: readonly T[]): T {
+  const one = list[random.below(list.length)];
+  if (one === undefined) throw new Error("there is nothing to pick from");
+  return one;
+}

@@ -1,0 +1,169 @@
+// Frames that no client should send: odd as messages, or odd as bytes, and how the server may answer them.
+import { z } from "zod";
+import { PROBLEMS } from "../../../src/api/http/problems.ts";
+import { CLIENT_FRAMES } from "../../../src/api/ws/client-frames.ts";
+import { CLOSE as CODES, MAX_FRAME_BYTES } from "../../../src/api/ws/limits.ts";
+import type { Body } from "../../e2e/support/api.ts";
+import type { Schema } from "../../e2e/support/bad-bodies.ts";
+import { type OddBody, oddBody } from "./hostile-bodies.ts";
+import { BINARY, CLOSE, frameBytes, PING, TEXT, textFrame } from "./hostile-socket.ts";
+import { pick, type Random } from "./random.ts";
+
+const SCHEMAS = Object.values(CLIENT_FRAMES).map((schema) => z.toJSONSchema(schema, { io: "input" }) as Schema);
+
+/** A message of any type, odd in one way or in none. */
+export const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token: string): OddBody => {
+  const good = {
+    ...{
+      room_id: JSON.stringify(ids.room_id),
+      delivery_id: JSON.stringify(ids.delivery_id),
+      token: JSON.stringify(token),
+    },
+    ...{
+      user_id: '"alice"',
+      seq: "1",
+      after_seq: "0",
+      ref: pick(random, ['"r"', "7", "0.1", '"😀"', `"${"x".repeat(200)}"`]),
+    },
+  };
+  const types = ["dance", "", "__proto__", "constructor", "toString", "AUTH", "welcome", "a\ud800", "x".repeat(300)];
+  if (random.below(12) > 0) return oddBody(random, pick(random, SCHEMAS), good);
+  return { kind: "type", bytes: Buffer.from(JSON.stringify({ type: pick(random, types), ref: "r" })) };
+};
+
+/** Codes of errors that only sockets tell. */
+const ERRORS = new Set([
+  ...["unknown_type", "seq_out_of_range", "already_subscribed", "too_many_subscriptions", "user_required"],
+  ...Object.keys(PROBLEMS).filter((code) => code !== "internal"),
+]);
+
+/** What comes unasked, and is no answer to a frame. */
+export const isAnswer = ({ type, reason, at }: Body): boolean =>
+  !["event", "notification", "heartbeat", "caught_up", "acked"].includes(type) &&
+  !(type === "read" && at !== undefined) &&
+  !(type === "unsubscribed" && reason !== "asked");
+
+/** The `ref` that an answer must bring back, of a frame that has one which may be brought back. */
+function refOf(bytes: Uint8Array): unknown {
+  try {
+    const { ref } = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) ?? {};
+    const isRef = typeof ref === "number" ? Number.isFinite(ref) : typeof ref === "string" && [...ref].length <= 200;
+    return isRef ? ref : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** In words, what is wrong with the answer to a message. */
+export function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
+  const { type, code, message, ref } = answer;
+  const faults: string[] = [];
+  if (!["ok", "pong", "welcome", "subscribed", "unsubscribed", "error"].includes(type)) faults.push(`type ${type}`);
+  if (type === "error" && !ERRORS.has(code)) faults.push(`code ${code}`);
+  if (type === "error" && (typeof message !== "string" || message.length > 1_100 || message === ""))
+    faults.push("message");
+  if (refOf(bytes) !== ref) faults.push(`ref ${ref}, not ${refOf(bytes)}`);
+  return faults;
+}
+
+/** Whether a message must end the connection: no JSON, no object, or without a `type`. */
+export function isMalformed(bytes: Uint8Array): boolean {
+  try {
+    const value: Body = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+    return typeof value !== "object" || value === null || Array.isArray(value) || typeof value.type !== "string";
+  } catch {
+    return true;
+  }
+}
+
+export type OddFrames = { readonly kind: string; readonly bytes: readonly Buffer[]; readonly codes: readonly number[] };
+
+const PONG = JSON.stringify({ type: "ping", ref: "r" });
+
+/** Frames that are odd as bytes, and the codes that may follow; none where the connection must stay. */
+export function oddFrames(random: Random): OddFrames {
+  const text = Buffer.from(PONG);
+  const half = text.subarray(0, 9);
+  const rest = text.subarray(9);
+  const first = frameBytes(TEXT, half, { fin: false });
+  const last = frameBytes(0, rest);
+  const malformed = [CODES.malformed];
+  const made = (kind: string, codes: readonly number[], ...bytes: Buffer[]): OddFrames => ({ kind, codes, bytes });
+  const large = Buffer.alloc(MAX_FRAME_BYTES + 1, 0x20);
+  return pick(random, [
+    () => made("binary", malformed, frameBytes(BINARY, text)),
+    () => made("in pieces", [], first, last),
+    () => made("in pieces around a ping", [], first, frameBytes(PING, Buffer.from("x")), last),
+    () => made("in bytes", [], Buffer.concat([...textFrame(text)].map((byte) => Buffer.from([byte])))),
+    () =>
+      made(
+        "in pieces of nothing",
+        [],
+        frameBytes(TEXT, half, { fin: false }),
+        ...Array(200).fill(frameBytes(0, Buffer.alloc(0), { fin: false })),
+        last,
+      ),
+    () =>
+      made(
+        "in very many pieces",
+        [CODES.tooManyFrames],
+        first,
+        ...Array(17_000).fill(frameBytes(0, Buffer.from(" "), { fin: false })),
+        last,
+      ),
+    () => made("a piece of nothing", malformed, last),
+    () => made("a message within another", malformed, first, textFrame(text)),
+    () => made("too large", [CODES.frameTooLarge], frameBytes(TEXT, large)),
+    () => made("too large in pieces", [CODES.frameTooLarge], first, frameBytes(0, large)),
+    () => made("as large as may be", [], frameBytes(TEXT, Buffer.concat([text, large.subarray(text.length + 1)]))),
+    () =>
+      made(
+        "said to be endless",
+        [CODES.frameTooLarge],
+        frameBytes(TEXT, text, { told: pick(random, [2n ** 62n, 2n ** 63n, 2n ** 53n + 1n]) }),
+      ),
+    () => made("longer than told", malformed, frameBytes(TEXT, text, { told: 3n })),
+    () => made("a length wider than needed", [], frameBytes(TEXT, text, { width: pick(random, [2, 8]) })),
+    () => made("unmasked", malformed, frameBytes(TEXT, text, { masked: false })),
+    () => made("reserved bits", malformed, frameBytes(TEXT, text, { rsv: 1 + random.below(7) })),
+    () => made("compressed", malformed, frameBytes(TEXT, Buffer.from("ca0104f81f0000ffff", "hex"), { rsv: 4 })),
+    () => made("reserved opcode", malformed, frameBytes(pick(random, [3, 4, 5, 6, 7, 11, 12, 15]), text)),
+    () => made("control in pieces", malformed, frameBytes(PING, half, { fin: false })),
+    () =>
+      made("control too long", malformed, frameBytes(pick(random, [PING, CLOSE, 10]), Buffer.alloc(126), { width: 2 })),
+    () =>
+      made(
+        "no UTF-8",
+        malformed,
+        textFrame(
+          pick(
+            random,
+            [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80]].map((one) => Buffer.from(one)),
+          ),
+        ),
+      ),
+    () => made("nothing", malformed, textFrame("")),
+    () => made("a close of no code", malformed, frameBytes(CLOSE, Buffer.from([3]))),
+    () =>
+      made(
+        "a close of a wrong code",
+        malformed,
+        frameBytes(
+          CLOSE,
+          Buffer.from(
+            pick(random, [
+              [0, 0],
+              [3, 0xed],
+              [3, 0xee],
+              [0xff, 0xff],
+              [7, 0xd0],
+            ]),
+          ),
+        ),
+      ),
+    () => made("a close without UTF-8", malformed, frameBytes(CLOSE, Buffer.from([3, 0xe8, 0xff]))),
+    () => made("a close", [1000], frameBytes(CLOSE, Buffer.from([3, 0xe8]))),
+    () => made("many pings", [CODES.tooManyFrames], ...Array(150).fill(frameBytes(PING, Buffer.alloc(125)))),
+    () => made("many messages", [CODES.tooManyFrames], ...Array(150).fill(textFrame(text))),
+  ])();
+}

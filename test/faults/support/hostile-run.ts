@@ -1,0 +1,173 @@
+// A run of hostile inputs against a started server: sends them, counts, and looks at answers, log and server.
+import { type Api, type Body, until } from "../../e2e/support/api.ts";
+import type { Known } from "../../e2e/support/refusals.ts";
+import { dataFolder, isReady, type Running, startServer } from "../../e2e/support/server.ts";
+import { type Operation, operationsOf } from "../../e2e/support/stage.ts";
+import { LogWatch } from "./hostile-log.ts";
+import { answerFaults } from "./hostile-oracle.ts";
+import { type Hostile, hostileRequest } from "./hostile-requests.ts";
+import { openScene, Scenes } from "./hostile-scene.ts";
+import { bytesOf, type Request, Wire, type WireAnswer } from "./hostile-wire.ts";
+
+/** Connections that send at the same time. */
+const AT_ONCE = 16;
+/** Inputs between two looks at the log and the server. */
+const BATCH = 2_000;
+/** Beyond these nothing new would be learned. */
+const MAX_FAULTS = 40;
+/** The most memory that the server may take, whatever it is sent. */
+const MAX_BYTES = 1024 * 1024 * 1024;
+
+/** How often each came. */
+export class Tally {
+  readonly #counts = new Map<string, number>();
+
+  add(name: string | number): void {
+    this.#counts.set(String(name), (this.#counts.get(String(name)) ?? 0) + 1);
+  }
+
+  get total(): number {
+    return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  toString(): string {
+    const sorted = [...this.#counts].toSorted(([a], [b]) => (a < b ? -1 : 1));
+    return sorted.map(([name, count]) => `${name} ${count}`).join(", ");
+  }
+}
+
+export type HostileRun = AsyncDisposable & {
+  readonly url: string;
+  readonly server: Running;
+  readonly operations: readonly Operation[];
+  readonly log: LogWatch;
+  readonly kinds: Tally;
+  readonly answers: Tally;
+  /** What was found, in words. */
+  readonly faults: string[];
+  fault(what: string, ...why: readonly string[]): void;
+  /** Whether nothing new would be learned. */
+  readonly full: boolean;
+  /** Looks at the log, the process and what it printed, and has a sound request served. */
+  look(): Promise<void>;
+};
+
+/** Starts a server of its own. */
+export async function openRun(): Promise<HostileRun> {
+  await using open = new AsyncDisposableStack();
+  const folder = open.use(await dataFolder());
+  const server = open.use(await startServer({ dataDir: folder.path }));
+  const { url } = server;
+  const log = open.use(await LogWatch.open(folder.path));
+  const { api, ids } = await openScene(url);
+  const operations = await operationsOf(url, ids);
+  const faults: string[] = [];
+  const fault = (what: string, ...why: readonly string[]) => {
+    if (why.length > 0 && faults.length < MAX_FAULTS) faults.push(`${what}\n    ${why.join("\n    ")}`);
+  };
+  let heard = 0;
+  const moved = open.move();
+  return {
+    ...{ url, server, operations, log, faults, fault, kinds: new Tally(), answers: new Tally() },
+    get full() {
+      return faults.length >= MAX_FAULTS;
+    },
+    async look() {
+      const output = server.output();
+      const errors = output
+        .slice(heard)
+        .split("\n")
+        .filter((line) => /"level":[56]0|Warning: /.test(line));
+      heard = output.length;
+      fault("the log", ...(await log.faults()).slice(0, 10));
+      fault("the server's output", ...errors.slice(0, 5).map((line) => line.slice(0, 1_500)));
+      fault("the server", ...(await serverFaults(server)), ...(await soundFaults(api, ids)));
+    },
+    [Symbol.asyncDispose]: () => moved.disposeAsync(),
+  };
+}
+
+async function serverFaults({ url, process }: Running): Promise<readonly string[]> {
+  if (process.exitCode !== null || process.signalCode !== null) return [`it ended: ${process.exitCode}`];
+  if (!(await until(() => isReady(url), Boolean))) return ["it is not ready"];
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const bytes = Number(/^process_resident_memory_bytes (\S+)$/m.exec(metrics)?.[1]);
+  return bytes < MAX_BYTES ? [] : [`it takes ${bytes} bytes`];
+}
+
+/** A message can be posted, read and listed. */
+async function soundFaults(api: Api, { room_id }: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  const content = `sound ${performance.now()}`;
+  const { status, body } = await api.post(`/rooms/${room_id}/messages`, { sender_id: "alice", content });
+  const read = await api.get(`/rooms/${room_id}/messages/${body.id}`);
+  const list = await api.get(`/rooms/${room_id}/messages?limit=1`);
+  const seen = [status, read.status, read.body.content, list.body.data?.map((one: Body) => one.content).join()];
+  return seen.join() === [201, 200, content, content].join() ? [] : [`a sound request: ${seen}`];
+}
+
+/** Sends one request; undefined when the connection ends without an answer. */
+async function ask(wire: Wire, request: Request): Promise<WireAnswer | undefined> {
+  wire.send(bytesOf(request), request.method);
+  return wire.next();
+}
+
+/** A request in words, short enough to read. */
+const wordsOf = ({ kind, request: { method, target, headers, body } }: Hostile): string => {
+  const lines = headers.map(([name, value]) => `${name}: ${value}`.slice(0, 80)).join(" | ");
+  return `${kind}: ${method} ${target} ${lines} ${Buffer.from(body ?? []).toString("latin1")}`.slice(0, 700);
+};
+
+/** Does the work for each number, several at once, until nothing new would be learned. */
+export async function inParallel(run: HostileRun, count: number, work: (nth: number) => Promise<void>): Promise<void> {
+  const numbers = Array.from({ length: count }, (_, nth) => nth).values();
+  const worker = async () => {
+    for (const nth of numbers) if (!run.full) await work(nth);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+/** Sends the inputs of a seed, from one number on, to every operation in turn. */
+export async function sendRequests(run: HostileRun, seed: number, from: number, count: number): Promise<void> {
+  const known: Known = new Map();
+  const scenes = new Scenes(run.url);
+  for (let begin = from; begin < from + count && !run.full; begin += BATCH) {
+    const wires: Wire[] = [];
+    await inParallel(run, Math.min(BATCH, from + count - begin), async (index) => {
+      const nth = begin + index;
+      const operation = run.operations[nth % run.operations.length];
+      if (operation === undefined) return;
+      const hostile = hostileRequest(seed, nth, operation, await scenes.of(operation));
+      const wire = wires.pop() ?? (await Wire.open(run.url));
+      const answer = await ask(wire, hostile.request).catch(String);
+      note(run, hostile, operation, answer, known, `input ${nth} of seed ${seed}, ${wordsOf(hostile)}`);
+      if (typeof answer === "object" && answer.status < 300) scenes.spend(operation);
+      if (typeof answer === "object" && answer.headers.connection !== "close" && !wire.ended) wires.push(wire);
+      else wire[Symbol.dispose]();
+    });
+    for (const wire of wires) wire[Symbol.dispose]();
+    await run.look();
+    scenes.clear();
+  }
+}
+
+function note(
+  run: HostileRun,
+  { kind, operation, request }: Hostile,
+  intended: Operation,
+  answer: WireAnswer | string | undefined,
+  known: Known,
+  words: string,
+): void {
+  run.kinds.add(kind);
+  const { method } = request;
+  if (typeof answer === "string" || answer === undefined) {
+    run.answers.add("none");
+    run.fault(words, answer ?? "the connection ended without an answer");
+    return;
+  }
+  run.answers.add(answer.status);
+  const id = answer.headers["x-request-id"] ?? "none";
+  if (answer.status < 300 && method !== "GET" && method !== "HEAD") run.log.allow(id);
+  else run.log.refuse(id, words);
+  run.fault(`${intended.method} ${intended.template}, ${words}`, ...answerFaults(answer, { method, operation }, known));
+}
