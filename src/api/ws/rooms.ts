@@ -5,7 +5,7 @@ import type { RoomId } from "../../domain/ids.ts";
 import { requireRole } from "../../domain/room-state.ts";
 import { StoreUnavailable } from "../../event-store/event-store.ts";
 import type { Hold, LiveRooms } from "../live/live-rooms.ts";
-import { findRoom, openAsMember } from "../rooms/room-access.ts";
+import { findRoom, openAsMember, openRoom } from "../rooms/room-access.ts";
 import type { Services } from "../services.ts";
 import type { FrameOf, Ref } from "./client-frames.ts";
 import type { Identity } from "./identity.ts";
@@ -61,12 +61,17 @@ export class Rooms implements Disposable {
     }
   }
 
-  /** Also of a room that was not subscribed: then it already holds. Throws DomainError (not_found), StoreUnavailable. */
+  /**
+   * Also of a room that was not subscribed: then it already holds, if the caller may see the room; an answer to anybody
+   * else would tell that there is one. Throws DomainError (not_found), StoreUnavailable.
+   */
   async unsubscribe(
     { caller }: Pick<Identity, "caller">,
     { room_id: named, ref }: FrameOf<"unsubscribe">,
   ): Promise<void> {
-    const room = await findRoom(this.#parts.services, caller.client, named);
+    const { services } = this.#parts;
+    const room = await findRoom(services, caller.client, named);
+    if (!this.#subscriptions.has(room)) await openRoom(services, caller, named);
     this.#subscriptions.get(room)?.[Symbol.dispose]();
     this.#subscriptions.delete(room);
     this.#parts.outgoing.send({ type: "unsubscribed", room_id: room, reason: "asked", ref });

@@ -98,6 +98,7 @@ describe("subscribing", () => {
       await eve.ask({ type: "subscribe", room_id: "ext:unknown" }),
       await stranger.ask({ type: "subscribe", room_id: room }),
       await stranger.ask({ type: "unsubscribe", room_id: room }),
+      await eve.ask({ type: "unsubscribe", room_id: room }),
       await eve.ask({ type: "read", room_id: room, seq: 1 }),
     ];
     for (const answer of answers) expect(answer).toEqual(answers[0]);
