@@ -7,6 +7,7 @@ import { KeyConflict } from "../event-store/keyring-moving.ts";
 import { WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
 import { OrderLost } from "../event-store/pipelined.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
+import { NoFence } from "../projections/fence.ts";
 import { ImportError } from "./events-import.ts";
 
 /** Exit codes, in the manner of sysexits. */
@@ -24,7 +25,7 @@ export function fail(line: string, code: number = EXIT.usage): number {
 }
 
 /** Faults of the set-up: nothing was done. */
-const SETUP = [ConfigError, DataFolderInUse, ForeignCheckpoint];
+const SETUP = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence];
 /** What a command may meet on its way, whose message says all there is to say. */
 const MET = [
   ImportError,

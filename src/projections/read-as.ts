@@ -1,6 +1,7 @@
 // The two handles for reading: one that sees a single client, and the operator's, which sees all.
 import pg from "pg";
 import type { ClientId } from "../domain/ids.ts";
+import { queryAsClient } from "./fence.ts";
 import { type Projection, tableName } from "./projection.ts";
 import { type Query, render, type Sql } from "./sql.ts";
 
@@ -20,16 +21,19 @@ export type OperatorRead = {
 
 export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
 
-/** The part of a table that belongs to the client. PostgreSQL flattens it, so that indexes serve as if it were not there. */
-export function readAs(pool: Queryable, client: ClientId): ReadAs {
+/**
+ * The first fence: of each table the part that belongs to the client. PostgreSQL flattens it, so that indexes serve as if
+ * it were not there. The second one, PostgreSQL's own, is in `fence.ts`: each holds without the other.
+ */
+export function readAs(pool: pg.Pool, client: ClientId): ReadAs {
   const tableOf = (projection: Projection, parameter: (value: string) => string) =>
     `(select * from read.${tableName(projection)} where client = ${parameter(client)})`;
-  return { kind: "client", client, rows: (query) => run(pool, render(query, tableOf)) };
+  return { kind: "client", client, rows: (query) => queryAsClient(pool, client, configOf(render(query, tableOf))) };
 }
 
 export function readAsOperator(pool: Queryable): OperatorRead {
   const tableOf = (projection: Projection) => `read.${tableName(projection)}`;
-  return { kind: "operator", rows: (query) => run(pool, render(query, tableOf)) };
+  return { kind: "operator", rows: async (query) => (await pool.query(configOf(render(query, tableOf)))).rows };
 }
 
 const { INT8, JSON: JSON_TYPE } = pg.types.builtins;
@@ -43,9 +47,7 @@ export const columnTypes = {
 };
 
 // Not prepared: a plan made while a table was small would stay in use while it grows.
-async function run<R extends object>(pool: Queryable, { text, values }: Query): Promise<readonly R[]> {
-  return (await pool.query<R>({ text, values: [...values], types: columnTypes })).rows;
-}
+const configOf = ({ text, values }: Query) => ({ text, values: [...values], types: columnTypes });
 
 /** The first row, if there is one. */
 export const first = <R>(rows: readonly R[]): R | undefined => rows[0];

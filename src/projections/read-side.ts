@@ -15,7 +15,7 @@ import { type Projection, tableName } from "./projection.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
 import { Runner, type RunnerParts, type RunnerState } from "./runner.ts";
-import { createGroups } from "./tables.ts";
+import { createGroups, existingTables } from "./tables.ts";
 import { POLL_MS, Waiters } from "./waiters.ts";
 
 export { ForeignCheckpoint } from "./checkpoint.ts";
@@ -95,6 +95,7 @@ export async function openReadSide(
   const operator = readAsOperator(pool);
   const own = projections.map(tableName);
   const keepsOwn = (group: GroupState) => own.every((table) => group.tables.has(table));
+  const fenced = async () => (await existingTables(pool, projections)).size === own.length;
   let building = false;
   let runner: Runner | undefined;
   let election: Election | undefined;
@@ -138,7 +139,7 @@ export async function openReadSide(
       signal?.throwIfAborted();
       const found = await readGroup(pool);
       if (found !== undefined) await checkGroup(found, store);
-      if (found !== undefined && keepsOwn(found)) return waiters.reached(found.checkpoint);
+      if (found !== undefined && keepsOwn(found) && (await fenced())) return waiters.reached(found.checkpoint);
       if (!told) logger.warn({}, "waiting for a node with the role projector to build this version's read models");
       await pause(TABLES_POLL_MS, signal ?? NEVER);
     }

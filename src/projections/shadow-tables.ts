@@ -33,7 +33,7 @@ export class ShadowTables {
   async create(): Promise<void> {
     await this.drop();
     for (const projection of this.#projections) {
-      await this.#client.query(createTable(projection, shadowName(projection)));
+      for (const statement of createTable(projection, shadowName(projection))) await this.#client.query(statement);
     }
   }
 

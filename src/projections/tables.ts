@@ -1,6 +1,7 @@
 // The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
 import type pg from "pg";
 import { createLeases } from "../event-store/lease.ts";
+import { fenceOf, OPEN_SCHEMA } from "./fence.ts";
 import { type ColumnType, type Projection, tableName } from "./projection.ts";
 
 /** Of this application ("chat"): pairs of which the first is this. */
@@ -35,6 +36,7 @@ export async function createGroups(pool: pg.Pool): Promise<void> {
     await client.query("begin");
     await client.query("select pg_advisory_xact_lock($1, $2)", [LOCK_CLASS, SCHEMA_LOCK]);
     await client.query("create schema if not exists read");
+    await client.query(OPEN_SCHEMA);
     await client.query(GROUPS);
     await client.query(createLeases("read.leases"));
     await client.query("commit");
@@ -48,13 +50,13 @@ export async function createGroups(pool: pg.Pool): Promise<void> {
 /** What a shadow's table and indexes are called until they take their place. */
 export const shadowName = (projection: Projection): string => `${tableName(projection)}_new`;
 
-/** A table with its primary key, without its other indexes. */
-export function createTable(projection: Projection, table: string): string {
+/** A table with its primary key and its fence, without its other indexes. */
+export function createTable(projection: Projection, table: string): readonly string[] {
   const columns = Object.entries(projection.columns).map(
     ([name, { type, nullable }]) => `${name} ${SQL_TYPES[type]}${nullable ? "" : " not null"}`,
   );
   const key = `constraint ${table}_pkey primary key (${projection.key.join(", ")})`;
-  return `create table read.${table} (${[...columns, key].join(", ")})`;
+  return [`create table read.${table} (${[...columns, key].join(", ")})`, ...fenceOf(table)];
 }
 
 export const createIndexes = (projection: Projection, table: string): readonly string[] =>
@@ -71,13 +73,13 @@ export function replaceTable(projection: Projection): readonly string[] {
   ];
 }
 
-/** Which tables of these projections exist. */
+/** Which tables of these projections exist. One without a fence is of an older version, and does not count. */
 export async function existingTables(
   client: Pick<pg.Pool, "query">,
   projections: readonly Projection[],
 ): Promise<ReadonlySet<string>> {
   const { rows } = await client.query<{ name: string }>(
-    "select tablename as name from pg_tables where schemaname = 'read' and tablename = any($1)",
+    "select tablename as name from pg_tables where schemaname = 'read' and rowsecurity and tablename = any($1)",
     [projections.map(tableName)],
   );
   return new Set(rows.map((row) => row.name));

@@ -16,6 +16,7 @@ import { openPostgresLog } from "../event-store/postgres-log.ts";
 import { postgresSnapshots } from "../event-store/snapshots.ts";
 import { localTurns, postgresStreamTurns } from "../event-store/stream-turns.ts";
 import { failpoint } from "../failpoint.ts";
+import { checkFence } from "../projections/fence.ts";
 import { olderCommandsOf, openReadSide, type ReadSide } from "../projections/read-side.ts";
 import { openBus } from "./bus.ts";
 
@@ -45,7 +46,7 @@ type StorageOptions = {
   readonly onExit?: (error: Error) => void;
 };
 
-/** Opens the stores. Throws ConfigError, DataFolderInUse, or an Error whose message is one clear line. */
+/** Opens the stores. Throws ConfigError, DataFolderInUse, NoFence, or an Error whose message is one clear line. */
 export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
   await using open = new AsyncDisposableStack();
   const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
@@ -57,6 +58,7 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   });
   pool.on("error", (error) => logger.warn({ err: error }, "a database connection was lost"));
   open.defer(() => pool.end());
+  await checkFence(pool); // before anything is made
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
   failpoint("keys-opened/log-opened");

@@ -1,5 +1,6 @@
 // The command line as operators and scripts use it: what it prints, and the exit codes, beside a running server.
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -8,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { storedProjections } from "../../src/projections/group.ts";
 import { type Api, type Body, newClient, until } from "../e2e/support/api.ts";
-import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import { poolOf, superuserUrl, type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { ADMIN_KEY, encryptionKey, startTestServer, type TestServer } from "../support/server.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -218,6 +219,22 @@ describe("a wrong set-up", () => {
     const { code, out, err } = await chatapi(["projections", "list"], env);
     expect({ code, out, lines: linesOf(err).length }).toEqual({ code: expected, out: "", lines: 1 });
     expect(err).toMatch(message);
+  });
+
+  test("a database user that cannot be confined to a client is told what to do, and nothing is made", async () => {
+    await using other = await testDatabase();
+    await using superuser = poolOf(superuserUrl(other));
+    const stranger = new URL(other.url);
+    stranger.username = `stranger_${randomBytes(8).toString("hex")}`;
+    stranger.password = "secret";
+    await superuser.query(`create role ${stranger.username} login password 'secret'`);
+    await superuser.query(`grant create on database ${other.url.split("/").at(-1)} to ${stranger.username}`);
+    const { code, out, err } = await chatapi(["projections", "list"], { DATABASE_URL: stranger.href });
+    expect({ code, out, lines: linesOf(err).length }).toEqual({ code: 78, out: "", lines: 1 });
+    expect(err).toMatch(/^DATABASE_URL: its user must own the database/);
+    const made = "select from pg_namespace where nspname in ('keys', 'log', 'read', 'jobs')";
+    expect((await superuser.query(made)).rowCount).toBe(0);
+    await superuser.query(`drop owned by ${stranger.username}; drop role ${stranger.username}`);
   });
 
   test("wrong usage is 64, help is not", async () => {

@@ -4,7 +4,6 @@ import { copyLine } from "../../src/projections/copy-rows.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { type Cursor, InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
 import { bigint, boolean, json, projection, put, remove, text, upsert } from "../../src/projections/projection.ts";
-import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
 import { rooms } from "../../src/projections/rooms.ts";
 import { all, render, type Sql, sql } from "../../src/projections/sql.ts";
 import { CLIENT, roomCreated, storedEvents } from "./log.ts";
@@ -24,18 +23,6 @@ describe("SQL", () => {
   test("a table named in the text is refused: it would be every client's", () => {
     expect(() => sql`select * from read.rooms_v1`).toThrow(TypeError);
     expect(() => sql`select * from READ . "rooms_v1"`).toThrow(TypeError);
-  });
-
-  test("one client's handle narrows each table to it, the operator's does not", async () => {
-    const texts: string[] = [];
-    const pool = { query: async ({ text }: { text: string }) => ({ rows: texts.push(text) ? [] : [] }) };
-    const database = pool as unknown as Parameters<typeof readAs>[0];
-    await readAs(database, CLIENT).rows(sql`select * from ${rooms} r`);
-    await readAsOperator(database).rows(sql`select * from ${rooms} r`);
-    expect(texts).toEqual([
-      "select * from (select * from read.rooms_v1 where client = $1) r",
-      "select * from read.rooms_v1 r",
-    ]);
   });
 });
 

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { inject } from "vitest";
+import { SUPERUSER } from "../../src/embedded/postgres-home.ts";
 
 export type TestDatabase = {
   /** `postgresql://` with password, for a role that owns the database. */
@@ -30,6 +31,19 @@ export async function testDatabase(): Promise<TestDatabase> {
       await dropDatabase(server, name);
     },
   };
+}
+
+/** The same database, for the cluster's superuser. */
+export function superuserUrl(database: Pick<TestDatabase, "url">): string {
+  const url = new URL(database.url);
+  url.username = SUPERUSER;
+  return url.href;
+}
+
+/** A small pool of its own. */
+export function poolOf(url: string, max = 2): pg.Pool & AsyncDisposable {
+  const pool = new pg.Pool({ connectionString: url, max });
+  return Object.assign(pool, { [Symbol.asyncDispose]: () => pool.end() });
 }
 
 const DROP_TRIES = 20;

@@ -3,11 +3,13 @@ import { interfaceMutations } from "./interface.ts";
 import type { Mutation } from "./mutation.ts";
 import { secretsMutations } from "./secrets.ts";
 import { storageMutations } from "./storage.ts";
+import { tenantMutations } from "./tenants.ts";
 import { workMutations } from "./work.ts";
 
 export const mutations: readonly Mutation[] = [
   ...storageMutations,
   ...workMutations,
+  ...tenantMutations,
   ...interfaceMutations,
   ...secretsMutations,
 ];

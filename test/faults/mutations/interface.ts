@@ -1,32 +1,7 @@
 // Fences of the interface: who may, how much, and what is shown to whom.
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these strings are pieces of source text
 import { type Mutation, mutation } from "./mutation.ts";
 
 export const interfaceMutations: readonly Mutation[] = [
-  mutation(
-    "tenant condition of every read",
-    "projections/read-as.ts",
-    " where client = ${parameter(client)})`;",
-    ")`;",
-    "projections/sql.test.ts",
-    "one client's handle narrows each table to it",
-  ),
-  mutation(
-    "tenant of a room",
-    "api/rooms/room-access.ts",
-    "if (!parsed.success || (await streamOwner(parts.store, roomStream(parsed.data))) !== client) throw notFound();",
-    "if (!parsed.success) throw notFound();",
-    "api/http/rooms-list.test.ts",
-    "another client's rooms are as unknown ones",
-  ),
-  mutation(
-    "private rooms",
-    "api/rooms/room-access.ts",
-    'if (by.kind === "user" && room.settings.kind !== "public" && !room.members.has(by.subject)) throw notFound();',
-    "",
-    "api/http/rooms-list.test.ts",
-    "finds a private room of others as little as one that does not exist",
-  ),
   mutation(
     "user tokens only on their routes",
     "api/http/admission.ts",

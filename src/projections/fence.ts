@@ -1,0 +1,100 @@
+// The second fence around a client: PostgreSQL itself shows a client's queries no row of another, whatever they say.
+import pg from "pg";
+import type { ClientId } from "../domain/ids.ts";
+
+/**
+ * What makes a table of read models readable for clients, each its own rows. Who owns the table writes and reads all of it.
+ *
+ * Clients' queries run as `pg_database_owner`. Every database has this role and its owner may become it; but nobody can
+ * log in as it, let it own what it is not given, make it a member of anything or exempt it from policies. So it is
+ * confined also where the server connects as a superuser, and there is no role to be made.
+ */
+export const fenceOf = (table: string): readonly string[] => [
+  `alter table read.${table} enable row level security`,
+  `create policy client on read.${table} for select to pg_database_owner
+    using (client = current_setting('chatapi.client', true))`,
+  `grant select on read.${table} to pg_database_owner`,
+];
+
+/** Lets clients' queries look into the schema; of what is in it they see fenced tables alone. */
+export const OPEN_SCHEMA = "grant usage on schema read to pg_database_owner";
+
+/** Confines the transaction that it stands in to one client; gives no row. */
+const CONFINE = {
+  name: "confine",
+  text: `select where set_config('role', 'pg_database_owner', true) || set_config('chatapi.client', $1, true) is null`,
+  types: [],
+};
+
+/** Queries cannot be confined to a client in this database. The message says what it takes. */
+export class NoFence extends Error {
+  override readonly name = "NoFence";
+}
+
+const INSUFFICIENT_PRIVILEGE = "42501";
+const UNDEFINED_OBJECT = "42704";
+
+/** Throws NoFence, or what the database throws. */
+export async function checkFence(pool: pg.Pool): Promise<void> {
+  try {
+    await queryAsClient(pool, "cli_", { text: "select", values: [] });
+  } catch (error) {
+    const code = error instanceof pg.DatabaseError ? error.code : undefined;
+    if (code === UNDEFINED_OBJECT) throw new NoFence("DATABASE_URL: PostgreSQL must be of version 14 or later");
+    if (code !== INSUFFICIENT_PRIVILEGE) throw error;
+    throw new NoFence("DATABASE_URL: its user must own the database (alter database <name> owner to <user>)");
+  }
+}
+
+type ClientQuery = Pick<pg.QueryConfig<unknown[]>, "text" | "types"> & { readonly values: unknown[] };
+
+/**
+ * The rows that a client's query gives. What confines it goes ahead in the same message to PostgreSQL, which makes one
+ * transaction of the two: no round trip more, nothing is left on the connection, and when the one fails the other is not carried out.
+ */
+export async function queryAsClient<R extends object>(
+  pool: Pick<pg.Pool, "connect">,
+  client: ClientId,
+  config: ClientQuery,
+): Promise<readonly R[]> {
+  const connection = await pool.connect();
+  const ignored = () => undefined; // the query reports it
+  connection.on("error", ignored);
+  try {
+    const rows = await new Promise<readonly R[]>((resolve, reject) => {
+      const found: R[] = [];
+      const query = connection.query(confined(client, config));
+      query.on("row", (row) => found.push(row));
+      query.on("error", reject);
+      query.on("end", () => resolve(found));
+    });
+    connection.release();
+    return rows;
+  } catch (error) {
+    connection.release(true);
+    throw error;
+  } finally {
+    connection.off("error", ignored);
+  }
+}
+
+/** Connections that know the statement which confines. */
+const knowing = new WeakSet<pg.Connection>();
+
+function confined(client: ClientId, config: ClientQuery): pg.Query {
+  // Only of this kind are several statements one transaction until a `Sync`, which the query sends behind itself.
+  const query = new pg.Query({ ...config, ...EXTENDED });
+  const submit = query.submit.bind(query);
+  query.submit = (connection) => {
+    connection.stream.cork();
+    if (!knowing.has(connection)) connection.parse(CONFINE, true);
+    knowing.add(connection);
+    connection.bind({ statement: CONFINE.name, values: [client] }, true);
+    connection.execute(null, true);
+    submit(connection);
+    connection.stream.uncork();
+  };
+  return query;
+}
+
+const EXTENDED = { queryMode: "extended" };

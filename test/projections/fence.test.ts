@@ -1,0 +1,140 @@
+// Two fences around each client's rows, the query's own condition and PostgreSQL's policies: each holds without the other.
+import pg from "pg";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { queryAsClient } from "../../src/projections/fence.ts";
+import { storedProjections } from "../../src/projections/group.ts";
+import { tableName } from "../../src/projections/projection.ts";
+import { readAs } from "../../src/projections/read-as.ts";
+import { rebuild } from "../../src/projections/rebuild.ts";
+import { rooms } from "../../src/projections/rooms.ts";
+import { sql } from "../../src/projections/sql.ts";
+import { poolOf, superuserUrl } from "../support/postgres.ts";
+import { CLIENT, OTHER, roomCreated } from "./log.ts";
+import { type Setting, setting } from "./setting.ts";
+
+let given: Setting;
+let pool: pg.Pool;
+beforeAll(async () => {
+  given = await setting();
+  ({ pool } = given.database);
+  await given.write("room-room_ours", [roomCreated()]);
+  await given.write("room-room_theirs", [roomCreated()], { client: OTHER });
+  await using readSide = await given.open();
+  await readSide.caughtUp();
+});
+afterAll(() => given[Symbol.asyncDispose]());
+
+const table = `read.${tableName(rooms)}`;
+const all = { text: `select room_id from ${table}`, values: [] };
+const seen = async (from = pool) => (await queryAsClient<{ room_id: string }>(from, CLIENT, all)).map((r) => r.room_id);
+const asked = async () =>
+  (await readAs(pool, CLIENT).rows<{ room_id: string }>(sql`select * from ${rooms} r`)).map((row) => row.room_id);
+/** What PostgreSQL says to a client's query. */
+const refusal = (text: string) =>
+  queryAsClient(pool, CLIENT, { text, values: [] }).then(
+    () => "carried out",
+    (error: pg.DatabaseError) => error.code,
+  );
+const DENIED = "42501";
+
+/** Does something without the policies. */
+async function unfenced<T>(work: () => Promise<T>): Promise<T> {
+  await pool.query(`alter table ${table} disable row level security`);
+  try {
+    return await work();
+  } finally {
+    await pool.query(`alter table ${table} enable row level security`);
+  }
+}
+
+describe("a client sees its own rows alone", () => {
+  test("by the query's own condition, without the policies", async () => {
+    expect(await unfenced(asked)).toEqual(["room_ours"]);
+  });
+
+  test("by the policies, without a condition", async () => {
+    expect(await seen()).toEqual(["room_ours"]);
+  });
+
+  test("without both it would see all", async () => {
+    expect(await unfenced(seen)).toEqual(["room_ours", "room_theirs"]);
+  });
+
+  test("and who reads for no client sees none", async () => {
+    const connection = await pool.connect();
+    await connection.query("set role pg_database_owner");
+    expect((await connection.query(all)).rows).toEqual([]);
+    await connection.query("set chatapi.client = ''");
+    expect((await connection.query(all)).rows).toEqual([]);
+    connection.release(true);
+  });
+
+  test("also where the server connects as a superuser", async () => {
+    await using superuser = poolOf(superuserUrl(given.database));
+    expect((await superuser.query(all)).rowCount).toBe(2);
+    expect(await seen(superuser)).toEqual(["room_ours"]);
+  });
+});
+
+describe("a client's query", () => {
+  test("reaches read models alone: no checkpoint, no log, no keys, and no writing", async () => {
+    await pool.query("create schema log; create table log.events ()");
+    expect(await refusal("select from read.groups")).toBe(DENIED);
+    expect(await refusal("select from log.events")).toBe(DENIED);
+    expect(await refusal(`delete from ${table}`)).toBe(DENIED);
+    expect(await refusal(`update ${table} set name = 'theirs'`)).toBe(DENIED);
+  });
+
+  test("leaves nothing on its connection", async () => {
+    await using one = poolOf(given.database.url, 1);
+    const who = async () =>
+      (await one.query("select current_user as name, nullif(current_setting('chatapi.client', true), '') as client"))
+        .rows[0];
+    const before = await who();
+    expect(before).toEqual({ name: "chatapi", client: null });
+    expect(await seen(one)).toEqual(["room_ours"]);
+    expect(await who()).toEqual(before);
+    expect((await one.query(all)).rowCount).toBe(2);
+  });
+
+  test("is not carried out when what confines it failed", async () => {
+    const make = (client: typeof CLIENT) =>
+      queryAsClient(pool, client, { text: "create table public.made ()", values: [] });
+    const made = async () => (await pool.query("select to_regclass('public.made') as made")).rows[0].made;
+    await expect(make("cli_\0")).rejects.toThrow(pg.DatabaseError);
+    expect(await made()).toBeNull();
+    await make(CLIENT);
+    expect(await made()).toBe("made");
+  });
+
+  test("that fails says so, and so does one whose connection is lost", async () => {
+    await expect(queryAsClient(pool, CLIENT, { text: "select 1 / $1::int", values: [0] })).rejects.toThrow("by zero");
+    const lost = { text: "select pg_terminate_backend(pg_backend_pid())", values: [] };
+    await expect(queryAsClient(pool, CLIENT, lost)).rejects.toThrow(/terminat/);
+    expect(await seen()).toEqual(["room_ours"]);
+  });
+});
+
+describe("every table of read models has the fence", () => {
+  const fenced = async () => {
+    const { rows } = await pool.query<{ name: string }>(
+      `select tablename as name from pg_tables join pg_policies using (schemaname, tablename)
+       where schemaname = 'read' and rowsecurity order by 1`,
+    );
+    return rows.map(({ name }) => name);
+  };
+  const every = storedProjections.map(tableName).toSorted();
+  beforeEach(async () => void (await rebuild(given.parts, { names: "all", verify: false })));
+
+  test("and a rebuilt one too", async () => {
+    expect(await fenced()).toEqual(every);
+  });
+
+  test("one that an older version made without it is built anew", async () => {
+    await pool.query(`drop policy client on ${table}; alter table ${table} disable row level security`);
+    expect(await fenced()).not.toEqual(every);
+    await using _readSide = await given.open();
+    expect(await fenced()).toEqual(every);
+    expect(await seen()).toEqual(["room_ours"]);
+  });
+});
