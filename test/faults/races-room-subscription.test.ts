@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { LiveFeed } from "../../src/api/live/feed.ts";
 import { LiveRooms } from "../../src/api/live/live-rooms.ts";
 import { openPeople } from "../../src/api/live/people.ts";
+import { Lifetime } from "../../src/api/ws/lifetime.ts";
 import { Outgoing } from "../../src/api/ws/outgoing.ts";
 import { Rooms } from "../../src/api/ws/rooms.ts";
 import { DomainError } from "../../src/domain/errors.ts";
@@ -116,10 +117,10 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
   const views: RoomView[] = [];
   const connect = () => {
     const view = new RoomView(who, (seq) => script.fateOf(seq));
-    const over = new AbortController();
-    const reader = new SlowReader(interleaving, (frame) => over.signal.aborted || view.take(frame));
+    const over = new Lifetime();
+    const reader = new SlowReader(interleaving, (frame) => over.aborted || view.take(frame));
     const outgoing = new Outgoing(reader.socket, reader.stream, () => view.faults.push("too slow"));
-    const rooms = new Rooms({ ...node, outgoing, over: over.signal });
+    const rooms = new Rooms({ ...node, outgoing, over });
     const cut = () => {
       over.abort();
       for (const part of [rooms, outgoing]) part[Symbol.dispose]();

@@ -12,6 +12,7 @@ import { acknowledge, markRead } from "./commands.ts";
 import { CredentialWatch, RETRY_MS } from "./credential-watch.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import { Incoming, type Task } from "./incoming.ts";
+import { Lifetime } from "./lifetime.ts";
 import { CLOSE, type CloseCode, HEARTBEAT_SECONDS, REASONS, type Timings } from "./limits.ts";
 import { Offers } from "./offers.ts";
 import { Outgoing } from "./outgoing.ts";
@@ -39,8 +40,8 @@ export class Connection {
   readonly #outgoing: Outgoing;
   readonly #rooms: Rooms;
   readonly #watch: CredentialWatch;
-  readonly #over = new AbortController();
-  readonly #late: NodeJS.Timeout;
+  readonly #over = new Lifetime();
+  #late: NodeJS.Timeout | undefined;
   #identity: Identity | undefined;
   #place: Disposable | undefined;
   #offers: Offers | undefined;
@@ -48,7 +49,7 @@ export class Connection {
 
   constructor(parts: ConnectionParts, socket: WebSocket, stream: Duplex) {
     const { services, rooms, timings } = parts;
-    const over = this.#over.signal;
+    const over = this.#over;
     const close = (code: CloseCode) => this.close(code);
     this.#parts = parts;
     this.#socket = socket;
@@ -96,7 +97,7 @@ export class Connection {
   /** Called again and again: heartbeats, silence, expiry. `now` is on the monotonic clock. */
   tick(now: number): void {
     const { timings, services } = this.#parts;
-    if (this.#identity === undefined || this.#over.signal.aborted) return;
+    if (this.#identity === undefined || this.#over.aborted) return;
     const { expiresAt } = this.#identity;
     const heardAt = this.#incoming.heardAt(now);
     if (expiresAt !== null && expiresAt <= services.now()) this.close(CLOSE.expired);
@@ -167,7 +168,7 @@ export class Connection {
   /** The first one opens the connection; later ones of the same user extend it. */
   async #authenticate(credential: Credential, ref: Ref | undefined): Promise<void> {
     const found = await this.#identify(credential);
-    if (this.#over.signal.aborted) return;
+    if (this.#over.aborted) return;
     if ("refused" in found) {
       if (found.refused === "unavailable") throw new Problem("unavailable");
       if (found.refused === "forbidden") return this.close(CLOSE.forbidden);
@@ -184,10 +185,11 @@ export class Connection {
     }
     this.#identity = found;
     clearTimeout(this.#late);
+    this.#late = undefined;
     this.doubt(); // the directory may have moved since it was asked, and does not tell twice
     const who = { connection_id: this.id, user_id: user?.id ?? null };
     this.#outgoing.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
-    if (before !== undefined || user === null || this.#over.signal.aborted) return;
+    if (before !== undefined || user === null || this.#over.aborted) return;
     const { services, deliveries } = this.#parts;
     const about = { services, deliveries, outgoing: this.#outgoing, connection: this.id };
     this.#offers = new Offers({ ...about, client: caller.client, subject: user.subject });
@@ -201,15 +203,16 @@ export class Connection {
     for (;;) {
       const found = await identify(services, credential, services.now());
       const unknown = "refused" in found && found.refused === "unavailable";
-      if (!unknown || performance.now() >= deadline || this.#over.signal.aborted) return found;
+      if (!unknown || performance.now() >= deadline || this.#over.aborted) return found;
       await pause(RETRY_MS, this.#over.signal);
     }
   }
 
   #end(): void {
-    if (this.#over.signal.aborted) return;
+    if (this.#over.aborted) return;
     this.#over.abort();
     clearTimeout(this.#late);
+    this.#late = undefined;
     this.#offers?.[Symbol.dispose]();
     this.#rooms[Symbol.dispose]();
     this.#outgoing[Symbol.dispose]();

@@ -2,6 +2,7 @@
 import { messageOf, pause } from "../../event-store/backoff.ts";
 import type { Services } from "../services.ts";
 import { type Identity, identify } from "./identity.ts";
+import type { Lifetime } from "./lifetime.ts";
 import { CLOSE, type CloseCode } from "./limits.ts";
 
 /** How long after a look that brought nothing the next one follows. */
@@ -14,7 +15,7 @@ type WatchParts = {
   readonly onHolds: (identity: Identity) => void;
   readonly onEnd: (code: CloseCode) => void;
   /** Aborted when the connection ends. */
-  readonly over: AbortSignal;
+  readonly over: Lifetime;
 };
 
 export class CredentialWatch {
@@ -40,7 +41,7 @@ export class CredentialWatch {
         this.#doubted = true;
         services.logger.warn({ error: messageOf(error) }, "a socket's credential could not be looked at");
       }
-      if (this.#doubted) await pause(RETRY_MS, over);
+      if (this.#doubted) await pause(RETRY_MS, over.signal);
     }
     this.#looking = false;
   }

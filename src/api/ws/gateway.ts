@@ -121,24 +121,11 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
   async function open(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const exempt = config.development && address.isLoopback(request);
     const group = address.group(request);
-    const place = exempt ? NO_PLACE : limits.socketsByAddress.take(group);
-    if (place === undefined) {
-      throw new Problem("rate_limited", { headers: { "Retry-After": String(RETRY_AFTER_SECONDS) } });
-    }
-    socket.once("close", () => place[Symbol.dispose]());
+    if (!exempt) takePlace(group, socket);
     if (!exempt && limits.authentications.isSpent(group, services.now())) await lookFirst(request, group);
-    const parts: ConnectionParts = {
-      ...{ services, rooms, deliveries, timings, admit },
-      failedAuthentication: () => {
-        if (!exempt) limits.authentications.take(group, services.now());
-      },
-      onEnd: (connection) => connections.delete(connection),
-    };
+    const parts = exempt ? partsOfExempt : partsOf(group);
     server.handleUpgrade(request, socket, head, (ws) => {
-      const connection = new Connection(parts, ws, socket);
-      sockets.add(ws);
-      ws.once("close", () => sockets.delete(ws));
-      connections.add(connection);
+      const connection = connect(parts, ws, socket);
       if (closing) return connection.close(CLOSE.shuttingDown);
       const credential = presented(request);
       if (credential === undefined) return;
@@ -147,6 +134,34 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
       if (credential === "wrong" || !valid) connection.close(CLOSE.unauthenticated);
       else connection.present(credential);
     });
+  }
+
+  // What lives as long as a socket is made apart from its request, which would be kept for as long as well.
+
+  function takePlace(group: string, socket: Duplex): void {
+    const place = limits.socketsByAddress.take(group);
+    if (place === undefined) {
+      throw new Problem("rate_limited", { headers: { "Retry-After": String(RETRY_AFTER_SECONDS) } });
+    }
+    socket.once("close", () => place[Symbol.dispose]());
+  }
+
+  const partsOfExempt: ConnectionParts = {
+    ...{ services, rooms, deliveries, timings, admit },
+    failedAuthentication: () => undefined,
+    onEnd: (connection) => connections.delete(connection),
+  };
+  const partsOf = (group: string): ConnectionParts => ({
+    ...partsOfExempt,
+    failedAuthentication: () => void limits.authentications.take(group, services.now()),
+  });
+
+  function connect(parts: ConnectionParts, ws: WebSocket, socket: Duplex): Connection {
+    const connection = new Connection(parts, ws, socket);
+    sockets.add(ws);
+    ws.once("close", () => sockets.delete(ws));
+    connections.add(connection);
+    return connection;
   }
 
   return {

@@ -2,6 +2,7 @@
 import type { RawData, WebSocket } from "ws";
 import { type ParsedFrame, parseFrame } from "./client-frames.ts";
 import type { Credential } from "./identity.ts";
+import type { Lifetime } from "./lifetime.ts";
 import { CLOSE, type CloseCode, MAX_FRAMES_A_SECOND, MAX_WAITING_FRAMES } from "./limits.ts";
 
 /** Something to be carried out; what is malformed ends the connection instead. */
@@ -15,7 +16,7 @@ type IncomingParts = {
   readonly carryOut: (task: Task) => Promise<void>;
   readonly onFault: (code: CloseCode) => void;
   /** Aborted when the connection ends: nothing is taken up after that. */
-  readonly over: AbortSignal;
+  readonly over: Lifetime;
 };
 
 /** The receiving side of a socket. */

@@ -6,6 +6,7 @@ import { failpoint } from "../../failpoint.ts";
 import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/delivery-list.ts";
 import type { DeliveryListener, LiveDeliveries, Offer, OfferContent } from "../live/live-deliveries.ts";
 import type { Services } from "../services.ts";
+import { Lifetime } from "./lifetime.ts";
 import { MAX_AHEAD_BYTES } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 
@@ -30,7 +31,7 @@ type Place = Position | "start";
 /** Offers until it is disposed. Supervised: what fails is tried again. */
 export class Offers implements DeliveryListener, Disposable {
   readonly #parts: OfferParts;
-  readonly #over = new AbortController();
+  readonly #over = new Lifetime();
   readonly #listening: ReturnType<LiveDeliveries["listen"]>;
   /** Live ones that are still to be sent; undefined while open ones are read. */
   #waiting: Offer[] | undefined;
@@ -74,7 +75,7 @@ export class Offers implements DeliveryListener, Disposable {
   }
 
   async #run(): Promise<void> {
-    const over = this.#over.signal;
+    const over = this.#over;
     let failures = 0;
     while (!over.aborted) {
       try {
@@ -85,7 +86,7 @@ export class Offers implements DeliveryListener, Disposable {
         failures += 1;
         const about = { connection: this.#parts.connection, failures, error: messageOf(error) };
         this.#parts.services.logger.warn(about, "notifications could not be offered");
-        await pause(backoffMs(failures), over);
+        await pause(backoffMs(failures), over.signal);
       }
     }
   }
@@ -107,7 +108,7 @@ export class Offers implements DeliveryListener, Disposable {
 
   /** The next ones from the read model, as the reader takes them. */
   async #offerPage(): Promise<"more" | "all" | "not taken"> {
-    const over = this.#over.signal;
+    const over = this.#over;
     if (over.aborted) return "not taken";
     const { page, more } = await this.#readPage();
     failpoint("open-offers-read/sent");
@@ -155,7 +156,7 @@ export class Offers implements DeliveryListener, Disposable {
   }
 
   #bytes(frame: object): Buffer | undefined {
-    return this.#over.signal.aborted ? undefined : Buffer.from(JSON.stringify(frame));
+    return this.#over.aborted ? undefined : Buffer.from(JSON.stringify(frame));
   }
 }
 

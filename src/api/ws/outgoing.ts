@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { MAX_QUEUE_BYTES } from "./limits.ts";
-import { textFrame } from "./text-frame.ts";
+import { textFrames } from "./text-frame.ts";
 
 /** Makes the bytes when their turn comes; undefined when they are no longer to be sent. */
 type Paced = { readonly make: () => Buffer | undefined; readonly sent: (sent: boolean) => void };
@@ -17,7 +17,9 @@ export class Outgoing implements Disposable {
   #pacedBytes = 0;
   /** Ends when the last of those who read ahead has. */
   #ahead: Promise<unknown> = Promise.resolve();
-  #corked = false;
+  /** What was sent in this turn of the event loop, and its bytes. */
+  #turn: Buffer[] | undefined;
+  #turnBytes = 0;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
 
@@ -37,13 +39,16 @@ export class Outgoing implements Disposable {
   /** Sends bytes that may be shared by many sockets; when the reader is too slow for them, says so instead. */
   sendBytes(bytes: Buffer): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    if (this.#socket.bufferedAmount - this.#pacedBytes + bytes.byteLength > MAX_QUEUE_BYTES) {
+    this.#turnBytes += bytes.byteLength;
+    if (this.#socket.bufferedAmount - this.#pacedBytes + this.#turnBytes > MAX_QUEUE_BYTES) {
       this.#onSlow();
       return;
     }
-    this.lastSentAt = performance.now();
-    this.#cork();
-    this.#stream.write(textFrame(bytes));
+    if (this.#turn !== undefined) this.#turn.push(bytes);
+    else {
+      this.#turn = [bytes];
+      if (sending.push(this) === 1) process.nextTick(flushAll);
+    }
   }
 
   /** Sends when the reader has taken what was sent before. Resolves then; false when it was not sent. */
@@ -64,26 +69,25 @@ export class Outgoing implements Disposable {
     return done;
   }
 
+  /** Hands over what was sent in this turn, in one write: of a broadcast, most of the cost is the writes. */
+  flush(): void {
+    const turn = this.#turn;
+    if (turn === undefined) return;
+    this.#turn = undefined;
+    this.#turnBytes = 0;
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    this.lastSentAt = performance.now();
+    this.#stream.write(textFrames(turn));
+  }
+
   [Symbol.dispose](): void {
+    this.flush();
     this.#stream.off("drain", this.#pump);
     for (const { sent } of this.#paced.splice(0)) sent(false);
   }
 
-  /** What is sent within a turn of the event loop leaves in one write: of a broadcast, most of the cost is the writes. */
-  #cork(): void {
-    if (this.#corked) return;
-    this.#corked = true;
-    this.#stream.cork();
-    if (corked.push(this) === 1) process.nextTick(uncorkAll);
-  }
-
-  /** Lets go what was sent in this turn. */
-  uncork(): void {
-    this.#corked = false;
-    this.#stream.uncork();
-  }
-
   readonly #pump = (): void => {
+    this.flush();
     while (this.#paced.length > 0 && !this.#stream.writableNeedDrain) {
       const next = this.#paced.shift();
       if (next === undefined) return;
@@ -103,10 +107,10 @@ export class Outgoing implements Disposable {
 const TEXT = { binary: false } as const;
 
 /** Those that sent something in this turn. */
-let corked: Outgoing[] = [];
+let sending: Outgoing[] = [];
 
-function uncorkAll(): void {
-  const all = corked;
-  corked = [];
-  for (const outgoing of all) outgoing.uncork();
+function flushAll(): void {
+  const all = sending;
+  sending = [];
+  for (const outgoing of all) outgoing.flush();
 }

@@ -5,6 +5,7 @@ import type { FrameMaker } from "../live/frame-maker.ts";
 import type { Frame } from "../live/frame-ring.ts";
 import type { EndReason, Follower } from "../live/live-room.ts";
 import type { Hold } from "../live/live-rooms.ts";
+import { Lifetime } from "./lifetime.ts";
 import { MAX_AHEAD_BYTES } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 
@@ -21,7 +22,7 @@ type SubscriptionParts = {
 export class RoomSubscription implements Follower, Disposable {
   readonly subject: Subject | null;
   readonly #parts: SubscriptionParts;
-  readonly #over = new AbortController();
+  readonly #over = new Lifetime();
   /** The next seq to be sent. */
   #next = 0;
   #live = false;
@@ -33,7 +34,7 @@ export class RoomSubscription implements Follower, Disposable {
 
   /** Follows the room from its head, or from behind `afterSeq`. */
   start(afterSeq: number | undefined): void {
-    if (this.#over.signal.aborted) return;
+    if (this.#over.aborted) return;
     const { room } = this.#parts.hold;
     this.#next = (afterSeq ?? room.head) + 1;
     this.#live = afterSeq === undefined;
@@ -53,7 +54,7 @@ export class RoomSubscription implements Follower, Disposable {
   }
 
   ended(reason: EndReason): void {
-    if (this.#over.signal.aborted) return;
+    if (this.#over.aborted) return;
     this[Symbol.dispose]();
     const { id } = this.#parts.hold.room;
     this.#parts.outgoing.send({ type: "unsubscribed", room_id: id, reason });
@@ -70,7 +71,7 @@ export class RoomSubscription implements Follower, Disposable {
   /** The next page, as the reader takes it; false when nobody does any more. */
   async #sendPage(maker: FrameMaker): Promise<boolean> {
     const { hold, outgoing } = this.#parts;
-    const over = this.#over.signal;
+    const over = this.#over;
     if (over.aborted) return false;
     const frames = await hold.room.frames(this.#next, maker, MAX_AHEAD_BYTES);
     if (frames.length === 0) throw new Error(`${hold.room.id} gave no frames from seq ${this.#next} on`);
@@ -85,7 +86,7 @@ export class RoomSubscription implements Follower, Disposable {
   async #catchUp(): Promise<void> {
     const { hold, outgoing, logger } = this.#parts;
     const { room } = hold;
-    const over = this.#over.signal;
+    const over = this.#over;
     const maker = room.newMaker();
     let failures = 0;
     while (!over.aborted) {
@@ -100,7 +101,7 @@ export class RoomSubscription implements Follower, Disposable {
       } catch (error) {
         failures += 1;
         logger.warn({ room: room.id, failures, error: messageOf(error) }, "missed events could not be read");
-        await pause(backoffMs(failures), over);
+        await pause(backoffMs(failures), over.signal);
       }
     }
   }

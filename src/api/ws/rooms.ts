@@ -9,6 +9,7 @@ import { findRoom, openAsMember, openRoom } from "../rooms/room-access.ts";
 import type { Services } from "../services.ts";
 import type { FrameOf, Ref } from "./client-frames.ts";
 import type { Identity } from "./identity.ts";
+import type { Lifetime } from "./lifetime.ts";
 import { MAX_ROOMS } from "./limits.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { RoomSubscription } from "./room-subscription.ts";
@@ -21,7 +22,7 @@ type RoomsParts = {
   readonly rooms: LiveRooms;
   readonly outgoing: Outgoing;
   /** Aborted when the connection ends. */
-  readonly over: AbortSignal;
+  readonly over: Lifetime;
 };
 
 export class Rooms implements Disposable {

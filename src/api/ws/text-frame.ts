@@ -4,17 +4,23 @@ const TEXT = 0x81;
 const SHORT = 125;
 const MEDIUM = 0xffff;
 
-let last: { readonly payload: Buffer; readonly frame: Buffer } | undefined;
+let last: { readonly payloads: readonly Buffer[]; readonly frames: Buffer } = { payloads: [], frames: Buffer.alloc(0) };
 
 /**
- * The whole message as the server sends it, ready for the stream: neither masked nor compressed. The last one is kept,
- * because a broadcast asks for the same again and again; a payload must not change once it was given.
+ * Whole messages as the server sends them, in one piece for the stream: neither masked nor compressed. The last piece is
+ * kept, because a broadcast asks for the same again and again; a payload must not change once it was given.
  */
-export function textFrame(payload: Buffer): Buffer {
-  if (last?.payload === payload) return last.frame;
-  const frame = Buffer.concat([header(payload.byteLength), payload]);
-  last = { payload, frame };
-  return frame;
+export function textFrames(payloads: readonly Buffer[]): Buffer {
+  if (!isSame(payloads, last.payloads)) {
+    const parts = payloads.flatMap((payload) => [header(payload.byteLength), payload]);
+    last = { payloads: [...payloads], frames: Buffer.concat(parts) };
+  }
+  return last.frames;
+}
+
+function isSame(some: readonly Buffer[], others: readonly Buffer[]): boolean {
+  for (let at = 0; at < some.length; at += 1) if (some[at] !== others[at]) return false;
+  return some.length === others.length;
 }
 
 function header(length: number): Buffer {

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { textFrame } from "../../../src/api/ws/text-frame.ts";
+import { textFrames } from "../../../src/api/ws/text-frame.ts";
 
 test("a client reads the payloads, of every length of header, in order", async () => {
   const texts = [0, 1, 125, 126, 65_535, 65_536, 200_000].map(
@@ -10,7 +10,8 @@ test("a client reads the payloads, of every length of header, in order", async (
   );
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false });
   server.on("connection", (_, { socket }) => {
-    for (const text of texts) socket.write(textFrame(Buffer.from(text)));
+    for (const text of texts) socket.write(textFrames([Buffer.from(text)]));
+    socket.write(textFrames(texts.map((text) => Buffer.from(text))));
   });
   await once(server, "listening");
   const address = server.address();
@@ -22,19 +23,20 @@ test("a client reads the payloads, of every length of header, in order", async (
     client.on("message", (data, isBinary) => {
       expect(isBinary).toBe(false);
       read.push(String(data));
-      if (read.length === texts.length) resolve();
+      if (read.length === 2 * texts.length) resolve();
     });
   });
   client.terminate();
   await new Promise((resolve) => server.close(resolve));
-  expect(read).toEqual(texts);
+  expect(read).toEqual([...texts, ...texts]);
 });
 
-test("the same payload is framed once", () => {
+test("the same payloads are framed once, in one piece", () => {
   const payload = Buffer.from("hello");
   const other = Buffer.from("hello");
-  const frame = textFrame(payload);
-  expect(textFrame(payload)).toBe(frame);
-  expect(textFrame(other)).not.toBe(frame);
-  expect(textFrame(other)).toEqual(frame);
+  const frame = textFrames([payload, other]);
+  expect(textFrames([payload, other])).toBe(frame);
+  expect(textFrames([other, other])).not.toBe(frame);
+  expect(textFrames([other, other])).toEqual(frame);
+  expect(textFrames([other]).toString("latin1")).toBe("\x81\x05hello");
 });

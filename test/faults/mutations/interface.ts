@@ -189,7 +189,7 @@ export const interfaceMutations: readonly Mutation[] = [
   mutation(
     "bound of a socket's queue (4008)",
     "api/ws/outgoing.ts",
-    "if (this.#socket.bufferedAmount - this.#pacedBytes + bytes.byteLength > MAX_QUEUE_BYTES) {",
+    "if (this.#socket.bufferedAmount - this.#pacedBytes + this.#turnBytes > MAX_QUEUE_BYTES) {",
     "if (this.#socket.bufferedAmount < 0) {",
     "api/ws/queues.test.ts",
     "who does not read live frames is closed with 4008",
