@@ -18,9 +18,11 @@ export class OrderLost extends Error {
 export function pipelined(append: EventStore["append"]): NonNullable<EventStore["appendInOrder"]> {
   return async (appends) => {
     let last: Position | undefined;
-    for (const group of groups(appends)) {
-      const sent = group.map((one) => append(one.stream, one.expectedRevision, one.events));
-      for (const { position } of await all(sent)) {
+    const send = ({ stream, expectedRevision, events }: Append) => append(stream, expectedRevision, events);
+    for (const [first, ...others] of groups(appends)) {
+      // Alone: what asks a client of EventStoreDB to connect, at its start or anew, it sends after what came behind it.
+      const answered = await send(first);
+      for (const { position } of [answered, ...(await all(others.map(send)))]) {
         if (last !== undefined && position <= last)
           throw new OrderLost("the log did not keep the order of the appends");
         last = position;
@@ -38,19 +40,22 @@ async function all(sent: readonly Promise<Appended>[]): Promise<readonly Appende
   });
 }
 
-function* groups(appends: readonly Append[]): Generator<readonly Append[]> {
-  let group: Append[] = [];
+type Group = [Append, ...Append[]];
+
+function* groups(appends: readonly Append[]): Generator<Readonly<Group>> {
+  let group: Group | undefined;
   let bytes = 0;
   for (const append of appends) {
     let size = 0;
     for (const { data, metadata } of append.events) size += data.byteLength + metadata.byteLength;
-    if (group.length >= MAX_IN_FLIGHT || (group.length > 0 && bytes + size > MAX_IN_FLIGHT_BYTES)) {
+    if (group !== undefined && (group.length >= MAX_IN_FLIGHT || bytes + size > MAX_IN_FLIGHT_BYTES)) {
       yield group;
-      group = [];
+      group = undefined;
       bytes = 0;
     }
-    group.push(append);
+    if (group === undefined) group = [append];
+    else group.push(append);
     bytes += size;
   }
-  if (group.length > 0) yield group;
+  if (group !== undefined) yield group;
 }

@@ -35,11 +35,15 @@ const append = (stream: string, expectedRevision: number, events = newEvents(1))
   events,
 });
 
-function inOrder(open: () => Promise<{ store: EventStore; stack: AsyncDisposable }>): void {
+type Opened = { open: () => Promise<EventStore>; stack: AsyncDisposable };
+
+function inOrder(start: () => Promise<Opened>): void {
   let store: EventStore;
+  let open: Opened["open"];
   let stack: AsyncDisposable;
   beforeAll(async () => {
-    ({ store, stack } = await open());
+    ({ open, stack } = await start());
+    store = await open();
   }, 60_000);
   afterAll(() => stack[Symbol.asyncDispose]());
 
@@ -110,6 +114,14 @@ function inOrder(open: () => Promise<{ store: EventStore; stack: AsyncDisposable
     expect(found).toHaveLength(mine.size + others.length);
   });
 
+  test("from the first append of a log that was just opened the order is kept", async () => {
+    const appends = interleaved(50);
+    const tail = await store.tail();
+    const again = await open();
+    await again.appendInOrder?.(appends);
+    expect(ids(await since(tail))).toEqual(ids(all(appends)));
+  });
+
   test("nothing to append is nothing to do", async () => {
     const tail = await store.tail();
     await write([]);
@@ -121,7 +133,7 @@ describe("on PostgreSQL", () => {
   inOrder(async () => {
     const stack = new AsyncDisposableStack();
     const database = stack.use(await testDatabase());
-    return { store: stack.use(await openPostgresLog({ url: database.url })), stack };
+    return { open: async () => stack.use(await openPostgresLog({ url: database.url })), stack };
   });
 });
 
@@ -131,7 +143,8 @@ describe.skipIf(missingEventStore !== undefined)("on EventStoreDB", () => {
   inOrder(async () => {
     const stack = new AsyncDisposableStack();
     const server = stack.use(await testEventStore());
-    return { store: stack.use(await openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-` })), stack };
+    const prefix = `${randomUUID()}-`;
+    return { open: async () => stack.use(await openEventStoreDb({ url: server.url, prefix })), stack };
   });
 });
 
@@ -140,6 +153,22 @@ describe("pipelined", () => {
     const positions = [3n, 5n, 4n];
     const write = pipelined(async () => ({ revision: 0, position: positionOf("log", positions.shift() ?? 0n) }));
     await expect(write(Array.from({ length: 3 }, () => append(newStream(), -1)))).rejects.toThrow(OrderLost);
+  });
+
+  test("the first goes alone: a client that has yet to connect would send it last", async () => {
+    const sent: string[] = [];
+    const first = Promise.withResolvers<void>();
+    const write = pipelined(async (stream) => {
+      sent.push(stream);
+      if (stream === "a") await first.promise;
+      return { revision: 0, position: positionOf("log", BigInt(sent.indexOf(stream) + 1)) };
+    });
+    const written = write([append("a", -1), append("b", -1), append("c", -1)]);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(sent).toEqual(["a"]);
+    first.resolve();
+    await written;
+    expect(sent).toEqual(["a", "b", "c"]);
   });
 
   test("nothing is on its way any more when it fails, and the first failure is the one that is told", async () => {

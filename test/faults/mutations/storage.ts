@@ -49,6 +49,15 @@ export const storageMutations: readonly Mutation[] = [
     "sent again, it succeeds with the same answer and writes nothing",
   ),
   mutation(
+    "the first of many appends in order goes alone",
+    "event-store/pipelined.ts",
+    `const answered = await send(first);
+      for (const { position } of [answered, ...(await all(others.map(send)))]) {`,
+    "for (const { position } of await all([first, ...others].map(send))) {",
+    "event-store/in-order.test.ts",
+    "the first goes alone",
+  ),
+  mutation(
     "advisory lock of the log's flush",
     "event-store/postgres-log/schema.ts",
     `  PERFORM pg_advisory_xact_lock(\${LOCK_CLASS}, \${APPEND_LOCK});
