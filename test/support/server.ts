@@ -29,6 +29,8 @@ export type TestServerOptions = {
   readonly config?: Partial<Config>;
   /** Shorter times and smaller limits than a server has. */
   readonly bounds?: NonNullable<Parameters<typeof compose>[0]["bounds"]>;
+  /** Puts something else in the place of parts of the stores. */
+  readonly replacing?: (storage: Storage) => Partial<Storage>;
 };
 
 /** A ring for `ENCRYPTION_KEYS`. */
@@ -47,7 +49,8 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const config: Config = Object.freeze({ ...readConfig(environment), ...options.config });
   const logged: Record<string, unknown>[] = [];
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
-  const storage = open.use(await openStorage({ config, logger, databaseUrl }));
+  const opened = open.use(await openStorage({ config, logger, databaseUrl }));
+  const storage = { ...opened, ...options.replacing?.(opened) };
   const { server, services, mailbox } = open.use(
     await compose({ config, logger, storage, bounds: options.bounds ?? {} }),
   );

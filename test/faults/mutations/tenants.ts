@@ -67,4 +67,12 @@ export const tenantMutations: readonly Mutation[] = [
     "api/http/rooms-list.test.ts",
     "finds a private room of others as little as one that does not exist",
   ),
+  mutation(
+    "tenant of a notification that is changed",
+    "api/notifications/change.ts",
+    "if (id === undefined || (await streamOwner(services.store, notificationStream(id))) !== read.client) {",
+    "if (id === undefined) {",
+    "faults/tenants.test.ts",
+    "each route answers 401, 403, or as about an unknown id, and nothing is written",
+  ),
 ];

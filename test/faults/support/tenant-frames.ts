@@ -1,0 +1,153 @@
+// Every frame on every stranger's socket: an error that says no more than one about an unknown id, or the end of it.
+import type { ClientFrame } from "../../../src/api/ws/client-frames.ts";
+import { CLOSE } from "../../../src/api/ws/limits.ts";
+import { SocketClient } from "../../support/socket-client.ts";
+import { ALL_MARKS, type Asker, type Cast } from "./tenant-cast.ts";
+import { unknown } from "./tenant-matrix.ts";
+
+type FrameScene = {
+  /** The field that names what is another's; null: it names nothing. */
+  readonly names: "room_id" | "delivery_id" | null;
+  readonly more?: object;
+  /** Who may, and with what. */
+  readonly may?: readonly string[];
+};
+
+const READS = ["a reader: private room"];
+
+/** By type: a frame without a scene does not pass the compiler. */
+const SCENES: Readonly<Record<ClientFrame["type"], FrameScene>> = {
+  auth: { names: null, more: { token: "none" } },
+  ping: { names: null },
+  subscribe: { names: "room_id", more: { after_seq: 0 }, may: READS },
+  unsubscribe: { names: "room_id", may: [...READS, "an outsider: public room", "a reader: public room"] },
+  read: { names: "room_id", more: { seq: 1 }, may: READS },
+  ack: { names: "delivery_id" },
+};
+
+/** What a socket is told that is refused; `user_required`: it is a key's, and names no user. */
+const REFUSED = ["not_found", "not_a_member", "user_required"];
+
+type Faults = { readonly cells: number; readonly found: readonly string[] };
+
+/** A key may name a user on its socket, and has that user's rights then. */
+type Guest = Asker & { readonly path: string };
+const guestsOf = (strangers: readonly Asker[]): readonly Guest[] =>
+  strangers.flatMap((one): Guest[] => {
+    const plain = { ...one, path: "/ws" };
+    if (one.kind !== "key") return [plain];
+    return [plain, { ...one, name: `${one.name} in erin's name`, path: "/ws?user_id=erin" }];
+  });
+
+/** Sockets of all who are let in, while something happens that is none of their business: what they are told of it. */
+export async function overheard(url: string, { strangers }: Cast, happens: () => Promise<void>) {
+  using sockets = new DisposableStack();
+  const guests = guestsOf(strangers).filter((one) => one.refused === undefined);
+  const open = await Promise.all(
+    guests.map(async (guest) => {
+      const socket = sockets.use(await SocketClient.connect(url, guest.bearer ?? "", guest.path));
+      return { guest, socket };
+    }),
+  );
+  await happens();
+  await Promise.all(open.map(({ socket }) => socket.ask({ type: "ping" })));
+  return open.flatMap(({ guest, socket }) => toldOf(socket, guest.hidden).map((mark) => `${guest.name}: ${mark}`));
+}
+
+/** What the frames of a socket hold that its owner must not see. */
+const toldOf = ({ frames }: SocketClient, hidden: readonly string[]): readonly string[] =>
+  hidden.filter((mark) => JSON.stringify(frames).includes(mark));
+
+/** Those who are let in: each frame about each thing, and about an unknown one. */
+async function asked(url: string, guest: Guest, targets: Cast["targets"]): Promise<Faults> {
+  using socket = await SocketClient.connect(url, guest.bearer ?? "", guest.path);
+  const found: string[] = [];
+  let cells = 0;
+  for (const [type, { names, more, may }] of Object.entries(SCENES)) {
+    if (names === null) continue;
+    for (const { what, id } of targets[names] ?? []) {
+      if (may?.includes(`${guest.name}: ${what}`)) continue;
+      cells += 1;
+      const face = async (named: string) => {
+        const { code = null, ...answer } = await socket.ask({ type, [names]: named, ...more });
+        return { code: String(code), whole: JSON.stringify([code, answer]).replaceAll(named, "…") };
+      };
+      const seen = await face(id);
+      const name = `${type} by ${guest.name}, ${what} ${id}`;
+      if (!REFUSED.includes(seen.code)) found.push(`${name}: let in: ${seen.whole}`);
+      if (seen.code === "not_a_member" && !guest.foreign) continue;
+      const other = await face(unknown(id));
+      if (seen.whole !== other.whole) found.push(`${name}: not as unknown: ${seen.whole}, ${other.whole}`);
+    }
+  }
+  const told = toldOf(socket, guest.hidden);
+  return { cells, found: told.length === 0 ? found : [...found, `${guest.name} is told of ${told}`] };
+}
+
+/** How a socket ends after this frame. */
+async function endsWith(url: string, bearer: string | undefined, path: string, frame?: object): Promise<string> {
+  const headers = bearer === undefined ? {} : { authorization: `Bearer ${bearer}` };
+  using socket = new SocketClient(url + path, headers);
+  await socket.opened();
+  if (frame !== undefined) socket.send(frame);
+  const code = await socket.closed();
+  const told = [...ALL_MARKS, "welcome"].filter((mark) => JSON.stringify(socket.frames).includes(mark));
+  return told.length === 0 ? String(code) : `${code}, told of ${told}`;
+}
+
+type Ending = { readonly name: string; readonly code: number; ends(): Promise<string> };
+
+/** Sockets that must end: of who is nobody, and of who would become another. */
+function endings(url: string, guests: readonly Guest[], erin: Asker): readonly Ending[] {
+  const { unauthenticated, forbidden } = CLOSE;
+  const refused = guests.filter((one) => one.refused !== undefined);
+  const early = Object.entries(SCENES).map(([type, { names, more }]): Ending => {
+    const frame = { type, ...(names === null ? {} : { [names]: "unknown" }), ...more };
+    return { name: `${type} by nobody`, code: unauthenticated, ends: () => endsWith(url, undefined, "/ws", frame) };
+  });
+  const shown = refused
+    .filter(({ bearer }) => bearer !== undefined)
+    .flatMap(({ name, bearer = "", path }): Ending[] => [
+      { name: `a socket of ${name}`, code: unauthenticated, ends: () => endsWith(url, bearer, path) },
+      {
+        name: `auth by ${name}`,
+        code: unauthenticated,
+        ends: () => endsWith(url, undefined, "/ws", { type: "auth", token: bearer }),
+      },
+    ]);
+  const others = guests
+    .filter((one) => one.refused === undefined)
+    .flatMap((guest) =>
+      [erin, ...refused].flatMap(({ name, bearer, refused: ended }): Ending[] => {
+        if (bearer === undefined) return [];
+        const code = ended === undefined ? forbidden : unauthenticated;
+        return [{ name: `auth by ${guest.name} as ${name}`, code, ends: () => becomes(url, guest, bearer) }];
+      }),
+    );
+  return [...early, ...shown, ...others];
+}
+
+/** How a socket ends that shows another credential later. */
+async function becomes(url: string, guest: Guest, bearer: string): Promise<string> {
+  using socket = await SocketClient.connect(url, guest.bearer ?? "", guest.path);
+  socket.send({ type: "auth", token: bearer });
+  const code = await socket.closed();
+  const told = toldOf(socket, guest.hidden);
+  return told.length === 0 ? String(code) : `${code}, told of ${told}`;
+}
+
+/** All frames of all strangers. `url` is the server's, with `ws://`. */
+export async function frameFaults(url: string, { strangers, targets, erin }: Cast): Promise<Faults> {
+  const guests = guestsOf(strangers);
+  const parts = await Promise.all(
+    guests.filter((one) => one.refused === undefined).map((guest) => asked(url, guest, targets)),
+  );
+  const ended = await Promise.all(
+    endings(url, guests, erin).map(async ({ name, code, ends }) => {
+      const seen = await ends();
+      return seen === String(code) ? [] : [`${name}: ends with ${seen}, not ${code}`];
+    }),
+  );
+  const cells = parts.reduce((sum, part) => sum + part.cells, ended.length);
+  return { cells, found: [...parts.flatMap((part) => part.found), ...ended.flat()] };
+}

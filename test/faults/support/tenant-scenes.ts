@@ -1,0 +1,73 @@
+// What is sent to each route by who has no right to what it names, and who of them is let in all the same, and why.
+
+export type Scene = {
+  /** One that the owner could send: so that it is the ids that decide. */
+  readonly body?: object;
+  /**
+   * Who may, and with what: by its id, together with what is one's own. Users and providers are names: each client has
+   * its own under the same one.
+   */
+  readonly may?: readonly string[];
+};
+
+const SEES_ROOMS = ["an outsider: public room", "a reader: public room", "a reader: private room"];
+const ADDS = ["another client's key: user", "another client's user: user", "an outsider: user"];
+const JOINS = SEES_ROOMS;
+const READS = ["a reader: private room"];
+
+/** By method and path. A route that is not here fails the test, and so does what is here and is no route. */
+export const SCENES: Readonly<Record<string, Scene>> = {
+  "GET /clients/me": {},
+  "PATCH /clients/me": { body: {} },
+  "GET /clients/me/webhook-secret": {},
+  "POST /clients/me/webhook-secret/rotate": { body: { grace_seconds: 60 } },
+  "POST /clients/me/keys/:key_id/rotate": { body: { grace_seconds: 60 } },
+
+  "PUT /users/:user_id": { body: { name: "Another" }, may: ["another client's key: user"] },
+  "PATCH /users/:user_id": { body: { name: "Another" } },
+  "GET /users/:user_id": {},
+  "GET /users": {},
+  "GET /users/:user_id/rooms": {},
+  "POST /users/:user_id/tokens": { body: {}, may: ["another client's key: user"] },
+  "DELETE /users/:user_id/tokens": { may: ["another client's key: user"] },
+
+  "POST /rooms": { body: { name: "Mine" } },
+  "GET /rooms": {},
+  "GET /rooms/:room_id": { may: SEES_ROOMS },
+  "PATCH /rooms/:room_id": { body: { name: "Mine" } },
+  "DELETE /rooms/:room_id": {},
+  "POST /rooms/:room_id/deactivate": { body: {} },
+  "POST /rooms/:room_id/activate": { body: {} },
+  "PUT /rooms/:room_id/members/:user_id": { body: {}, may: [...ADDS, ...JOINS] },
+  "DELETE /rooms/:room_id/members/:user_id": { may: [...ADDS, ...JOINS] },
+  "GET /rooms/:room_id/members": { may: READS },
+  "POST /rooms/:room_id/messages": { body: { content: "Let me in" } },
+  "GET /rooms/:room_id/messages": { may: READS },
+  "GET /rooms/:room_id/messages/:message_id": { may: [...READS, "a reader: message in the private room"] },
+  "PATCH /rooms/:room_id/messages/:message_id": { body: { content: "Changed" } },
+  "DELETE /rooms/:room_id/messages/:message_id": {},
+  "POST /rooms/:room_id/messages/:message_id/restore": { body: {} },
+  "PUT /rooms/:room_id/reads/:user_id": { body: { seq: 1 }, may: READS },
+  "GET /rooms/:room_id/reads": { may: READS },
+
+  "POST /notifications": { body: { type: "websocket", user_ids: ["eve"], content: "Hello" } },
+  "GET /notifications": {},
+  "GET /notifications/:notification_id": {},
+  "GET /notifications/:notification_id/timeline": {},
+  "POST /notifications/:notification_id/cancel": { body: {} },
+  "PATCH /notifications/:notification_id": { body: { subject: "Changed" } },
+  "POST /notifications/:notification_id/retry": { body: {} },
+  "POST /deliveries/:delivery_id/ack": { body: {} },
+
+  "PUT /email-providers/:name": {
+    may: ["another client's key: provider"],
+    body: { type: "smtp", config: { host: "127.0.0.1", port: 1, security: "none" }, from_email: "a@example.com" },
+  },
+  "GET /email-providers": {},
+  "GET /email-providers/:name": {},
+  "DELETE /email-providers/:name": {},
+  "POST /email-providers/:name/verify": { body: {} },
+
+  "GET /audit/events": {},
+  "GET /audit/streams/:stream/events": {},
+};
