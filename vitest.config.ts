@@ -1,5 +1,6 @@
 // How the tests run: in two processes, on one embedded PostgreSQL; then, one file at a time, those that start servers.
 
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 /** Files that start whole servers, several nodes at once: beside each other they would only wait for the processor. */
@@ -16,6 +17,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
+    // Half of a server's start is compiling, and these tests start hundreds.
+    env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/chatapi") },
     globalSetup: ["test/support/global-postgres.ts"],
     projects: [
       {

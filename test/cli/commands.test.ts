@@ -27,7 +27,8 @@ function start(args: readonly string[], env: Env = {}): { child: ChildProcess; o
   const child = spawn(process.execPath, ["src/cli/chatapi.ts", ...args], {
     cwd: ROOT,
     env: {
-      ...{ PATH: process.env.PATH, INIT_CWD: folder, LOG_LEVEL: "warn" },
+      ...{ PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+      ...{ INIT_CWD: folder, LOG_LEVEL: "warn" },
       ...{ DATABASE_URL: database.url, ADMIN_KEY, ENCRYPTION_KEYS: KEY, ...env },
     },
     stdio: ["ignore", "pipe", "pipe"],
