@@ -109,9 +109,10 @@ async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
   const { state, events } = await parts.commands.execute(deliveryDecider, stream, { ...start, ...retrying }, context);
   const started = events.find((event) => event.type === "DeliveryAttemptStarted");
   if (started === undefined) {
-    // Ended, expired, given up as unknown with its retry scheduled; or another worker was faster.
-    const other = state.status === "sending" && state.n === n ? state.leaseUntil : null;
-    return other === null ? DONE : again(other);
+    // Ended, expired, or given up as unknown with its retry scheduled.
+    if (state.status === "none" || hasEnded(state.status) || state.n !== n) return DONE;
+    // Another worker was faster, or the clock was set back since it was looked at.
+    return again(state.status === "sending" ? state.leaseUntil : state.nextAt);
   }
   failpoint("attempt-started/send");
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);

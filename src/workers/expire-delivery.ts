@@ -1,6 +1,7 @@
 // Expiring: a WebSocket delivery whose time is over, and a user's oldest ones when too many are open.
 import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
 import type { DeliveryId, Subject } from "../domain/ids.ts";
+import type { Instant } from "../domain/time.ts";
 import { failpoint } from "../failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/delivery-list.ts";
 import type { Cursor } from "../projections/page.ts";
@@ -16,8 +17,10 @@ const PAGE = 100;
 export async function expireDelivery(parts: HandlerParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
   const { state } = await parts.commands.load(deliveryDecider, deliveryStream(id));
   if (state.status === "none" || hasEnded(state.status) || state.status === "sending") return DONE;
-  if (state.expiresAt > parts.now()) return again(state.expiresAt);
-  await expire(parts, job, id, "expired");
+  // Read once: a clock that is set back between two looks would end this job without its work.
+  const at = parts.now();
+  if (state.expiresAt > at) return again(state.expiresAt);
+  await expire(parts, job, id, { at, reason: "expired" });
   failpoint("expired/job-done");
   return DONE;
 }
@@ -39,7 +42,7 @@ export async function expireOverflow(
       ...(cursor === null ? {} : { cursor }),
     });
     const oldest = page.rows.filter((row) => row.status === "pending").slice(0, surplus);
-    await Promise.all(oldest.map((row) => expire(parts, job, row.id, "too_many_open")));
+    await Promise.all(oldest.map((row) => expire(parts, job, row.id, { at: parts.now(), reason: "too_many_open" })));
     surplus -= oldest.length;
     if (page.next === null) break;
     cursor = page.next;
@@ -51,10 +54,10 @@ async function expire(
   parts: HandlerParts,
   job: TakenJob,
   id: DeliveryId,
-  reason: "expired" | "too_many_open",
+  why: { readonly at: Instant; readonly reason: "expired" | "too_many_open" },
 ): Promise<void> {
   const stream = deliveryStream(id);
-  const command = { type: "Expire", at: parts.now(), reason } as const;
+  const command = { type: "Expire", ...why } as const;
   const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
   await parts.commands.execute(deliveryDecider, stream, command, context);
 }

@@ -23,14 +23,16 @@ export async function fallBack(parts: FallbackParts, job: TakenJob, id: Delivery
   const stream = deliveryStream(id);
   const { state } = await parts.commands.load(deliveryDecider, stream);
   if (state.status !== "pending" || state.fallbackAt === null) return DONE;
-  if (state.fallbackAt > parts.now()) return again(state.fallbackAt);
+  // Read once: a clock that is set back between two looks would end this job without its work.
+  const at = parts.now();
+  if (state.fallbackAt > at) return again(state.fallbackAt);
   const { notification, recipient, name } = state.request;
   const about = await parts.commands.load(notificationDecider, notificationStream(notification));
   if (about.state.status === "none") throw new Error(`delivery ${id} is of no notification`);
   const to = await addressOf(parts, job.client, recipient, about.state);
   const own = about.state.data.fallback?.to === null ? reveal(name) : null;
   const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: own };
-  const command = { type: "FallbackDue", at: parts.now(), mail } as const;
+  const command = { type: "FallbackDue", at, mail } as const;
   const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
   await parts.commands.execute(deliveryDecider, stream, command, context);
   failpoint("fell-back/mail-job");

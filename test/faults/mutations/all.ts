@@ -4,6 +4,7 @@ import type { Mutation } from "./mutation.ts";
 import { secretsMutations } from "./secrets.ts";
 import { storageMutations } from "./storage.ts";
 import { tenantMutations } from "./tenants.ts";
+import { timeMutations } from "./time.ts";
 import { workMutations } from "./work.ts";
 
 export const mutations: readonly Mutation[] = [
@@ -12,6 +13,7 @@ export const mutations: readonly Mutation[] = [
   ...tenantMutations,
   ...interfaceMutations,
   ...secretsMutations,
+  ...timeMutations,
 ];
 
 /** As Markdown. */

@@ -1,0 +1,74 @@
+// What is promised of the schedule of deliveries, held against a log, in the times that the log names.
+import { expect } from "vitest";
+import { hasEnded } from "../../../src/domain/delivery.ts";
+import type { DeliveryStatus } from "../../../src/domain/delivery-events.ts";
+import { DAY_MS, type Instant, SECOND_MS } from "../../../src/domain/time.ts";
+import type { StoredEvent } from "../../../src/event-store/envelope.ts";
+import { answerTo, type Story, type Told } from "./clocked-deliveries.ts";
+
+/** As it is promised to clients. */
+const WAITS = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map((seconds) => seconds * SECOND_MS);
+
+const streamsOf = (events: readonly StoredEvent[]): readonly (readonly StoredEvent[])[] => [
+  ...Map.groupBy(events, ({ stream }) => stream).values(),
+];
+export const started = ({ events }: Told) => events.filter((event) => event.type === "DeliveryAttemptStarted");
+
+/** What holds whatever the clock does, all of it in times that the log names. */
+export function keepsPromises(told: Told, { data, answers }: Story): void {
+  expect(told.sends, "each attempt in the log left once, and none beside them").toBe(started(told).length);
+  let sends = 0;
+  for (const events of streamsOf(told.events)) {
+    let [due, expiresAt, lease, attempts, at] = [0, 0, 0, 0, 0];
+    let [fallbackAt, status]: [Instant | null, DeliveryStatus | null] = [null, null];
+    let failure: { asked: number | null; lost: boolean } | undefined;
+    for (const event of events) {
+      expect(event.meta.at, "no event is before the one before it").toBeGreaterThanOrEqual(at);
+      at = event.meta.at;
+      if ("to" in event.data && "from" in event.data) status = event.data.to;
+      if (event.type === "NotificationReleased") expect(at).toBeGreaterThanOrEqual(data.sendAt ?? 0);
+      if (event.type === "DeliveryRequested") ({ expiresAt, fallbackAt } = event.data);
+      if (event.type === "DeliveryFallbackRequested") expect(at).toBeGreaterThanOrEqual(fallbackAt ?? Infinity);
+      if (event.type === "DeliveryAttemptStarted") {
+        attempts += 1;
+        expect(event.data.n).toBe(attempts);
+        expect(at).toBeGreaterThanOrEqual(due);
+        expect(at).toBeLessThan(expiresAt);
+        lease = event.data.leaseUntil;
+        const { kind, retryAfterMs } = answerTo({ answers }, sends);
+        failure = { asked: kind === "dies" ? null : retryAfterMs, lost: kind === "dies" };
+        sends += 1;
+      }
+      if (event.type === "DeliveryAttemptFailed" && event.data.kind === "unknown") {
+        expect(failure?.lost).toBe(true);
+        expect(at, "nobody takes over before the lease ends").toBeGreaterThanOrEqual(lease);
+      }
+      if (event.type === "DeliveryRetryScheduled") {
+        due = event.data.at;
+        const wait =
+          failure?.asked === null ? (WAITS[attempts - 1] ?? Number.NaN) : Math.min(failure?.asked ?? 0, DAY_MS);
+        expect(due - at).toBeGreaterThanOrEqual(Math.round(failure?.asked === null ? wait * 0.8 : wait));
+        expect(due - at).toBeLessThanOrEqual(Math.round(wait * 1.2));
+        expect(due).toBeLessThan(expiresAt);
+      }
+      if (event.type === "DeliveryExhausted" && event.data.reason === "attempts_exhausted") expect(attempts).toBe(11);
+      if (event.type === "DeliveryExpired" && event.data.from !== "sending")
+        expect(at).toBeGreaterThanOrEqual(expiresAt);
+    }
+    if (status !== null) expect(hasEnded(status), `${status} is no end`).toBe(true);
+  }
+}
+
+/** With a clock that nobody sets, everything is done at its moment. */
+export function isPunctual({ events }: Told, { data, start }: Story): void {
+  for (const ofOne of streamsOf(events)) {
+    let [due, fallbackAt]: [Instant, Instant | null] = [0, null];
+    for (const event of ofOne) {
+      if (event.type === "NotificationReleased") expect(event.meta.at).toBe(data.sendAt ?? start);
+      if (event.type === "DeliveryRequested") [due, fallbackAt] = [event.meta.at, event.data.fallbackAt];
+      if (event.type === "DeliveryRetryScheduled") due = event.data.at;
+      if (event.type === "DeliveryAttemptStarted") expect(event.meta.at).toBe(due);
+      if (event.type === "DeliveryFallbackRequested") expect(event.meta.at).toBe(fallbackAt);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+// What a sweep would enqueue for one notification, from rows folded in memory: each job at the moment that its row names.
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { DeliveryIdSchema } from "../../../src/domain/ids.ts";
+import type { Instant } from "../../../src/domain/time.ts";
+import type { StoredEvent } from "../../../src/event-store/envelope.ts";
+import { deliveries } from "../../../src/projections/deliveries.ts";
+import { foldRows } from "../../../src/projections/fold.ts";
+import { type Job, jobId, type Work } from "../../../src/workers/jobs.ts";
+import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
+
+type OwedJob = Job & { readonly at: Instant };
+
+const RowSchema = z.object({
+  id: DeliveryIdSchema,
+  channel: z.string(),
+  status: z.string(),
+  mail: DeliveryIdSchema.nullable(),
+  next_action_at: z.number().nullable(),
+  fallback_at: z.number().nullable(),
+  expires_at: z.number(),
+  updated_at: z.number(),
+});
+type OwedRow = z.infer<typeof RowSchema>;
+
+export function sweepOf(events: readonly StoredEvent[]): readonly OwedJob[] {
+  const types = new Set(events.map((event) => event.type));
+  const asked = events.find((event) => event.type === "NotificationRequested");
+  const since = asked?.meta.at ?? 0;
+  if (!types.has("NotificationReleased"))
+    return [owed({ kind: "release", notification: NOTIFICATION }, asked?.data.sendAt ?? since)];
+  if (!types.has("NotificationRouted")) return [owed({ kind: "route", notification: NOTIFICATION }, since)];
+  const ofDeliveries = events.filter(({ stream }) => stream.startsWith("delivery-"));
+  const rows = z.array(RowSchema).parse(foldRows(deliveries, ofDeliveries));
+  return rows.flatMap((row) => {
+    if (row.next_action_at !== null) return [owed(workOf(row), row.next_action_at)];
+    const missing = row.status === "fell_back" && !rows.some(({ id }) => id === row.mail);
+    return missing ? [owed({ kind: "mail", delivery: row.id }, row.updated_at)] : [];
+  });
+}
+
+function workOf({ id, channel, fallback_at, expires_at }: OwedRow): Work {
+  if (channel !== "websocket") return { kind: "attempt", delivery: id, n: null };
+  return { kind: fallback_at !== null && fallback_at <= expires_at ? "fallback" : "expire", delivery: id };
+}
+
+const owed = (work: Work, at: Instant): OwedJob => ({
+  ...{ id: jobId(work, randomUUID()), client: CLIENT, priority: "normal", cause: null, work, at },
+});
