@@ -12,6 +12,17 @@ import { holds, type Step } from "./simulation.ts";
 
 const list = <E, C>(step: fc.Arbitrary<Step<E, C>>) => fc.array(step, { maxLength: 60, size: "max" });
 
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** When the log says that a key ends. */
+const endOf = (key: KeyId, log: readonly { readonly event: ClientEvent }[]): number =>
+  Math.min(
+    NEVER,
+    ...log.flatMap(({ event }) =>
+      event.type === "KeyRotated" && event.data.old === key ? [event.data.graceUntil] : [],
+    ),
+  );
+
 test("a client keeps its promises", () => {
   const key = (id: KeyId) => ({ id, hash: `hash of ${id}`, last4: "abcd" });
   const step: fc.Arbitrary<Step<ClientEvent, ClientCommand>> = fc
@@ -55,18 +66,19 @@ test("a client keeps its promises", () => {
     }));
   let most = 0;
   // Keys and secrets turn each time they are told to.
-  holds(clientDecider, list(step), ["RotateKey", "RotateWebhookSecret"], ({ before, after, log }) => {
+  holds(clientDecider, list(step), ["RotateKey", "RotateWebhookSecret"], ({ command, before, after, log }) => {
     if (after.status === "none") return expect(log).toEqual([]);
     expect(log[0]?.event.type).toBe("ClientRegistered");
     most = Math.max(most, after.providers.length);
     expect(after.providers.length).toBeLessThanOrEqual(MAX_PROVIDERS);
     expect(new Set(after.providers.map((one) => one.name)).size).toBe(after.providers.length);
     expect(new Set(after.keys.map((one) => one.id)).size).toBe(after.keys.length);
-    // A client always has a key that does not end, and no key's end ever moves away.
+    // A client always has a key that does not end, no key's end ever moves away, and only what has ended is forgotten.
     expect(after.keys.some((one) => one.expiresAt === null)).toBe(true);
     for (const old of before.status === "none" ? [] : before.keys) {
       const now = after.keys.find((one) => one.id === old.id);
-      expect(now?.expiresAt ?? Number.POSITIVE_INFINITY).toBeLessThanOrEqual(old.expiresAt ?? Number.POSITIVE_INFINITY);
+      if (now === undefined) expect(endOf(old.id, log)).toBeLessThanOrEqual(command.at);
+      else expect(now.expiresAt ?? NEVER).toBeLessThanOrEqual(old.expiresAt ?? NEVER);
     }
   });
   expect(most).toBeGreaterThan(3);

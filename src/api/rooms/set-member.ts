@@ -6,6 +6,7 @@ import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { MemberData, Role } from "../../domain/room-events.ts";
 import { requireLive } from "../../domain/room-state.ts";
 import type { Instant } from "../../domain/time.ts";
+import { userDecider, userStream } from "../../domain/user.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type MemberRow, memberAsKept } from "../../projections/members.ts";
@@ -74,13 +75,24 @@ export async function setMember(services: Services, asked: Asked, named: string,
     ...{ context, at },
     after: outcome.position,
   });
-  const ownName = wanted.name === null ? ((await userBySubject(read, subject))?.name ?? null) : null;
+  const ownName = wanted.name === null ? await ownNameOf(services, read, subject) : null;
   return { room, joined, member: { ...data, role }, joinedAt, ownName, position };
 }
 
 const sealedName = (name: string | null) => (name === null ? null : seal(name));
 
 const isDescribed = (row: MemberRow, { name, meta }: Wanted): boolean => row.name === name && sameJson(row.meta, meta);
+
+/** The user's own name, once the read model has what the log says of the user. */
+async function ownNameOf(
+  { commands, readSide }: Pick<Services, "commands" | "readSide">,
+  read: ReadAs,
+  subject: Subject,
+): Promise<string | null> {
+  const { position } = await commands.load(userDecider, userStream(subject));
+  if (position !== null) await readSide.waitFor(position, READ_WAIT_MS);
+  return (await userBySubject(read, subject))?.name ?? null;
+}
 
 /** The member as the read model keeps it, once that has reached the position. */
 async function keptMember(
