@@ -131,7 +131,9 @@ export async function registeredClient(url: string, mailbox: Mailbox, name = "My
   if (status !== 201) throw new Error(`registration: ${status} ${JSON.stringify(body)}`);
   const api = apiOf(url, body.api_key);
   const config = { host: mailbox.host, port: mailbox.port, security: "none" };
-  const provider = { type: "smtp", config, from_email: "app@example.com" };
+  // A mail whose worker dies is begun again once it can no longer be under way.
+  const options = { timeout_seconds: 5 };
+  const provider = { type: "smtp", config, from_email: "app@example.com", options };
   const set = await api.put("/email-providers/test", provider);
   if (set.status !== 201) throw new Error(`provider: ${set.status} ${JSON.stringify(set.body)}`);
   return { ...api, id: body.id, secret: body.webhook_secret };
