@@ -1,9 +1,9 @@
-// How the tests run: in two processes, on one embedded PostgreSQL; then, one file at a time, those that start servers.
+// How the tests run: in two processes, on one embedded PostgreSQL; then, two files at a time, those that start servers.
 
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
-/** Files that start whole servers, several nodes at once: beside each other they would only wait for the processor. */
+/** Files that start whole servers, several nodes at once: beside the others they would only wait for the processor. */
 const SERVERS = [
   "test/e2e/**/*.test.ts",
   "test/docs/**/*.test.ts",
@@ -33,7 +33,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: "servers", include: SERVERS, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: { name: "servers", include: SERVERS, maxWorkers: 2, sequence: { groupOrder: 1 } },
       },
     ],
   },
