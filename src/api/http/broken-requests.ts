@@ -31,11 +31,7 @@ export function answerBrokenRequests(server: Server, { base, newId }: Parts): vo
   server.prependListener("request", note);
   server.prependListener("checkExpectation", note);
 
-  server.on("clientError", (error: Error & { readonly code?: string }, socket) => {
-    if (ending.has(socket)) return;
-    ending.add(socket);
-    if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
-    const problem = problemOf(error.code);
+  const refuse = (socket: Duplex, problem: Problem) => {
     const answer = () => answerPlainly(socket, problem, base, newId());
     const response = last.get(socket);
     if (response === undefined) return answer();
@@ -48,6 +44,17 @@ export function answerBrokenRequests(server: Server, { base, newId }: Parts): vo
     response.shouldKeepAlive = false;
     broken.set(response.req, problem);
     response.req.emit(BROKEN, problem);
+  };
+  server.on("clientError", (error: Error & { readonly code?: string }, socket) => {
+    if (ending.has(socket)) return;
+    ending.add(socket);
+    if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+    refuse(socket, problemOf(error.code));
+  });
+  // Left to itself Node ends the connection at once, with the answers that it still owes.
+  server.on("connect", (_request, socket: Duplex) => {
+    socket.on("error", () => socket.destroy());
+    refuse(socket, new Problem("malformed_request", { detail: "CONNECT is for proxies." }));
   });
 }
 

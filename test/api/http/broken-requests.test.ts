@@ -38,6 +38,7 @@ describe("is told so, and the connection ends", () => {
     ["chunks of no size", () => `${post("Transfer-Encoding: chunked")}zz\r\n{}\r\n0\r\n\r\n`, malformed],
     ["an endless chunk extension", () => `${post("Transfer-Encoding: chunked")}2;${"a".repeat(20_000)}`, malformed],
     ["another coding than chunks", () => `${post("Transfer-Encoding: xchunked")}0\r\n\r\n`, malformed],
+    ["a tunnel", () => head("CONNECT localhost:80 HTTP/1.1", HOST), malformed],
     [
       "headers over their bound",
       () => head("GET / HTTP/1.1", HOST, `X-A: ${"a".repeat(20_000)}`),
@@ -49,9 +50,11 @@ describe("is told so, and the connection ends", () => {
 });
 
 test("an answer that is under way is not taken for that of the nonsense behind it", async () => {
-  const heard = await converse(server.url, `${room("first")}${room("second")}nonsense\r\n\r\n`);
   const made = [201, "application/json", undefined];
-  expect(answersIn(heard)).toEqual([made, made, malformed]);
+  for (const last of ["nonsense\r\n\r\n", head("CONNECT localhost:80 HTTP/1.1", HOST)]) {
+    const heard = await converse(server.url, `${room("first")}${room("second")}${last}`);
+    expect(answersIn(heard)).toEqual([made, made, malformed]);
+  }
 });
 
 test("a body that breaks after its problem ends the connection", async () => {
