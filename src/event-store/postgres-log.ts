@@ -1,11 +1,11 @@
 // The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
 
 import { checkAppend, numberOf } from "./append-checks.ts";
-import { pause, type WarnLogger } from "./backoff.ts";
+import type { WarnLogger } from "./backoff.ts";
 import { type EventStore, type Position, positionOf, StoreUnavailable } from "./event-store.ts";
 import { newLogId } from "./log-created.ts";
 import { Announcer } from "./postgres-log/announcer.ts";
-import { connect } from "./postgres-log/connect.ts";
+import { connect, within } from "./postgres-log/connect.ts";
 import { Flusher } from "./postgres-log/flusher.ts";
 import { InOrder } from "./postgres-log/in-order.ts";
 import { Reader } from "./postgres-log/reader.ts";
@@ -72,14 +72,14 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   );
 
   const feed: Feed = {
-    read: async (after, limit, closing) => {
+    read: async (after, limit) => {
       const from = numberOf(logId, after);
       let events = recent.read(from, limit);
       if (events.length === 0) {
         // NOTIFY, or the answer to the flush behind it, is often first; the events are here in a moment.
         const outcome = flusher.outcomeOf(from + 1);
         if (outcome !== undefined) {
-          await Promise.race([outcome, pause(flushPatienceMs, closing)]);
+          await within(flushPatienceMs, outcome, "the flush is slow").catch(() => undefined); // the table has it then
           events = recent.read(from, limit);
         }
       }

@@ -5,9 +5,10 @@ import type { Logger } from "pino";
 import type { HttpTimings } from "../api/http/limits.ts";
 import { createProbeServer } from "../api/http/probe-server.ts";
 import type { Probes } from "../api/http/probes.ts";
+import { given } from "../api/http/reply.ts";
 import { routes } from "../api/http/routes.ts";
 import { createHttpServer } from "../api/http/server.ts";
-import { createLimits, type Limits } from "../api/rate-limit.ts";
+import type { Limits } from "../api/rate-limit.ts";
 import type { Services } from "../api/services.ts";
 import { createTokens } from "../api/tokens.ts";
 import { createGateway } from "../api/ws/gateway.ts";
@@ -72,12 +73,10 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   const all = { ...probes, live: () => ({ ok: feed.status().state === "live", detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
-    ...(mailbox === undefined ? {} : { mailbox }),
-    ...(bounds?.http === undefined ? {} : { timings: bounds.http }),
-    limits: bounds?.limits ?? createLimits(),
+    ...given({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
   });
-  const sockets = bounds?.sockets === undefined ? {} : { timings: bounds.sockets };
-  const gateway = open.use(createGateway({ services, feed, limits: http.limits, ...sockets }));
+  const { limits } = http;
+  const gateway = open.use(createGateway({ services, feed, limits, ...given({ timings: bounds?.sockets }) }));
   http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);

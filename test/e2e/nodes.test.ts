@@ -1,5 +1,6 @@
 // What holds between nodes: what one was told is true on the other one, at once or within a second.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { raw } from "../support/raw.ts";
 import { apiOf, type Body, tokenOf } from "./support/api.ts";
 import { type Cluster, faithful, makeRooms, openCluster, readiness, timeUntil, writers } from "./support/cluster.ts";
 import { available, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
@@ -32,6 +33,8 @@ describe.each(available(["nodes"]))("two of each: %s", () => {
       for (const path of ["/api/v1/clients/me", "/docs", "/ws"]) {
         expect((await fetch(`${node.url}${path}`)).status).toBe(404);
       }
+      const expecting = await raw(node.url, "/livez", { headers: { expect: "miracles" } });
+      expect([expecting.status, expecting.body.code]).toEqual([417, "expectation_failed"]);
     }
     const states = async (nodes: readonly (typeof first)[]) =>
       (await Promise.all(nodes.map(readiness))).map(({ body }) => body.parts.read_models.state).sort();

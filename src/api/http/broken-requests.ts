@@ -1,6 +1,8 @@
 // Requests that are no HTTP or never arrive whole: each gets its problem, after the answers before it, and the connection ends.
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
+import type { Services } from "../services.ts";
+import { lastAnswer } from "./in-order.ts";
 import { answerPlainly, endSoon } from "./plain-answer.ts";
 import { Problem } from "./problems.ts";
 
@@ -15,25 +17,13 @@ export function onBroken(request: IncomingMessage, tell: (problem: Problem) => v
   else tell(problem);
 }
 
-type Parts = {
-  /** Where the pages are. */
-  readonly base: string;
-  readonly newId: () => string;
-};
-
-/** Watches a server for what its parser refuses and for what takes too long. */
-export function answerBrokenRequests(server: Server, { base, newId }: Parts): void {
-  /** Of each connection the answer to the last request whose head could be read: answers leave in the order of requests. */
-  const last = new WeakMap<Duplex, ServerResponse<IncomingMessage>>();
+/** Watches a server, which takes its requests in order, for what its parser refuses and for what takes too long. */
+export function answerBrokenRequests(server: Server, { config, newId }: Pick<Services, "config" | "newId">): void {
   const ending = new WeakSet<Duplex>();
-  const note = (request: IncomingMessage, response: ServerResponse<IncomingMessage>) =>
-    void last.set(request.socket, response);
-  server.prependListener("request", note);
-  server.prependListener("checkExpectation", note);
 
   const refuse = (socket: Duplex, problem: Problem) => {
-    const answer = () => answerPlainly(socket, problem, base, newId());
-    const response = last.get(socket);
+    const answer = () => answerPlainly(socket, problem, config, newId());
+    const response = lastAnswer(socket);
     if (response === undefined) return answer();
     const isWhole = response.req.complete;
     const end = () => (isWhole && socket.writable ? answer() : endSoon(socket));

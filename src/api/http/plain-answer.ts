@@ -1,14 +1,20 @@
 // A problem written straight to a connection, where no response can be had: it is the last that the connection says.
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import type { Config } from "../../config.ts";
 import { PROBLEMS, type Problem, problemBody } from "./problems.ts";
 
 /** How long what still comes in is thrown away, so that the answer is not lost to a reset. */
 const LINGER_MS = 500;
 
-/** Answers and ends the connection. `base` is where the pages are. */
-export function answerPlainly(socket: Duplex, problem: Problem, base: string, requestId: string): void {
-  const body = JSON.stringify(problemBody(problem, base, requestId));
+/** Answers and ends the connection. */
+export function answerPlainly(
+  socket: Duplex,
+  problem: Problem,
+  { publicUrl }: Pick<Config, "publicUrl">,
+  requestId: string,
+): void {
+  const body = JSON.stringify(problemBody(problem, publicUrl ?? "http://localhost", requestId));
   const { status } = PROBLEMS[problem.code];
   const headers = {
     ...problem.headers,

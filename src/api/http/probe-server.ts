@@ -1,10 +1,10 @@
 // The HTTP server of a node without the role api: whether it is well, what it measures, and nothing else.
-import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Services } from "../services.ts";
 import { operatorCheck } from "./admission.ts";
-import { answerBrokenRequests } from "./broken-requests.ts";
+import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
 import { requestId } from "./headers.ts";
-import { HTTP_TIMINGS, MAX_CONNECTIONS, timeouts } from "./limits.ts";
+import { HTTP_TIMINGS } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
@@ -25,6 +25,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     try {
       const target = targetOf(request);
       if (target === undefined) throw new Problem("malformed_request");
+      checkExpectation(request);
       const { handler, steps } = findHandler(routes, request.method ?? "GET", target.path);
       return await handler({ request, steps, query: {} });
     } catch (error) {
@@ -37,7 +38,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     }
   }
 
-  const server = createServer(timeouts(HTTP_TIMINGS), async (request, response) => {
+  return createGuardedServer({ config, newId, timings: HTTP_TIMINGS }, async (request, response) => {
     const id = requestId(request, newId);
     const { status, type, body, headers } = await answer(request, id);
     response.writeHead(status, {
@@ -49,7 +50,4 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
     });
     response.end(request.method === "HEAD" ? undefined : body);
   });
-  server.maxConnections = MAX_CONNECTIONS;
-  answerBrokenRequests(server, { base, newId });
-  return server;
 }

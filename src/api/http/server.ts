@@ -1,5 +1,5 @@
 // The HTTP server: koa, the API's requests through their checks, everything else beside it; every error a problem.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import Koa from "koa";
 import type { Registry } from "prom-client";
 import { failpoint } from "../../failpoint.ts";
@@ -8,12 +8,11 @@ import type { Services } from "../services.ts";
 import { clientAddress } from "./address.ts";
 import { createAdmission } from "./admission.ts";
 import { ClientGone } from "./body.ts";
-import { answerBrokenRequests } from "./broken-requests.ts";
 import { isPreflight, setCorsHeaders, setPreflightHeaders } from "./cors.ts";
 import { type DevMailbox, mailboxRoutes } from "./dev-mailbox.ts";
+import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
 import { requestId } from "./headers.ts";
-import { inOrder } from "./in-order.ts";
-import { HTTP_TIMINGS, type HttpTimings, MAX_CONNECTIONS, timeouts } from "./limits.ts";
+import { HTTP_TIMINGS, type HttpTimings } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { hostCheck, ownOriginCheck } from "./origin.ts";
 import { docsRoutes } from "./pages/docs.ts";
@@ -75,7 +74,7 @@ export function createHttpServer(
     // HTTP/1.1 asks for exactly one, also where any host goes.
     if (host === undefined ? request.httpVersion === "1.1" : host.includes(",")) throw new Problem("malformed_request");
     if (!isKnownHost(host)) throw new Problem("unknown_host");
-    if (!/^(100-continue)?$/i.test(request.headers.expect ?? "")) throw new Problem("expectation_failed");
+    checkExpectation(request);
     if (path === API_PREFIX || path.startsWith(`${API_PREFIX}/`)) {
       if (!isRegistration(path)) setCorsHeaders(config, request, response);
       if (isPreflight(request)) {
@@ -137,23 +136,19 @@ export function createHttpServer(
 
   const handle = app.callback();
   const timings = options.timings ?? HTTP_TIMINGS;
-  const serve = inOrder((request, response) => {
-    void handle(request, response).then(() => endUntaken(response, timings.answerMs));
-  });
-  const server = createServer(
+  const server = createGuardedServer(
     {
-      ...timeouts(timings),
+      ...{ config, newId, timings },
       // Both are answered as all else is. Of a header that comes twice both values count, so that neither can hide the other.
       requireHostHeader: false,
       joinDuplicateHeaders: true,
       // Some clients offer HTTP/2 with every request (`Upgrade: h2c`); the offer is declined by an answer.
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
     },
-    serve,
+    (request, response) => {
+      void handle(request, response).then(() => endUntaken(response, timings.answerMs));
+    },
   );
-  server.on("checkExpectation", serve);
-  answerBrokenRequests(server, { base: config.publicUrl ?? "http://localhost", newId });
-  server.maxConnections = MAX_CONNECTIONS;
   return { server, limits };
 }
 

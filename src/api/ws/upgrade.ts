@@ -49,4 +49,4 @@ export const refuse = (
   request: IncomingMessage,
   socket: Duplex,
   problem: Problem,
-): void => answerPlainly(socket, problem, config.publicUrl ?? "http://localhost", requestId(request, newId));
+): void => answerPlainly(socket, problem, config, requestId(request, newId));
