@@ -36,6 +36,14 @@ export const workMutations: readonly Mutation[] = [
     "the one that is late writes nothing",
   ),
   mutation(
+    "lease of the projector, in every order",
+    "projections/checkpoint.ts",
+    '${tenure === undefined ? "" : `and ${holds(tenure, add)}`} returning 1`;',
+    '${tenure === undefined ? "" : `and (true or ${holds(tenure, add)})`} returning 1`;',
+    "faults/races-takeover.test.ts",
+    "only who leads writes",
+  ),
+  mutation(
     "read models of another log",
     "projections/checkpoint.ts",
     "if (group.logId !== store.logId) {",

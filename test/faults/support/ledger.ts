@@ -73,10 +73,13 @@ export async function newLedger(parts: RunnerParts): Promise<void> {
   await buildMissing(parts, ledger);
   await pool.query(`
     create schema noted;
-    create table noted.leases (generation bigint primary key, process text);
+    create table noted.leases (generation bigint primary key, process text, was_free boolean);
     create table noted.moves (id serial, before text, after text, process text, leader text);
     create function noted.lease() returns trigger language plpgsql as $$ begin
-      insert into noted.leases values (new.generation, current_setting('application_name')) on conflict do nothing;
+      insert into noted.leases
+        values (new.generation, current_setting('application_name'),
+                tg_op = 'INSERT' or old.expires_at <= clock_timestamp())
+        on conflict do nothing;
       return null;
     end $$;
     create function noted.move() returns trigger language plpgsql as $$ begin
@@ -91,7 +94,7 @@ export async function newLedger(parts: RunnerParts): Promise<void> {
 }
 
 export type Move = {
-  readonly before: string;
+  readonly before: string | null;
   readonly after: string;
   readonly process: string;
   readonly leader: string | null;
@@ -100,6 +103,13 @@ export type Move = {
 /** Every move of the checkpoint, in order, with who made it and who led then. */
 export async function movesOf({ pool }: TestDatabase): Promise<readonly Move[]> {
   return (await pool.query<Move>("select before, after, process, leader from noted.moves order by id")).rows;
+}
+
+type Lease = { readonly process: string; readonly wasFree: boolean };
+
+/** Who led, one after the other, and whether the lease was free when each took it. */
+export async function leasesOf({ pool }: TestDatabase): Promise<readonly Lease[]> {
+  return (await pool.query<Lease>('select process, was_free as "wasFree" from noted.leases order by generation')).rows;
 }
 
 const sorted = (rows: readonly Row[]) => rows.map((row) => JSON.stringify(row)).toSorted();

@@ -18,7 +18,8 @@ export function scheduledTimers(interleaving: Interleaving, longestMs: number): 
 
   async function fire(timer: object, ms: number, callback: () => void): Promise<void> {
     const due = now + ms;
-    for (let left = ms; left > 0; left -= STRIDE_MS) {
+    // One of no time at all fires later than it is started, too.
+    for (let left = Math.max(ms, 1); left > 0; left -= STRIDE_MS) {
       if (running.has(timer)) await interleaving.step(`of ${ms} ms ${left} are left`);
     }
     if (!running.delete(timer)) return;
