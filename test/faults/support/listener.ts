@@ -57,7 +57,6 @@ export class Listener implements AsyncDisposable {
       const watching = this.#watch(socket);
       const code = await new Promise<number>((resolve) => socket.once("close", resolve));
       clearInterval(watching);
-      if (process.env.DBG) console.log(performance.now() | 0, this.user, "closed", code, this.connections);
       if (code >= 4_500) this.strange.push(`${this.user}: closed with ${code}`);
       await sleep(AGAIN_MS);
     }
