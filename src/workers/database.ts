@@ -13,6 +13,10 @@ export const onPool = (pool: pg.Pool): Sql => ({
   executeSql: async (text, values) => pool.query(text, values ? [...values] : undefined),
 });
 
+/** How long PostgreSQL keeps a transaction open, and rows locked, of which nothing more is heard: its connection is gone. */
+const SILENCE_MS = 5_000;
+const BEGIN = `begin; set local idle_in_transaction_session_timeout = ${SILENCE_MS}`;
+
 /** Commits what `run` did, or nothing when it throws. */
 export async function inTransaction<T>(pool: pg.Pool, run: (sql: Sql) => Promise<T>): Promise<T> {
   const connection = await pool.connect();
@@ -22,7 +26,7 @@ export async function inTransaction<T>(pool: pg.Pool, run: (sql: Sql) => Promise
   };
   connection.on("error", onError);
   try {
-    await connection.query("begin");
+    await connection.query(BEGIN);
     const result = await run({
       executeSql: async (text, values) => connection.query(text, values ? [...values] : undefined),
     });

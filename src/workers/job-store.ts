@@ -1,6 +1,6 @@
 // The jobs in PostgreSQL, through pg-boss: two queues in rounds, and one for what is due later.
 import type pg from "pg";
-import { type JobWithMetadata, PgBoss } from "pg-boss";
+import { type FetchOptions, type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
 import type { ClientId } from "../domain/ids.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
@@ -100,10 +100,29 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
     return { ...data.data, id: row.id, at: null, queue, round: -row.priority, retryCount: row.retryCount };
   };
 
+  /** Jobs are taken once they have come: those of an answer that is lost on its way go back at once, by themselves. */
+  async function take(
+    queue: Queue,
+    options: FetchOptions & { readonly batchSize: number },
+  ): Promise<readonly JobWithMetadata<unknown>[]> {
+    let rows: readonly JobWithMetadata<unknown>[] = [];
+    try {
+      await inTransaction(pool, async (sql) => {
+        rows = await boss.fetch<unknown>(queue, { ...options, includeMetadata: true, db: sql });
+        failpoint("jobs-fetched/taken");
+      });
+    } catch (error) {
+      if (rows.length === 0) throw error;
+      // Taken or not: to handle them twice is harmless, to leave them to the sweep takes a minute.
+      logger.warn({ err: error, queue, jobs: rows.length }, "jobs may come again");
+    }
+    return rows;
+  }
+
   async function fetch(queue: Queue, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
     const reached = rounds.get(queue) ?? 0;
     const ahead = without.length > 0 ? { ignoreGroups: [...without], minPriority: -(reached + LOOK_AHEAD_ROUNDS) } : {};
-    const rows = await boss.fetch<unknown>(queue, { batchSize: limit, includeMetadata: true, ...ahead });
+    const rows = await take(queue, { batchSize: limit, ...ahead });
     const jobs: TakenJob[] = [];
     for (const row of rows) {
       const job = taken(queue, row);
@@ -123,24 +142,27 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
   }
 
   async function promote(): Promise<number> {
-    // The second decides how far the index is read, `startAfter` decides within it.
-    const rows = await boss.fetch<unknown>(LATER, { batchSize: LATER_BATCH, minPriority: -secondOf(now()) });
-    if (rows.length === 0) return 0;
-    const jobs = rows.flatMap((row): Job[] => {
-      const parsed = LaterSchema.safeParse(row);
-      if (parsed.success) return [{ ...parsed.data.data, id: parsed.data.id, at: null }];
-      logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
-      return [];
-    });
-    failpoint("later-taken/enqueued");
-    const ids = rows.map(({ id, retryCount }) => ({ id, retryCount }));
+    let found = 0;
+    const jobs: Job[] = [];
     await inTransaction(pool, async (sql) => {
+      // The second decides how far the index is read, `startAfter` decides within it.
+      const due = { batchSize: LATER_BATCH, minPriority: -secondOf(now()) };
+      const rows = await boss.fetch<unknown>(LATER, { ...due, db: sql });
+      if (rows.length === 0) return;
+      found = rows.length;
+      for (const row of rows) {
+        const parsed = LaterSchema.safeParse(row);
+        if (parsed.success) jobs.push({ ...parsed.data.data, id: parsed.data.id, at: null });
+        else logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
+      }
+      failpoint("later-taken/enqueued");
       await enqueue(sql, jobs);
       failpoint("later-enqueued/deleted");
+      const ids = rows.map(({ id, retryCount }) => ({ id, retryCount }));
       await boss.deleteJob(LATER, ids, { db: sql });
     });
     queued(jobs);
-    return rows.length;
+    return found;
   }
 
   async function settle(queue: Queue, { done, back, failed }: Settlement): Promise<void> {
