@@ -10,8 +10,6 @@ import { serveCalls } from "../support/process.ts";
 export type ServerOptions = {
   readonly databaseUrl: string;
   readonly encryptionKey: string;
-  /** False: nothing keeps the read models, to see what that costs. */
-  readonly projections?: boolean;
 };
 
 export type Memory = { readonly rss: number; readonly heap: number };
@@ -19,14 +17,19 @@ export type Memory = { readonly rss: number; readonly heap: number };
 let started: Storage | undefined;
 
 serveCalls({
-  async start({ databaseUrl, encryptionKey, projections = true }: ServerOptions): Promise<string> {
+  async start({ databaseUrl, encryptionKey }: ServerOptions): Promise<string> {
     const config = readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" });
     const logger = pino({ level: config.logLevel }, pino.destination(2));
     const storage = await openStorage({ config, logger, databaseUrl });
     started = storage;
-    const { server } = await compose({ config, logger, storage: projections ? storage : withoutProjections(storage) });
+    const { server } = await compose({ config, logger, storage });
     await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  },
+  /** From now on nothing keeps the read models, to see what that costs; they stay as they are. */
+  async stopProjections(): Promise<void> {
+    await started?.readSide.caughtUp();
+    await started?.readSide[Symbol.asyncDispose]();
   },
   /** Messages that reach the log together, and so every socket together. */
   async append(to: Parameters<typeof appendMessages>[1]): Promise<void> {
@@ -43,14 +46,3 @@ serveCalls({
     return { rss, heap: heapUsed + external };
   },
 });
-
-/** The tables are made, and stay as they are. */
-function withoutProjections(storage: Storage): Storage {
-  const { readSide } = storage;
-  const start = async () => {
-    await readSide.start();
-    await readSide.caughtUp();
-    await readSide[Symbol.asyncDispose]();
-  };
-  return { ...storage, readSide: { ...readSide, start, caughtUp: async () => undefined } };
-}

@@ -55,15 +55,16 @@ async function listenTo(load: BenchProcess, url: string, api: Api, rooms: readon
 
 async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   await using open = new AsyncDisposableStack();
-  const server = async (projections: boolean) => {
+  const server = async () => {
     const database = open.use(await postgres.database());
-    const options = { databaseUrl: database.url, encryptionKey: newEncryptionKey(), projections };
-    const { url } = open.use(await startServed(options));
+    const { url, process } = open.use(
+      await startServed({ databaseUrl: database.url, encryptionKey: newEncryptionKey() }),
+    );
     const api = await newApi(url);
-    return { url, api, ...(await manyRooms(api)) };
+    return { url, api, process, ...(await manyRooms(api)) };
   };
-  const full = await server(true);
-  const bare = await server(false);
+  const full = await server();
+  const bare = await server();
   const naive = await naiveServer(open, await postgres.database(), full.api.key);
   const echo = open.use(startProcess(new URL("../processes/bare-http.ts", import.meta.url)));
   const echoUrl = await echo.call<string>("start");
@@ -71,6 +72,8 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   const listeners = open.use(startLoad());
   say(`${ROOMS} rooms each; ${SOCKETS} sockets`);
   await listenTo(listeners, full.url, full.api, full.rooms);
+  // Not before: who is a member, and by what name, has come from them then.
+  await bare.process.call("stopProjections");
   const turn = (url: string, key: string, targets: readonly Target[]) => async (round: number) => {
     const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
     const order: Load = { url, key, targets, connections: CONNECTIONS, ms };
