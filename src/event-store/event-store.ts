@@ -69,6 +69,11 @@ export type SubscribeOptions = {
   readonly maxBatch?: number;
   /** Called with one batch after the other, never twice at once. When it throws, the same events come again, after a backoff. */
   readonly handle: (batch: Batch) => Promise<void>;
+  /**
+   * Waited for after each batch that came to the log's end, so that what is appended meanwhile comes in one batch. Must
+   * end soon, at the latest with the subscription.
+   */
+  readonly rest?: () => Promise<void>;
 };
 
 export type SubscriptionStatus = {

@@ -122,6 +122,7 @@ class ReadLoop implements Subscription {
         failures = 0;
         this.#lastError = null;
         this.#state = atEnd ? "live" : "catching_up";
+        if (atEnd) await this.#options.rest?.();
         if (atEnd) await this.#moreToRead();
       } catch (error) {
         failures += 1;

@@ -124,7 +124,10 @@ export async function openReadSide(
     const standing = new Election({
       ...{ pool, logger, alone, table: "read.leases", name: leaseName(own), holder: `${hostname()}:${process.pid}` },
       lead: async (tenure) => {
-        const leading = new Runner(parts, projections, { onMoved, tenure, onFenceLost: () => standing.doubt() });
+        const leading = new Runner(parts, projections, {
+          ...{ onMoved, tenure, onFenceLost: () => standing.doubt() },
+          isAwaited: () => waiters.waiting,
+        });
         leading.open();
         runner = leading;
         return leading;
@@ -158,7 +161,11 @@ export async function openReadSide(
     }
   }
 
-  const waitFor = async (position: Position, timeoutMs: number) => waiters.waitFor(position, timeoutMs);
+  const waitFor = async (position: Position, timeoutMs: number) => {
+    const reached = waiters.waitFor(position, timeoutMs);
+    if (waiters.waiting) runner?.hurry();
+    return reached;
+  };
   return {
     async start(signal) {
       if (!projector) return othersBuild(signal);
@@ -167,7 +174,7 @@ export async function openReadSide(
     },
     async caughtUp(signal) {
       const tail = await store.tail();
-      while (!(await waiters.waitFor(tail, CAUGHT_UP_LOOK_MS))) {
+      while (!(await waitFor(tail, CAUGHT_UP_LOOK_MS))) {
         signal?.throwIfAborted();
         if (waiters.closed) throw new Error("the read side is closed");
         await sleep(POLL_MS);

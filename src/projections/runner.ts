@@ -12,6 +12,11 @@ import { type Projection, tableName } from "./projection.ts";
 
 /** Events a batch. */
 const MAX_BATCH = 500;
+/**
+ * How long the events after a batch wait for company when nobody waits for them: a batch of one costs as much as the
+ * rows of some fifty events more, and under load there would be no end of them.
+ */
+const COMPANY_MS = 20;
 
 export type RunnerParts = {
   readonly pool: pg.Pool;
@@ -40,6 +45,8 @@ type RunnerOptions = {
   readonly tenure?: Tenure;
   /** Called when the fence was lost, before the group is loaded again. */
   readonly onFenceLost?: () => void;
+  /** Whether somebody waits for what comes next: it is not kept for company then. */
+  readonly isAwaited?: () => boolean;
 };
 
 /** One process's runner. Any number may run: the fence lets one of them write a batch, the others read on from there. */
@@ -48,6 +55,7 @@ export class Runner implements AsyncDisposable {
   readonly #projections: readonly Projection[];
   readonly #options: RunnerOptions;
   readonly #closing = new AbortController();
+  #resting = new AbortController();
   #fence: Fence = { checkpoint: "start", generation: 0 };
   #subscription: Subscription | undefined;
   #reloading: Promise<void> | undefined;
@@ -75,6 +83,7 @@ export class Runner implements AsyncDisposable {
       after: group.checkpoint,
       maxBatch: MAX_BATCH,
       handle: (batch) => this.#handle(batch),
+      rest: () => this.#awaitCompany(),
     });
   }
 
@@ -88,8 +97,14 @@ export class Runner implements AsyncDisposable {
     return { state: status.state, lastError: status.lastError };
   }
 
+  /** Somebody waits now: goes on at once. */
+  hurry(): void {
+    this.#resting.abort();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
+    this.hurry();
     await this.#reloading;
     await this.#subscription?.[Symbol.asyncDispose]();
   }
@@ -110,6 +125,12 @@ export class Runner implements AsyncDisposable {
     failpoint("rows-committed/waiters-told");
     this.#fence = { ...fence, checkpoint: upTo };
     this.#options.onMoved?.(upTo);
+  }
+
+  async #awaitCompany(): Promise<void> {
+    if (this.#closing.signal.aborted || this.#options.isAwaited?.() === true) return;
+    this.#resting = new AbortController();
+    await pause(COMPANY_MS, this.#resting.signal);
   }
 
   #load(): void {

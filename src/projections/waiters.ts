@@ -29,6 +29,10 @@ export class Waiters implements Disposable {
     return this.#closed;
   }
 
+  get waiting(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   get checkpoint(): Checkpoint {
     return this.#checkpoint;
   }

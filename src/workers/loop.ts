@@ -9,6 +9,8 @@ type LoopOptions = {
   readonly name: string;
   /** Does what there is to do; true: there may be more at once. */
   readonly step: (signal: AbortSignal) => Promise<boolean>;
+  /** How long what comes right after a step waits for company: many steps of one thing each cost more. Default: 0. */
+  readonly companyMs?: number;
   /** The longest that it rests. */
   readonly idleMs: number;
   readonly now: () => Instant;
@@ -58,7 +60,7 @@ export class Loop implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#closing;
-    const { name, logger, step } = this.#options;
+    const { name, logger, step, companyMs = 0 } = this.#options;
     let failures = 0;
     await Promise.resolve(); // the first step must not run inside the constructor
     while (!signal.aborted) {
@@ -67,7 +69,9 @@ export class Loop implements AsyncDisposable {
         const more = await step(signal);
         failures = 0;
         this.#status = { state: "running", lastError: null };
-        if (!more) await this.#restUntilWoken();
+        if (more) continue;
+        if (companyMs > 0) await pause(companyMs, signal);
+        await this.#restUntilWoken();
       } catch (error) {
         failures += 1;
         this.#status = { state: "retrying", lastError: messageOf(error) };

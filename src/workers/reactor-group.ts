@@ -25,6 +25,9 @@ const GROUP = "reactors";
 /** How often the checkpoint moves over events that owe nothing. They are read again after a crash, which is harmless. */
 const IDLE_CHECKPOINT_MS = SECOND_MS;
 
+/** How long what comes right after events waits for company: a transaction costs as much as many jobs. */
+const COMPANY_MS = 5;
+
 /** Another process moved the checkpoint, or leads now: its jobs count, ours were rolled back. */
 class CheckpointMoved extends Error {}
 
@@ -126,6 +129,8 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
     jobs.queued(owed);
   }
 
+  const rest = () => pause(COMPANY_MS, closing.signal);
+
   /** One subscription after the other: a new one where another process has moved the checkpoint. */
   async function supervise(): Promise<void> {
     let failures = 0;
@@ -135,7 +140,7 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
           retry = resolve;
           closing.signal.addEventListener("abort", () => resolve(), { once: true });
         });
-        await using current = store.subscribe({ name: GROUP, after: saved, handle });
+        await using current = store.subscribe({ name: GROUP, after: saved, handle, rest });
         subscription = current;
         // From here on the subscription says how it is.
         lastError = null;

@@ -9,6 +9,9 @@ import { type LineLimits, Lines } from "./lines.ts";
 import { Loop, type LoopStatus } from "./loop.ts";
 
 const FETCH_BATCH = 100;
+/** How long what comes right after a fetch waits for company, and what is done right after a settlement. */
+const FETCH_COMPANY_MS = 5;
+const SETTLE_COMPANY_MS = 20;
 /** How often the queue is looked at unasked: for jobs of other processes and those that went back. */
 const IDLE_MS = 500;
 /** What a line cannot hold comes again after this, and up to as much again, so that not all come at once. */
@@ -55,8 +58,15 @@ export class Worker {
     const { queue, limits, now, logger } = options;
     this.#options = options;
     this.#lines = new Lines(limits);
-    this.#fetching = new Loop({ name: `${queue}:fetch`, step: () => this.#fetch(), idleMs: IDLE_MS, now, logger });
-    this.#settling = new Loop({ name: `${queue}:settle`, step: () => this.#settle(), idleMs: IDLE_MS, now, logger });
+    const parts = { idleMs: IDLE_MS, now, logger };
+    this.#fetching = new Loop({
+      ...{ name: `${queue}:fetch`, step: () => this.#fetch(), companyMs: FETCH_COMPANY_MS },
+      ...parts,
+    });
+    this.#settling = new Loop({
+      ...{ name: `${queue}:settle`, step: () => this.#settle(), companyMs: SETTLE_COMPANY_MS },
+      ...parts,
+    });
   }
 
   wake(at: Instant | null): void {
