@@ -62,8 +62,8 @@ export const FAILPOINTS = [
   // Jobs.
   "later-taken/enqueued", // jobs that are due are taken | they go into their queue
   "later-enqueued/deleted", // they are in their queue | they leave the one for later, in the same transaction
-  "jobs-fetched/taken", // a worker's jobs have come | they are its own
-  "jobs-taken/round-noted", // a worker has taken jobs | their round is noted
+  "jobs-fetched/round-noted", // a worker's jobs have come | their round is noted, in the same transaction
+  "round-noted/taken", // their round is noted | they are the worker's
   "job-taken/handled", // a job is in a worker's hands | it is worked on
   "job-handled/settled", // a job is done | the queue knows
   "put-back-deleted/inserted", // a job that comes again left its queue | it is in one again, in the same transaction

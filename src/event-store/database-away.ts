@@ -7,8 +7,11 @@ const NETWORK_CODES = new Set([
 ]);
 /** Of PostgreSQL: connection exceptions, no resources left, and a server that stops, starts or ended the session. */
 const AWAY_STATES = /^(08...|53...|57P0[1-5]|25P0[34])$/;
+/** What we say of a question that the database took and did not answer. */
+export const NO_ANSWER = "PostgreSQL did not answer in time";
 /** What the client library says itself, without a code. */
 const AWAY_MESSAGES = [
+  NO_ANSWER,
   "Connection terminated",
   "timeout exceeded when trying to connect",
   "Query read timeout",

@@ -1,6 +1,8 @@
 // The second fence around a client: PostgreSQL itself shows a client's queries no row of another, whatever they say.
 import pg from "pg";
 import type { ClientId } from "../domain/ids.ts";
+import { NO_ANSWER } from "../event-store/database-away.ts";
+import { within } from "../event-store/postgres-log/connect.ts";
 
 /**
  * What makes a table of read models readable for clients, each its own rows. Who owns the table writes and reads all of it.
@@ -46,6 +48,9 @@ export async function checkFence(pool: pg.Pool): Promise<void> {
   }
 }
 
+/** How long a client's query waits for its answer: a connection may be gone without a word. */
+const ANSWER_MS = 10_000;
+
 type ClientQuery = Pick<pg.QueryConfig<unknown[]>, "text" | "types"> & { readonly values: unknown[] };
 
 /**
@@ -56,18 +61,20 @@ export async function queryAsClient<R extends object>(
   pool: Pick<pg.Pool, "connect">,
   client: ClientId,
   config: ClientQuery,
+  answerMs = ANSWER_MS,
 ): Promise<readonly R[]> {
   const connection = await pool.connect();
   const ignored = () => undefined; // the query reports it
   connection.on("error", ignored);
   try {
-    const rows = await new Promise<readonly R[]>((resolve, reject) => {
+    const answer = new Promise<readonly R[]>((resolve, reject) => {
       const found: R[] = [];
       const query = connection.query(confined(client, config));
       query.on("row", (row) => found.push(row));
       query.on("error", reject);
       query.on("end", () => resolve(found));
     });
+    const rows = await within(answerMs, answer, NO_ANSWER);
     connection.release();
     return rows;
   } catch (error) {

@@ -1,6 +1,6 @@
 // The jobs in PostgreSQL, through pg-boss: two queues in rounds, and one for what is due later.
 import type pg from "pg";
-import { type FetchOptions, type JobWithMetadata, PgBoss } from "pg-boss";
+import { type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
 import type { ClientId } from "../domain/ids.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
@@ -101,42 +101,32 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
   };
 
   /** Jobs are taken once they have come: those of an answer that is lost on its way go back at once, by themselves. */
-  async function take(
-    queue: Queue,
-    options: FetchOptions & { readonly batchSize: number },
-  ): Promise<readonly JobWithMetadata<unknown>[]> {
-    let rows: readonly JobWithMetadata<unknown>[] = [];
-    try {
-      await inTransaction(pool, async (sql) => {
-        rows = await boss.fetch<unknown>(queue, { ...options, includeMetadata: true, db: sql });
-        failpoint("jobs-fetched/taken");
-      });
-    } catch (error) {
-      if (rows.length === 0) throw error;
-      // Taken or not: to handle them twice is harmless, to leave them to the sweep takes a minute.
-      logger.warn({ err: error, queue, jobs: rows.length }, "jobs may come again");
-    }
-    return rows;
-  }
-
   async function fetch(queue: Queue, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
     const reached = rounds.get(queue) ?? 0;
     const ahead = without.length > 0 ? { ignoreGroups: [...without], minPriority: -(reached + LOOK_AHEAD_ROUNDS) } : {};
-    const rows = await take(queue, { batchSize: limit, ...ahead });
     const jobs: TakenJob[] = [];
-    for (const row of rows) {
-      const job = taken(queue, row);
-      if (job !== undefined) jobs.push(job);
-      else {
-        logger.error({ queue, job: row.id }, "a job of unknown shape was dropped");
-        await boss.complete(queue, { id: row.id, retryCount: row.retryCount });
-      }
-    }
-    const round = Math.max(reached, ...jobs.map((job) => job.round));
-    if (round > reached) {
-      failpoint("jobs-taken/round-noted");
+    let round = reached;
+    try {
+      await inTransaction(pool, async (sql) => {
+        const options = { batchSize: limit, includeMetadata: true, ...ahead, db: sql } as const;
+        for (const row of await boss.fetch<unknown>(queue, options)) {
+          const job = taken(queue, row);
+          if (job !== undefined) jobs.push(job);
+          else {
+            logger.error({ queue, job: row.id }, "a job of unknown shape was dropped");
+            await boss.complete(queue, { id: row.id, retryCount: row.retryCount }, null, { db: sql });
+          }
+        }
+        failpoint("jobs-fetched/round-noted");
+        round = Math.max(reached, ...jobs.map((job) => job.round));
+        if (round > reached) await reachRound(sql, queue, round);
+        failpoint("round-noted/taken");
+      });
       rounds.set(queue, round);
-      await reachRound(onPool(pool), queue, round);
+    } catch (error) {
+      if (jobs.length === 0) throw error;
+      // Taken or not: to handle them twice is harmless, to leave them to the sweep takes a minute.
+      logger.warn({ err: error, queue, jobs: jobs.length }, "jobs may come again");
     }
     return jobs;
   }

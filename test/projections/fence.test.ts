@@ -1,6 +1,7 @@
 // Two fences around each client's rows, the query's own condition and PostgreSQL's policies: each holds without the other.
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { isDatabaseAway } from "../../src/event-store/database-away.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { tableName } from "../../src/projections/projection.ts";
@@ -112,6 +113,13 @@ describe("a client's query", () => {
     const lost = { text: "select pg_terminate_backend(pg_backend_pid())", values: [] };
     await expect(queryAsClient(pool, CLIENT, lost)).rejects.toThrow(/terminat/);
     expect(await seen()).toEqual(["room_ours"]);
+  });
+
+  test("that is not answered in time gives its connection up", async () => {
+    await using one = poolOf(given.database.url, 1);
+    const slow = queryAsClient(one, CLIENT, { text: "select pg_sleep(60)", values: [] }, 50);
+    expect(isDatabaseAway(await slow.catch((error: unknown) => error))).toBe(true);
+    expect(await seen(one)).toEqual(["room_ours"]);
   });
 });
 
