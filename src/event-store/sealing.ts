@@ -141,14 +141,8 @@ function freshIv(): Buffer {
 function sealBlob(key: DataKey, eventId: string, text: string): Blob {
   const iv = freshIv();
   const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(Buffer.from(eventId));
-  // Bytes, not text, from a cipher: its own decoders cost half as much as the sealing.
-  const ct = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
-  return {
-    key: key.id,
-    iv: iv.toString("base64"),
-    ct: ct.toString("base64"),
-    tag: cipher.getAuthTag().toString("base64"),
-  };
+  const ct = cipher.update(text, "utf8", "base64") + cipher.final("base64");
+  return { key: key.id, iv: iv.toString("base64"), ct, tag: cipher.getAuthTag().toString("base64") };
 }
 
 /** The blobs of stored data. */
@@ -164,8 +158,7 @@ function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
   })
     .setAAD(Buffer.from(eventId))
     .setAuthTag(Buffer.from(blob.tag, "base64"));
-  const text = Buffer.concat([decipher.update(Buffer.from(blob.ct, "base64")), decipher.final()]);
-  const values: unknown = JSON.parse(text.toString("utf8"));
+  const values: unknown = JSON.parse(decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8"));
   if (!Array.isArray(values)) throw new Error("a blob holds no list of values");
   return values as JsonValue[];
 }
