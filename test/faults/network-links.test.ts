@@ -53,7 +53,7 @@ function runsOn(setup: "postgres" | "eventstoredb"): readonly Run[] {
 }
 
 const named = process.env.FAULTS_LINK !== undefined;
-// What a lost answer leaves with a worker comes back with a sweep, after a minute or two: too long for the short form.
+// Half a minute for each fault on each link: too long for the short form.
 if (!isLong && !named) console.log("network: in the long form, or of one link with FAULTS_LINK");
 
 const setups = (isLong ? (["postgres", "eventstoredb"] as const) : (["postgres"] as const)).filter((setup) => {

@@ -266,4 +266,28 @@ export const interfaceMutations: readonly Mutation[] = [
     "faults/slow-loris.test.ts",
     "of each kind",
   ),
+  mutation(
+    "what is no HTTP is answered after what came before it",
+    "api/http/broken-requests.ts",
+    "const response = lastAnswer(socket);",
+    "const response = undefined as ReturnType<typeof lastAnswer>;",
+    "api/http/broken-requests.test.ts",
+    "an answer that is under way",
+  ),
+  mutation(
+    "of a header that comes twice both values count",
+    "api/http/server.ts",
+    "joinDuplicateHeaders: true,",
+    "joinDuplicateHeaders: false,",
+    "api/http/broken-requests.test.ts",
+    "of two credentials neither counts",
+  ),
+  mutation(
+    "a target's own host counts",
+    "api/http/target.ts",
+    "search: absolute.search, host: absolute.host }",
+    "search: absolute.search, host }",
+    "api/http/broken-requests.test.ts",
+    "with a host of its own",
+  ),
 ];

@@ -211,4 +211,12 @@ export const workMutations: readonly Mutation[] = [
     "channels/webhook.test.ts",
     "goes over TLS; loopback's certificate is taken unchecked in development mode only",
   ),
+  mutation(
+    "a job is taken once its worker has it",
+    "workers/job-store.ts",
+    "...ahead, db: sql } as const",
+    "...ahead, db: onPool(pool) } as const",
+    "workers/taking.test.ts",
+    "the answer with the jobs is lost",
+  ),
 ];
