@@ -89,5 +89,9 @@ function decrypt(wrapper: Uint8Array, label: Label, wrapped: Uint8Array): Uint8A
   })
     .setAAD(aad(label))
     .setAuthTag(bytes.subarray(-TAG_BYTES));
-  return Buffer.concat([decipher.update(bytes.subarray(1 + IV_BYTES, -TAG_BYTES)), decipher.final()]);
+  // In memory of its own: a piece of the buffers' pool would keep all 64 KB of it for as long as the key is remembered.
+  const key = new Uint8Array(KEY_BYTES);
+  key.set(decipher.update(bytes.subarray(1 + IV_BYTES, -TAG_BYTES)));
+  decipher.final();
+  return key;
 }

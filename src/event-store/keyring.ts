@@ -23,8 +23,8 @@ import type { DataKey, Keyring } from "./sealing.ts";
 const MAX_CACHED_KEYS = 100_000;
 /** The most keys of one round trip. */
 const MAX_LOOKUP = 5_000;
-/** Of one client: deriving one costs as much as the rest of the lookup. */
-const MAX_CACHED_SUBJECTS = 10_000;
+/** Of all clients: deriving one costs as much as the rest of the lookup. */
+const MAX_CACHED_SUBJECTS = 50_000;
 /**
  * How long. Another process that destroys a key cannot reach this one's cache: until this has passed, this one may
  * still open what was erased, and seal with a key that nobody will find again.
@@ -112,16 +112,15 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     return key;
   }
 
-  const pepper = async (client: ClientId) => (await keyOf(`pepper:${client}`, client)).key;
-  // A pepper that is asked for anew brings an empty cache of its own.
-  const subjects = new WeakMap<Uint8Array, LRUCache<string, Subject>>();
+  const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`, client);
+  // Of all clients: a cache for each would set room aside for each.
+  const subjects = new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
   async function subject(client: ClientId, kind: "user" | "address", value: string): Promise<Subject> {
-    const secret = await pepper(client);
-    const known = subjects.get(secret) ?? new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
-    subjects.set(secret, known);
-    const name = `${kind} ${value}`;
-    const derived = known.get(name) ?? (`sub_${deriveSecretTail(secret, kind, value)}` as const);
-    known.set(name, derived);
+    const { id, key } = await pepperOf(client);
+    // By the pepper's id, so that another pepper has subjects of its own.
+    const name = `${id} ${kind} ${value}`;
+    const derived = subjects.get(name) ?? (`sub_${deriveSecretTail(key, kind, value)}` as const);
+    subjects.set(name, derived);
     return derived;
   }
 
@@ -142,7 +141,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     },
     subjectOfUser: (client, user) => subject(client, "user", user),
     subjectOfAddress: (client, address) => subject(client, "address", address),
-    pepper,
+    pepper: async (client) => (await pepperOf(client)).key,
     serverSecret: async (name) => (await keyOf(`server:${name}`, null)).key,
     async destroy(ref) {
       const id = await deleteKey(pool, ref);

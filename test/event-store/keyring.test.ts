@@ -57,6 +57,13 @@ describe("data keys", () => {
     expect(row.wrapped.includes(Buffer.from(keys.get("sub_a")?.key ?? []))).toBe(false);
   });
 
+  test("that are remembered keep nothing alive but themselves", async () => {
+    const keyring = await open();
+    const made = await keyring.keysFor(CLIENT, refs("sub_a", "sub_b"));
+    const found = await (await open()).keysById(new Set(Array.from(made.values(), ({ id }) => id)));
+    for (const { key } of [...made.values(), ...found.values()]) expect(key.buffer.byteLength).toBe(32);
+  });
+
   test("are found by id; an id that never was is missing", async () => {
     const key = (await (await open()).keysFor(null, refs("ntf_a"))).get("ntf_a");
     const found = await (await open()).keysById(new Set([key?.id ?? "", "nobody"]));
@@ -216,4 +223,15 @@ describe("the ring", () => {
     await database.pool.query("UPDATE keys.data_keys SET owner = 'sub_b'");
     await expect(open()).rejects.toBeInstanceOf(WrongEncryptionKeys);
   });
+});
+
+test("subjects of many clients take the room of what is remembered, and not of what each might have", async () => {
+  const keyring = await open();
+  const clients = Array.from({ length: 500 }, (_, n): ClientId => `cli_${n}`);
+  await keyring.subjectOfUser(CLIENT, "ann");
+  const before = process.memoryUsage().heapUsed;
+  const subjects = await Promise.all(clients.map((client) => keyring.subjectOfUser(client, "ann")));
+  expect(new Set(subjects).size).toBe(500);
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(40 * 1024 * 1024);
+  expect(await Promise.all(clients.map((client) => keyring.subjectOfUser(client, "ann")))).toEqual(subjects);
 });
