@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { RoomId } from "../../src/domain/ids.ts";
 import { missingEventStore, testEventStore } from "../../test/support/eventstored.ts";
 import { interleave, quantile } from "../harness/measure.ts";
-import { type Goal, notMeasured, type Row, ratioRow } from "../harness/row.ts";
+import { type Goal, notMeasured, type Row, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import type { WritersResult, WritersRun, WritersStore } from "../processes/room-writers.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
@@ -39,6 +39,7 @@ async function measure(bench: Bench, store: WritersStore, goal: Goal): Promise<R
     const room = newRoom();
     const [theirs, ours] = await Promise.all([many(room), few(room)]);
     least = Math.min(least, theirs.length, ours.length);
+    bench.say(`${MANY} posted ${shown((theirs.length * 1_000) / bench.turnMs)}/s beside ${FEW}`);
     return quantile(ours, 0.99);
   };
   const rounds = await interleave(

@@ -10,7 +10,7 @@ import type { StreamTurns } from "./stream-turns.ts";
 
 /** What one command may append, sealed. */
 const MAX_COMMAND_BYTES = 1_000_000;
-export const MAX_BATCH = 500;
+const MAX_BATCH = 500;
 
 type AnyData = { type: string; data: unknown };
 
@@ -80,10 +80,10 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
     this.#loader = loader;
   }
 
-  /** Decides what waits, one after the other, and takes it off the queue as far as it fits into one append: `most` commands, fewer by their bytes. */
-  async decide(waiting: Item<S, E, C>[], folded: Folded<S>, most: number): Promise<Batch<S, E, C>> {
+  /** Decides what waits, one after the other, and takes it off the queue as far as it fits into one append. */
+  async decide(waiting: Item<S, E, C>[], folded: Folded<S>): Promise<Batch<S, E, C>> {
     const batch: Batch<S, E, C> = { plans: [], encoded: [], bytes: 0, state: folded.state, at: folded.at, events: [] };
-    while (waiting.length > 0 && batch.plans.length < most) {
+    while (waiting.length > 0 && batch.plans.length < MAX_BATCH) {
       const item = waiting[0];
       if (item === undefined) break;
       const plan = await this.#plan(item, folded, batch).catch(

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError, InvalidInput } from "../domain/errors.ts";
 import { failpoint } from "../failpoint.ts";
-import { type Batch, BatchPlanner, type Item, MAX_BATCH, type Plan, type WriterParts } from "./decide-batch.ts";
+import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
 import { type Folded, foldRecorded } from "./folded.ts";
 import type { StreamLoader } from "./stream-loader.ts";
@@ -12,8 +12,6 @@ import type { StreamLoader } from "./stream-loader.ts";
 const MAX_WAITING = 10_000;
 const SNAPSHOT_EVERY = 1_000;
 const TURN_TIMEOUT_MS = 2_000;
-/** Commands that one turn serves at most: whoever waits for the next one waits so long. */
-const MAX_TURN = 32;
 const RETRY_MS = [20, 50, 100, 250, 500, 1_000] as const;
 
 type AnyData = { type: string; data: unknown };
@@ -59,7 +57,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   async run(idle: (folded: Folded<S> | undefined) => void): Promise<void> {
     for (let failures = 0; this.#waiting.length > 0; ) {
       try {
-        await this.#inTurn((most) => this.#round(most));
+        await this.#inTurn(() => this.#round());
         failures = 0;
       } catch (error) {
         // The state could not be read: whoever waits now is told, and those who come are served by another try.
@@ -73,26 +71,31 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     idle(this.#folded);
   }
 
-  async #inTurn(work: (most: number) => Promise<void>): Promise<void> {
-    if (!(await this.#parts.contention.inTurns(this.#stream))) return work(MAX_BATCH);
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    if (!(await this.#parts.contention.inTurns(this.#stream))) return work();
     const turn = await this.#parts.turns.acquire(this.#stream, { timeoutMs: TURN_TIMEOUT_MS });
     try {
       // Under the turn the newest state is read first, so that the append meets no other writer.
-      if (this.#folded !== undefined) this.#folded = await this.#loader.catchUp(this.#folded);
-      await work(MAX_TURN);
+      if (this.#folded !== undefined) {
+        const { revision } = this.#folded;
+        this.#folded = await this.#loader.catchUp(this.#folded);
+        // Turns go on for as long as others take theirs: who raced meanwhile would lose races again first.
+        if (this.#folded.revision > revision) this.#parts.contention.met(this.#stream);
+      }
+      await work();
     } finally {
       await turn?.[Symbol.asyncDispose]();
     }
   }
 
-  /** Decides a batch of so many commands at most, appends it, answers. Nothing is answered before the state it rests on is known to be in the log. */
-  async #round(most: number): Promise<void> {
+  /** Decides a batch, appends it, answers. Nothing is answered before the state it rests on is known to be in the log. */
+  async #round(): Promise<void> {
     if (this.#folded === undefined) {
       this.#fresh = true;
       this.#folded = await this.#loader.load();
     }
     const folded = this.#folded;
-    const batch = await this.#planner.decide(this.#waiting, folded, most);
+    const batch = await this.#planner.decide(this.#waiting, folded);
     try {
       if (batch.encoded.length > 0) return await this.#append(folded, batch);
       const now = this.#fresh ? folded : await this.#loader.catchUp(folded);
@@ -141,7 +144,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
 
   /** Somebody else wrote. Those whose events are in the log after all are answered, the rest is decided again. */
   async #conflict(folded: Folded<S>, batch: Batch<S, E, C>): Promise<void> {
-    this.#parts.contention.lost(this.#stream);
+    this.#parts.contention.met(this.#stream);
     const tail = await this.#loader.readToEnd(folded.revision + 1);
     if (tail.length === 0) {
       // The state claims a revision that the log does not have: it came from a wrong snapshot.
