@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import { atMost } from "./at-most.ts";
 import type { StreamTurns } from "./stream-turns.ts";
 
-/** For how long a stream is written in turns after another writer was met. */
+/** For how long a stream is written in turns after a lost race. */
 const CONTENDED_MS = 1_000;
 /** How often who wins every race looks whether a loser waits its turn: without a look nobody would tell the winner. */
 const LOOK_EVERY_MS = 50;
@@ -24,8 +24,8 @@ export class Contention {
     this.#warn = warn;
   }
 
-  /** Another writer was met on the stream: a race was lost, or it wrote between two turns. */
-  met(stream: string): void {
+  /** A race was lost on the stream. */
+  lost(stream: string): void {
     this.#entry(stream).until = performance.now() + CONTENDED_MS;
   }
 

@@ -76,12 +76,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     const turn = await this.#parts.turns.acquire(this.#stream, { timeoutMs: TURN_TIMEOUT_MS });
     try {
       // Under the turn the newest state is read first, so that the append meets no other writer.
-      if (this.#folded !== undefined) {
-        const { revision } = this.#folded;
-        this.#folded = await this.#loader.catchUp(this.#folded);
-        // Turns go on for as long as others take theirs: who raced meanwhile would lose races again first.
-        if (this.#folded.revision > revision) this.#parts.contention.met(this.#stream);
-      }
+      if (this.#folded !== undefined) this.#folded = await this.#loader.catchUp(this.#folded);
       await work();
     } finally {
       await turn?.[Symbol.asyncDispose]();
@@ -144,7 +139,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
 
   /** Somebody else wrote. Those whose events are in the log after all are answered, the rest is decided again. */
   async #conflict(folded: Folded<S>, batch: Batch<S, E, C>): Promise<void> {
-    this.#parts.contention.met(this.#stream);
+    this.#parts.contention.lost(this.#stream);
     const tail = await this.#loader.readToEnd(folded.revision + 1);
     if (tail.length === 0) {
       // The state claims a revision that the log does not have: it came from a wrong snapshot.

@@ -46,7 +46,7 @@ test("a busy one is, now and then, and is written in turns once somebody has tak
 
 test("after a lost race a stream is written in turns", async () => {
   const contention = new Contention(localTurns(), fail);
-  contention.met(STREAM);
+  contention.lost(STREAM);
   expect(await contention.inTurns(STREAM)).toBe(true);
 });
 
