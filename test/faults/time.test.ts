@@ -97,7 +97,8 @@ describe("whatever receivers say, and whoever dies", () => {
         if (one.lostJobs.length === 0) expect(told.sweeps).toBe(0);
         for (const event of told.events) ends.add(event.type);
       };
-      await fc.assert(fc.asyncProperty(stories(fc.constant([])), punctual), { numRuns: sized(40, 2_500) });
+      // So many that each end is among them.
+      await fc.assert(fc.asyncProperty(stories(fc.constant([])), punctual), { numRuns: sized(150, 2_500) });
       for (const end of ["Succeeded", "Exhausted", "Expired", "FallbackRequested"])
         expect(ends).toContain(`Delivery${end}`);
     },

@@ -62,7 +62,7 @@ export const workMutations: readonly Mutation[] = [
   mutation(
     "transaction: jobs only with the reactors' checkpoint",
     "workers/database.ts",
-    'await connection.query("begin");',
+    "await connection.query(BEGIN);",
     "",
     "workers/database.test.ts",
     "nothing of a transaction that throws is kept",
