@@ -132,24 +132,23 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
   }
 
   async function promote(): Promise<number> {
-    let found = 0;
-    const jobs: Job[] = [];
-    await inTransaction(pool, async (sql) => {
+    const { found, jobs } = await inTransaction(pool, async (sql) => {
       // The second decides how far the index is read, `startAfter` decides within it.
       const due = { batchSize: LATER_BATCH, minPriority: -secondOf(now()) };
       const rows = await boss.fetch<unknown>(LATER, { ...due, db: sql });
-      if (rows.length === 0) return;
-      found = rows.length;
-      for (const row of rows) {
+      if (rows.length === 0) return { found: 0, jobs: [] };
+      const jobs = rows.flatMap((row): Job[] => {
         const parsed = LaterSchema.safeParse(row);
-        if (parsed.success) jobs.push({ ...parsed.data.data, id: parsed.data.id, at: null });
-        else logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
-      }
+        if (parsed.success) return [{ ...parsed.data.data, id: parsed.data.id, at: null }];
+        logger.error({ queue: LATER, job: row.id }, "a job of unknown shape was dropped");
+        return [];
+      });
       failpoint("later-taken/enqueued");
       await enqueue(sql, jobs);
       failpoint("later-enqueued/deleted");
       const ids = rows.map(({ id, retryCount }) => ({ id, retryCount }));
       await boss.deleteJob(LATER, ids, { db: sql });
+      return { found: rows.length, jobs };
     });
     queued(jobs);
     return found;

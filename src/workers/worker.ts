@@ -59,14 +59,10 @@ export class Worker {
     this.#options = options;
     this.#lines = new Lines(limits);
     const parts = { idleMs: IDLE_MS, now, logger };
-    this.#fetching = new Loop({
-      ...{ name: `${queue}:fetch`, step: () => this.#fetch(), companyMs: FETCH_COMPANY_MS },
-      ...parts,
-    });
-    this.#settling = new Loop({
-      ...{ name: `${queue}:settle`, step: () => this.#settle(), companyMs: SETTLE_COMPANY_MS },
-      ...parts,
-    });
+    const fetching = { name: `${queue}:fetch`, step: () => this.#fetch(), companyMs: FETCH_COMPANY_MS };
+    const settling = { name: `${queue}:settle`, step: () => this.#settle(), companyMs: SETTLE_COMPANY_MS };
+    this.#fetching = new Loop({ ...parts, ...fetching });
+    this.#settling = new Loop({ ...parts, ...settling });
   }
 
   wake(at: Instant | null): void {

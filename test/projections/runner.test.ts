@@ -71,7 +71,8 @@ describe("the group", () => {
     const idle = await openReadSide(given.parts);
     const { position } = await given.write("claim-w", [{ type: "Claimed", data: { room: ROOM } }]);
     expect(await idle.waitFor(position, 5_000)).toBe(true);
-    expect(await working.waitFor(position, 5_000)).toBe(true);
+    await until(() => working.checkpoint() === position); // committed, it may not have heard so yet
+    expect(await working.waitFor(position, 0)).toBe(true);
     const next = positionOf(given.store.logId, 1_000_000);
     expect(await working.waitFor(next, 20)).toBe(false);
     expect(await working.compare(next)).toBe("beyond");
