@@ -6,7 +6,8 @@ import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../d
 import type { Instant } from "../domain/time.ts";
 import { eventId } from "./derive.ts";
 import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
-import { blobsOf, type Keyring, openBlobs, putBlobs, takeSealed } from "./sealing.ts";
+import type { Opened } from "./opened-events.ts";
+import { blobsOf, type DataKey, type Keyring, openBlobs, putBlobs, takeSealed } from "./sealing.ts";
 
 /** Who caused an event: an API key by its id, a user by subject, the system by the part of it, an operator by name. */
 const ActorSchema = z.object({ type: z.enum(["key", "user", "system", "operator"]), id: z.string() });
@@ -75,6 +76,7 @@ type EncodeRequest = {
  */
 export async function encode(keyring: Keyring, request: EncodeRequest): Promise<readonly NewEvent[]> {
   const { stream, context } = request;
+  const opened = keyring.opened.kept();
   const taken = request.events.map((event) => takeSealed(event.data, definitionOf(event.type).seals));
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
   return request.events.map((event, index) => {
@@ -92,8 +94,12 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
       causation: context.causation,
       subjects,
     };
-    const data = putBlobs(open, sealed, keys, id);
-    return { id, type: event.type, data: toBytes(data), metadata: toBytes(metadata) };
+    const data = toBytes(putBlobs(open, sealed, keys, id));
+    opened.set(
+      data,
+      once(() => readBack(id, event, metadata)),
+    );
+    return { id, type: event.type, data, metadata: toBytes(metadata) };
   });
 }
 
@@ -115,24 +121,60 @@ export const decodeRaw = (event: RecordedEvent): JsonObject =>
   readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
 /**
- * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema.
- * Throws UnreadableEvent.
+ * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema. Those that
+ * this process has just written come out of its memory. Throws UnreadableEvent.
  */
 export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
-  const raw = events.map(decodeRaw);
-  const blobs = events.flatMap((event, index) => readable(event, () => blobsOf(raw[index] ?? {})));
+  const opened = keyring.opened.kept();
+  const found = events.map((event) => opened.get(event.data)?.() ?? sealedData(event));
+  const blobs = found.flatMap((one) => ("blobs" in one ? one.blobs : []));
   const keys = await keyring.keysById(new Set(blobs.map((blob) => blob.key)));
   return events.map((event, index) => {
-    const meta = decodeMetadata(event);
-    const { seals } = definitionOf(event.type);
-    const opened = readable(event, () => openBlobs(raw[index] ?? {}, seals, keys, event.id));
-    const data = upcast(event, meta.v, opened);
-    const { id, stream, revision, position } = event;
-    return { type: event.type, data, id, stream, revision, position, meta } as StoredEvent;
+    const { id, type, stream, revision, position } = event;
+    const one = found[index] ?? NOTHING;
+    const { data, meta } = "blobs" in one ? open(event, one, keys) : one;
+    return { type, data, id, stream, revision, position, meta } as StoredEvent;
   });
 }
 
-function upcast(event: RecordedEvent, from: number, opened: JsonObject): unknown {
+type SealedData = { readonly raw: JsonObject; readonly blobs: ReturnType<typeof blobsOf> };
+const NOTHING: SealedData = { raw: {}, blobs: [] };
+
+function sealedData(event: RecordedEvent): SealedData {
+  const raw = decodeRaw(event);
+  return { raw, blobs: readable(event, () => blobsOf(raw)) };
+}
+
+function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): Opened {
+  const meta = decodeMetadata(event);
+  const { seals } = definitionOf(event.type);
+  return {
+    data: upcast(
+      event,
+      meta.v,
+      readable(event, () => openBlobs(raw, blobs, seals, keys, event.id)),
+    ),
+    meta,
+  };
+}
+
+/** What opening the bytes of an event gives that was written by this version of the code: through JSON, and its schema. */
+function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Opened {
+  const meta = MetadataSchema.parse(metadata);
+  return { data: upcast({ id, type }, meta.v, JSON.parse(JSON.stringify(data))), meta };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly it: T } | undefined;
+  let pending: (() => T) | undefined = make; // let go of when it is done, with all it holds
+  return () => {
+    made ??= { it: (pending ?? make)() };
+    pending = undefined;
+    return made.it;
+  };
+}
+
+function upcast(event: Pick<RecordedEvent, "id" | "type">, from: number, opened: JsonObject): unknown {
   const definition = definitionOf(event.type);
   return upcastData(definition, from, opened, (why) => new UnreadableEvent(`event ${event.id} (${event.type}) ${why}`));
 }

@@ -13,7 +13,10 @@ export const NO_STREAM = -1;
 /** The most bytes (data, metadata and type summed over its events) that one append may carry. */
 export const MAX_APPEND_BYTES = 1024 * 1024;
 
-/** An event as it is handed to the log: exact bytes, which come back unchanged. */
+/**
+ * An event as it is handed to the log: exact bytes, which come back unchanged. Nobody changes the arrays from then on:
+ * subscriptions may be handed the very same ones.
+ */
 export type NewEvent = {
   /** UUID, derived from (stream, command, index): the same event sent twice has the same id. */
   readonly id: string;

@@ -17,6 +17,7 @@ import {
   selectByOwner,
 } from "./keyring-table.ts";
 import { KEY_BYTES, readRing, type WrappingRing } from "./keyring-wrapping.ts";
+import { OPENED_MS, OpenedEvents } from "./opened-events.ts";
 import type { DataKey, Keyring } from "./sealing.ts";
 
 /** Data keys held in the open in memory, by owner and again by id. */
@@ -25,11 +26,12 @@ const MAX_CACHED_KEYS = 100_000;
 const MAX_LOOKUP = 5_000;
 /** Of all clients: deriving one costs as much as the rest of the lookup. */
 const MAX_CACHED_SUBJECTS = 50_000;
-/**
- * How long. Another process that destroys a key cannot reach this one's cache: until this has passed, this one may
- * still open what was erased, and seal with a key that nobody will find again.
- */
-const KEY_CACHE_MS = 60_000;
+/** Another process that destroys a key cannot reach this one's memory: so long this one may still open what was erased. */
+const ERASED_ELSEWHERE_MS = 60_000;
+/** How exactly the cache keeps its time: it asks for it only so often. */
+const KEY_CACHE_TICK_MS = 500;
+/** How long. Until this has passed, this process may also seal with a key that nobody will find again. */
+const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - OPENED_MS - KEY_CACHE_TICK_MS;
 const ID_BYTES = 12;
 
 /** Data keys on PostgreSQL. */
@@ -65,8 +67,10 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
   await createKeyTable(pool);
   for (const row of await oneOfEachKek(pool)) ring.unwrap(row, row);
 
-  const byOwner = new LRUCache<string, DataKey>({ max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS });
-  const byId = new LRUCache<string, DataKey>({ max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS });
+  const caching = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
+  const byOwner = new LRUCache<string, DataKey>(caching);
+  const byId = new LRUCache<string, DataKey>(caching);
+  const opened = new OpenedEvents();
   // Grows with each destruction: a look-up that was under way meanwhile may have read the key before, and is not cached.
   let destructions = 0;
 
@@ -125,27 +129,17 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
   }
 
   return {
-    async keysFor(client, refs) {
-      const keys = await Promise.all([...refs].map(async (ref) => [ref, await keyOf(ref, client)] as const));
-      return new Map(keys);
-    },
-    async keysById(ids) {
-      const keys = new Map<string, DataKey>();
-      await Promise.all(
-        [...ids].map(async (id) => {
-          const key = byId.get(id) ?? (await find(id, null));
-          if (key !== undefined) keys.set(id, key);
-        }),
-      );
-      return keys;
-    },
+    keysFor: (client, refs) => eachOf(refs, byOwner, (ref) => keyOf(ref, client)),
+    keysById: (ids) => eachOf(ids, byId, (id) => find(id, null)),
     subjectOfUser: (client, user) => subject(client, "user", user),
     subjectOfAddress: (client, address) => subject(client, "address", address),
     pepper: async (client) => (await pepperOf(client)).key,
     serverSecret: async (name) => (await keyOf(`server:${name}`, null)).key,
+    opened,
     async destroy(ref) {
       const id = await deleteKey(pool, ref);
       destructions += 1;
+      opened.forget();
       const cached = byOwner.get(ref)?.id;
       byOwner.delete(ref);
       for (const one of [id, cached]) if (one !== undefined) byId.delete(one);
@@ -154,6 +148,27 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     exportWrapped: () => exportKeys(pool),
     importWrapped: (keys) => importKeys(pool, ring, keys),
   };
+}
+
+/** The keys by these names, from the cache or else found together; those that are found nowhere are missing. */
+async function eachOf<N extends string>(
+  names: ReadonlySet<N>,
+  cache: LRUCache<string, DataKey>,
+  find: (name: N) => Promise<DataKey | undefined>,
+): Promise<ReadonlyMap<N, DataKey>> {
+  const keys = new Map<N, DataKey>();
+  const missing: N[] = [];
+  for (const name of names) {
+    const key = cache.get(name);
+    if (key === undefined) missing.push(name);
+    else keys.set(name, key);
+  }
+  if (missing.length === 0) return keys;
+  for (const [index, key] of (await Promise.all(missing.map(find))).entries()) {
+    const name = missing[index];
+    if (key !== undefined && name !== undefined) keys.set(name, key);
+  }
+  return keys;
 }
 
 function newRow(ring: WrappingRing, owner: string, client: string | null): KeyRow {

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { JsonObject, JsonValue, Seals } from "../domain/event.ts";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
 import { keyObjectOf } from "./key-object.ts";
+import type { OpenedEvents } from "./opened-events.ts";
 
 /** A data key. Its id stands in the blobs; the key itself is kept wrapped, and destroying it erases what it sealed. */
 export type DataKey = { readonly id: string; readonly key: Uint8Array };
@@ -20,6 +21,8 @@ export interface Keyring {
   subjectOfAddress(client: ClientId, address: string): Promise<Subject>;
   /** A secret of this client's that never leaves the server, for HMACs. */
   pepper(client: ClientId): Promise<Uint8Array>;
+  /** What this process sealed last; forgotten when a key is destroyed. */
+  readonly opened: OpenedEvents;
 }
 
 const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
@@ -30,29 +33,43 @@ export const SEALED = "$sealed";
 
 type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, JsonValue[]> };
 
-type SealedPath = { readonly path: readonly string[]; readonly refPath: readonly string[]; readonly name: string };
-const paths = new WeakMap<Seals, readonly SealedPath[]>();
+/** A step of the paths to sealed fields. A field that is sealed has the way to its key's reference, others what is below. */
+type Step = { readonly below: Steps; readonly ref?: Reference };
+type Steps = Map<string, Step>;
+/** `path` leads on from the field's ancestor at a depth (the data itself is at 0); `name` is the whole path as declared. */
+type Reference = { readonly depth: number; readonly path: readonly string[]; readonly name: string };
 
-/** The steps of the paths, taken apart once for each event type. `name` is the reference's path as it is declared. */
-function pathsOf(seals: Seals): readonly SealedPath[] {
-  const known = paths.get(seals);
-  if (known !== undefined) return known;
-  const split = Object.entries(seals).map(([path, name]) => ({
-    path: path.split("."),
-    refPath: name.split("."),
-    name,
-  }));
-  paths.set(seals, split);
-  return split;
+const known = new WeakMap<Seals, Steps>();
+
+/** The paths as a tree, made once for each event type. */
+function stepsOf(seals: Seals): Steps {
+  const before = known.get(seals);
+  if (before !== undefined) return before;
+  const root: Steps = new Map();
+  for (const [path, name] of Object.entries(seals)) {
+    const [own, refPath] = [path.split("."), name.split(".")];
+    let depth = 0;
+    while (depth < own.length - 1 && own[depth] === refPath[depth]) depth += 1;
+    const ref = { depth, path: refPath.slice(depth), name };
+    let steps = root;
+    for (const [index, step] of own.entries()) {
+      const next: Step = steps.get(step) ?? { below: new Map(), ...(index === own.length - 1 ? { ref } : {}) };
+      steps.set(step, next);
+      steps = next.below;
+    }
+  }
+  known.set(seals, root);
+  return root;
 }
 
 /** Splits an event's data: the open part, with a mark where a sealed value was, and the values by key reference. */
 export function takeSealed(data: unknown, seals: Seals): Taken {
   const sealed = new Map<KeyRef, JsonValue[]>();
   const order = new Map<KeyRef, number>();
-  const take = (refPath: string) => (field: JsonValue, found: JsonValue) => {
+  const take: Replace = (field, { depth, path, name }, above) => {
     if (!isObject(field) || !("open" in field)) return field;
-    if (typeof found !== "string") throw new Error(`no key reference at ${refPath}`);
+    const found = at(above[depth] ?? null, path);
+    if (typeof found !== "string") throw new Error(`no key reference at ${name}`);
     const ref = found as KeyRef;
     const values = sealed.get(ref) ?? [];
     if (values.length === 0) order.set(ref, sealed.size);
@@ -60,46 +77,37 @@ export function takeSealed(data: unknown, seals: Seals): Taken {
     values.push(field.open ?? null);
     return { [SEALED]: [order.get(ref) ?? 0, values.length - 1] };
   };
-  const open = pathsOf(seals).reduce<JsonValue>(
-    (node, { path, refPath, name }) => rewrite(node, node, path, refPath, take(name)),
-    data as JsonObject,
-  );
+  const open = rewrite(data as JsonObject, stepsOf(seals), [], take);
   return { open: open as JsonObject, sealed };
 }
 
 /** Replaces the marks that stand where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
-function rewriteMarks(data: JsonValue, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
-  return pathsOf(seals).reduce<JsonValue>(
-    (node, { path, refPath }) =>
-      rewrite(node, node, path, refPath, (field) => {
-        const mark = isObject(field) ? field[SEALED] : undefined;
-        return Array.isArray(mark) ? replace(mark) : field;
-      }),
-    data,
-  ) as JsonObject;
+function rewriteMarks(data: JsonObject, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
+  const put: Replace = (field) => {
+    const mark = isObject(field) ? field[SEALED] : undefined;
+    return Array.isArray(mark) ? replace(mark) : field;
+  };
+  return rewrite(data, stepsOf(seals), [], put) as JsonObject;
 }
 
-/** A copy of `node` with the values at `path` replaced; copies only along the path. `refPath` leads to each one's key reference. */
-function rewrite(
-  node: JsonValue,
-  refNode: JsonValue,
-  path: readonly string[],
-  refPath: readonly string[],
-  replace: (value: JsonValue, ref: JsonValue) => JsonValue,
-): JsonValue {
-  const [step = "", ...rest] = path;
-  if (step === "*") {
-    if (!Array.isArray(node)) return node;
-    return node.map((child) => rewrite(child, child, rest, refPath.slice(1), replace));
-  }
+type Replace = (field: JsonValue, ref: Reference, above: readonly JsonValue[]) => JsonValue;
+
+/** A copy of `node` with the sealed fields replaced; copies only along their paths. `above` are its ancestors, topmost first. */
+function rewrite(node: JsonValue, steps: Steps, above: readonly JsonValue[], replace: Replace): JsonValue {
+  const line = [...above, node];
+  const each = steps.get("*");
+  if (each !== undefined) return Array.isArray(node) ? node.map((child) => below(child, each, line, replace)) : node;
   if (!isObject(node)) return node;
-  const child = node[step];
-  if (child === undefined || child === null) return node;
-  if (rest.length === 0) return { ...node, [step]: replace(child, at(refNode, refPath)) };
-  const shared = refPath[0] === step;
-  const nextRef = shared && isObject(refNode) ? (refNode[step] ?? null) : refNode;
-  return { ...node, [step]: rewrite(child, nextRef, rest, shared ? refPath.slice(1) : refPath, replace) };
+  const copy = { ...node };
+  for (const [name, step] of steps) {
+    const child = copy[name];
+    if (child !== undefined && child !== null) copy[name] = below(child, step, line, replace);
+  }
+  return copy;
 }
+
+const below = (child: JsonValue, step: Step, line: readonly JsonValue[], replace: Replace): JsonValue =>
+  step.ref === undefined ? rewrite(child, step.below, line, replace) : replace(child, step.ref, line);
 
 const isObject = (value: JsonValue | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
@@ -141,8 +149,10 @@ function freshIv(): Buffer {
 function sealBlob(key: DataKey, eventId: string, text: string): Blob {
   const iv = freshIv();
   const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(Buffer.from(eventId));
-  const ct = cipher.update(text, "utf8", "base64") + cipher.final("base64");
-  return { key: key.id, iv: iv.toString("base64"), ct, tag: cipher.getAuthTag().toString("base64") };
+  const ct = cipher.update(text, "utf8");
+  cipher.final(); // a stream cipher keeps nothing back
+  const tag = cipher.getAuthTag();
+  return { key: key.id, iv: iv.toString("base64"), ct: ct.toString("base64"), tag: tag.toString("base64") };
 }
 
 /** The blobs of stored data. */
@@ -158,7 +168,9 @@ function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
   })
     .setAAD(Buffer.from(eventId))
     .setAuthTag(Buffer.from(blob.tag, "base64"));
-  const values: unknown = JSON.parse(decipher.update(blob.ct, "base64", "utf8") + decipher.final("utf8"));
+  const text = decipher.update(Buffer.from(blob.ct, "base64"));
+  decipher.final(); // throws for what was not sealed like this
+  const values: unknown = JSON.parse(text.toString());
   if (!Array.isArray(values)) throw new Error("a blob holds no list of values");
   return values as JsonValue[];
 }
@@ -166,11 +178,11 @@ function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
 /** The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is gone. */
 export function openBlobs(
   data: JsonObject,
+  blobs: readonly Blob[],
   seals: Seals,
   keys: ReadonlyMap<string, DataKey>,
   eventId: string,
 ): JsonObject {
-  const blobs = blobsOf(data);
   if (blobs.length === 0) return data;
   const values = blobs.map((blob) => {
     const key = keys.get(blob.key);

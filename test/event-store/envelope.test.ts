@@ -13,10 +13,11 @@ import {
   UnreadableEvent,
   upcastData,
 } from "../../src/event-store/envelope.ts";
-import { type NewEvent, positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
+import { positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
+import { recorded } from "../support/recorded.ts";
 
 const STREAM = "room-room_a";
 const context: CommandContext = {
@@ -26,13 +27,6 @@ const context: CommandContext = {
   correlation: "request-1",
   causation: "command-1",
 };
-const recorded = (one: NewEvent, revision = 0): RecordedEvent => ({
-  ...one,
-  stream: STREAM,
-  revision,
-  position: positionOf("log1", revision + 1),
-  recordedAt: NOW,
-});
 const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const types: [string, EventDefinition][] = Object.entries(catalogue);
 
@@ -43,7 +37,7 @@ beforeEach(() => {
 const stored = async (type: string, data: unknown): Promise<RecordedEvent> => {
   const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW });
   if (one === undefined) throw new Error("nothing was encoded");
-  return recorded(one);
+  return recorded(one, STREAM);
 };
 
 describe("every event comes back as it went", () => {
@@ -64,7 +58,10 @@ describe("every event comes back as it went", () => {
       fc.asyncProperty(posted, async (all) => {
         const events = all.map((data) => ({ type: "MessagePosted", data }));
         const encoded = await encode(keyring, { stream: STREAM, events, context, at: NOW });
-        const back = await decode(keyring, encoded.map(recorded));
+        const back = await decode(
+          keyring,
+          encoded.map((one, index) => recorded(one, STREAM, index)),
+        );
         expect(JSON.stringify(back.map((one) => one.data))).toBe(JSON.stringify(all));
       }),
       { numRuns: 30 },
@@ -78,7 +75,10 @@ describe("every event comes back as it went", () => {
       { type: "RoomDeleted", data: {} },
     ];
     const encoded = await encode(keyring, { stream: STREAM, events, context: withFingerprint, at: NOW });
-    const back = await decode(keyring, encoded.map(recorded));
+    const back = await decode(
+      keyring,
+      encoded.map((one, index) => recorded(one, STREAM, index)),
+    );
     const meta = {
       v: 1,
       at: NOW,
@@ -93,7 +93,7 @@ describe("every event comes back as it went", () => {
       { stream: STREAM, revision: 0, position: positionOf("log1", 1), meta: { ...meta, subjects: ["sub_a"] } },
       { stream: STREAM, revision: 1, position: positionOf("log1", 2), meta: { ...meta, subjects: [] } },
     ]);
-    expect(back[0]?.meta).toEqual(decodeMetadata(recorded(encoded[0] ?? fail())));
+    expect(back[0]?.meta).toEqual(decodeMetadata(recorded(encoded[0] ?? fail(), STREAM)));
   });
 });
 

@@ -109,6 +109,15 @@ describe("destroying a key", () => {
     expect(after?.key).not.toEqual(before?.key);
   });
 
+  test("forgets what was sealed last", async () => {
+    const ring = await open();
+    const sealed = Uint8Array.of(1);
+    ring.opened.kept().set(sealed, () => ({ data: "open", meta: {} }));
+    expect(ring.opened.kept().get(sealed)).toBeDefined();
+    await ring.destroy("sub_a");
+    expect(ring.opened.kept().get(sealed)).toBeUndefined();
+  });
+
   test("says when there was none", async () => {
     expect(await (await open()).destroy("sub_nobody")).toBe(false);
   });

@@ -12,13 +12,15 @@ import {
   encode,
   UnreadableEvent,
 } from "../../src/event-store/envelope.ts";
-import { positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
+import type { RecordedEvent } from "../../src/event-store/event-store.ts";
 import { blobsOf, SEALED } from "../../src/event-store/sealing.ts";
 import { wildJson, wildObject } from "../support/arbitraries.ts";
 import { dataOf, nodeOf, type Sources, schemaAt, sealedPaths, WILD } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
+import { recorded } from "../support/recorded.ts";
 
+const STREAM = "room-room_a";
 const context: CommandContext = {
   client: "cli_a",
   actor: { type: "system", id: "test" },
@@ -34,9 +36,9 @@ beforeEach(() => {
   keyring = memoryKeyring();
 });
 const stored = async (type: string, data: unknown): Promise<RecordedEvent> => {
-  const [one] = await encode(keyring, { stream: "room-room_a", events: [{ type, data }], context, at: NOW });
+  const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW });
   if (one === undefined) throw new Error("nothing was encoded");
-  return { ...one, stream: "room-room_a", revision: 0, position: positionOf("log1", 1), recordedAt: NOW };
+  return recorded(one, STREAM);
 };
 const opened = async (one: RecordedEvent): Promise<unknown> => (await decode(keyring, [one]))[0]?.data;
 
@@ -212,10 +214,10 @@ describe("tampering", () => {
 
   test("by moving a blob to another event is noticed", async () => {
     const events = [left, { ...left, user: { open: "bob" } }].map((data) => ({ type: "MemberLeft", data }));
-    const [one, two] = await encode(keyring, { stream: "room-room_a", events, context, at: NOW });
+    const [one, two] = await encode(keyring, { stream: STREAM, events, context, at: NOW });
     if (one === undefined || two === undefined) throw new Error("nothing was encoded");
-    const rest = { stream: "room-room_a", revision: 0, position: positionOf("log1", 1), recordedAt: NOW };
-    await expect(decode(keyring, [{ ...one, ...rest, data: two.data }])).rejects.toBeInstanceOf(UnreadableEvent);
+    const changed = recorded({ ...one, data: two.data }, STREAM);
+    await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
   });
 
   test("by naming another's key is noticed", async () => {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { ClientId, KeyRef } from "../../src/domain/ids.ts";
 import { deriveSecretTail } from "../../src/event-store/derive.ts";
+import { OpenedEvents } from "../../src/event-store/opened-events.ts";
 import type { DataKey, Keyring } from "../../src/event-store/sealing.ts";
 
 export type MemoryKeyring = Keyring & { destroy(ref: KeyRef): void };
@@ -19,7 +20,9 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
     return key;
   };
   const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`).key;
+  const opened = new OpenedEvents();
   return {
+    opened,
     keysFor: async (_client, refs) => new Map([...refs].map((ref) => [ref, keyOf(ref)])),
     keysById: async (ids) => new Map([...byId].filter(([id]) => ids.has(id))),
     subjectOfUser: async (client, user) => `sub_${deriveSecretTail(pepperOf(client), "user", user)}`,
@@ -28,6 +31,7 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
     destroy(ref) {
       const key = byOwner.get(ref);
       byOwner.delete(ref);
+      opened.forget();
       if (key !== undefined) byId.delete(key.id);
     },
   };

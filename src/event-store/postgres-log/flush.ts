@@ -54,15 +54,14 @@ export async function sendFlush(
   logId: string,
   appends: readonly WireAppend[],
 ): Promise<FlushResult> {
-  const { parameters, events } = encodeFlush(appends);
-  const result = await client.query<FlushRow>({ ...APPEND, values: parameters });
+  const result = await client.query<FlushRow>({ ...APPEND, values: encodeFlush(appends) });
   const row = result.rows[0];
   if (row === undefined) throw new Error("a flush got no answer");
   const exceptions = new Map((row.x_append ?? []).map((append, at) => [append - 1, at]));
   const recordedAt = Number(row.recorded_ms);
   const written: RecordedEvent[] = [];
   let last = Number(row.base);
-  const outcomes = appends.map(({ stream, expected }, index): Appended | WrongExpectedRevision => {
+  const outcomes = appends.map(({ stream, expected, events }, index): Appended | WrongExpectedRevision => {
     const at = exceptions.get(index);
     if (at !== undefined) {
       const revision = row.x_revision?.[at] ?? Number.NaN;
@@ -70,7 +69,7 @@ export async function sendFlush(
       return { revision, position: positionOf(logId, Number(row.x_position?.[at])) };
     }
     let revision = expected;
-    for (const event of events[index] ?? []) {
+    for (const event of events) {
       revision += 1;
       last += 1;
       written.push({ ...event, stream, revision, position: positionOf(logId, last), recordedAt });

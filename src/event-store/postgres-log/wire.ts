@@ -5,10 +5,6 @@ import type { NewEvent } from "../event-store.ts";
 /** An append as the flush carries it. */
 export type WireAppend = { readonly stream: string; readonly expected: number; readonly events: readonly NewEvent[] };
 
-/** The flush's parameters for `log.append_v1`, and its events with bytes that nobody else holds. */
-type Encoded = { readonly parameters: Buffer[]; readonly events: EncodedEvent[][] };
-type EncodedEvent = Omit<NewEvent, "data" | "metadata"> & { readonly data: Buffer; readonly metadata: Buffer };
-
 // Type numbers of PostgreSQL's catalogue; they never change.
 const INT4 = 23;
 const TEXT = 25;
@@ -17,19 +13,20 @@ const UUID = 2950;
 const ARRAY_HEADER = 20;
 const LENGTH = 4;
 
-/** Encodes a flush. Appends of one stream must stand side by side, each expecting what the one before leaves. */
-export function encodeFlush(appends: readonly WireAppend[]): Encoded {
+/**
+ * The parameters of a flush for `log.append_v1`. Appends of one stream must stand side by side, each expecting what the
+ * one before leaves.
+ */
+export function encodeFlush(appends: readonly WireAppend[]): Buffer[] {
   const flat = appends.flatMap((append) => append.events);
   const owners = appends.flatMap((append, index) => append.events.map((_, nth) => ({ append, index, nth })));
-  const data = bytesArray(flat.map((event) => event.data));
-  const metadata = bytesArray(flat.map((event) => event.metadata));
   let skipped = 0;
   const skips = appends.map((append, index) => {
     const before = appends[index - 1];
     skipped = before?.stream === append.stream ? skipped + before.events.length : 0;
     return skipped;
   });
-  const parameters = [
+  return [
     textArray(appends.map((append) => append.stream)),
     intArray(appends.map((append) => append.expected)),
     intArray(skips),
@@ -39,18 +36,9 @@ export function encodeFlush(appends: readonly WireAppend[]): Encoded {
     intArray(owners.map((owner) => owner.append.expected + 1 + owner.nth)),
     uuidArray(flat.map((event) => event.id)),
     textArray(flat.map((event) => event.type)),
-    data.array,
-    metadata.array,
+    bytesArray(flat.map((event) => event.data)),
+    bytesArray(flat.map((event) => event.metadata)),
   ];
-  let at = 0;
-  const events = appends.map((append) =>
-    append.events.map(({ id, type }) => {
-      const event = { id, type, data: data.at(at), metadata: metadata.at(at) };
-      at += 1;
-      return event;
-    }),
-  );
-  return { parameters, events };
 }
 
 /** The parameters for `log.append_in_order_v1`: the streams with the revision that each stands at, and the events. */
@@ -64,8 +52,8 @@ export function encodeInOrder(heads: ReadonlyMap<string, number>, appends: reado
     intArray(owners.map((owner) => owner.append.expected + 1 + owner.nth)),
     uuidArray(flat.map((event) => event.id)),
     textArray(flat.map((event) => event.type)),
-    bytesArray(flat.map((event) => event.data)).array,
-    bytesArray(flat.map((event) => event.metadata)).array,
+    bytesArray(flat.map((event) => event.data)),
+    bytesArray(flat.map((event) => event.metadata)),
   ];
 }
 
@@ -114,20 +102,15 @@ function uuidArray(values: readonly string[]): Buffer {
   return array;
 }
 
-function bytesArray(values: readonly Uint8Array[]): { array: Buffer; at: (index: number) => Buffer } {
+function bytesArray(values: readonly Uint8Array[]): Buffer {
   let bytes = 0;
   for (const value of values) bytes += value.byteLength;
   const array = arrayOf(BYTEA, values.length, bytes);
-  const starts: number[] = [];
   let at = ARRAY_HEADER;
   for (const value of values) {
     array.writeInt32BE(value.byteLength, at);
     array.set(value, at + LENGTH);
-    starts.push(at + LENGTH);
     at += LENGTH + value.byteLength;
   }
-  return {
-    array,
-    at: (index) => array.subarray(starts[index], (starts[index + 1] ?? at + LENGTH) - LENGTH),
-  };
+  return array;
 }

@@ -150,6 +150,23 @@ export const storageMutations: readonly Mutation[] = [
     "with a tag cut to",
   ),
   mutation(
+    "an erasure of what was sealed last",
+    "event-store/keyring.ts",
+    "      opened.forget();\n",
+    "",
+    "event-store/keyring.test.ts",
+    "forgets what was sealed last",
+  ),
+  {
+    name: "an erasure while an event is sealed",
+    file: "src/event-store/envelope.ts",
+    changes: [
+      { find: "  const opened = keyring.opened.kept();\n  const taken", replace: "  const taken" },
+      { find: "    opened.set(data, once", replace: "    keyring.opened.kept().set(data, once" },
+    ],
+    caughtBy: { file: "test/event-store/opened-events.test.ts", test: "what was being sealed meanwhile is erased too" },
+  },
+  mutation(
     "a wrapped key's binding to its row",
     "event-store/keyring-wrapping.ts",
     "Buffer.from(JSON.stringify([owner, id]));",
