@@ -70,13 +70,13 @@ export class Outgoing implements Disposable {
   }
 
   /** Hands over what was sent in this turn, in one write: of a broadcast, most of the cost is the writes. */
-  flush(): void {
+  flush(now = performance.now()): void {
     const turn = this.#turn;
     if (turn === undefined) return;
     this.#turn = undefined;
     this.#turnBytes = 0;
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.lastSentAt = performance.now();
+    this.lastSentAt = now;
     this.#stream.write(textFrames(turn));
   }
 
@@ -112,5 +112,6 @@ let sending: Outgoing[] = [];
 function flushAll(): void {
   const all = sending;
   sending = [];
-  for (const outgoing of all) outgoing.flush();
+  const now = performance.now();
+  for (const outgoing of all) outgoing.flush(now);
 }
