@@ -67,7 +67,8 @@ BEGIN
   SELECT EXISTS (
     SELECT FROM unnest(a_stream, a_expected, a_skip) AS n(stream, expected, skip)
     LEFT JOIN LATERAL (
-      SELECT e.revision FROM log.events e WHERE e.stream = n.stream ORDER BY e.revision DESC LIMIT 1
+      SELECT e.revision FROM log.events e WHERE e.stream = n.stream AND e.revision >= n.expected - n.skip
+      ORDER BY e.revision DESC LIMIT 1
     ) h ON true
     WHERE coalesce(h.revision, -1) <> n.expected - n.skip
   ) INTO stale;
@@ -127,7 +128,8 @@ BEGIN
   IF EXISTS (
     SELECT FROM unnest(s_stream, s_head) AS n(stream, head)
     LEFT JOIN LATERAL (
-      SELECT e.revision FROM log.events e WHERE e.stream = n.stream ORDER BY e.revision DESC LIMIT 1
+      SELECT e.revision FROM log.events e WHERE e.stream = n.stream AND e.revision >= n.head
+      ORDER BY e.revision DESC LIMIT 1
     ) h ON true
     WHERE coalesce(h.revision, -1) <> n.head
   ) THEN
