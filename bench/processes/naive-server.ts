@@ -1,10 +1,27 @@
 // The naive path: the same routes' checks for posting a message, on plain tables, one transaction each.
 import { createHash, randomBytes, randomUUID } from "node:crypto";
+import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import Koa from "koa";
 import pg from "pg";
 import { z } from "zod";
 import { serveCalls } from "../support/process.ts";
+import { loadRival } from "../support/rival.ts";
+
+/** What is used here of koa. */
+type Context = {
+  readonly req: IncomingMessage;
+  readonly path: string;
+  readonly method: string;
+  status: number;
+  body: unknown;
+  get(header: string): string;
+  set(header: string, value: string): void;
+};
+type App = {
+  use(middleware: (ctx: Context, next: () => Promise<void>) => Promise<void>): void;
+  listen(port: number, host: string): Server;
+};
+const { default: Koa } = (await loadRival("koa")) as { default: new () => App };
 
 const CONNECTIONS = 32;
 const MAX_BODY = 1024 * 1024;

@@ -1,4 +1,4 @@
-// Request headers that routes share: credentials, the request's id, the idempotency key, the precondition.
+// Headers that routes share: credentials, the request's id, the idempotency key, the precondition; what every answer says.
 import type { IncomingMessage } from "node:http";
 import type { FieldFault } from "../../domain/errors.ts";
 
@@ -9,6 +9,13 @@ export function requestId(request: IncomingMessage, newId: () => string): string
   const given = request.headers["x-request-id"];
   return typeof given === "string" && REQUEST_ID.test(given) ? given : newId();
 }
+
+/** What every answer says. */
+export const headersOfAll = (requestId: string): Record<string, string> => ({
+  "X-Request-Id": requestId,
+  "X-Content-Type-Options": "nosniff",
+  "Cache-Control": "no-store",
+});
 
 const BEARER = /^bearer +(\S+) *$/i;
 

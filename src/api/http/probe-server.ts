@@ -3,11 +3,12 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Services } from "../services.ts";
 import { operatorCheck } from "./admission.ts";
 import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
-import { requestId } from "./headers.ts";
+import { headersOfAll, requestId } from "./headers.ts";
 import { HTTP_TIMINGS } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
+import { respond } from "./respond.ts";
 import { findHandler, type SiteReply } from "./site.ts";
 import { targetOf } from "./target.ts";
 
@@ -41,13 +42,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
   return createGuardedServer({ config, newId, timings: HTTP_TIMINGS }, async (request, response) => {
     const id = requestId(request, newId);
     const { status, type, body, headers } = await answer(request, id);
-    response.writeHead(status, {
-      ...headers,
-      ...(type === undefined ? {} : { "Content-Type": type }),
-      "Cache-Control": "no-store",
-      "X-Content-Type-Options": "nosniff",
-      "X-Request-Id": id,
-    });
-    response.end(request.method === "HEAD" ? undefined : body);
+    const typed = type === undefined ? {} : { "Content-Type": type };
+    respond(request, response, { status, headers: { ...headers, ...typed, ...headersOfAll(id) }, body });
   });
 }

@@ -1,5 +1,4 @@
-// The list of routes, ready for requests: paths compiled, schemas made, found by method and path.
-import Router, { type Layer } from "koa-router";
+// The list of routes, ready for requests: schemas made, found by method and path.
 import { z } from "zod";
 import type { Route } from "./route.ts";
 
@@ -34,28 +33,58 @@ const NONE: Match = { kind: "none" };
 /** Finds routes. A trailing slash is ignored, HEAD goes with GET. */
 export type RouteTable = { readonly all: readonly ReadyRoute[]; find(method: string, path: string): Match };
 
+/** What may follow the steps of a path so far: one of some steps or else any one, and the routes that end here by method. */
+type Place = {
+  readonly fixed: Map<string, Place>;
+  any: Place | undefined;
+  readonly routes: Map<string, ReadyRoute>;
+};
+const newPlace = (): Place => ({ fixed: new Map(), any: undefined, routes: new Map() });
+
+/** Throws when two routes could be meant by one path. */
 export function routeTable(routes: readonly Route[]): RouteTable {
-  const router = new Router({ prefix: API_PREFIX });
-  const ready = new Map<unknown, ReadyRoute>();
-  for (const route of routes) {
-    const one = prepare(route);
-    const layer = router.register(route.path, [route.method], () => {}, { sensitive: true });
-    ready.set(layer, one);
+  const all = routes.map(prepare);
+  const root = newPlace();
+  for (const ready of all) {
+    const place = placeOf(root, ready.path);
+    const { method } = ready.route;
+    if (place.routes.has(method)) throw new Error(`two routes ${method} ${ready.path}`);
+    place.routes.set(method, ready);
   }
   return {
-    all: [...ready.values()],
+    all,
     find(method, path) {
-      const found = router.match(path, method);
-      const layer = found.pathAndMethod[0];
-      const one = ready.get(layer);
-      if (layer !== undefined && one !== undefined) {
-        const values = layer.captures(path);
-        const params = Object.fromEntries(one.names.map((name, index) => [name, decode(values[index] ?? "")]));
-        return { kind: "route", ready: one, params };
+      const steps = path.split("/");
+      if (steps.at(-1) === "") steps.pop();
+      const values: string[] = [];
+      let place: Place | undefined = root;
+      for (const step of steps) {
+        const fixed: Place | undefined = place.fixed.get(step);
+        if (fixed === undefined) values.push(step);
+        place = fixed ?? (step === "" ? undefined : place.any);
+        if (place === undefined) return NONE;
       }
-      return found.path.length === 0 ? NONE : { kind: "method", allow: methodsOf(found.path) };
+      if (place.routes.size === 0) return NONE;
+      const ready = place.routes.get(method === "HEAD" ? "GET" : method);
+      if (ready === undefined) return { kind: "method", allow: methodsOf(place) };
+      const params = Object.fromEntries(ready.names.map((name, index) => [name, decode(values[index] ?? "")]));
+      return { kind: "route", ready, params };
     },
   };
+}
+
+/** Where a route's path ends; made when it is not there. */
+function placeOf(root: Place, path: string): Place {
+  let place = root;
+  for (const step of path.split("/")) {
+    const isAny = step.startsWith(":");
+    if (isAny ? place.fixed.size > 0 : place.any !== undefined) throw new Error(`${path} could be another route's`);
+    const next: Place = (isAny ? place.any : place.fixed.get(step)) ?? newPlace();
+    if (isAny) place.any = next;
+    else place.fixed.set(step, next);
+    place = next;
+  }
+  return place;
 }
 
 /** What a step of a path stands for; a plus is a plus there. One that cannot be decoded stays as it is. */
@@ -67,8 +96,8 @@ function decode(step: string): string {
   }
 }
 
-const methodsOf = (layers: readonly Layer[]): string =>
-  [...new Set(layers.flatMap((layer) => layer.methods))].join(", ");
+const methodsOf = ({ routes }: Place): string =>
+  [...routes.keys()].flatMap((method) => (method === "GET" ? ["HEAD", "GET"] : [method])).join(", ");
 
 function prepare(route: Route): ReadyRoute {
   const query = route.query ?? NOTHING;

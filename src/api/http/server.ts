@@ -1,6 +1,5 @@
-// The HTTP server: koa, the API's requests through their checks, everything else beside it; every error a problem.
+// The HTTP server: the API's requests through their checks, everything else beside it; every error a problem.
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import Koa from "koa";
 import type { Registry } from "prom-client";
 import { failpoint } from "../../failpoint.ts";
 import { createLimits, type Limits } from "../rate-limit.ts";
@@ -8,20 +7,21 @@ import type { Services } from "../services.ts";
 import { clientAddress } from "./address.ts";
 import { createAdmission } from "./admission.ts";
 import { ClientGone } from "./body.ts";
-import { isPreflight, setCorsHeaders, setPreflightHeaders } from "./cors.ts";
+import { ALLOW_ORIGIN, corsHeaders, isPreflight, PREFLIGHT_HEADERS } from "./cors.ts";
 import { type DevMailbox, mailboxRoutes } from "./dev-mailbox.ts";
 import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
-import { requestId } from "./headers.ts";
+import { headersOfAll, requestId } from "./headers.ts";
 import { HTTP_TIMINGS, type HttpTimings } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { hostCheck, ownOriginCheck } from "./origin.ts";
 import { docsRoutes } from "./pages/docs.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
+import { respond, type Whole } from "./respond.ts";
 import type { Route } from "./route.ts";
 import { API_PREFIX, routeTable } from "./route-table.ts";
 import { type Answer, createApiServer } from "./serve.ts";
-import { findHandler, type SiteReply } from "./site.ts";
+import { findHandler } from "./site.ts";
 import { targetOf } from "./target.ts";
 import { readQuery } from "./validate.ts";
 
@@ -65,9 +65,9 @@ export function createHttpServer(
   const base = ({ headers: { host }, socket }: IncomingMessage): string =>
     config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
 
-  /** Answers; gives the path as metrics name it. */
-  async function answer(ctx: Koa.Context, id: string, note: (path: string) => void): Promise<void> {
-    const { req: request, res: response } = ctx;
+  /** The answer. What is put into `headers` is said also when it then throws; `note` is told the path as metrics name it. */
+  async function answer(request: IncomingMessage, { id, headers, note }: Asked): Promise<Whole> {
+    const method = request.method ?? "GET";
     const target = targetOf(request);
     if (target === undefined) throw new Problem("malformed_request");
     const { path, search, host } = target;
@@ -76,65 +76,58 @@ export function createHttpServer(
     if (!isKnownHost(host)) throw new Problem("unknown_host");
     checkExpectation(request);
     if (path === API_PREFIX || path.startsWith(`${API_PREFIX}/`)) {
-      if (!isRegistration(path)) setCorsHeaders(config, request, response);
+      if (!isRegistration(path)) Object.assign(headers, corsHeaders(config, request));
       if (isPreflight(request)) {
-        if (response.hasHeader("Access-Control-Allow-Origin")) setPreflightHeaders(response);
-        ctx.status = 204;
-        return;
+        return { status: 204, headers: ALLOW_ORIGIN in headers ? PREFLIGHT_HEADERS : {}, body: null };
       }
       const onRoute = (ready: { readonly path: string }) => note(ready.path);
-      send(ctx, await api.serve({ request, method: ctx.method, path, search, id, at: now(), onRoute }));
-      return;
+      return wholeOf(await api.serve({ request, method, path, search, id, at: now(), onRoute }));
     }
-    const { route, handler, steps } = findHandler(site, ctx.method, path);
+    const { route, handler, steps } = findHandler(site, method, path);
     note(route.path);
-    sendSite(ctx, await handler({ request, steps, query: readQuery(search) }));
+    const { status, type, body, headers: own } = await handler({ request, steps, query: readQuery(search) });
+    return { status, headers: { ...own, ...(type === undefined ? {} : { "Content-Type": type }) }, body };
   }
 
-  function fail(ctx: Koa.Context, error: unknown, id: string, route: string): void {
-    if (error instanceof ClientGone) {
-      ctx.respond = false;
-      ctx.res.destroy();
-      return;
-    }
+  function failed(request: IncomingMessage, error: unknown, id: string, route: string): Whole {
     let problem = toProblem(error);
     if (problem === undefined) {
       // By its template: in the target are people's ids, and what was meant to be a secret.
-      logger.error({ err: error, request_id: id, method: ctx.method, route }, "a request failed");
+      logger.error({ err: error, request_id: id, method: request.method, route }, "a request failed");
       problem = new Problem("internal");
     }
-    if (ctx.res.headersSent) return;
-    for (const [name, value] of Object.entries(problem.headers)) ctx.res.setHeader(name, value);
-    ctx.res.setHeader("Content-Type", "application/problem+json; charset=utf-8");
-    ctx.status = PROBLEMS[problem.code].status;
-    ctx.body = JSON.stringify(problemBody(problem, base(ctx.req), id));
+    const headers = { ...problem.headers, "Content-Type": "application/problem+json; charset=utf-8" };
+    const body = JSON.stringify(problemBody(problem, base(request), id));
+    return { status: PROBLEMS[problem.code].status, headers, body };
   }
 
-  const app = new Koa();
-  // Connections that break while they are answered; every other error has been answered by then.
-  app.on("error", (error: unknown) => logger.debug({ err: error }, "a connection broke"));
-  app.use(async (ctx) => {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now();
-    const id = requestId(ctx.req, newId);
-    ctx.res.setHeader("X-Request-Id", id);
-    ctx.res.setHeader("X-Content-Type-Options", "nosniff");
-    ctx.res.setHeader("Cache-Control", "no-store");
+    const id = requestId(request, newId);
+    const headers = headersOfAll(id);
     let route = "other";
+    const note = (path: string) => {
+      route = path;
+    };
+    let status = CLIENT_GONE;
+    const send = (whole: Whole) => {
+      respond(request, response, { ...whole, headers: { ...headers, ...whole.headers } });
+      status = whole.status;
+    };
     try {
-      await answer(ctx, id, (path) => {
-        route = path;
-      });
+      const whole = await answer(request, { id, headers, note });
+      failpoint("reply-made/sent");
+      send(whole);
     } catch (error) {
-      fail(ctx, error, id, route);
+      if (error instanceof ClientGone) response.destroy();
+      else send(failed(request, error, id, route));
     }
     const seconds = (performance.now() - started) / 1_000;
-    metrics.observe(knownMethod(ctx.method), route, ctx.status, seconds);
-    if (logger.isLevelEnabled("debug")) {
-      logger.debug({ request_id: id, method: ctx.method, route, status: ctx.status, seconds }, "request");
-    }
-  });
+    const method = request.method ?? "GET";
+    metrics.observe(knownMethod(method), route, status, seconds);
+    if (logger.isLevelEnabled("debug")) logger.debug({ request_id: id, method, route, status, seconds }, "request");
+  }
 
-  const handle = app.callback();
   const timings = options.timings ?? HTTP_TIMINGS;
   const server = createGuardedServer(
     {
@@ -166,26 +159,23 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PAT
 /** Methods come from outside; those that mean nothing here share a name. */
 const knownMethod = (method: string): string => (METHODS.has(method) ? method : "other");
 
-function send(ctx: Koa.Context, answer: Answer): void {
-  failpoint("reply-made/sent");
-  const response: ServerResponse = ctx.res;
-  if (answer.position !== undefined) response.setHeader("Position", answer.position);
-  if (answer.etag !== undefined) response.setHeader("ETag", `"${answer.etag}"`);
-  if (answer.location !== undefined) response.setHeader("Location", answer.location);
-  if (answer.replayed === true) response.setHeader("Idempotent-Replayed", "true");
-  if (answer.headers !== undefined) {
-    for (const [name, value] of Object.entries(answer.headers)) response.setHeader(name, value);
-  }
-  ctx.status = answer.status;
-  if (answer.status === 204) return;
-  response.setHeader("Content-Type", "application/json; charset=utf-8");
-  ctx.body = JSON.stringify(answer.body);
-}
+/** What metrics call the end of a request whose sender went away; no answer has it. */
+const CLIENT_GONE = 499;
 
-function sendSite(ctx: Koa.Context, reply: SiteReply): void {
-  for (const [name, value] of Object.entries(reply.headers ?? {})) ctx.res.setHeader(name, value);
-  if (reply.type !== undefined) ctx.res.setHeader("Content-Type", reply.type);
-  ctx.body = reply.body instanceof Uint8Array ? Buffer.from(reply.body) : reply.body;
-  // After the body, whose absence alone would say 204.
-  ctx.status = reply.status;
+type Asked = {
+  readonly id: string;
+  readonly headers: Record<string, string>;
+  readonly note: (path: string) => void;
+};
+
+function wholeOf({ status, body, position, etag, location, replayed, headers }: Answer): Whole {
+  const own: Record<string, string> = {};
+  if (position !== undefined) own.Position = position;
+  if (etag !== undefined) own.ETag = `"${etag}"`;
+  if (location !== undefined) own.Location = location;
+  if (replayed === true) own["Idempotent-Replayed"] = "true";
+  if (headers !== undefined) Object.assign(own, headers);
+  if (status === 204) return { status, headers: own, body: null };
+  own["Content-Type"] = "application/json; charset=utf-8";
+  return { status, headers: own, body: JSON.stringify(body) };
 }

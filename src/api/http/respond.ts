@@ -1,0 +1,20 @@
+// The whole answer to a request, in one go.
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+export type Whole = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Null for none at all. */
+  readonly body: string | Uint8Array | null;
+};
+
+/** Sends it; to HEAD without its body. Does nothing when nobody is there any more. */
+export function respond(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Whole): void {
+  if (response.destroyed) return; // writing to it would be an error that nobody hears
+  if (body === null) {
+    response.writeHead(status, headers).end();
+    return;
+  }
+  response.writeHead(status, { ...headers, "Content-Length": String(Buffer.byteLength(body)) });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
