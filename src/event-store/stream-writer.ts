@@ -6,6 +6,7 @@ import { failpoint } from "../failpoint.ts";
 import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
 import { type Folded, foldRecorded } from "./folded.ts";
+import { nextTurn } from "./next-turn.ts";
 import type { StreamLoader } from "./stream-loader.ts";
 
 /** Commands that may wait for one stream. */
@@ -55,6 +56,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
    * event loop in which the queue was seen empty, so that no command is pushed to a writer that has stopped. Never throws.
    */
   async run(idle: (folded: Folded<S> | undefined) => void): Promise<void> {
+    await nextTurn();
     for (let failures = 0; this.#waiting.length > 0; ) {
       try {
         await this.#inTurn(() => this.#round());

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import type { FieldFault } from "../../domain/errors.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
+import { nextTurn } from "../../event-store/next-turn.ts";
 import type { Services } from "../services.ts";
 import { type Admission, actorOf, checkAccess, newClient, type Registrant } from "./admission.ts";
 import { type ParsedBody, parseBody, readBody } from "./body.ts";
@@ -132,7 +133,9 @@ const NO_SECRET = new Uint8Array();
 const isRegistration = ({ route }: ReadyRoute): boolean => route.access.kind === "registration";
 
 async function receive(api: ApiRequest, { route }: ReadyRoute, share: BodyShare): Promise<ParsedBody> {
-  return parseBody(api.request, await readBody(api.request, share), route.method === "PATCH");
+  const bytes = await readBody(api.request, share);
+  await nextTurn();
+  return parseBody(api.request, bytes, route.method === "PATCH");
 }
 
 /** Whose key it is and for what. Operators share one place. */
