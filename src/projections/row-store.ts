@@ -1,4 +1,5 @@
 // Rows in PostgreSQL: loading by key, and writing many in one statement. Arrays go in, `unnest` makes rows of them.
+import { arrayText } from "./array-text.ts";
 import type { Column, Key, Projection, Row } from "./projection.ts";
 import { columnTypes, type Queryable } from "./read-as.ts";
 
@@ -53,7 +54,7 @@ function upsertRows({ projection, table, put }: TableWrite, parameters: Paramete
   const names = columns.map(([name]) => name);
   const arrays = columns.map(([name, column]) => {
     const values = put.map((row) => scalar(column, row[name] ?? null));
-    return `${parameters.add(values)}::${ARRAY_TYPES[column.type]}`;
+    return `${parameters.add(arrayText(values))}::${ARRAY_TYPES[column.type]}`;
   });
   const selected = columns.map(([name, { type }]) => (type === "json" ? `n.${name}::json` : `n.${name}`));
   const rest = names.filter((name) => !projection.key.includes(name));
@@ -72,7 +73,7 @@ function deleteRows({ projection, table, removed }: TableWrite, parameters: Para
 function keyRows(projection: Projection, keys: readonly Key[], parameters: Parameters): string {
   const arrays = projection.key.map((name, place) => {
     const type = projection.columns[name]?.type ?? "text";
-    return `${parameters.add(keys.map((key) => key[place]))}::${ARRAY_TYPES[type]}`;
+    return `${parameters.add(arrayText(keys.map((key) => key[place] ?? null)))}::${ARRAY_TYPES[type]}`;
   });
   return `unnest(${arrays.join(", ")}) as k(${projection.key.join(", ")})`;
 }
