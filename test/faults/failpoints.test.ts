@@ -15,9 +15,8 @@ import {
   untilDeath,
 } from "./support/failpoint-runs.ts";
 import { openScene, type Scene, SETUPS, type SetupName } from "./support/failpoint-scene.ts";
-import { sized } from "./support/size.ts";
+import { isLong } from "./support/size.ts";
 
-const isLong = sized(0, 1) === 1;
 /** Of the short form. */
 const SHORT_RUNS = 2;
 const RUN_TIMEOUT_MS = 180_000;

@@ -8,9 +8,8 @@ import { check } from "./support/failpoint-oracle.ts";
 import { LINKS, type LinkName, type Network, notReady, openNetwork, watchedApi } from "./support/network-links.ts";
 import { startLoad } from "./support/network-load.ts";
 import type { TcpProxy } from "./support/proxy.ts";
-import { sized } from "./support/size.ts";
+import { isLong, sized } from "./support/size.ts";
 
-const isLong = sized(0, 1) === 1;
 const FAULT_MS = sized(1_500, 6_000);
 const AROUND_MS = sized(400, 1_000);
 /** What is cut is cut again and again. */

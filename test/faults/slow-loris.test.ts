@@ -8,14 +8,13 @@ import { type Api, apiOf, newClient, tokenOf } from "../e2e/support/api.ts";
 import { seqs } from "../e2e/support/cluster.ts";
 import { connect as connectSocket, subscribe } from "../e2e/support/socket.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
-import { sized, sizedTimeout } from "./support/size.ts";
+import { isLong, sized, sizedTimeout } from "./support/size.ts";
 
 /** Of each kind. */
 const EACH = sized(8, 64);
 const DROP_EVERY_MS = sized(100, 1_000);
 const MIB = 1024 * 1024;
 /** The long form keeps to the times that servers have. */
-const isLong = sized(0, 1) === 1;
 const SHORT: HttpTimings = { headersMs: 1_500, requestMs: 2_500, answerMs: 2_500, keepAliveMs: 2_500, checkMs: 200 };
 const http = isLong ? HTTP_TIMINGS : SHORT;
 const SHORT_OF_SOCKETS = { authenticationMs: 1_000, heartbeatMs: 1_000, silenceMs: 5_000, closeMs: 500 };

@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { type Api, newClient, tokenOf } from "../e2e/support/api.ts";
 import { dataFolder, startServer } from "../e2e/support/server.ts";
 import { connect, subscribe } from "../e2e/support/socket.ts";
-import { sized } from "./support/size.ts";
+import { isLong } from "./support/size.ts";
 
 /** One less than a person may have sockets. */
 const READERS = 19;
@@ -59,7 +59,6 @@ async function post(api: Api, room: string, count: number): Promise<void> {
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
 }
 
-const isLong = sized(0, 1) === 1;
 if (!isLong) console.log("slow readers: in the long form");
 
 test.runIf(isLong && process.platform === "linux")(

@@ -28,8 +28,8 @@ export const secretsMutations: readonly Mutation[] = [
   mutation(
     "failed requests are logged without their paths",
     "api/http/server.ts",
-    'method: ctx.method, route }, "a request failed"',
-    'method: ctx.method, route: ctx.req.url }, "a request failed"',
+    'method: request.method, route }, "a request failed"',
+    'method: request.method, route: request.url }, "a request failed"',
     ...CAUGHT_BY,
   ),
 ];
