@@ -137,6 +137,9 @@ export async function decode(keyring: Keyring, events: readonly RecordedEvent[])
   });
 }
 
+/** What an error says of an event. */
+type Named = Pick<RecordedEvent, "id" | "type">;
+
 type SealedData = { readonly raw: JsonObject; readonly blobs: ReturnType<typeof blobsOf> };
 const NOTHING: SealedData = { raw: {}, blobs: [] };
 
@@ -148,33 +151,28 @@ function sealedData(event: RecordedEvent): SealedData {
 function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): Opened {
   const meta = decodeMetadata(event);
   const { seals } = definitionOf(event.type);
-  return {
-    data: upcast(
-      event,
-      meta.v,
-      readable(event, () => openBlobs(raw, blobs, seals, keys, event.id)),
-    ),
-    meta,
-  };
+  const opened = readable(event, () => openBlobs(raw, blobs, seals, keys, event.id));
+  return { data: upcast(event, meta.v, opened), meta };
 }
 
-/** What opening the bytes of an event gives that was written by this version of the code: through JSON, and its schema. */
+/** What opening the bytes of an event gives that this version of the code has just written: the same way through JSON and schema. */
 function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Opened {
-  const meta = MetadataSchema.parse(metadata);
-  return { data: upcast({ id, type }, meta.v, JSON.parse(JSON.stringify(data))), meta };
+  const event = { id, type };
+  const meta = readable(event, () => MetadataSchema.parse(metadata));
+  return { data: upcast(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
 }
 
 function once<T>(make: () => T): () => T {
-  let made: { readonly it: T } | undefined;
-  let pending: (() => T) | undefined = make; // let go of when it is done, with all it holds
+  let pending: (() => T) | undefined = make; // let go of when it is done, with all that it holds
+  let made: T;
   return () => {
-    made ??= { it: (pending ?? make)() };
+    if (pending !== undefined) made = pending();
     pending = undefined;
-    return made.it;
+    return made;
   };
 }
 
-function upcast(event: Pick<RecordedEvent, "id" | "type">, from: number, opened: JsonObject): unknown {
+function upcast(event: Named, from: number, opened: JsonObject): unknown {
   const definition = definitionOf(event.type);
   return upcastData(definition, from, opened, (why) => new UnreadableEvent(`event ${event.id} (${event.type}) ${why}`));
 }
@@ -199,7 +197,7 @@ export function upcastData(
 }
 
 /** What `read` gives; whatever it throws means that the bytes are damaged or forged. */
-function readable<T>(event: RecordedEvent, read: () => T): T {
+function readable<T>(event: Named, read: () => T): T {
   try {
     return read();
   } catch (cause) {
