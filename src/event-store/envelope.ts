@@ -95,10 +95,7 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
       subjects,
     };
     const data = toBytes(putBlobs(open, sealed, keys, id));
-    opened.set(
-      data,
-      once(() => readBack(id, event, metadata)),
-    );
+    opened.add(data, () => readBack(id, event, metadata));
     return { id, type: event.type, data, metadata: toBytes(metadata) };
   });
 }
@@ -126,7 +123,7 @@ export const decodeRaw = (event: RecordedEvent): JsonObject =>
  */
 export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
   const opened = keyring.opened.kept();
-  const found = events.map((event) => opened.get(event.data)?.() ?? sealedData(event));
+  const found = events.map((event) => opened.find(event.data) ?? sealedData(event));
   const blobs = found.flatMap((one) => ("blobs" in one ? one.blobs : []));
   const keys = await keyring.keysById(new Set(blobs.map((blob) => blob.key)));
   return events.map((event, index) => {
@@ -160,16 +157,6 @@ function readBack(id: string, { type, data }: { type: string; data: unknown }, m
   const event = { id, type };
   const meta = readable(event, () => MetadataSchema.parse(metadata));
   return { data: upcast(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
-}
-
-function once<T>(make: () => T): () => T {
-  let pending: (() => T) | undefined = make; // let go of when it is done, with all that it holds
-  let made: T;
-  return () => {
-    if (pending !== undefined) made = pending();
-    pending = undefined;
-    return made;
-  };
 }
 
 function upcast(event: Named, from: number, opened: JsonObject): unknown {

@@ -162,7 +162,7 @@ export const storageMutations: readonly Mutation[] = [
     file: "src/event-store/envelope.ts",
     changes: [
       { find: "  const opened = keyring.opened.kept();\n  const taken", replace: "  const taken" },
-      { find: "    opened.set(\n", replace: "    keyring.opened.kept().set(\n" },
+      { find: "    opened.add(data", replace: "    keyring.opened.kept().add(data" },
     ],
     caughtBy: { file: "test/event-store/opened-events.test.ts", test: "what was being sealed meanwhile is erased too" },
   },
