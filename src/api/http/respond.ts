@@ -12,7 +12,8 @@ export type Whole = {
 export function respond(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Whole): void {
   if (response.destroyed) return; // writing to it would be an error that nobody hears
   if (body === null) {
-    response.writeHead(status, headers).end();
+    // Left to itself Node would say that it comes in chunks, of which there are none.
+    response.writeHead(status, status === 204 ? headers : { ...headers, "Content-Length": "0" }).end();
     return;
   }
   response.writeHead(status, { ...headers, "Content-Length": String(Buffer.byteLength(body)) });

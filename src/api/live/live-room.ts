@@ -8,6 +8,7 @@ import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
+import { nextTurn } from "../../event-store/next-turn.ts";
 import { failpoint } from "../../failpoint.ts";
 import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
@@ -262,6 +263,7 @@ export class LiveRoom implements AsyncDisposable {
   async #passMarkers(): Promise<void> {
     this.#passing = true;
     let failures = 0;
+    await nextTurn(); // with what else the log tells meanwhile, and after the answer to who marked it here
     while (this.#markers.size > 0 && !this.#closing.signal.aborted) {
       const events = [...this.#markers.values()];
       this.#markers.clear();
