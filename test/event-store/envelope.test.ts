@@ -5,7 +5,6 @@ import { z } from "zod";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import { type EventDefinition, event, sealed } from "../../src/domain/event.ts";
 import {
-  type CommandContext,
   decode,
   decodeMetadata,
   decodeRaw,
@@ -17,16 +16,9 @@ import { positionOf, type RecordedEvent } from "../../src/event-store/event-stor
 import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
-import { recorded } from "../support/recorded.ts";
+import { context, recorded } from "../support/recorded.ts";
 
 const STREAM = "room-room_a";
-const context: CommandContext = {
-  client: "cli_a",
-  actor: { type: "key", id: "key_a" },
-  commandId: "command-1",
-  correlation: "request-1",
-  causation: "command-1",
-};
 const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const types: [string, EventDefinition][] = Object.entries(catalogue);
 

@@ -3,23 +3,16 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
-import { type CommandContext, decode, encode } from "../../src/event-store/envelope.ts";
+import { decode, encode } from "../../src/event-store/envelope.ts";
 import { type NewEvent, positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import { OPENED_MS } from "../../src/event-store/opened-events.ts";
 import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
-import { recorded } from "../support/recorded.ts";
+import { context, recorded } from "../support/recorded.ts";
 
 const STREAM = "room-room_a";
 const left = { subject: "sub_a", user: { open: "ada" }, reason: "left" };
-const context: CommandContext = {
-  client: "cli_a",
-  actor: { type: "key", id: "key_a" },
-  commandId: "command-1",
-  correlation: "request-1",
-  causation: "command-1",
-};
 
 /** As this process's own subscriptions get them: with the very arrays that were written. */
 const handedOver = (event: NewEvent): RecordedEvent => ({

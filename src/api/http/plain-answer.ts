@@ -2,6 +2,7 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Config } from "../../config.ts";
+import { headersOfAll } from "./headers.ts";
 import { PROBLEMS, type Problem, problemBody } from "./problems.ts";
 
 /** How long what still comes in is thrown away, so that the answer is not lost to a reset. */
@@ -20,9 +21,7 @@ export function answerPlainly(
     ...problem.headers,
     "Content-Type": "application/problem+json; charset=utf-8",
     "Content-Length": String(Buffer.byteLength(body)),
-    "X-Request-Id": requestId,
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
+    ...headersOfAll(requestId),
     Connection: "close",
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);

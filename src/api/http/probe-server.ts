@@ -9,7 +9,7 @@ import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
 import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
 import { respond } from "./respond.ts";
-import { findHandler, type SiteReply } from "./site.ts";
+import { findHandler, type SiteReply, wholeOf } from "./site.ts";
 import { targetOf } from "./target.ts";
 
 type Parts = Pick<Services, "config" | "logger" | "store" | "readSide" | "newId">;
@@ -41,8 +41,7 @@ export function createProbeServer(parts: Parts, probes: Probes): Server {
 
   return createGuardedServer({ config, newId, timings: HTTP_TIMINGS }, async (request, response) => {
     const id = requestId(request, newId);
-    const { status, type, body, headers } = await answer(request, id);
-    const typed = type === undefined ? {} : { "Content-Type": type };
-    respond(request, response, { status, headers: { ...headers, ...typed, ...headersOfAll(id) }, body });
+    const whole = wholeOf(await answer(request, id));
+    respond(request, response, { ...whole, headers: { ...whole.headers, ...headersOfAll(id) } });
   });
 }

@@ -1,6 +1,7 @@
 // The list of routes, ready for requests: schemas made, found by method and path.
 import { z } from "zod";
 import type { Route } from "./route.ts";
+import { decodeStep } from "./target.ts";
 
 /** Where all routes of the list are. */
 export const API_PREFIX = "/api/v1";
@@ -67,7 +68,7 @@ export function routeTable(routes: readonly Route[]): RouteTable {
       if (place.routes.size === 0) return NONE;
       const ready = place.routes.get(method === "HEAD" ? "GET" : method);
       if (ready === undefined) return { kind: "method", allow: methodsOf(place) };
-      const params = Object.fromEntries(ready.names.map((name, index) => [name, decode(values[index] ?? "")]));
+      const params = Object.fromEntries(ready.names.map((name, index) => [name, decodeStep(values[index] ?? "")]));
       return { kind: "route", ready, params };
     },
   };
@@ -85,15 +86,6 @@ function placeOf(root: Place, path: string): Place {
     place = next;
   }
   return place;
-}
-
-/** What a step of a path stands for; a plus is a plus there. One that cannot be decoded stays as it is. */
-function decode(step: string): string {
-  try {
-    return decodeURIComponent(step);
-  } catch {
-    return step;
-  }
 }
 
 const methodsOf = ({ routes }: Place): string =>

@@ -21,7 +21,7 @@ import { respond, type Whole } from "./respond.ts";
 import type { Route } from "./route.ts";
 import { API_PREFIX, routeTable } from "./route-table.ts";
 import { type Answer, createApiServer } from "./serve.ts";
-import { findHandler } from "./site.ts";
+import { findHandler, wholeOf } from "./site.ts";
 import { targetOf } from "./target.ts";
 import { readQuery } from "./validate.ts";
 
@@ -81,12 +81,11 @@ export function createHttpServer(
         return { status: 204, headers: ALLOW_ORIGIN in headers ? PREFLIGHT_HEADERS : {}, body: null };
       }
       const onRoute = (ready: { readonly path: string }) => note(ready.path);
-      return wholeOf(await api.serve({ request, method, path, search, id, at: now(), onRoute }));
+      return wholeOfApi(await api.serve({ request, method, path, search, id, at: now(), onRoute }));
     }
     const { route, handler, steps } = findHandler(site, method, path);
     note(route.path);
-    const { status, type, body, headers: own } = await handler({ request, steps, query: readQuery(search) });
-    return { status, headers: { ...own, ...(type === undefined ? {} : { "Content-Type": type }) }, body };
+    return wholeOf(await handler({ request, steps, query: readQuery(search) }));
   }
 
   function failed(request: IncomingMessage, error: unknown, id: string, route: string): Whole {
@@ -168,7 +167,7 @@ type Asked = {
   readonly note: (path: string) => void;
 };
 
-function wholeOf({ status, body, position, etag, location, replayed, headers }: Answer): Whole {
+function wholeOfApi({ status, body, position, etag, location, replayed, headers }: Answer): Whole {
   const own: Record<string, string> = {};
   if (position !== undefined) own.Position = position;
   if (etag !== undefined) own.ETag = `"${etag}"`;

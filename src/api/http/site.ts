@@ -1,6 +1,8 @@
 // What is served beside the API: each path outside /api/v1 has its few methods, and answers text, JSON or a page.
 import type { IncomingMessage } from "node:http";
 import { Problem } from "./problems.ts";
+import type { Whole } from "./respond.ts";
+import { decodeStep } from "./target.ts";
 
 /** An answer outside the API. */
 export type SiteReply = {
@@ -35,6 +37,13 @@ export const page = (html: string, policy: string): SiteReply => ({
   headers: { "Content-Security-Policy": policy, "Referrer-Policy": "no-referrer" },
 });
 
+/** The answer that a reply makes. */
+export const wholeOf = ({ status, type, body, headers }: SiteReply): Whole => ({
+  status,
+  headers: { ...headers, ...(type === undefined ? {} : { "Content-Type": type }) },
+  body,
+});
+
 /** Finds the handler of a path; a trailing slash is ignored. Throws Problem (404, 405). */
 export function findHandler(
   routes: readonly SiteRoute[],
@@ -46,7 +55,11 @@ export function findHandler(
   if (route === undefined) throw new Problem("not_found", { detail: "There is no such path." });
   const handler = route.methods[method === "HEAD" ? "GET" : method];
   if (handler !== undefined) {
-    return { route, handler, steps: asked.filter((_step, index) => route.path.split("/")[index] === "*").map(decode) };
+    return {
+      route,
+      handler,
+      steps: asked.filter((_step, index) => route.path.split("/")[index] === "*").map(decodeStep),
+    };
   }
   const allow = Object.keys(route.methods).flatMap((one) => (one === "GET" ? ["GET", "HEAD"] : [one]));
   throw new Problem("method_not_allowed", { headers: { Allow: allow.join(", ") } });
@@ -55,11 +68,3 @@ export function findHandler(
 const fits = (own: readonly string[], asked: readonly string[]): boolean =>
   own.length === asked.length &&
   own.every((step, index) => step === asked[index] || (step === "*" && asked[index] !== ""));
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}

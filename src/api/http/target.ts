@@ -23,3 +23,12 @@ export function targetOf({
   if (absolute === null || !/^https?:$/.test(absolute.protocol)) return undefined;
   return { path: absolute.pathname, search: absolute.search, host: absolute.host };
 }
+
+/** What a step of a path stands for; a plus is a plus there. One that cannot be decoded stays as it is. */
+export function decodeStep(step: string): string {
+  try {
+    return decodeURIComponent(step);
+  } catch {
+    return step;
+  }
+}
