@@ -1,4 +1,4 @@
-// A server as `chatapi serve` composes it, on a database that is given, in a process of its own.
+// A server as `chatapi serve` composes it with DATABASE_URL, in a process of its own.
 import type { AddressInfo } from "node:net";
 import pino from "pino";
 import { readConfig } from "../../src/config.ts";
@@ -18,7 +18,8 @@ let started: Storage | undefined;
 
 serveCalls({
   async start({ databaseUrl, encryptionKey }: ServerOptions): Promise<string> {
-    const config = readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" });
+    // On the operator's PostgreSQL other nodes may write too, which is what most servers live with.
+    const config = { ...readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" }), databaseUrl };
     const logger = pino({ level: config.logLevel }, pino.destination(2));
     const storage = await openStorage({ config, logger, databaseUrl });
     started = storage;

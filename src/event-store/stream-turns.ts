@@ -12,8 +12,8 @@ export interface StreamTurns {
    * up: go on without. Throws `StoreUnavailable` when turns cannot be had at all.
    */
   acquire(stream: string, options: { timeoutMs: number }): Promise<AsyncDisposable | undefined>;
-  /** Whether somebody holds the turn right now. Throws `StoreUnavailable` when that cannot be asked. */
-  taken(stream: string): Promise<boolean>;
+  /** The streams among these whose turn somebody holds right now. Throws `StoreUnavailable` when that cannot be asked. */
+  taken(streams: ReadonlySet<string>): Promise<readonly string[]>;
 }
 
 /** Turns that wait or are held at once in one process; more wait for one of these connections, within their time. */
@@ -42,7 +42,8 @@ export function postgresStreamTurns(database: pg.Pool | string): StreamTurns & A
   if (own) pool.on("error", () => {}); // an idle connection ended: the pool makes another
   return {
     acquire: (stream, { timeoutMs }) => acquire(pool, stream, timeoutMs),
-    taken: (stream) => taken(pool, stream),
+    // Whoever stops asks no more, and what was to be asked after that is of no use.
+    taken: async (streams) => (pool.ending ? [] : taken(pool, streams)),
     [Symbol.asyncDispose]: async () => {
       if (own) await pool.end();
     },
@@ -89,18 +90,19 @@ async function acquire(pool: pg.Pool, stream: string, timeoutMs: number): Promis
   });
 }
 
-/** Tries the lock and gives it back within one statement. */
-async function taken(pool: pg.Pool, stream: string): Promise<boolean> {
-  const key = "hashtextextended($1, $2)";
+/** Tries each lock and gives it back within one statement. */
+async function taken(pool: pg.Pool, streams: ReadonlySet<string>): Promise<readonly string[]> {
+  const key = "hashtextextended(stream, $2)";
   try {
-    const { rows } = await pool.query<{ taken: boolean }>({
-      name: "turn-taken",
-      text: `SELECT CASE WHEN pg_try_advisory_lock(${key}) THEN NOT pg_advisory_unlock(${key}) ELSE true END AS taken`,
-      values: [stream, HASH_SEED],
+    const { rows } = await pool.query<{ stream: string }>({
+      name: "turns-taken",
+      text: `SELECT stream FROM unnest($1::text[]) AS stream
+             WHERE CASE WHEN pg_try_advisory_lock(${key}) THEN NOT pg_advisory_unlock(${key}) ELSE true END`,
+      values: [[...streams], HASH_SEED],
     });
-    return rows[0]?.taken ?? false;
+    return rows.map(({ stream }) => stream);
   } catch (error) {
-    throw new StoreUnavailable(`no word on a turn: ${messageOf(error)}`, { cause: error });
+    throw new StoreUnavailable(`no word on turns: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -138,7 +140,7 @@ export function localTurns(): StreamTurns {
   }
 
   return {
-    taken: async (stream) => lines.has(stream),
+    taken: async (streams) => [...streams].filter((stream) => lines.has(stream)),
     acquire: (stream, { timeoutMs }) => {
       const line = lines.get(stream);
       if (line === undefined) {

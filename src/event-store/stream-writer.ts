@@ -74,7 +74,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   }
 
   async #inTurn(work: () => Promise<void>): Promise<void> {
-    if (!(await this.#parts.contention.inTurns(this.#stream))) return work();
+    if (!this.#parts.contention.inTurns(this.#stream)) return work();
     const turn = await this.#parts.turns.acquire(this.#stream, { timeoutMs: TURN_TIMEOUT_MS });
     try {
       // Under the turn the newest state is read first, so that the append meets no other writer.

@@ -100,6 +100,16 @@ describe.each(kinds)("turns %s", (_, { turns: pair, inLine }) => {
     await first[Symbol.asyncDispose]();
     expect(await a.acquire(stream, { timeoutMs: 30 })).toBeUndefined();
   });
+
+  test("those that somebody holds are told from those that nobody does", async () => {
+    const [held, free] = [newStream(), newStream()];
+    const [a, b] = pair();
+    const turn = await taken(a, held);
+    expect(await b.taken(new Set([free, held]))).toEqual([held]);
+    await turn[Symbol.asyncDispose]();
+    expect(await b.taken(new Set([free, held]))).toEqual([]);
+    await (await taken(a, held, 1_000))[Symbol.asyncDispose]();
+  });
 });
 
 describe("turns by PostgreSQL", () => {
@@ -132,6 +142,15 @@ describe("turns by PostgreSQL", () => {
     await expect(turns.acquire(newStream(), { timeoutMs: 1_000 })).rejects.toBeInstanceOf(StoreUnavailable);
     proxy.heal();
     await eventually(async () => (await taken(turns, newStream()))[Symbol.asyncDispose]());
+  });
+
+  test("who has stopped hears that no turn is taken", async () => {
+    const turns = postgresStreamTurns(database.url);
+    const stream = newStream();
+    await using _turn = await taken(here, stream);
+    expect(await turns.taken(new Set([stream]))).toEqual([stream]);
+    await turns[Symbol.asyncDispose]();
+    expect(await turns.taken(new Set([stream]))).toEqual([]);
   });
 
   test("on a pool that is handed over, it is left open", async () => {

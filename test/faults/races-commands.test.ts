@@ -103,7 +103,7 @@ class Race {
 
 /** Turns between nodes are had over a network, too. */
 const remoteTurns = (turns: StreamTurns, interleaving: Interleaving): StreamTurns => ({
-  taken: (stream) => interleaving.remotely("look at a turn", () => turns.taken(stream)),
+  taken: (streams) => interleaving.remotely("look at turns", () => turns.taken(streams)),
   acquire: (stream, options) => interleaving.remotely("turn", () => turns.acquire(stream, options)),
 });
 
