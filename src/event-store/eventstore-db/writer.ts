@@ -21,6 +21,7 @@ import {
   WrongExpectedRevision,
 } from "../event-store.ts";
 import { appendError, isNotLeader, isRefusal, isServersTimeout, TURN_MS } from "./append-errors.ts";
+import { Groups } from "./groups.ts";
 import { EVENT_OVERHEAD_BYTES, inFlight } from "./in-flight.ts";
 import type { Reader } from "./reader.ts";
 import { type LogNames, toEventData } from "./records.ts";
@@ -44,6 +45,7 @@ type WriterOptions = {
 
 export class Writer {
   readonly #options: WriterOptions;
+  readonly #groups = new Groups();
   #client: EventStoreDBClient;
   #closed = false;
   #underWay = 0;
@@ -69,9 +71,12 @@ export class Writer {
       if (!(await inFlight.enter(bytes, this.#options.timeoutMs))) {
         throw new OutcomeUnknown("too many appends wait; this one was not sent");
       }
-      sentAt = performance.now();
-      const sent = this.#send(stream, expected, events.map(toEventData), deadline);
-      failpoint("append-sent/answered");
+      const sent = this.#groups.send(() => {
+        sentAt = performance.now();
+        const sending = this.#send(stream, expected, events.map(toEventData), deadline);
+        failpoint("append-sent/answered");
+        return sending;
+      });
       const result = await answered(sent, bytes, deadline);
       this.#answeredAt = performance.now();
       if (!result.success) throw new WrongExpectedRevision(stream, expected, await this.#lastRevision(stream));
