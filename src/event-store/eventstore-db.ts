@@ -5,10 +5,12 @@ import { isName } from "./append-checks.ts";
 import type { WarnLogger } from "./backoff.ts";
 import { type EventStore, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "./event-store.ts";
 import { FilteredFeed } from "./eventstore-db/filtered-feed.ts";
+import { LiveEnd } from "./eventstore-db/live-end.ts";
 import { Reader } from "./eventstore-db/reader.ts";
 import { clientPosition, type LogNames } from "./eventstore-db/records.ts";
 import { holdStrayRejections } from "./eventstore-db/stray-rejections.ts";
 import { Writer } from "./eventstore-db/writer.ts";
+import { WrittenEvents } from "./eventstore-db/written-events.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "./log-created.ts";
 import { pipelined } from "./pipelined.ts";
 import { Subscriptions } from "./subscription.ts";
@@ -49,9 +51,9 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
   opening.use(holdStrayRejections(logger));
   const client = opening.adopt(connect(), (part) => part.dispose());
   const reader = opening.adopt(new Reader(client, names), (part) => part.close());
-  const writer = opening.adopt(new Writer({ connect, names, reader, timeoutMs: appendTimeoutMs, logger }), (part) =>
-    part.close(),
-  );
+  const written = new WrittenEvents();
+  const writing = { connect, names, reader, written, timeoutMs: appendTimeoutMs, logger };
+  const writer = opening.adopt(new Writer(writing), (part) => part.close());
   // Until the log's id is known nothing has a position.
   names.logId = await logIdAt(reader, writer);
   const subscriptions = new Set<Subscriptions>();
@@ -59,6 +61,8 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
     await Promise.all(Array.from(subscriptions, (one) => one[Symbol.asyncDispose]()));
   });
   const open = opening.move();
+  const live = new LiveEnd(client, names, written);
+  const feeding = { client, names, live, watchdogMs, tail: () => reader.tail() };
 
   const append: EventStore["append"] = (stream, expected, events) => writer.append(stream, expected, events);
   return {
@@ -73,7 +77,7 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
       if (open.disposed) throw new StoreUnavailable("the log is closed");
       if (subscribe.after !== "start") clientPosition(names, subscribe.after); // refused here, not retried for ever
       // A feed for each: it stands where its reader stands.
-      const own = new Subscriptions(new FilteredFeed({ client, names, watchdogMs, tail: () => reader.tail() }), logger);
+      const own = new Subscriptions(new FilteredFeed(feeding), logger);
       const subscription = own.start(subscribe);
       subscriptions.add(own);
       return {

@@ -6,6 +6,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NO_STREAM, parsePosition, positionOf } from "../../src/event-store/event-store.ts";
 import { FilteredFeed } from "../../src/event-store/eventstore-db/filtered-feed.ts";
+import { LiveEnd } from "../../src/event-store/eventstore-db/live-end.ts";
+import { WrittenEvents } from "../../src/event-store/eventstore-db/written-events.ts";
 import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstore-db.ts";
 import { Subscriptions } from "../../src/event-store/subscription.ts";
 import { collect, content, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
@@ -154,7 +156,9 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
     // The log's end, further on than anything that the server has for the subscription.
     let further = 0n;
     const tail = async () => positionOf(store.logId, (parsePosition(await store.tail())?.value ?? 0n) + further);
-    const feed = new FilteredFeed({ client, names: { prefix, logId: store.logId }, tail, watchdogMs: 100 });
+    const names = { prefix, logId: store.logId };
+    const live = new LiveEnd(client, names, new WrittenEvents());
+    const feed = new FilteredFeed({ client, names, live, tail, watchdogMs: 100 });
     const warnings: string[] = [];
     const logger = { warn: (fields: { err?: unknown }) => warnings.push(String(fields.err)) };
     await using subscriptions = new Subscriptions(feed, logger);

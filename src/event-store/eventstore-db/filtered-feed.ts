@@ -1,10 +1,12 @@
-// What one subscription reads from: a filtered subscription to $all, opened again from wherever the read loop stands.
+// What one read loop reads from: a subscription of its own up to the log's end, and there what all share.
 
-import { type AllStreamSubscription, type EventStoreDBClient, START, streamNameFilter } from "@eventstore/db-client";
+import type { EventStoreDBClient } from "@eventstore/db-client";
 import { pause } from "../backoff.ts";
 import { type Position, type RecordedEvent, sizeOf } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
-import { clientPosition, fromRecord, type LogNames } from "./records.ts";
+import { AllStream } from "./all-stream.ts";
+import type { LiveEnd } from "./live-end.ts";
+import type { LogNames } from "./records.ts";
 
 /** What is kept ahead of the reader, in events and in bytes, before the stream is paused. */
 const MAX_AHEAD = 2_000;
@@ -17,6 +19,7 @@ const WATCHDOG_MS = 5_000;
 type FilteredFeedOptions = {
   readonly client: EventStoreDBClient;
   readonly names: LogNames;
+  readonly live: LiveEnd;
   readonly tail: () => Promise<Position>;
   /** Default: WATCHDOG_MS. */
   readonly watchdogMs?: number | undefined;
@@ -26,16 +29,13 @@ type FilteredFeedOptions = {
 export class FilteredFeed implements Feed {
   readonly #options: FilteredFeedOptions;
   #listener: FeedListener | undefined;
-  #stream: AllStreamSubscription | undefined;
+  /** Its own; undefined while the shared one serves it. */
+  #stream: AllStream | undefined;
   #brokenBy: unknown;
   #ahead: RecordedEvent[] = [];
   #aheadBytes = 0;
   /** Where the next event to be taken follows. */
   #taken: Position | "start" = "start";
-  #confirmed = false;
-  #caughtUp = false;
-  /** Events and signs of progress through others' events. */
-  #heard = 0;
   #arrived: () => void = () => {};
 
   constructor(options: FilteredFeedOptions) {
@@ -43,87 +43,73 @@ export class FilteredFeed implements Feed {
   }
 
   async read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page> {
-    const stream = this.#stream !== undefined && this.#taken === after ? this.#stream : this.#open(after);
-    while (this.#ahead.length === 0 && !this.#caughtUp && !closing.aborted) {
-      const heard = this.#heard;
-      await this.#something(closing);
-      if (this.#stream !== stream) throw this.#brokenBy;
-      if (this.#confirmed && this.#heard === heard) break; // a server that does not say when it has caught up
-    }
-    const events = this.#ahead.splice(0, limit);
-    for (const event of events) this.#aheadBytes -= sizeOf(event);
-    this.#taken = events.at(-1)?.position ?? after;
-    if (this.#ahead.length < MAX_AHEAD / 2 && this.#aheadBytes < MAX_AHEAD_BYTES / 2) stream.resume();
-    return { events, atEnd: this.#ahead.length === 0 };
+    const page = this.#readLive(after, limit) ?? (await this.#readOwn(after, limit, closing));
+    this.#taken = page.events.at(-1)?.position ?? after;
+    if (page.atEnd && this.#taken !== "start" && this.#stream?.caughtUp === true) this.#options.live.begin(this.#taken);
+    return page;
   }
 
   listen(listener: FeedListener): () => void {
     this.#listener = listener;
+    const stopListening = this.#options.live.listen(listener);
     const watchdog = this.#watch();
     return () => {
       watchdog.abort();
+      stopListening();
       this.#close();
     };
   }
 
-  #open(after: Position | "start"): AllStreamSubscription {
+  #readLive(after: Position | "start", limit: number): Page | undefined {
+    const page = this.#options.live.read(after, limit);
+    if (page !== undefined) this.#close();
+    return page;
+  }
+
+  async #readOwn(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page> {
+    const stream = this.#stream !== undefined && this.#taken === after ? this.#stream : this.#open(after);
+    while (this.#ahead.length === 0 && !stream.caughtUp && !closing.aborted) {
+      const { heard } = stream;
+      await this.#something(closing);
+      if (this.#stream !== stream) throw this.#brokenBy;
+      if (stream.confirmed && stream.heard === heard) break; // a server that does not say when it has caught up
+    }
+    const events = this.#ahead.splice(0, limit);
+    for (const event of events) this.#aheadBytes -= sizeOf(event);
+    if (this.#ahead.length < MAX_AHEAD / 2 && this.#aheadBytes < MAX_AHEAD_BYTES / 2) stream.resume();
+    return { events, atEnd: this.#ahead.length === 0 };
+  }
+
+  #open(after: Position | "start"): AllStream {
     this.#close();
     const { client, names } = this.#options;
-    const stream = client.subscribeToAll({
-      fromPosition: after === "start" ? START : clientPosition(names, after),
-      filter: streamNameFilter({ prefixes: [names.prefix], checkpointReached: () => this.#hear(stream) }),
+    const stream = new AllStream(client, names, after, {
+      event: (recorded) => {
+        this.#ahead.push(recorded);
+        this.#aheadBytes += sizeOf(recorded);
+        if (this.#ahead.length >= MAX_AHEAD || this.#aheadBytes >= MAX_AHEAD_BYTES) stream.pause();
+        this.#arrived();
+        this.#listener?.appended(recorded.position);
+      },
+      progress: () => this.#arrived(),
+      // The loop reads again, after its backoff, from what it has handled; that opens another stream.
+      broken: (error) => {
+        this.#brokenBy = error;
+        this.#close();
+        this.#arrived();
+        this.#listener?.failed(error);
+      },
     });
     this.#stream = stream;
     this.#taken = after;
-    stream.on("data", ({ event }) => {
-      if (event === undefined || this.#stream !== stream) return;
-      const recorded = fromRecord(event, names);
-      this.#ahead.push(recorded);
-      this.#aheadBytes += sizeOf(recorded);
-      if (this.#ahead.length >= MAX_AHEAD || this.#aheadBytes >= MAX_AHEAD_BYTES) stream.pause();
-      this.#hear(stream);
-      this.#listener?.appended(recorded.position);
-    });
-    stream.on("confirmation", () => {
-      this.#confirmed ||= this.#stream === stream;
-    });
-    stream.on("caughtUp", () => {
-      this.#caughtUp ||= this.#stream === stream;
-      this.#hear(stream);
-    });
-    stream.on("error", (error) => this.#broken(stream, error));
-    stream.on("end", () => this.#broken(stream, new Error("the subscription ended")));
-    stream.on("close", () => this.#broken(stream, new Error("the subscription was closed")));
     return stream;
   }
 
-  #hear(stream: AllStreamSubscription): void {
-    if (this.#stream !== stream) return;
-    this.#heard += 1;
-    this.#arrived();
-  }
-
-  /** The loop reads again, after its backoff, from what it has handled; that opens another stream. */
-  #broken(stream: AllStreamSubscription, error: unknown): void {
-    if (this.#stream !== stream) return;
-    this.#brokenBy = error;
-    this.#close();
-    this.#arrived();
-    this.#listener?.failed(error);
-  }
-
   #close(): void {
-    const stream = this.#stream;
+    this.#stream?.close();
     this.#stream = undefined;
     this.#ahead = [];
     this.#aheadBytes = 0;
-    this.#confirmed = false;
-    this.#caughtUp = false;
-    if (stream === undefined) return;
-    // What it still says is of no interest, but it must be read out, and an error that nobody hears ends the process.
-    stream.on("error", () => undefined);
-    stream.resume();
-    stream.unsubscribe().catch(() => undefined);
   }
 
   #something(closing: AbortSignal): Promise<void> {
@@ -155,9 +141,11 @@ export class FilteredFeed implements Feed {
   }
 
   async #look(grace: () => Promise<void>): Promise<void> {
-    const [stream, taken, heard] = [this.#stream, this.#taken, this.#heard];
-    if (stream === undefined || this.#ahead.length > 0) return;
-    const unheard = () => this.#stream === stream && this.#heard === heard && this.#ahead.length === 0;
+    const taken = this.#taken;
+    const stream = this.#stream ?? this.#options.live.stream;
+    if (stream === undefined || this.#hasMore()) return;
+    const { heard } = stream;
+    const unheard = () => stream.isOpen && stream.heard === heard && this.#taken === taken && !this.#hasMore();
     try {
       const tail = await this.#options.tail();
       if (taken === tail) return;
@@ -165,7 +153,12 @@ export class FilteredFeed implements Feed {
       await grace();
       if (unheard()) throw new Error("the subscription fell silent before the log's end");
     } catch (error) {
-      if (unheard()) this.#broken(stream, error);
+      if (unheard()) stream.fail(error);
     }
+  }
+
+  /** Whether there is something that the loop has not taken yet. */
+  #hasMore(): boolean {
+    return this.#ahead.length > 0 || (this.#options.live.read(this.#taken, 1)?.events.length ?? 0) > 0;
   }
 }

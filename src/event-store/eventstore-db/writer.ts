@@ -25,6 +25,7 @@ import { Groups } from "./groups.ts";
 import { EVENT_OVERHEAD_BYTES, inFlight } from "./in-flight.ts";
 import type { Reader } from "./reader.ts";
 import { type LogNames, toEventData } from "./records.ts";
+import type { WrittenEvents } from "./written-events.ts";
 
 /** An append that was never answered gives its place back after so long after its time: the client forgets some for good. */
 const FORGOTTEN_MS = 30_000;
@@ -40,6 +41,8 @@ type WriterOptions = {
   readonly timeoutMs: number;
   /** Works on another client, so that ending the writer's ends no read. */
   readonly reader: Reader;
+  /** Told of what is sent. */
+  readonly written: WrittenEvents;
   readonly logger: WarnLogger | undefined;
 };
 
@@ -73,6 +76,7 @@ export class Writer {
       }
       const sent = this.#groups.send(() => {
         sentAt = performance.now();
+        this.#options.written.add(events);
         const sending = this.#send(stream, expected, events.map(toEventData), deadline);
         failpoint("append-sent/answered");
         return sending;
