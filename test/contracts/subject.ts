@@ -41,14 +41,16 @@ export const newEvent = (over: Partial<NewEvent> = {}): NewEvent => ({
 
 export const newEvents = (count: number): NewEvent[] => Array.from({ length: count }, () => newEvent());
 
-/** What was handed over and must come back: ids, types and bytes, comparable whatever kind of byte array it is. */
+/** An event with its bytes as text: comparable whatever kind of byte array they are. */
+export const comparable = <E extends NewEvent>(event: E) => ({
+  ...event,
+  data: Buffer.from(event.data).toString("hex"),
+  metadata: Buffer.from(event.metadata).toString("hex"),
+});
+
+/** What was handed over and must come back: ids, types and bytes. */
 export const content = (events: readonly NewEvent[]) =>
-  events.map(({ id, type, data, metadata }) => ({
-    id,
-    type,
-    data: Buffer.from(data).toString("hex"),
-    metadata: Buffer.from(metadata).toString("hex"),
-  }));
+  events.map(({ id, type, data, metadata }) => comparable({ id, type, data, metadata }));
 
 export const ids = (events: readonly { readonly id: string }[]): string[] => events.map((event) => event.id);
 

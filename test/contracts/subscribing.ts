@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { type EventStore, NO_STREAM, type Position } from "../../src/event-store/event-store.ts";
-import { collect, content, eventually, ids, newEvents, newStream } from "./subject.ts";
+import { collect, comparable, content, eventually, ids, newEvents, newStream } from "./subject.ts";
 
 export function subscribing(store: () => EventStore): void {
   const write = async (count: number) => {
@@ -19,7 +19,8 @@ export function subscribing(store: () => EventStore): void {
     const later = [...(await write(1)), ...(await write(4))];
     await eventually(() => expect(seen.events).toHaveLength(10));
     expect(content(seen.events)).toEqual(content([...before, ...later]));
-    expect(seen.events).toEqual(await store().readAll({ after, limit: 100 }));
+    const read = await store().readAll({ after, limit: 100 });
+    expect(seen.events.map(comparable)).toEqual(read.map(comparable));
   });
 
   test("from the start it begins with the log's first event", async () => {
