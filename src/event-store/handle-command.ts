@@ -6,7 +6,7 @@ import { Contention } from "./contention.ts";
 import type { CommandParts, OwnEvent, Settled, WriterParts } from "./decide-batch.ts";
 import { type CommandContext, decode } from "./envelope.ts";
 import { type Position, StoreUnavailable } from "./event-store.ts";
-import type { Folded } from "./folded.ts";
+import { type Folded, nothingFolded } from "./folded.ts";
 import { StreamLoader } from "./stream-loader.ts";
 import { isRefusal, StreamWriter } from "./stream-writer.ts";
 
@@ -40,6 +40,15 @@ export class StreamOverloaded extends Error {
   override readonly name = "StreamOverloaded";
 }
 
+type ExecuteOptions = {
+  readonly timeoutMs?: number;
+  /**
+   * The stream has no events yet, as far as the caller can tell: the command is decided without reading it first. When
+   * it has some after all, the append finds that out, and all is as it would have been.
+   */
+  readonly newStream?: boolean;
+};
+
 export interface Commands {
   /**
    * Decides the command against the newest state of the stream and appends what it leads to.
@@ -51,13 +60,18 @@ export interface Commands {
     stream: string,
     command: C,
     context: CommandContext,
-    options?: { timeoutMs?: number },
+    options?: ExecuteOptions,
   ): Promise<Outcome<S, E>>;
   /** The state at the stream's end, never older than this call. `position` is null for a stream without events. */
   load<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
   ): Promise<{ readonly state: S; readonly revision: number; readonly position: Position | null }>;
+  /**
+   * The state as this process last knew it, without asking the log: others may have written since. Undefined when it
+   * knows none. What is decided on it must be refused by a command when it no longer holds.
+   */
+  known<S, E extends AnyData, C extends TimedCommand>(decider: Decider<S, E, C>, stream: string): S | undefined;
   /** The state just after `revision`. */
   loadAt<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
@@ -87,13 +101,13 @@ export function createCommands(given: CommandParts): Commands {
     stream: string,
     command: C | null,
     context: CommandContext | null,
-    timeoutMs: number,
+    { timeoutMs = DEFAULT_TIMEOUT_MS, newStream = false }: ExecuteOptions = {},
   ): Promise<Settled<S, E>> {
     const { promise, resolve, reject } = Promise.withResolvers<Settled<S, E>>();
     const timer = setTimeout(() => reject(new CommandTimedOut(`no outcome within ${timeoutMs} ms`)), timeoutMs);
     const settle = promise.finally(() => clearTimeout(timer));
     const known = writers.get(stream) as unknown as StreamWriter<S, E, C> | undefined;
-    const writer = known ?? start(decider, stream);
+    const writer = known ?? start(decider, stream, newStream);
     if (!writer.push({ command, context, resolve, reject })) reject(new StreamOverloaded("too many commands wait"));
     if (known === undefined) void drain(writer, decider, stream);
     return settle.catch((error: unknown) => {
@@ -103,10 +117,15 @@ export function createCommands(given: CommandParts): Commands {
     });
   }
 
-  function start<S, E extends AnyData, C extends TimedCommand>(decider: Decider<S, E, C>, stream: string) {
+  function start<S, E extends AnyData, C extends TimedCommand>(
+    decider: Decider<S, E, C>,
+    stream: string,
+    isNew: boolean,
+  ) {
     const loader = new StreamLoader(parts, decider, stream);
     const kept = states.get(stream) as Folded<S> | undefined;
-    const writer = new StreamWriter(parts, decider, stream, loader, kept);
+    const folded = kept ?? (isNew ? nothingFolded(decider.initial) : undefined);
+    const writer = new StreamWriter(parts, decider, stream, loader, folded);
     writers.set(stream, writer as unknown as StreamWriter<never, never, never>);
     return writer;
   }
@@ -145,19 +164,20 @@ export function createCommands(given: CommandParts): Commands {
 
   return {
     async execute(decider, stream, command, context, options) {
-      const settled = await submit(decider, stream, command, context, options?.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+      const settled = await submit(decider, stream, command, context, options);
       if (settled.kind === "remembered") return replay(decider, stream, settled);
       const position = settled.folded.position ?? (await parts.store.tail());
       return { state: settled.state, events: settled.events, position, replayed: false };
     },
     async load(decider, stream) {
-      const settled = await submit(decider, stream, null, null, DEFAULT_TIMEOUT_MS);
+      const settled = await submit(decider, stream, null, null);
       return {
         state: settled.folded.state as never,
         revision: settled.folded.revision,
         position: settled.folded.position,
       };
     },
+    known: (_decider, stream) => states.get(stream)?.state as never,
     async loadAt(decider, stream, revision) {
       return (await new StreamLoader(parts, decider, stream).loadAt(revision)).state;
     },

@@ -2,13 +2,14 @@
 import { type Client, clientDecider, clientStream } from "../domain/client.ts";
 import {
   type AttemptOutcome,
+  type Delivery,
   deliveryDecider,
   deliveryStream,
   hasEnded,
   type KnownDelivery,
 } from "../domain/delivery.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
-import { SECOND_MS } from "../domain/time.ts";
+import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
 import { failpoint } from "../failpoint.ts";
@@ -39,11 +40,13 @@ export async function attemptDelivery(
   signal: AbortSignal,
 ): Promise<Verdict> {
   const stream = deliveryStream(work.delivery);
-  const { state: delivery } = await parts.commands.load(deliveryDecider, stream);
-  if (delivery.status === "none" || hasEnded(delivery.status)) return DONE;
-  if (delivery.request.channel === "websocket" || (work.n !== null && work.n !== delivery.n)) return DONE;
-  if (delivery.status === "sending" && delivery.leaseUntil > parts.now()) return again(delivery.leaseUntil);
-  if (delivery.status !== "sending" && delivery.nextAt > parts.now()) return again(delivery.nextAt);
+  const known = parts.commands.known(deliveryDecider, stream);
+  let look = known === undefined ? undefined : lookAt(known, work, parts.now());
+  // Only the log may say that nothing is to be done; that something is, the start of the attempt finds out.
+  if (look?.due === undefined)
+    look = lookAt((await parts.commands.load(deliveryDecider, stream)).state, work, parts.now());
+  if (look.due === undefined) return look.verdict;
+  const delivery = look.due;
   const cause = await causeOf(parts, job, stream);
   const { plan, stopped } = await planOf(parts, job, work, delivery);
   if (stopped) {
@@ -64,6 +67,19 @@ export async function attemptDelivery(
   } finally {
     leave();
   }
+}
+
+/** The delivery when this attempt of it is due; otherwise what becomes of the job. */
+type Look =
+  | { readonly due: KnownDelivery; readonly verdict?: never }
+  | { readonly due?: never; readonly verdict: Verdict };
+
+function lookAt(delivery: Delivery, work: Extract<Work, { kind: "attempt" }>, now: Instant): Look {
+  if (delivery.status === "none" || hasEnded(delivery.status)) return { verdict: DONE };
+  const { request, n, status, leaseUntil, nextAt } = delivery;
+  if (request.channel === "websocket" || (work.n !== null && work.n !== n)) return { verdict: DONE };
+  const dueAt = status === "sending" ? leaseUntil : nextAt;
+  return dueAt > now ? { verdict: again(dueAt) } : { due: delivery };
 }
 
 async function planOf(

@@ -63,7 +63,7 @@ export async function routeNotification(
       const asked = { ...common, bulk, ...times, recipient: recipient.subject, address, name: recipient.name };
       const context = contextOf(job.client, cause, deriveUuid("request", delivery));
       const command = { type: "Request", at: parts.now(), request: asked } as const;
-      await parts.commands.execute(deliveryDecider, deliveryStream(delivery), command, context);
+      await parts.commands.execute(deliveryDecider, deliveryStream(delivery), command, context, { newStream: true });
       return delivery;
     };
     made.push(...(await Promise.all(page.map(request))));

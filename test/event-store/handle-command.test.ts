@@ -142,6 +142,62 @@ describe("no answer before the state it rests on is in the log", () => {
   });
 });
 
+describe("a stream that is said to be new", () => {
+  const anew = (commands: Commands, command: Partial<CounterCommand> = {}, key?: string, fingerprint?: string) =>
+    commands.execute(counter, STREAM, { type: "Add", at: 1_000, ...command }, contextOf(key, fingerprint), {
+      newStream: true,
+    });
+
+  async function counted() {
+    const log = await openInMemoryLog();
+    const reads: string[] = [];
+    const readStream: typeof log.readStream = (stream, read) => {
+      reads.push(stream);
+      return log.readStream(stream, read);
+    };
+    const store = faultyStore({ ...log, readStream });
+    return { store, commands: commandsOn(store), reads };
+  }
+
+  test("is written without being read", async () => {
+    const { store, commands, reads } = await counted();
+    expect(await anew(commands)).toMatchObject({ state: { count: 1 }, replayed: false });
+    expect(reads).toEqual([]);
+    expect(await names(store)).toEqual(["1"]);
+  });
+
+  test("and is not: what was decided on nothing is decided again on the log", async () => {
+    const { store, commands } = await counted();
+    for (let n = 0; n < 3; n += 1) await add(commandsOn(store));
+    expect((await anew(commands)).state.count).toBe(4);
+    expect(await names(store)).toEqual(["1", "2", "3", "4"]);
+    await expect(anew(commandsOn(store), { limit: 4 })).rejects.toMatchObject({ code: "last_key" });
+    expect((await anew(commandsOn(store), { note: "nothing" })).state.count).toBe(4);
+  });
+
+  test("a command that made it before is answered from then", async () => {
+    const { store, commands } = await counted();
+    await anew(commands, {}, "key", "print");
+    await add(commands);
+    const again = await anew(commandsOn(store), {}, "key", "print");
+    expect(again).toMatchObject({ replayed: true, state: { count: 1 } });
+    expect(await names(store)).toEqual(["1", "2"]);
+  });
+});
+
+describe("what is known without asking", () => {
+  test("is nothing at first, then the newest that passed through this process, whatever others wrote", async () => {
+    const { store, commands } = await setUp();
+    expect(commands.known(counter, STREAM)).toBeUndefined();
+    await add(commands);
+    expect(commands.known(counter, STREAM)).toMatchObject({ count: 1 });
+    await add(commandsOn(store));
+    expect(commands.known(counter, STREAM)).toMatchObject({ count: 1 });
+    await commands.load(counter, STREAM);
+    expect(commands.known(counter, STREAM)).toMatchObject({ count: 2 });
+  });
+});
+
 describe("conflicts", () => {
   test("in the middle of a batch: everything is decided again on the new state", async () => {
     const { store, commands } = await setUp();

@@ -1,6 +1,7 @@
 // After a crash, a stop, or the loss of `jobs` and `read`: what is unfinished is finished, once.
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
+import { deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import type { DeliveryId } from "../../src/domain/ids.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { openJobStore } from "../../src/workers/job-store.ts";
@@ -159,6 +160,32 @@ describe("recovery", () => {
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(to.map((one) => world.mailbox.list({ to: one }).length)).toEqual(to.map(() => 1));
     expect((await other.status()).reactors.lastError).toBeNull();
+  });
+
+  test("what a worker last knew of a delivery stands only until the log says otherwise", async () => {
+    await using world = await openWorld({ scheduleMs: [500] });
+    const client = await world.client();
+    let answer = 503;
+    await using target = await receiver(() => answer);
+    const onIt = (id: DeliveryId, type: "Cancel" | "Redrive") =>
+      world.elsewhere().execute(deliveryDecider, deliveryStream(id), { type, at: Date.now() }, world.context(client));
+    // To this process the one is retried in half a second and the other has ended.
+    const cancelled = await webhookOf(world, client, target.url);
+    await until(() => world.delivery(cancelled), statusIs("retrying"));
+    await onIt(cancelled, "Cancel");
+    const redriven = await webhookOf(world, client, `${target.url}/other`);
+    await until(() => world.delivery(redriven), statusIs("exhausted"));
+    answer = 200;
+    await onIt(redriven, "Redrive");
+    await until(() => world.delivery(redriven), statusIs("delivered"));
+    expect(await world.types(cancelled)).toEqual([
+      "DeliveryRequested",
+      "DeliveryAttemptStarted",
+      "DeliveryAttemptFailed",
+      "DeliveryRetryScheduled",
+      "DeliveryCancelled",
+    ]);
+    expect(target.ids).toEqual([cancelled, redriven, redriven, redriven]);
   });
 
   test("reactors that lost their checkpoint for a while are well again once they have it", async () => {

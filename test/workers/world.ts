@@ -68,7 +68,7 @@ export class World implements AsyncDisposable {
     await this.stopWorkers();
     await this.readSide[Symbol.asyncDispose]();
     for (const schema of drop) await this.database.pool.query(`drop schema ${schema} cascade`);
-    this.commands = commandsOf(this.store, this.keyring, this.#turns);
+    this.commands = this.elsewhere();
     this.readSide = await openReadSide({ pool: this.database.pool, store: this.store, keyring: this.keyring, logger });
     await this.readSide.start();
   }
@@ -84,9 +84,14 @@ export class World implements AsyncDisposable {
     this.#workers = await this.#start(this.commands, limits);
   }
 
+  /** Another process's commands: what these write, this one's do not know. */
+  elsewhere(): Commands {
+    return commandsOf(this.store, this.keyring, this.#turns);
+  }
+
   /** Workers beside those of this process, with states of their own in memory. */
   anotherProcess(): Promise<Workers> {
-    return this.#start(commandsOf(this.store, this.keyring, this.#turns), {});
+    return this.#start(this.elsewhere(), {});
   }
 
   async #start(commands: Commands, limits: Partial<WorkerLimits>): Promise<Workers> {

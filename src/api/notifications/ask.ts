@@ -35,7 +35,7 @@ export async function askFor(
   const id: NotificationId = `ntf_${deriveTail("notification", context.commandId)}`;
   const stream = notificationStream(id);
   const command = await commandFor(services, read, { id, context, at }, asked);
-  const outcome = await services.commands.execute(notificationDecider, stream, command, context);
+  const outcome = await services.commands.execute(notificationDecider, stream, command, context, { newStream: true });
   const { position, replayed } = outcome;
   const row = foldedNotification(outcome.events.map((own) => storedEvent(own, stream, context, position)));
   if (row === undefined) throw new Error(`${stream} was asked for without an event`);

@@ -103,7 +103,10 @@ async function tryCreate(services: Services, asked: Asked, id: RoomId, command: 
     if (existing !== null) return opened(services, asked.caller, existing);
     failpoint("claimed/room-made");
   }
-  const { state, position, replayed } = await commands.execute(roomDecider, roomStream(id), command, asked.context);
+  const stream = roomStream(id);
+  const { state, position, replayed } = await commands.execute(roomDecider, stream, command, asked.context, {
+    newStream: true,
+  });
   return state.status === "live" ? { id, room: state, position, existed: false, replayed } : undefined;
 }
 
