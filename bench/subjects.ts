@@ -4,6 +4,7 @@ import { append } from "./subjects/append.ts";
 import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
+import { httpEventStoreDb } from "./subjects/http-event-store-db.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
@@ -17,6 +18,7 @@ export const subjects: readonly Subject[] = [
   http,
   visibility,
   hotRoom,
+  httpEventStoreDb,
   projections,
   webhooks,
   broadcast,

@@ -1,7 +1,7 @@
 // A server as `chatapi serve` composes it with DATABASE_URL, in a process of its own.
 import type { AddressInfo } from "node:net";
 import pino from "pino";
-import { readConfig } from "../../src/config.ts";
+import { type Config, readConfig } from "../../src/config.ts";
 import { compose } from "../../src/runtime/compose.ts";
 import { openStorage, type Storage } from "../../src/runtime/storage.ts";
 import { appendMessages } from "../support/log.ts";
@@ -10,6 +10,8 @@ import { serveCalls } from "../support/process.ts";
 export type ServerOptions = {
   readonly databaseUrl: string;
   readonly encryptionKey: string;
+  /** Where the log is; in the database when not given. */
+  readonly eventStore?: NonNullable<Config["eventStore"]>;
 };
 
 export type Memory = { readonly rss: number; readonly heap: number };
@@ -17,9 +19,10 @@ export type Memory = { readonly rss: number; readonly heap: number };
 let started: Storage | undefined;
 
 serveCalls({
-  async start({ databaseUrl, encryptionKey }: ServerOptions): Promise<string> {
+  async start({ databaseUrl, encryptionKey, eventStore }: ServerOptions): Promise<string> {
     // On the operator's PostgreSQL other nodes may write too, which is what most servers live with.
-    const config = { ...readConfig({ ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" }), databaseUrl };
+    const environment = { ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" };
+    const config: Config = { ...readConfig(environment), databaseUrl, eventStore };
     const logger = pino({ level: config.logLevel }, pino.destination(2));
     const storage = await openStorage({ config, logger, databaseUrl });
     started = storage;

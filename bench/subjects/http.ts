@@ -3,9 +3,19 @@ import { interleave, median, quantile } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import type { Load, Loaded, Target } from "../processes/load.ts";
-import { posting, userName } from "../support/posting.ts";
-import { type BenchProcess, startProcess } from "../support/process.ts";
-import { type Api, newApi, newEncryptionKey, newRoom, newToken, startServed } from "../support/served.ts";
+import {
+  CONNECTIONS,
+  listenTo,
+  manyRooms,
+  posting,
+  ROOMS,
+  SOCKETS,
+  startLoad,
+  userName,
+  WARM_UP_TURNS,
+} from "../support/posting.ts";
+import { startProcess } from "../support/process.ts";
+import { newApi, newEncryptionKey, newRoom, startServed } from "../support/served.ts";
 
 const overNaive: Goal = {
   ...{ name: "5 POST a message, 64 connections, over the naive path", goal: 2.5 },
@@ -27,31 +37,6 @@ const hot: Goal = {
   ...{ name: "8 one hot room, 256 writers, over 256 rooms", goal: 0.7 },
   ...{ direction: "at least", unit: "x" },
 };
-
-/** Turns that a server is loaded for before it counts: the whole way of a request is a lot of code to compile. */
-const WARM_UP_TURNS = 4;
-const CONNECTIONS = 64;
-const ROOMS = 256;
-const SOCKETS = 100;
-
-const startLoad = () => startProcess(new URL("../processes/load.ts", import.meta.url));
-
-/** Rooms of one user each, and a message of that user to each. */
-async function manyRooms(api: Api): Promise<{ rooms: readonly string[]; targets: readonly Target[] }> {
-  const rooms: string[] = [];
-  for (let number = 0; number < ROOMS; number += 1) rooms.push(await newRoom(api, [userName(number), "listener"]));
-  return { rooms, targets: rooms.map((room, number) => posting(room, userName(number))) };
-}
-
-/** Sockets of one user, who is in all rooms; each listens to its share of them, as many as there are in all. */
-async function listenTo(load: BenchProcess, url: string, api: Api, rooms: readonly string[]): Promise<void> {
-  for (let socket = 0; socket < SOCKETS; socket += 1) {
-    const user = `listener-${socket}`;
-    const mine = rooms.filter((_, number) => number % SOCKETS === socket);
-    for (const room of mine) await api.call("PUT", `/rooms/${room}/members/${user}`, {});
-    await load.call("listen", { url, token: await newToken(api, user), rooms: mine });
-  }
-}
 
 async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   await using open = new AsyncDisposableStack();
