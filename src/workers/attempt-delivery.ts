@@ -32,21 +32,18 @@ const NO_PLACE_WAIT_MS = SECOND_MS;
  */
 const RECORD_MS = 15 * SECOND_MS;
 
+type AttemptWork = Extract<Work, { kind: "attempt" }>;
+
 /** Attempts a delivery, if this attempt is the one that is due. */
 export async function attemptDelivery(
   parts: AttemptParts,
   job: TakenJob,
-  work: Extract<Work, { kind: "attempt" }>,
+  work: AttemptWork,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const stream = deliveryStream(work.delivery);
-  const known = parts.commands.known(deliveryDecider, stream);
-  let look = known === undefined ? undefined : lookAt(known, work, parts.now());
-  // Only the log may say that nothing is to be done; that something is, the start of the attempt finds out.
-  if (look?.due === undefined)
-    look = lookAt((await parts.commands.load(deliveryDecider, stream)).state, work, parts.now());
-  if (look.due === undefined) return look.verdict;
-  const delivery = look.due;
+  const { due: delivery, verdict } = await look(parts, stream, work);
+  if (delivery === undefined) return verdict;
   const cause = await causeOf(parts, job, stream);
   const { plan, stopped } = await planOf(parts, job, work, delivery);
   if (stopped) {
@@ -74,7 +71,16 @@ type Look =
   | { readonly due: KnownDelivery; readonly verdict?: never }
   | { readonly due?: never; readonly verdict: Verdict };
 
-function lookAt(delivery: Delivery, work: Extract<Work, { kind: "attempt" }>, now: Instant): Look {
+async function look(parts: AttemptParts, stream: string, work: AttemptWork): Promise<Look> {
+  const known = parts.commands.known(deliveryDecider, stream);
+  const before = known === undefined ? undefined : lookAt(known, work, parts.now());
+  // Only the log may say that nothing is to be done; that something is, the start of the attempt finds out.
+  if (before?.due !== undefined) return before;
+  const { state } = await parts.commands.load(deliveryDecider, stream);
+  return lookAt(state, work, parts.now());
+}
+
+function lookAt(delivery: Delivery, work: AttemptWork, now: Instant): Look {
   if (delivery.status === "none" || hasEnded(delivery.status)) return { verdict: DONE };
   const { request, n, status, leaseUntil, nextAt } = delivery;
   if (request.channel === "websocket" || (work.n !== null && work.n !== n)) return { verdict: DONE };
@@ -85,7 +91,7 @@ function lookAt(delivery: Delivery, work: Extract<Work, { kind: "attempt" }>, no
 async function planOf(
   parts: AttemptParts,
   job: TakenJob,
-  work: Extract<Work, { kind: "attempt" }>,
+  work: AttemptWork,
   delivery: KnownDelivery,
 ): Promise<{ plan: AttemptPlan; stopped: boolean }> {
   const [notification, client] = await Promise.all([

@@ -32,6 +32,25 @@ export const storageMutations: readonly Mutation[] = [
     ),
     needs: "EventStoreDB",
   },
+  {
+    ...mutation(
+      "a place that EventStoreDB's shared end does not reach back to",
+      "event-store/eventstore-db/live-end.ts",
+      'after === "start" || after < this.#from',
+      'after === "start"',
+      "event-store/eventstore-db-live-end.test.ts",
+      "who is slower than what is kept",
+    ),
+    needs: "EventStoreDB",
+  },
+  mutation(
+    "the writer's own arrays, for the same bytes alone",
+    "event-store/eventstore-db/written-events.ts",
+    "own === undefined || !isSame(own.data, recorded.data) || !isSame(own.metadata, recorded.metadata)",
+    "own === undefined",
+    "event-store/eventstore-db-live-end.test.ts",
+    "only when it has the same bytes",
+  ),
   mutation(
     "heads of streams, appends in order",
     "event-store/postgres-log/schema.ts",

@@ -4,6 +4,14 @@ import { type Mutation, mutation } from "./mutation.ts";
 
 export const workMutations: readonly Mutation[] = [
   mutation(
+    "only the log says that an attempt is not due",
+    "workers/attempt-delivery.ts",
+    "if (before?.due !== undefined) return before;",
+    "if (before !== undefined) return before;",
+    "workers/recovery.test.ts",
+    "what a worker last knew of a delivery",
+  ),
+  mutation(
     "checkpoint of the read models: compare and set",
     "projections/checkpoint.ts",
     "and checkpoint is not distinct from ${add(from)} and",
