@@ -3,9 +3,8 @@ import { missingEventStore, testEventStore } from "../../test/support/eventstore
 import { interleave } from "../harness/measure.ts";
 import { type Goal, notMeasured, ratioRow } from "../harness/row.ts";
 import type { Subject } from "../harness/subject.ts";
-import type { Load, Loaded } from "../processes/load.ts";
 import type { ServerOptions } from "../processes/server.ts";
-import { CONNECTIONS, listenTo, manyRooms, startLoad, WARM_UP_TURNS } from "../support/posting.ts";
+import { CONNECTIONS, listenTo, manyRooms, postsPerSecond, startLoad } from "../support/posting.ts";
 import { newApi, newEncryptionKey, startServed } from "../support/served.ts";
 
 const goal: Goal = {
@@ -28,11 +27,7 @@ export const httpEventStoreDb: Subject = {
       const api = await newApi(server.url);
       const { rooms, targets } = await manyRooms(api);
       await listenTo(open.use(startLoad()), server.url, api, rooms);
-      return async (round: number) => {
-        const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
-        const order: Load = { url: server.url, key: api.key, targets, connections: CONNECTIONS, ms };
-        return (await load.call<Loaded>("run", order)).perSecond;
-      };
+      return postsPerSecond(load, { url: server.url, key: api.key, targets, connections: CONNECTIONS }, turnMs);
     };
     const [ours, baseline] = ["log in EventStoreDB", "log in PostgreSQL"];
     const reached = await interleave(

@@ -8,6 +8,7 @@ import {
   listenTo,
   manyRooms,
   posting,
+  postsPerSecond,
   ROOMS,
   SOCKETS,
   startLoad,
@@ -59,11 +60,8 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   await listenTo(listeners, full.url, full.api, full.rooms);
   // Not before: who is a member, and by what name, has come from them then.
   await bare.process.call("stopProjections");
-  const turn = (url: string, key: string, targets: readonly Target[]) => async (round: number) => {
-    const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
-    const order: Load = { url, key, targets, connections: CONNECTIONS, ms };
-    return (await load.call<Loaded>("run", order)).perSecond;
-  };
+  const turn = (url: string, key: string, targets: readonly Target[]) =>
+    postsPerSecond(load, { url, key, targets, connections: CONNECTIONS }, turnMs);
   const ours = "everything on, 100 sockets";
   const without = "without projections and sockets";
   const rival = "naive path";
@@ -152,11 +150,8 @@ export const hotRoom: Subject = {
     const { targets } = await manyRooms(api);
     const users = Array.from({ length: ROOMS }, (_, number) => userName(number));
     const one = await newRoom(api, users);
-    const turn = (chosen: readonly Target[]) => async (round: number) => {
-      const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
-      const order: Load = { url: served.url, key: api.key, targets: chosen, connections: ROOMS, ms };
-      return (await load.call<Loaded>("run", order)).perSecond;
-    };
+    const turn = (chosen: readonly Target[]) =>
+      postsPerSecond(load, { url: served.url, key: api.key, targets: chosen, connections: ROOMS }, turnMs);
     const hotRoom = "one room, 256 writers";
     const coldRooms = "256 rooms, a writer each";
     const reached = await interleave(

@@ -1,5 +1,5 @@
 // Posting messages to rooms: what is sent where, by how many, and who listens.
-import type { Target } from "../processes/load.ts";
+import type { Load, Loaded, Target } from "../processes/load.ts";
 import { type BenchProcess, startProcess } from "./process.ts";
 import { type Api, newRoom, newToken } from "./served.ts";
 
@@ -38,3 +38,11 @@ export async function listenTo(load: BenchProcess, url: string, api: Api, rooms:
     await load.call("listen", { url, token: await newToken(api, user), rooms: mine });
   }
 }
+
+/** A candidate's turns: posts per second. The one that is not counted is long. */
+export const postsPerSecond =
+  (load: BenchProcess, order: Omit<Load, "ms">, turnMs: number) =>
+  async (round: number): Promise<number> => {
+    const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
+    return (await load.call<Loaded>("run", { ...order, ms } satisfies Load)).perSecond;
+  };

@@ -39,9 +39,9 @@ export class AllStream {
       this.#caughtUp = true;
       this.#hear();
     });
-    stream.on("error", (error) => this.#break(error));
-    stream.on("end", () => this.#break(new Error("the subscription ended")));
-    stream.on("close", () => this.#break(new Error("the subscription was closed")));
+    stream.on("error", (error) => this.fail(error));
+    stream.on("end", () => this.fail(new Error("the subscription ended")));
+    stream.on("close", () => this.fail(new Error("the subscription was closed")));
   }
 
   /** Whether the server has accepted it. */
@@ -79,19 +79,15 @@ export class AllStream {
     this.#stream.unsubscribe().catch(() => undefined);
   }
 
-  /** Ends it for a reason of ours, as if the server had. */
+  /** Ends it with an error: the server's, or a reason of ours. */
   fail(error: unknown): void {
-    this.#break(error);
+    const listener = this.#listener;
+    this.close();
+    listener?.broken(error);
   }
 
   #hear(): void {
     this.#heard += 1;
     this.#listener?.progress();
-  }
-
-  #break(error: unknown): void {
-    const listener = this.#listener;
-    this.close();
-    listener?.broken(error);
   }
 }

@@ -1,5 +1,6 @@
 // Appends go out in groups, as the Postgres log's flushes do: whatever waits goes as soon as one of two groups is answered.
 
+import { pause } from "../backoff.ts";
 import { nextTurn } from "../next-turn.ts";
 
 /** Groups on their way at once. */
@@ -45,20 +46,12 @@ export class Groups {
       const group = this.#waiting;
       this.#waiting = [];
       const answers = group.map((send) => send());
-      await allWithin(this.#patienceMs, answers);
+      const answered = new AbortController();
+      void Promise.all(answers).then(() => answered.abort());
+      await pause(this.#patienceMs, answered.signal);
       for (const answer of answers) void answer.then((settle) => settle());
       await nextTurn(); // so that the callers that were answered can be in the next one
     }
     this.#free += 1;
   }
-}
-
-/** Resolves with the last of them, or when the time is up. */
-async function allWithin(ms: number, answers: readonly Promise<unknown>[]): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeIsUp = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([Promise.all(answers), timeIsUp]);
-  clearTimeout(timer);
 }
