@@ -51,7 +51,7 @@ export async function attemptDelivery(
     await parts.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, parts.newId()));
     return DONE;
   }
-  const opening = { job, stream, n: delivery.n, plan, cause, signal };
+  const opening = { job, work, stream, n: delivery.n, plan, cause, signal };
   if (plan.place === null) return open(parts, { ...opening, leave: () => {} });
   const leave = await parts.places.enter({ ...plan.place, client: job.client, waitMs: PLACE_WAIT_MS, signal });
   if (leave === undefined) return again(parts.now() + Math.round(NO_PLACE_WAIT_MS * (1 + parts.random())));
@@ -112,6 +112,7 @@ const isLive = (client: Client) => client.status === "live";
 
 type Opening = {
   readonly job: TakenJob;
+  readonly work: AttemptWork;
   readonly stream: string;
   readonly n: number;
   readonly plan: AttemptPlan;
@@ -123,7 +124,7 @@ type Opening = {
 
 /** Opens the attempt, makes it, and records what it came to. */
 async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
-  const { job, stream, n, plan, cause, signal } = opening;
+  const { job, work, stream, n, plan, cause, signal } = opening;
   const at = parts.now();
   const start = { type: "StartAttempt", at, n, provider: plan.provider, leaseMs: plan.longestMs + RECORD_MS } as const;
   const retrying = { policy: parts.retryPolicy, random: parts.random() };
@@ -131,10 +132,10 @@ async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
   const { state, events } = await parts.commands.execute(deliveryDecider, stream, { ...start, ...retrying }, context);
   const started = events.find((event) => event.type === "DeliveryAttemptStarted");
   if (started === undefined) {
-    // Ended, expired, or given up as unknown with its retry scheduled.
-    if (state.status === "none" || hasEnded(state.status) || state.n !== n) return DONE;
-    // Another worker was faster, or the clock was set back since it was looked at.
-    return again(state.status === "sending" ? state.leaseUntil : state.nextAt);
+    // Expired, or given up as unknown: what follows from that has a job of its own.
+    if (events.length > 0) return DONE;
+    // Others were at it, or the clock was set back. The state is the log's now: it says whether anything is due.
+    return lookAt(state, work, at).verdict ?? again(at);
   }
   failpoint("attempt-started/send");
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);

@@ -1,33 +1,13 @@
 // After a crash, a stop, or the loss of `jobs` and `read`: what is unfinished is finished, once.
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
-import { deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
-import type { DeliveryId } from "../../src/domain/ids.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { openJobStore } from "../../src/workers/job-store.ts";
-import { bodyOf, httpServer } from "../channels/servers.ts";
 import { until } from "./until.ts";
-import { openWorld, type World } from "./world.ts";
+import { receiver, statusIs, webhookOf } from "./webhooks.ts";
+import { openWorld } from "./world.ts";
 
-const statusIs = (wanted: string) => (state: { readonly status: string }) => state.status === wanted;
 const POLICY = { policy: { scheduleMs: [50, 50], jitter: 0 }, random: 0 };
-
-async function receiver(status: () => number | null) {
-  const ids: string[] = [];
-  const server = await httpServer(async (request, response) => {
-    await bodyOf(request);
-    ids.push(String(request.headers["webhook-id"]));
-    const code = status();
-    if (code !== null) response.writeHead(code).end();
-  });
-  const url = `http://127.0.0.1:${server.port}/hook`;
-  return { url, ids, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
-}
-
-const webhookOf = async (world: World, client: `cli_${string}`, url: string): Promise<DeliveryId> => {
-  const id = await world.notify(client, "webhook", [url]);
-  return deliveryId(id, await world.keyring.subjectOfAddress(client, url), "webhook");
-};
 
 describe("recovery", () => {
   test("an attempt that a crashed worker left open: unknown when its lease ends, then a retry with the same id", async () => {
@@ -160,36 +140,6 @@ describe("recovery", () => {
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(to.map((one) => world.mailbox.list({ to: one }).length)).toEqual(to.map(() => 1));
     expect((await other.status()).reactors.lastError).toBeNull();
-  });
-
-  test("what a worker last knew of a delivery stands only until the log says otherwise", async () => {
-    await using world = await openWorld({ scheduleMs: [500] });
-    const client = await world.client();
-    let answer = 503;
-    await using target = await receiver(() => answer);
-    const onIt = (id: DeliveryId, type: "Cancel" | "Redrive") =>
-      world.elsewhere().execute(deliveryDecider, deliveryStream(id), { type, at: Date.now() }, world.context(client));
-    // To this process the one is retried in half a second and the other has ended.
-    const cancelled = await webhookOf(world, client, target.url);
-    await until(() => world.delivery(cancelled), statusIs("retrying"));
-    await onIt(cancelled, "Cancel");
-    const redriven = await webhookOf(world, client, `${target.url}/other`);
-    await until(() => world.delivery(redriven), statusIs("exhausted"));
-    answer = 200;
-    await onIt(redriven, "Redrive");
-    // Not by asking for its state, which would tell this process.
-    await until(
-      () => world.types(redriven),
-      (types) => types.includes("DeliverySucceeded"),
-    );
-    expect(await world.types(cancelled)).toEqual([
-      "DeliveryRequested",
-      "DeliveryAttemptStarted",
-      "DeliveryAttemptFailed",
-      "DeliveryRetryScheduled",
-      "DeliveryCancelled",
-    ]);
-    expect(target.ids).toEqual([cancelled, redriven, redriven, redriven]);
   });
 
   test("reactors that lost their checkpoint for a while are well again once they have it", async () => {

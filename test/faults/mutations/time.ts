@@ -24,8 +24,8 @@ export const timeMutations: readonly Mutation[] = [
   mutation(
     "an attempt whose clock was set back comes again",
     "workers/attempt-delivery.ts",
-    'return again(state.status === "sending" ? state.leaseUntil : state.nextAt);',
-    'return state.status === "sending" ? again(state.leaseUntil) : DONE;',
+    "return lookAt(state, work, at).verdict ?? again(at);",
+    'return state.status === "retrying" ? DONE : (lookAt(state, work, at).verdict ?? again(at));',
     "faults/time.test.ts",
     SET,
   ),

@@ -8,8 +8,16 @@ export const workMutations: readonly Mutation[] = [
     "workers/attempt-delivery.ts",
     "if (before?.due !== undefined) return before;",
     "if (before !== undefined) return before;",
-    "workers/recovery.test.ts",
+    "workers/known-deliveries.test.ts",
     "what a worker last knew of a delivery",
+  ),
+  mutation(
+    "an attempt that others were faster at is looked at again",
+    "workers/attempt-delivery.ts",
+    "return lookAt(state, work, at).verdict ?? again(at);",
+    "return lookAt(state, work, at).verdict ?? DONE;",
+    "workers/known-deliveries.test.ts",
+    "a delivery that others attempted",
   ),
   mutation(
     "checkpoint of the read models: compare and set",
