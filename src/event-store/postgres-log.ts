@@ -8,6 +8,7 @@ import { Announcer } from "./postgres-log/announcer.ts";
 import { connect, within } from "./postgres-log/connect.ts";
 import { Flusher } from "./postgres-log/flusher.ts";
 import { InOrder } from "./postgres-log/in-order.ts";
+import { Reach } from "./postgres-log/reach.ts";
 import { Reader } from "./postgres-log/reader.ts";
 import { RecentEvents } from "./postgres-log/recent.ts";
 import { openSchema } from "./postgres-log/schema.ts";
@@ -52,19 +53,20 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   const recent = new RecentEvents();
   let publish: LogWakeUps["publish"] = () => {};
   const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
-  const announcer = open.adopt(new Announcer(url, logId, logger), (part) => part.close());
+  const reach = new Reach(logId, () => reader.makeDurable());
+  open.adopt(new Announcer(url, reach, logger), (part) => part.close());
   const flusher = open.adopt(
     new Flusher({
       url,
       logId,
       appendTimeoutMs,
       logger,
-      tail: () => announcer.tail,
+      reach: () => reach.number,
       written: (events) => {
         const first = numberOf(logId, events[0]?.position ?? "start");
         recent.add(first, events);
         const last = first + events.length - 1;
-        announcer.reached(last);
+        reach.reached(last);
         publish("log", positionOf(logId, last));
       },
     }),
@@ -83,9 +85,10 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
           events = recent.read(from, limit);
         }
       }
-      return events.length > 0 ? { events, atEnd: events.length < limit } : reader.page(from, limit);
+      if (events.length > 0) return { events, atEnd: events.length < limit };
+      return reader.page(from, limit, reach.number > from ? reach.number : await reach.refresh());
     },
-    listen: (listener) => announcer.listen(listener),
+    listen: (listener) => reach.listen(listener),
   };
   const subscriptions = open.use(new Subscriptions(feed, logger));
 
@@ -99,9 +102,13 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
     logId,
     append,
     appendInOrder: (appends) => inOrder.append(appends),
-    readStream: (stream, read) => reader.stream(stream, read),
-    readAll: async ({ after, limit }) => reader.all(numberOf(logId, after), limit),
-    tail: async () => positionOf(logId, await reader.tail()),
+    readStream: async (stream, read) => reach.covering(await reader.stream(stream, read)),
+    readAll: async ({ after, limit }) => reach.covering(await reader.all(numberOf(logId, after), limit)),
+    tail: async () => {
+      const last = await reader.tail();
+      await reach.covers(last);
+      return positionOf(logId, last);
+    },
     subscribe: (subscribe) => {
       if (open.disposed) throw new StoreUnavailable("the log is closed");
       numberOf(logId, subscribe.after); // a position of another log is refused here, not retried for ever
@@ -110,7 +117,7 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
     ping: () => reader.ping(),
     wakeBy(wakeUps) {
       publish = (topic, position) => wakeUps.publish(topic, position);
-      open.use(wakeUps.on("log", (position) => announcer.reached(numberOf(logId, position))));
+      open.use(wakeUps.on("log", (position) => reach.reached(numberOf(logId, position))));
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

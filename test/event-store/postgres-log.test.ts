@@ -103,20 +103,6 @@ describe("writing", () => {
     expect(rows[0]?.commits).toBeLessThanOrEqual(5);
   });
 
-  test("an answer means durable, whatever the server's default is", async () => {
-    await using own = await testDatabase();
-    await own.pool.query(`ALTER DATABASE ${new URL(own.url).pathname.slice(1)} SET synchronous_commit = off`);
-    await using log = await openPostgresLog({ url: own.url });
-    await own.pool.query(`
-      CREATE TABLE seen (setting text);
-      CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-      CREATE TRIGGER see AFTER INSERT ON log.events EXECUTE FUNCTION see();
-    `);
-    await log.append(newStream(), NO_STREAM, newEvents(1));
-    expect((await own.pool.query("SELECT setting FROM seen")).rows).toEqual([{ setting: "on" }]);
-  });
-
   test("what does not fit into the queue is held at the door, and goes out when there is room", async () => {
     const held = await holdFlushes(database.pool);
     const data = Buffer.alloc(1_000_000, "x");

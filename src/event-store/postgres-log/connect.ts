@@ -1,5 +1,6 @@
 // How the log's connections are made: bounded waits, and no error that nobody hears.
 
+import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 
@@ -11,17 +12,25 @@ export type Connection = {
   readonly client: pg.Client;
   /** Resolves with the reason when the connection has ended, by itself or by `close`. */
   readonly ended: Promise<Error>;
-  /** Cuts it when a query is under way, else ends it in order; never throws. */
+  /** Cuts it off, whatever is under way. */
+  cut(): void;
+  /** Ends it in order; cuts it when a query is under way, unless it pipelines. Never throws. */
   close(): Promise<void>;
 };
 
-/** Opens one connection. Throws when that fails or takes too long. */
-export async function connect(url: string, name: string): Promise<Connection> {
+/**
+ * Opens one connection; on one that pipelines, queries do not wait for the answers to those before them. Throws when
+ * that fails or takes too long.
+ */
+export async function connect(url: string, name: string, { pipeline = false } = {}): Promise<Connection> {
+  const socket = new Socket();
   const client = new pg.Client({
     connectionString: url,
+    stream: () => socket,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     application_name: name,
+    pipeline,
   });
   let reason = new Error("the connection ended");
   const ended = new Promise<Error>((resolve) => {
@@ -35,7 +44,10 @@ export async function connect(url: string, name: string): Promise<Connection> {
     const ending = client.end().catch(() => {}); // it had ended already
     await Promise.race([ending, sleep(END_TIMEOUT_MS, undefined, { ref: false })]);
   };
-  return { client, ended, close };
+  const cut = () => {
+    socket.destroy();
+  };
+  return { client, ended, cut, close };
 }
 
 /** The promise's result, or an error of this message when the time is up first. */

@@ -1,8 +1,9 @@
-// One flush: many appends to `log.append_v1` in one round trip and one commit, and what came of each.
+// One flush: many appends to `log.append_v2` in one round trip, and what came of each once it is durable.
 
 import type pg from "pg";
 import type { Appended, RecordedEvent } from "../event-store.ts";
 import { positionOf, WrongExpectedRevision } from "../event-store.ts";
+import { CHANNEL } from "./schema.ts";
 import { encodeFlush, type WireAppend } from "./wire.ts";
 
 type FlushResult = {
@@ -24,9 +25,15 @@ type FlushRow = {
 const ALREADY_THERE = 1;
 
 const APPEND = {
-  name: "chatapi-append-v1",
+  name: "chatapi-append-v2",
   text: `SELECT base, recorded_ms, x_append, x_status, x_revision, x_position
-    FROM log.append_v1($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::int[], $8::uuid[], $9::text[], $10::bytea[], $11::bytea[])`,
+    FROM log.append_v2($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::int[], $8::uuid[], $9::text[], $10::bytea[], $11::bytea[])`,
+};
+
+/** Sent right behind it. Others are told as well, and not before: what they read must be there after a crash. */
+const SETTLE = {
+  name: "chatapi-settle-v1",
+  text: `SELECT pg_notify('${CHANNEL}', log.durable_v1()::text)`,
 };
 
 /**
@@ -48,13 +55,22 @@ export async function prepareForFlushing(client: pg.ClientBase, timeoutMs: numbe
   `);
 }
 
-/** Sends a flush and waits for the commit. When it throws a `DatabaseError`, nothing was written. */
+/** Sends a flush and waits until it is durable. When it throws a `DatabaseError`, nothing was written. */
 export async function sendFlush(
   client: pg.ClientBase,
   logId: string,
   appends: readonly WireAppend[],
 ): Promise<FlushResult> {
-  const result = await client.query<FlushRow>({ ...APPEND, values: encodeFlush(appends) });
+  const [written, durable] = await Promise.allSettled([
+    client.query<FlushRow>({ ...APPEND, values: encodeFlush(appends) }),
+    client.query(SETTLE),
+  ]);
+  if (written.status === "rejected") throw written.reason;
+  if (durable.status === "rejected") throw new Error("a flush did not become durable", { cause: durable.reason });
+  return resultOf(written.value, logId, appends);
+}
+
+function resultOf(result: pg.QueryResult<FlushRow>, logId: string, appends: readonly WireAppend[]): FlushResult {
   const row = result.rows[0];
   if (row === undefined) throw new Error("a flush got no answer");
   const exceptions = new Map((row.x_append ?? []).map((append, at) => [append - 1, at]));

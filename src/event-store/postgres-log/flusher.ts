@@ -23,9 +23,9 @@ type FlusherOptions = {
   readonly url: string;
   readonly logId: string;
   readonly appendTimeoutMs: number;
-  /** The number of the last event that is known to be in the log. */
-  readonly tail: () => number;
-  /** Called with what a flush wrote, in position order without gaps, before its callers get their answers. */
+  /** The number of the last event that is known to be in the log, durably. */
+  readonly reach: () => number;
+  /** Called with what a flush wrote once it is durable, in position order without gaps, before its callers get their answers. */
   readonly written: (events: readonly RecordedEvent[]) => void;
   readonly logger?: WarnLogger | undefined;
 };
@@ -132,7 +132,7 @@ export class Flusher {
     while (!this.#isDone) {
       let connection: Connection | undefined;
       try {
-        connection = await connect(url, "chatapi log writer");
+        connection = await connect(url, "chatapi log writer", { pipeline: true });
         await within(appendTimeoutMs, prepareForFlushing(connection.client, appendTimeoutMs), "no answer in time");
         await this.#flushOn(connection, () => {
           failures = 0;
@@ -140,6 +140,7 @@ export class Flusher {
       } catch (error) {
         failures += 1;
         logger?.warn({ failures, err: error }, "a connection of the log's writer failed");
+        connection?.cut();
       }
       if (this.#queue.hasReady) this.#wakeOne(); // the other connection may be better off
       await connection?.close();
@@ -172,7 +173,7 @@ export class Flusher {
       }
       if (this.#queue.hasReady) this.#wakeOne();
       const { promise: outcome, resolve: settle } = Promise.withResolvers<void>();
-      const underWay = { after: this.#options.tail(), outcome };
+      const underWay = { after: this.#options.reach(), outcome };
       this.#underWay.add(underWay);
       try {
         await this.#send(connection, flush.appends);

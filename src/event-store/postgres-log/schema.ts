@@ -18,12 +18,17 @@ const LOCK_TIMEOUT_MS = 30_000;
  * The function's name carries its version: one that takes or does something else is another function, because
  * processes of two versions use the same database while a new one is rolled out.
  *
- * `append_v1` writes one flush. It takes appends (one array element each) and their events; appends of one stream
+ * `append_v2` writes one flush. It takes appends (one array element each) and their events; appends of one stream
  * stand side by side, each expecting the revision that the one before leaves, `skip` events after the first's. Under
  * the lock, which is held until the commit has happened, so that commit order is position order, it writes the
  * appends whose stream is where they expect it. Of the others it says why not, by index from 1: 1, exactly these events
  * already follow the expected revision (theirs are the revision and the position); 2, the stream is elsewhere
- * (`x_revision`). Positions go on from the last in the table, in the order of the events given.
+ * (`x_revision`). Positions go on from the last in the table, in the order of the events given. Its commit does not wait
+ * for the disk, so that the next flush need not either: nobody may be told of it before `durable_v1`.
+ *
+ * `durable_v1` returns once everything that anybody could see when it was called is on disk (and, where PostgreSQL
+ * replicates synchronously, with the standby), and gives the last position of that: a commit that waits for the disk
+ * takes along what was committed before it. It has to write something for that, or it would not wait.
  *
  * `append_in_order_v1` writes events of any streams, in their order, when each stream stands at its head as given; when
  * one does not, it writes nothing and `base` is null.
@@ -43,7 +48,7 @@ CREATE TABLE IF NOT EXISTS log.events (
   UNIQUE (stream, revision)
 );
 
-CREATE OR REPLACE FUNCTION log.append_v1(
+CREATE OR REPLACE FUNCTION log.append_v2(
   a_stream text[], a_expected integer[], a_skip integer[], a_count integer[],
   e_append integer[], e_stream text[], e_revision integer[], e_id uuid[], e_type text[], e_data bytea[], e_metadata bytea[],
   OUT base bigint, OUT recorded_ms bigint,
@@ -52,13 +57,13 @@ CREATE OR REPLACE FUNCTION log.append_v1(
 DECLARE
   recorded timestamptz(3);
   stale boolean;
-  written bigint;
   a record;
   head integer;
   event_from integer := 1;
   same_count bigint;
   same_position bigint;
 BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
   SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
   recorded := clock_timestamp();
@@ -110,11 +115,14 @@ BEGIN
     FROM unnest(e_stream, e_revision, e_id, e_type, e_data, e_metadata)
       WITH ORDINALITY AS n(stream, revision, id, type, data, metadata, index);
   END IF;
+END
+$$;
 
-  GET DIAGNOSTICS written = ROW_COUNT;
-  IF written > 0 THEN
-    PERFORM pg_notify('${CHANNEL}', (base + written)::text);
-  END IF;
+CREATE OR REPLACE FUNCTION log.durable_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'on', true);
+  PERFORM pg_logical_emit_message(true, 'chatapi', '');
+  RETURN (SELECT coalesce(max(e.position), 0) FROM log.events e);
 END
 $$;
 

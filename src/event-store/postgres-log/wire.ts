@@ -14,7 +14,7 @@ const ARRAY_HEADER = 20;
 const LENGTH = 4;
 
 /**
- * The parameters of a flush for `log.append_v1`. Appends of one stream must stand side by side, each expecting what the
+ * The parameters of a flush for `log.append_v2`. Appends of one stream must stand side by side, each expecting what the
  * one before leaves.
  */
 export function encodeFlush(appends: readonly WireAppend[]): Buffer[] {
