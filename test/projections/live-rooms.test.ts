@@ -1,6 +1,6 @@
 // Frames: what each event of a room looks like, and what they show of messages that were deleted or erased.
 import { expect, test } from "vitest";
-import type { LiveRoom } from "../../src/api/live/live-room.ts";
+import type { FrameRun, LiveRoom } from "../../src/api/live/live-room.ts";
 import { LiveRooms } from "../../src/api/live/live-rooms.ts";
 import { openPeople } from "../../src/api/live/people.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
@@ -36,7 +36,7 @@ async function bothWays(parts: LiveParts, happen: () => Promise<number>): Promis
     const nothing = () => undefined;
     hold.room.follow({
       subject: null,
-      frame: (frame) => void live.push(JSON.parse(frame.bytes.toString())),
+      frames: ({ payloads }) => void live.push(...payloads.map((one) => JSON.parse(one.toString()))),
       ...{ marker: nothing, ended: nothing },
     });
     head = await happen();
@@ -171,7 +171,8 @@ test("what cannot be read for a while delays frames, and loses none", async () =
   using hold = await rooms.open(ROOM);
   const seqs: number[] = [];
   const nothing = () => undefined;
-  hold.room.follow({ subject: null, frame: ({ seq }) => void seqs.push(seq), marker: nothing, ended: nothing });
+  const frames = ({ first, payloads }: FrameRun) => void seqs.push(...payloads.map((_, index) => first + index));
+  hold.room.follow({ subject: null, frames, marker: nothing, ended: nothing });
   for (let n = 0; n < 30; n += 1) await post(parts, CLIENT, ROOM, "ann", `${n}`);
   expect(await hold.room.reached(31, REACH_MS)).toBe(true);
   expect(seqs).toEqual(Array.from({ length: 30 }, (_, index) => index + 2));

@@ -1,18 +1,15 @@
 // One room that somebody on this node listens to: its events become frames once, in order, for all who follow it.
-import { reveal } from "../../domain/event.ts";
 import type { RoomId, Subject } from "../../domain/ids.ts";
-import { readsStream } from "../../domain/reads.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { LiveRoom as LiveState, Room } from "../../domain/room-state.ts";
 import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
-import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
-import { nextTurn } from "../../event-store/next-turn.ts";
 import { failpoint } from "../../failpoint.ts";
 import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
+import { Markers } from "./markers.ts";
 import { PendingEvents, upToBytes, weigh } from "./pending-events.ts";
 
 /** Events that become frames at a time. */
@@ -22,12 +19,15 @@ const CATCH_UP_PAGE = 100;
 
 export type EndReason = "left" | "removed" | "room_deleted";
 
+/** Frames of seqs that follow one another, shared by all who get them. */
+export type FrameRun = { readonly first: number; readonly payloads: readonly Buffer[] };
+
 /** Who follows a room. Called in order and never while an earlier call runs; must not throw. */
 export type Follower = {
   /** Null for an observer, who cannot lose a membership. */
   readonly subject: Subject | null;
-  /** The next frame: every seq once. One who still catches up takes no notice. */
-  frame(frame: Frame): void;
+  /** The next frames: every seq once. One who still catches up takes no notice. */
+  frames(run: FrameRun): void;
   /** Someone's read marker moved. */
   marker(bytes: Buffer): void;
   /** No more will come: after the frame of the event that ended it. */
@@ -52,8 +52,7 @@ export class LiveRoom implements AsyncDisposable {
   readonly #pending = new PendingEvents();
   readonly #closing = new AbortController();
   readonly #waiting = new Set<() => void>();
-  /** By reader, the newest marker that was not passed on yet. */
-  readonly #markers = new Map<string, RecordedEvent>();
+  readonly #markers: Markers;
   #maker: FrameMaker;
   #now: LiveState | undefined;
   #deleted = false;
@@ -64,7 +63,6 @@ export class LiveRoom implements AsyncDisposable {
   #opened = false;
   #wake: () => void = () => {};
   #running: Promise<unknown> = Promise.resolve();
-  #passing = false;
 
   constructor(parts: RoomParts, id: RoomId) {
     this.id = id;
@@ -72,6 +70,9 @@ export class LiveRoom implements AsyncDisposable {
     this.#stream = roomStream(id);
     this.#ring = new FrameRing(parts.rings);
     this.#events = new RoomEvents(parts, id);
+    this.#markers = new Markers(parts, id, (frame) => {
+      for (const follower of this.#followers) follower.marker(frame);
+    });
     this.#maker = this.newMaker();
   }
 
@@ -111,11 +112,9 @@ export class LiveRoom implements AsyncDisposable {
     this.#knows(seq);
   }
 
-  /** A read marker, from the feed. Of several that wait only the newest of each reader is passed on. */
+  /** A read marker, from the feed. */
   offerMarker(event: RecordedEvent): void {
-    const { subject } = decodeRaw(event);
-    this.#markers.set(String(subject), event);
-    if (!this.#passing) void this.#passMarkers();
+    this.#markers.offer(event);
   }
 
   /** Resolves when `head` is at the seq or beyond: true, or false when the time is up or the room is closed. */
@@ -160,7 +159,7 @@ export class LiveRoom implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#followers.clear();
-    this.#markers.clear();
+    this.#markers[Symbol.dispose]();
     this.#ring[Symbol.dispose]();
     this.#wake();
     this.#release();
@@ -234,21 +233,33 @@ export class LiveRoom implements AsyncDisposable {
     failpoint("frames-made/published");
     if (this.#closing.signal.aborted) return;
     // From here on nothing waits: who follows sees head, state and frames move as one.
+    let run: Frame[] = [];
     for (const [index, event] of events.entries()) {
       const frame = frames[index];
-      if (frame !== undefined) this.#publish(event, frame, states[index] ?? roomDecider.initial);
+      if (frame === undefined) continue;
+      this.#settle(states[index] ?? roomDecider.initial);
+      this.#keep(event, frame);
+      run.push(frame);
+      if (event.type !== "MemberLeft" && event.type !== "RoomDeleted") continue;
+      this.#publish(run);
+      run = [];
+      if (event.type === "MemberLeft") this.#end(event.data.reason, event.data.subject);
+      else this.#end("room_deleted", null);
     }
+    this.#publish(run);
     this.#release();
   }
 
-  #publish(event: StoredRoomEvent, frame: Frame, state: Room): void {
-    this.#settle(state);
+  #keep(event: StoredRoomEvent, frame: Frame): void {
     if (event.type === "MessageDeleted" || event.type === "MessageRestored") this.#ring.forget(event.data.messageSeq);
     this.#ring.add(frame);
     this.#head = frame.seq;
-    for (const follower of this.#followers) follower.frame(frame);
-    if (event.type === "MemberLeft") this.#end(event.data.reason, event.data.subject);
-    if (event.type === "RoomDeleted") this.#end("room_deleted", null);
+  }
+
+  #publish([first, ...others]: readonly Frame[]): void {
+    if (first === undefined) return;
+    const run = { first: first.seq, payloads: [first, ...others].map(({ bytes }) => bytes) };
+    for (const follower of this.#followers) follower.frames(run);
   }
 
   /** Of one member, or of everyone. */
@@ -258,38 +269,5 @@ export class LiveRoom implements AsyncDisposable {
       this.#followers.delete(follower);
       follower.ended(reason);
     }
-  }
-
-  async #passMarkers(): Promise<void> {
-    this.#passing = true;
-    let failures = 0;
-    await nextTurn(); // with what else the log tells meanwhile, and after the answer to who marked it here
-    while (this.#markers.size > 0 && !this.#closing.signal.aborted) {
-      const events = [...this.#markers.values()];
-      this.#markers.clear();
-      try {
-        for (const event of await decode(this.#parts.keyring, events)) {
-          if (event.type !== "ReadMarked") continue;
-          const at = new Date(event.meta.at).toISOString();
-          const { user, seq } = event.data;
-          const frame = { type: "read", room_id: this.id, user_id: reveal(user), seq, at };
-          const bytes = Buffer.from(JSON.stringify(frame));
-          for (const follower of this.#followers) follower.marker(bytes);
-        }
-        failures = 0;
-      } catch (error) {
-        for (const event of events) this.#keepMarker(event);
-        failures += 1;
-        const about = { stream: readsStream(this.id), failures, error: messageOf(error) };
-        this.#parts.logger.warn(about, "read markers could not be passed on");
-        await pause(backoffMs(failures), this.#closing.signal);
-      }
-    }
-    this.#passing = false;
-  }
-
-  #keepMarker(event: RecordedEvent): void {
-    const subject = String(decodeRaw(event).subject);
-    if (!this.#markers.has(subject)) this.#markers.set(subject, event);
   }
 }

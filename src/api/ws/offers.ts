@@ -151,7 +151,7 @@ export class Offers implements DeliveryListener, Disposable {
     const expired = offer.expiresAt <= this.#parts.services.now();
     const bytes = content === undefined || expired ? undefined : this.#bytes(frameOf(offer, content));
     failpoint("offer-made/sent");
-    if (bytes !== undefined) this.#parts.outgoing.sendBytes(bytes);
+    if (bytes !== undefined) this.#parts.outgoing.sendAll([bytes]);
     this.#given = this.#given === "start" || offer.position > this.#given ? offer.position : this.#given;
   }
 

@@ -17,8 +17,8 @@ export class Outgoing implements Disposable {
   #pacedBytes = 0;
   /** Ends when the last of those who read ahead has. */
   #ahead: Promise<unknown> = Promise.resolve();
-  /** What was sent in this turn of the event loop, and its bytes. */
-  #turn: Buffer[] | undefined;
+  /** What was sent in this turn of the event loop, and its bytes. Others may have the same array. */
+  #turn: readonly Buffer[] | undefined;
   #turnBytes = 0;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
@@ -33,20 +33,20 @@ export class Outgoing implements Disposable {
 
   /** Sends JSON. */
   send(frame: object): void {
-    this.sendBytes(Buffer.from(JSON.stringify(frame)));
+    this.sendAll([Buffer.from(JSON.stringify(frame))]);
   }
 
-  /** Sends bytes that may be shared by many sockets; when the reader is too slow for them, says so instead. */
-  sendBytes(bytes: Buffer): void {
+  /** Sends frames that may be shared by many sockets; when the reader is too slow for them, says so instead. */
+  sendAll(payloads: readonly Buffer[]): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#turnBytes += bytes.byteLength;
+    for (const { byteLength } of payloads) this.#turnBytes += byteLength;
     if (this.#socket.bufferedAmount - this.#pacedBytes + this.#turnBytes > MAX_QUEUE_BYTES) {
       this.#onSlow();
       return;
     }
-    if (this.#turn !== undefined) this.#turn.push(bytes);
+    if (this.#turn !== undefined) this.#turn = [...this.#turn, ...payloads];
     else {
-      this.#turn = [bytes];
+      this.#turn = payloads;
       if (sending.push(this) === 1) process.nextTick(flushAll);
     }
   }

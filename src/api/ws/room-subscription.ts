@@ -2,8 +2,7 @@
 import type { RoomId, Subject } from "../../domain/ids.ts";
 import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import type { FrameMaker } from "../live/frame-maker.ts";
-import type { Frame } from "../live/frame-ring.ts";
-import type { EndReason, Follower } from "../live/live-room.ts";
+import type { EndReason, Follower, FrameRun } from "../live/live-room.ts";
 import type { Hold } from "../live/live-rooms.ts";
 import { Lifetime } from "./lifetime.ts";
 import { MAX_AHEAD_BYTES } from "./limits.ts";
@@ -42,15 +41,17 @@ export class RoomSubscription implements Follower, Disposable {
     if (!this.#live) void this.#catchUp();
   }
 
-  frame(frame: Frame): void {
-    // One who catches up reads it from the room when its turn comes.
-    if (!this.#live || frame.seq < this.#next) return;
-    this.#next = frame.seq + 1;
-    this.#parts.outgoing.sendBytes(frame.bytes);
+  frames({ first, payloads }: FrameRun): void {
+    // One who catches up reads them from the room when their turn comes.
+    const behind = first + payloads.length;
+    if (!this.#live || behind <= this.#next) return;
+    const news = this.#next <= first ? payloads : payloads.slice(this.#next - first);
+    this.#next = behind;
+    this.#parts.outgoing.sendAll(news);
   }
 
   marker(bytes: Buffer): void {
-    this.#parts.outgoing.sendBytes(bytes);
+    this.#parts.outgoing.sendAll([bytes]);
   }
 
   ended(reason: EndReason): void {

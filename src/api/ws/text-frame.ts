@@ -8,17 +8,18 @@ let last: { readonly payloads: readonly Buffer[]; readonly frames: Buffer } = { 
 
 /**
  * Whole messages as the server sends them, in one piece for the stream: neither masked nor compressed. The last piece is
- * kept, because a broadcast asks for the same again and again; a payload must not change once it was given.
+ * kept, because a broadcast asks for the same again and again; payloads must not change once they were given.
  */
 export function textFrames(payloads: readonly Buffer[]): Buffer {
   if (!isSame(payloads, last.payloads)) {
     const parts = payloads.flatMap((payload) => [header(payload.byteLength), payload]);
-    last = { payloads: [...payloads], frames: Buffer.concat(parts) };
+    last = { payloads, frames: Buffer.concat(parts) };
   }
   return last.frames;
 }
 
 function isSame(some: readonly Buffer[], others: readonly Buffer[]): boolean {
+  if (some === others) return true;
   for (let at = 0; at < some.length; at += 1) if (some[at] !== others[at]) return false;
   return some.length === others.length;
 }
