@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { FrameRun, LiveRoom } from "../../src/api/live/live-room.ts";
 import { LiveRooms } from "../../src/api/live/live-rooms.ts";
 import { openPeople } from "../../src/api/live/people.ts";
+import { MAX_QUEUE_BYTES } from "../../src/api/ws/limits.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import type { EventFrame } from "../../src/projections/live-rooms.ts";
 import { contextOf, createRoom, type LiveParts, liveParts, post, quietLogger } from "../support/live.ts";
@@ -177,6 +178,28 @@ test("what cannot be read for a while delays frames, and loses none", async () =
   expect(await hold.room.reached(31, REACH_MS)).toBe(true);
   expect(seqs).toEqual(Array.from({ length: 30 }, (_, index) => index + 2));
   expect(failures).toBeLessThanOrEqual(0);
+});
+
+test("what comes at once goes out in pieces, with a turn of the event loop between them", async () => {
+  await using parts = await liveParts();
+  await createRoom(parts, CLIENT, ROOM, { ann: "owner" });
+  await using rooms = openRooms(parts);
+  using hold = await rooms.open(ROOM);
+  let turn = 0;
+  const runs: { readonly turn: number; readonly bytes: number }[] = [];
+  const frames = ({ payloads }: FrameRun) => {
+    runs.push({ turn, bytes: payloads.reduce((sum, one) => sum + one.byteLength, 0) });
+    setImmediate(() => {
+      turn += 1;
+    });
+  };
+  const nothing = () => undefined;
+  hold.room.follow({ subject: null, frames, marker: nothing, ended: nothing });
+  const posts = Array.from({ length: 100 }, () => post(parts, CLIENT, ROOM, "ann", "😀".repeat(10_000)));
+  const head = Math.max(...(await Promise.all(posts)).map(({ seq }) => seq));
+  expect(await hold.room.reached(head, REACH_MS)).toBe(true);
+  expect(Math.max(...runs.map(({ bytes }) => bytes))).toBeLessThan(MAX_QUEUE_BYTES / 2);
+  expect(new Set(runs.map((run) => run.turn)).size).toBe(runs.length);
 });
 
 test("of an erased person neither name nor text is shown, and the seqs stay", async () => {

@@ -5,6 +5,7 @@ import type { LiveRoom as LiveState, Room } from "../../domain/room-state.ts";
 import { backoffMs, messageOf, pause } from "../../event-store/backoff.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
+import { nextTurn } from "../../event-store/next-turn.ts";
 import { failpoint } from "../../failpoint.ts";
 import type { StoredRoomEvent } from "../../projections/live-rooms.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
@@ -12,8 +13,12 @@ import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
 import { Markers } from "./markers.ts";
 import { PendingEvents, upToBytes, weigh } from "./pending-events.ts";
 
-/** Events that become frames at a time. */
+/**
+ * Events that become frames at a time, and about how many bytes of them. What goes to a socket in one turn of the event
+ * loop must be far less than may wait there: also who reads at once can take it only between two turns.
+ */
 const BATCH = 100;
+const BATCH_BYTES = 256 * 1024;
 /** Frames that a reader who catches up is given at a time. */
 const CATCH_UP_PAGE = 100;
 
@@ -192,6 +197,7 @@ export class LiveRoom implements AsyncDisposable {
         else await this.#more();
         batch = [];
         failures = 0;
+        if (this.#known > this.#taken) await nextTurn();
       } catch (error) {
         failures += 1;
         this.#parts.logger.warn({ room: this.id, failures, error: messageOf(error) }, "frames could not be made");
@@ -202,12 +208,13 @@ export class LiveRoom implements AsyncDisposable {
 
   async #next(): Promise<readonly RecordedEvent[]> {
     if (this.#pending.size > 0) {
-      const batch = this.#pending.take(BATCH);
+      const batch = this.#pending.take(BATCH, BATCH_BYTES);
       this.#taken += batch.length;
       return batch;
     }
     if (this.#known <= this.#taken) return [];
-    const page = await this.#parts.store.readStream(this.#stream, { from: this.#taken, limit: BATCH });
+    const read = await this.#parts.store.readStream(this.#stream, { from: this.#taken, limit: BATCH });
+    const page = upToBytes(read, BATCH_BYTES, weigh);
     this.#taken += page.length;
     this.#pending.forget(this.#taken);
     if (page.length === 0) this.#known = this.#taken;

@@ -23,8 +23,9 @@ export class PendingEvents {
     this.#bytes += bytes;
   }
 
-  take(count: number): readonly RecordedEvent[] {
-    return this.#left(this.#events.splice(0, count));
+  /** At most so many from the front, and about so many bytes; one in any case. */
+  take(count: number, maxBytes: number): readonly RecordedEvent[] {
+    return this.#left(this.#events.splice(0, upToBytes(this.#events.slice(0, count), maxBytes, weigh).length));
   }
 
   /** Forgets those up to a seq: they were read elsewhere. */

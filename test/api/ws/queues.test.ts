@@ -1,5 +1,6 @@
 // Slow readers, silence and floods: what waits is bounded, and who does not read or answer is let go.
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { MAX_QUEUE_BYTES } from "../../../src/api/ws/limits.ts";
 import type { RoomId } from "../../../src/domain/ids.ts";
 import { createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
@@ -49,6 +50,18 @@ test("who does not read live frames is closed with 4008; the others of the room 
   slow.socket.resume();
   // Cut off while it did not answer, or told why when it reads on in time.
   expect([1006, 4008]).toContain(await slow.closed());
+});
+
+test("who reads is not cut off for what comes at once: more than may wait on a socket, in one moment", async () => {
+  const room: RoomId = "room_everything";
+  await createRoom(server.services, client.id, room, { ann: "owner" });
+  using reader = await SocketClient.connect(server.url, (await issueToken(server, client.id, "ann")).token);
+  await reader.ask({ type: "subscribe", room_id: room });
+  const count = (3 * MAX_QUEUE_BYTES) / BIG.length;
+  const posts = Array.from({ length: count }, () => post(server.services, client.id, room, "ann", BIG));
+  const head = Math.max(...(await Promise.all(posts)).map((one) => one.seq));
+  await reader.until(() => reader.seqs().includes(head));
+  expect(reader.seqs()).toEqual(Array.from({ length: posts.length }, (_, index) => index + 2));
 });
 
 test("who catches up slowly is waited for, and has everything in the end", async () => {
