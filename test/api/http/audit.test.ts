@@ -17,7 +17,9 @@ beforeAll(async () => {
   room = (await api.post("/rooms", { name: "Team", meta: { camelCase: { sendAt: 1 } }, members })).body;
   const ann = api.as(await tokenOf(api, "ann"));
   const { body: message } = await ann.post(`/rooms/${room.id}/messages`, { content: "taken back", meta: { aB: 1 } });
-  await ann.delete(`/rooms/${room.id}/messages/${message.id}`);
+  const { headers } = await ann.delete(`/rooms/${room.id}/messages/${message.id}`);
+  // What somebody else wrote last, for all reads of these tests.
+  expect((await api.get("/audit/events", { "read-after": headers.get("position") ?? "" })).status).toBe(200);
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
