@@ -102,11 +102,11 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
     logId,
     append,
     appendInOrder: (appends) => inOrder.append(appends),
-    readStream: async (stream, read) => reach.covering(await reader.stream(stream, read)),
-    readAll: async ({ after, limit }) => reach.covering(await reader.all(numberOf(logId, after), limit)),
+    readStream: async (stream, read) => reach.allDurable(await reader.stream(stream, read)),
+    readAll: async ({ after, limit }) => reach.allDurable(await reader.all(numberOf(logId, after), limit)),
     tail: async () => {
       const last = await reader.tail();
-      await reach.covers(last);
+      await reach.untilDurable(last);
       return positionOf(logId, last);
     },
     subscribe: (subscribe) => {

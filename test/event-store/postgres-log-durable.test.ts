@@ -17,9 +17,17 @@ let postgres: EmbeddedPostgres;
 
 /** With nobody who writes to disk of his own accord what was committed without waiting for it. */
 async function start(): Promise<void> {
-  postgres = await startEmbeddedPostgres({ dataDir: folder.path, log: () => {} });
-  const [writer] = await processes("walwriter");
-  process.kill(writer ?? 0, "SIGSTOP");
+  // An answer means durable, whatever the server's default is.
+  const settings = { synchronous_commit: "off" };
+  postgres = await startEmbeddedPostgres({ dataDir: folder.path, log: () => {}, settings });
+  process.kill(await walWriter(), "SIGSTOP");
+}
+
+async function walWriter(): Promise<number> {
+  await eventually(async () => expect(await processes("walwriter")).toHaveLength(1));
+  const [pid] = await processes("walwriter");
+  if (pid === undefined) throw new Error("the writer of the WAL is gone");
+  return pid;
 }
 
 async function processes(kind = "%"): Promise<readonly number[]> {
@@ -59,14 +67,10 @@ async function appendUnsettled(stream: string): Promise<void> {
 
 beforeAll(async () => {
   folder = await dataFolder();
-  postgres = await startEmbeddedPostgres({ dataDir: folder.path, log: () => {} });
-  // An answer means durable, whatever the server's default is.
-  await query(superuserUrl(postgres), "alter system set synchronous_commit = off");
-  await postgres[Symbol.asyncDispose]();
   await start();
 }, 60_000);
 afterAll(async () => {
-  process.kill((await processes("walwriter"))[0] ?? 0, "SIGCONT");
+  process.kill(await walWriter(), "SIGCONT");
   await postgres[Symbol.asyncDispose]();
   await folder[Symbol.asyncDispose]();
 });
@@ -83,6 +87,13 @@ describe("when PostgreSQL is killed at once", () => {
     const stream = newStream();
     await using store = await openPostgresLog({ url: postgres.url });
     await store.append(stream, NO_STREAM, newEvents(1));
+    expect(await afterKill(stream)).toBe(1);
+  });
+
+  test("what was appended in order is there", async () => {
+    const stream = newStream();
+    await using store = await openPostgresLog({ url: postgres.url });
+    await store.appendInOrder?.([{ stream, expectedRevision: NO_STREAM, events: newEvents(1) }]);
     expect(await afterKill(stream)).toBe(1);
   });
 

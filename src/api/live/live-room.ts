@@ -252,6 +252,8 @@ export class LiveRoom implements AsyncDisposable {
       run = [];
       if (event.type === "MemberLeft") this.#end(event.data.reason, event.data.subject);
       else this.#end("room_deleted", null);
+      // Nobody may be left, and the room closed for that.
+      if (this.#closing.signal.aborted) return;
     }
     this.#publish(run);
     this.#release();

@@ -17,8 +17,9 @@ export class Outgoing implements Disposable {
   #pacedBytes = 0;
   /** Ends when the last of those who read ahead has. */
   #ahead: Promise<unknown> = Promise.resolve();
-  /** What was sent in this turn of the event loop, and its bytes. Others may have the same array. */
+  /** What was sent in this turn of the event loop, and its bytes; others may have the array too that came first. */
   #turn: readonly Buffer[] | undefined;
+  #own: Buffer[] | undefined;
   #turnBytes = 0;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
@@ -44,7 +45,8 @@ export class Outgoing implements Disposable {
       this.#onSlow();
       return;
     }
-    if (this.#turn !== undefined) this.#turn = [...this.#turn, ...payloads];
+    if (this.#own !== undefined) this.#own.push(...payloads);
+    else if (this.#turn !== undefined) this.#turn = this.#own = [...this.#turn, ...payloads];
     else {
       this.#turn = payloads;
       if (sending.push(this) === 1) process.nextTick(flushAll);
@@ -73,7 +75,7 @@ export class Outgoing implements Disposable {
   flush(now = performance.now()): void {
     const turn = this.#turn;
     if (turn === undefined) return;
-    this.#turn = undefined;
+    this.#turn = this.#own = undefined;
     this.#turnBytes = 0;
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     this.lastSentAt = now;

@@ -39,13 +39,19 @@ export async function connect(url: string, name: string, { pipeline = false } = 
     });
     client.once("end", () => resolve(reason));
   });
-  await client.connect();
+  const cut = () => {
+    socket.destroy();
+  };
+  try {
+    await client.connect();
+  } catch (error) {
+    cut();
+    throw error;
+  }
   const close = async () => {
     const ending = client.end().catch(() => {}); // it had ended already
     await Promise.race([ending, sleep(END_TIMEOUT_MS, undefined, { ref: false })]);
-  };
-  const cut = () => {
-    socket.destroy();
+    cut();
   };
   return { client, ended, cut, close };
 }

@@ -58,18 +58,21 @@ export class Reach {
     return this.#underWay;
   }
 
-  /** Resolves when the event of this number, which was read, is on disk. Throws StoreUnavailable when it is gone again. */
-  async covers(number: number): Promise<void> {
+  /**
+   * Resolves when the event of this number, which was read just now, is on disk. Throws StoreUnavailable when that cannot
+   * be had, or it is gone again.
+   */
+  async untilDurable(number: number): Promise<void> {
     if (number <= this.#number) return;
-    await this.#underWay?.catch(() => undefined); // it may have begun before the event was there to be read
+    await this.#underWay; // it may have begun before the event was there to be read
     if (number <= this.#number) return;
     if ((await this.refresh()) < number) throw new StoreUnavailable("PostgreSQL lost an event that was read");
   }
 
   /** Events of one read, once all of them are on disk. */
-  async covering(events: RecordedEvent[]): Promise<RecordedEvent[]> {
+  async allDurable(events: RecordedEvent[]): Promise<RecordedEvent[]> {
     for (const event of [events[0], events.at(-1)]) {
-      if (event !== undefined) await this.covers(numberOf(this.#logId, event.position));
+      if (event !== undefined) await this.untilDurable(numberOf(this.#logId, event.position));
     }
     return events;
   }

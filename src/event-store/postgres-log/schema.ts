@@ -3,13 +3,14 @@
 import type pg from "pg";
 import { LOG_STREAM, logCreated, logIdOf } from "../log-created.ts";
 
-/** Told at each flush that wrote something, with the last position as its payload. */
+/** Told once a flush is on disk, with the last position there as its payload. */
 export const CHANNEL = "chatapi_log";
 
 // Advisory locks of the log are pairs of which the first is this ("clog"); the embedded server has one of its own.
 const LOCK_CLASS = 0x636c6f67;
 const SCHEMA_LOCK = 1;
 const APPEND_LOCK = 2;
+const DURABLE_LOCK = 3;
 /** How long opening waits for another process that is opening the same log. */
 const LOCK_TIMEOUT_MS = 30_000;
 
@@ -28,7 +29,8 @@ const LOCK_TIMEOUT_MS = 30_000;
  *
  * `durable_v1` returns once everything that anybody could see when it was called is on disk (and, where PostgreSQL
  * replicates synchronously, with the standby), and gives the last position of that: a commit that waits for the disk
- * takes along what was committed before it. It has to write something for that, or it would not wait.
+ * takes along what was committed before it. It has to write something for that, or it would not wait. One at a time: a
+ * commit that hangs, which no time limit ends, does so alone; those behind it wait for the lock, where one does.
  *
  * `append_in_order_v1` writes events of any streams, in their order, when each stream stands at its head as given; when
  * one does not, it writes nothing and `base` is null.
@@ -120,6 +122,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION log.durable_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
+  PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${DURABLE_LOCK});
   PERFORM set_config('synchronous_commit', 'on', true);
   PERFORM pg_logical_emit_message(true, 'chatapi', '');
   RETURN (SELECT coalesce(max(e.position), 0) FROM log.events e);
