@@ -50,8 +50,9 @@ async function afterKill(stream: string): Promise<number> {
 /** A log that has just polled, so that for a second it makes nothing durable of its own accord. */
 async function openPolled(): Promise<EventStore> {
   const store = await openPostgresLog({ url: postgres.url });
+  // Its first poll finds more than it knows of, and makes that durable.
   const polled = `select from pg_stat_activity
-    where application_name = 'chatapi log listener' and state = 'idle' and query like '%max(position)%'`;
+    where application_name = 'chatapi log reader' and state = 'idle' and query like '%durable_v1%'`;
   await eventually(async () => expect(await query(superuserUrl(postgres), polled)).toHaveLength(1));
   return store;
 }
@@ -85,14 +86,14 @@ describe("when PostgreSQL is killed at once", () => {
 
   test("what was answered is there", async () => {
     const stream = newStream();
-    await using store = await openPostgresLog({ url: postgres.url });
+    await using store = await openPolled();
     await store.append(stream, NO_STREAM, newEvents(1));
     expect(await afterKill(stream)).toBe(1);
   });
 
   test("what was appended in order is there", async () => {
     const stream = newStream();
-    await using store = await openPostgresLog({ url: postgres.url });
+    await using store = await openPolled();
     await store.appendInOrder?.([{ stream, expectedRevision: NO_STREAM, events: newEvents(1) }]);
     expect(await afterKill(stream)).toBe(1);
   });

@@ -96,12 +96,12 @@ export const storageMutations: readonly Mutation[] = [
     "what was answered is there",
   ),
   mutation(
-    "an answer means durable, whatever the server's default is",
+    "what is read is durable, whatever the server's default is",
     "event-store/postgres-log/schema.ts",
     "  PERFORM set_config('synchronous_commit', 'on', true);\n",
     "",
     "event-store/postgres-log-durable.test.ts",
-    "what was answered is there",
+    "after a read of a stream",
   ),
   mutation(
     "appends in order are durable, whatever the server's default is",
