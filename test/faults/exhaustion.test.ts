@@ -51,16 +51,21 @@ const BOUNDS: readonly Bound[] = [
       const head = `PUT /api/v1/users/ann HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${at.client.key}\r\n`;
       const slow = `${head}Content-Type: application/json\r\nContent-Length: ${MIB}\r\n\r\n`;
       const almost = Buffer.alloc(MIB - 1, " ");
-      for (let n = 0; n < 64; n += 1) {
-        const socket = connect(at.port, "127.0.0.1");
+      const open = () => {
+        const socket = connect(at.port, "127.0.0.1").resume();
         socket.on("error", () => undefined);
         using.defer(() => socket.destroy());
         socket.write(slow);
         socket.write(almost);
-      }
-      // Not while they arrive: what is asked then may take the room of the last of them, which is refused in its stead.
-      await sleep(1_000);
-      const more = () => put(at, JSON.stringify({ name: "x".repeat(100) }));
+        return socket;
+      };
+      const sockets = Array.from({ length: 64 }, open);
+      // What is asked while they arrive may take the room of the last of them, which is answered in its stead.
+      const more = async () => {
+        for (const [n, { bytesRead }] of sockets.entries()) if (bytesRead > 0) sockets[n] = open();
+        await sleep(1_000);
+        return put(at, JSON.stringify({ name: "x".repeat(100) }));
+      };
       return said(await until(more, ({ status }) => status === 429));
     },
     after: "20",

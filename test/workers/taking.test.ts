@@ -30,7 +30,7 @@ function losing(pool: pg.Pool, statement: RegExp) {
     state = "lost";
     await query();
     await pool.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity
+      `select pg_terminate_backend(pid, 5000) from pg_stat_activity
        where datname = current_database() and pid <> pg_backend_pid() and state = 'idle in transaction'`,
     );
     throw new Error("Connection terminated unexpectedly");
