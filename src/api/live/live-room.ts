@@ -75,9 +75,10 @@ export class LiveRoom implements AsyncDisposable {
     this.#stream = roomStream(id);
     this.#ring = new FrameRing(parts.rings);
     this.#events = new RoomEvents(parts, id);
-    this.#markers = new Markers(parts, id, (frame) => {
+    const tellMarker = (frame: Buffer) => {
       for (const follower of this.#followers) follower.marker(frame);
-    });
+    };
+    this.#markers = new Markers(parts, id, tellMarker, this.#closing.signal);
     this.#maker = this.newMaker();
   }
 
@@ -164,7 +165,6 @@ export class LiveRoom implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#followers.clear();
-    this.#markers[Symbol.dispose]();
     this.#ring[Symbol.dispose]();
     this.#wake();
     this.#release();

@@ -14,20 +14,21 @@ type MarkerParts = {
 };
 
 /** Supervised: what cannot be opened now is tried again. */
-export class Markers implements Disposable {
+export class Markers {
   readonly #parts: MarkerParts;
   readonly #room: RoomId;
   readonly #tell: (frame: Buffer) => void;
+  readonly #closing: AbortSignal;
   /** By reader, the newest marker that was not passed on yet. */
   readonly #waiting = new Map<string, RecordedEvent>();
-  readonly #closing = new AbortController();
   #passing = false;
 
-  /** `tell` hands a frame to all who follow the room; must not throw. */
-  constructor(parts: MarkerParts, room: RoomId, tell: (frame: Buffer) => void) {
+  /** `tell` hands a frame to all who follow the room; must not throw. Nothing is told once the room is `closing`. */
+  constructor(parts: MarkerParts, room: RoomId, tell: (frame: Buffer) => void, closing: AbortSignal) {
     this.#parts = parts;
     this.#room = room;
     this.#tell = tell;
+    this.#closing = closing;
   }
 
   /** A read marker, from the feed. Of several that wait only the newest of each reader is passed on. */
@@ -36,22 +37,16 @@ export class Markers implements Disposable {
     if (!this.#passing) void this.#pass();
   }
 
-  /** Nothing is told after this. */
-  [Symbol.dispose](): void {
-    this.#closing.abort();
-    this.#waiting.clear();
-  }
-
   async #pass(): Promise<void> {
     this.#passing = true;
     let failures = 0;
     await nextTurn(); // with what else the log tells meanwhile, and after the answer to who marked it here
-    while (this.#waiting.size > 0 && !this.#closing.signal.aborted) {
+    while (this.#waiting.size > 0 && !this.#closing.aborted) {
       const events = [...this.#waiting.values()];
       this.#waiting.clear();
       try {
         const opened = await decode(this.#parts.keyring, events);
-        if (this.#closing.signal.aborted) return;
+        if (this.#closing.aborted) return;
         for (const event of opened) {
           if (event.type !== "ReadMarked") continue;
           const at = new Date(event.meta.at).toISOString();
@@ -67,7 +62,7 @@ export class Markers implements Disposable {
         failures += 1;
         const about = { stream: readsStream(this.#room), failures, error: messageOf(error) };
         this.#parts.logger.warn(about, "read markers could not be passed on");
-        await pause(backoffMs(failures), this.#closing.signal);
+        await pause(backoffMs(failures), this.#closing);
       }
     }
     this.#passing = false;
