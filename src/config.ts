@@ -4,7 +4,7 @@ import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { DEFAULT_RETRY_POLICY } from "./domain/retry-policy.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./domain/time.ts";
-import { failpointFault } from "./failpoint.ts";
+import { failpointFault } from "./platform/failpoint.ts";
 
 /** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */
 export class ConfigError extends Error {

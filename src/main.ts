@@ -2,10 +2,10 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
+import { compose } from "./compose.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
-import { compose } from "./runtime/compose.ts";
-import { createLogger } from "./runtime/logger.ts";
-import { openStorage } from "./runtime/storage.ts";
+import { createLogger } from "./platform/logger.ts";
+import { openStorage } from "./storage.ts";
 
 /** How long stopping may take before the process ends without having finished. */
 const STOP_TIMEOUT_MS = 9_500;

@@ -1,9 +1,9 @@
 // A server as `chatapi serve` composes it with DATABASE_URL, in a process of its own.
 import type { AddressInfo } from "node:net";
 import pino from "pino";
+import { compose } from "../../src/compose.ts";
 import { type Config, readConfig } from "../../src/config.ts";
-import { compose } from "../../src/runtime/compose.ts";
-import { openStorage, type Storage } from "../../src/runtime/storage.ts";
+import { openStorage, type Storage } from "../../src/storage.ts";
 import { appendMessages } from "../support/log.ts";
 import { serveCalls } from "../support/process.ts";
 

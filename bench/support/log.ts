@@ -1,7 +1,7 @@
 // A log with its keys on a database, and large numbers of messages in it, as clients would have posted them.
 import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
-import { keyData, makeApiKey } from "../../src/api/api-keys.ts";
+import { keyData, makeApiKey } from "../../src/app/api-keys.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { type ClientId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
 import { roomStream } from "../../src/domain/room.ts";
@@ -10,7 +10,7 @@ import { type CommandContext, encode } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
-import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
 import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 

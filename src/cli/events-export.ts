@@ -5,8 +5,8 @@ import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import { LOG_STREAM } from "../event-store/log-created.ts";
-import { failpoint } from "../failpoint.ts";
-import type { Storage } from "../runtime/storage.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import type { Storage } from "../storage.ts";
 import { EXPORT_VERSION, type Line, lineOf } from "./export-format.ts";
 
 const PAGE = 1_000;

@@ -2,7 +2,6 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { backoffMs } from "../event-store/backoff.ts";
 import {
   type Append,
   type EventStore,
@@ -13,8 +12,9 @@ import {
   sizeOf,
 } from "../event-store/event-store.ts";
 import type { WrappedKey } from "../event-store/keyring-moving.ts";
-import { failpoint } from "../failpoint.ts";
-import type { Storage } from "../runtime/storage.ts";
+import { backoffMs } from "../platform/backoff.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import type { Storage } from "../storage.ts";
 import type { Moved } from "./events-export.ts";
 import { type EventLine, importedEvent, type Line, LineSchema } from "./export-format.ts";
 

@@ -2,8 +2,8 @@
 import pino from "pino";
 import { readConfig } from "../config.ts";
 import { runningEmbeddedPostgres } from "../embedded/postgres.ts";
-import { createLogger } from "../runtime/logger.ts";
-import { openStorage, type Storage } from "../runtime/storage.ts";
+import { createLogger } from "../platform/logger.ts";
+import { openStorage, type Storage } from "../storage.ts";
 
 /** Opens the stores, runs the command, closes them. Without a running server it starts the embedded PostgreSQL itself. */
 export async function withStorage(command: (storage: Storage) => Promise<number>): Promise<number> {

@@ -3,7 +3,7 @@ import { readGroup } from "../projections/checkpoint.ts";
 import { storedProjections } from "../projections/group.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
-import type { Storage } from "../runtime/storage.ts";
+import type { Storage } from "../storage.ts";
 import { EXIT, fail, print, progress } from "./output.ts";
 
 /** Each read model with its rows and bytes, and the position that all of them have reached. */

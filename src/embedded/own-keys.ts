@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { absent, syncFolder } from "./os.ts";
 
 /** The ring that is kept in the data folder, made when it is not there. It is whole and on the disk when this returns. */

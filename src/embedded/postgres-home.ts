@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { absent, canReach, giveTo, type Owner, run, spawnAs, syncFolder, unprivilegedOwner } from "./os.ts";
 import { type PostgresBinaries, preparePostgresBinaries } from "./postgres-binaries.ts";
 

@@ -3,7 +3,7 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { findPostgresHome, openPostgresHome, type PostgresHome, readPassword, SUPERUSER } from "./postgres-home.ts";
 import {

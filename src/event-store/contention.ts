@@ -1,6 +1,6 @@
 // Which streams are written in turns now: those on which somebody lost a race, here or on another node.
 import { LRUCache } from "lru-cache";
-import { atMost } from "./at-most.ts";
+import { atMost } from "../platform/at-most.ts";
 import type { StreamTurns } from "./stream-turns.ts";
 
 /** For how long a stream is written in turns after a lost race. */

@@ -1,7 +1,7 @@
 // The event log in memory, for tests: every promise of the port but durability.
 
+import type { WarnLogger } from "../platform/backoff.ts";
 import { checkAppend, checkLimit, checkStreamRead, numberOf } from "./append-checks.ts";
-import type { WarnLogger } from "./backoff.ts";
 import {
   type Appended,
   type EventStore,

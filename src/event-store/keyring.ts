@@ -3,9 +3,9 @@ import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { type Failed, gathered } from "../platform/gathered.ts";
 import { deriveSecretTail } from "./derive.ts";
-import { type Failed, gathered } from "./gathered.ts";
 import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
 import {
   createKeyTable,

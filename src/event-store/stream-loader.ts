@@ -1,6 +1,6 @@
 // Reading a stream into a state: from its snapshot, or from the start, a page at a time.
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { decode, type StoredEvent } from "./envelope.ts";
 import type { EventStore } from "./event-store.ts";
 import { type Folded, foldRecorded, nothingFolded } from "./folded.ts";

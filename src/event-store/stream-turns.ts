@@ -2,7 +2,7 @@
 // revision of the append is what keeps two writers apart, also when a turn is lost with its connection.
 
 import pg from "pg";
-import { messageOf } from "./backoff.ts";
+import { messageOf } from "../platform/backoff.ts";
 import { StoreUnavailable } from "./event-store.ts";
 
 /** First come, first served, by stream. */

@@ -2,11 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError, InvalidInput } from "../domain/errors.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { nextTurn } from "../platform/next-turn.ts";
 import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
 import { type Folded, foldRecorded } from "./folded.ts";
-import { nextTurn } from "./next-turn.ts";
 import type { StreamLoader } from "./stream-loader.ts";
 
 /** Commands that may wait for one stream. */

@@ -2,7 +2,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
-import { holds, type Tenure } from "../event-store/lease.ts";
+import { holds, type Tenure } from "../platform/leader.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 

@@ -1,10 +1,10 @@
 // Runs the group: one subscription, one batch after the other, rows and checkpoint in one statement.
 import type pg from "pg";
-import { backoffMs, messageOf, pause, type WarnLogger } from "../event-store/backoff.ts";
 import type { Batch, EventStore, Subscription } from "../event-store/event-store.ts";
-import type { Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { failpoint } from "../failpoint.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/backoff.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import type { Tenure } from "../platform/leader.ts";
 import { foldBatch } from "./batch.ts";
 import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
 import { decodeFor } from "./fold.ts";

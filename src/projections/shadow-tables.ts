@@ -2,7 +2,7 @@
 import type pg from "pg";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { type FoldedTable, foldBatch } from "./batch.ts";
 import { type Checkpoint, isAfter } from "./checkpoint.ts";
 import { copyRows } from "./copy-rows.ts";

@@ -1,6 +1,6 @@
 // The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
 import type pg from "pg";
-import { createLeases } from "../event-store/lease.ts";
+import { createLeases } from "../platform/leader.ts";
 import { fenceOf, OPEN_SCHEMA } from "./fence.ts";
 import { type ColumnType, type Projection, tableName } from "./projection.ts";
 

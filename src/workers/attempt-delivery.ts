@@ -10,9 +10,9 @@ import {
 } from "../domain/delivery.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
-import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
-import { failpoint } from "../failpoint.ts";
+import { backoffMs, messageOf, pause } from "../platform/backoff.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { AttemptPlan } from "./attempt-plan.ts";
 import { planEmail } from "./email-attempt.ts";
 import type { TakenJob } from "./job-store.ts";

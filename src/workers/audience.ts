@@ -7,8 +7,8 @@ import { roomDecider, roomStream } from "../domain/room.ts";
 import type { Room } from "../domain/room-state.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { decode } from "../event-store/envelope.ts";
+import { users } from "../projections/models/users.ts";
 import { sql } from "../projections/sql.ts";
-import { users } from "../projections/users.ts";
 import type { HandlerParts } from "./parts.ts";
 
 /** How many deliveries are asked for at once. */

@@ -1,7 +1,7 @@
 // The schema `jobs`: pg-boss's tables and ours, reached through one pool. Dropped, it comes back empty.
 import type pg from "pg";
 import type { Db } from "pg-boss";
-import { createLeases } from "../event-store/lease.ts";
+import { createLeases } from "../platform/leader.ts";
 
 export const JOBS_SCHEMA = "jobs";
 

@@ -2,8 +2,8 @@
 import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
 import type { DeliveryId, Subject } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
-import { failpoint } from "../failpoint.ts";
-import { countOpen, openWebsocketDeliveries } from "../projections/delivery-list.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { countOpen, openWebsocketDeliveries } from "../projections/models/delivery-list.ts";
 import type { Cursor } from "../projections/page.ts";
 import type { TakenJob } from "./job-store.ts";
 import { causeOf, contextOf, type HandlerParts } from "./parts.ts";

@@ -8,7 +8,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import { fallbackMailId } from "../event-store/delivery-ids.ts";
 import { deriveUuid } from "../event-store/derive.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { TakenJob } from "./job-store.ts";
 import { causeOf, contextOf, type HandlerParts } from "./parts.ts";
 import { again, DONE, type Verdict } from "./worker.ts";

@@ -4,7 +4,7 @@ import { type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
 import type { ClientId } from "../domain/ids.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { createTables, inTransaction, JOBS_SCHEMA, onPool, type Sql } from "./database.ts";
 import { insertOf, LATER, LaterSchema, QUEUE_OPTIONS, secondOf } from "./job-rows.ts";
 import { type Job, JobDataSchema, QUEUES, type Queue, queueOf, ROUND_SHIFT } from "./jobs.ts";

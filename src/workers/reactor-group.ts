@@ -3,7 +3,6 @@ import { hostname } from "node:os";
 import type pg from "pg";
 import type { Logger } from "pino";
 import { SECOND_MS } from "../domain/time.ts";
-import { backoffMs, messageOf, pause } from "../event-store/backoff.ts";
 import { decode } from "../event-store/envelope.ts";
 import {
   type Batch,
@@ -12,9 +11,10 @@ import {
   parsePosition,
   type Subscription,
 } from "../event-store/event-store.ts";
-import { Election, holds, type Tenure } from "../event-store/lease.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { failpoint } from "../failpoint.ts";
+import { backoffMs, messageOf, pause } from "../platform/backoff.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { Election, holds, type Tenure } from "../platform/leader.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";

@@ -10,7 +10,7 @@ import {
 } from "../domain/notification.ts";
 import { deliveryId } from "../event-store/delivery-ids.ts";
 import { deriveUuid } from "../event-store/derive.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { AUDIENCE_PAGE, audiencePages, audienceSubjects } from "./audience.ts";
 import { fallbackMailOf } from "./fallback.ts";
 import type { TakenJob } from "./job-store.ts";

@@ -3,15 +3,15 @@ import type { Logger } from "pino";
 import type { Instant } from "../domain/time.ts";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
 import type { Position } from "../event-store/event-store.ts";
-import { failpoint } from "../failpoint.ts";
-import type { DeliveryRow } from "../projections/deliveries.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import type { DeliveryRow } from "../projections/models/deliveries.ts";
 import {
   dueDeliveries,
   dueNotifications,
   missingMails,
   stoppingNotifications,
   unroutedNotifications,
-} from "../projections/owed.ts";
+} from "../projections/models/owed.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import type { JobStore } from "./job-store.ts";

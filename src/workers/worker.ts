@@ -1,12 +1,12 @@
 // Works on one queue: fetches in batches, runs so many at once as the lines allow, settles in batches.
 import type { Logger } from "pino";
 import type { Instant } from "../domain/time.ts";
-import { messageOf } from "../event-store/backoff.ts";
-import { failpoint } from "../failpoint.ts";
+import { messageOf } from "../platform/backoff.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { Loop, type LoopStatus } from "../platform/loop.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import type { Queue } from "./jobs.ts";
 import { type LineLimits, Lines } from "./lines.ts";
-import { Loop, type LoopStatus } from "./loop.ts";
 
 const FETCH_BATCH = 100;
 /** How long what comes right after a fetch waits for company, and what is done right after a settlement. */

@@ -2,7 +2,8 @@
 import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
-import { failpoint } from "../failpoint.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { Loop, type LoopStatus } from "../platform/loop.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { onPool } from "./database.ts";
 import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
@@ -10,7 +11,6 @@ import { handleJob } from "./handle-job.ts";
 import { openJobStore, type TakenJob } from "./job-store.ts";
 import { QUEUES, type Queue } from "./jobs.ts";
 import type { LineLimits } from "./lines.ts";
-import { Loop, type LoopStatus } from "./loop.ts";
 import type { HandlerParts } from "./parts.ts";
 import { Pace, Places } from "./places.ts";
 import { enterWorkers } from "./presence.ts";

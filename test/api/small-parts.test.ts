@@ -2,9 +2,9 @@
 import type { IncomingMessage } from "node:http";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/api/api-keys.ts";
 import { clientAddress } from "../../src/api/http/address.ts";
-import { ConcurrencyLimiter, RateLimiter, rateHeaders } from "../../src/api/rate-limit.ts";
+import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/app/api-keys.ts";
+import { ConcurrencyLimiter, RateLimiter, rateHeaders } from "../../src/app/rate-limit.ts";
 
 describe("API keys", () => {
   test("have one shape, and one wrong character is noticed", () => {

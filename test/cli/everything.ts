@@ -1,7 +1,7 @@
 // A client to which everything happens that can happen: at least one event of every type, made over HTTP.
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { mapBounded } from "../../src/api/bounded.ts";
+import { mapBounded } from "../../src/platform/bounded.ts";
 import { type Api, type Body, newClient, notificationUntil, tokenOf, until } from "../e2e/support/api.ts";
 
 const soon = (ms: number): string => new Date(Date.now() + ms).toISOString();

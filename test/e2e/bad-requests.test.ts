@@ -1,7 +1,7 @@
 // Paths, methods, hosts and credentials that are wrong get their problem; none gets a 500; nothing is written.
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeApiKey } from "../../src/api/api-keys.ts";
+import { makeApiKey } from "../../src/app/api-keys.ts";
 import type { Refused } from "./support/refusals.ts";
 import { type Operation, type Stage, setStage } from "./support/stage.ts";
 

@@ -1,8 +1,8 @@
 // Appends to EventStoreDB in groups: what waits goes together, and no answer that is missing holds the others for long.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { Groups } from "../../src/event-store/eventstore-db/groups.ts";
-import { nextTurn } from "../../src/event-store/next-turn.ts";
+import { Groups } from "../../src/event-store/eventstoredb/groups.ts";
+import { nextTurn } from "../../src/platform/next-turn.ts";
 
 const NEVER_MS = 60_000;
 

@@ -1,10 +1,10 @@
 // A Postgres log with a bus beside its NOTIFY: each append is told there, and being told twice does no harm.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { processBus } from "../../src/bus/bus.ts";
 import type { Position } from "../../src/event-store/event-store.ts";
 import { NO_STREAM } from "../../src/event-store/event-store.ts";
-import { openPostgresLog } from "../../src/event-store/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { processBus } from "../../src/platform/bus.ts";
 import { testDatabase } from "../support/postgres.ts";
 
 test("what one process appends it tells on the bus; another one that hears it both ways reads it once", async () => {

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { acknowledge } from "../../src/api/ws/commands.ts";
+import { acknowledge } from "../../src/api/realtime/commands.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { DeliveryId, Subject } from "../../src/domain/ids.ts";

@@ -5,11 +5,11 @@ import type { DeliveryStatus } from "../../src/domain/delivery-events.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { DeliveryId, Subject } from "../../src/domain/ids.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
-import { attempts } from "../../src/projections/attempts.ts";
-import { deliveries } from "../../src/projections/deliveries.ts";
 import { foldRows } from "../../src/projections/fold.ts";
-import { notifications } from "../../src/projections/notifications.ts";
-import { recipients } from "../../src/projections/recipients.ts";
+import { attempts } from "../../src/projections/models/attempts.ts";
+import { deliveries } from "../../src/projections/models/deliveries.ts";
+import { notifications } from "../../src/projections/models/notifications.ts";
+import { recipients } from "../../src/projections/models/recipients.ts";
 import { ANNA, asked, BEN, deliveryAsked, EVE, NOTIFICATION, storedEvents } from "./log.ts";
 
 const STREAM = `notification-${NOTIFICATION}`;

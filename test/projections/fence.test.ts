@@ -1,13 +1,13 @@
 // Two fences around each client's rows, the query's own condition and PostgreSQL's policies: each holds without the other.
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { isDatabaseAway } from "../../src/event-store/database-away.ts";
+import { isDatabaseAway } from "../../src/platform/database-away.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/group.ts";
+import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
-import { rooms } from "../../src/projections/rooms.ts";
 import { sql } from "../../src/projections/sql.ts";
 import { poolOf, superuserUrl } from "../support/postgres.ts";
 import { CLIENT, OTHER, roomCreated } from "./log.ts";

@@ -6,7 +6,7 @@ import {
   type NotificationProgress,
   notificationStatus,
   openCount,
-} from "../../src/projections/notification-status.ts";
+} from "../../src/projections/models/notification-status.ts";
 
 const status = (counts: DeliveryCounts, more: Partial<NotificationProgress> = {}) =>
   notificationStatus({

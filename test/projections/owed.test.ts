@@ -5,11 +5,20 @@ import { seal } from "../../src/domain/event.ts";
 import type { DeliveryId, NotificationId, Subject } from "../../src/domain/ids.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { CommandMemory, nothingFolded } from "../../src/event-store/folded.ts";
-import { attemptsOf } from "../../src/projections/attempts.ts";
-import { auditPage, streamPositions } from "../../src/projections/audit.ts";
-import { countOpen, deliveriesOf, deliveryById, openWebsocketDeliveries } from "../../src/projections/delivery-list.ts";
-import { listNotifications, type NotificationList, notificationById } from "../../src/projections/notification-list.ts";
-import * as owed from "../../src/projections/owed.ts";
+import { attemptsOf } from "../../src/projections/models/attempts.ts";
+import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
+import {
+  countOpen,
+  deliveriesOf,
+  deliveryById,
+  openWebsocketDeliveries,
+} from "../../src/projections/models/delivery-list.ts";
+import {
+  listNotifications,
+  type NotificationList,
+  notificationById,
+} from "../../src/projections/models/notification-list.ts";
+import * as owed from "../../src/projections/models/owed.ts";
 import { type OperatorRead, olderCommandsOf, type ReadAs, type ReadSide } from "../../src/projections/read-side.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, EVE, OTHER } from "./log.ts";
 import { type Setting, setting } from "./setting.ts";

@@ -1,15 +1,15 @@
 // Queries about rooms on a real database: what is seen, by whom, in which order, and what is unread.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RoomId, Subject } from "../../src/domain/ids.ts";
-import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/members.ts";
-import { listMessages, messageById } from "../../src/projections/messages.ts";
+import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/models/members.ts";
+import { listMessages, messageById } from "../../src/projections/models/messages.ts";
+import { listReads, unreadOf } from "../../src/projections/models/reads.ts";
+import { listRooms } from "../../src/projections/models/room-list.ts";
+import { roomByExternalId, roomById } from "../../src/projections/models/rooms.ts";
+import { roomsOfUser, unreadTotal } from "../../src/projections/models/user-rooms.ts";
+import { listUsers, revokedGenerations, userBySubject } from "../../src/projections/models/users.ts";
 import { type Cursor, InvalidCursor, type Page } from "../../src/projections/page.ts";
 import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";
-import { listReads, unreadOf } from "../../src/projections/reads.ts";
-import { listRooms } from "../../src/projections/room-list.ts";
-import { roomByExternalId, roomById } from "../../src/projections/rooms.ts";
-import { roomsOfUser, unreadTotal } from "../../src/projections/user-rooms.ts";
-import { listUsers, revokedGenerations, userBySubject } from "../../src/projections/users.ts";
 import {
   ANNA,
   BEN,

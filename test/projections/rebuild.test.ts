@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/group.ts";
+import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
-import { rooms } from "../../src/projections/rooms.ts";
 import { LOCK_CLASS } from "../../src/projections/tables.ts";
 import {
   ANNA,

@@ -1,7 +1,6 @@
 // The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
 import { randomUUID } from "node:crypto";
-import { type ClientDirectory, openClientDirectory } from "../../src/api/client-directory.ts";
-import { LiveFeed } from "../../src/api/live/feed.ts";
+import { type ClientDirectory, openClientDirectory } from "../../src/app/client-directory.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import type { ClientId, RoomId, Subject } from "../../src/domain/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
@@ -12,6 +11,7 @@ import { type Commands, createCommands } from "../../src/event-store/handle-comm
 import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
+import { LiveFeed } from "../../src/projections/feed.ts";
 import { type MemoryKeyring, memoryKeyring } from "./memory-keyring.ts";
 
 /** A logger that keeps what it was told, so that a test can look for what went wrong. */

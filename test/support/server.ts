@@ -2,11 +2,11 @@
 import { randomBytes } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import pino from "pino";
-import type { Services } from "../../src/api/services.ts";
+import type { Services } from "../../src/app/services.ts";
+import { compose } from "../../src/compose.ts";
 import { type Config, readConfig } from "../../src/config.ts";
 import type { Mailbox } from "../../src/embedded/mailbox.ts";
-import { compose } from "../../src/runtime/compose.ts";
-import { openStorage, type Storage } from "../../src/runtime/storage.ts";
+import { openStorage, type Storage } from "../../src/storage.ts";
 import { testDatabase } from "./postgres.ts";
 
 export type TestServer = AsyncDisposable & {

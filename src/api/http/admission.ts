@@ -1,15 +1,15 @@
 // Who may call a route: by key, token, scope, or as one who registers a client.
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { authenticate } from "../../app/authenticate.ts";
+import { ALL_SCOPES } from "../../app/client-directory.ts";
+import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
+import type { Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import type { ClientId } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
 import type { Actor } from "../../event-store/envelope.ts";
-import { authenticate } from "../authenticate.ts";
-import { ALL_SCOPES } from "../client-directory.ts";
-import { type Limits, type RateState, rateHeaders } from "../rate-limit.ts";
-import type { Services } from "../services.ts";
 import type { ClientAddress } from "./address.ts";
 import { credential } from "./headers.ts";
 import { Problem } from "./problems.ts";

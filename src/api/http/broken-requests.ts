@@ -1,7 +1,7 @@
 // Requests that are no HTTP or never arrive whole: each gets its problem, after the answers before it, and the connection ends.
 import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Services } from "../services.ts";
+import type { Services } from "../../app/services.ts";
 import { lastAnswer } from "./in-order.ts";
 import { answerPlainly, endSoon } from "./plain-answer.ts";
 import { Problem } from "./problems.ts";

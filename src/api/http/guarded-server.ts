@@ -1,6 +1,6 @@
 // Node's HTTP server as every role has it: requests in order, each expectation and each broken request answered, all bounded.
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
-import type { Services } from "../services.ts";
+import type { Services } from "../../app/services.ts";
 import { answerBrokenRequests } from "./broken-requests.ts";
 import { inOrder } from "./in-order.ts";
 import { type HttpTimings, MAX_CONNECTIONS, timeouts } from "./limits.ts";

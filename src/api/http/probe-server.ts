@@ -1,6 +1,6 @@
 // The HTTP server of a node without the role api: whether it is well, what it measures, and nothing else.
 import type { IncomingMessage, Server } from "node:http";
-import type { Services } from "../services.ts";
+import type { Services } from "../../app/services.ts";
 import { operatorCheck } from "./admission.ts";
 import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
 import { headersOfAll, requestId } from "./headers.ts";

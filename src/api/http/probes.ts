@@ -1,6 +1,6 @@
 // For operators: whether the process lives, whether it can serve, what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Services } from "../services.ts";
+import type { Services } from "../../app/services.ts";
 import type { Admission } from "./admission.ts";
 import type { HttpMetrics } from "./metrics.ts";
 import { Problem } from "./problems.ts";

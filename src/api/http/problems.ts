@@ -1,8 +1,8 @@
 // Problems: every code that the API answers with, its one status and title, and how errors become them.
 import { DomainError, type FieldFault, InvalidInput, type RefusalCode } from "../../domain/errors.ts";
-import { isDatabaseAway } from "../../event-store/database-away.ts";
 import { AppendTooLarge, StoreUnavailable } from "../../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../../event-store/handle-command.ts";
+import { isDatabaseAway } from "../../platform/database-away.ts";
 import { InvalidCursor } from "../../projections/page.ts";
 
 /** The codes of the interface itself; deciders have their own. */

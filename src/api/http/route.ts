@@ -1,5 +1,6 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
 import type { z } from "zod";
+import type { Services } from "../../app/services.ts";
 import type { By } from "../../domain/decider.ts";
 import type { FieldFault, RefusalCode } from "../../domain/errors.ts";
 import type { ClientId, KeyId, Subject } from "../../domain/ids.ts";
@@ -8,7 +9,6 @@ import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { Cursor } from "../../projections/page.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
-import type { Services } from "../services.ts";
 import type { ProblemCode } from "./problems.ts";
 
 /** What a client key may be allowed to do; keys made at registration have all of them. */

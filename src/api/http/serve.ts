@@ -1,10 +1,10 @@
 // One request of the API, from its first header to its reply. The order of the checks is part of the interface.
 import type { IncomingMessage } from "node:http";
+import type { Services } from "../../app/services.ts";
 import type { FieldFault } from "../../domain/errors.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
-import { nextTurn } from "../../event-store/next-turn.ts";
-import type { Services } from "../services.ts";
+import { nextTurn } from "../../platform/next-turn.ts";
 import { type Admission, actorOf, checkAccess, newClient, type Registrant } from "./admission.ts";
 import { type ParsedBody, parseBody, readBody } from "./body.ts";
 import { BodyBudget, type BodyShare } from "./body-budget.ts";

@@ -1,9 +1,9 @@
 // The HTTP server: the API's requests through their checks, everything else beside it; every error a problem.
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Registry } from "prom-client";
-import { failpoint } from "../../failpoint.ts";
-import { createLimits, type Limits } from "../rate-limit.ts";
-import type { Services } from "../services.ts";
+import { createLimits, type Limits } from "../../app/rate-limit.ts";
+import type { Services } from "../../app/services.ts";
+import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
 import { createAdmission } from "./admission.ts";
 import { ClientGone } from "./body.ts";

@@ -1,6 +1,6 @@
 // What may exist once: external ids and direct rooms, also when requests meet or are given up.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { externalId } from "../../../src/api/rooms/claims.ts";
+import { externalId } from "../../../src/app/rooms/claims.ts";
 import { claimDecider } from "../../../src/domain/claim.ts";
 import type { ClientId, RoomId } from "../../../src/domain/ids.ts";
 import { roomDecider, roomStream } from "../../../src/domain/room.ts";

@@ -17,7 +17,7 @@ import {
   text,
   timezone,
   userId,
-} from "../../../src/api/http/schemas.ts";
+} from "../../../src/contract/fields.ts";
 
 const faults = (schema: z.ZodType, value: unknown) => {
   const parsed = schema.safeParse(value, { reportInput: true });

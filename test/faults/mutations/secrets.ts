@@ -20,7 +20,7 @@ export const secretsMutations: readonly Mutation[] = [
   ),
   mutation(
     "errors are logged without the rows that they hold",
-    "runtime/logger.ts",
+    "platform/logger.ts",
     ", serializers: { err: shownError }",
     "",
     ...CAUGHT_BY,

@@ -15,7 +15,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "expected revision, log in PostgreSQL",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     "WHERE coalesce(h.revision, -1) <> n.expected - n.skip",
     "WHERE false",
     "contracts/postgres-log.test.ts",
@@ -24,7 +24,7 @@ export const storageMutations: readonly Mutation[] = [
   {
     ...mutation(
       "expected revision, EventStoreDB",
-      "event-store/eventstore-db/writer.ts",
+      "event-store/eventstoredb/writer.ts",
       "const expectedRevision = expected === NO_STREAM ? NO_SUCH_STREAM : BigInt(expected);",
       'const expectedRevision = expected === NO_STREAM ? ("any" as typeof NO_SUCH_STREAM) : ("any" as never);',
       "contracts/eventstore-db.test.ts",
@@ -35,7 +35,7 @@ export const storageMutations: readonly Mutation[] = [
   {
     ...mutation(
       "a place that EventStoreDB's shared end does not reach back to",
-      "event-store/eventstore-db/live-end.ts",
+      "event-store/eventstoredb/live-end.ts",
       'after === "start" || after < this.#from',
       'after === "start"',
       "event-store/eventstore-db-live-end.test.ts",
@@ -45,7 +45,7 @@ export const storageMutations: readonly Mutation[] = [
   },
   mutation(
     "the writer's own arrays, for the same bytes alone",
-    "event-store/eventstore-db/written-events.ts",
+    "event-store/eventstoredb/written-events.ts",
     "own === undefined || !isSame(own.data, recorded.data) || !isSame(own.metadata, recorded.metadata)",
     "own === undefined",
     "event-store/eventstore-db-live-end.test.ts",
@@ -53,7 +53,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "heads of streams, appends in order",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     "WHERE coalesce(h.revision, -1) <> n.head",
     "WHERE false",
     "event-store/in-order.test.ts",
@@ -61,7 +61,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "an append sent again is found by its ids",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     "IF same_count = a.count THEN",
     "IF false THEN",
     "contracts/postgres-log.test.ts",
@@ -78,7 +78,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "advisory lock of the log's flush",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     `  PERFORM pg_advisory_xact_lock(\${LOCK_CLASS}, \${APPEND_LOCK});
   SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
   recorded`,
@@ -89,7 +89,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "an answer means durable",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     "  PERFORM pg_logical_emit_message(true, 'chatapi', '');\n",
     "",
     "event-store/postgres-log-durable.test.ts",
@@ -97,7 +97,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "what is read is durable, whatever the server's default is",
-    "event-store/postgres-log/schema.ts",
+    "event-store/postgres/schema.ts",
     "  PERFORM set_config('synchronous_commit', 'on', true);\n",
     "",
     "event-store/postgres-log-durable.test.ts",
@@ -105,7 +105,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "appends in order are durable, whatever the server's default is",
-    "event-store/postgres-log/flush.ts",
+    "event-store/postgres/flush.ts",
     "SET synchronous_commit = on;",
     "",
     "event-store/postgres-log-durable.test.ts",
@@ -113,7 +113,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "an answer waits for the disk",
-    "event-store/postgres-log/flush.ts",
+    "event-store/postgres/flush.ts",
     "    client.query(SETTLE),\n",
     "    Promise.resolve(),\n",
     "event-store/postgres-log-durable.test.ts",
@@ -121,7 +121,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "what is read is durable",
-    "event-store/postgres-log/reach.ts",
+    "event-store/postgres/reach.ts",
     "if (event !== undefined) await this.untilDurable(",
     "if (event === undefined) await this.untilDurable(",
     "event-store/postgres-log-durable.test.ts",
@@ -129,7 +129,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "the last position is durable",
-    "event-store/postgres-log.ts",
+    "event-store/postgres/postgres-log.ts",
     "      await reach.untilDurable(last);\n",
     "",
     "event-store/postgres-log-durable.test.ts",
@@ -137,7 +137,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "a subscription gives what is durable",
-    "event-store/postgres-log/reader.ts",
+    "event-store/postgres/reader.ts",
     "AND position <= $4 ORDER BY",
     "AND $4::bigint IS NOT NULL ORDER BY",
     "event-store/postgres-log-durable.test.ts",
@@ -145,7 +145,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "what a poll finds is durable",
-    "event-store/postgres-log/announcer.ts",
+    "event-store/postgres/announcer.ts",
     'await within(POLL_TIMEOUT_MS, this.#reach.untilDurable(Number(rows[0]?.tail)), "the log does not become durable");',
     "this.#reach.reached(Number(rows[0]?.tail));",
     "event-store/postgres-log-durable.test.ts",
@@ -177,18 +177,18 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "lease: taken only when it is free",
-    "event-store/lease.ts",
+    "platform/leader.ts",
     "where ${free} returning generation`",
     "where ${free} or true returning generation`",
-    "event-store/lease.test.ts",
+    "platform/lease.test.ts",
     "one of two leads",
   ),
   mutation(
     "lease: nothing is written under one that is over",
-    "event-store/lease.ts",
+    "platform/leader.ts",
     "where name = ${add(name)} and generation = ${add(generation)})`;",
     "where name = ${add(name)} and ${add(generation)}::bigint is not null)`;",
-    "event-store/lease.test.ts",
+    "platform/lease.test.ts",
     "a holder whose time ran out while it was paused may write no more",
   ),
   mutation(

@@ -45,15 +45,15 @@ export const tenantMutations: readonly Mutation[] = [
   ),
   mutation(
     "whoever may not see a room learns nothing of it by leaving it",
-    "api/ws/rooms.ts",
+    "api/realtime/rooms.ts",
     "if (!this.#subscriptions.has(room)) await openRoom(services, caller, named);",
     "",
-    "api/ws/rooms.test.ts",
+    "api/realtime/rooms.test.ts",
     "a room that is unknown, another client's or one's own but private answers the same",
   ),
   mutation(
     "tenant of a room",
-    "api/rooms/room-access.ts",
+    "app/rooms/room-access.ts",
     "if (!parsed.success || (await streamOwner(parts.store, roomStream(parsed.data))) !== client) throw notFound();",
     "if (!parsed.success) throw notFound();",
     "api/http/rooms-list.test.ts",
@@ -61,7 +61,7 @@ export const tenantMutations: readonly Mutation[] = [
   ),
   mutation(
     "private rooms",
-    "api/rooms/room-access.ts",
+    "app/rooms/room-access.ts",
     'if (by.kind === "user" && room.settings.kind !== "public" && !room.members.has(by.subject)) throw notFound();',
     "",
     "api/http/rooms-list.test.ts",
@@ -69,7 +69,7 @@ export const tenantMutations: readonly Mutation[] = [
   ),
   mutation(
     "tenant of a notification that is changed",
-    "api/notifications/change.ts",
+    "app/notifications/change.ts",
     "if (id === undefined || (await streamOwner(services.store, notificationStream(id))) !== read.client) {",
     "if (id === undefined) {",
     "faults/tenants.test.ts",

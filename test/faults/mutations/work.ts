@@ -173,7 +173,7 @@ export const workMutations: readonly Mutation[] = [
   ),
   mutation(
     "SSRF: a webhook's address when it is asked for",
-    "api/notifications/targets.ts",
+    "app/notifications/targets.ts",
     "if (verdict.ok) return [];",
     "if (verdict !== undefined) return [];",
     "api/http/notifications-refused.test.ts",

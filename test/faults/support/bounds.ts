@@ -1,6 +1,6 @@
 // A server whose bounds are tried: who goes too far, who must not notice, and what each is answered in words.
 import { expect, test } from "vitest";
-import { createLimits, type Limits } from "../../../src/api/rate-limit.ts";
+import { createLimits, type Limits } from "../../../src/app/rate-limit.ts";
 import { type Api, apiOf } from "../../e2e/support/api.ts";
 import { ADMIN_KEY, production, startTestServer, type TestServer } from "../../support/server.ts";
 import { SocketClient } from "../../support/socket-client.ts";

@@ -1,6 +1,6 @@
 // How each failpoint is reached, and one run: the node dies there, comes back, and is held against what clients know.
 import pg from "pg";
-import { FAILPOINTS, type FailpointName } from "../../../src/failpoint.ts";
+import { FAILPOINTS, type FailpointName } from "../../../src/platform/failpoint.ts";
 import { type Api, apiOf } from "../../e2e/support/api.ts";
 import { registeredClient } from "../../e2e/support/setups.ts";
 import { History } from "./failpoint-history.ts";

@@ -4,8 +4,8 @@ import { z } from "zod";
 import { DeliveryIdSchema } from "../../../src/domain/ids.ts";
 import type { Instant } from "../../../src/domain/time.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
-import { deliveries } from "../../../src/projections/deliveries.ts";
 import { foldRows } from "../../../src/projections/fold.ts";
+import { deliveries } from "../../../src/projections/models/deliveries.ts";
 import { type Job, jobId, type Work } from "../../../src/workers/jobs.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 

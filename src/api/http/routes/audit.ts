@@ -1,16 +1,16 @@
 // The audit: every event of a client's log, and of one of its streams.
 import { z } from "zod";
+import { eventsAt, requireOwnStream, shownEvents } from "../../../app/audit-events.ts";
+import { AuditEventBody } from "../../../app/bodies/audit.ts";
+import { commaSeparated, created, input, listBody, paging, text } from "../../../contract/fields.ts";
 import { catalogue } from "../../../domain/catalogue.ts";
 import { clientStream } from "../../../domain/client.ts";
 import type { Position } from "../../../event-store/event-store.ts";
-import { auditPage } from "../../../projections/audit.ts";
+import { auditPage } from "../../../projections/models/audit.ts";
 import { pageOf, readCursor } from "../../../projections/page.ts";
-import { eventsAt, requireOwnStream, shownEvents } from "../../audit-events.ts";
-import { AuditEventBody } from "../bodies/audit.ts";
 import { Problem } from "../problems.ts";
 import { given, listed } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { commaSeparated, created, input, listBody, paging, text } from "../schemas.ts";
 
 const access = { kind: "key", scope: "audit:read" } as const;
 

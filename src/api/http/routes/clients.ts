@@ -1,9 +1,6 @@
 // Clients: registering one, and what a client sees and changes of itself.
-import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
-import type { ClientId } from "../../../domain/ids.ts";
-import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
-import { KEY_BYTES, keyData, makeApiKey } from "../../api-keys.ts";
-import type { Services } from "../../services.ts";
+
+import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
 import {
   ClientBody,
   clientBody,
@@ -11,11 +8,15 @@ import {
   registeredBody,
   WebhookSecretBody,
   webhookSecretBody,
-} from "../bodies/client.ts";
+} from "../../../app/bodies/client.ts";
+import type { Services } from "../../../app/services.ts";
+import { description, input, name, orNull, patched, seconds } from "../../../contract/fields.ts";
+import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
+import type { ClientId } from "../../../domain/ids.ts";
+import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
 import { Problem } from "../problems.ts";
 import { created, given, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
-import { description, input, name, orNull, patched, seconds } from "../schemas.ts";
 
 /** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
 const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;

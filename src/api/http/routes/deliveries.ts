@@ -1,11 +1,11 @@
 // Deliveries, as the people whom they are for see them.
 import { z } from "zod";
+import { DeliveryBody, deliveryBody } from "../../../app/bodies/delivery.ts";
+import { deliveryAsOf } from "../../../app/notifications/as-of.ts";
+import { onceMade } from "../../../app/notifications/once-made.ts";
 import { deliveryDecider, deliveryStream } from "../../../domain/delivery.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { DeliveryIdSchema } from "../../../domain/ids.ts";
-import { deliveryAsOf } from "../../notifications/as-of.ts";
-import { onceMade } from "../../notifications/once-made.ts";
-import { DeliveryBody, deliveryBody } from "../bodies/delivery.ts";
 import { Problem } from "../problems.ts";
 import { ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";

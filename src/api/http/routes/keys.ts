@@ -1,12 +1,12 @@
 // API keys of a client.
 import { z } from "zod";
+import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
+import { RotatedKeyBody, rotatedKeyBody } from "../../../app/bodies/client.ts";
 import { clientDecider, clientStream } from "../../../domain/client.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { KeyIdSchema } from "../../../domain/ids.ts";
 import { SECOND_MS } from "../../../domain/time.ts";
 import { deriveTail } from "../../../event-store/derive.ts";
-import { KEY_BYTES, keyData, makeApiKey } from "../../api-keys.ts";
-import { RotatedKeyBody, rotatedKeyBody } from "../bodies/client.ts";
 import { ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { graceBody, live } from "./clients.ts";

@@ -1,14 +1,14 @@
 // Members of rooms.
 import { z } from "zod";
+import { MemberBody, memberBody, memberBodyOf } from "../../../app/bodies/member.ts";
+import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
+import { setMember } from "../../../app/rooms/set-member.ts";
+import { input, listBody, meta, name, orNull, paging, userId } from "../../../contract/fields.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { RoleSchema } from "../../../domain/room-events.ts";
-import { listMembers as queryMembers } from "../../../projections/members.ts";
-import { findRoom, openAsMember } from "../../rooms/room-access.ts";
-import { setMember } from "../../rooms/set-member.ts";
-import { MemberBody, memberBody, memberBodyOf } from "../bodies/member.ts";
+import { listMembers as queryMembers } from "../../../projections/models/members.ts";
 import { created, given, listed, noContent, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { input, listBody, meta, name, orNull, paging, userId } from "../schemas.ts";
 import { roomParams } from "./room-pieces.ts";
 
 const memberParams = roomParams.extend({ user_id: userId });

@@ -1,13 +1,13 @@
 // Editing, deleting and restoring messages.
 import type { z } from "zod";
+import { MessageBody, messageBodyOf } from "../../../app/bodies/message.ts";
+import { messageFacts } from "../../../app/rooms/message-facts.ts";
+import { findRoom } from "../../../app/rooms/room-access.ts";
+import { input, meta, patched } from "../../../contract/fields.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag, requireLive } from "../../../domain/room-state.ts";
-import { messageFacts } from "../../rooms/message-facts.ts";
-import { findRoom } from "../../rooms/room-access.ts";
-import { MessageBody, messageBodyOf } from "../bodies/message.ts";
 import { noContent, ok } from "../reply.ts";
 import { type Handling, type Reply, type Route, route } from "../route.ts";
-import { input, meta, patched } from "../schemas.ts";
 import { content, messageParams } from "./message-pieces.ts";
 import { mergingMeta } from "./room-pieces.ts";
 

@@ -1,6 +1,6 @@
 // What the routes of messages share.
 import { z } from "zod";
-import { text } from "../schemas.ts";
+import { text } from "../../../contract/fields.ts";
 import { roomParams } from "./room-pieces.ts";
 
 export const messageParams = roomParams.extend({ message_id: z.string() });

@@ -1,15 +1,9 @@
 // Messages: posting, listing and reading them.
 import { z } from "zod";
-import type { FieldFault } from "../../../domain/errors.ts";
-import { roomDecider, roomStream } from "../../../domain/room.ts";
-import { messageEtag } from "../../../domain/room-state.ts";
-import { listMessages as queryMessages } from "../../../projections/messages.ts";
-import { meetUsers } from "../../meet-users.ts";
-import { messageFacts } from "../../rooms/message-facts.ts";
-import { findRoom, openAsMember } from "../../rooms/room-access.ts";
-import { MessageBody, messageBody, messageBodyOf } from "../bodies/message.ts";
-import { created, given, listed, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { MessageBody, messageBody, messageBodyOf } from "../../../app/bodies/message.ts";
+import { meetUsers } from "../../../app/meet-users.ts";
+import { messageFacts } from "../../../app/rooms/message-facts.ts";
+import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
 import {
   commaSeparated,
   input,
@@ -24,7 +18,13 @@ import {
   queryInteger,
   text,
   userId,
-} from "../schemas.ts";
+} from "../../../contract/fields.ts";
+import type { FieldFault } from "../../../domain/errors.ts";
+import { roomDecider, roomStream } from "../../../domain/room.ts";
+import { messageEtag } from "../../../domain/room-state.ts";
+import { listMessages as queryMessages } from "../../../projections/models/messages.ts";
+import { created, given, listed, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
 import { messageChangeRoutes } from "./message-changes.ts";
 import { content, messageParams } from "./message-pieces.ts";
 import { roomParams } from "./room-pieces.ts";

@@ -1,12 +1,12 @@
 // Changing notifications: cancelling, editing while scheduled, starting failed deliveries again.
 import { z } from "zod";
-import { type Changed, cancel, edit } from "../../notifications/change.ts";
-import { NotificationPatch } from "../../notifications/input.ts";
-import { retry } from "../../notifications/retry.ts";
-import { NotificationBody, notificationBody } from "../bodies/notification.ts";
+import { NotificationBody, notificationBody } from "../../../app/bodies/notification.ts";
+import { type Changed, cancel, edit } from "../../../app/notifications/change.ts";
+import { NotificationPatch } from "../../../app/notifications/input.ts";
+import { retry } from "../../../app/notifications/retry.ts";
+import { input, orNull, text } from "../../../contract/fields.ts";
 import { ok } from "../reply.ts";
 import { type Reply, type Route, route } from "../route.ts";
-import { input, orNull, text } from "../schemas.ts";
 
 const access = { kind: "key", scope: "notifications:write" } as const;
 const params = z.object({ notification_id: z.string() });

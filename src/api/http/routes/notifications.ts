@@ -1,27 +1,30 @@
 // Notifications: asking for them, finding and reading them.
 import { z } from "zod";
-import { DomainError } from "../../../domain/errors.ts";
-import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../domain/ids.ts";
-import { ChannelSchema } from "../../../domain/notification.ts";
-import { notificationById, listNotifications as queryNotifications } from "../../../projections/notification-list.ts";
-import { eventsAt, shownEvents } from "../../audit-events.ts";
-import { askFor } from "../../notifications/ask.ts";
-import { NotificationInput } from "../../notifications/input.ts";
-import { subjectsNamed } from "../../notifications/targets.ts";
-import { timelinePage } from "../../notifications/timeline.ts";
-import { timeFaults } from "../../notifications/times.ts";
-import { viewNow } from "../../notifications/view.ts";
-import { AuditEventBody } from "../bodies/audit.ts";
+import { eventsAt, shownEvents } from "../../../app/audit-events.ts";
+import { AuditEventBody } from "../../../app/bodies/audit.ts";
 import {
   NotificationBody,
   NotificationStatusSchema,
   NotificationSummaryBody,
   notificationBody,
   notificationSummaryBody,
-} from "../bodies/notification.ts";
+} from "../../../app/bodies/notification.ts";
+import { askFor } from "../../../app/notifications/ask.ts";
+import { NotificationInput } from "../../../app/notifications/input.ts";
+import { subjectsNamed } from "../../../app/notifications/targets.ts";
+import { timelinePage } from "../../../app/notifications/timeline.ts";
+import { timeFaults } from "../../../app/notifications/times.ts";
+import { viewNow } from "../../../app/notifications/view.ts";
+import { commaSeparated, created, input, listBody, paging, text } from "../../../contract/fields.ts";
+import { DomainError } from "../../../domain/errors.ts";
+import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../domain/ids.ts";
+import { ChannelSchema } from "../../../domain/notification.ts";
+import {
+  notificationById,
+  listNotifications as queryNotifications,
+} from "../../../projections/models/notification-list.ts";
 import { accepted, given, listed, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { commaSeparated, created, input, listBody, paging, text } from "../schemas.ts";
 import { notificationChangeRoutes } from "./notification-changes.ts";
 
 const read = { kind: "key", scope: "notifications:read" } as const;

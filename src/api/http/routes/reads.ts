@@ -1,14 +1,14 @@
 // Read markers: how far each member has read, and what is unread.
 import { z } from "zod";
+import { ReadBody, readBody } from "../../../app/bodies/member.ts";
+import { openAsMember } from "../../../app/rooms/room-access.ts";
+import { input, listBody, paging, userId } from "../../../contract/fields.ts";
 import { DomainError, InvalidInput } from "../../../domain/errors.ts";
 import { readsDecider, readsStream } from "../../../domain/reads.ts";
-import { listReads as queryReads, unreadOf } from "../../../projections/reads.ts";
-import { openAsMember } from "../../rooms/room-access.ts";
-import { ReadBody, readBody } from "../bodies/member.ts";
+import { listReads as queryReads, unreadOf } from "../../../projections/models/reads.ts";
 import { Problem } from "../problems.ts";
 import { given, listed, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { input, listBody, paging, userId } from "../schemas.ts";
 import { roomParams } from "./room-pieces.ts";
 
 /** How long the answer waits for the read model to count what is unread now. */

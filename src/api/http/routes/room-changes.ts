@@ -1,13 +1,13 @@
 // Changing, closing, opening and deleting rooms.
 import type { z } from "zod";
+import { RoomBody, roomBodyOf } from "../../../app/bodies/room.ts";
+import { findRoom } from "../../../app/rooms/room-access.ts";
+import { description, input, meta, name, patched } from "../../../contract/fields.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { RoomKindSchema } from "../../../domain/room-events.ts";
 import { requireLive } from "../../../domain/room-state.ts";
-import { findRoom } from "../../rooms/room-access.ts";
-import { RoomBody, roomBodyOf } from "../bodies/room.ts";
 import { given, noContent, ok } from "../reply.ts";
 import { type Handling, type Reply, type Route, route } from "../route.ts";
-import { description, input, meta, name, patched } from "../schemas.ts";
 import { mergingMeta, roomParams } from "./room-pieces.ts";
 
 const write = { kind: "keyOrUser", scope: "rooms:write" } as const;

@@ -1,8 +1,8 @@
 // What the routes of rooms and of all in them share.
 import { z } from "zod";
+import { MAX_META_BYTES, mergeMeta, metaTooLarge } from "../../../contract/fields.ts";
 import { InvalidInput } from "../../../domain/errors.ts";
 import type { JsonObject } from "../../../domain/event.ts";
-import { MAX_META_BYTES, mergeMeta, metaTooLarge } from "../schemas.ts";
 
 export const roomParams = z.object({ room_id: z.string().meta({ description: "The id, or `ext:<external_id>`" }) });
 

@@ -1,13 +1,8 @@
 // Rooms: making, listing and reading them.
 import { z } from "zod";
-import { DomainError, type FieldFault } from "../../../domain/errors.ts";
-import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
-import { listRooms as queryRooms } from "../../../projections/room-list.ts";
-import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../rooms/create-room.ts";
-import { openRoom } from "../../rooms/room-access.ts";
-import { RoomBody, roomBody, roomBodyOf } from "../bodies/room.ts";
-import { created as createdReply, given, listed, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { RoomBody, roomBody, roomBodyOf } from "../../../app/bodies/room.ts";
+import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../../app/rooms/create-room.ts";
+import { openRoom } from "../../../app/rooms/room-access.ts";
 import {
   commaSeparated,
   created,
@@ -22,7 +17,12 @@ import {
   queryBoolean,
   text,
   userId,
-} from "../schemas.ts";
+} from "../../../contract/fields.ts";
+import { DomainError, type FieldFault } from "../../../domain/errors.ts";
+import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
+import { listRooms as queryRooms } from "../../../projections/models/room-list.ts";
+import { created as createdReply, given, listed, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
 import { roomChangeRoutes } from "./room-changes.ts";
 import { roomParams } from "./room-pieces.ts";
 

@@ -1,13 +1,13 @@
 // Tokens of users: minting one, revoking all.
 import { z } from "zod";
+import { MAX_TOKEN_MS } from "../../../app/tokens.ts";
+import { input, rfc3339, seconds, time } from "../../../contract/fields.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { SECOND_MS } from "../../../domain/time.ts";
 import { type UserEvent, userDecider, userStream } from "../../../domain/user.ts";
 import { deriveUuid } from "../../../event-store/derive.ts";
-import { MAX_TOKEN_MS } from "../../tokens.ts";
 import { created, noContent } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { input, rfc3339, seconds, time } from "../schemas.ts";
 import { subjectOf, userParams } from "./users.ts";
 
 const MIN_TTL_SECONDS = 60;

@@ -1,17 +1,9 @@
 // Users: their profiles, and the rooms they are in.
 import { z } from "zod";
-import { type FieldFault, InvalidInput } from "../../../domain/errors.ts";
-import type { Subject } from "../../../domain/ids.ts";
-import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
-import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/user-rooms.ts";
-import { listUsers as queryUsers, userBySubject } from "../../../projections/users.ts";
-import type { Services } from "../../services.ts";
-import { MessageBody, messageBody } from "../bodies/message.ts";
-import { RoomBody, roomBody } from "../bodies/room.ts";
-import { UserBody, userBody, userBodyOf } from "../bodies/user.ts";
-import { Problem } from "../problems.ts";
-import { created, given, listed, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { MessageBody, messageBody } from "../../../app/bodies/message.ts";
+import { RoomBody, roomBody } from "../../../app/bodies/room.ts";
+import { UserBody, userBody, userBodyOf } from "../../../app/bodies/user.ts";
+import type { Services } from "../../../app/services.ts";
 import {
   created as createdBetween,
   email,
@@ -28,7 +20,15 @@ import {
   patched,
   timezone,
   userId,
-} from "../schemas.ts";
+} from "../../../contract/fields.ts";
+import { type FieldFault, InvalidInput } from "../../../domain/errors.ts";
+import type { Subject } from "../../../domain/ids.ts";
+import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
+import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/models/user-rooms.ts";
+import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
+import { Problem } from "../problems.ts";
+import { created, given, listed, ok } from "../reply.ts";
+import { type Caller, type Route, route } from "../route.ts";
 
 export const userParams = z.object({ user_id: userId });
 

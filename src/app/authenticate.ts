@@ -1,0 +1,66 @@
+// Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Caller } from "../api/http/route.ts";
+import type { Subject } from "../domain/ids.ts";
+import type { Instant } from "../domain/time.ts";
+import { hashApiKey, isApiKey } from "./api-keys.ts";
+import type { Services } from "./services.ts";
+
+/** Why a credential does not count. `unavailable`: this node does not know the newest revocations. */
+export type CredentialRefused = {
+  readonly refused: "unauthenticated" | "token_expired" | "key_expired" | "unavailable";
+};
+
+type Parts = Pick<Services, "directory" | "tokens">;
+
+/**
+ * The caller that a credential stands for. A key whose checksum is wrong is refused without a look-up; a well-formed one
+ * that is not known yet waits, at most a second, until this node has read the log's tail.
+ */
+export async function authenticate(
+  { directory, tokens }: Parts,
+  { bearer }: { readonly bearer?: string | undefined },
+  at: Instant,
+): Promise<Caller | CredentialRefused> {
+  if (bearer === undefined) return { refused: "unauthenticated" };
+  if (bearer.startsWith("ck_")) {
+    if (!isApiKey(bearer)) return { refused: "unauthenticated" };
+    if (!(await isReady(directory))) return { refused: "unavailable" };
+    const key = await directory.keyByHash(hashApiKey(bearer));
+    if (key === undefined) return { refused: "unauthenticated" };
+    if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
+    return { kind: "key", client: key.client, by: BY_KEY, keyId: key.keyId, scopes: key.scopes };
+  }
+  const claims = await tokens.verify(bearer, at);
+  if (claims === undefined) return { refused: "unauthenticated" };
+  if (claims === "expired") return { refused: "token_expired" };
+  if (!(await isReady(directory))) return { refused: "unavailable" };
+  const { client, subject, userId, generation, expiresAt } = claims;
+  if (!directory.tokenHolds(client, subject, generation)) return { refused: "unauthenticated" };
+  return { kind: "user", client, by: { kind: "user", subject }, subject, userId, expiresAt };
+}
+
+/** How long a request waits for a directory that fell behind, and how often it looks: a busy moment is no outage. */
+const READY_WAIT_MS = 1_000;
+const READY_POLL_MS = 25;
+
+async function isReady(directory: Parts["directory"]): Promise<boolean> {
+  for (let waited = 0; !directory.ready(); waited += READY_POLL_MS) {
+    if (waited >= READY_WAIT_MS) return false;
+    await sleep(READY_POLL_MS);
+  }
+  return true;
+}
+
+const BY_KEY = { kind: "key" } as const;
+
+/** The caller with that user's rights: what a client key that names a user on its socket becomes. */
+export const asUser = (caller: Caller, userId: string, subject: Subject): Caller => ({
+  kind: "user",
+  client: caller.client,
+  by: { kind: "user", subject },
+  subject,
+  userId,
+  // A key that expires is noticed by the directory; the socket looks its credential up again on each change.
+  expiresAt: caller.kind === "user" ? caller.expiresAt : Number.POSITIVE_INFINITY,
+});

@@ -1,0 +1,160 @@
+// A notification as answers show it: its row, and its deliveries, those that are still to be made among them.
+import { z } from "zod";
+import { anyObject, rfc3339, rfc3339OrNull, time } from "../../contract/fields.ts";
+import { DeliveryStatusSchema } from "../../domain/delivery-events.ts";
+import type { Subject } from "../../domain/ids.ts";
+import { ChannelSchema, PrioritySchema } from "../../domain/notification.ts";
+import { SECOND_MS } from "../../domain/time.ts";
+import { deliveryId } from "../../event-store/delivery-ids.ts";
+import type { AttemptRow } from "../../projections/models/attempts.ts";
+import type { DeliveryRow } from "../../projections/models/deliveries.ts";
+import { type DeliveryCounts, madeCount } from "../../projections/models/notification-status.ts";
+import { type NotificationRow, SHOWN_RECIPIENTS, type ShownRecipient } from "../../projections/models/notifications.ts";
+import { DeliveryBody, deliveryBody, plannedDeliveryBody } from "./delivery.ts";
+
+/** Deliveries that an answer shows. */
+export const SHOWN_DELIVERIES = SHOWN_RECIPIENTS;
+
+export const NotificationStatusSchema = z.enum([
+  "scheduled",
+  "pending",
+  "processing",
+  "delivered",
+  "sent",
+  "partial",
+  "cancelled",
+  "expired",
+  "failed",
+]);
+
+const common = {
+  id: z.string(),
+  type: ChannelSchema,
+  status: NotificationStatusSchema,
+  room_id: z.string().nullable(),
+  subject: z.string().nullable(),
+  content: z.unknown().describe("Text, or any JSON for a webhook; null when it was erased"),
+  meta: anyObject,
+  priority: PrioritySchema,
+  category: z.string().nullable(),
+  email_fallback: z
+    .object({
+      enabled: z.literal(true),
+      to_email: z.string().nullable(),
+      subject: z.string().nullable(),
+      content: z.string().nullable(),
+      after_seconds: z.number(),
+    })
+    .nullable(),
+  send_at: time.nullable(),
+  expires_at: time,
+  created_at: time,
+  updated_at: time,
+};
+const deliveries_total = z.int().describe("Deliveries made and to be made");
+
+export const NotificationBody = z
+  .object({
+    ...common,
+    deliveries: z.array(DeliveryBody).describe(`The first ${SHOWN_DELIVERIES}, those to be made as pending`),
+    deliveries_total,
+  })
+  .meta({ id: "Notification" });
+export type NotificationBody = z.infer<typeof NotificationBody>;
+
+/** As lists show it. */
+export const NotificationSummaryBody = z
+  .object({
+    ...common,
+    delivery_counts: z.partialRecord(DeliveryStatusSchema, z.int()).describe("Deliveries by status"),
+    deliveries_total,
+  })
+  .meta({ id: "NotificationSummary" });
+
+const commonBody = (row: NotificationRow) => ({
+  id: row.id,
+  type: row.channel,
+  status: row.status,
+  room_id: row.room_id,
+  subject: row.subject,
+  content: row.content,
+  meta: row.meta,
+  priority: row.priority,
+  category: null,
+  email_fallback: fallbackBody(row.fallback),
+  send_at: rfc3339OrNull(row.send_at),
+  expires_at: rfc3339(row.expires_at),
+  created_at: rfc3339(row.created_at),
+  updated_at: rfc3339(row.updated_at),
+});
+
+const fallbackBody = (fallback: NotificationRow["fallback"]): NotificationBody["email_fallback"] =>
+  fallback === null
+    ? null
+    : {
+        enabled: true,
+        to_email: fallback.to?.address ?? null,
+        subject: fallback.subject,
+        content: fallback.content,
+        after_seconds: fallback.afterMs / SECOND_MS,
+      };
+
+/** How many deliveries were announced and are not made, and what becomes of them. */
+export function unmade(row: NotificationRow): { readonly count: number; readonly status: "pending" | "cancelled" } {
+  const stopped = row.state === "cancelled" || row.stop_requested;
+  const status = stopped ? "cancelled" : "pending";
+  if (row.routed && !stopped) return { count: 0, status };
+  const mails = Object.values(row.mails).filter((made) => made).length;
+  return { count: Math.max(0, row.recipients_total - (madeCount(row.counts) - mails)), status };
+}
+
+/** A row of a list. */
+export function notificationSummaryBody(row: NotificationRow): z.infer<typeof NotificationSummaryBody> {
+  const { count, status } = unmade(row);
+  const counts: DeliveryCounts = { ...row.counts };
+  if (count > 0) counts[status] = (counts[status] ?? 0) + count;
+  return { ...commonBody(row), delivery_counts: counts, deliveries_total: madeCount(counts) };
+}
+
+/** What an answer about one notification is made of. */
+export type NotificationView = {
+  readonly row: NotificationRow;
+  /** The first that were made. */
+  readonly made: readonly DeliveryRow[];
+  /** Their attempts, each delivery's in order. */
+  readonly attempts: readonly AttemptRow[];
+  /** The first whom it is for; those without a delivery are shown as to be made. None when all were made. */
+  readonly planned: readonly ShownRecipient[];
+};
+
+export function notificationBody({ row, made, attempts, planned }: NotificationView): NotificationBody {
+  const { count, status } = unmade(row);
+  const places = new Map(planned.map(({ subject }, index) => [subject, index]));
+  // A room's members go by subject, as they are expanded; others as they were named.
+  const placeOf = (subject: Subject) => (row.audience === null ? places.get(subject) : subject) ?? null;
+  const known = new Set(made.map((one) => one.id));
+  const announced = planned.flatMap(({ subject, address }) => {
+    const id = deliveryId(row.id, subject, row.channel);
+    if (known.has(id)) return [];
+    const body = plannedDeliveryBody({ id, notification: row.id, channel: row.channel, recipient: address, status });
+    return [{ body, place: placeOf(subject) }];
+  });
+  const attemptsOf = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
+  const there = made.map((one) => {
+    const body = deliveryBody(one, attemptsOf.get(one.id) ?? []);
+    // Mails of fallbacks have no place of their own: they come last, as they were made.
+    return { body, place: one.fallback_of === null ? placeOf(one.subject) : null };
+  });
+  const sorted = [...there, ...announced.slice(0, count)].toSorted((a, b) => comparePlaces(a.place, b.place));
+  return {
+    ...commonBody(row),
+    deliveries: sorted.slice(0, SHOWN_DELIVERIES).map(({ body }) => body),
+    deliveries_total: madeCount(row.counts) + count,
+  };
+}
+
+function comparePlaces(a: string | number | null, b: string | number | null): number {
+  if (a === b) return 0;
+  if (a === null || b === null) return a === null ? 1 : -1;
+  return a < b ? -1 : 1;
+}

@@ -1,0 +1,123 @@
+// The composition root's middle: the parts that a node's roles ask for, on its stores, opened in order, closed in reverse.
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Server } from "node:http";
+import type { Logger } from "pino";
+import type { HttpTimings } from "./api/http/limits.ts";
+import { createProbeServer } from "./api/http/probe-server.ts";
+import type { Probes } from "./api/http/probes.ts";
+import { given } from "./api/http/reply.ts";
+import { routes } from "./api/http/routes.ts";
+import { createHttpServer } from "./api/http/server.ts";
+import { createGateway } from "./api/realtime/gateway.ts";
+import type { Timings } from "./api/realtime/limits.ts";
+import type { Limits } from "./app/rate-limit.ts";
+import type { Services } from "./app/services.ts";
+import { createTokens } from "./app/tokens.ts";
+import { type AddressGuard, createAddressGuard } from "./channels/address-guard.ts";
+import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
+import { createWebhookChannel } from "./channels/webhook.ts";
+import type { Config } from "./config.ts";
+import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
+import { type Live, openLive } from "./live.ts";
+import type { Storage } from "./storage.ts";
+import { startWorkers, type Workers } from "./workers/workers.ts";
+
+/** A composed node. It does not listen yet. Disposing closes sockets and workers, not the stores. */
+type Composed = AsyncDisposable & {
+  readonly server: Server;
+  /** Undefined without the role api. */
+  readonly services: Services | undefined;
+  readonly mailbox: Mailbox | undefined;
+};
+
+type ComposeOptions = {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly storage: Storage;
+  /** Ends a start that waits for another node. */
+  readonly signal?: AbortSignal;
+  /** For tests, which cannot wait as long as servers do, nor be as many as it takes. */
+  readonly bounds?: { readonly http?: HttpTimings; readonly sockets?: Timings; readonly limits?: Limits };
+};
+
+const now = Date.now;
+const newId = () => randomUUID();
+const READY_TIMEOUT_MS = 60_000;
+
+/** Puts a node together as its roles say. Throws ForeignCheckpoint, what the stores throw, and the signal's reason. */
+export async function compose({ config, logger, storage, signal, bounds }: ComposeOptions): Promise<Composed> {
+  await using open = new AsyncDisposableStack();
+  await storage.readSide.start(signal);
+  const mailbox = config.development ? open.use(await startMailbox({ log: (line) => logger.debug(line) })) : undefined;
+  const guard = createAddressGuard({ allow: config.outboundAllow, allowLoopback: config.development });
+  const parts = { config, logger, storage, guard, mailbox, smtp: open.use(createSmtpChannel({ guard })) };
+  const following = config.roles.has("api") ? open.use(await openLive(storage, logger)) : undefined;
+  const workers = config.roles.has("worker") ? open.use(await openWorkers(parts)) : undefined;
+  const probes: Probes = {
+    ...(workers === undefined ? {} : workerProbes(workers)),
+    bus: () => {
+      const status = storage.bus.status();
+      // Without it the node goes on, a little later each time.
+      return { ok: true, detail: { ...status, degraded: !status.connected } };
+    },
+  };
+  if (following === undefined) {
+    await storage.readSide.caughtUp(signal);
+    const { store, readSide } = storage;
+    const server = createProbeServer({ config, logger, newId, store, readSide }, probes);
+    const moved = open.move();
+    return { server, services: undefined, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  }
+  const { feed } = following;
+  const services = await apiServices(parts, following);
+  const all = { ...probes, live: () => ({ ok: feed.status().state === "live", detail: { ...feed.status() } }) };
+  const http = createHttpServer(services, routes, {
+    probes: all,
+    ...given({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
+  });
+  const { limits } = http;
+  const gateway = open.use(createGateway({ services, feed, limits, ...given({ timings: bounds?.sockets }) }));
+  http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
+  feed.start();
+  await feed.caughtUp(READY_TIMEOUT_MS);
+  await storage.readSide.caughtUp(signal);
+  const moved = open.move();
+  return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
+  readonly guard: AddressGuard;
+  readonly smtp: SmtpChannel & AsyncDisposable;
+  readonly mailbox: Mailbox | undefined;
+};
+
+async function apiServices({ config, logger, storage, guard, smtp }: Parts, following: Live): Promise<Services> {
+  const { store, keyring, commands, readSide } = storage;
+  const { directory, memberNames } = following;
+  const tokens = createTokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const parts = { store, keyring, commands, readSide, directory, tokens, memberNames, guard, smtp };
+  return { config, logger, now, newId, randomBytes, ...parts };
+}
+
+async function openWorkers({ config, logger, storage, guard, smtp, mailbox }: Parts): Promise<Workers> {
+  await using open = new AsyncDisposableStack();
+  const { pool, store, keyring, commands, readSide, alone } = storage;
+  const webhook = open.use(createWebhookChannel({ guard }));
+  const workers = open.use(
+    await startWorkers({
+      ...{ pool, store, keyring, commands, readSide, webhook, smtp, logger, now, newId, alone },
+      mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
+      retryPolicy: config.retryPolicy,
+      random: Math.random,
+    }),
+  );
+  const moved = open.move();
+  return { status: () => workers.status(), [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+const workerProbes = (workers: Workers): Probes => ({
+  workers: async () => {
+    const status = await workers.status();
+    return { ok: status.reactors.lastError === null, detail: { ...status } };
+  },
+});

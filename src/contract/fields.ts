@@ -1,0 +1,207 @@
+// Pieces of the schemas that check input: the interface's limits in one place, each with its fault code.
+import { z } from "zod";
+import type { FieldFault } from "../domain/errors.ts";
+import { type JsonObject, JsonObjectSchema } from "../domain/event.ts";
+import { DAY_MS, type Instant } from "../domain/time.ts";
+import type { Cursor } from "../projections/page.ts";
+
+/** Adds a fault of the interface from within a schema. */
+export const refuse = (context: z.RefinementCtx, code: FieldFault["code"], message: string, path: PropertyKey[] = []) =>
+  context.addIssue({ code: "custom", params: { code }, message, path });
+
+/** How many Unicode code points a text has. */
+export function codePoints(text: string): number {
+  let count = text.length;
+  for (let index = 0; index < text.length - 1; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit >= 0xd800 && unit <= 0xdbff) {
+      count -= 1;
+      index += 1;
+    }
+  }
+  return count;
+}
+
+/** Text of `min` to `max` code points. */
+export const text = (min: number, max: number) =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      // A code point has one or two units: mostly the units alone say enough.
+      if (value.length <= max && value.length >= min * 2) return;
+      const length = codePoints(value);
+      if (length < min)
+        refuse(context, "too_short", `must have at least ${min} ${min === 1 ? "character" : "characters"}`);
+      if (length > max) refuse(context, "too_long", `must have at most ${max} characters`);
+    })
+    .meta({ minLength: min, maxLength: max });
+
+/** Text that must fit a pattern; `what` completes "must be". */
+export const pattern = (expression: RegExp, what: string, min: number, max: number) =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      const length = codePoints(value);
+      if (length < min)
+        refuse(context, "too_short", `must have at least ${min} ${min === 1 ? "character" : "characters"}`);
+      else if (length > max) refuse(context, "too_long", `must have at most ${max} characters`);
+      else if (!expression.test(value)) refuse(context, "invalid_format", `must be ${what}`);
+    })
+    .meta({ minLength: min, maxLength: max, pattern: expression.source });
+
+/** A field that may be left out or null, and then is null. */
+export const orNull = <T extends z.ZodType>(schema: T) =>
+  schema.nullable().default(null as z.output<T> | null as never);
+/** A field of a merge patch: left out (undefined) it stays, null clears it. */
+export const patched = <T extends z.ZodType>(schema: T) => schema.nullable().optional();
+
+export const userId = pattern(/^[A-Za-z0-9._\-@+:]+$/, "of A-Z a-z 0-9 . _ - @ + : only", 1, 128);
+export const name = text(1, 200);
+export const description = text(0, 2_000);
+/** A mail address as SMTP takes it without extensions: one @, no spaces, a domain of labels. */
+export const email = pattern(
+  /^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*$/,
+  "an email address",
+  3,
+  254,
+);
+
+/** How much `meta` may hold, as UTF-8 JSON. */
+export const MAX_META_BYTES = 8 * 1024;
+
+export const metaTooLarge = (meta: JsonObject): boolean => Buffer.byteLength(JSON.stringify(meta)) > MAX_META_BYTES;
+
+const jsonObject = z
+  .unknown()
+  .superRefine((value, context) => {
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (!isObject) refuse(context, value === undefined ? "required" : "wrong_type", "must be an object");
+  })
+  .pipe(JsonObjectSchema)
+  .meta({ type: "object", additionalProperties: true });
+
+/** A client's own JSON object of at most 8 KiB. */
+export const meta = jsonObject
+  .superRefine((value, context) => {
+    if (metaTooLarge(value)) refuse(context, "too_long", `must have at most ${MAX_META_BYTES} bytes as JSON`);
+  })
+  .meta({ type: "object", additionalProperties: true, description: "At most 8 KiB as JSON." });
+
+/**
+ * The object with the changes of a merge patch, which null removes (RFC 7396). Check the result with `metaTooLarge`.
+ */
+export function mergeMeta(old: JsonObject, patch: JsonObject): JsonObject {
+  const merged = new Map(Object.entries(old));
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(key);
+    else merged.set(key, isObject(value) ? mergeMeta(objectAt(merged.get(key)), value) : value);
+  }
+  return Object.fromEntries(merged);
+}
+
+/** Whether a value of JSON is an object. */
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const objectAt = (value: unknown): JsonObject => (isObject(value) ? value : {});
+
+const ZONE = /^[A-Za-z][A-Za-z0-9+_/-]*$/;
+
+/** An IANA time zone by name. */
+export const timezone = z
+  .string()
+  .superRefine((value, context) => {
+    if (!ZONE.test(value) || !isTimezone(value))
+      refuse(context, "invalid_format", "must be an IANA time zone such as Europe/Berlin");
+  })
+  .meta({ maxLength: 64, examples: ["Europe/Berlin"] });
+
+function isTimezone(value: string): boolean {
+  if (value.length > 64) return false;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: value });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A whole number of seconds in a body. */
+export const seconds = (min: number, max: number) => z.int().min(min).max(max);
+
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+const TIME = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})$/;
+
+/** Reads an RFC 3339 time with offset, or a UTC date; undefined when it is none. */
+export function parseInstant(value: string): Instant | undefined {
+  const isDate = DATE.test(value);
+  if (!isDate && !TIME.test(value)) return undefined;
+  const day = Date.parse(`${value.slice(0, 10)}T00:00:00Z`);
+  // A day such as 30 February would be taken for one in March.
+  if (Number.isNaN(day) || new Date(day).toISOString().slice(0, 10) !== value.slice(0, 10)) return undefined;
+  if (isDate) return day;
+  const at = Date.parse(value.toUpperCase().replace(" ", "T"));
+  // An offset moves it by a day at most; 24:00 is no time.
+  return Number.isNaN(at) || Math.abs(at - day) > 2 * DAY_MS || value.slice(11, 13) === "24" ? undefined : at;
+}
+
+/** A moment: RFC 3339 with offset, or a UTC date; becomes an Instant. */
+export const instant = z
+  .string()
+  .transform((value, context) => {
+    const at = parseInstant(value);
+    if (at !== undefined) return at;
+    refuse(context, "invalid_format", "must be an RFC 3339 time with offset, or a date");
+    return z.NEVER;
+  })
+  .meta({ format: "date-time" });
+
+/** A number in a query. */
+export const queryInteger = (min: number, max: number) =>
+  z
+    .string()
+    .transform((value, context) => {
+      const number = /^-?\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+      if (Number.isNaN(number)) refuse(context, "wrong_type", "must be an integer");
+      else if (number < min) refuse(context, "too_small", `must be at least ${min}`);
+      else if (number > max) refuse(context, "too_large", `must be at most ${max}`);
+      return number;
+    })
+    .meta({ type: "integer", minimum: min, maximum: max });
+
+/** `true` or `false` in a query. */
+export const queryBoolean = z
+  .enum(["true", "false"])
+  .transform((value) => value === "true")
+  .meta({ type: "boolean" });
+
+/** Several values with commas, each checked; at most 100. */
+export const commaSeparated = <T extends z.ZodType<unknown, string>>(item: T) =>
+  z
+    .string()
+    .transform((value) => value.split(",").map((one) => one.trim()))
+    .pipe(z.array(item).max(100));
+
+/** Of every list; the kernel has read the cursor before the schema sees it. */
+export const paging = {
+  limit: queryInteger(1, 100).default(50),
+  cursor: z
+    .custom<Cursor>((value) => Array.isArray(value))
+    .optional()
+    .meta({ type: "string", description: "`next_cursor` of the page before; keeps its filters." }),
+};
+/** Bounds of the creation time. */
+export const created = { from: instant.optional(), to: instant.optional() };
+
+/** An object without unknown fields. */
+export const input = z.strictObject;
+
+/** The body of a list. */
+export const listBody = <T extends z.ZodType>(item: T) =>
+  z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+/** A time in an answer. */
+export const time = z.string().meta({ format: "date-time" });
+/** Any JSON object in an answer. */
+export const anyObject = z.record(z.string(), z.unknown());
+/** An instant as answers show it. */
+export const rfc3339 = (at: Instant): string => new Date(at).toISOString();
+export const rfc3339OrNull = (at: Instant | null): string | null => (at === null ? null : rfc3339(at));

@@ -1,0 +1,106 @@
+// The log on EventStoreDB: one client a process, exact revisions, our own bounds and deadlines.
+
+import { EventStoreDBClient } from "@eventstore/db-client";
+import type { WarnLogger } from "../../platform/backoff.ts";
+import { isName } from "../append-checks.ts";
+import { type EventStore, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
+import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../log-created.ts";
+import { pipelined } from "../pipelined.ts";
+import { Subscriptions } from "../subscription.ts";
+import { FilteredFeed } from "./filtered-feed.ts";
+import { LiveEnd } from "./live-end.ts";
+import { Reader } from "./reader.ts";
+import { clientPosition, type LogNames } from "./records.ts";
+import { holdStrayRejections } from "./stray-rejections.ts";
+import { Writer } from "./writer.ts";
+import { WrittenEvents } from "./written-events.ts";
+
+/** How long an append waits for its answer before its outcome is unknown: the client's fast path has no deadline. */
+const APPEND_TIMEOUT_MS = 10_000;
+const MAX_PREFIX_BYTES = 100;
+
+export type EventStoreDbOptions = {
+  /** `esdb://` or `esdb+discover://`; nodes, TLS and credentials as the client's connection strings say. */
+  readonly url: string;
+  /**
+   * Before every stream's name, so that one server holds several systems. It must not begin another's prefix: then
+   * that one's events would be taken for ours. End it with a character that the rest of a prefix never has: `chat-`.
+   */
+  readonly prefix: string;
+  /** Default: APPEND_TIMEOUT_MS. */
+  readonly appendTimeoutMs?: number;
+  /** How often a subscription that says nothing is held against the log's end. Default: 5 s. */
+  readonly watchdogMs?: number;
+  readonly logger?: WarnLogger;
+};
+
+/**
+ * Opens the log on a server, making it when it is not there; several processes may do so at once. Throws
+ * StoreUnavailable, or OutcomeUnknown when it could not be seen to be made; the client's own error for a connection
+ * string that is none; RangeError for a prefix that is empty, not text, longer than 100 bytes, or the server's own
+ * (`$`). Disposing ends the subscriptions, waits for the appends under way, and ends the client.
+ */
+export async function openEventStoreDb(options: EventStoreDbOptions): Promise<EventStore> {
+  const { url, prefix, logger, appendTimeoutMs = APPEND_TIMEOUT_MS, watchdogMs } = options;
+  if (!isName(prefix) || prefix.startsWith("$") || Buffer.byteLength(prefix) > MAX_PREFIX_BYTES) {
+    throw new RangeError(`not a prefix of streams: ${JSON.stringify(prefix)}`);
+  }
+  const connect = () => EventStoreDBClient.connectionString(url);
+  const names: LogNames = { prefix, logId: "opening" };
+  await using opening = new AsyncDisposableStack(); // closes in reverse order
+  opening.use(holdStrayRejections(logger));
+  const client = opening.adopt(connect(), (part) => part.dispose());
+  const reader = opening.adopt(new Reader(client, names), (part) => part.close());
+  const written = new WrittenEvents();
+  const writing = { connect, names, reader, written, timeoutMs: appendTimeoutMs, logger };
+  const writer = opening.adopt(new Writer(writing), (part) => part.close());
+  // Until the log's id is known nothing has a position.
+  names.logId = await logIdAt(reader, writer);
+  const subscriptions = new Set<Subscriptions>();
+  opening.defer(async () => {
+    await Promise.all(Array.from(subscriptions, (one) => one[Symbol.asyncDispose]()));
+  });
+  const open = opening.move();
+  const live = new LiveEnd(client, names, written);
+  const feeding = { client, names, live, watchdogMs, tail: () => reader.tail() };
+
+  const append: EventStore["append"] = (stream, expected, events) => writer.append(stream, expected, events);
+  return {
+    logId: names.logId,
+    append,
+    // The server writes what comes on one connection as it comes.
+    appendInOrder: pipelined(append),
+    readStream: (stream, read) => reader.stream(stream, read),
+    readAll: ({ after, limit }) => reader.all(after, limit),
+    tail: () => reader.tail(),
+    subscribe(subscribe) {
+      if (open.disposed) throw new StoreUnavailable("the log is closed");
+      if (subscribe.after !== "start") clientPosition(names, subscribe.after); // refused here, not retried for ever
+      // A feed for each: it stands where its reader stands.
+      const own = new Subscriptions(new FilteredFeed(feeding), logger);
+      const subscription = own.start(subscribe);
+      subscriptions.add(own);
+      return {
+        status: () => subscription.status(),
+        async [Symbol.asyncDispose]() {
+          await own[Symbol.asyncDispose]();
+          subscriptions.delete(own);
+        },
+      };
+    },
+    ping: () => reader.ping(),
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}
+
+/** Of the log that is there, or is made now. */
+async function logIdAt(reader: Reader, writer: Writer): Promise<string> {
+  const [there] = await reader.stream(LOG_STREAM, { limit: 1 });
+  if (there !== undefined) return logIdOf(there);
+  await writer.append(LOG_STREAM, NO_STREAM, [logCreated(newLogId(), Date.now())]).catch((error: unknown) => {
+    if (!(error instanceof WrongExpectedRevision)) throw error; // another process was first
+  });
+  const [made] = await reader.stream(LOG_STREAM, { limit: 1 });
+  if (made === undefined) throw new StoreUnavailable("the log's first event cannot be read");
+  return logIdOf(made);
+}

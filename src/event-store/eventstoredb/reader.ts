@@ -1,0 +1,178 @@
+// Reads of streams and of the whole log, in pages that are always read to their end.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  BACKWARDS,
+  type Position as ClientPosition,
+  END,
+  ErrorType,
+  type EventStoreDBClient,
+  FORWARDS,
+  type ReadStreamOptions,
+  START,
+} from "@eventstore/db-client";
+import { messageOf } from "../../platform/backoff.ts";
+import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
+import { type Position, positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
+import { LOG_STREAM } from "../log-created.ts";
+import { isNotLeader, TURN_MS, typeOf } from "./append-errors.ts";
+import { type ClientRecord, clientPosition, commitOf, fromRecord, type LogNames } from "./records.ts";
+
+/** How long a page may take. */
+const PAGE_TIMEOUT_MS = 10_000;
+const PING_TIMEOUT_MS = 2_000;
+/** Events a page at most; looking for few of ours among others' begins with small pages. */
+const MAX_PAGE = 1_000;
+const FIRST_PAGE = 8;
+const PAGE_GROWTH = 8;
+
+type Reading = AsyncIterable<{ readonly event?: ClientRecord }>;
+
+/** The newest event of ours, and how far the log was searched for a newer one. */
+type Tail = { readonly own: bigint; readonly searched: bigint };
+
+export class Reader {
+  readonly #client: EventStoreDBClient;
+  readonly #names: LogNames;
+  #closed = false;
+  #tail: Tail | undefined;
+
+  constructor(client: EventStoreDBClient, names: LogNames) {
+    this.#client = client;
+    this.#names = names;
+  }
+
+  /** To be called before the client is ended: that ends what it reads as if there were no more. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async stream(stream: string, read: StreamRead): Promise<readonly RecordedEvent[]> {
+    checkStreamRead(read);
+    const { direction = "forward", limit } = read;
+    const step = direction === "backward" ? -1 : 1;
+    const events: RecordedEvent[] = [];
+    if (!isName(stream) || (step < 0 && read.from !== undefined && read.from < 0)) return events;
+    let from = read.from;
+    while (events.length < limit) {
+      const size = Math.min(limit - events.length, MAX_PAGE);
+      const page = await this.#streamPage(stream, { from, direction, limit: size }, PAGE_TIMEOUT_MS);
+      events.push(...page.map((record) => fromRecord(record, this.#names)));
+      const last = events.at(-1);
+      if (last === undefined || page.length < size || (step < 0 && last.revision === 0)) break;
+      from = last.revision + step;
+    }
+    return events;
+  }
+
+  async ping(): Promise<void> {
+    await this.#streamPage(LOG_STREAM, { from: 0, direction: "forward", limit: 1 }, PING_TIMEOUT_MS);
+  }
+
+  /** Others' events are read as well: reading knows no filter. */
+  async all(after: Position | "start", limit: number): Promise<readonly RecordedEvent[]> {
+    checkLimit(limit);
+    const events: RecordedEvent[] = [];
+    let from = after === "start" ? undefined : clientPosition(this.#names, after);
+    for (let size = Math.min(Math.max(limit + 1, FIRST_PAGE), MAX_PAGE); events.length < limit; ) {
+      const page = await this.#allPage(from ?? START, FORWARDS, size);
+      for (const record of page) {
+        // Reading begins with the event that stands at the position; it has been read before.
+        if (from !== undefined && commitOf(record) <= from.commit) continue;
+        if (events.length < limit && this.#isOurs(record)) events.push(fromRecord(record, this.#names));
+      }
+      if (page.length < size) break;
+      from = page.at(-1)?.position;
+      size = Math.min(size * PAGE_GROWTH, MAX_PAGE);
+    }
+    return events;
+  }
+
+  /**
+   * Searched for from the log's end, for system events and other systems' stand between; what was searched once is not
+   * searched again.
+   */
+  async tail(): Promise<Position> {
+    const known = this.#tail;
+    let searched: bigint | undefined;
+    let from: typeof END | ClientPosition = END;
+    for (let size = FIRST_PAGE; ; size = Math.min(size * PAGE_GROWTH, MAX_PAGE)) {
+      const page: readonly ClientRecord[] = await this.#allPage(from, BACKWARDS, size);
+      const newest: ClientRecord | undefined = page[0];
+      searched ??= newest === undefined ? 0n : commitOf(newest);
+      // A log that ends earlier than it did was put back from a backup: nothing is known of it.
+      const floor = known !== undefined && known.searched <= searched ? known : undefined;
+      const ours = page.find((record) => this.#isOurs(record));
+      const oldest = page.at(-1);
+      let own = ours === undefined ? undefined : commitOf(ours);
+      if (floor !== undefined && (oldest === undefined || commitOf(oldest) <= floor.searched)) own ??= floor.own;
+      if (own !== undefined) {
+        if (this.#tail === known || (this.#tail?.searched ?? 0n) < searched) this.#tail = { own, searched };
+        return positionOf(this.#names.logId, own);
+      }
+      if (oldest?.position === undefined) throw new StoreUnavailable("the log has no event of ours");
+      from = oldest.position;
+    }
+  }
+
+  #isOurs(record: ClientRecord): boolean {
+    return record.streamId.startsWith(this.#names.prefix);
+  }
+
+  async #streamPage(
+    stream: string,
+    { from, direction, limit }: { from: number | undefined; direction: "forward" | "backward"; limit: number },
+    deadline: number,
+  ): Promise<readonly ClientRecord[]> {
+    const backward = direction === "backward";
+    const edge = backward ? END : START;
+    const options: ReadStreamOptions = {
+      direction: backward ? BACKWARDS : FORWARDS,
+      fromRevision: from === undefined ? edge : BigInt(Math.max(0, from)),
+      maxCount: limit,
+      requiresLeader: true,
+      deadline,
+    };
+    try {
+      return await this.#whole(() => this.#client.readStream(this.#names.prefix + stream, options));
+    } catch (error) {
+      if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return [];
+      throw unavailable(error);
+    }
+  }
+
+  async #allPage(
+    fromPosition: typeof START | typeof END | ClientPosition,
+    direction: typeof FORWARDS | typeof BACKWARDS,
+    maxCount: number,
+  ): Promise<readonly ClientRecord[]> {
+    const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
+    try {
+      return await this.#whole(() => this.#client.readAll(options));
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  /** A node that does not lead may lag, and says so: once more, at the one that leads. */
+  async #whole(open: () => Reading): Promise<readonly ClientRecord[]> {
+    try {
+      return await this.#toItsEnd(open());
+    } catch (error) {
+      if (!isNotLeader(error)) throw error;
+      await sleep(TURN_MS);
+      return this.#toItsEnd(open());
+    }
+  }
+
+  /** To its end always: one that is left in the middle fails later, when nobody listens, and ends the process. */
+  async #toItsEnd(reading: Reading): Promise<readonly ClientRecord[]> {
+    const records: ClientRecord[] = [];
+    for await (const { event } of reading) if (event !== undefined) records.push(event);
+    if (this.#closed) throw new StoreUnavailable("the log is closed");
+    return records;
+  }
+}
+
+const unavailable = (error: unknown): StoreUnavailable =>
+  error instanceof StoreUnavailable ? error : new StoreUnavailable(messageOf(error), { cause: error });

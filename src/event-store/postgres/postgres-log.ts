@@ -1,0 +1,133 @@
+// The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
+
+import type { WarnLogger } from "../../platform/backoff.ts";
+import { checkAppend, numberOf } from "../append-checks.ts";
+import { type EventStore, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
+import { newLogId } from "../log-created.ts";
+import { type Feed, Subscriptions } from "../subscription.ts";
+import { Announcer } from "./announcer.ts";
+import { connect, within } from "./connect.ts";
+import { Flusher } from "./flusher.ts";
+import { InOrder } from "./in-order.ts";
+import { Reach } from "./reach.ts";
+import { Reader } from "./reader.ts";
+import { RecentEvents } from "./recent.ts";
+import { openSchema } from "./schema.ts";
+
+/** How long a subscription waits for a flush that may hold what it lacks, before it reads from the table. */
+const FLUSH_PATIENCE_MS = 50;
+/** How long an append waits for its answer, in line and on the way, before its outcome is unknown. */
+const APPEND_TIMEOUT_MS = 10_000;
+
+type PostgresLogOptions = {
+  /** `postgresql://`, of a role that may create the schema `log`, or owns it. */
+  readonly url: string;
+  /** Default: APPEND_TIMEOUT_MS. */
+  readonly appendTimeoutMs?: number;
+  /** Default: FLUSH_PATIENCE_MS. */
+  readonly flushPatienceMs?: number;
+  readonly logger?: WarnLogger;
+};
+
+/** Carries the news that the log has grown to other processes, and theirs to this one. May lose any of it. */
+type LogWakeUps = {
+  publish(topic: "log", position: Position): void;
+  on(topic: "log", listener: (position: Position) => void): Disposable;
+};
+
+type PostgresLog = EventStore & {
+  /** Tells and hears of appends this way too, beside NOTIFY and the poll: for a database behind which NOTIFY is lost. */
+  wakeBy(wakeUps: LogWakeUps): void;
+};
+
+/**
+ * Opens the log in a database, making it when it is not there; several processes may do so at once. It holds two
+ * connections for writing, one for listening, up to four for reading, and one for appending in order once that is
+ * asked for. Throws when the database cannot be reached or cannot hold a log. Disposing ends the subscriptions, sends
+ * what waits, and closes the connections.
+ */
+export async function openPostgresLog(options: PostgresLogOptions): Promise<PostgresLog> {
+  const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS, flushPatienceMs = FLUSH_PATIENCE_MS } = options;
+  const logId = await openAt(url);
+  const open = new AsyncDisposableStack(); // closes in reverse order
+  const recent = new RecentEvents();
+  let publish: LogWakeUps["publish"] = () => {};
+  const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
+  const reach = new Reach(logId, () => reader.makeDurable());
+  open.adopt(new Announcer(url, reach, logger), (part) => part.close());
+  const flusher = open.adopt(
+    new Flusher({
+      url,
+      logId,
+      appendTimeoutMs,
+      logger,
+      reach: () => reach.number,
+      written: (events) => {
+        const first = numberOf(logId, events[0]?.position ?? "start");
+        recent.add(first, events);
+        const last = first + events.length - 1;
+        reach.reached(last);
+        publish("log", positionOf(logId, last));
+      },
+    }),
+    (part) => part.close(),
+  );
+
+  const feed: Feed = {
+    read: async (after, limit) => {
+      const from = numberOf(logId, after);
+      let events = recent.read(from, limit);
+      if (events.length === 0) {
+        // NOTIFY, or the answer to the flush behind it, is often first; the events are here in a moment.
+        const outcome = flusher.outcomeOf(from + 1);
+        if (outcome !== undefined) {
+          await within(flushPatienceMs, outcome, "the flush is slow").catch(() => undefined); // the table has it then
+          events = recent.read(from, limit);
+        }
+      }
+      if (events.length > 0) return { events, atEnd: events.length < limit };
+      return reader.page(from, limit, reach.number > from ? reach.number : await reach.refresh());
+    },
+    listen: (listener) => reach.listen(listener),
+  };
+  const subscriptions = open.use(new Subscriptions(feed, logger));
+
+  const append: EventStore["append"] = async (stream, expectedRevision, events) => {
+    const bytes = checkAppend(stream, expectedRevision, events);
+    return flusher.append(stream, expectedRevision, events, bytes);
+  };
+  const inOrder = open.adopt(new InOrder({ url, appendTimeoutMs, append }), (part) => part.close());
+
+  return {
+    logId,
+    append,
+    appendInOrder: (appends) => inOrder.append(appends),
+    readStream: async (stream, read) => reach.allDurable(await reader.stream(stream, read)),
+    readAll: async ({ after, limit }) => reach.allDurable(await reader.all(numberOf(logId, after), limit)),
+    tail: async () => {
+      const last = await reader.tail();
+      await reach.untilDurable(last);
+      return positionOf(logId, last);
+    },
+    subscribe: (subscribe) => {
+      if (open.disposed) throw new StoreUnavailable("the log is closed");
+      numberOf(logId, subscribe.after); // a position of another log is refused here, not retried for ever
+      return subscriptions.start(subscribe);
+    },
+    ping: () => reader.ping(),
+    wakeBy(wakeUps) {
+      publish = (topic, position) => wakeUps.publish(topic, position);
+      open.use(wakeUps.on("log", (position) => reach.reached(numberOf(logId, position))));
+    },
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}
+
+async function openAt(url: string): Promise<string> {
+  const connection = await connect(url, "chatapi log");
+  try {
+    return await openSchema(connection.client, newLogId());
+  } finally {
+    await connection.close();
+  }
+}

@@ -1,0 +1,78 @@
+// The bus on PostgreSQL's LISTEN and NOTIFY: for several nodes without Redis.
+import type pg from "pg";
+import { connect, within } from "../event-store/postgres/connect.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
+import { type Bus, Listeners } from "./bus.ts";
+import { CHANNEL, decode, encode } from "./bus-message.ts";
+import { Outbox } from "./bus-outbox.ts";
+
+/** A connection that died in silence is noticed by a question that gets no answer. */
+const PROBE_MS = 5_000;
+const ANSWER_MS = 3_000;
+
+/** One connection, made again whenever it drops; a failure is logged once, until it is back. */
+export function postgresBus(parts: { url: string; logId: string; logger: WarnLogger }): Bus {
+  const { url, logId, logger } = parts;
+  const listeners = new Listeners();
+  const closing = new AbortController();
+  let client: pg.Client | undefined;
+  let lastError: string | null = null;
+  const outbox = new Outbox(async (topic, position) => {
+    await client?.query("select pg_notify($1, $2)", [CHANNEL, encode(topic, position)]);
+  });
+
+  async function listen(): Promise<void> {
+    const connection = await connect(url, "chatapi bus");
+    const own = connection.client;
+    const lost = new AbortController();
+    let reason: Error | undefined;
+    void connection.ended.then((error) => {
+      reason = error;
+      lost.abort();
+    });
+    own.on("notification", ({ payload = "" }) => {
+      const message = decode(payload, logId);
+      if (message !== undefined) listeners.tell(message.topic, message.position);
+    });
+    try {
+      const interrupted = AbortSignal.any([closing.signal, lost.signal]);
+      for (let listening = false; !closing.signal.aborted; listening = true) {
+        await within(ANSWER_MS, own.query(listening ? "select" : `listen ${CHANNEL}`), "PostgreSQL did not answer");
+        client = own;
+        lastError = null;
+        await pause(PROBE_MS, interrupted);
+        if (reason !== undefined) throw reason;
+      }
+    } finally {
+      client = undefined;
+      await connection.close();
+      await outbox.close();
+    }
+  }
+
+  async function keepListening(): Promise<void> {
+    for (let failures = 0; !closing.signal.aborted; ) {
+      try {
+        await listen();
+      } catch (error) {
+        if (lastError === null) logger.warn({ err: error }, "wake-ups are lost: nodes poll");
+        failures = lastError === null ? 1 : failures + 1;
+        lastError = messageOf(error);
+        await pause(backoffMs(failures), closing.signal);
+      }
+    }
+  }
+  const running = keepListening();
+
+  return {
+    publish: (topic, position) => {
+      if (client !== undefined) outbox.put(topic, position);
+    },
+    on: (topic, listener) => listeners.add(topic, listener),
+    status: () => ({ kind: "postgres", connected: client !== undefined, lastError }),
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+// The bus on Redis: publish and subscribe, on one connection each. Redis may go and come back at any time.
+import { Redis, type RedisOptions } from "ioredis";
+import { messageOf, type WarnLogger } from "./backoff.ts";
+import { type Bus, Listeners } from "./bus.ts";
+import { CHANNEL, decode, encode } from "./bus-message.ts";
+import { Outbox } from "./bus-outbox.ts";
+
+/** The longest wait between two attempts to connect: so soon it is used again. */
+const MAX_RECONNECT_MS = 1_000;
+const CONNECT_MS = 3_000;
+/** A server that does not answer for so long counts as gone. */
+const ANSWER_MS = 2_000;
+const PROBE_MS = 3_000;
+
+/** Connects in the background. A failure is logged once, until Redis is back. */
+export function redisBus(parts: { url: string; logId: string; logger: WarnLogger }): Bus {
+  const { url, logId, logger } = parts;
+  const listeners = new Listeners();
+  let lastError: string | null = null;
+  const options = {
+    lazyConnect: true,
+    connectTimeout: CONNECT_MS,
+    commandTimeout: ANSWER_MS,
+    // What cannot be sent now is of no use later.
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (tries: number) => Math.min(50 * 2 ** Math.min(tries, 5), MAX_RECONNECT_MS),
+  } satisfies RedisOptions;
+  const publisher = new Redis(url, { ...options, connectionName: "chatapi" });
+  const subscriber = new Redis(url, { ...options, connectionName: "chatapi-subscriber", autoResubscribe: false });
+  const both = [publisher, subscriber];
+  let subscribed = false;
+  let closed = false;
+  const connected = () => subscribed && publisher.status === "ready";
+
+  function failed(error: unknown): void {
+    if (lastError === null) logger.warn({ error: messageOf(error) }, "Redis is gone: nodes poll until it is back");
+    lastError = messageOf(error);
+  }
+  function recovered(): void {
+    if (connected()) lastError = null;
+  }
+
+  publisher.on("ready", recovered);
+  subscriber.on("ready", () => {
+    subscriber.subscribe(CHANNEL).then(() => {
+      subscribed = true;
+      recovered();
+    }, failed);
+  });
+  subscriber.on("message", (_channel, text) => {
+    const message = decode(text, logId);
+    if (message !== undefined) listeners.tell(message.topic, message.position);
+  });
+  for (const one of both) {
+    one.on("error", failed);
+    one.on("close", () => {
+      if (one === subscriber) subscribed = false;
+      if (!closed) failed(lastError ?? "the connection was closed");
+    });
+    // Rejects when the first attempt fails; the others follow by themselves.
+    one.connect().catch(failed);
+  }
+
+  /** A connection that no longer answers is closed, and made again. */
+  async function probe(one: Redis): Promise<void> {
+    if (one.status !== "ready") return;
+    try {
+      await one.ping();
+    } catch (error) {
+      failed(error);
+      one.disconnect(true);
+    }
+  }
+  const probing = setInterval(() => both.forEach((one) => void probe(one)), PROBE_MS);
+  const outbox = new Outbox(async (topic, position) => {
+    await publisher.publish(CHANNEL, encode(topic, position));
+  });
+
+  return {
+    publish: (topic, position) => {
+      if (publisher.status === "ready") outbox.put(topic, position);
+    },
+    on: (topic, listener) => listeners.add(topic, listener),
+    status: () => ({ kind: "redis", connected: connected(), lastError }),
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      clearInterval(probing);
+      for (const one of both) one.disconnect();
+      await outbox.close();
+    },
+  };
+}

@@ -1,0 +1,48 @@
+// Commands that were sent under an idempotency key: where their events stand, for when a stream's state has forgotten.
+import type { ClientId } from "../../domain/ids.ts";
+import { integer, projection, type RowOf, text, upsert } from "../projection.ts";
+import { first, type OperatorRead } from "../read-as.ts";
+import { sql } from "../sql.ts";
+
+const columns = {
+  command: text(),
+  stream: text(),
+  client: text<ClientId>(),
+  /** Revisions, both inclusive. */
+  first: integer(),
+  last: integer(),
+  fingerprint: text(),
+};
+export type CommandRow = RowOf<typeof columns>;
+
+export const commandIds = projection({
+  name: "command_ids",
+  version: 1,
+  // A command may write to several streams; a row is one stream's part of it.
+  key: ["command", "stream"],
+  columns,
+  indexes: [],
+  personal: [],
+  each: ({ stream, revision, meta }) => {
+    const { client, command, fingerprint } = meta;
+    if (client === null || fingerprint === undefined) return [];
+    return [
+      upsert([command, stream], (row) => ({ client, fingerprint, first: row?.first ?? revision, last: revision })),
+    ];
+  },
+  on: {},
+});
+
+/** What a command wrote to a stream; without a stream, to any one. Says nothing of events after the checkpoint. */
+export const findCommand = async (
+  operator: OperatorRead,
+  command: string,
+  stream?: string,
+): Promise<CommandRow | undefined> =>
+  first(
+    await operator.rows<CommandRow>(
+      stream === undefined
+        ? sql`select * from ${commandIds} c where command = ${command} order by stream limit 1`
+        : sql`select * from ${commandIds} c where command = ${command} and stream = ${stream}`,
+    ),
+  );

@@ -1,0 +1,150 @@
+// Messages. A deleted one keeps its content in the row, for restoring, and no query hands it out.
+import { type JsonObject, reveal } from "../../domain/event.ts";
+import { type ClientId, type MessageId, type RoomId, type Subject, seqOfMessage } from "../../domain/ids.ts";
+import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
+import { first, type ReadAs } from "../read-as.ts";
+import { all, sql } from "../sql.ts";
+import { roomOf } from "../stream-ids.ts";
+import { rooms } from "./rooms.ts";
+
+const columns = {
+  room_id: text<RoomId>(),
+  /** The seq of the posting. */
+  seq: integer(),
+  client: text<ClientId>(),
+  id: text<MessageId>(),
+  sender: text<Subject>(),
+  /** The sender's id; null when the person was erased. */
+  user_id: text({ nullable: true }),
+  sender_name: text({ nullable: true }),
+  type: text(),
+  /** Null when the person was erased. */
+  content: text({ nullable: true }),
+  meta: json<JsonObject>(),
+  reply_to: text<MessageId>({ nullable: true }),
+  created_at: bigint(),
+  edited_at: bigint({ nullable: true }),
+  deleted_at: bigint({ nullable: true }),
+  /** The seq of the event that holds the content. */
+  content_seq: integer(),
+  /** The seq of the posting, edit, deletion or restoring that was last: the ETag. */
+  change_seq: integer(),
+  /** Which of the room's messages it is; system ones repeat the last number. */
+  ordinal: integer(),
+};
+/** As it may be shown: of a deleted message `content` is null and `meta` is empty. */
+export type MessageRow = RowOf<typeof columns>;
+
+export const messages = projection({
+  name: "messages",
+  version: 1,
+  key: ["room_id", "seq"],
+  columns,
+  indexes: ["(room_id, sender, seq)", "(room_id, seq) where deleted_at is not null and type <> 'system'"],
+  personal: ["user_id", "sender_name", "content", "meta"],
+  on: {
+    MessagePosted: (e) => {
+      if (e.meta.client === null) return [];
+      const { id, sender, type, replyTo, ordinal } = e.data;
+      const seq = e.revision + 1;
+      return [
+        put([roomOf(e.stream), seq], {
+          client: e.meta.client,
+          ...{ id, sender, type, ordinal },
+          user_id: reveal(e.data.user),
+          sender_name: reveal(e.data.senderName),
+          content: reveal(e.data.content),
+          meta: reveal(e.data.meta) ?? {},
+          reply_to: replyTo,
+          created_at: e.meta.at,
+          edited_at: null,
+          deleted_at: null,
+          content_seq: seq,
+          change_seq: seq,
+        }),
+      ];
+    },
+    MessageEdited: (e) => [
+      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
+        ...row,
+        content: reveal(e.data.content),
+        meta: reveal(e.data.meta) ?? {},
+        edited_at: e.meta.at,
+        content_seq: e.revision + 1,
+        change_seq: e.revision + 1,
+      })),
+    ],
+    MessageDeleted: (e) => [
+      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
+        ...row,
+        deleted_at: e.meta.at,
+        change_seq: e.revision + 1,
+      })),
+    ],
+    MessageRestored: (e) => [
+      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
+        ...row,
+        deleted_at: null,
+        change_seq: e.revision + 1,
+      })),
+    ],
+  },
+});
+
+/** The columns of a message `m` as they may be shown. */
+export const shownMessage = sql`m.room_id, m.seq, m.client, m.id, m.sender, m.user_id, m.sender_name, m.type,
+  case when m.deleted_at is null then m.content end as content,
+  case when m.deleted_at is null then m.meta else '{}'::json end as meta,
+  m.reply_to, m.created_at, m.edited_at, m.deleted_at, m.content_seq, m.change_seq, m.ordinal`;
+
+const visible = sql`exists (select from ${rooms} r where r.room_id = m.room_id and not r.deleted)`;
+
+/** A message of a room that is not deleted, by its id; deleted ones too. */
+export async function messageById(read: ReadAs, room: RoomId, id: string): Promise<MessageRow | undefined> {
+  const seq = seqOfMessage(room, id);
+  if (seq === undefined || seq > MAX_SEQ) return undefined;
+  return first(
+    await read.rows<MessageRow>(
+      sql`select ${shownMessage} from ${messages} m where m.room_id = ${room} and m.seq = ${seq} and m.id = ${id} and ${visible}`,
+    ),
+  );
+}
+
+type MessageList = {
+  /** Exclusive bounds. */
+  afterSeq?: number;
+  beforeSeq?: number;
+  order: "asc" | "desc";
+  senders?: readonly Subject[];
+  types?: readonly string[];
+  includeDeleted: boolean;
+  limit: number;
+  cursor?: Cursor;
+};
+
+const MAX_SEQ = 2 ** 31 - 1;
+/** No seq lies outside, and the column could not be compared with more. */
+const clamp = (seq: number): number => Math.max(-1, Math.min(MAX_SEQ, seq));
+
+/** By seq, in the order asked for. Throws InvalidCursor. */
+export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<MessageRow>> {
+  const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit } = list;
+  const [behind] = readCursor(list.cursor, ["integer"]) ?? [];
+  const upwards = order === "asc";
+  const where = all(
+    sql`m.room_id = ${room}`,
+    afterSeq === undefined ? undefined : sql`m.seq > ${clamp(afterSeq)}`,
+    beforeSeq === undefined ? undefined : sql`m.seq < ${clamp(beforeSeq)}`,
+    behind === undefined ? undefined : upwards ? sql`m.seq > ${behind}` : sql`m.seq < ${behind}`,
+    senders === undefined ? undefined : sql`m.sender = any(${senders})`,
+    types === undefined ? undefined : sql`m.type = any(${types})`,
+    includeDeleted ? undefined : sql`m.deleted_at is null`,
+    visible,
+  );
+  const direction = upwards ? sql`m.seq` : sql`m.seq desc`;
+  const rows = await read.rows<MessageRow>(
+    sql`select ${shownMessage} from ${messages} m where ${where} order by ${direction} limit ${limit + 1}`,
+  );
+  return pageOf(rows, limit, (last) => [last.seq]);
+}

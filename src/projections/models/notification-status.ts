@@ -1,0 +1,54 @@
+// What is said of a notification as a whole: the first rule that holds.
+import type { DeliveryStatus } from "../../domain/delivery-events.ts";
+
+export type NotificationStatus =
+  | "scheduled"
+  | "pending"
+  | "processing"
+  | "delivered"
+  | "sent"
+  | "partial"
+  | "cancelled"
+  | "expired"
+  | "failed";
+
+/** How many deliveries are in each status; none are left out. */
+export type DeliveryCounts = { [S in DeliveryStatus]?: number };
+
+/** What the status rests on. */
+export type NotificationProgress = {
+  readonly state: "scheduled" | "released" | "cancelled";
+  /** After its release: nothing more is made, mails of fallbacks included. */
+  readonly stop_requested: boolean;
+  readonly routed: boolean;
+  readonly counts: DeliveryCounts;
+  /** Whether any attempt was started, or, where there are none, anyone acknowledged. */
+  readonly attempts_started: boolean;
+  /** Whether a fallback's mail is asked for and not made yet. */
+  readonly mails_due: boolean;
+};
+
+/** Deliveries of which something more will come by itself. */
+export const openCount = ({ pending = 0, sending = 0, retrying = 0 }: DeliveryCounts): number =>
+  pending + sending + retrying;
+
+/** All deliveries that were made. */
+export const madeCount = (counts: DeliveryCounts): number =>
+  Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+
+export function notificationStatus(row: NotificationProgress): NotificationStatus {
+  if (row.state === "cancelled") return "cancelled";
+  if (row.state === "scheduled") return "scheduled";
+  const { counts } = row;
+  const notAllMade = !row.stop_requested && (!row.routed || row.mails_due);
+  if (notAllMade || openCount(counts) > 0) return row.attempts_started ? "processing" : "pending";
+  const { fell_back = 0, delivered = 0, sent = 0, cancelled = 0, expired = 0 } = counts;
+  const counted = madeCount(counts) - fell_back;
+  if (counted === 0) return row.stop_requested ? "cancelled" : "failed";
+  if (delivered === counted) return "delivered";
+  if (delivered + sent === counted) return "sent";
+  if (delivered + sent > 0) return "partial";
+  if (cancelled === counted) return "cancelled";
+  if (expired === counted) return "expired";
+  return "failed";
+}

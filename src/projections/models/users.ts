@@ -1,0 +1,88 @@
+// Users: their profiles, and from which generation on their tokens hold.
+import { type JsonObject, reveal } from "../../domain/event.ts";
+import type { ClientId, Subject } from "../../domain/ids.ts";
+import type { Instant } from "../../domain/time.ts";
+import type { Profile } from "../../domain/user.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { bigint, change, integer, json, projection, type RowOf, text, upsert } from "../projection.ts";
+import { first, type OperatorRead, type ReadAs } from "../read-as.ts";
+import { all, sql } from "../sql.ts";
+
+const columns = {
+  subject: text<Subject>(),
+  client: text<ClientId>(),
+  /** Null when the person was erased. */
+  user_id: text({ nullable: true }),
+  name: text({ nullable: true }),
+  email: text({ nullable: true }),
+  timezone: text({ nullable: true }),
+  meta: json<JsonObject>(),
+  /** Tokens of an older one no longer hold. */
+  generation: integer(),
+  created_at: bigint(),
+  updated_at: bigint(),
+  position: text<Position>(),
+};
+export type UserRow = RowOf<typeof columns>;
+
+export const users = projection({
+  name: "users",
+  version: 1,
+  key: ["subject"],
+  columns,
+  indexes: ["(client, position)", "(subject) where generation > 0"],
+  personal: ["user_id", "name", "email", "timezone", "meta"],
+  on: {
+    UserRegistered: (e) => {
+      const { client, at } = e.meta;
+      if (client === null) return [];
+      return [
+        upsert([e.data.subject], (row) => ({
+          client,
+          user_id: reveal(e.data.user),
+          ...opened(e.data),
+          generation: row?.generation ?? 0,
+          created_at: row?.created_at ?? at,
+          updated_at: at,
+          position: row?.position ?? e.position,
+        })),
+      ];
+    },
+    UserUpdated: (e) => [change([e.data.subject], (row) => ({ ...row, ...opened(e.data), updated_at: e.meta.at }))],
+    TokensRevoked: (e) => [change([e.data.subject], (row) => ({ ...row, generation: e.data.generation }))],
+  },
+});
+
+const opened = ({ name, email, timezone, meta }: Profile) => ({
+  name: reveal(name),
+  email: reveal(email),
+  timezone: reveal(timezone),
+  meta: reveal(meta) ?? {},
+});
+
+export const userBySubject = async (read: ReadAs, subject: Subject): Promise<UserRow | undefined> =>
+  first(await read.rows<UserRow>(sql`select * from ${users} u where subject = ${subject}`));
+
+/** `from` inclusive and `to` exclusive bound the creation. */
+type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant };
+
+/** Newest first. Throws InvalidCursor. */
+export async function listUsers(read: ReadAs, { limit, cursor, from, to }: UserList): Promise<Page<UserRow>> {
+  const [before] = readCursor(cursor, ["text"]) ?? [];
+  const where = all(
+    before === undefined ? undefined : sql`position < ${before}`,
+    from === undefined ? undefined : sql`created_at >= ${from}`,
+    to === undefined ? undefined : sql`created_at < ${to}`,
+  );
+  const rows = await read.rows<UserRow>(
+    sql`select * from ${users} u where ${where} order by position desc limit ${limit + 1}`,
+  );
+  return pageOf(rows, limit, (last) => [last.position]);
+}
+
+/** Everyone whose tokens were ever revoked, for a node's directory at its start. */
+export const revokedGenerations = (
+  operator: OperatorRead,
+): Promise<readonly Pick<UserRow, "client" | "subject" | "generation">[]> =>
+  operator.rows(sql`select client, subject, generation from ${users} u where generation > 0 order by subject`);

@@ -1,0 +1,120 @@
+// Where everything is kept: PostgreSQL (our own, or the operator's), the log there or in EventStoreDB, the keys, the
+// command side on them, and the bus that tells other nodes.
+
+import pg from "pg";
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "./config.ts";
+import { ownEncryptionKeys } from "./embedded/own-keys.ts";
+import { startEmbeddedPostgres } from "./embedded/postgres.ts";
+import type { EventStore } from "./event-store/event-store.ts";
+import { openEventStoreDb } from "./event-store/eventstoredb/eventstore-db.ts";
+import { type Commands, createCommands } from "./event-store/handle-command.ts";
+import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
+import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/keyring-wrapping.ts";
+import { openPostgresLog } from "./event-store/postgres/postgres-log.ts";
+import { postgresSnapshots } from "./event-store/snapshots.ts";
+import { localTurns, postgresStreamTurns } from "./event-store/stream-turns.ts";
+import { openBus } from "./open-bus.ts";
+import type { Bus } from "./platform/bus.ts";
+import { failpoint } from "./platform/failpoint.ts";
+import { checkFence } from "./projections/fence.ts";
+import { olderCommandsOf, openReadSide, type ReadSide } from "./projections/read-side.ts";
+
+const POOL_CONNECTIONS = 20;
+/** Who waits longer for a connection is told that the database is away. */
+const CONNECTION_WAIT_MS = 15_000;
+
+/** What every role and every operator's command stands on. Disposing closes it in reverse order. */
+export type Storage = AsyncDisposable & {
+  readonly databaseUrl: string;
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: PostgresKeyring;
+  readonly readSide: ReadSide;
+  readonly commands: Commands;
+  readonly bus: Bus;
+  /** Our own PostgreSQL: no other process works on it. */
+  readonly alone: boolean;
+};
+
+type StorageOptions = {
+  readonly config: Config;
+  readonly logger: Logger;
+  /** The database to use instead of what the configuration says: one that already runs. */
+  readonly databaseUrl?: string;
+  /** Called when the embedded PostgreSQL ends by itself. */
+  readonly onExit?: (error: Error) => void;
+};
+
+/** Opens the stores. Throws ConfigError, DataFolderInUse, NoFence, or an Error whose message is one clear line. */
+export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
+  await using open = new AsyncDisposableStack();
+  const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: POOL_CONNECTIONS,
+    connectionTimeoutMillis: CONNECTION_WAIT_MS,
+    keepAlive: true,
+  });
+  pool.on("error", (error) => logger.warn({ err: error }, "a database connection was lost"));
+  open.defer(() => pool.end());
+  await checkFence(pool); // before anything is made
+  const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
+  const keyring = await openKeys(config, pool);
+  failpoint("keys-opened/log-opened");
+  const { store, bus } = await openLog(config, url, logger, open);
+  failpoint("log-opened/read-models-opened");
+  const alone = config.databaseUrl === undefined;
+  const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
+  const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
+  // Nobody else writes then, so nobody need be asked.
+  const turns = alone ? localTurns() : open.use(postgresStreamTurns(url));
+  const snapshots = postgresSnapshots(pool, store.logId);
+  const olderCommands = olderCommandsOf(readSide);
+  const commands = createCommands({ store, keyring, snapshots, turns, olderCommands, warn });
+  const moved = open.move();
+  const close = () => moved.disposeAsync();
+  return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };
+}
+
+async function openLog(
+  config: Config,
+  databaseUrl: string,
+  logger: Logger,
+  open: AsyncDisposableStack,
+): Promise<Pick<Storage, "store" | "bus">> {
+  const busOf = ({ logId }: EventStore) => open.use(openBus({ config, databaseUrl, logId, logger }));
+  if (config.eventStore !== undefined) {
+    const store = open.use(await openEventStoreDb({ ...config.eventStore, logger }));
+    return { store, bus: busOf(store) };
+  }
+  const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
+  const bus = busOf(store);
+  // PostgreSQL's own NOTIFY tells of the log already.
+  if (config.redisUrl !== undefined) store.wakeBy(bus);
+  return { store, bus };
+}
+
+async function embedded(
+  config: Config,
+  logger: Logger,
+  open: AsyncDisposableStack,
+  onExit: StorageOptions["onExit"],
+): Promise<string> {
+  const log = (line: string) => logger.info(line);
+  const watch = onExit === undefined ? {} : { onExit };
+  const postgres = open.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log, ...watch }));
+  return postgres.url;
+}
+
+async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring> {
+  try {
+    return await openKeyring({
+      pool,
+      encryptionKeys: config.encryptionKeys ?? (await ownEncryptionKeys(config.dataDir)),
+    });
+  } catch (error) {
+    const wrong = error instanceof InvalidEncryptionKeys || error instanceof WrongEncryptionKeys;
+    throw wrong ? new ConfigError(error.message) : error;
+  }
+}

@@ -1,0 +1,57 @@
+// Cancelling while the router is at work: what it makes between the look at the read model and the decision is open.
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { cancel } from "../../../src/app/notifications/change.ts";
+import type { Services } from "../../../src/app/services.ts";
+import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
+import { ClientIdSchema, NotificationIdSchema } from "../../../src/domain/ids.ts";
+import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
+import { deliveryId } from "../../../src/event-store/delivery-ids.ts";
+import { newClient } from "../../e2e/support/api.ts";
+import { contextOf } from "../../support/live.ts";
+import { startTestServer, type TestServer } from "../../support/server.ts";
+
+const stack = new AsyncDisposableStack();
+let server: TestServer;
+
+beforeAll(async () => {
+  // Nobody routes but the test.
+  server = stack.use(await startTestServer({ config: { roles: new Set(["api", "projector"]) } }));
+});
+afterAll(() => stack.disposeAsync());
+
+test("a notification whose delivery is requested just before the decision can be cancelled", async () => {
+  const { services, url } = server;
+  const api = await newClient(url);
+  const asked = await api.post("/notifications", { type: "websocket", content: "n", user_ids: ["alice"] });
+  const id = NotificationIdSchema.parse(asked.body.id);
+  const client = ClientIdSchema.parse(api.id);
+  const stream = notificationStream(id);
+
+  async function route(): Promise<void> {
+    const recipient = await services.keyring.subjectOfUser(client, "alice");
+    const at = Date.now();
+    const request = {
+      ...{ notification: id, recipient, address: { open: "alice" }, name: null, fallbackOf: null, bulk: false },
+      ...{ expiresAt: at + 60_000, fallbackAt: null },
+      channel: "websocket",
+      priority: "normal",
+    } as const;
+    const delivery = deliveryStream(deliveryId(id, recipient, "websocket"));
+    await services.commands.execute(deliveryDecider, delivery, { type: "Request", at, request }, contextOf(client));
+    const routed = { type: "MarkRouted", at, deliveries: 1 } as const;
+    await services.commands.execute(notificationDecider, stream, routed, contextOf(client));
+  }
+
+  const commands: Services["commands"] = {
+    ...services.commands,
+    async execute(decider, onStream, command, context, options) {
+      if (command.type === "Cancel") await route();
+      return services.commands.execute(decider, onStream, command, context, options);
+    },
+  };
+  const read = services.readSide.readAs(client);
+  const change = { services: { ...services, commands }, read, context: contextOf(client), at: Date.now() };
+  await cancel(change, id, null);
+  const { state } = await services.commands.load(notificationDecider, stream);
+  expect(state).toMatchObject({ routed: true, stopRequested: true });
+});

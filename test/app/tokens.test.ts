@@ -1,0 +1,26 @@
+// User tokens: what is remembered of one does not outlive it.
+import { expect, test } from "vitest";
+import { createTokens } from "../../src/app/tokens.ts";
+import { memoryKeyring } from "../support/memory-keyring.ts";
+
+const CLIENT = "cli_01jb000000000000000000000a";
+const NOW = 1_800_000_000_000;
+
+test("a token that was checked and is remembered ends at its time all the same", async () => {
+  const keyring = memoryKeyring();
+  const tokens = createTokens({ secret: Buffer.alloc(32, 1), keyring });
+  const subject = await keyring.subjectOfUser(CLIENT, "alice");
+  const asked = {
+    client: CLIENT,
+    subject,
+    userId: "alice",
+    generation: 0,
+    ttlSeconds: 60,
+    now: NOW,
+    jti: "1",
+  } as const;
+  const { token } = await tokens.mint(asked);
+  expect(await tokens.verify(token, NOW)).toMatchObject({ client: CLIENT, userId: "alice" });
+  expect(await tokens.verify(token, NOW + 59_999)).toMatchObject({ client: CLIENT, userId: "alice" });
+  expect(await tokens.verify(token, NOW + 60_000)).toBe("expired");
+});
