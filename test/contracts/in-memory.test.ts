@@ -1,6 +1,6 @@
 // The contract, bound to the log in memory.
 
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { eventStoreContract } from "./event-store.contract.ts";
 
 eventStoreContract(

@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { Contention } from "../../src/event-store/contention.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { createCommands } from "../../src/event-store/handle-command.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { localTurns, type StreamTurns } from "../../src/event-store/stream-turns.ts";
 import { contextOf, counter } from "../support/counter.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 
 const STREAM = "counter-1";

@@ -2,10 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { type Appended, OutcomeUnknown } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { type CounterCommand, contextOf, counter, premisesSeen } from "../support/counter.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 
 const STREAM = "counter-1";

@@ -4,11 +4,11 @@ import type { OlderCommands } from "../../src/event-store/decide-batch.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { CommandMemory, REMEMBERED_COMMANDS } from "../../src/event-store/folded.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { postgresSnapshots, type Snapshots } from "../../src/event-store/snapshots.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { contextOf, counter } from "../support/counter.ts";
 import { faultyStore } from "../support/faulty-store.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
 

@@ -11,13 +11,13 @@ import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.t
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { fallBack, makeFallbackMail } from "../../src/workers/fallback.ts";
 import type { TakenJob } from "../../src/workers/job-store.ts";
 import type { Work } from "../../src/workers/jobs.ts";
 import type { Verdict } from "../../src/workers/worker.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, NOTIFICATION, writerTo } from "../projections/log.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { contextOf } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { Interleaving, orders } from "./support/interleaving.ts";

@@ -1,11 +1,11 @@
 // A rebuild while the live group goes on, in every order of their statements: the tables are what the log says, row by row.
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { Runner } from "../../src/projections/runner.ts";
 import { writerTo } from "../projections/log.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { orders } from "./support/interleaving.ts";

@@ -2,11 +2,11 @@
 // one that leads, and the tables are what the log says, row by row.
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { writerTo } from "../projections/log.ts";
 import { surrounded } from "../projections/setting.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { orders } from "./support/interleaving.ts";

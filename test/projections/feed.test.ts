@@ -1,9 +1,9 @@
 // The feed: everyone sees every event once and in order, also when one of them fails; and it knows whether it lags.
 import { expect, test } from "vitest";
 import type { NewEvent } from "../../src/event-store/event-store.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { faultyStore } from "../support/faulty-store.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { quietLogger } from "../support/live.ts";
 
 const bytes = new TextEncoder().encode("{}");

@@ -1,7 +1,6 @@
 // The runner on a real database: batches, the fence, resuming, faults.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { openGroup, readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
@@ -11,6 +10,7 @@ import { ForeignCheckpoint, openReadSide } from "../../src/projections/read-side
 import { buildMissing } from "../../src/projections/rebuild.ts";
 import { Runner } from "../../src/projections/runner.ts";
 import { createGroups } from "../../src/projections/tables.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
 import { pausing, type Setting, setting, until } from "./setting.ts";
 

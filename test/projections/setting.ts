@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { EventStore } from "../../src/event-store/event-store.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import type { RunnerParts } from "../../src/projections/runner.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { type Writer, writerTo } from "./log.ts";

@@ -8,10 +8,10 @@ import type { Role } from "../../src/domain/room-events.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
-import { openInMemoryLog } from "../../src/event-store/in-memory.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
+import { openInMemoryLog } from "./in-memory-log.ts";
 import { type MemoryKeyring, memoryKeyring } from "./memory-keyring.ts";
 
 /** A logger that keeps what it was told, so that a test can look for what went wrong. */

@@ -6,14 +6,6 @@ const STALE_REVISION = "refuses to expect events in a stream that does not exist
 
 export const storageMutations: readonly Mutation[] = [
   mutation(
-    "expected revision, log in memory",
-    "event-store/in-memory.ts",
-    "if (expected !== actual) {",
-    "if (expected < -1) {",
-    "contracts/in-memory.test.ts",
-    STALE_REVISION,
-  ),
-  mutation(
     "expected revision, log in PostgreSQL",
     "event-store/postgres/schema.ts",
     "WHERE coalesce(h.revision, -1) <> n.expected - n.skip",

@@ -1,7 +1,6 @@
-// The event log in memory, for tests: every promise of the port but durability.
+// The event log in memory: every promise of the port but durability.
 
-import type { WarnLogger } from "../platform/backoff.ts";
-import { checkAppend, checkLimit, checkStreamRead, numberOf } from "./append-checks.ts";
+import { checkAppend, checkLimit, checkStreamRead, numberOf } from "../../src/event-store/append-checks.ts";
 import {
   type Appended,
   type EventStore,
@@ -11,9 +10,10 @@ import {
   StoreUnavailable,
   type StreamRead,
   WrongExpectedRevision,
-} from "./event-store.ts";
-import { LOG_STREAM, logCreated, newLogId } from "./log-created.ts";
-import { type Feed, type FeedListener, Subscriptions } from "./subscription.ts";
+} from "../../src/event-store/event-store.ts";
+import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/log-created.ts";
+import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
+import type { WarnLogger } from "../../src/platform/backoff.ts";
 
 type InMemoryLogOptions = {
   /** For tests that compare positions. Default: random. */
