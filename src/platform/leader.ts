@@ -1,8 +1,8 @@
 // Who does the work of a group: one process at a time, by a lease in PostgreSQL on the database's own clock.
 import type pg from "pg";
-import { within } from "../event-store/postgres/connect.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
 import { failpoint } from "./failpoint.ts";
+import { within } from "./postgres.ts";
 
 /** How long a holder that says nothing keeps the lease. With a look each CHECK_MS, whoever crashes is replaced within 5 s. */
 const LEASE_MS = 4_000;

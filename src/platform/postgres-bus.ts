@@ -1,10 +1,10 @@
 // The bus on PostgreSQL's LISTEN and NOTIFY: for several nodes without Redis.
 import type pg from "pg";
-import { connect, within } from "../event-store/postgres/connect.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
 import { type Bus, Listeners } from "./bus.ts";
 import { CHANNEL, decode, encode } from "./bus-message.ts";
 import { Outbox } from "./bus-outbox.ts";
+import { connect, within } from "./postgres.ts";
 
 /** A connection that died in silence is noticed by a question that gets no answer. */
 const PROBE_MS = 5_000;

@@ -4,9 +4,9 @@ import { setImmediate as turnOfTheLoop } from "node:timers/promises";
 import pg from "pg";
 import { backoffMs, messageOf, pause, type WarnLogger } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { type Appended, type NewEvent, OutcomeUnknown, type RecordedEvent, StoreUnavailable } from "../event-store.ts";
 import { AppendQueue, type Flush, type WaitingAppend } from "./append-queue.ts";
-import { type Connection, connect, within } from "./connect.ts";
 import { prepareForFlushing, sendFlush } from "./flush.ts";
 
 /** Flushes on their way at once, each on its own connection. */

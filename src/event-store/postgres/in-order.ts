@@ -3,9 +3,9 @@
 import pg from "pg";
 import { messageOf } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { checkAppend } from "../append-checks.ts";
 import { type Append, type EventStore, OutcomeUnknown } from "../event-store.ts";
-import { type Connection, connect, within } from "./connect.ts";
 import { prepareForFlushing } from "./flush.ts";
 import { encodeInOrder } from "./wire.ts";
 

@@ -1,12 +1,12 @@
 // The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
 
 import type { WarnLogger } from "../../platform/backoff.ts";
+import { connect, within } from "../../platform/postgres.ts";
 import { checkAppend, numberOf } from "../append-checks.ts";
 import { type EventStore, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
 import { newLogId } from "../log-created.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
 import { Announcer } from "./announcer.ts";
-import { connect, within } from "./connect.ts";
 import { Flusher } from "./flusher.ts";
 import { InOrder } from "./in-order.ts";
 import { Reach } from "./reach.ts";

@@ -1,4 +1,4 @@
-// How the log's connections are made: bounded waits, and no error that nobody hears.
+// A connection to PostgreSQL outside a pool, with bounded waits and no unhandled error.
 
 import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,15 +12,15 @@ export type Connection = {
   readonly client: pg.Client;
   /** Resolves with the reason when the connection has ended, by itself or by `close`. */
   readonly ended: Promise<Error>;
-  /** Cuts it off, whatever is under way. */
+  /** Closes the socket at once, whatever is under way. */
   cut(): void;
-  /** Ends it in order; cuts it when a query is under way, unless it pipelines. Never throws. */
+  /** Ends the session in order, within END_TIMEOUT_MS; a query under way is cut, unless the connection pipelines. Never throws. */
   close(): Promise<void>;
 };
 
 /**
- * Opens one connection; on one that pipelines, queries do not wait for the answers to those before them. Throws when
- * that fails or takes too long.
+ * Opens one connection. With `pipeline`, a query is sent without waiting for the answers to those before it. Throws when
+ * connecting fails or takes longer than CONNECT_TIMEOUT_MS.
  */
 export async function connect(url: string, name: string, { pipeline = false } = {}): Promise<Connection> {
   const socket = new Socket();
@@ -56,7 +56,7 @@ export async function connect(url: string, name: string, { pipeline = false } = 
   return { client, ended, cut, close };
 }
 
-/** The promise's result, or an error of this message when the time is up first. */
+/** The promise's result; throws an error with this message when `ms` pass first. */
 export async function within<T>(ms: number, work: Promise<T>, message: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeIsUp = new Promise<never>((_, reject) => {
