@@ -1,7 +1,7 @@
 // Appending to the Postgres log: against an INSERT a commit, and against the most that the table can take.
 import { randomUUID } from "node:crypto";
 import pg from "pg";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { interleave, perSecond } from "../harness/measure.ts";
 import { type Goal, ratioRow } from "../harness/row.ts";
 import type { Subject } from "../harness/subject.ts";

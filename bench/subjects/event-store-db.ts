@@ -1,7 +1,7 @@
 // Appending to EventStoreDB through our adapter, against its client as it is.
 import { randomUUID } from "node:crypto";
 import { binaryEvent, EventStoreDBClient, NO_STREAM } from "@eventstore/db-client";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { missingEventStore, testEventStore } from "../../test/support/eventstored.ts";
 import { interleave, perSecond } from "../harness/measure.ts";
 import { type Goal, notMeasured, ratioRow } from "../harness/row.ts";

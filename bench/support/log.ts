@@ -10,7 +10,7 @@ import { type CommandContext, encode } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
 

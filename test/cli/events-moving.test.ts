@@ -8,7 +8,7 @@ import { exportToFile } from "../../src/cli/events-export.ts";
 import { ImportError, importEvents } from "../../src/cli/events-import.ts";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import { type EventStore, OutcomeUnknown, WrongExpectedRevision } from "../../src/event-store/event-store.ts";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { KeyConflict, type WrappedKey } from "../../src/event-store/keyring-moving.ts";
 import { WrongEncryptionKeys } from "../../src/event-store/keyring-wrapping.ts";
 import { type Api, apiOf } from "../e2e/support/api.ts";

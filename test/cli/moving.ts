@@ -3,7 +3,7 @@ import pg from "pg";
 import type { EventStore, RecordedEvent } from "../../src/event-store/event-store.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { LOG_STREAM } from "../../src/event-store/log-created.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe } from "vitest";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { missingEventStore, type TestEventStore, testEventStore } from "../support/eventstored.ts";
 import { eventStoreContract } from "./event-store.contract.ts";
 

@@ -1,6 +1,6 @@
 // The contract, bound to the log in PostgreSQL.
 
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { eventStoreContract } from "./event-store.contract.ts";
 

@@ -1,8 +1,8 @@
 // A process of its own that writes to a log: told what by its parent, and telling it how many events it wrote.
 
 import type { EventStore } from "../../src/event-store/event-store.ts";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import type { WriterStore } from "./subject.ts";
 import { type Work, write } from "./writing.ts";
 

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { binaryEvent, EventStoreDBClient } from "@eventstore/db-client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EventStore, NO_STREAM, OutcomeUnknown } from "../../src/event-store/event-store.ts";
-import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { holdStrayRejections } from "../../src/event-store/eventstoredb/stray-rejections.ts";
 import { eventually, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingEventStore, type TestEventStore, testEventStore } from "../support/eventstored.ts";

@@ -9,7 +9,7 @@ import {
   OutcomeUnknown,
   StoreUnavailable,
 } from "../../src/event-store/event-store.ts";
-import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingOwnEventStore, type OwnEventStore, ownEventStore } from "../support/eventstored.ts";
 import { withoutRunnersListeners } from "./unheard-rejections.ts";

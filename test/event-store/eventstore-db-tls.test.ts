@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { NO_STREAM, StoreUnavailable } from "../../src/event-store/event-store.ts";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { collect, eventually, ids, newEvents, newStream } from "../contracts/subject.ts";
 import { missingOwnEventStore, type OwnEventStore, ownEventStore } from "../support/eventstored.ts";
 

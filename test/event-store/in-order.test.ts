@@ -9,9 +9,9 @@ import {
   positionOf,
   WrongExpectedRevision,
 } from "../../src/event-store/event-store.ts";
-import { openEventStoreDb } from "../../src/event-store/eventstoredb/eventstore-db.ts";
+import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { OrderLost, pipelined } from "../../src/event-store/pipelined.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { content, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingEventStore, testEventStore } from "../support/eventstored.ts";
 import { testDatabase } from "../support/postgres.ts";

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { processIsAlive } from "../../src/embedded/os.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
 import { type EventStore, NO_STREAM } from "../../src/event-store/event-store.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { encodeFlush } from "../../src/event-store/postgres/wire.ts";
 import { collect, eventually, newEvents, newStream } from "../contracts/subject.ts";
 import { dataFolder, postmasterPid, query } from "../embedded/data-folder.ts";

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { NO_STREAM, OutcomeUnknown, StoreUnavailable } from "../../src/event-store/event-store.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { proxyTo } from "../faults/support/proxy.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";

@@ -10,7 +10,7 @@ import {
   MAX_WAITING_BYTES,
   type WaitingAppend,
 } from "../../src/event-store/postgres/append-queue.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { RecentEvents } from "../../src/event-store/postgres/recent.ts";
 import { collect, eventually, newEvent, newEvents } from "../contracts/subject.ts";
 import { testDatabase } from "../support/postgres.ts";

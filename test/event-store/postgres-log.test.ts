@@ -6,7 +6,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EventStore, NO_STREAM, StoreUnavailable, sizeOf } from "../../src/event-store/event-store.ts";
 import { MAX_WAITING_BYTES } from "../../src/event-store/postgres/append-queue.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { MAX_PAGE_BYTES } from "../../src/event-store/postgres/reader.ts";
 import { modelled } from "../contracts/modelled.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";

@@ -22,7 +22,7 @@ import type { CommandContext, StoredEvent } from "../../src/event-store/envelope
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
-import { openPostgresLog } from "../../src/event-store/postgres/postgres-log.ts";
+import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { postgresStreamTurns, type StreamTurns } from "../../src/event-store/stream-turns.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";

@@ -121,7 +121,7 @@ export const storageMutations: readonly Mutation[] = [
   ),
   mutation(
     "the last position is durable",
-    "event-store/postgres/postgres-log.ts",
+    "event-store/postgres/log.ts",
     "      await reach.untilDurable(last);\n",
     "",
     "event-store/postgres-log-durable.test.ts",
