@@ -5,7 +5,6 @@ import type { Logger } from "pino";
 import type { HttpTimings } from "./api/http/limits.ts";
 import { createProbeServer } from "./api/http/probe-server.ts";
 import type { Probes } from "./api/http/probes.ts";
-import { given } from "./api/http/reply.ts";
 import { routes } from "./api/http/routes.ts";
 import { createHttpServer } from "./api/http/server.ts";
 import { createGateway } from "./api/realtime/gateway.ts";
@@ -19,6 +18,7 @@ import { createWebhookChannel } from "./channels/webhook.ts";
 import type { Config } from "./config.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
+import { omitUndefined } from "./platform/omit-undefined.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
 
@@ -73,10 +73,10 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   const all = { ...probes, live: () => ({ ok: feed.status().state === "live", detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
-    ...given({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
+    ...omitUndefined({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
   });
   const { limits } = http;
-  const gateway = open.use(createGateway({ services, feed, limits, ...given({ timings: bounds?.sockets }) }));
+  const gateway = open.use(createGateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
   http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);

@@ -26,22 +26,14 @@ export const accepted = (body: unknown, about: About = {}): Reply => ({ status: 
 /** 204 after a deletion. */
 export const noContent = (about: About = {}): Reply => ({ status: 204, ...about });
 
-type Listed<T> = Reply & { readonly body: { readonly data: readonly T[]; readonly next_cursor: string | null } };
+type ListReply<T> = Reply & { readonly body: { readonly data: readonly T[]; readonly next_cursor: string | null } };
 
 /** 200 with a page of a list, each row as `bodyOf` shows it. */
-export function listed<R, T>(
+export function listReply<R, T>(
   { cursorFor }: Pick<Handling<undefined, undefined, undefined>, "cursorFor">,
   { rows, next }: Page<R>,
   bodyOf: (row: R) => T,
-): Listed<T> {
+): ListReply<T> {
   const body = { data: rows.map((row) => bodyOf(row)), next_cursor: next === null ? null : cursorFor(next) };
   return { status: 200, body };
 }
-
-type Given<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
-};
-
-/** The object without the fields that are undefined: from a parsed query or patch to an object with optional fields. */
-export const given = <T extends object>(fields: T): Given<T> =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;

@@ -6,10 +6,11 @@ import { commaSeparated, created, input, listBody, paging, text } from "../../..
 import { catalogue } from "../../../domain/catalogue.ts";
 import { clientStream } from "../../../domain/client.ts";
 import type { Position } from "../../../event-store/event-store.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { auditPage } from "../../../projections/models/audit.ts";
 import { pageOf, readCursor } from "../../../projections/page.ts";
 import { Problem } from "../problems.ts";
-import { given, listed } from "../reply.ts";
+import { listReply } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 
 const access = { kind: "key", scope: "audit:read" } as const;
@@ -44,12 +45,12 @@ const listEvents = route({
     if (after !== undefined) await requirePosition(services, after);
     const actor = query.actor === undefined ? undefined : await actorsNamed(services, caller.client, query.actor);
     const rows = await auditPage(read, {
-      ...given({ types, from, to, actor, after: after as Position | undefined }),
+      ...omitUndefined({ types, from, to, actor, after: after as Position | undefined }),
       limit: limit + 1,
     });
     const page = pageOf(rows, limit, (last) => [last.position]);
     const events = await eventsAt(services, page.rows);
-    return listed(handling, { rows: await shownEvents(services, read, events), next: page.next }, (one) => one);
+    return listReply(handling, { rows: await shownEvents(services, read, events), next: page.next }, (one) => one);
   },
 });
 
@@ -88,7 +89,7 @@ const listStream = route({
     const from = before === undefined ? 0 : before + 1;
     const recorded = await services.store.readStream(stream, { from, limit: query.limit + 1 });
     const page = pageOf(recorded, query.limit, (last) => [last.revision]);
-    return listed(handling, { ...page, rows: await shownEvents(services, read, page.rows) }, (one) => one);
+    return listReply(handling, { ...page, rows: await shownEvents(services, read, page.rows) }, (one) => one);
   },
 });
 

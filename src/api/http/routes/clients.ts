@@ -1,5 +1,4 @@
 // Clients: registering one, and what a client sees and changes of itself.
-
 import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
 import {
   ClientBody,
@@ -14,8 +13,9 @@ import { description, input, name, orNull, patched, seconds } from "../../../con
 import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
 import type { ClientId } from "../../../domain/ids.ts";
 import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { Problem } from "../problems.ts";
-import { created, given, ok } from "../reply.ts";
+import { created, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
 
 /** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
@@ -103,7 +103,7 @@ const patchClient = route({
   responses: { 200: ClientBody },
   problems: [],
   handle: async ({ services, caller, body, at, context }) => {
-    const command = { type: "Update", at, changes: given(body) } as const;
+    const command = { type: "Update", at, changes: omitUndefined(body) } as const;
     const { state, position } = await services.commands.execute(
       clientDecider,
       clientStream(caller.client),

@@ -6,8 +6,9 @@ import { setMember } from "../../../app/rooms/set-member.ts";
 import { input, listBody, meta, name, orNull, paging, userId } from "../../../contract/fields.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { RoleSchema } from "../../../domain/room-events.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listMembers as queryMembers } from "../../../projections/models/members.ts";
-import { created, given, listed, noContent, ok } from "../reply.ts";
+import { created, listReply, noContent, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { roomParams } from "./room-pieces.ts";
 
@@ -74,7 +75,7 @@ const listMembers = route({
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
     const { id } = await openAsMember(services, caller, params.room_id);
-    return listed(handling, await queryMembers(read, id, given(query)), memberBody);
+    return listReply(handling, await queryMembers(read, id, omitUndefined(query)), memberBody);
   },
 });
 

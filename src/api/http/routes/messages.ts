@@ -22,8 +22,9 @@ import {
 import type { FieldFault } from "../../../domain/errors.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag } from "../../../domain/room-state.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../../../projections/models/messages.ts";
-import { created, given, listed, ok } from "../reply.ts";
+import { created, listReply, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
 import { messageChangeRoutes } from "./message-changes.ts";
 import { content, messageParams } from "./message-pieces.ts";
@@ -127,11 +128,11 @@ const listMessages = route({
     const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
     const senders = query.sender_id?.map((user) => services.keyring.subjectOfUser(caller.client, user));
     const filters = {
-      ...given({ afterSeq, beforeSeq, cursor, types: query.type }),
+      ...omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type }),
       ...(senders === undefined ? {} : { senders: await Promise.all(senders) }),
     };
     const page = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
-    return listed(handling, page, messageBody);
+    return listReply(handling, page, messageBody);
   },
 });
 

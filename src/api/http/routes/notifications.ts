@@ -19,11 +19,12 @@ import { commaSeparated, created, input, listBody, paging, text } from "../../..
 import { DomainError } from "../../../domain/errors.ts";
 import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../domain/ids.ts";
 import { ChannelSchema } from "../../../domain/notification.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import {
   notificationById,
   listNotifications as queryNotifications,
 } from "../../../projections/models/notification-list.ts";
-import { accepted, given, listed, ok } from "../reply.ts";
+import { accepted, listReply, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { notificationChangeRoutes } from "./notification-changes.ts";
 
@@ -78,7 +79,7 @@ const listNotifications = route({
     const people = recipient?.map((one) => subjectsNamed(services, caller.client, one));
     const page = await queryNotifications(read, {
       limit,
-      ...given({
+      ...omitUndefined({
         ...{ cursor, from, to, statuses: status, channels: type },
         recipient: people === undefined ? undefined : [...new Set((await Promise.all(people)).flat())],
         // What is no id is nobody's.
@@ -86,7 +87,7 @@ const listNotifications = route({
         ids: ids as NotificationId[] | undefined,
       }),
     });
-    return listed(handling, page, notificationSummaryBody);
+    return listReply(handling, page, notificationSummaryBody);
   },
 });
 
@@ -120,9 +121,9 @@ const getTimeline = route({
     const { services, read, params, query } = handling;
     if ((await notificationById(read, params.notification_id)) === undefined) throw new DomainError("not_found");
     const { limit, cursor } = query;
-    const { rows, next } = await timelinePage(read, params.notification_id, { limit, ...given({ cursor }) });
+    const { rows, next } = await timelinePage(read, params.notification_id, { limit, ...omitUndefined({ cursor }) });
     const events = await shownEvents(services, read, await eventsAt(services, rows));
-    return listed(handling, { rows: events, next }, (one) => one);
+    return listReply(handling, { rows: events, next }, (one) => one);
   },
 });
 

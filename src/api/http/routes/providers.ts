@@ -10,7 +10,7 @@ import { reveal } from "../../../domain/event.ts";
 import type { ClientId } from "../../../domain/ids.ts";
 import { pageOf, readCursor } from "../../../projections/page.ts";
 import { invalid } from "../problems.ts";
-import { created, listed, noContent, ok } from "../reply.ts";
+import { created, listReply, noContent, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
 
 const access = { kind: "key", scope: "providers:manage" } as const;
@@ -103,7 +103,7 @@ const listProviders = route({
     const all = await providersOf(services, caller.client);
     const [order, name] = readCursor(query.cursor, ["integer", "text"]) ?? [-1, ""];
     const rest = all.filter((one) => one.order > order || (one.order === order && one.name > name));
-    return listed(
+    return listReply(
       handling,
       pageOf(rest, query.limit, (last) => [last.order, last.name]),
       providerBody,

@@ -5,9 +5,10 @@ import { openAsMember } from "../../../app/rooms/room-access.ts";
 import { input, listBody, paging, userId } from "../../../contract/fields.ts";
 import { DomainError, InvalidInput } from "../../../domain/errors.ts";
 import { readsDecider, readsStream } from "../../../domain/reads.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listReads as queryReads, unreadOf } from "../../../projections/models/reads.ts";
 import { Problem } from "../problems.ts";
-import { given, listed, ok } from "../reply.ts";
+import { listReply, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { roomParams } from "./room-pieces.ts";
 
@@ -61,7 +62,7 @@ const listReads = route({
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
     const { id } = await openAsMember(services, caller, params.room_id);
-    return listed(handling, await queryReads(read, id, given(query)), readBody);
+    return listReply(handling, await queryReads(read, id, omitUndefined(query)), readBody);
   },
 });
 

@@ -6,7 +6,8 @@ import { description, input, meta, name, patched } from "../../../contract/field
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { RoomKindSchema } from "../../../domain/room-events.ts";
 import { requireLive } from "../../../domain/room-state.ts";
-import { given, noContent, ok } from "../reply.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
+import { noContent, ok } from "../reply.ts";
 import { type Handling, type Reply, type Route, route } from "../route.ts";
 import { mergingMeta, roomParams } from "./room-pieces.ts";
 
@@ -33,7 +34,7 @@ const patchRoom = route({
   handle: async ({ services, caller, params, context, at, ifMatch, body }) => {
     const id = await findRoom(services, caller.client, params.room_id);
     const { meta, ...settings } = body;
-    const changes = given({ ...settings, meta: meta === undefined ? undefined : mergingMeta(meta) });
+    const changes = omitUndefined({ ...settings, meta: meta === undefined ? undefined : mergingMeta(meta) });
     const command = { type: "Update", at, by: caller.by, changes, ifMatch } as const;
     const { state, position } = await services.commands.execute(roomDecider, roomStream(id), command, context);
     const room = requireLive(state);

@@ -20,8 +20,9 @@ import {
 } from "../../../contract/fields.ts";
 import { DomainError, type FieldFault } from "../../../domain/errors.ts";
 import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listRooms as queryRooms } from "../../../projections/models/room-list.ts";
-import { created as createdReply, given, listed, ok } from "../reply.ts";
+import { created as createdReply, listReply, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
 import { roomChangeRoutes } from "./room-changes.ts";
 import { roomParams } from "./room-pieces.ts";
@@ -112,8 +113,8 @@ const listRooms = route({
     if (visibleTo !== undefined && members?.some((one) => one !== visibleTo) === true) {
       throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
     }
-    const page = await queryRooms(read, given({ ...rest, members, visibleTo, externalIds: external_id }));
-    return listed(handling, page, roomBody);
+    const page = await queryRooms(read, omitUndefined({ ...rest, members, visibleTo, externalIds: external_id }));
+    return listReply(handling, page, roomBody);
   },
 });
 

@@ -24,10 +24,11 @@ import {
 import { type FieldFault, InvalidInput } from "../../../domain/errors.ts";
 import type { Subject } from "../../../domain/ids.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
+import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/models/user-rooms.ts";
 import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
 import { Problem } from "../problems.ts";
-import { created, given, listed, ok } from "../reply.ts";
+import { created, listReply, ok } from "../reply.ts";
 import { type Caller, type Route, route } from "../route.ts";
 
 export const userParams = z.object({ user_id: userId });
@@ -89,7 +90,7 @@ const patchUser = route({
     const subject = await subjectOf(services, caller, params.user_id);
     const stream = userStream(subject);
     registered((await services.commands.load(userDecider, stream)).state);
-    const { meta: changes, ...fields } = given(body);
+    const { meta: changes, ...fields } = omitUndefined(body);
     const command = {
       type: "Change",
       at,
@@ -135,7 +136,8 @@ const listUsers = route({
   query: input({ ...paging, ...createdBetween }),
   responses: { 200: listBody(UserBody) },
   problems: [],
-  handle: async (handling) => listed(handling, await queryUsers(handling.read, given(handling.query)), userBody),
+  handle: async (handling) =>
+    listReply(handling, await queryUsers(handling.read, omitUndefined(handling.query)), userBody),
 });
 
 const UserRoomBody = z
@@ -173,12 +175,12 @@ const listUserRooms = route({
     const subject = await subjectOf(services, caller, params.user_id);
     const [user, page, total] = await Promise.all([
       userBySubject(read, subject),
-      roomsOfUser(read, subject, given(query)),
+      roomsOfUser(read, subject, omitUndefined(query)),
       unreadTotal(read, subject),
     ]);
     // A token's own user exists, also where its making has not been read yet.
     if (user === undefined && caller.kind === "key") throw new Problem("not_found");
-    const reply = listed(handling, page, userRoomBody);
+    const reply = listReply(handling, page, userRoomBody);
     return { ...reply, body: { ...reply.body, unread_total: total } };
   },
 });
