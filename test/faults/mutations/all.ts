@@ -18,9 +18,10 @@ export const mutations: readonly Mutation[] = [
 
 /** As Markdown. */
 export function tableOf(all: readonly Mutation[]): string {
-  const rows = all.map(({ name, file, caughtBy, needs }) => {
+  const rows = all.map(({ name, caughtBy, needs, ...one }) => {
     const condition = needs === undefined ? "" : ` (needs ${needs})`;
-    return `| ${name} (\`${file}\`) | \`${caughtBy.file}\`: ${caughtBy.test}${condition} |`;
+    const where = "file" in one ? one.file : [one, ...(one.also ?? [])].map(({ fence }) => fence).join("`, `");
+    return `| ${name} (\`${where}\`) | \`test/${caughtBy.file}\`: ${caughtBy.test}${condition} |`;
   });
   return ["| Mutation | Test that caught it |", "| --- | --- |", ...rows].join("\n");
 }

@@ -15,12 +15,12 @@ const faults: string[] = [];
 for (const one of chosen) await mutated(ROOT, one); // a list that is out of date ends it here
 await using copy = await copyOfTree();
 
-const files = [...new Set(tried.map((one) => one.caughtBy.file))];
+const files = [...new Set(tried.map((one) => `test/${one.caughtBy.file}`))];
 console.log(`Without mutations: tests of ${files.length} files`);
 const names = [...new Set(tried.map((one) => one.caughtBy.test))];
-const whole = await runTests(copy.path, files, names);
+const outcomes = await runTests(copy.path, files, names);
 const sound = tried.filter(({ name, caughtBy: { file, test } }) => {
-  const own = whole.filter((one) => one.file === file && one.name.includes(test));
+  const own = outcomes.filter((one) => one.file === `test/${file}` && one.name.includes(test));
   const passed = own.some(({ status }) => status === "passed") && own.every(({ status }) => status !== "failed");
   if (!passed) faults.push(`${name}: its test does not pass, or is not there, without the mutation`);
   return passed;
@@ -33,7 +33,7 @@ for (const one of sound) {
     return undefined;
   });
   const seconds = `${((performance.now() - begun) / 1_000).toFixed(1)} s`;
-  if (failed?.length === 0) faults.push(`${one.name}: survived ${one.caughtBy.file}`);
+  if (failed?.length === 0) faults.push(`${one.name}: survived test/${one.caughtBy.file}`);
   console.log(`${failed?.length ? "caught  " : "SURVIVED"} ${one.name} (${seconds}) ${failed?.[0] ?? ""}`);
 }
 

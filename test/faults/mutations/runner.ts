@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { readFences, withoutFence } from "./fences.ts";
 import type { Mutation } from "./mutation.ts";
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -22,15 +23,36 @@ export async function copyOfTree(): Promise<AsyncDisposable & { readonly path: s
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
 }
 
-/** The file without its fence. Throws when a place is not there exactly once: the list is out of date. */
-export async function mutated(root: string, { name, file, changes }: Mutation): Promise<string> {
-  let text = await readFile(join(root, file), "utf8");
-  for (const { find, replace } of changes) {
-    const times = text.split(find).length - 1;
-    if (times !== 1) throw new Error(`"${name}": stands ${times} times in ${file}, not once: ${find}`);
-    text = text.replace(find, () => replace);
+/** The files that a mutation changes, with their new text. Throws when what it changes is not there exactly once. */
+export async function mutated(
+  root: string,
+  mutation: Mutation,
+  fences?: Awaited<ReturnType<typeof readFences>>,
+): Promise<ReadonlyMap<string, string>> {
+  const changed = new Map<string, string>();
+  const change = async (file: string, by: (text: string) => string) =>
+    changed.set(file, by(changed.get(file) ?? (await readFile(join(root, file), "utf8"))));
+  if ("file" in mutation) {
+    for (const { find, replace } of mutation.changes) {
+      await change(mutation.file, (text) => {
+        const times = text.split(find).length - 1;
+        if (times !== 1)
+          throw new Error(`"${mutation.name}": stands ${times} times in ${mutation.file}, not once: ${find}`);
+        return text.replace(find, () => replace);
+      });
+    }
+    return changed;
   }
-  return text;
+  const marks = fences ?? (await readFences(root));
+  for (const marked of [mutation, ...(mutation.also ?? [])]) {
+    const files = marks.get(marked.fence) ?? [];
+    const [file] = files;
+    if (file === undefined || files.length > 1) {
+      throw new Error(`"${mutation.name}": ${marked.fence} is marked ${files.length} times in src, not once`);
+    }
+    await change(file, (text) => withoutFence(file, text, marked));
+  }
+  return changed;
 }
 
 const ReportSchema = z.object({
@@ -72,13 +94,18 @@ export async function runTests(
 
 /** The names of the tests that failed without the fence; none when it is not missed. The copy is then as it was. */
 export async function caught(root: string, mutation: Mutation): Promise<readonly string[]> {
-  const path = join(root, mutation.file);
-  const whole = await readFile(path, "utf8");
-  await writeFile(path, await mutated(root, mutation));
+  const changed = await mutated(root, mutation);
+  const before = new Map<string, string>();
+  for (const file of changed.keys()) before.set(file, await readFile(join(root, file), "utf8"));
+  const write = async (texts: ReadonlyMap<string, string>) => {
+    for (const [file, text] of texts) await writeFile(join(root, file), text);
+  };
+  await write(changed);
   try {
     const { file, test } = mutation.caughtBy;
-    return (await runTests(root, [file], [test])).filter(({ status }) => status === "failed").map(({ name }) => name);
+    const outcomes = await runTests(root, [`test/${file}`], [test]);
+    return outcomes.filter(({ status }) => status === "failed").map(({ name }) => name);
   } finally {
-    await writeFile(path, whole);
+    await write(before);
   }
 }

@@ -206,7 +206,7 @@ export const storageMutations: readonly Mutation[] = [
       { find: "keyObjectOf(key.key), iv).setAAD(Buffer.from(eventId));", replace: "keyObjectOf(key.key), iv);" },
       { find: "    .setAAD(Buffer.from(eventId))\n", replace: "" },
     ],
-    caughtBy: { file: "test/event-store/sealing.test.ts", test: "by moving a blob to another event is noticed" },
+    caughtBy: { file: "event-store/sealing.test.ts", test: "by moving a blob to another event is noticed" },
   },
   mutation(
     "length of a seal's tag",
@@ -231,7 +231,7 @@ export const storageMutations: readonly Mutation[] = [
       { find: "  const opened = keyring.opened.kept();\n  const taken", replace: "  const taken" },
       { find: "    opened.add(data", replace: "    keyring.opened.kept().add(data" },
     ],
-    caughtBy: { file: "test/event-store/opened-events.test.ts", test: "what was being sealed meanwhile is erased too" },
+    caughtBy: { file: "event-store/opened-events.test.ts", test: "what was being sealed meanwhile is erased too" },
   },
   mutation(
     "a wrapped key's binding to its row",
