@@ -1,10 +1,17 @@
 // Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Caller } from "../api/http/route.ts";
-import type { Subject } from "../domain/ids.ts";
+import type { Scope } from "../contract/fields.ts";
+import type { By } from "../domain/decider.ts";
+import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
 import { hashApiKey, isApiKey } from "./api-keys.ts";
 import type { Services } from "./services.ts";
+
+/** A caller that was let in. */
+export type Caller = { readonly client: ClientId; readonly by: By } & (
+  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
+  | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
+);
 
 /** Why a credential does not count. `unavailable`: this node does not know the newest revocations. */
 export type CredentialRefused = {

@@ -1,4 +1,5 @@
 // Who may come in: clients, keys and revoked tokens, folded on this node, so that "at once" means within a second.
+import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
 import { HOUR_MS, type Instant } from "../domain/time.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
@@ -16,31 +17,12 @@ const KNOWN_KEYS = 100;
 /** How long a revocation is known: no token that it ended holds longer. The hour is for clocks that differ. */
 const REVOCATION_MS = MAX_TOKEN_MS + HOUR_MS;
 
-const SCOPES = [
-  "rooms:read",
-  "rooms:write",
-  "messages:read",
-  "messages:write",
-  "notifications:read",
-  "notifications:write",
-  "webhooks:manage",
-  "providers:manage",
-  "users:manage",
-  "keys:manage",
-  "audit:read",
-] as const;
-// The routes' own list must say the same, or a key's scopes would not fit its caller.
-type KeyScope = (typeof SCOPES)[number];
-
-/** What keys made at registration may do: everything. */
-export const ALL_SCOPES: ReadonlySet<KeyScope> = new Set(SCOPES);
-
 /** A key that was found; whether it has expired is for the caller to say, by its clock. */
 type KnownKey = {
   readonly client: ClientId;
   readonly keyId: KeyId;
   readonly name: string;
-  readonly scopes: ReadonlySet<KeyScope>;
+  readonly scopes: ReadonlySet<Scope>;
   readonly createdAt: Instant;
   readonly expiresAt: Instant | null;
 };

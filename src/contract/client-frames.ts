@@ -1,6 +1,7 @@
 // What clients may send: one JSON object a message, checked like a request's body.
 import { z } from "zod";
 import { bodyPath, toFaults } from "../api/http/issues.ts";
+import type { SocketErrorCode } from "./errors.ts";
 import { userId } from "./fields.ts";
 
 /** Comes back with the answer. */
@@ -29,7 +30,7 @@ export type ParsedFrame =
       readonly kind: "wrong";
       readonly type: string;
       readonly ref: Ref | undefined;
-      readonly code: string;
+      readonly code: SocketErrorCode;
       readonly message: string;
     }
   | { readonly kind: "malformed" };

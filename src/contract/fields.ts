@@ -1,12 +1,12 @@
 // Pieces of the schemas that check input: the interface's limits in one place, each with its fault code.
 import { z } from "zod";
-import type { FieldFault } from "../domain/errors.ts";
 import { type JsonObject, JsonObjectSchema } from "../domain/event.ts";
 import { DAY_MS, type Instant } from "../domain/time.ts";
 import type { Cursor } from "../projections/page.ts";
+import type { FaultCode } from "./errors.ts";
 
 /** Adds a fault of the interface from within a schema. */
-export const refuse = (context: z.RefinementCtx, code: FieldFault["code"], message: string, path: PropertyKey[] = []) =>
+export const refuse = (context: z.RefinementCtx, code: FaultCode, message: string, path: PropertyKey[] = []) =>
   context.addIssue({ code: "custom", params: { code }, message, path });
 
 /** How many Unicode code points a text has. */
@@ -194,6 +194,23 @@ export const created = { from: instant.optional(), to: instant.optional() };
 
 /** An object without unknown fields. */
 export const input = z.strictObject;
+
+/** What a client key may be allowed to do; keys made at registration have all of them. */
+const SCOPES = [
+  "rooms:read",
+  "rooms:write",
+  "messages:read",
+  "messages:write",
+  "notifications:read",
+  "notifications:write",
+  "webhooks:manage",
+  "providers:manage",
+  "users:manage",
+  "keys:manage",
+  "audit:read",
+] as const;
+export type Scope = (typeof SCOPES)[number];
+export const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES);
 
 /** The body of a list. */
 export const listBody = <T extends z.ZodType>(item: T) =>

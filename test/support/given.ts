@@ -1,7 +1,8 @@
 // Specifications of deciders that read as sentences: given(decider, ...events).when(command).then(...events).
 import { expect } from "vitest";
+import type { FaultCode, ProblemCode } from "../../src/contract/errors.ts";
 import type { Decider, Premises, TimedCommand } from "../../src/domain/decider.ts";
-import { DomainError, type FieldFault, InvalidInput, type RefusalCode } from "../../src/domain/errors.ts";
+import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import type { Instant } from "../../src/domain/time.ts";
 
@@ -75,13 +76,13 @@ export function given<S, E extends AnyEvent, C extends TimedCommand>(
         /** What it asks already holds. */
         thenNothing: () => expect(attempt()).toEqual([]),
         /** The rules forbid it. */
-        thenRejected(code: RefusalCode, extra: DomainError["extra"] = {}) {
+        thenRejected(code: ProblemCode, extra: DomainError["extra"] = {}) {
           const error = refusal();
           expect(error).toBeInstanceOf(DomainError);
           expect(error).toMatchObject({ code, extra });
         },
         /** A field is against a rule that only the state can check. */
-        thenInvalid(path: string, code: FieldFault["code"]) {
+        thenInvalid(path: string, code: FaultCode) {
           const error = refusal();
           expect(error).toBeInstanceOf(InvalidInput);
           expect(error).toMatchObject({ faults: [{ path, code }] });

@@ -1,11 +1,11 @@
 // Who may call a route: by key, token, scope, or as one who registers a client.
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { authenticate } from "../../app/authenticate.ts";
-import { ALL_SCOPES } from "../../app/client-directory.ts";
+import { authenticate, type Caller } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
+import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { ClientId } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
@@ -13,7 +13,7 @@ import type { Actor } from "../../event-store/envelope.ts";
 import type { ClientAddress } from "./address.ts";
 import { credential } from "./headers.ts";
 import { Problem } from "./problems.ts";
-import type { Access, Caller } from "./route.ts";
+import type { Access } from "./route.ts";
 
 /** Who registers: the operator under its key, or anybody where that is open. */
 export type Registrant = "operator" | "anybody";

@@ -28,7 +28,7 @@ export class BodyBudget {
         const own = (this.#byClient.get(client) ?? 0) + bytes;
         if (own > this.#limits.perClient) {
           const detail = "Too much of what this client sends is still arriving or being handled.";
-          throw new Problem("rate_limited", { detail, headers: { "Retry-After": "1" } });
+          throw new Problem("rate_limited", { detail, retryAfterSeconds: 1 });
         }
         if (this.#all + bytes > this.#limits.all) throw new Problem("unavailable");
         this.#byClient.set(client, own);

@@ -1,6 +1,6 @@
 // Reading a request's body: bounded, JSON in UTF-8 only, and looked through once for what no field may hold.
 import type { IncomingMessage } from "node:http";
-import type { FieldFault } from "../../domain/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import type { BodyShare } from "./body-budget.ts";
 import { onBroken } from "./broken-requests.ts";
 import { MAX_FAULTS } from "./issues.ts";

@@ -1,6 +1,6 @@
 // Headers that routes share: credentials, the request's id, the idempotency key, the precondition; what every answer says.
 import type { IncomingMessage } from "node:http";
-import type { FieldFault } from "../../domain/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 

@@ -1,9 +1,8 @@
 // From what zod finds to the faults of the interface: path, code, and a message that helps.
 import type { z } from "zod";
-import type { FieldFault } from "../../domain/errors.ts";
+import { FAULT_CODES, type FaultCode, type FieldFault } from "../../contract/errors.ts";
 
 type Issue = z.core.$ZodIssue;
-type Code = FieldFault["code"];
 
 /** Faults that one answer lists, and unknown fields of one object that are compared with the known ones. */
 export const MAX_FAULTS = 1_000;
@@ -32,7 +31,7 @@ function faultsOf(
   style: PathStyle,
 ): readonly FieldFault[] {
   const path = [...above, ...issue.path];
-  const fault = (code: Code, message: string): readonly FieldFault[] => [{ path: style(path), code, message }];
+  const fault = (code: FaultCode, message: string): readonly FieldFault[] => [{ path: style(path), code, message }];
   switch (issue.code) {
     case "invalid_type":
       return issue.input === undefined
@@ -106,19 +105,9 @@ const isRecord = (value: unknown): value is Record<string, unknown> => typeof va
 const sized = (origin: string): boolean => ["string", "array", "set", "map", "file"].includes(origin);
 const unit = (origin: string): string => (origin === "string" ? "characters" : "elements");
 
-const CODES: ReadonlySet<string> = new Set<Code>([
-  "required",
-  "unknown_field",
-  "wrong_type",
-  "too_short",
-  "too_long",
-  "too_small",
-  "too_large",
-  "invalid_format",
-  "not_allowed",
-]);
-const isCode = (value: unknown): value is Code => typeof value === "string" && CODES.has(value);
-const codeIn = (params: unknown): Code | undefined =>
+const CODES: ReadonlySet<string> = new Set(FAULT_CODES);
+const isCode = (value: unknown): value is FaultCode => typeof value === "string" && CODES.has(value);
+const codeIn = (params: unknown): FaultCode | undefined =>
   isRecord(params) && isCode(params.code) ? params.code : undefined;
 
 const NAMES: Readonly<Record<string, string>> = {

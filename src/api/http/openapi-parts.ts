@@ -1,5 +1,5 @@
 // What the OpenAPI document says once for all routes: header parameters, headers of answers, the shape of a problem.
-import { PROBLEMS } from "./problems.ts";
+import { FAULT_CODES, PROBLEMS } from "../../contract/errors.ts";
 
 export const STRING = { type: "string" };
 
@@ -43,17 +43,6 @@ export const HEADERS = {
   XRequestId: header("The request's id."),
 };
 
-const FAULT_CODES = [
-  "required",
-  "unknown_field",
-  "wrong_type",
-  "too_short",
-  "too_long",
-  "too_small",
-  "too_large",
-  "invalid_format",
-  "not_allowed",
-];
 export const PROBLEM_SCHEMA = {
   type: "object",
   required: ["type", "title", "status", "detail", "code", "request_id"],

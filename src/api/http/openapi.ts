@@ -2,8 +2,8 @@
 import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
+import { PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
 import { HEADERS, PARAMETERS, PROBLEM_SCHEMA, STRING } from "./openapi-parts.ts";
-import { PROBLEMS, type ProblemCode } from "./problems.ts";
 import type { Access, Route } from "./route.ts";
 import type { ReadyRoute, RouteTable } from "./route-table.ts";
 

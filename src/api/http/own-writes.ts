@@ -1,9 +1,9 @@
 // Reading one's own writes: a read waits until the read model has what its caller wrote, or the position it names.
 import { LRUCache } from "lru-cache";
+import type { Caller } from "../../app/authenticate.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { ReadSide } from "../../projections/read-side.ts";
 import { Problem } from "./problems.ts";
-import type { Caller } from "./route.ts";
 
 /** How long a read waits for the position in `Read-After`. */
 const ASKED_WAIT_MS = 5_000;

@@ -2,8 +2,9 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Config } from "../../config.ts";
+import { PROBLEMS } from "../../contract/errors.ts";
 import { headersOfAll } from "./headers.ts";
-import { PROBLEMS, type Problem, problemBody } from "./problems.ts";
+import { type Problem, problemBody } from "./problems.ts";
 
 /** How long what still comes in is thrown away, so that the answer is not lost to a reset. */
 const LINGER_MS = 500;

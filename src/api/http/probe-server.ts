@@ -1,13 +1,14 @@
 // The HTTP server of a node without the role api: whether it is well, what it measures, and nothing else.
 import type { IncomingMessage, Server } from "node:http";
 import type { Services } from "../../app/services.ts";
+import { PROBLEMS } from "../../contract/errors.ts";
 import { operatorCheck } from "./admission.ts";
 import { checkExpectation, createGuardedServer } from "./guarded-server.ts";
 import { headersOfAll, requestId } from "./headers.ts";
 import { HTTP_TIMINGS } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Probes, probeRoutes } from "./probes.ts";
-import { PROBLEMS, Problem, problemBody, toProblem } from "./problems.ts";
+import { Problem, problemBody, toProblem } from "./problems.ts";
 import { respond } from "./respond.ts";
 import { findHandler, type SiteReply, wholeOf } from "./site.ts";
 import { targetOf } from "./target.ts";

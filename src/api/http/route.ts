@@ -1,41 +1,21 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
 import type { z } from "zod";
+import type { Caller } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
-import type { By } from "../../domain/decider.ts";
-import type { FieldFault, RefusalCode } from "../../domain/errors.ts";
-import type { ClientId, KeyId, Subject } from "../../domain/ids.ts";
+import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
+import type { Scope } from "../../contract/fields.ts";
+
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { Cursor } from "../../projections/page.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
-import type { ProblemCode } from "./problems.ts";
-
-/** What a client key may be allowed to do; keys made at registration have all of them. */
-type Scope =
-  | "rooms:read"
-  | "rooms:write"
-  | "messages:read"
-  | "messages:write"
-  | "notifications:read"
-  | "notifications:write"
-  | "webhooks:manage"
-  | "providers:manage"
-  | "users:manage"
-  | "keys:manage"
-  | "audit:read";
 
 /** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
 export type Access =
   | { readonly kind: "registration" }
   | { readonly kind: "key"; readonly scope: Scope | null }
   | { readonly kind: "keyOrUser"; readonly scope: Scope | null };
-
-/** A caller that was let in. */
-export type Caller = { readonly client: ClientId; readonly by: By } & (
-  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
-  | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
-);
 
 /** What a handler answers. `position` becomes the `Position` header; undefined bodies are empty. */
 export type Reply = {
@@ -89,7 +69,7 @@ type RouteDefinition<P, Q, B> = {
   /** By status: the schema of a success, for OpenAPI. */
   readonly responses: Readonly<Partial<Record<200 | 201 | 202 | 204, z.ZodType | null>>>;
   /** Refusals of its own, besides those that every route may give. */
-  readonly problems: readonly (RefusalCode | ProblemCode)[];
+  readonly problems: readonly ProblemCode[];
   /** Whether `If-Match` is taken. */
   readonly conditional?: boolean;
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;

@@ -1,7 +1,8 @@
 // One request of the API, from its first header to its reply. The order of the checks is part of the interface.
 import type { IncomingMessage } from "node:http";
+import type { Caller } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
-import type { FieldFault } from "../../domain/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import { nextTurn } from "../../platform/next-turn.ts";
@@ -13,7 +14,7 @@ import { idempotencyKey, ifMatch } from "./headers.ts";
 import { commandIdOf, fingerprintOf, InFlight } from "./idempotency.ts";
 import { OwnWrites } from "./own-writes.ts";
 import { Problem } from "./problems.ts";
-import type { Caller, Reply, Route } from "./route.ts";
+import type { Reply, Route } from "./route.ts";
 import type { ReadyRoute, RouteTable } from "./route-table.ts";
 import { checkInput, readQuery } from "./validate.ts";
 

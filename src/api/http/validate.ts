@@ -1,9 +1,10 @@
 // Checking input against a route's schemas: all faults of body, query and headers at once.
 import type { z } from "zod";
-import type { FieldFault } from "../../domain/errors.ts";
+import { invalid } from "../../app/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import { type ParsedBody, wrongText } from "./body.ts";
 import { bodyPath, type PathStyle, queryPath, toFaults } from "./issues.ts";
-import { invalid, Problem } from "./problems.ts";
+import { Problem } from "./problems.ts";
 import type { ReadyRoute } from "./route-table.ts";
 
 const REPORT = { reportInput: true } as const;

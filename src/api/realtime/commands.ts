@@ -1,5 +1,6 @@
 // What a user does on a socket: commands like those of requests, under ids of their own.
 
+import type { Caller } from "../../app/authenticate.ts";
 import { onceMade } from "../../app/notifications/once-made.ts";
 import { openAsMember } from "../../app/rooms/room-access.ts";
 import type { Services } from "../../app/services.ts";
@@ -9,7 +10,6 @@ import { DeliveryIdSchema, type Subject } from "../../domain/ids.ts";
 import { readsDecider, readsStream } from "../../domain/reads.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import { unreadOf } from "../../projections/models/reads.ts";
-import type { Caller } from "../http/route.ts";
 
 /** Who sends the command; `correlation` stands on every event that it leads to. */
 type Sender = {

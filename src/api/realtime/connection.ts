@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { Services } from "../../app/services.ts";
 import type { ClientFrame, FrameOf, Ref } from "../../contract/client-frames.ts";
+import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
 import { pause } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Problem, toProblem } from "../http/problems.ts";
@@ -11,7 +12,7 @@ import { CredentialWatch, RETRY_MS } from "./credential-watch.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import { Incoming, type Task } from "./incoming.ts";
 import { Lifetime } from "./lifetime.ts";
-import { CLOSE, type CloseCode, HEARTBEAT_SECONDS, REASONS, type Timings } from "./limits.ts";
+import { HEARTBEAT_SECONDS, type Timings } from "./limits.ts";
 import type { LiveDeliveries } from "./live-deliveries.ts";
 import type { LiveRooms } from "./live-rooms.ts";
 import { Offers } from "./offers.ts";
@@ -88,7 +89,7 @@ export class Connection {
   /** Nothing is sent after this but the close; who does not answer it is cut off. */
   close(code: CloseCode): void {
     this.#end();
-    this.#socket.close(code, REASONS[code]);
+    this.#socket.close(code, CLOSE_REASONS[code]);
     const cut = setTimeout(() => this.#socket.terminate(), this.#parts.timings.closeMs);
     cut.unref();
     this.#socket.once("close", () => clearTimeout(cut));
@@ -132,7 +133,7 @@ export class Connection {
   }
 
   /** Answers carry the `ref` of what they answer; JSON leaves it out when there was none. */
-  #error(code: string, message: string, ref: Ref | undefined): void {
+  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
     this.#outgoing.send({ type: "error", code, message, ref });
   }
 

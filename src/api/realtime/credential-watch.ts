@@ -1,10 +1,10 @@
 // Whether what a connection came in with still holds, looked at again whenever that is in doubt.
 
 import type { Services } from "../../app/services.ts";
+import { CLOSE, type CloseCode } from "../../contract/errors.ts";
 import { messageOf, pause } from "../../platform/backoff.ts";
 import { type Identity, identify } from "./identity.ts";
 import type { Lifetime } from "./lifetime.ts";
-import { CLOSE, type CloseCode } from "./limits.ts";
 
 /** How long after a look that brought nothing the next one follows. */
 export const RETRY_MS = 200;

@@ -1,6 +1,6 @@
 // The ws library's socket, with our close codes for what it finds wrong by itself.
 import { WebSocket } from "ws";
-import { CLOSE } from "./limits.ts";
+import { CLOSE } from "../../contract/errors.ts";
 
 /** What the library closes with on its own account. */
 const OURS: Readonly<Record<number, number>> = {

@@ -1,11 +1,10 @@
 // Who a socket speaks for: a user, or a client's key that only watches.
 
 import { hashApiKey } from "../../app/api-keys.ts";
-import { asUser, authenticate, type CredentialRefused } from "../../app/authenticate.ts";
+import { asUser, authenticate, type Caller, type CredentialRefused } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
 import type { Subject } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
-import type { Caller } from "../http/route.ts";
 
 /** What was presented: a key or a token, and the user that a key is to speak for. */
 export type Credential = { readonly bearer: string; readonly userId: string | undefined };

@@ -1,9 +1,10 @@
 // What comes in on one socket: counted, read, and carried out one after the other.
 import type { RawData, WebSocket } from "ws";
 import { type ParsedFrame, parseFrame } from "../../contract/client-frames.ts";
+import { CLOSE, type CloseCode } from "../../contract/errors.ts";
 import type { Credential } from "./identity.ts";
 import type { Lifetime } from "./lifetime.ts";
-import { CLOSE, type CloseCode, MAX_FRAMES_A_SECOND, MAX_WAITING_FRAMES } from "./limits.ts";
+import { MAX_FRAMES_A_SECOND, MAX_WAITING_FRAMES } from "./limits.ts";
 
 /** Something to be carried out; what is malformed ends the connection instead. */
 export type Task =

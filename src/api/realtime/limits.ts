@@ -1,36 +1,5 @@
-// The numbers of the WebSocket interface: close codes, limits, and the times that tests shorten.
+// The numbers of the WebSocket interface: limits, and the times that tests shorten.
 import { SECOND_MS } from "../../domain/time.ts";
-
-/** Why the server closes. 4000 to 4499: reconnect and resume; 4500 to 4999: do not. */
-export const CLOSE = {
-  shuttingDown: 4000,
-  authenticationLate: 4002,
-  heartbeatMissed: 4003,
-  slowConsumer: 4008,
-  expired: 4009,
-  tooManyFrames: 4029,
-  tooManySockets: 4030,
-  unauthenticated: 4501,
-  forbidden: 4503,
-  malformed: 4504,
-  frameTooLarge: 4505,
-} as const;
-export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
-
-/** What each says to whoever looks. */
-export const REASONS: Readonly<Record<CloseCode, string>> = {
-  4000: "shutting down",
-  4002: "authentication late",
-  4003: "heartbeat missed",
-  4008: "slow consumer",
-  4009: "token expired",
-  4029: "too many frames",
-  4030: "too many sockets",
-  4501: "unauthenticated",
-  4503: "forbidden",
-  4504: "malformed",
-  4505: "frame too large",
-};
 
 export const MAX_FRAME_BYTES = 256 * 1024;
 /** Pieces in which a frame may arrive: each costs more than the bytes in it. */

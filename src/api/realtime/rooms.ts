@@ -3,6 +3,7 @@
 import { findRoom, openAsMember, openRoom } from "../../app/rooms/room-access.ts";
 import type { Services } from "../../app/services.ts";
 import type { FrameOf, Ref } from "../../contract/client-frames.ts";
+import type { SocketErrorCode } from "../../contract/errors.ts";
 import { DomainError } from "../../domain/errors.ts";
 import type { RoomId } from "../../domain/ids.ts";
 import { requireRole } from "../../domain/room-state.ts";
@@ -92,7 +93,7 @@ export class Rooms implements Disposable {
     subscription.start(afterSeq);
   }
 
-  #error(code: string, message: string, ref: Ref | undefined): void {
+  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
     this.#parts.outgoing.send({ type: "error", code, message, ref });
   }
 }

@@ -1,6 +1,5 @@
 // A notification as it was at a position of the log: the same answer to a request, however often and late it is asked again.
 
-import { Problem } from "../../api/http/problems.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
 import type { DeliveryEvent, DeliveryStatus } from "../../domain/delivery-events.ts";
 import { DomainError } from "../../domain/errors.ts";
@@ -21,6 +20,7 @@ import type { ReadAs } from "../../projections/read-side.ts";
 import { sql } from "../../projections/sql.ts";
 import { eventsAt } from "../audit-events.ts";
 import { type NotificationView, SHOWN_DELIVERIES } from "../bodies/notification.ts";
+import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { DELIVERY_PREFIX } from "./timeline.ts";
 import { plannedFor } from "./view.ts";
@@ -32,13 +32,13 @@ const PAGE = 1_000;
 
 type Parts = Pick<Services, "store" | "keyring" | "commands" | "readSide">;
 
-/** Waits until the read model has what is in the log now, or the position. Throws Problem (read_model_behind). */
+/** Waits until the read model has what is in the log now, or the position. Throws AppError (read_model_behind). */
 export async function reach(
   { readSide, store }: Pick<Parts, "readSide" | "store">,
   position?: Position,
 ): Promise<void> {
   const wanted = position ?? (await store.tail());
-  if (!(await readSide.waitFor(wanted, READ_WAIT_MS))) throw new Problem("read_model_behind");
+  if (!(await readSide.waitFor(wanted, READ_WAIT_MS))) throw new AppError("read_model_behind");
 }
 
 /** The rows that events of the projection's streams fold to. */
@@ -141,7 +141,7 @@ function counted(row: NotificationRow, histories: readonly History[], renewed: I
   return { ...known, status: notificationStatus(known) };
 }
 
-/** The notification and its first deliveries at a position. Throws not_found, Problem (read_model_behind). */
+/** The notification and its first deliveries at a position. Throws not_found, AppError (read_model_behind). */
 export async function viewAsOf(
   parts: Parts,
   read: ReadAs,

@@ -1,7 +1,8 @@
 // Editing a scheduled notification: a merge patch, checked against what its type allows and what it was.
 
+import type { FieldFault } from "../../contract/errors.ts";
 import { MAX_META_BYTES, mergeMeta, metaTooLarge } from "../../contract/fields.ts";
-import { type FieldFault, InvalidInput } from "../../domain/errors.ts";
+import { InvalidInput } from "../../domain/errors.ts";
 import { type JsonObject, type JsonValue, reveal, seal } from "../../domain/event.ts";
 import type { Channel, NotificationContent } from "../../domain/notification.ts";
 import type { Instant } from "../../domain/time.ts";

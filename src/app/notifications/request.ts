@@ -1,15 +1,14 @@
 // From a request to the notification that it asks for: what only the log, the clock or the network can check.
 
-import { invalid, Problem } from "../../api/http/problems.ts";
 import { canonicalMailAddress } from "../../channels/email/address.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import { clientDecider, clientStream } from "../../domain/client.ts";
-import type { FieldFault } from "../../domain/errors.ts";
 import { seal } from "../../domain/event.ts";
-import type { ClientId, NotificationId, RoomId } from "../../domain/ids.ts";
-import { RoomIdSchema } from "../../domain/ids.ts";
+import { type ClientId, type NotificationId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
 import type { Fallback, NotificationData, Recipient } from "../../domain/notification.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import { type Instant, SECOND_MS } from "../../domain/time.ts";
+import { AppError, invalid } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { streamOwner } from "../stream-owner.ts";
 import {
@@ -25,7 +24,7 @@ import { settleTimes } from "./times.ts";
 type Parts = Pick<Services, "config" | "store" | "keyring" | "commands" | "guard">;
 type Audience = NotificationData["audience"];
 
-/** The notification. Throws Problem with every fault that is left after the schema. */
+/** The notification. Throws AppError with every fault that is left after the schema. */
 export async function requestedData(
   parts: Parts,
   client: ClientId,
@@ -114,7 +113,7 @@ async function contextRoom(
 }
 
 function audienceOf({ id, seq, members }: ContextRoom): Audience {
-  if (members === 0) throw new Problem("no_recipients", { detail: "the room has no members" });
+  if (members === 0) throw new AppError("no_recipients", { detail: "the room has no members" });
   return { roomId: id, atSeq: seq, count: members };
 }
 
@@ -144,5 +143,5 @@ async function requireProvider({ config, commands }: Parts, client: ClientId, bu
   const { state } = await commands.load(clientDecider, clientStream(client));
   const kind = bulk ? "bulk" : "single";
   if (state.status === "live" && state.providers.some((provider) => provider.useFor.includes(kind))) return;
-  throw new Problem("email_provider_not_configured");
+  throw new AppError("email_provider_not_configured");
 }

@@ -1,6 +1,8 @@
 // Starting deliveries again that ended without success.
+
+import type { FieldFault } from "../../contract/errors.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../../domain/delivery.ts";
-import { DomainError, type FieldFault, InvalidInput } from "../../domain/errors.ts";
+import { DomainError, InvalidInput } from "../../domain/errors.ts";
 import { type DeliveryId, DeliveryIdSchema } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import { deliveryId } from "../../event-store/delivery-ids.ts";

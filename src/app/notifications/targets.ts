@@ -1,14 +1,14 @@
 // Whom a notification is for: from the fields of a request to recipients, each once.
 import { isIP } from "node:net";
-import { Problem } from "../../api/http/problems.ts";
 import type { AddressGuard } from "../../channels/address-guard.ts";
 import { canonicalMailAddress } from "../../channels/email/address.ts";
-import type { FieldFault } from "../../domain/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import { seal } from "../../domain/event.ts";
 import type { ClientId } from "../../domain/ids.ts";
 import type { Recipient } from "../../domain/notification.ts";
 import { SECOND_MS } from "../../domain/time.ts";
 import { mapBounded } from "../../platform/bounded.ts";
+import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import type { NotificationInput } from "./input.ts";
 
@@ -47,13 +47,13 @@ const FIELDS = {
   webhook: "url, urls, recipients",
 } as const;
 
-/** Whom the request names, each once, the first mention wins; null: the members of its room. Throws Problem. */
+/** Whom the request names, each once, the first mention wins; null: the members of its room. Throws AppError. */
 export function targetsOf(asked: NotificationInput): readonly Target[] | null {
   const named = alternatives(asked);
   const [only] = named;
   if (named.length === 0 && asked.type === "websocket" && asked.room_id !== null) return null;
   if (only === undefined || named.length > 1) {
-    throw new Problem("ambiguous_recipients", { detail: `give exactly one of ${FIELDS[asked.type]}` });
+    throw new AppError("ambiguous_recipients", { detail: `give exactly one of ${FIELDS[asked.type]}` });
   }
   const seen = new Map<string, Target>();
   for (const target of listed(only, asked.type)) {

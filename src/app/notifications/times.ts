@@ -1,7 +1,7 @@
 // When a notification is sent and when it expires: one rule for making and for editing.
 
+import type { FieldFault } from "../../contract/errors.ts";
 import { isObject, parseInstant } from "../../contract/fields.ts";
-import type { FieldFault } from "../../domain/errors.ts";
 import { DAY_MS, type Instant } from "../../domain/time.ts";
 
 const DEFAULT_LIFE_MS = 7 * DAY_MS;

@@ -1,7 +1,5 @@
 // Making a room, so that two requests, on whatever nodes, make one where there may be only one.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Problem } from "../../api/http/problems.ts";
-import type { Caller } from "../../api/http/route.ts";
 import { InvalidInput } from "../../domain/errors.ts";
 import { seal } from "../../domain/event.ts";
 import type { RoomId } from "../../domain/ids.ts";
@@ -13,6 +11,8 @@ import { deriveTail } from "../../event-store/derive.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import type { Caller } from "../authenticate.ts";
+import { AppError } from "../errors.ts";
 import { meetUsers } from "../meet-users.ts";
 import type { Services } from "../services.ts";
 import { claim, directPair, externalId, holderIn, holderOf } from "./claims.ts";
@@ -64,7 +64,7 @@ export async function createRoom(services: Services, asked: Asked, wanted: NewRo
     const position = await meetUsers(services, strangers, { ...asked, after: made.position });
     return { ...made, position };
   }
-  throw new Problem("unavailable", { detail: "Others took what was claimed for the room. Try again." });
+  throw new AppError("unavailable", { detail: "Others took what was claimed for the room. Try again." });
 }
 
 const idOf = ({ commandId }: CommandContext, attempt: number): RoomId =>
@@ -125,7 +125,7 @@ async function claimNames(services: Services, asked: Asked, id: RoomId, command:
     const holder = await holderOf(services, pair, id, asked);
     if (holder.held === null) break;
     if (holder.live) return holder.held;
-    if (waited >= PAIR_WAIT_MS) throw new Problem("unavailable", { detail: "Another request is making this room." });
+    if (waited >= PAIR_WAIT_MS) throw new AppError("unavailable", { detail: "Another request is making this room." });
     await sleep(PAIR_POLL_MS);
   }
   if (command.externalId !== null) {

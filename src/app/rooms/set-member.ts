@@ -1,7 +1,5 @@
 // Adding a member to a room, or replacing how it is described there.
 
-import { Problem } from "../../api/http/problems.ts";
-import type { Caller } from "../../api/http/route.ts";
 import { type JsonObject, seal } from "../../domain/event.ts";
 import type { RoomId, Subject } from "../../domain/ids.ts";
 import { sameJson } from "../../domain/json.ts";
@@ -15,6 +13,8 @@ import type { Position } from "../../event-store/event-store.ts";
 import { type MemberRow, memberAsKept } from "../../projections/models/members.ts";
 import { userBySubject } from "../../projections/models/users.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
+import type { Caller } from "../authenticate.ts";
+import { AppError } from "../errors.ts";
 import { meetUsers } from "../meet-users.ts";
 import type { Services } from "../services.ts";
 import { findRoom } from "./room-access.ts";
@@ -45,7 +45,7 @@ type SetMember = {
   readonly position: Position;
 };
 
-/** Throws what the room's rules refuse, and Problem (read_model_behind). */
+/** Throws what the room's rules refuse, and AppError (read_model_behind). */
 export async function setMember(services: Services, asked: Asked, named: string, wanted: Wanted): Promise<SetMember> {
   const { keyring, commands } = services;
   const { caller, context, at, read } = asked;
@@ -71,7 +71,7 @@ export async function setMember(services: Services, asked: Asked, named: string,
   const role = requireLive(outcome.state).members.get(subject) ?? "member";
   const known = joined ? undefined : (row ?? (await keptMember(services, read, room, subject, outcome.position)));
   const joinedAt = joined ? event.at : known?.joined_at;
-  if (joinedAt === undefined) throw new Problem("unavailable", { detail: "The member left meanwhile. Try again." });
+  if (joinedAt === undefined) throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
   const position = await meetUsers(services, [{ subject, userId: wanted.userId }], {
     ...{ context, at },
     after: outcome.position,
@@ -103,6 +103,6 @@ async function keptMember(
   subject: Subject,
   position: Position | null,
 ): Promise<MemberRow | undefined> {
-  if (position !== null && !(await readSide.waitFor(position, READ_WAIT_MS))) throw new Problem("read_model_behind");
+  if (position !== null && !(await readSide.waitFor(position, READ_WAIT_MS))) throw new AppError("read_model_behind");
   return memberAsKept(read, room, subject);
 }

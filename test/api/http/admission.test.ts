@@ -1,8 +1,8 @@
 // What a caller may call, by its kind and its key's scopes.
 import { expect, test } from "vitest";
 import { checkAccess } from "../../../src/api/http/admission.ts";
-import type { Caller } from "../../../src/api/http/route.ts";
-import { ALL_SCOPES } from "../../../src/app/client-directory.ts";
+import type { Caller } from "../../../src/app/authenticate.ts";
+import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 
 const key = (...scopes: string[]): Caller => {
   const held = new Set([...ALL_SCOPES].filter((scope) => scopes.includes(scope)));

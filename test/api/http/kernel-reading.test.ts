@@ -1,7 +1,7 @@
 // Reading what was written: Read-After, one's own writes, conditions, and pages with their cursors.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OwnWrites } from "../../../src/api/http/own-writes.ts";
-import type { Caller } from "../../../src/api/http/route.ts";
+import type { Caller } from "../../../src/app/authenticate.ts";
 import type { Position } from "../../../src/event-store/event-store.ts";
 import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";

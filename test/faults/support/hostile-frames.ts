@@ -1,8 +1,8 @@
 // Frames that no client should send: odd as messages, or odd as bytes, and how the server may answer them.
 import { z } from "zod";
-import { PROBLEMS } from "../../../src/api/http/problems.ts";
-import { CLOSE as CODES, MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
+import { MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
 import { CLIENT_FRAMES } from "../../../src/contract/client-frames.ts";
+import { CLOSE as CODES, PROBLEMS } from "../../../src/contract/errors.ts";
 import type { Body } from "../../e2e/support/api.ts";
 import type { Schema } from "../../e2e/support/bad-bodies.ts";
 import { type OddBody, oddBody } from "./hostile-bodies.ts";

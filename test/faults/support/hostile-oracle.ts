@@ -1,5 +1,5 @@
 // What every answer to a hostile request must be, whatever it was: no fault of the server's, and told as documented.
-import { PROBLEMS } from "../../../src/api/http/problems.ts";
+import { PROBLEMS } from "../../../src/contract/errors.ts";
 import type { Body } from "../../e2e/support/api.ts";
 import { type Known, problemComplaints } from "../../e2e/support/refusals.ts";
 import type { Operation } from "../../e2e/support/stage.ts";

@@ -1,5 +1,6 @@
 // Sends hostile frames over sockets, before and after authentication, and looks at what is answered and what it leads to.
-import { CLOSE as CODES, MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
+import { MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
+import { CLOSE as CODES } from "../../../src/contract/errors.ts";
 import { answerFaults, isAnswer, isMalformed, oddFrames, oddMessage } from "./hostile-frames.ts";
 import { type HostileRun, inParallel } from "./hostile-run.ts";
 import { openScene, type Scene } from "./hostile-scene.ts";

@@ -2,8 +2,8 @@
 import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import type { Config } from "../../../config.ts";
+import { PROBLEMS } from "../../../contract/errors.ts";
 import { openApiDocument, problemsOf } from "../openapi.ts";
-import { PROBLEMS } from "../problems.ts";
 import type { Access } from "../route.ts";
 import type { ReadyRoute, RouteTable } from "../route-table.ts";
 import { json, page, type SiteRoute } from "../site.ts";

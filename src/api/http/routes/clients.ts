@@ -1,5 +1,6 @@
 // Clients: registering one, and what a client sees and changes of itself.
 import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
+import type { Caller } from "../../../app/authenticate.ts";
 import {
   ClientBody,
   clientBody,
@@ -16,7 +17,7 @@ import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { Problem } from "../problems.ts";
 import { created, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { type Route, route } from "../route.ts";
 
 /** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
 const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;

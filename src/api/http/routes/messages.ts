@@ -1,9 +1,11 @@
 // Messages: posting, listing and reading them.
 import { z } from "zod";
+import type { Caller } from "../../../app/authenticate.ts";
 import { MessageBody, messageBody, messageBodyOf } from "../../../app/bodies/message.ts";
 import { meetUsers } from "../../../app/meet-users.ts";
 import { messageFacts } from "../../../app/rooms/message-facts.ts";
 import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
 import {
   commaSeparated,
   input,
@@ -19,13 +21,12 @@ import {
   text,
   userId,
 } from "../../../contract/fields.ts";
-import type { FieldFault } from "../../../domain/errors.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag } from "../../../domain/room-state.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../../../projections/models/messages.ts";
 import { created, listReply, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { type Route, route } from "../route.ts";
 import { messageChangeRoutes } from "./message-changes.ts";
 import { content, messageParams } from "./message-pieces.ts";
 import { roomParams } from "./room-pieces.ts";

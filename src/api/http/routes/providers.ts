@@ -1,17 +1,19 @@
 // Email providers: the servers through which a client's mail goes out.
 import { z } from "zod";
+import type { Caller } from "../../../app/authenticate.ts";
 import { ProviderBody, ProviderInput, providerBody, VerdictBody } from "../../../app/bodies/provider.ts";
+import { invalid } from "../../../app/errors.ts";
 import { mailAddress } from "../../../app/notifications/input.ts";
 import type { Services } from "../../../app/services.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
 import { input, isObject, listBody, orNull, paging, pattern } from "../../../contract/fields.ts";
 import { clientDecider, clientStream, type ProviderData } from "../../../domain/client.ts";
-import { DomainError, type FieldFault } from "../../../domain/errors.ts";
+import { DomainError } from "../../../domain/errors.ts";
 import { reveal } from "../../../domain/event.ts";
 import type { ClientId } from "../../../domain/ids.ts";
 import { pageOf, readCursor } from "../../../projections/page.ts";
-import { invalid } from "../problems.ts";
 import { created, listReply, noContent, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { type Route, route } from "../route.ts";
 
 const access = { kind: "key", scope: "providers:manage" } as const;
 const params = z.object({

@@ -1,8 +1,10 @@
 // Rooms: making, listing and reading them.
 import { z } from "zod";
+import type { Caller } from "../../../app/authenticate.ts";
 import { RoomBody, roomBody, roomBodyOf } from "../../../app/bodies/room.ts";
 import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../../app/rooms/create-room.ts";
 import { openRoom } from "../../../app/rooms/room-access.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
 import {
   commaSeparated,
   created,
@@ -18,12 +20,12 @@ import {
   text,
   userId,
 } from "../../../contract/fields.ts";
-import { DomainError, type FieldFault } from "../../../domain/errors.ts";
+import { DomainError } from "../../../domain/errors.ts";
 import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listRooms as queryRooms } from "../../../projections/models/room-list.ts";
 import { created as createdReply, listReply, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { type Route, route } from "../route.ts";
 import { roomChangeRoutes } from "./room-changes.ts";
 import { roomParams } from "./room-pieces.ts";
 

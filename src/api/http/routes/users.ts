@@ -1,9 +1,11 @@
 // Users: their profiles, and the rooms they are in.
 import { z } from "zod";
+import type { Caller } from "../../../app/authenticate.ts";
 import { MessageBody, messageBody } from "../../../app/bodies/message.ts";
 import { RoomBody, roomBody } from "../../../app/bodies/room.ts";
 import { UserBody, userBody, userBodyOf } from "../../../app/bodies/user.ts";
 import type { Services } from "../../../app/services.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
 import {
   created as createdBetween,
   email,
@@ -21,7 +23,7 @@ import {
   timezone,
   userId,
 } from "../../../contract/fields.ts";
-import { type FieldFault, InvalidInput } from "../../../domain/errors.ts";
+import { InvalidInput } from "../../../domain/errors.ts";
 import type { Subject } from "../../../domain/ids.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
@@ -29,7 +31,7 @@ import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/mo
 import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
 import { Problem } from "../problems.ts";
 import { created, listReply, ok } from "../reply.ts";
-import { type Caller, type Route, route } from "../route.ts";
+import { type Route, route } from "../route.ts";
 
 export const userParams = z.object({ user_id: userId });
 
