@@ -3,7 +3,6 @@ import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
-  type Append,
   type EventStore,
   MAX_APPEND_BYTES,
   type NewEvent,
@@ -18,12 +17,10 @@ import type { Storage } from "../storage.ts";
 import type { Moved } from "./events-export.ts";
 import { type EventLine, importedEvent, type Line, LineSchema } from "./export-format.ts";
 
+/** Events of one append at most. */
 const MAX_EVENTS = 500;
-/** Handed to the log at once; so much is written again when the connection breaks. */
-const MAX_WINDOW_EVENTS = 1_000;
-const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
-/** How often the same appends are sent again, with a growing wait, before the import gives up. */
-const MAX_TRIES = 8;
+/** Attempts at one append, with a growing wait between them, before the import gives up. */
+const MAX_ATTEMPTS = 8;
 
 /** The file is not a whole export, or does not fit into this log. */
 export class ImportError extends Error {
@@ -89,10 +86,10 @@ async function* keysOf(file: string): AsyncGenerator<WrappedKey> {
 }
 
 /**
- * Imports keys first, so that nobody reads an event whose key is still missing, then the events in their order: positions
- * grow as they did, and lists sort by them. Events that are there already, from an import that was cut short, are
- * recognised by their ids and not written again. Throws ImportError, KeyConflict, WrongEncryptionKeys,
- * WrongExpectedRevision (the stream has other events here), OrderLost, OutcomeUnknown, StoreUnavailable.
+ * Imports the keys first, so that no event is read before its key is there. Then it appends the events one append after the
+ * other, because lists sort by position. Events from an import that was cut short are recognised by their ids and not
+ * written again. Throws ImportError, KeyConflict, WrongEncryptionKeys, WrongExpectedRevision (the stream has other events
+ * here), OutcomeUnknown, StoreUnavailable.
  */
 export async function importEvents(
   storage: Pick<Storage, "store" | "keyring">,
@@ -104,80 +101,47 @@ export async function importEvents(
   const { imported: keys } = await keyring.importWrapped(keysOf(file));
   failpoint("keys-imported/events-appended");
   let events = 0;
-  for await (const window of ahead(windows(file, log))) {
-    await insistently(async () => {
-      if (await isThere(store, window.at(-1))) await confirm(store, window);
-      else await write(store, window);
-    });
-    failpoint("window-imported/next-window");
-    for (const append of window) events += append.events.length;
+  for await (const append of ahead(appendsOf(file, log))) {
+    await untilKnown(() => store.append(append.stream, append.expectedRevision, append.events));
+    failpoint("append-imported/next-append");
+    events += append.events.length;
     onProgress(events, total);
   }
   return { events, keys };
 }
 
-async function write(store: EventStore, appends: readonly Append[]): Promise<void> {
-  if (store.appendInOrder !== undefined) return store.appendInOrder(appends);
-  for (const { stream, expectedRevision, events } of appends) await store.append(stream, expectedRevision, events);
-}
-
-/** Whether the last of these events is in the log; then, since they are written in order, so are the others. */
-async function isThere(store: EventStore, append: Append | undefined): Promise<boolean> {
-  if (append === undefined) return false;
-  const from = append.expectedRevision + append.events.length;
-  const [found] = await store.readStream(append.stream, { from, limit: 1 });
-  return found !== undefined && found.id === append.events.at(-1)?.id;
-}
-
-/** Sends what is there already again: nothing is written, and what differs is found. */
-async function confirm(store: EventStore, appends: readonly Append[]): Promise<void> {
-  const answers = appends.map(({ stream, expectedRevision, events }) => store.append(stream, expectedRevision, events));
-  await Promise.all(answers);
-}
-
-/** Sends the same again while the outcome is unknown: what was written is recognised. */
-async function insistently(work: () => Promise<void>): Promise<void> {
-  for (let tries = 1; ; tries += 1) {
+/** Sends the same append again while its outcome is unknown; the log recognises what it has. */
+async function untilKnown(append: () => Promise<unknown>): Promise<void> {
+  for (let attempts = 1; ; attempts += 1) {
     try {
-      return await work();
+      await append();
+      return;
     } catch (error) {
       const passing = error instanceof OutcomeUnknown || error instanceof StoreUnavailable;
-      if (!passing || tries >= MAX_TRIES) throw error;
-      await sleep(backoffMs(tries));
+      if (!passing || attempts >= MAX_ATTEMPTS) throw error;
+      await sleep(backoffMs(attempts));
     }
   }
 }
 
-/** The same items, the next of which is being made while one is worked on. */
+/** The same items; the next one is read while the consumer works on the current one. */
 async function* ahead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
   let next = items.next();
   for (;;) {
     const { done, value } = await next;
     if (done) return;
     next = items.next();
-    next.catch(() => undefined); // told when it is waited for, if the work before it succeeds
+    next.catch(() => undefined); // thrown when it is awaited, if the work before it succeeds
     yield value;
   }
 }
 
-/** Consecutive appends, so many as are handed over at once. */
-async function* windows(file: string, log: string): AsyncGenerator<readonly Append[]> {
-  let window: Append[] = [];
-  let size = { events: 0, bytes: 0 };
-  for await (const { bytes, ...append } of appendsOf(file, log)) {
-    const events = size.events + append.events.length;
-    if (window.length > 0 && (events > MAX_WINDOW_EVENTS || size.bytes + bytes > MAX_WINDOW_BYTES)) {
-      yield window;
-      window = [];
-      size = { events: 0, bytes: 0 };
-    }
-    window.push(append);
-    size = { events: size.events + append.events.length, bytes: size.bytes + bytes };
-  }
-  if (window.length > 0) yield window;
-}
-
-type SizedAppend = Append & { readonly events: NewEvent[]; bytes: number };
+type SizedAppend = {
+  readonly stream: string;
+  readonly expectedRevision: number;
+  readonly events: NewEvent[];
+  bytes: number;
+};
 
 /** Runs of events that follow each other in one stream, cut to what an append may hold. */
 async function* appendsOf(file: string, log: string): AsyncGenerator<SizedAppend> {

@@ -5,7 +5,6 @@ import { DataFolderInUse } from "../embedded/folder-lock.ts";
 import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
 import { KeyConflict } from "../event-store/keyring-moving.ts";
 import { WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
-import { OrderLost } from "../event-store/pipelined.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { NoFence } from "../projections/fence.ts";
 import { ImportError } from "./events-import.ts";
@@ -27,15 +26,7 @@ export function fail(line: string, code: number = EXIT.usage): number {
 /** Faults of the set-up: nothing was done. */
 const SETUP = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence];
 /** What a command may meet on its way, whose message says all there is to say. */
-const MET = [
-  ImportError,
-  KeyConflict,
-  OrderLost,
-  OutcomeUnknown,
-  StoreUnavailable,
-  WrongEncryptionKeys,
-  WrongExpectedRevision,
-];
+const MET = [ImportError, KeyConflict, OutcomeUnknown, StoreUnavailable, WrongEncryptionKeys, WrongExpectedRevision];
 
 /** Of the system or of PostgreSQL: a file that is not there, a full disk, a server that refuses or does not answer. */
 const isOutside = (error: Error): boolean =>

@@ -38,13 +38,6 @@ export type RecordedEvent = NewEvent & {
   readonly recordedAt: Instant;
 };
 
-/** One append among several. */
-export type Append = {
-  readonly stream: string;
-  readonly expectedRevision: number;
-  readonly events: readonly NewEvent[];
-};
-
 export type Appended = { readonly revision: number; readonly position: Position };
 
 export type StreamRead = {
@@ -111,12 +104,6 @@ export interface EventStore extends AsyncDisposable {
   /** Made once, kept in the log's first event. A checkpoint of another log must not be used with this one. */
   readonly logId: string;
   append(stream: string, expectedRevision: number, events: readonly NewEvent[]): Promise<Appended>;
-  /**
-   * What `append` would do for one after the other, in fewer round trips: the events that it writes have positions that
-   * grow in the order given. Not atomic: when it throws, as `append` does, any of the appends may have been written.
-   * Absent where there is nothing to gain.
-   */
-  appendInOrder?(appends: readonly Append[]): Promise<void>;
   /** A stream that does not exist reads as empty; so does reading past its end. */
   readStream(stream: string, read: StreamRead): Promise<readonly RecordedEvent[]>;
   readAll(read: AllRead): Promise<readonly RecordedEvent[]>;

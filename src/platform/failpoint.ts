@@ -85,8 +85,7 @@ export const FAILPOINTS = [
   // Moving a log.
   "events-exported/keys-exported", // the events are in an export's file | their keys are
   "keys-imported/events-appended", // the keys of an export are here | its events are
-  "in-order-sent/commit-known", // many appends are on their way to the Postgres log | their outcome is known
-  "window-imported/next-window", // some of an export's events are in the log | the next ones are
+  "append-imported/next-append", // some of an export's events are in the log | the next ones are
 ] as const;
 export type FailpointName = (typeof FAILPOINTS)[number];
 

@@ -140,21 +140,18 @@ describe("into PostgreSQL", () => {
 
   test("an import that was cut short can be run again, and one that was not changes nothing", async () => {
     await using to = await target();
-    const { append, appendInOrder = undefined, ...rest } = to.store;
-    let left = 2;
+    let left = lines.length >> 1;
     const breaking: EventStore = {
-      ...rest,
-      append,
-      appendInOrder: async (appends) => {
-        left -= 1;
-        // Of the second window, half gets through, and then the process ends.
-        await appendInOrder?.(left > 0 ? appends : appends.slice(0, appends.length >> 1));
+      ...to.store,
+      append: async (...append) => {
+        left -= append[2].length;
         if (left <= 0) throw new Error("killed");
+        return to.store.append(...append);
       },
     };
     await expect(importEvents({ ...to, store: breaking }, file, quiet)).rejects.toThrow("killed");
     const written = (await eventsOf(to.store)).length;
-    expect(written).toBeGreaterThan(500);
+    expect(written).toBeGreaterThan(0);
     expect(written).toBeLessThan(lines.length - 2);
     await importEvents(to, file, quiet);
     const tail = await to.store.tail();
@@ -165,14 +162,14 @@ describe("into PostgreSQL", () => {
 
   test("an answer that was lost is asked for again", async () => {
     await using to = await target();
-    const { appendInOrder, ...rest } = to.store;
     let lost = 0;
     const losing: EventStore = {
-      ...rest,
-      appendInOrder: async (appends) => {
-        await appendInOrder?.(appends);
+      ...to.store,
+      append: async (...append) => {
+        const appended = await to.store.append(...append);
         lost += 1;
         if (lost === 1) throw new OutcomeUnknown("no answer");
+        return appended;
       },
     };
     await importEvents({ ...to, store: losing }, file, quiet);

@@ -91,13 +91,6 @@ describe("when PostgreSQL is killed at once", () => {
     expect(await afterKill(stream)).toBe(1);
   });
 
-  test("what was appended in order is there", async () => {
-    const stream = newStream();
-    await using store = await openPolled();
-    await store.appendInOrder?.([{ stream, expectedRevision: NO_STREAM, events: newEvents(1) }]);
-    expect(await afterKill(stream)).toBe(1);
-  });
-
   test.each<[string, (store: EventStore, stream: string) => Promise<unknown>]>([
     ["of a stream", (store, stream) => store.readStream(stream, { limit: 10 })],
     ["of all", (store) => store.readAll({ after: "start", limit: 1_000 })],

@@ -5,7 +5,6 @@ import type { WarnLogger } from "../../platform/backoff.ts";
 import { isName } from "../append-checks.ts";
 import { type EventStore, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../log-created.ts";
-import { pipelined } from "../pipelined.ts";
 import { Subscriptions } from "../subscription.ts";
 import { FilteredFeed } from "./filtered-feed.ts";
 import { LiveEnd } from "./live-end.ts";
@@ -64,12 +63,9 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
   const live = new LiveEnd(client, names, written);
   const feeding = { client, names, live, watchdogMs, tail: () => reader.tail() };
 
-  const append: EventStore["append"] = (stream, expected, events) => writer.append(stream, expected, events);
   return {
     logId: names.logId,
-    append,
-    // The server writes what comes on one connection as it comes.
-    appendInOrder: pipelined(append),
+    append: (stream, expected, events) => writer.append(stream, expected, events),
     readStream: (stream, read) => reader.stream(stream, read),
     readAll: ({ after, limit }) => reader.all(after, limit),
     tail: () => reader.tail(),

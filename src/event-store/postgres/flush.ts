@@ -37,8 +37,7 @@ const SETTLE = {
 };
 
 /**
- * Sets a connection up for writing, whatever the server's defaults are. An answer to appends in order means durable;
- * each statement of a function sees what was committed before it got the lock; and the function's plans stay those by index, also
+ * Sets a connection up for writing, whatever the server's defaults are. Each statement of a function sees what was committed before it got the lock; and the function's plans stay those by index, also
  * when they are made while the table is empty.
  */
 export async function prepareForFlushing(client: pg.ClientBase, timeoutMs: number): Promise<void> {

@@ -8,7 +8,6 @@ import { newLogId } from "../log-created.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
 import { Announcer } from "./announcer.ts";
 import { Flusher } from "./flusher.ts";
-import { InOrder } from "./in-order.ts";
 import { Reach } from "./reach.ts";
 import { Reader } from "./reader.ts";
 import { RecentEvents } from "./recent.ts";
@@ -42,8 +41,7 @@ type PostgresLog = EventStore & {
 
 /**
  * Opens the log in a database, making it when it is not there; several processes may do so at once. It holds two
- * connections for writing, one for listening, up to four for reading, and one for appending in order once that is
- * asked for. Throws when the database cannot be reached or cannot hold a log. Disposing ends the subscriptions, sends
+ * connections for writing, one for listening, and up to four for reading. Throws when the database cannot be reached or cannot hold a log. Disposing ends the subscriptions, sends
  * what waits, and closes the connections.
  */
 export async function openPostgresLog(options: PostgresLogOptions): Promise<PostgresLog> {
@@ -92,16 +90,12 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   };
   const subscriptions = open.use(new Subscriptions(feed, logger));
 
-  const append: EventStore["append"] = async (stream, expectedRevision, events) => {
-    const bytes = checkAppend(stream, expectedRevision, events);
-    return flusher.append(stream, expectedRevision, events, bytes);
-  };
-  const inOrder = open.adopt(new InOrder({ url, appendTimeoutMs, append }), (part) => part.close());
-
   return {
     logId,
-    append,
-    appendInOrder: (appends) => inOrder.append(appends),
+    append: async (stream, expectedRevision, events) => {
+      const bytes = checkAppend(stream, expectedRevision, events);
+      return flusher.append(stream, expectedRevision, events, bytes);
+    },
     readStream: async (stream, read) => reach.allDurable(await reader.stream(stream, read)),
     readAll: async ({ after, limit }) => reach.allDurable(await reader.all(numberOf(logId, after), limit)),
     tail: async () => {

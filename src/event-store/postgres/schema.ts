@@ -31,9 +31,6 @@ const LOCK_TIMEOUT_MS = 30_000;
  * replicates synchronously, with the standby), and gives the last position of that: a commit that waits for the disk
  * takes along what was committed before it. It has to write something for that, or it would not wait. One at a time: a
  * commit that hangs, which no time limit ends, does so alone; those behind it wait for the lock, where one does.
- *
- * `append_in_order_v1` writes events of any streams, in their order, when each stream stands at its head as given; when
- * one does not, it writes nothing and `base` is null.
  */
 const SCHEMA = `
 CREATE SCHEMA IF NOT EXISTS log;
@@ -126,32 +123,6 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'on', true);
   PERFORM pg_logical_emit_message(true, 'chatapi', '');
   RETURN (SELECT coalesce(max(e.position), 0) FROM log.events e);
-END
-$$;
-
-CREATE OR REPLACE FUNCTION log.append_in_order_v1(
-  s_stream text[], s_head integer[],
-  e_stream text[], e_revision integer[], e_id uuid[], e_type text[], e_data bytea[], e_metadata bytea[],
-  OUT base bigint
-) LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-  PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
-  IF EXISTS (
-    SELECT FROM unnest(s_stream, s_head) AS n(stream, head)
-    LEFT JOIN LATERAL (
-      SELECT e.revision FROM log.events e WHERE e.stream = n.stream AND e.revision >= n.head
-      ORDER BY e.revision DESC LIMIT 1
-    ) h ON true
-    WHERE coalesce(h.revision, -1) <> n.head
-  ) THEN
-    RETURN;
-  END IF;
-  SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
-  INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
-  SELECT base + n.index, n.stream, n.revision, n.id, n.type, n.data, n.metadata, clock_timestamp()
-  FROM unnest(e_stream, e_revision, e_id, e_type, e_data, e_metadata)
-    WITH ORDINALITY AS n(stream, revision, id, type, data, metadata, index);
-  PERFORM pg_notify('${CHANNEL}', (base + array_length(e_id, 1))::text);
 END
 $$;
 `;

@@ -41,22 +41,6 @@ export function encodeFlush(appends: readonly WireAppend[]): Buffer[] {
   ];
 }
 
-/** The parameters for `log.append_in_order_v1`: the streams with the revision that each stands at, and the events. */
-export function encodeInOrder(heads: ReadonlyMap<string, number>, appends: readonly WireAppend[]): Buffer[] {
-  const flat = appends.flatMap((append) => append.events);
-  const owners = appends.flatMap((append) => append.events.map((_, nth) => ({ append, nth })));
-  return [
-    textArray([...heads.keys()]),
-    intArray([...heads.values()]),
-    textArray(owners.map((owner) => owner.append.stream)),
-    intArray(owners.map((owner) => owner.append.expected + 1 + owner.nth)),
-    uuidArray(flat.map((event) => event.id)),
-    textArray(flat.map((event) => event.type)),
-    bytesArray(flat.map((event) => event.data)),
-    bytesArray(flat.map((event) => event.metadata)),
-  ];
-}
-
 /** One dimension, no nulls, subscripts from 1. */
 function arrayOf(type: number, count: number, bytes: number): Buffer {
   const array = Buffer.allocUnsafe(ARRAY_HEADER + count * LENGTH + bytes);

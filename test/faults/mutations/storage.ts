@@ -44,29 +44,12 @@ export const storageMutations: readonly Mutation[] = [
     "only when it has the same bytes",
   ),
   mutation(
-    "heads of streams, appends in order",
-    "event-store/postgres/schema.ts",
-    "WHERE coalesce(h.revision, -1) <> n.head",
-    "WHERE false",
-    "event-store/in-order.test.ts",
-    "a stream that is elsewhere is told",
-  ),
-  mutation(
     "an append sent again is found by its ids",
     "event-store/postgres/schema.ts",
     "IF same_count = a.count THEN",
     "IF false THEN",
     "contracts/postgres-log.test.ts",
     "sent again, it succeeds with the same answer and writes nothing",
-  ),
-  mutation(
-    "the first of many appends in order goes alone",
-    "event-store/pipelined.ts",
-    `const answered = await send(first);
-      for (const { position } of [answered, ...(await all(others.map(send)))]) {`,
-    "for (const { position } of await all([first, ...others].map(send))) {",
-    "event-store/in-order.test.ts",
-    "the first goes alone",
   ),
   mutation(
     "advisory lock of the log's flush",
@@ -94,14 +77,6 @@ export const storageMutations: readonly Mutation[] = [
     "",
     "event-store/postgres-log-durable.test.ts",
     "after a read of a stream",
-  ),
-  mutation(
-    "appends in order are durable, whatever the server's default is",
-    "event-store/postgres/flush.ts",
-    "SET synchronous_commit = on;",
-    "",
-    "event-store/postgres-log-durable.test.ts",
-    "what was appended in order is there",
   ),
   mutation(
     "an answer waits for the disk",

@@ -26,7 +26,6 @@ const ONLY: Partial<Record<FailpointName, readonly SetupName[]>> = {
   "own-key-written/in-place": EMBEDDED,
   "flush-sent/commit-known": POSTGRES_LOG,
   "commit-known/subscribers-told": POSTGRES_LOG,
-  "in-order-sent/commit-known": POSTGRES_LOG,
   "append-sent/answered": ["eventstoredb"],
 };
 
@@ -60,8 +59,7 @@ const WAYS: Partial<Record<FailpointName, readonly Way[]>> = {
   "drained/handed-back": ["stop"],
   "events-exported/keys-exported": ["export"],
   "keys-imported/events-appended": ["import"],
-  "in-order-sent/commit-known": ["import"],
-  "window-imported/next-window": ["import"],
+  "append-imported/next-append": ["import"],
 };
 
 export type Run = { readonly point: FailpointName; readonly way: Way };
