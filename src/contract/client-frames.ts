@@ -1,8 +1,8 @@
 // What clients may send: one JSON object a message, checked like a request's body.
 import { z } from "zod";
-import { bodyPath, toFaults } from "../api/http/issues.ts";
 import type { SocketErrorCode } from "./errors.ts";
 import { userId } from "./fields.ts";
+import { bodyPath, toFaults } from "./issues.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;

@@ -1,9 +1,9 @@
 // Reading a request's body: bounded, JSON in UTF-8 only, and looked through once for what no field may hold.
 import type { IncomingMessage } from "node:http";
 import type { FieldFault } from "../../contract/errors.ts";
+import { MAX_FAULTS } from "../../contract/issues.ts";
 import type { BodyShare } from "./body-budget.ts";
 import { onBroken } from "./broken-requests.ts";
-import { MAX_FAULTS } from "./issues.ts";
 import { MAX_BODY_BYTES, MAX_DRAINED_BYTES } from "./limits.ts";
 import { Problem } from "./problems.ts";
 

@@ -2,8 +2,8 @@
 import type { z } from "zod";
 import { invalid } from "../../app/errors.ts";
 import type { FieldFault } from "../../contract/errors.ts";
+import { bodyPath, type PathStyle, queryPath, toFaults } from "../../contract/issues.ts";
 import { type ParsedBody, wrongText } from "./body.ts";
-import { bodyPath, type PathStyle, queryPath, toFaults } from "./issues.ts";
 import { Problem } from "./problems.ts";
 import type { ReadyRoute } from "./route-table.ts";
 

@@ -2,7 +2,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { bodyPath, toFaults } from "../../../src/api/http/issues.ts";
 import {
   codePoints,
   commaSeparated,
@@ -18,6 +17,7 @@ import {
   timezone,
   userId,
 } from "../../../src/contract/fields.ts";
+import { bodyPath, toFaults } from "../../../src/contract/issues.ts";
 
 const faults = (schema: z.ZodType, value: unknown) => {
   const parsed = schema.safeParse(value, { reportInput: true });

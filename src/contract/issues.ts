@@ -1,6 +1,6 @@
 // From what zod finds to the faults of the interface: path, code, and a message that helps.
 import type { z } from "zod";
-import { FAULT_CODES, type FaultCode, type FieldFault } from "../../contract/errors.ts";
+import { FAULT_CODES, type FaultCode, type FieldFault } from "./errors.ts";
 
 type Issue = z.core.$ZodIssue;
 
