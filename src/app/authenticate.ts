@@ -35,6 +35,7 @@ export async function authenticate(
     if (!(await isReady(directory))) return { refused: "unavailable" };
     const key = await directory.keyByHash(hashApiKey(bearer));
     if (key === undefined) return { refused: "unauthenticated" };
+    // fence: key-grace
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
     return { kind: "key", client: key.client, by: BY_KEY, keyId: key.keyId, scopes: key.scopes };
   }
@@ -43,6 +44,7 @@ export async function authenticate(
   if (claims === "expired") return { refused: "token_expired" };
   if (!(await isReady(directory))) return { refused: "unavailable" };
   const { client, subject, userId, generation, expiresAt } = claims;
+  // fence: token-revoked
   if (!directory.tokenHolds(client, subject, generation)) return { refused: "unauthenticated" };
   return { kind: "user", client, by: { kind: "user", subject }, subject, userId, expiresAt };
 }

@@ -164,6 +164,7 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
   const change = changeOf(facts.now, seq);
   const deleted = change?.deleted === true;
   const { id, user, senderName, type, replyTo } = posting.data;
+  // fence: deleted-in-frames
   const shown = deleted ? null : reveal(content.data.content);
   return {
     id: id satisfies MessageId,

@@ -89,7 +89,7 @@ export function createTokens(parts: { secret: Uint8Array; keyring: Pick<Keyring,
     async verify(token, now) {
       if (token.length > MAX_TOKEN_LENGTH) return undefined;
       const known = checked.get(token);
-      if (known !== undefined) return known.expiresAt <= now ? "expired" : known;
+      if (known !== undefined) return /* fence: token-expiry */ known.expiresAt <= now ? "expired" : known;
       const claims = await check(token, now);
       if (claims !== undefined && claims !== "expired") checked.set(token, claims);
       return claims;

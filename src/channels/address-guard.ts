@@ -88,6 +88,7 @@ export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
     const family = isIP(name);
     const addresses = family === 0 ? await resolveName(name) : [{ address: name, family }];
     if (addresses.length === 0) throw Object.assign(new Error("The name has no address"), { code: "ENOTFOUND" });
+    // fence: ssrf-each-address
     if (!addresses.every(({ address }) => allows(address))) throw new AddressNotAllowedError();
     return addresses;
   }

@@ -51,11 +51,14 @@ export function isLoopback(address: IpAddress): boolean {
  */
 export function isPublicUnicast(address: IpAddress): boolean {
   if (address instanceof ipaddr.IPv4) {
-    return address.range() === "unicast" && !HOST_SERVICES.some((range) => inRange(address, range));
+    return (
+      address.range() === "unicast" &&
+      /* fence: ssrf-host-services */ !HOST_SERVICES.some((range) => inRange(address, range))
+    );
   }
   if (inRange(address, NAT64_WELL_KNOWN)) return isPublicUnicast(new ipaddr.IPv4(address.toByteArray().slice(12)));
   const bytes = address.toByteArray();
-  if (isIsatap(bytes) && !isPublicUnicast(new ipaddr.IPv4(bytes.slice(12)))) return false;
+  if (/* fence: ssrf-isatap */ isIsatap(bytes) && !isPublicUnicast(new ipaddr.IPv4(bytes.slice(12)))) return false;
   return inRange(address, GLOBAL_UNICAST_V6) && address.range() === "unicast";
 }
 

@@ -58,6 +58,7 @@ export async function openSocket(options: OpenSocketOptions): Promise<Socket> {
   });
   await opened(plain, "connect", "connect", deadline);
   const address = plain.remoteAddress ?? "";
+  // fence: ssrf-socket-address
   if (!options.guard.allows(address)) {
     plain.destroy();
     throw new ConnectFailure("resolve", "address_not_allowed", REFUSED);
@@ -68,6 +69,7 @@ export async function openSocket(options: OpenSocketOptions): Promise<Socket> {
     host,
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...(options.alpn ? { ALPNProtocols: [...options.alpn] } : {}),
+    // fence: certificates
     rejectUnauthorized: !options.guard.trustsUnchecked(address),
   });
   await opened(secure, "secureConnect", "tls", deadline);

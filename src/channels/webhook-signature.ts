@@ -33,7 +33,8 @@ export function signWebhook(id: string, at: Instant, body: string, secrets: read
   const timestamp = Math.floor(at / SECOND_MS).toString();
   const content = `${id}.${timestamp}.${body}`;
   const signatures = secrets.map(
-    (secret) => `v1,${createHmac("sha256", keyOf(secret)).update(content).digest("base64")}`,
+    (secret) =>
+      `v1,${createHmac("sha256", keyOf(secret)).update(/* fence: webhook-signature */ content).digest("base64")}`,
   );
   return { "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signatures.join(" ") };
 }

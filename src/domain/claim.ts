@@ -22,6 +22,7 @@ export type ClaimCommand = TimedCommand & { type: "Claim"; room: RoomId; abandon
 
 function decide(state: Claim, command: ClaimCommand): readonly ClaimEvent[] {
   if (state.room === command.room) return [];
+  // fence: claimed-name
   if (state.room !== null && state.room !== command.abandoned) {
     throw new DomainError("external_id_taken", "another room has this external_id", { existing_id: state.room });
   }

@@ -63,7 +63,7 @@ export const clientEvents = {
     data: z.object({ client: ClientIdSchema, secret: sealed(z.string()), graceUntil: z.number() }),
     seals: { secret: "client" },
   }),
-  ProviderSet: event({ data: provider, seals: { config: "client" } }),
+  ProviderSet: event({ data: provider, /* fence: provider-sealed */ seals: { config: "client" } }),
   ProviderRemoved: event({ data: z.object({ name: z.string() }) }),
 } as const;
 export type ClientEvent = EventsOf<typeof clientEvents>;
@@ -149,6 +149,7 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
       const known = state.keys.filter(holds(command.at));
       const old = known.find((one) => one.id === command.old);
       if (old === undefined) throw new DomainError("not_found");
+      // fence: client-keys
       if (known.length >= MAX_KEYS && command.graceMs > 0) throw new DomainError("key_limit");
       const graceUntil = Math.min(command.at + command.graceMs, old.expiresAt ?? Number.POSITIVE_INFINITY);
       return [{ type: "KeyRotated", data: { old: old.id, key: { ...command.key, name: old.name }, graceUntil } }];

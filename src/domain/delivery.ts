@@ -136,7 +136,10 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
     case "RecordOutcome":
       return recordOutcome(state, command);
     case "Acknowledge":
-      if (state.request.channel !== "websocket" || state.request.recipient !== command.subject)
+      if (
+        state.request.channel !== "websocket" ||
+        /* fence: acknowledge-recipient */ state.request.recipient !== command.subject
+      )
         throw new DomainError("not_found");
       if (state.acknowledged) return [];
       if (state.status === "pending") return [{ type: "DeliveryAcknowledged", data: { ...base, to: "delivered" } }];
@@ -144,7 +147,8 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       return [];
     case "FallbackDue": {
       const due = state.fallbackAt !== null && command.at >= state.fallbackAt;
-      if (!due || state.status !== "pending" || state.request.channel !== "websocket") return [];
+      if (!due || /* fence: fallback-pending */ state.status !== "pending" || state.request.channel !== "websocket")
+        return [];
       if (!fallsBack(state)) return [{ type: "DeliveryExpired", data: { ...base, to: "expired", reason: "expired" } }];
       const { id: mail, recipient: mailRecipient, address, name } = command.mail;
       const to = { address: address === null ? null : seal(address), name: name === null ? null : seal(name) };
@@ -182,8 +186,14 @@ function startAttempt(
   command: Extract<DeliveryCommand, { type: "StartAttempt" }>,
 ): readonly DeliveryEvent[] {
   const { notification, recipient } = state.request;
-  if (hasEnded(state.status) || command.n !== state.n || state.request.channel === "websocket") return [];
+  if (
+    hasEnded(state.status) ||
+    /* fence: attempt-number-started */ command.n !== state.n ||
+    state.request.channel === "websocket"
+  )
+    return [];
   if (state.status === "sending") {
+    // fence: attempt-lease
     if (command.at < state.leaseUntil) return [];
     const error = { code: "lease_ended", message: "no outcome was recorded before the attempt's time was up" };
     return failed(state, "unknown", { provider: state.provider, response: null, error, retryAfterMs: null }, command);
@@ -196,6 +206,7 @@ function startAttempt(
       },
     ];
   }
+  // fence: attempt-before-time
   if (command.at < state.nextAt) return [];
   const data = {
     notification,
@@ -214,7 +225,7 @@ function recordOutcome(
 ): readonly DeliveryEvent[] {
   const { n, outcome } = command;
   const started = n < state.n || (n === state.n && state.attempted);
-  if (hasEnded(state.status) || !started) return [];
+  if (/* fence: recorded-after-end */ hasEnded(state.status) || !started) return [];
   if (outcome.outcome === "succeeded") {
     const { notification, recipient, channel } = state.request;
     const to = channel === "webhook" ? "delivered" : "sent";
@@ -222,7 +233,7 @@ function recordOutcome(
     const data = { notification, recipient, from: state.status, to, n, provider: outcome.provider, response } as const;
     return [{ type: "DeliverySucceeded", data: { ...data, providerMessageId: outcome.providerMessageId } }];
   }
-  if (state.status !== "sending" || n !== state.n) return [];
+  if (state.status !== "sending" || /* fence: attempt-number-recorded */ n !== state.n) return [];
   return failed(state, outcome.outcome, outcome, command);
 }
 
@@ -252,7 +263,7 @@ function failed(
 }
 
 function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {
-  if (!REDRIVABLE.includes(state.status) || state.request.address === null) return [];
+  if (/* fence: redrive-status */ !REDRIVABLE.includes(state.status) || state.request.address === null) return [];
   const { notification, recipient } = state.request;
   const moved = at - state.requestedAt;
   const expiresAt = state.expiresAt > at ? state.expiresAt : state.request.expiresAt + moved;

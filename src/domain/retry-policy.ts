@@ -42,6 +42,7 @@ export function nextAttemptAt(
 ): Instant | undefined {
   const wait = policy.scheduleMs[failures - 1];
   if (wait === undefined) return undefined;
-  if (retryAfterMs === null) return Math.round(at + wait * (1 - policy.jitter + 2 * policy.jitter * random));
+  if (retryAfterMs === null)
+    return Math.round(at + wait * (1 - policy.jitter + /* fence: retry-jitter */ 2 * policy.jitter * random));
   return Math.round(at + Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) * (1 + policy.jitter * random));
 }

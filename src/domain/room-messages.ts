@@ -79,8 +79,11 @@ function post(
       { path: "type", code: "not_allowed", message: "only a client key may post for the system" },
     ]);
   }
+  // fence: post-member
   requireRole(room, command.by, "member");
+  // fence: post-own-name
   if (command.by.kind === "user" && command.by.subject !== command.sender) throw new DomainError("sender_mismatch");
+  // fence: post-sender-member
   if (!system && !room.members.has(command.sender))
     throw new DomainError("not_a_member", "the sender is not a member of this room");
   if (!system && command.by.kind === "key" && room.members.get(command.sender) === "reader")

@@ -118,6 +118,7 @@ export function requireRole(room: LiveRoom, by: By, least: Role): Role {
 }
 
 export function requireMatch(ifMatch: number | null, etag: number): void {
+  // fence: if-match
   if (ifMatch !== null && ifMatch !== etag)
     throw new DomainError("precondition_failed", `the current ETag is "${etag}"`);
 }

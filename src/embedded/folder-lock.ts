@@ -60,6 +60,7 @@ async function take(dataDir: string, lockPath: string, pidPath: string): Promise
     let lock: DatabaseSync | undefined;
     try {
       lock = new DatabaseSync(lockPath, { timeout: 0 });
+      // fence: folder-lock
       lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
       return lock;
     } catch (error) {

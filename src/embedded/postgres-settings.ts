@@ -32,6 +32,7 @@ export function postgresSettings(logs: string): Readonly<Record<string, string>>
     log_checkpoints: "off",
     // Statements and row values carry people's messages, which have no place in a log.
     log_min_error_statement: "panic",
+    // fence: embedded-log-terse
     log_error_verbosity: "terse",
   };
 }

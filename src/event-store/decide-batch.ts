@@ -108,10 +108,11 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
     if (command === null || context === null) return { item, kind: "nothing", state: batch.state };
     const remembered = await this.#remembered(context, folded, batch);
     if (remembered !== undefined) {
+      // fence: idempotency-fingerprint
       if (remembered.fingerprint === context.fingerprint) return { item, kind: "remembered", command: remembered };
       throw new DomainError("idempotency_key_reused", "the key was used with another body");
     }
-    const timed = { ...command, at: Math.max(command.at, batch.at) };
+    const timed = { ...command, /* fence: event-time-order */ at: Math.max(command.at, batch.at) };
     const decided = this.#decider.decide(batch.state, timed, await this.#premises(timed, folded, batch));
     if (decided.length === 0) return { item, kind: "nothing", state: batch.state };
     const { writer } = this.#parts;

@@ -76,6 +76,7 @@ type EncodeRequest = {
  */
 export async function encode(keyring: Keyring, request: EncodeRequest): Promise<readonly NewEvent[]> {
   const { stream, context } = request;
+  // fence: erasure-while-sealing
   const opened = keyring.opened.kept();
   const taken = request.events.map((event) => takeSealed(event.data, definitionOf(event.type).seals));
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));

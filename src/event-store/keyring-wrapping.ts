@@ -70,7 +70,7 @@ export function readRing(entries: readonly string[]): WrappingRing {
   };
 }
 
-const aad = ({ owner, id }: Label) => Buffer.from(JSON.stringify([owner, id]));
+const aad = ({ owner, id }: Label) => Buffer.from(JSON.stringify(/* fence: key-wrapping-row */ [owner, id]));
 
 function encrypt(wrapper: Uint8Array, label: Label, key: Uint8Array): Uint8Array {
   const iv = randomBytes(IV_BYTES);

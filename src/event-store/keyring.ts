@@ -139,6 +139,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     async destroy(ref) {
       const id = await deleteKey(pool, ref);
       destructions += 1;
+      // fence: erasure-forgets
       opened.forget();
       const cached = byOwner.get(ref)?.id;
       byOwner.delete(ref);

@@ -148,7 +148,9 @@ function freshIv(): Buffer {
 
 function sealBlob(key: DataKey, eventId: string, text: string): Blob {
   const iv = freshIv();
-  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(Buffer.from(eventId));
+  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv)
+    // fence: sealed-event-id
+    .setAAD(Buffer.from(eventId));
   const ct = cipher.update(text, "utf8");
   cipher.final(); // a stream cipher keeps nothing back
   const tag = cipher.getAuthTag();
@@ -164,8 +166,10 @@ export function blobsOf(data: JsonObject): readonly Blob[] {
 function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
   // The length is named because a shorter tag would pass otherwise, and is easier to forge.
   const decipher = createDecipheriv("aes-256-gcm", keyObjectOf(key.key), Buffer.from(blob.iv, "base64"), {
+    // fence: seal-tag-length
     authTagLength: 16,
   })
+    // fence: opened-event-id
     .setAAD(Buffer.from(eventId))
     .setAuthTag(Buffer.from(blob.tag, "base64"));
   const text = decipher.update(Buffer.from(blob.ct, "base64"));

@@ -96,6 +96,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     try {
       if (batch.encoded.length > 0) return await this.#append(folded, batch);
       const now = this.#fresh ? folded : await this.#loader.catchUp(folded);
+      // fence: stale-state
       if (now.revision !== folded.revision) return this.#again(now, batch);
       this.#answer(batch, folded);
     } catch (error) {

@@ -23,7 +23,7 @@ export const createLeases = (table: LeaseTable): string =>
 
 /** Whether a tenure holds, as a condition of SQL: what is written under it is not written when it is over. */
 export const holds = ({ table, name, generation }: Tenure, add: (value: unknown) => string): string =>
-  `exists (select from ${table} where name = ${add(name)} and generation = ${add(generation)})`;
+  `exists (select from ${table} where name = ${add(name)} and /* fence: lease-generation */ generation = ${add(generation)} /* end */)`;
 
 type ElectionOptions = {
   readonly pool: pg.Pool;
@@ -122,7 +122,7 @@ export class Election implements AsyncDisposable {
       values ($1, $2, 1, clock_timestamp() + $3 * interval '1 ms')
       on conflict (name) do update
         set holder = excluded.holder, generation = ${table}.generation + 1, expires_at = excluded.expires_at
-        where ${free} returning generation`;
+        where /* fence: lease-free */ ${free} /* end */ returning generation`;
     const { rows } = await pool.query<{ generation: string }>(text, [name, holder, LEASE_MS, this.#force]);
     this.#force = false;
     if (rows[0] === undefined) return this.#untilFree();

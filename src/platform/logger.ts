@@ -13,4 +13,12 @@ function shownError(error: unknown): unknown {
 
 /** Makes it. Default destination: standard output. */
 export const createLogger = (level: Config["logLevel"], destination: DestinationStream = pino.destination(1)): Logger =>
-  pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err: shownError } }, destination);
+  pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      /* fence: error-serializer */ serializers: { err: shownError },
+    },
+    destination,
+  );

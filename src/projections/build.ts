@@ -156,6 +156,7 @@ export class Build {
       await client.query("begin");
       try {
         await client.query(`set local lock_timeout = '${SWAP_LOCK_TIMEOUT}'`);
+        // fence: swap-lock
         await client.query("lock table read.groups in share row exclusive mode");
         const group = await this.#group();
         const checkpoint = await bringTo(group);

@@ -49,6 +49,7 @@ export async function openGroup(pool: pg.Pool, store: EventStore): Promise<Group
 
 /** Throws ForeignCheckpoint when the group was not made from this log. */
 export async function checkGroup(group: GroupState, store: EventStore): Promise<void> {
+  // fence: projection-log-id
   if (group.logId !== store.logId) {
     throw new ForeignCheckpoint(
       `the read model is of log ${group.logId}, but the log is ${store.logId}; drop the schema "read" to build it anew`,
@@ -93,9 +94,11 @@ export async function commitBatch(
   const { add } = { add: (value: unknown) => parameters.add(value) };
   const from = fence.checkpoint === "start" ? null : fence.checkpoint;
   const moved = `update read.groups set checkpoint = ${add(upTo)} where name = ${add(GROUP)}
-    and checkpoint is not distinct from ${add(from)} and generation = ${add(fence.generation)}
-    ${tenure === undefined ? "" : `and ${holds(tenure, add)}`} returning 1`;
-  const parts = writes.flatMap((write) => writeParts(write, parameters, "exists (select from moved)"));
+    and /* fence: projection-checkpoint */ checkpoint is not distinct from ${add(from)} /* end */ and /* fence: projection-generation */ generation = ${add(fence.generation)}
+    ${tenure === undefined ? "" : `and /* fence: projection-lease */ ${holds(tenure, add)}`} returning 1`;
+  const parts = writes.flatMap((write) =>
+    writeParts(write, parameters, /* fence: projection-rows */ "exists (select from moved)"),
+  );
   const steps = [`moved as (${moved})`, ...parts.map((part, number) => `w${number} as (${part})`)];
   const text = `with ${steps.join(",\n")}
     select count(*)::int as moved, set_config('synchronous_commit', 'off', true) from moved`;

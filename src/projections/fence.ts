@@ -14,7 +14,7 @@ import { within } from "../platform/postgres.ts";
 export const fenceOf = (table: string): readonly string[] => [
   `alter table read.${table} enable row level security`,
   `create policy client on read.${table} for select to pg_database_owner
-    using (client = current_setting('chatapi.client', true))`,
+    using (/* fence: rls-policy */ client = current_setting('chatapi.client', true) /* end */)`,
   `grant select on read.${table} to pg_database_owner`,
 ];
 
@@ -24,7 +24,8 @@ export const OPEN_SCHEMA = "grant usage on schema read to pg_database_owner";
 /** Confines the transaction that it stands in to one client; gives no row. */
 const CONFINE = {
   name: "confine",
-  text: `select where set_config('role', 'pg_database_owner', true) || set_config('chatapi.client', $1, true) is null`,
+  // fence: rls-end
+  text: `select where /* fence: rls-role */ set_config('role', 'pg_database_owner', true) || /* end */ set_config('chatapi.client', $1, true) is null`,
   types: [],
 };
 

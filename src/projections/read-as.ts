@@ -27,7 +27,7 @@ export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
  */
 export function readAs(pool: pg.Pool, client: ClientId): ReadAs {
   const tableOf = (projection: Projection, parameter: (value: string) => string) =>
-    `(select * from read.${tableName(projection)} where client = ${parameter(client)})`;
+    `(select * from read.${tableName(projection)} /* fence: tenant-read */ where client = ${parameter(client)} /* end */)`;
   return { kind: "client", client, rows: (query) => queryAsClient(pool, client, configOf(render(query, tableOf))) };
 }
 

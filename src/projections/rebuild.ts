@@ -105,6 +105,7 @@ async function withBuildLock<T>(
         LOCK_CLASS,
         BUILD_LOCK,
       ]);
+      // fence: build-lock
       if (lock.rows[0]?.got !== true) throw new RebuildRunning("another process builds read models right now");
     }
     return await work(client);

@@ -75,7 +75,7 @@ async function look(parts: AttemptParts, stream: string, work: AttemptWork): Pro
   const known = parts.commands.known(deliveryDecider, stream);
   const before = known === undefined ? undefined : lookAt(known, work, parts.now());
   // Only the log may say that nothing is to be done; that something is, the start of the attempt finds out.
-  if (before?.due !== undefined) return before;
+  if (/* fence: attempt-known-due */ before?.due !== undefined) return before;
   const { state } = await parts.commands.load(deliveryDecider, stream);
   return lookAt(state, work, parts.now());
 }
@@ -104,6 +104,7 @@ async function planOf(
   const planFor = delivery.request.channel === "email" ? planEmail : planWebhook;
   const plan = planFor(parts, work.delivery, delivery, notification.state, client.state);
   // The stop may still be on its way to the delivery.
+  // fence: attempt-after-stop
   const stopped = notification.state.stopRequested && delivery.status !== "sending";
   return { plan, stopped: stopped && !(await wasRedriven(parts, work.delivery)) };
 }
@@ -135,7 +136,8 @@ async function open(parts: AttemptParts, opening: Opening): Promise<Verdict> {
     // Expired, or given up as unknown: what follows from that has a job of its own.
     if (events.length > 0) return DONE;
     // Others were at it, or the clock was set back. The state is the log's now: it says whether anything is due.
-    return lookAt(state, work, at).verdict ?? again(at);
+    // fence: attempt-clock-back
+    return lookAt(state, work, at).verdict ?? /* fence: attempt-again */ again(at);
   }
   failpoint("attempt-started/send");
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(parts, plan)), signal);

@@ -26,6 +26,7 @@ export async function inTransaction<T>(pool: pg.Pool, run: (sql: Sql) => Promise
   };
   connection.on("error", onError);
   try {
+    // fence: jobs-transaction
     await connection.query(BEGIN);
     const result = await run({
       executeSql: async (text, values) => connection.query(text, values ? [...values] : undefined),

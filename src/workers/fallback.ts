@@ -32,7 +32,7 @@ export async function fallBack(parts: FallbackParts, job: TakenJob, id: Delivery
   const to = await addressOf(parts, job.client, recipient, about.state);
   const own = about.state.data.fallback?.to === null ? reveal(name) : null;
   const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: own };
-  const command = { type: "FallbackDue", at, mail } as const;
+  const command = { type: "FallbackDue", /* fence: fallback-clock */ at, mail } as const;
   const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
   await parts.commands.execute(deliveryDecider, stream, command, context);
   failpoint("fell-back/mail-job");

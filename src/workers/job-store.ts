@@ -108,7 +108,7 @@ export async function openJobStore(parts: { pool: pg.Pool; logger: Logger; now: 
     let round = reached;
     try {
       await inTransaction(pool, async (sql) => {
-        const options = { batchSize: limit, includeMetadata: true, ...ahead, db: sql } as const;
+        const options = { batchSize: limit, includeMetadata: true, ...ahead, /* fence: job-taken */ db: sql } as const;
         for (const row of await boss.fetch<unknown>(queue, options)) {
           const job = taken(queue, row);
           if (job !== undefined) jobs.push(job);

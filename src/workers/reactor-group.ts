@@ -195,8 +195,8 @@ async function openCheckpoint(pool: pg.Pool, store: EventStore): Promise<Positio
 
 async function moveCheckpoint(sql: Sql, tenure: Tenure, from: Position, to: Position): Promise<void> {
   const values: unknown[] = [GROUP, from, to];
-  const text = `update jobs.reactor_checkpoints set position = $3 where name = $1 and position = $2
-    and ${holds(tenure, (value) => `$${values.push(value)}`)} returning name`;
+  const text = `update jobs.reactor_checkpoints set position = $3 where name = $1 and /* fence: reactors-checkpoint */ position = $2
+    and /* fence: reactors-lease */ ${holds(tenure, (value) => `$${values.push(value)}`)} /* end */ returning name`;
   const { rows } = await sql.executeSql(text, values);
   if (rows.length === 0) throw new CheckpointMoved("another process moved the reactors' checkpoint");
 }

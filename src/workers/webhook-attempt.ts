@@ -36,7 +36,10 @@ export function planWebhook(
 
 /** The current secret first, then the one before while its grace lasts. */
 function secretsAt({ secret, previousSecret }: LiveClient, at: Instant): readonly string[] {
-  const previous = previousSecret !== null && previousSecret.until > at ? reveal(previousSecret.secret) : null;
+  const previous =
+    previousSecret !== null && /* fence: webhook-secret-grace */ previousSecret.until > at
+      ? reveal(previousSecret.secret)
+      : null;
   return [reveal(secret), previous].filter((one) => one !== null);
 }
 

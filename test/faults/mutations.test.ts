@@ -90,6 +90,7 @@ describe("a change of what is marked", () => {
     ["what is assigned", "// fence: x\nthis.a = await b();", replaceWith("c"), "this.a = c;"],
     ["what is called", "// fence: x\nawait a();", replaceWith("b()"), "b();"],
     ["the value of a property", "f({\n// fence: x\na: b, c });", replaceWith("1"), "f({\na: 1, c });"],
+    ["the value of a property without one", "f({ a, /* fence: x */ b });", replaceWith("1"), "f({ a, b: 1 });"],
     ["a marked expression", "f(/* fence: x */ a.b(c) + d);", replaceWith("1"), "f(1);"],
     ["text of what is marked", "// fence: x\na(b, c);\nb();", substitute("b, ", ""), "a(c);\nb();"],
     [

@@ -39,6 +39,7 @@ export function createAdmission(services: Parts, limits: Limits, address: Client
   function failed(request: IncomingMessage, at: Instant, problem: Problem): never {
     if (exempt(request)) throw problem;
     const state = limits.authentications.take(address.group(request), at);
+    // fence: rate-authentications
     throw state.allowed ? problem : tooMany("authentications", state);
   }
 
@@ -58,6 +59,7 @@ export function createAdmission(services: Parts, limits: Limits, address: Client
     countRegistration(request, at) {
       if (exempt(request)) return {};
       const state = limits.registrations.take(address.group(request), at);
+      // fence: rate-registrations
       if (!state.allowed) throw tooMany("registrations", state);
       return rateHeaders("registrations", state);
     },
@@ -88,9 +90,11 @@ const digest = (text: string) => createHash("sha256").update(text).digest();
 export function checkAccess(access: Access, caller: Caller): void {
   if (access.kind === "registration") return;
   if (caller.kind === "user") {
+    // fence: user-token-routes
     if (access.kind === "key") throw new Problem("forbidden", { detail: "This needs a client key, not a user token." });
     return;
   }
+  // fence: key-scopes
   if (access.scope === null || caller.scopes.has(access.scope)) return;
   throw new Problem("insufficient_scope", { detail: `The API key lacks the scope ${access.scope}.` });
 }

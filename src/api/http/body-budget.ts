@@ -26,6 +26,7 @@ export class BodyBudget {
     return {
       take: (bytes) => {
         const own = (this.#byClient.get(client) ?? 0) + bytes;
+        // fence: bodies-at-once
         if (own > this.#limits.perClient) {
           const detail = "Too much of what this client sends is still arriving or being handled.";
           throw new Problem("rate_limited", { detail, retryAfterSeconds: 1 });

@@ -40,7 +40,7 @@ export function readBody(request: IncomingMessage, share: BodyShare): Promise<Bu
     size += chunk.length;
     if (size > MAX_DRAINED_BYTES) request.destroy();
     else if (refused) return;
-    else if (size > MAX_BODY_BYTES) refuse(tooLarge());
+    else if (/* fence: body-size */ size > MAX_BODY_BYTES) refuse(tooLarge());
     else {
       try {
         keep(chunk);
@@ -123,6 +123,7 @@ function inspect(value: unknown, looking: Looking): void {
       note(looking, { path: looking.path, code: "too_large", message: "is too large a number" });
   } else if (typeof value === "object" && value !== null) {
     const depth = looking.depth + 1;
+    // fence: body-depth
     if (depth > MAX_JSON_DEPTH) {
       throw new Problem("malformed_json", { detail: `the body is nested deeper than ${MAX_JSON_DEPTH} levels` });
     }

@@ -23,6 +23,7 @@ export function answerBrokenRequests(server: Server, { config, newId }: Pick<Ser
 
   const refuse = (socket: Duplex, problem: Problem) => {
     const answer = () => answerPlainly(socket, problem, config, newId());
+    // fence: broken-after-answer
     const response = lastAnswer(socket);
     if (response === undefined) return answer();
     const isWhole = response.req.complete;

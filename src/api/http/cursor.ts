@@ -34,7 +34,10 @@ export function decodeCursor(
   const bytes = Buffer.from(text, "base64url");
   const payload = bytes.subarray(MAC_BYTES).toString("utf8");
   const signed = bytes.length > MAC_BYTES && bytes.toString("base64url") === text;
-  if (!signed || !timingSafeEqual(bytes.subarray(0, MAC_BYTES), mac(secret, list, payload))) {
+  if (
+    !signed ||
+    /* fence: cursor-signature */ !timingSafeEqual(bytes.subarray(0, MAC_BYTES), mac(secret, list, payload))
+  ) {
     throw new Problem("invalid_cursor");
   }
   const [filters, next] = PayloadSchema.parse(JSON.parse(payload));

@@ -19,6 +19,7 @@ export function inOrder(handle: Handler): Handler {
     const { socket } = request;
     const before = last.get(socket);
     last.set(socket, response);
+    // fence: answers-in-order
     if (before === undefined || before.writableFinished) handle(request, response);
     else before.once("close", () => socket.destroyed || handle(request, response));
   };

@@ -107,6 +107,7 @@ export function createApiServer(
 
   function checkRegistration(api: ApiRequest, registrant: Registrant): Readonly<Record<string, string>> {
     const { origin, host } = api.request.headers;
+    // fence: registration-origin
     if (origin !== undefined && !isOwnOrigin(origin, host)) {
       throw new Problem("forbidden", { detail: "A page of another origin cannot register a client." });
     }

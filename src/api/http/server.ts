@@ -93,7 +93,10 @@ export function createHttpServer(
     let problem = toProblem(error);
     if (problem === undefined) {
       // By its template: in the target are people's ids, and what was meant to be a secret.
-      logger.error({ err: error, request_id: id, method: request.method, route }, "a request failed");
+      logger.error(
+        { err: error, request_id: id, method: request.method, /* fence: failed-request-path */ route },
+        "a request failed",
+      );
       problem = new Problem("internal");
     }
     const headers = { ...problem.headers, "Content-Type": "application/problem+json; charset=utf-8" };
@@ -134,6 +137,7 @@ export function createHttpServer(
       ...{ config, newId, timings },
       // Both are answered as all else is. Of a header that comes twice both values count, so that neither can hide the other.
       requireHostHeader: false,
+      // fence: duplicate-headers
       joinDuplicateHeaders: true,
       // Some clients offer HTTP/2 with every request (`Upgrade: h2c`); the offer is declined by an answer.
       shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",

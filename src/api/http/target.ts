@@ -21,7 +21,7 @@ export function targetOf({
   if (path !== undefined) return { path, search, host };
   const absolute = URL.parse(url);
   if (absolute === null || !/^https?:$/.test(absolute.protocol)) return undefined;
-  return { path: absolute.pathname, search: absolute.search, host: absolute.host };
+  return { path: absolute.pathname, search: absolute.search, /* fence: target-host */ host: absolute.host };
 }
 
 /** What a step of a path stands for; a plus is a plus there. One that cannot be decoded stays as it is. */

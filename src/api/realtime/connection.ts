@@ -181,7 +181,10 @@ export class Connection {
     if (before === undefined) {
       this.#place = this.#parts.admit(found);
       if (this.#place === undefined) return this.close(CLOSE.tooManySockets);
-    } else if (before.caller.client !== caller.client || before.user?.id !== user?.id) {
+    } else if (
+      /* fence: socket-client */ before.caller.client !== caller.client ||
+      /* fence: socket-user */ before.user?.id !== user?.id
+    ) {
       return this.close(CLOSE.forbidden);
     }
     this.#identity = found;

@@ -58,6 +58,7 @@ export class CredentialWatch {
     else if (!("refused" in again)) onHolds(again);
     else {
       const expired = again.refused === "token_expired" || again.refused === "key_expired";
+      // fence: socket-revocation
       onEnd(expired ? CLOSE.expired : CLOSE.unauthenticated);
     }
   }

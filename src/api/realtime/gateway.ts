@@ -123,6 +123,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     const exempt = config.development && address.isLoopback(request);
     const group = address.group(request);
     if (!exempt) takePlace(group, socket);
+    // fence: socket-authentications
     if (!exempt && limits.authentications.isSpent(group, services.now())) await lookFirst(request, group);
     const parts = exempt ? partsOfExempt : partsOf(group);
     server.handleUpgrade(request, socket, head, (ws) => {

@@ -59,6 +59,7 @@ export class Incoming {
     if (this.#parts.over.aborted) return false;
     if (now - this.#second.since >= 1_000) this.#second = { since: now, frames: 0 };
     this.#second.frames += 1;
+    // fence: rate-frames
     if (this.#second.frames <= MAX_FRAMES_A_SECOND) return true;
     this.#parts.onFault(CLOSE.tooManyFrames);
     return false;

@@ -251,7 +251,7 @@ export class LiveRoom implements AsyncDisposable {
       if (event.type !== "MemberLeft" && event.type !== "RoomDeleted") continue;
       this.#publish(run);
       run = [];
-      if (event.type === "MemberLeft") this.#end(event.data.reason, event.data.subject);
+      if (event.type === "MemberLeft") /* fence: room-left */ this.#end(event.data.reason, event.data.subject);
       else this.#end("room_deleted", null);
       // Nobody may be left, and the room closed for that.
       if (this.#closing.signal.aborted) return;
@@ -261,6 +261,7 @@ export class LiveRoom implements AsyncDisposable {
   }
 
   #keep(event: StoredRoomEvent, frame: Frame): void {
+    // fence: kept-frames-forget
     if (event.type === "MessageDeleted" || event.type === "MessageRestored") this.#ring.forget(event.data.messageSeq);
     this.#ring.add(frame);
     this.#head = frame.seq;

@@ -60,7 +60,8 @@ export class Offers implements DeliveryListener, Disposable {
     if (this.#waiting === undefined) this.#wanted = offer.position;
     // One that starts again keeps its place among the open ones: they may have been read beyond it.
     if (offer.again && !full) (this.#waiting ?? this.#again).push(offer);
-    else if (this.#given === "start" || offer.position > this.#given) this.#waiting?.push(offer);
+    else if (this.#given === "start" || /* fence: notification-once */ offer.position > this.#given)
+      this.#waiting?.push(offer);
     if (this.#again.length > MAX_WAITING) this.#again.shift();
     this.#wake();
   }

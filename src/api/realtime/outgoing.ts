@@ -41,6 +41,7 @@ export class Outgoing implements Disposable {
   sendAll(payloads: readonly Buffer[]): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     for (const { byteLength } of payloads) this.#turnBytes += byteLength;
+    // fence: socket-queue-bound
     if (this.#socket.bufferedAmount - this.#pacedBytes + this.#turnBytes > MAX_QUEUE_BYTES) {
       this.#onSlow();
       return;

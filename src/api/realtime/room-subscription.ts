@@ -44,7 +44,7 @@ export class RoomSubscription implements Follower, Disposable {
   frames({ first, payloads }: FrameRun): void {
     // One who catches up reads them from the room when their turn comes.
     const behind = first + payloads.length;
-    if (!this.#live || behind <= this.#next) return;
+    if (/* fence: catch-up-order */ !this.#live || behind <= this.#next) return;
     const news = this.#next <= first ? payloads : payloads.slice(this.#next - first);
     this.#next = behind;
     this.#parts.outgoing.sendAll(news);

@@ -73,6 +73,7 @@ export class Rooms implements Disposable {
   ): Promise<void> {
     const { services } = this.#parts;
     const room = await findRoom(services, caller.client, named);
+    // fence: leave-unseen-room
     if (!this.#subscriptions.has(room)) await openRoom(services, caller, named);
     this.#subscriptions.get(room)?.[Symbol.dispose]();
     this.#subscriptions.delete(room);

@@ -32,7 +32,10 @@ export type Changed = {
 /** The notification's id, if it is the client's. Throws not_found. */
 export async function ownNotification({ services, read }: Change, named: string): Promise<NotificationId> {
   const { data: id } = NotificationIdSchema.safeParse(named);
-  if (id === undefined || (await streamOwner(services.store, notificationStream(id))) !== read.client) {
+  if (
+    id === undefined ||
+    /* fence: tenant-notification */ (await streamOwner(services.store, notificationStream(id))) !== read.client
+  ) {
     throw new DomainError("not_found");
   }
   return id;

@@ -107,6 +107,7 @@ export async function forbiddenUrls(guard: AddressGuard, targets: readonly Targe
     const [first] = there;
     if (first === undefined || (!literal(host) && performance.now() > deadline)) return [];
     const verdict = await guard.checkUrl(first.address);
+    // fence: ssrf-request
     if (verdict.ok) return [];
     return there.map(({ path }) => ({ path, code: verdict.code, message: verdict.reason }));
   });

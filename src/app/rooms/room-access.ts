@@ -25,7 +25,8 @@ const notFound = () => new DomainError("not_found");
 export async function findRoom(parts: Parts, client: ClientId, named: string): Promise<RoomId> {
   const id = named.startsWith("ext:") ? await withExternalId(parts, client, named.slice(4)) : named;
   const parsed = RoomIdSchema.safeParse(id);
-  if (!parsed.success || (await streamOwner(parts.store, roomStream(parsed.data))) !== client) throw notFound();
+  if (!parsed.success || /* fence: tenant-room */ (await streamOwner(parts.store, roomStream(parsed.data))) !== client)
+    throw notFound();
   return parsed.data;
 }
 
@@ -43,6 +44,7 @@ export async function openRoom(parts: Parts, { client, by }: RoomCaller, named: 
   const id = await findRoom(parts, client, named);
   const { state, position } = await parts.commands.load(roomDecider, roomStream(id));
   const room = requireLive(state);
+  // fence: private-room
   if (by.kind === "user" && room.settings.kind !== "public" && !room.members.has(by.subject)) throw notFound();
   return { id, room, position };
 }

@@ -53,7 +53,8 @@ export class LiveEnd {
 
   /** What has been heard after this place; undefined when it does not serve that, or has not heard of it yet. */
   read(after: Position | "start", limit: number): Page | undefined {
-    if (this.#from === undefined || after === "start" || after < this.#from) return undefined;
+    if (this.#from === undefined || after === "start" || /* fence: eventstoredb-live-end */ after < this.#from)
+      return undefined;
     if (after > (this.#kept.at(-1)?.position ?? this.#from)) return undefined;
     let at = this.#kept.length;
     while (at > 0 && (this.#kept[at - 1]?.position ?? "") > after) at -= 1;

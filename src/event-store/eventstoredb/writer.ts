@@ -108,6 +108,7 @@ export class Writer {
 
   /** A server that gives up waiting for its own commit (as for an append that it is just writing) is asked again. */
   async #send(stream: string, expected: number, events: EventData[], deadline: number): Promise<AppendResult> {
+    // fence: eventstoredb-expected-revision
     const expectedRevision = expected === NO_STREAM ? NO_SUCH_STREAM : BigInt(expected);
     const options = { expectedRevision, requiresLeader: true } as const;
     for (;;) {

@@ -18,7 +18,11 @@ export class WrittenEvents {
    */
   sameBytes(recorded: RecordedEvent): RecordedEvent {
     const own = this.#byId.get(recorded.id);
-    if (own === undefined || !isSame(own.data, recorded.data) || !isSame(own.metadata, recorded.metadata))
+    if (
+      own === undefined ||
+      /* fence: written-data */ !isSame(own.data, recorded.data) ||
+      /* fence: written-metadata */ !isSame(own.metadata, recorded.metadata)
+    )
       return recorded;
     return { ...recorded, data: own.data, metadata: own.metadata };
   }

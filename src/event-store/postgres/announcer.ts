@@ -62,6 +62,7 @@ export class Announcer {
     while (!this.#closing.signal.aborted) {
       const poll = client.query<{ tail: string }>("SELECT coalesce(max(position), 0) AS tail FROM log.events");
       const { rows } = await within(POLL_TIMEOUT_MS, poll, "the log did not answer");
+      // fence: poll-durable
       await within(POLL_TIMEOUT_MS, this.#reach.untilDurable(Number(rows[0]?.tail)), "the log does not become durable");
       succeeded();
       await pause(POLL_MS, interrupted);

@@ -62,7 +62,7 @@ export async function sendFlush(
 ): Promise<FlushResult> {
   const [written, durable] = await Promise.allSettled([
     client.query<FlushRow>({ ...APPEND, values: encodeFlush(appends) }),
-    client.query(SETTLE),
+    /* fence: flush-durable */ client.query(SETTLE),
   ]);
   if (written.status === "rejected") throw written.reason;
   if (durable.status === "rejected") throw new Error("a flush did not become durable", { cause: durable.reason });

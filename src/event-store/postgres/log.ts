@@ -100,6 +100,7 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
     readAll: async ({ after, limit }) => reach.allDurable(await reader.all(numberOf(logId, after), limit)),
     tail: async () => {
       const last = await reader.tail();
+      // fence: tail-durable
       await reach.untilDurable(last);
       return positionOf(logId, last);
     },

@@ -72,6 +72,7 @@ export class Reach {
   /** Events of one read, once all of them are on disk. */
   async allDurable(events: RecordedEvent[]): Promise<RecordedEvent[]> {
     for (const event of [events[0], events.at(-1)]) {
+      // fence: read-durable
       if (event !== undefined) await this.untilDurable(numberOf(this.#logId, event.position));
     }
     return events;

@@ -29,7 +29,7 @@ const QUERIES = {
   all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
   page: `SELECT ${COLUMNS} FROM (
       SELECT *, sum(octet_length(data) + octet_length(metadata)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
-      FROM (SELECT * FROM log.events WHERE position > $1 AND position <= $4 ORDER BY position LIMIT $2) AS page
+      FROM (SELECT * FROM log.events WHERE position > $1 AND /* fence: subscription-durable */ position <= $4 /* end */ ORDER BY position LIMIT $2) AS page
     ) AS summed
     WHERE bytes - octet_length(data) - octet_length(metadata) < $3 ORDER BY position`,
   tail: "SELECT coalesce(max(position), 0) FROM log.events",

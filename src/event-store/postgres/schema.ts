@@ -63,7 +63,7 @@ DECLARE
   same_position bigint;
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
+  /* fence: append-lock */ PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
   SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
   recorded := clock_timestamp();
   recorded_ms := round(extract(epoch FROM recorded) * 1000);
@@ -74,7 +74,7 @@ BEGIN
       SELECT e.revision FROM log.events e WHERE e.stream = n.stream AND e.revision >= n.expected - n.skip
       ORDER BY e.revision DESC LIMIT 1
     ) h ON true
-    WHERE coalesce(h.revision, -1) <> n.expected - n.skip
+    WHERE /* fence: append-expected-revision */ coalesce(h.revision, -1) <> n.expected - n.skip
   ) INTO stale;
 
   IF stale THEN
@@ -94,7 +94,7 @@ BEGIN
         FROM unnest(e_id[event_from : event_from + a.count - 1]) WITH ORDINALITY AS n(id, index)
         JOIN log.events e ON e.stream = a.stream AND e.revision = a.expected + n.index AND e.id = n.id;
         x_append := x_append || a.index::integer;
-        IF same_count = a.count THEN
+        IF /* fence: append-sent-again */ same_count = a.count /* end */ THEN
           x_status := x_status || 1; x_revision := x_revision || (a.expected + a.count); x_position := x_position || same_position;
         ELSE
           x_status := x_status || 2; x_revision := x_revision || head; x_position := x_position || NULL::bigint;
@@ -120,8 +120,8 @@ $$;
 CREATE OR REPLACE FUNCTION log.durable_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${DURABLE_LOCK});
-  PERFORM set_config('synchronous_commit', 'on', true);
-  PERFORM pg_logical_emit_message(true, 'chatapi', '');
+  /* fence: durable-read-setting */ PERFORM set_config('synchronous_commit', 'on', true);
+  /* fence: durable-answer */ PERFORM pg_logical_emit_message(true, 'chatapi', '');
   RETURN (SELECT coalesce(max(e.position), 0) FROM log.events e);
 END
 $$;

@@ -94,7 +94,7 @@ export const messages = projection({
 
 /** The columns of a message `m` as they may be shown. */
 export const shownMessage = sql`m.room_id, m.seq, m.client, m.id, m.sender, m.user_id, m.sender_name, m.type,
-  case when m.deleted_at is null then m.content end as content,
+  /* fence: deleted-in-lists */ case when m.deleted_at is null then m.content end /* end */ as content,
   case when m.deleted_at is null then m.meta else '{}'::json end as meta,
   m.reply_to, m.created_at, m.edited_at, m.deleted_at, m.content_seq, m.change_seq, m.ordinal`;
 

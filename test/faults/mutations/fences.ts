@@ -122,7 +122,8 @@ function editOf(text: string, found: Found, change: Change): Edit {
     }
     case "replaceWith": {
       const { start, end } = computedBy(node);
-      return { from: start, to: end, code: change.code };
+      const key = Reflect.get(node, "shorthand") === true ? `${text.slice(start, end)}: ` : "";
+      return { from: start, to: end, code: key + change.code };
     }
     case "substitute":
       return { from: node.start, to: node.end, code: substituted(text.slice(node.start, node.end), change) };

@@ -1,4 +1,5 @@
 // Takes out one fence after the other, expects its test to fail, and writes the table of them: `npm run test:mutations`.
+// Arguments are parts of names, to try only those; `--table` alone writes the table and tries none.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { missingEventStore } from "../../support/eventstored.ts";
@@ -6,7 +7,16 @@ import { mutations, tableOf } from "./all.ts";
 import { withTable } from "./page.ts";
 import { caught, copyOfTree, mutated, ROOT, runTests } from "./runner.ts";
 
+async function writeTable(): Promise<void> {
+  const page = join(ROOT, "docs/testing.md");
+  await writeFile(page, withTable(await readFile(page, "utf8"), tableOf(mutations)));
+}
+
 const wanted = process.argv.slice(2);
+if (wanted[0] === "--table") {
+  await writeTable();
+  process.exit();
+}
 const chosen = mutations.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
 const skipped = chosen.filter(({ needs }) => needs === "EventStoreDB" && missingEventStore !== undefined);
 const tried = chosen.filter((one) => !skipped.includes(one));
@@ -42,7 +52,4 @@ console.log(`\n${tableOf(chosen)}\n`);
 console.log(`${chosen.length} mutations, ${sound.length} tried, ${skipped.length} not run, ${faults.length} faults`);
 for (const fault of faults) console.error(fault);
 if (faults.length > 0) process.exitCode = 1;
-else if (wanted.length === 0) {
-  const page = join(ROOT, "docs/testing.md");
-  await writeFile(page, withTable(await readFile(page, "utf8"), tableOf(mutations)));
-}
+else if (wanted.length === 0) await writeTable();

@@ -39,6 +39,7 @@ async function provider(services: Services, client: ClientId, name: string): Pro
 async function checkConfig({ guard }: Services, config: ProviderInput["config"]): Promise<void> {
   const faults: FieldFault[] = [];
   const verdict = await guard.checkHost(config.host);
+  // fence: ssrf-provider
   if (!verdict.ok) faults.push({ path: "config.host", code: verdict.code, message: verdict.reason });
   if (config.password !== null && config.username === null) {
     faults.push(NO_USERNAME);
