@@ -51,7 +51,7 @@ export const roomLoading: Subject = {
     const [long, short] = [roomName(0), roomName(1)];
     // The command that finds no snapshot pays for it once, and leaves one.
     for (const room of [long, short]) {
-      const about = { by: { kind: "key" }, changes: { name: "Renamed" }, ifMatch: null } as const;
+      const about = { actor: { type: "key", id: "key_1" }, changes: { name: "Renamed" }, ifMatch: null } as const;
       const command = { type: "Update", at: Date.now(), ...about } as const;
       const start = performance.now();
       await log.newCommands().execute(roomDecider, roomStream(room), command, contextOf(client), {

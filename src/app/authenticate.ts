@@ -1,14 +1,14 @@
 // Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Scope } from "../contract/fields.ts";
-import type { By } from "../domain/decider.ts";
+import type { Actor } from "../domain/decider.ts";
 import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
 import { hashApiKey, isApiKey } from "./api-keys.ts";
 import type { Services } from "./services.ts";
 
 /** A caller that was let in. */
-export type Caller = { readonly client: ClientId; readonly by: By } & (
+export type Caller = { readonly client: ClientId; readonly actor: Actor } & (
   | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
   | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
 );
@@ -37,7 +37,8 @@ export async function authenticate(
     if (key === undefined) return { refused: "unauthenticated" };
     // fence: key-grace
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
-    return { kind: "key", client: key.client, by: BY_KEY, keyId: key.keyId, scopes: key.scopes };
+    const { client, keyId, scopes } = key;
+    return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes };
   }
   const claims = await tokens.verify(bearer, at);
   if (claims === undefined) return { refused: "unauthenticated" };
@@ -46,7 +47,7 @@ export async function authenticate(
   const { client, subject, userId, generation, expiresAt } = claims;
   // fence: token-revoked
   if (!directory.tokenHolds(client, subject, generation)) return { refused: "unauthenticated" };
-  return { kind: "user", client, by: { kind: "user", subject }, subject, userId, expiresAt };
+  return { kind: "user", client, actor: { type: "user", id: subject }, subject, userId, expiresAt };
 }
 
 /** How long a request waits for a directory that fell behind, and how often it looks: a busy moment is no outage. */
@@ -61,13 +62,11 @@ async function isReady(directory: Parts["directory"]): Promise<boolean> {
   return true;
 }
 
-const BY_KEY = { kind: "key" } as const;
-
 /** The caller with that user's rights: what a client key that names a user on its socket becomes. */
 export const asUser = (caller: Caller, userId: string, subject: Subject): Caller => ({
   kind: "user",
   client: caller.client,
-  by: { kind: "user", subject },
+  actor: { type: "user", id: subject },
   subject,
   userId,
   // A key that expires is noticed by the directory; the socket looks its credential up again on each change.

@@ -1,6 +1,6 @@
 // domain/client.ts: a tenant: its keys, its webhook secret, its email providers.
 import { z } from "zod";
-import type { Decider, Fact, TimedCommand } from "./decider.ts";
+import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "./ids.ts";
@@ -83,7 +83,7 @@ export type LiveClient = {
 };
 export type Client = { readonly status: "none" } | LiveClient;
 
-function evolve(state: Client, event: ClientEvent, { at }: Fact): Client {
+function evolve(state: Client, event: ClientEvent, { at }: EventContext): Client {
   if (event.type === "ClientRegistered") {
     const { client, name, description, webhookSecret } = event.data;
     const keys = [{ ...event.data.key, createdAt: at, expiresAt: null }];

@@ -1,5 +1,5 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome; a state machine in the log.
-import type { Decider, Fact, TimedCommand } from "./decider.ts";
+import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import type { DeliveryEvent, DeliveryRequest, DeliveryStatus } from "./delivery-events.ts";
 import { deliveryEvents } from "./delivery-events.ts";
 import { DomainError } from "./errors.ts";
@@ -30,7 +30,7 @@ export type KnownDelivery = {
 };
 export type Delivery = { readonly status: "none" } | KnownDelivery;
 
-function evolve(state: Delivery, event: DeliveryEvent, { at }: Fact): Delivery {
+function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): Delivery {
   if (event.type === "DeliveryRequested") {
     const { data } = event;
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };

@@ -1,6 +1,6 @@
 // domain/notification.ts: a notification decides until its time has come; from then on each delivery does.
 import { z } from "zod";
-import type { Decider, Fact, TimedCommand } from "./decider.ts";
+import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, JsonObjectSchema, JsonValueSchema, sealed } from "./event.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "./ids.ts";
@@ -99,14 +99,14 @@ export type KnownNotification = {
 };
 type Notification = { readonly status: "none" } | KnownNotification;
 
-function evolve(state: Notification, event: NotificationEvent, fact: Fact): Notification {
-  const revision = fact.seq - 1;
+function evolve(state: Notification, event: NotificationEvent, context: EventContext): Notification {
+  const revision = context.seq - 1;
   if (event.type === "NotificationRequested") {
-    const times = { revision, createdAt: fact.at, updatedAt: fact.at };
+    const times = { revision, createdAt: context.at, updatedAt: context.at };
     return { status: "scheduled", data: event.data, stopRequested: false, routed: false, ...times };
   }
   if (state.status === "none") return state;
-  const known = { ...state, revision, updatedAt: fact.at };
+  const known = { ...state, revision, updatedAt: context.at };
   switch (event.type) {
     case "NotificationEdited":
       return { ...known, data: { ...known.data, ...event.data } };

@@ -1,6 +1,6 @@
 // domain/reads.ts: how far each member has read a room; frequent, so kept out of the room's seq.
 import { z } from "zod";
-import type { Decider, Fact, TimedCommand } from "./decider.ts";
+import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { type EventsOf, event, seal, sealed } from "./event.ts";
 import { type RoomId, type Subject, SubjectSchema } from "./ids.ts";
 import { PersistentMap } from "./persistent-map.ts";
@@ -19,7 +19,7 @@ export type ReadsEvent = EventsOf<typeof readsEvents>;
 // State: the newest marker of each reader.
 type Reads = PersistentMap<Subject, number>;
 
-function evolve(state: Reads, event: ReadsEvent, _fact: Fact): Reads {
+function evolve(state: Reads, event: ReadsEvent, _fact: EventContext): Reads {
   return state.set(event.data.subject, event.data.seq);
 }
 

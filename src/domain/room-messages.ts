@@ -1,5 +1,5 @@
 // Decisions about a room's messages: posting, editing, deleting, restoring.
-import type { By, Premises, TimedCommand } from "./decider.ts";
+import type { Actor, PriorEvents, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
 import { type JsonObject, type Sealed, seal } from "./event.ts";
 import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "./ids.ts";
@@ -7,7 +7,7 @@ import { sameJson } from "./json.ts";
 import type { RoomEvent } from "./room-events.ts";
 import { contentSeq, type LiveRoom, messageEtag, requireMatch, requireRole } from "./room-state.ts";
 
-export type MessageCommand = TimedCommand & { room: RoomId; by: By } & (
+export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
     | {
         type: "Post";
         sender: Subject;
@@ -26,7 +26,7 @@ type MetaChange = (old: JsonObject) => JsonObject;
 type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
 /** The events that a command on messages needs: a message's posting and its last content; the one replied to. */
-export function messagePremises(room: LiveRoom, command: MessageCommand): readonly number[] {
+export function messagePriorEvents(room: LiveRoom, command: MessageCommand): readonly number[] {
   const id = command.type === "Post" ? command.replyTo : command.id;
   return id === null ? [] : seqs(room, command.room, id);
 }
@@ -40,19 +40,19 @@ function seqs(room: LiveRoom, id: RoomId, message: string): readonly number[] {
 export function decideMessage(
   room: LiveRoom,
   command: MessageCommand,
-  premises: Premises<RoomEvent>,
+  priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
-  if (command.type === "Post") return post(room, command, premises);
-  const role = requireRole(room, command.by, "reader");
-  const posting = postingOf(command.room, command.id, premises);
+  if (command.type === "Post") return post(room, command, priorEvents);
+  const role = requireRole(room, command.actor, "reader");
+  const posting = postingOf(command.room, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
   const { data, seq } = posting;
-  const own = command.by.kind === "user" && command.by.subject === data.sender;
+  const own = command.actor.type === "user" && command.actor.id === data.sender;
   if (role === "reader") throw new DomainError("read_only");
   if (role === "member" && !own)
     throw new DomainError("role_required", "only its sender or an admin may change a message");
   // Made here because faults of the input go before conflicts.
-  const edited = command.type === "Edit" ? edit(room, data, seq, command, premises) : [];
+  const edited = command.type === "Edit" ? edit(room, data, seq, command, priorEvents) : [];
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
@@ -71,24 +71,24 @@ export function decideMessage(
 function post(
   room: LiveRoom,
   command: Extract<MessageCommand, { type: "Post" }>,
-  premises: Premises<RoomEvent>,
+  priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
   const system = command.messageType === "system";
-  if (system && command.by.kind === "user") {
+  if (system && command.actor.type === "user") {
     throw new InvalidInput([
       { path: "type", code: "not_allowed", message: "only a client key may post for the system" },
     ]);
   }
   // fence: post-member
-  requireRole(room, command.by, "member");
+  requireRole(room, command.actor, "member");
   // fence: post-own-name
-  if (command.by.kind === "user" && command.by.subject !== command.sender) throw new DomainError("sender_mismatch");
+  if (command.actor.type === "user" && command.actor.id !== command.sender) throw new DomainError("sender_mismatch");
   // fence: post-sender-member
   if (!system && !room.members.has(command.sender))
     throw new DomainError("not_a_member", "the sender is not a member of this room");
-  if (!system && command.by.kind === "key" && room.members.get(command.sender) === "reader")
+  if (!system && command.actor.type !== "user" && room.members.get(command.sender) === "reader")
     throw new DomainError("read_only");
-  const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, premises);
+  const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, priorEvents);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
@@ -114,9 +114,9 @@ function edit(
   posting: Posting,
   seq: number,
   command: Extract<MessageCommand, { type: "Edit" }>,
-  premises: Premises<RoomEvent>,
+  priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
-  const old = contentOf(premises.get(contentSeq(room, seq)));
+  const old = contentOf(priorEvents.get(contentSeq(room, seq)));
   if (old === undefined) throw new Error(`the content of message ${posting.id} was not given to the decision`);
   const content = command.content === null ? old.content : seal(command.content);
   const meta = command.meta === null ? old.meta : seal(command.meta(opened(old.meta)));
@@ -148,10 +148,10 @@ function contentOf(event: RoomEvent | undefined): Pick<Posting, "content" | "met
 function postingOf(
   room: RoomId,
   id: MessageId | string,
-  premises: Premises<RoomEvent>,
+  priorEvents: PriorEvents<RoomEvent>,
 ): { data: Posting; seq: number } | undefined {
   const seq = seqOfMessage(room, id);
-  const event = seq === undefined ? undefined : premises.get(seq);
+  const event = seq === undefined ? undefined : priorEvents.get(seq);
   if (seq === undefined || event?.type !== "MessagePosted" || event.data.id !== id) return undefined;
   return { data: event.data, seq };
 }

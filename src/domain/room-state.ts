@@ -1,5 +1,5 @@
 // A room's state, folded from its events, and the checks that every command on it shares.
-import type { By, Fact } from "./decider.ts";
+import type { Actor, EventContext } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import type { Subject } from "./ids.ts";
 import { PersistentMap } from "./persistent-map.ts";
@@ -30,12 +30,12 @@ export type LiveRoom = {
 };
 export type Room = { readonly status: "none" } | LiveRoom | { readonly status: "deleted" };
 
-export function evolve(state: Room, event: RoomEvent, fact: Fact): Room {
-  if (event.type === "RoomCreated") return created(event.data, fact);
+export function evolve(state: Room, event: RoomEvent, context: EventContext): Room {
+  if (event.type === "RoomCreated") return created(event.data, context);
   if (event.type === "RoomDeleted") return { status: "deleted" };
   if (state.status !== "live") return state;
-  const room = { ...state, seq: fact.seq };
-  const changed = { ...room, settingsSeq: fact.seq, updatedAt: fact.at };
+  const room = { ...state, seq: context.seq };
+  const changed = { ...room, settingsSeq: context.seq, updatedAt: context.at };
   switch (event.type) {
     case "RoomUpdated":
       return { ...changed, settings: event.data };
@@ -51,21 +51,21 @@ export function evolve(state: Room, event: RoomEvent, fact: Fact): Room {
     case "MessagePosted":
       return { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
     case "MessageEdited":
-      return withChange(room, event.data.messageSeq, { content: fact.seq, change: fact.seq, deleted: false });
+      return withChange(room, event.data.messageSeq, { content: context.seq, change: context.seq, deleted: false });
     case "MessageDeleted": {
       const content = contentSeq(room, event.data.messageSeq);
-      const gone = withChange(room, event.data.messageSeq, { content, change: fact.seq, deleted: true });
+      const gone = withChange(room, event.data.messageSeq, { content, change: context.seq, deleted: true });
       return { ...gone, deleted: room.deleted + 1 };
     }
     case "MessageRestored": {
       const content = contentSeq(room, event.data.messageSeq);
-      const back = withChange(room, event.data.messageSeq, { content, change: fact.seq, deleted: false });
+      const back = withChange(room, event.data.messageSeq, { content, change: context.seq, deleted: false });
       return { ...back, deleted: room.deleted - 1 };
     }
   }
 }
 
-function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { seq, at }: Fact): Room {
+function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { seq, at }: EventContext): Room {
   const { name, description, kind, meta, externalId } = data;
   const members = PersistentMap.of(data.members.map(({ subject, role }) => [subject, role]));
   return {
@@ -109,9 +109,9 @@ export const messageEtag = (room: LiveRoom, messageSeq: number): number =>
 export const RANK: Record<Role, number> = { reader: 0, member: 1, admin: 2, owner: 3 };
 
 /** Refuses as the interface says: an invisible room is not found, a public one needs membership. Gives the role. */
-export function requireRole(room: LiveRoom, by: By, least: Role): Role {
-  if (by.kind === "key") return "owner";
-  const role = room.members.get(by.subject);
+export function requireRole(room: LiveRoom, actor: Actor, least: Role): Role {
+  if (actor.type !== "user") return "owner";
+  const role = room.members.get(actor.id);
   if (role === undefined) throw new DomainError(room.settings.kind === "public" ? "not_a_member" : "not_found");
   if (RANK[role] < RANK[least]) throw new DomainError(role === "reader" ? "read_only" : "role_required");
   return role;

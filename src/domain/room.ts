@@ -1,12 +1,12 @@
 // domain/room.ts: a room, its members and its messages; one stream, whose revision + 1 is the room's seq.
-import type { By, Decider, Premises, TimedCommand } from "./decider.ts";
+import type { Actor, Decider, PriorEvents, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
 import type { JsonObject } from "./event.ts";
 import type { RoomId, Subject } from "./ids.ts";
 import { sameJson } from "./json.ts";
 import type { MemberData, Role, RoomEvent, RoomSettings } from "./room-events.ts";
 import { roomEvents } from "./room-events.ts";
-import { decideMessage, type MessageCommand, messagePremises } from "./room-messages.ts";
+import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
 import { fromRoomSnapshot, toRoomSnapshot } from "./room-snapshot.ts";
 import { evolve, type LiveRoom, RANK, type Room, requireLive, requireMatch, requireRole } from "./room-state.ts";
 
@@ -18,21 +18,21 @@ export const MAX_MEMBERS = 50_000;
 type SettingsChange = Partial<Omit<RoomSettings, "meta">> & { meta?: JsonObject | ((old: JsonObject) => JsonObject) };
 type RoomChange =
   | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
-  | { type: "Update"; by: By; changes: SettingsChange; ifMatch: number | null }
-  | { type: "Deactivate" | "Activate" | "Delete"; by: By; ifMatch: number | null }
+  | { type: "Update"; actor: Actor; changes: SettingsChange; ifMatch: number | null }
+  | { type: "Deactivate" | "Activate" | "Delete"; actor: Actor; ifMatch: number | null }
   /** The room was to be made and was not: from now on it never is, so that another may have what was claimed for it. */
   | { type: "Abandon" }
   /** `role: null` keeps the role, or is `member` for one who joins. Every `data` field is the whole new value. */
-  | { type: "SetMember"; by: By; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
-  | { type: "RemoveMember"; by: By; subject: Subject; user: string };
+  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
+  | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string };
 export type RoomCommand = (RoomChange & TimedCommand) | MessageCommand;
 
-function requireAdmin(room: LiveRoom, by: By, least: "admin" | "owner"): void {
-  const role = requireRole(room, by, "reader");
+function requireAdmin(room: LiveRoom, actor: Actor, least: "admin" | "owner"): void {
+  const role = requireRole(room, actor, "reader");
   if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
 }
 
-function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>): readonly RoomEvent[] {
+function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
   if (command.type === "Create") {
     return state.status === "none" ? create(command) : [];
   }
@@ -43,14 +43,14 @@ function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>
       return update(room, command);
     case "Deactivate":
     case "Activate": {
-      requireAdmin(room, command.by, "owner");
+      requireAdmin(room, command.actor, "owner");
       requireMatch(command.ifMatch, room.settingsSeq);
       const active = command.type === "Activate";
       if (room.active === active) return [];
       return [{ type: active ? "RoomActivated" : "RoomDeactivated", data: {} }];
     }
     case "Delete":
-      requireAdmin(room, command.by, "owner");
+      requireAdmin(room, command.actor, "owner");
       requireMatch(command.ifMatch, room.settingsSeq);
       return [{ type: "RoomDeleted", data: {} }];
     case "SetMember":
@@ -58,7 +58,7 @@ function decide(state: Room, command: RoomCommand, premises: Premises<RoomEvent>
     case "RemoveMember":
       return removeMember(room, command);
     default:
-      return decideMessage(room, command, premises);
+      return decideMessage(room, command, priorEvents);
   }
 }
 
@@ -75,7 +75,7 @@ function create({ settings, externalId, members }: Extract<RoomCommand, { type: 
 }
 
 function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }>): readonly RoomEvent[] {
-  requireAdmin(room, command.by, "admin");
+  requireAdmin(room, command.actor, "admin");
   requireMatch(command.ifMatch, room.settingsSeq);
   const { meta = room.settings.meta, ...changes } = command.changes;
   const next = { ...room.settings, ...changes, meta: typeof meta === "function" ? meta(room.settings.meta) : meta };
@@ -87,15 +87,15 @@ function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }
 }
 
 function setMember(room: LiveRoom, command: Extract<RoomCommand, { type: "SetMember" }>): readonly RoomEvent[] {
-  const { member, by } = command;
+  const { member, actor } = command;
   const before = room.members.get(member.subject);
-  const self = by.kind === "user" && by.subject === member.subject;
+  const self = actor.type === "user" && actor.id === member.subject;
   const role = command.role ?? before ?? "member";
   if (self && before === undefined) {
     if (room.settings.kind !== "public") throw new DomainError("not_found");
     if (role !== "member") throw new DomainError("role_required", "who joins a public room joins as member");
   } else if (!self || role !== before) {
-    requireAdmin(room, by, setsRole(before, role) ? "owner" : "admin");
+    requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
   }
   if (room.settings.kind === "direct" && before === undefined) throw new DomainError("direct_room_fixed");
   if (before === "owner" && role !== "owner" && lastOwner(room)) throw new DomainError("last_owner");
@@ -111,10 +111,10 @@ const setsRole = (before: Role | undefined, after: Role): boolean =>
 const lastOwner = (room: LiveRoom): boolean => room.owners === 1 && room.members.size > 1;
 
 function removeMember(room: LiveRoom, command: Extract<RoomCommand, { type: "RemoveMember" }>): readonly RoomEvent[] {
-  const { by, subject, user } = command;
-  const self = by.kind === "user" && by.subject === subject;
+  const { actor, subject, user } = command;
+  const self = actor.type === "user" && actor.id === subject;
   const before = room.members.get(subject);
-  if (!self) requireAdmin(room, by, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
+  if (!self) requireAdmin(room, actor, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
   else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
   if (before === undefined) return [];
   if (room.settings.kind === "direct") throw new DomainError("direct_room_fixed");
@@ -128,7 +128,8 @@ export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
   initial: { status: "none" },
   evolve,
   decide,
-  premises: (state, command) => (state.status === "live" && "room" in command ? messagePremises(state, command) : []),
+  priorEvents: (state, command) =>
+    state.status === "live" && "room" in command ? messagePriorEvents(state, command) : [],
   weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size) / 10 : 0),
   snapshot: { version: 1, toJson: toRoomSnapshot, fromJson: fromRoomSnapshot },
 };

@@ -46,11 +46,11 @@ export type User =
       readonly updatedAt: Instant;
     } & Tokens);
 
-function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
+function evolve(state: User, event: UserEvent, context: { at: Instant }): User {
   switch (event.type) {
     case "UserRegistered": {
       const { user, name, email, timezone, meta } = event.data;
-      const times = { createdAt: fact.at, updatedAt: fact.at };
+      const times = { createdAt: context.at, updatedAt: context.at };
       return {
         status: "registered",
         generation: state.generation,
@@ -64,7 +64,7 @@ function evolve(state: User, event: UserEvent, fact: { at: Instant }): User {
       const { name, email, timezone, meta } = event.data;
       return state.status === "none"
         ? state
-        : { ...state, profile: { name, email, timezone, meta }, updatedAt: fact.at };
+        : { ...state, profile: { name, email, timezone, meta }, updatedAt: context.at };
     }
     case "TokenIssued":
       return { ...state, issued: true };

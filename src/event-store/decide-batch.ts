@@ -113,7 +113,7 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
       throw new DomainError("idempotency_key_reused", "the key was used with another body");
     }
     const timed = { ...command, /* fence: event-time-order */ at: Math.max(command.at, batch.at) };
-    const decided = this.#decider.decide(batch.state, timed, await this.#premises(timed, folded, batch));
+    const decided = this.#decider.decide(batch.state, timed, await this.#priorEvents(timed, folded, batch));
     if (decided.length === 0) return { item, kind: "nothing", state: batch.state };
     const { writer } = this.#parts;
     const request = { stream: this.#stream, events: decided, context, at: timed.at, writer };
@@ -149,16 +149,16 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
     return this.#parts.olderCommands?.(context.commandId, folded, this.#stream);
   }
 
-  async #premises(command: C, folded: Folded<S>, batch: Batch<S, E, C>): Promise<ReadonlyMap<number, E>> {
-    const premises = new Map<number, E>();
-    for (const seq of this.#decider.premises?.(batch.state, command) ?? []) {
+  async #priorEvents(command: C, folded: Folded<S>, batch: Batch<S, E, C>): Promise<ReadonlyMap<number, E>> {
+    const priorEvents = new Map<number, E>();
+    for (const seq of this.#decider.priorEvents?.(batch.state, command) ?? []) {
       const revision = seq - 1;
       const [event] =
         revision <= folded.revision
           ? await this.#loader.read(revision, 1)
           : batch.events.filter((own) => own.revision === revision);
-      if (event !== undefined) premises.set(seq, event);
+      if (event !== undefined) priorEvents.set(seq, event);
     }
-    return premises;
+    return priorEvents;
   }
 }

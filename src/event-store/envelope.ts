@@ -1,6 +1,7 @@
 // What surrounds each event, and how events become bytes and come back: schemas, versions, upcasting.
 import { z } from "zod";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
+import type { Actor } from "../domain/decider.ts";
 import { type EventDefinition, type JsonObject, JsonObjectSchema } from "../domain/event.ts";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../domain/ids.ts";
 import type { Instant } from "../domain/time.ts";
@@ -9,9 +10,11 @@ import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
 import type { Opened } from "./opened-events.ts";
 import { blobsOf, type DataKey, type Keyring, openBlobs, putBlobs, takeSealed } from "./sealing.ts";
 
-/** Who caused an event: an API key by its id, a user by subject, the system by the part of it, an operator by name. */
-const ActorSchema = z.object({ type: z.enum(["key", "user", "system", "operator"]), id: z.string() });
-export type Actor = z.infer<typeof ActorSchema>;
+/** Who caused an event. */
+const ActorSchema: z.ZodType<Actor> = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("user"), id: SubjectSchema }),
+  z.object({ type: z.enum(["key", "operator", "system"]), id: z.string() }),
+]);
 
 const MetadataSchema = z.object({
   /** The schema version of data. */

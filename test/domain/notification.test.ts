@@ -77,20 +77,20 @@ test("a notification keeps its promises", () => {
     }
     let over = false;
     let sendAt: number | null = null;
-    for (const { event, fact } of log) {
+    for (const { event, context } of log) {
       seen.add(event.type);
       if (event.type === "NotificationRequested" || event.type === "NotificationEdited") {
         expect(over).toBe(false);
         sendAt = event.data.sendAt;
       }
       // Never before its time.
-      if (event.type === "NotificationReleased") expect(sendAt ?? 0).toBeLessThanOrEqual(fact.at);
+      if (event.type === "NotificationReleased") expect(sendAt ?? 0).toBeLessThanOrEqual(context.at);
       if (event.type === "NotificationStopRequested" || event.type === "NotificationRouted") expect(released).toBe(1);
       over ||= event.type === "NotificationReleased" || event.type === "NotificationCancelled";
     }
     if (after.status === "none") return;
     expect(after.revision).toBe(log.length - 1);
-    expect(after.updatedAt).toBe(log.at(-1)?.fact.at);
+    expect(after.updatedAt).toBe(log.at(-1)?.context.at);
     if (before.status !== "none" && before.status !== "scheduled") expect(after.status).toBe(before.status);
   });
   expect(seen.size).toBe(6);

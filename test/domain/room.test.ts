@@ -5,7 +5,7 @@ import { type RoomId, seqOfMessage } from "../../src/domain/ids.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import { type MemberData, type Role, RoleSchema, type RoomEvent, type RoomKind } from "../../src/domain/room-events.ts";
 import type { Room } from "../../src/domain/room-state.ts";
-import { by, pause, person } from "../support/arbitraries.ts";
+import { actor, pause, person } from "../support/arbitraries.ts";
 import { holds, type Recorded, type Step, type Turn } from "./simulation.ts";
 
 const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
@@ -62,7 +62,7 @@ const create: fc.Arbitrary<RoomStep> = fc
 const settingsStep: fc.Arbitrary<RoomStep> = fc
   .record({
     pause: pause(),
-    by: by(),
+    actor: actor(),
     pick: fc.nat({ max: 100 }),
     type: fc.constantFrom("Update", "Activate", "Activate", "Deactivate", "Delete"),
     rare: fc.nat({ max: 9 }),
@@ -71,38 +71,38 @@ const settingsStep: fc.Arbitrary<RoomStep> = fc
       { requiredKeys: [] },
     ),
   })
-  .map(({ pause, by, pick, type, rare, changes }) => ({
+  .map(({ pause, actor, pick, type, rare, changes }) => ({
     pause,
     command: (at, log): RoomCommand => {
       const ifMatch = etag(log, pick);
-      if (type === "Update") return { type, at, by, changes, ifMatch };
-      return { type: type === "Delete" && rare > 0 ? "Activate" : type, at, by, ifMatch } as RoomCommand;
+      if (type === "Update") return { type, at, actor, changes, ifMatch };
+      return { type: type === "Delete" && rare > 0 ? "Activate" : type, at, actor, ifMatch } as RoomCommand;
     },
   }));
 
 const memberStep: fc.Arbitrary<RoomStep> = fc
   .record({
     pause: pause(),
-    by: by(),
+    actor: actor(),
     subject: person(),
     role: fc.option(role),
     name: fc.constantFrom(null, "Ada"),
     leaves: fc.boolean(),
   })
-  .map(({ pause, by, subject, role, name, leaves }) => ({
+  .map(({ pause, actor, subject, role, name, leaves }) => ({
     pause,
     command: (at, log): RoomCommand => {
-      if (leaves) return { type: "RemoveMember", at, by, subject, user: subject };
+      if (leaves) return { type: "RemoveMember", at, actor, subject, user: subject };
       const { role: _role, ...member } = memberData(subject, "member", name);
       const same = JSON.stringify(memberIn(log, subject)?.name ?? null) === JSON.stringify(member.name);
-      return { type: "SetMember", at, by, member, role, same };
+      return { type: "SetMember", at, actor, member, role, same };
     },
   }));
 
 const messageStep: fc.Arbitrary<RoomStep> = fc
   .record({
     pause: pause(),
-    by: by(),
+    actor: actor(),
     sender: person(),
     pick: fc.nat({ max: 100 }),
     type: fc.constantFrom("Post", "Post", "Edit", "DeleteMessage", "RestoreMessage"),
@@ -112,17 +112,17 @@ const messageStep: fc.Arbitrary<RoomStep> = fc
     replies: fc.boolean(),
     edits: fc.constantFrom("content", "meta", "both"),
   })
-  .map(({ pause, by, sender, pick, type, messageType, content, meta, replies, edits }) => ({
+  .map(({ pause, actor, sender, pick, type, messageType, content, meta, replies, edits }) => ({
     pause,
     command: (at, log): RoomCommand => {
       const id = messageIn(log, pick);
-      const about = { at, room: ROOM, by, ifMatch: etag(log, pick) };
+      const about = { at, room: ROOM, actor, ifMatch: etag(log, pick) };
       if (type === "Edit") {
         const change = edits === "content" ? null : () => meta;
         return { ...about, type, id, content: edits === "meta" ? null : content, meta: change };
       }
       if (type !== "Post") return { ...about, type, id } as RoomCommand;
-      const from = by.kind === "user" && pick % 5 > 0 ? by.subject : sender;
+      const from = actor.type === "user" && pick % 5 > 0 ? actor.id : sender;
       const replyTo = replies ? id : null;
       return { ...about, type, sender: from, user: from, senderName: null, messageType, content, meta, replyTo };
     },
@@ -154,7 +154,9 @@ function membersBy(log: Log): Map<string, Role> {
 
 function messagesAddUp(room: Extract<Room, { status: "live" }>, log: Log): void {
   const deleted = new Set<string>();
-  const postings = log.flatMap(({ event, fact }) => (event.type === "MessagePosted" ? [{ ...event.data, fact }] : []));
+  const postings = log.flatMap(({ event, context }) =>
+    event.type === "MessagePosted" ? [{ ...event.data, context }] : [],
+  );
   for (const { event } of log) {
     if (event.type === "MessageDeleted") deleted.add(event.data.id);
     if (event.type === "MessageRestored") deleted.delete(event.data.id);
@@ -165,8 +167,8 @@ function messagesAddUp(room: Extract<Room, { status: "live" }>, log: Log): void 
   for (const one of postings) {
     if (one.type !== "system") ordinal += 1;
     expect(one.ordinal).toBe(ordinal);
-    expect(seqOfMessage(ROOM, one.id)).toBe(one.fact.seq);
-    expect(room.changes.get(one.fact.seq)?.deleted ?? false).toBe(deleted.has(one.id));
+    expect(seqOfMessage(ROOM, one.id)).toBe(one.context.seq);
+    expect(room.changes.get(one.context.seq)?.deleted ?? false).toBe(deleted.has(one.id));
   }
   expect(room.ordinal).toBe(ordinal);
 }
@@ -178,9 +180,9 @@ function rightsHold({ before, events, command }: Turn<Room, RoomEvent, RoomComma
     expect(before.active).toBe(true);
     if (event.data.type !== "system") expect(before.members.get(event.data.sender)).toMatch(/member|admin|owner/);
   }
-  if (events.length > 0 && "by" in command && command.by.kind === "user") {
+  if (events.length > 0 && "actor" in command && command.actor.type === "user") {
     const joins = command.type === "SetMember" && before.settings.kind === "public";
-    if (!joins) expect(before.members.has(command.by.subject)).toBe(true);
+    if (!joins) expect(before.members.has(command.actor.id)).toBe(true);
   }
 }
 

@@ -1,14 +1,14 @@
 // Runs commands one after another as the command side does, and checks what holds for every decider.
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Decider, Fact, TimedCommand } from "../../src/domain/decider.ts";
+import type { Decider, EventContext, TimedCommand } from "../../src/domain/decider.ts";
 import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import { PersistentMap } from "../../src/domain/persistent-map.ts";
 import type { Instant } from "../../src/domain/time.ts";
 import { NOW } from "../support/given.ts";
 
-export type Recorded<E> = { readonly event: E; readonly fact: Fact };
+export type Recorded<E> = { readonly event: E; readonly context: EventContext };
 /** A step of a random run: how long it waits, and the command it makes of what happened so far. */
 export type Step<E, C> = { readonly pause: number; readonly command: (at: Instant, log: readonly Recorded<E>[]) => C };
 export type Turn<S, E, C> = {
@@ -27,8 +27,8 @@ export function turn<S, E extends AnyEvent, C extends TimedCommand>(
   log: readonly Recorded<E>[],
   command: C,
 ): Turn<S, E, C> {
-  const wanted = decider.premises?.(before, command) ?? [];
-  const premises = new Map(
+  const wanted = decider.priorEvents?.(before, command) ?? [];
+  const priorEvents = new Map(
     wanted.flatMap((seq) => {
       const found = log[seq - 1];
       return found === undefined ? [] : [[seq, found.event] as const];
@@ -36,11 +36,11 @@ export function turn<S, E extends AnyEvent, C extends TimedCommand>(
   );
   let events: readonly E[] = [];
   try {
-    events = decider.decide(frozen(before), frozen(command), premises);
+    events = decider.decide(frozen(before), frozen(command), priorEvents);
   } catch (error) {
     if (!(error instanceof DomainError) && !(error instanceof InvalidInput)) throw error;
   }
-  const added = events.map((event, index) => ({ event, fact: { seq: log.length + index + 1, at: command.at } }));
+  const added = events.map((event, index) => ({ event, context: { seq: log.length + index + 1, at: command.at } }));
   for (const { event } of added) expect(decider.events[event.type]?.data.safeParse(event.data).success).toBe(true);
   return { command, before, after: fold(decider, before, added), events, log: [...log, ...added] };
 }
@@ -49,7 +49,7 @@ export const fold = <S, E extends AnyEvent, C extends TimedCommand>(
   decider: Decider<S, E, C>,
   from: S,
   log: readonly Recorded<E>[],
-): S => log.reduce((state, { event, fact }) => decider.evolve(frozen(state), frozen(event), fact), from);
+): S => log.reduce((state, { event, context }) => decider.evolve(frozen(state), frozen(event), context), from);
 
 /** Runs the steps; time never goes back. */
 export function simulate<S, E extends AnyEvent, C extends TimedCommand>(

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { type Appended, OutcomeUnknown } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
 import { localTurns } from "../../src/event-store/stream-turns.ts";
-import { type CounterCommand, contextOf, counter, premisesSeen } from "../support/counter.ts";
+import { type CounterCommand, contextOf, counter, priorEventsSeen } from "../support/counter.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
@@ -263,11 +263,11 @@ describe("an outcome that stays unknown", () => {
   });
 });
 
-describe("premises", () => {
+describe("prior events", () => {
   test("events that a decision needs come from the log, or from the same batch", async () => {
     const { store, commands } = await setUp();
     await add(commands);
-    premisesSeen.length = 0;
+    priorEventsSeen.length = 0;
     const { open, fate } = gate();
     store.fates = [fate];
     const running = add(commands);
@@ -275,6 +275,6 @@ describe("premises", () => {
     const waiting = [add(commands, { needs: 1 }), add(commands), add(commands, { needs: 4 })];
     open();
     await Promise.all([running, ...waiting]);
-    expect(premisesSeen).toEqual(["1", "4"]);
+    expect(priorEventsSeen).toEqual(["1", "4"]);
   });
 });

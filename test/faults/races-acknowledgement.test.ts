@@ -59,7 +59,7 @@ class Scene {
     if (what === "deadline") return this.deadline(delivery, node);
     await this.#untilTold(node, async (parts) => {
       if (what === "acknowledge") {
-        const sender = { caller: { client: CLIENT, by: { kind: "user", subject: whose } }, correlation: "c" } as const;
+        const sender = { caller: { client: CLIENT, actor: { type: "user", id: whose } }, correlation: "c" } as const;
         await acknowledge(parts, { ...sender, user: { id: "user", subject: whose } }, delivery);
         this.acknowledged.add(delivery);
       } else {

@@ -129,9 +129,15 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
     views.push(view);
     return { view, rooms, cut };
   };
-  const key = { kind: "key", keyId: "key_a", scopes: new Set<never>(), client: CLIENT, by: { kind: "key" } } as const;
-  const by = { kind: "user", subject } as const;
-  const user = { kind: "user", client: CLIENT, by, subject, userId: who ?? "", expiresAt: 0 } as const;
+  const key = {
+    kind: "key",
+    keyId: "key_a",
+    scopes: new Set<never>(),
+    client: CLIENT,
+    actor: { type: "key", id: "key_1" },
+  } as const;
+  const actor = { type: "user", id: subject } as const;
+  const user = { kind: "user", client: CLIENT, actor, subject, userId: who ?? "", expiresAt: 0 } as const;
   const identity = who === null ? { caller: key, user: null } : { caller: user, user: { id: who, subject } };
 
   let socket = connect();

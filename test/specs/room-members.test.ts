@@ -49,8 +49,8 @@ describe("adding a person", () => {
   });
 
   test("is nobody else's", () => {
-    for (const by of [memberMax, readerRita]) {
-      room(privateRoom).when(setMember(by, "sub_new")).thenRejected("role_required");
+    for (const actor of [memberMax, readerRita]) {
+      room(privateRoom).when(setMember(actor, "sub_new")).thenRejected("role_required");
     }
     room(privateRoom).when(setMember(strangerStan, "sub_new")).thenRejected("not_found");
     room(publicRoom).when(setMember(strangerStan, "sub_new")).thenRejected("not_a_member");
@@ -112,8 +112,8 @@ describe("changing a member", () => {
   });
 
   test("by name and meta is the member's own affair, whatever the role", () => {
-    for (const by of [ownerOlga, adminAnna, memberMax, readerRita]) {
-      const { subject } = by.kind === "user" ? by : { subject: "sub_max" as const };
+    for (const actor of [ownerOlga, adminAnna, memberMax, readerRita]) {
+      const subject = actor.type === "user" ? actor.id : "sub_max";
       const role =
         subject === "sub_olga"
           ? "owner"
@@ -123,7 +123,7 @@ describe("changing a member", () => {
               ? "member"
               : "reader";
       room(privateRoom)
-        .when(setMember(by, subject, null, { same: false }))
+        .when(setMember(actor, subject, null, { same: false }))
         .then(updated(subject, role));
     }
   });
@@ -190,9 +190,9 @@ describe("removing a person", () => {
 
 describe("leaving", () => {
   test("is open to every member, also of an inactive room", () => {
-    for (const by of [adminAnna, memberMax, readerRita] as const) {
-      if (by.kind !== "user") continue;
-      room(privateRoom, deactivated).when(removeMember(by, by.subject)).then(left(by.subject));
+    for (const actor of [adminAnna, memberMax, readerRita] as const) {
+      if (actor.type !== "user") continue;
+      room(privateRoom, deactivated).when(removeMember(actor, actor.id)).then(left(actor.id));
     }
   });
 

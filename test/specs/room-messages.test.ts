@@ -121,8 +121,8 @@ describe("posting", () => {
 
 describe("editing", () => {
   test("one's own message is a member's; any other is an admin's, an owner's and the client's", () => {
-    for (const by of [memberMax, adminAnna, ownerOlga, key]) {
-      room(privateRoom, posted(2)).when(edit(by, 2)).then(edited(2, "better"));
+    for (const actor of [memberMax, adminAnna, ownerOlga, key]) {
+      room(privateRoom, posted(2)).when(edit(actor, 2)).then(edited(2, "better"));
     }
     room(privateRoom, joined("sub_stan"), posted(3)).when(edit(strangerStan, 3)).thenRejected("role_required");
     room(privateRoom, posted(2)).when(edit(readerRita, 2)).thenRejected("read_only");
@@ -182,9 +182,9 @@ describe("editing", () => {
 
 describe("deleting and restoring", () => {
   test("are for whom editing is", () => {
-    for (const by of [memberMax, adminAnna, ownerOlga, key]) {
-      room(privateRoom, posted(2)).when(deleteMessage(by, 2)).then(messageDeleted(2));
-      room(privateRoom, posted(2), messageDeleted(2)).when(restore(by, 2)).then(restored(2));
+    for (const actor of [memberMax, adminAnna, ownerOlga, key]) {
+      room(privateRoom, posted(2)).when(deleteMessage(actor, 2)).then(messageDeleted(2));
+      room(privateRoom, posted(2), messageDeleted(2)).when(restore(actor, 2)).then(restored(2));
     }
     room(privateRoom, joined("sub_stan"), posted(3)).when(deleteMessage(strangerStan, 3)).thenRejected("role_required");
     room(privateRoom, posted(2)).when(deleteMessage(readerRita, 2)).thenRejected("read_only");

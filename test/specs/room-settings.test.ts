@@ -74,14 +74,14 @@ describe("changing the settings", () => {
       .then({ type: "RoomUpdated", data: settings({ name: "New" }) }));
 
   test("is an admin's and an owner's", () => {
-    for (const by of [ownerOlga, adminAnna]) {
+    for (const actor of [ownerOlga, adminAnna]) {
       room(privateRoom)
-        .when(update(by, { kind: "public" }))
+        .when(update(actor, { kind: "public" }))
         .then({ type: "RoomUpdated", data: settings({ kind: "public" }) });
     }
-    for (const by of [memberMax, readerRita]) {
+    for (const actor of [memberMax, readerRita]) {
       room(privateRoom)
-        .when(update(by, { name: "New" }))
+        .when(update(actor, { name: "New" }))
         .thenRejected("role_required");
     }
   });
@@ -155,14 +155,14 @@ describe("a room's ETag", () => {
 
 describe("deactivating, activating and deleting", () => {
   test("are an owner's, or the client's", () => {
-    for (const by of [key, ownerOlga]) {
-      room(privateRoom).when(change("Deactivate", by)).then(deactivated);
-      room(privateRoom, deactivated).when(change("Activate", by)).then(activated);
-      room(privateRoom).when(change("Delete", by)).then(deleted);
+    for (const actor of [key, ownerOlga]) {
+      room(privateRoom).when(change("Deactivate", actor)).then(deactivated);
+      room(privateRoom, deactivated).when(change("Activate", actor)).then(activated);
+      room(privateRoom).when(change("Delete", actor)).then(deleted);
     }
-    for (const by of [adminAnna, memberMax, readerRita]) {
+    for (const actor of [adminAnna, memberMax, readerRita]) {
       for (const type of ["Deactivate", "Activate", "Delete"] as const) {
-        room(privateRoom).when(change(type, by)).thenRejected("role_required");
+        room(privateRoom).when(change(type, actor)).thenRejected("role_required");
       }
     }
     room(privateRoom).when(change("Delete", strangerStan)).thenRejected("not_found");

@@ -1,5 +1,5 @@
 // Rooms as their specifications tell of them: who is who, events and commands in few words.
-import type { By } from "../../src/domain/decider.ts";
+import type { Actor } from "../../src/domain/decider.ts";
 import { type MessageId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, Role, RoomEvent, RoomKind, RoomSettings } from "../../src/domain/room-events.ts";
@@ -7,12 +7,12 @@ import { given, type History, NOW } from "../support/given.ts";
 
 export const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
 
-export const key: By = { kind: "key" };
-export const ownerOlga: By = { kind: "user", subject: "sub_olga" };
-export const adminAnna: By = { kind: "user", subject: "sub_anna" };
-export const memberMax: By = { kind: "user", subject: "sub_max" };
-export const readerRita: By = { kind: "user", subject: "sub_rita" };
-export const strangerStan: By = { kind: "user", subject: "sub_stan" };
+export const key: Actor = { type: "key", id: "key_1" };
+export const ownerOlga: Actor = { type: "user", id: "sub_olga" };
+export const adminAnna: Actor = { type: "user", id: "sub_anna" };
+export const memberMax: Actor = { type: "user", id: "sub_max" };
+export const readerRita: Actor = { type: "user", id: "sub_rita" };
+export const strangerStan: Actor = { type: "user", id: "sub_stan" };
 
 export const person = (subject: Subject): Omit<MemberData, "role"> => ({
   subject,
@@ -94,12 +94,12 @@ export const restored = (seq: number): RoomEvent => ({
 
 type Of<T extends RoomCommand["type"]> = Extract<RoomCommand, { type: T }>;
 const about = { at: NOW, room: ROOM } as const;
-export const post = (by: By, changes: Partial<Of<"Post">> = {}): RoomCommand => ({
+export const post = (actor: Actor, changes: Partial<Of<"Post">> = {}): RoomCommand => ({
   ...about,
   type: "Post",
-  by,
-  sender: by.kind === "user" ? by.subject : "sub_max",
-  user: by.kind === "user" ? by.subject.slice(4) : "max",
+  actor,
+  sender: actor.type === "user" ? actor.id : "sub_max",
+  user: actor.type === "user" ? actor.id.slice(4) : "max",
   senderName: null,
   messageType: "text",
   content: "hello",
@@ -107,55 +107,55 @@ export const post = (by: By, changes: Partial<Of<"Post">> = {}): RoomCommand => 
   replyTo: null,
   ...changes,
 });
-export const edit = (by: By, seq: number, changes: Partial<Of<"Edit">> = {}): RoomCommand => ({
+export const edit = (actor: Actor, seq: number, changes: Partial<Of<"Edit">> = {}): RoomCommand => ({
   ...about,
   type: "Edit",
-  by,
+  actor,
   id: idAt(seq),
   content: "better",
   meta: null,
   ifMatch: null,
   ...changes,
 });
-export const deleteMessage = (by: By, seq: number, ifMatch: number | null = null): RoomCommand => ({
+export const deleteMessage = (actor: Actor, seq: number, ifMatch: number | null = null): RoomCommand => ({
   ...about,
   type: "DeleteMessage",
-  by,
+  actor,
   id: idAt(seq),
   ifMatch,
 });
-export const restore = (by: By, seq: number, ifMatch: number | null = null): RoomCommand => ({
+export const restore = (actor: Actor, seq: number, ifMatch: number | null = null): RoomCommand => ({
   ...about,
   type: "RestoreMessage",
-  by,
+  actor,
   id: idAt(seq),
   ifMatch,
 });
 export const setMember = (
-  by: By,
+  actor: Actor,
   subject: Subject,
   role: Role | null = null,
   changes: Partial<Of<"SetMember">> = {},
-): RoomCommand => ({ type: "SetMember", at: NOW, by, member: person(subject), role, same: true, ...changes });
-export const removeMember = (by: By, subject: Subject): RoomCommand => ({
+): RoomCommand => ({ type: "SetMember", at: NOW, actor, member: person(subject), role, same: true, ...changes });
+export const removeMember = (actor: Actor, subject: Subject): RoomCommand => ({
   type: "RemoveMember",
   at: NOW,
-  by,
+  actor,
   subject,
   user: subject.slice(4),
 });
-export const update = (by: By, changes: Of<"Update">["changes"], ifMatch: number | null = null): RoomCommand => ({
+export const update = (actor: Actor, changes: Of<"Update">["changes"], ifMatch: number | null = null): RoomCommand => ({
   type: "Update",
   at: NOW,
-  by,
+  actor,
   changes,
   ifMatch,
 });
 export const change = (
   type: "Deactivate" | "Activate" | "Delete",
-  by: By,
+  actor: Actor,
   ifMatch: number | null = null,
-): RoomCommand => ({ type, at: NOW, by, ifMatch });
+): RoomCommand => ({ type, at: NOW, actor, ifMatch });
 
 /** A room with these events. */
 export const room = (...history: History<RoomEvent>) => given(roomDecider, ...history);

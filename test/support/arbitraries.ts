@@ -1,15 +1,15 @@
 // What random values the property tests draw from: few people, few names, so that commands meet each other.
 import fc from "fast-check";
-import type { By } from "../../src/domain/decider.ts";
+import type { Actor } from "../../src/domain/decider.ts";
 import type { JsonObject, JsonValue } from "../../src/domain/event.ts";
 import type { Subject } from "../../src/domain/ids.ts";
 
 export const PEOPLE: readonly Subject[] = ["sub_a", "sub_b", "sub_c", "sub_d"];
 export const person = (): fc.Arbitrary<Subject> => fc.constantFrom(...PEOPLE);
-export const by = (): fc.Arbitrary<By> =>
+export const actor = (): fc.Arbitrary<Actor> =>
   fc.oneof(
-    fc.constant<By>({ kind: "key" }),
-    person().map((subject): By => ({ kind: "user", subject })),
+    fc.constant<Actor>({ type: "key", id: "key_1" }),
+    person().map((subject): Actor => ({ type: "user", id: subject })),
   );
 
 /** Milliseconds that pass before a command. */

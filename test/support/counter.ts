@@ -11,7 +11,7 @@ export type Counted = { readonly type: "ClientUpdated"; readonly data: { name: s
 export type CounterState = { readonly count: number; readonly at: number };
 export type CounterCommand = TimedCommand & { type: "Add"; limit?: number; note?: string; needs?: number };
 
-export const premisesSeen: (string | undefined)[] = [];
+export const priorEventsSeen: (string | undefined)[] = [];
 
 /** Adds one; refuses at the limit; adds nothing when the note says so. */
 export const counter: Decider<CounterState, Counted, CounterCommand> = {
@@ -19,13 +19,13 @@ export const counter: Decider<CounterState, Counted, CounterCommand> = {
   events: clientEvents,
   initial: { count: 0, at: 0 },
   evolve: (state, _event, fact) => ({ count: state.count + 1, at: fact.at }),
-  decide: (state, command, premises) => {
-    if (command.needs !== undefined) premisesSeen.push(premises.get(command.needs)?.data.name);
+  decide: (state, command, priorEvents) => {
+    if (command.needs !== undefined) priorEventsSeen.push(priorEvents.get(command.needs)?.data.name);
     if (command.limit !== undefined && state.count >= command.limit) throw new DomainError("last_key");
     if (command.note === "nothing") return [];
     return [{ type: "ClientUpdated", data: { name: `${state.count + 1}`, description: command.note ?? null } }];
   },
-  premises: (_state, command) => (command.needs === undefined ? [] : [command.needs]),
+  priorEvents: (_state, command) => (command.needs === undefined ? [] : [command.needs]),
   snapshot: {
     version: 1,
     toJson: (state) => state,

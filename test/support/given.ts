@@ -1,7 +1,7 @@
 // Specifications of deciders that read as sentences: given(decider, ...events).when(command).then(...events).
 import { expect } from "vitest";
 import type { FaultCode, ProblemCode } from "../../src/contract/errors.ts";
-import type { Decider, Premises, TimedCommand } from "../../src/domain/decider.ts";
+import type { Decider, PriorEvents, TimedCommand } from "../../src/domain/decider.ts";
 import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import type { Instant } from "../../src/domain/time.ts";
@@ -39,13 +39,13 @@ export function decideAfter<S, E extends AnyEvent, C extends TimedCommand>(
 ): readonly E[] {
   const state = stateAfter(decider, history);
   const events = timed(history);
-  const premises: Premises<E> = new Map(
-    (decider.premises?.(state, command) ?? []).flatMap((seq) => {
+  const priorEvents: PriorEvents<E> = new Map(
+    (decider.priorEvents?.(state, command) ?? []).flatMap((seq) => {
       const found = events[seq - 1];
       return found === undefined ? [] : [[seq, found.event] as const];
     }),
   );
-  const decided = decider.decide(state, command, premises);
+  const decided = decider.decide(state, command, priorEvents);
   for (const { type, data } of decided) {
     const definition = decider.events[type];
     if (definition === undefined) throw new Error(`${decider.name} decided ${type}, which is none of its events`);

@@ -113,7 +113,14 @@ export async function post(
   content: string,
 ): Promise<{ seq: number; id: string; sender: Subject }> {
   const sender = await keyring.subjectOfUser(client, user);
-  const about = { room, by: { kind: "key" }, sender, user, senderName: null, messageType: "text" } as const;
+  const about = {
+    room,
+    actor: { type: "key", id: "key_1" },
+    sender,
+    user,
+    senderName: null,
+    messageType: "text",
+  } as const;
   const command = { type: "Post", at: Date.now(), ...about, content, meta: {}, replyTo: null } as const;
   const { events } = await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
   const [event] = events;

@@ -6,7 +6,7 @@ import type { Role } from "../../src/domain/room-events.ts";
 import { type CommandParts, contextOf } from "./live.ts";
 
 type WithoutTime<C> = C extends unknown ? Omit<C, "at"> : never;
-const KEY = { kind: "key" } as const;
+const KEY = { type: "key", id: "key_1" } as const;
 
 /** Runs commands on one room, as the client's key. */
 export function roomCommands(parts: CommandParts, client: ClientId, room: RoomId) {
@@ -24,18 +24,19 @@ export function roomCommands(parts: CommandParts, client: ClientId, room: RoomId
       const subject = await parts.keyring.subjectOfUser(client, user);
       const open = name === null ? null : { open: name };
       const member = { subject, user: { open: user }, name: open, meta: { open: {} } };
-      return run({ type: "SetMember", by: KEY, member, role, same: false });
+      return run({ type: "SetMember", actor: KEY, member, role, same: false });
     },
     async remove(user: string, self = false): Promise<number> {
       const subject = await parts.keyring.subjectOfUser(client, user);
-      const by = self ? ({ kind: "user", subject } as const) : KEY;
-      return run({ type: "RemoveMember", by, subject, user });
+      const actor = self ? ({ type: "user", id: subject } as const) : KEY;
+      return run({ type: "RemoveMember", actor, subject, user });
     },
-    edit: (id: string, content: string) => run({ type: "Edit", room, by: KEY, id, content, meta: null, ifMatch: null }),
-    delete: (id: string) => run({ type: "DeleteMessage", room, by: KEY, id, ifMatch: null }),
-    restore: (id: string) => run({ type: "RestoreMessage", room, by: KEY, id, ifMatch: null }),
-    rename: (name: string) => run({ type: "Update", by: KEY, changes: { name }, ifMatch: null }),
-    deactivate: () => run({ type: "Deactivate", by: KEY, ifMatch: null }),
-    deleteRoom: () => run({ type: "Delete", by: KEY, ifMatch: null }),
+    edit: (id: string, content: string) =>
+      run({ type: "Edit", room, actor: KEY, id, content, meta: null, ifMatch: null }),
+    delete: (id: string) => run({ type: "DeleteMessage", room, actor: KEY, id, ifMatch: null }),
+    restore: (id: string) => run({ type: "RestoreMessage", room, actor: KEY, id, ifMatch: null }),
+    rename: (name: string) => run({ type: "Update", actor: KEY, changes: { name }, ifMatch: null }),
+    deactivate: () => run({ type: "Deactivate", actor: KEY, ifMatch: null }),
+    deleteRoom: () => run({ type: "Delete", actor: KEY, ifMatch: null }),
   };
 }

@@ -35,12 +35,12 @@ describe("websocket deliveries", () => {
     await run({ type: "Create", at: Date.now(), settings, externalId: null, members });
     // Some are known as users; `user1` leaves and `late` joins after the notification was accepted.
     for (const user of users.slice(0, 3)) await world.user(client, user);
-    const by = { kind: "key" } as const;
+    const actor = { type: "key", id: "key_1" } as const;
     const { state } = await world.commands.load(roomDecider, roomStream(room));
     const atSeq = state.status === "live" ? state.seq : 0;
     const subject = await world.keyring.subjectOfUser(client, "user1");
-    await run({ type: "RemoveMember", at: Date.now(), by, subject, user: "user1" });
-    await run({ type: "SetMember", at: Date.now(), by, member: await member("late"), role: null, same: false });
+    await run({ type: "RemoveMember", at: Date.now(), actor, subject, user: "user1" });
+    await run({ type: "SetMember", at: Date.now(), actor, member: await member("late"), role: null, same: false });
     await world.readSide.waitFor(await world.store.tail(), 5_000);
     const audience = { roomId: room, atSeq, count: users.length };
     const id = await world.notify(client, "websocket", [], { audience, roomId: room });

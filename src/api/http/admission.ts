@@ -6,10 +6,10 @@ import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.t
 import type { Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
+import type { Actor } from "../../domain/decider.ts";
 import type { ClientId } from "../../domain/ids.ts";
 import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
-import type { Actor } from "../../event-store/envelope.ts";
 import type { ClientAddress } from "./address.ts";
 import { credential } from "./headers.ts";
 import { Problem } from "./problems.ts";
@@ -103,12 +103,12 @@ export function checkAccess(access: Access, caller: Caller): void {
 export function newClient(commandId: string): Caller & { readonly kind: "key" } {
   const client: ClientId = `cli_${deriveTail("client", commandId)}`;
   const keyId = `key_${deriveTail("key", commandId)}` as const;
-  return { kind: "key", client, by: { kind: "key" }, keyId, scopes: ALL_SCOPES };
+  return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes: ALL_SCOPES };
 }
 
 /** Whom the events of a request name as their cause. */
 export function actorOf(caller: Caller, registrant: Registrant | undefined): Actor {
   if (registrant === "operator") return { type: "operator", id: "admin" };
   if (registrant === "anybody") return { type: "system", id: "registration" };
-  return caller.kind === "key" ? { type: "key", id: caller.keyId } : { type: "user", id: caller.subject };
+  return caller.actor;
 }

@@ -13,7 +13,7 @@ import { unreadOf } from "../../projections/models/reads.ts";
 
 /** Who sends the command; `correlation` stands on every event that it leads to. */
 type Sender = {
-  readonly caller: Pick<Caller, "client" | "by">;
+  readonly caller: Pick<Caller, "client" | "actor">;
   readonly user: { readonly id: string; readonly subject: Subject };
   readonly correlation: string;
 };

@@ -52,7 +52,7 @@ export class Rooms implements Disposable {
       // From here on nothing waits: what the look at the room says holds when its next frame comes.
       const { state, head } = hold.room;
       if (state === undefined) throw new DomainError("not_found");
-      requireRole(state, caller.by, "reader");
+      requireRole(state, caller.actor, "reader");
       const { after_seq: afterSeq, ref } = frame;
       if (afterSeq !== undefined && afterSeq > head)
         return this.#error("seq_out_of_range", `the room's head is ${head}`, ref);

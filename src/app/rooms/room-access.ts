@@ -1,6 +1,6 @@
 // Which room a request means, and whether its caller may see it. The log decides, so that losing access is at once.
 import { claimDecider } from "../../domain/claim.ts";
-import type { By } from "../../domain/decider.ts";
+import type { Actor } from "../../domain/decider.ts";
 import { DomainError } from "../../domain/errors.ts";
 import { type ClientId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
@@ -12,7 +12,7 @@ import { externalId } from "./claims.ts";
 
 type Parts = Pick<Services, "store" | "keyring" | "commands">;
 /** The part of a caller that rooms care about. */
-type RoomCaller = { readonly client: ClientId; readonly by: By };
+type RoomCaller = { readonly client: ClientId; readonly actor: Actor };
 /** A live room that its caller may see. `position` is that of its last event as of the call. */
 type OpenRoom = { readonly id: RoomId; readonly room: LiveRoom; readonly position: Position | null };
 
@@ -40,18 +40,18 @@ async function withExternalId({ keyring, commands }: Parts, client: ClientId, id
 }
 
 /** The room, never older than the call, if the caller may see its object. Throws `not_found`. */
-export async function openRoom(parts: Parts, { client, by }: RoomCaller, named: string): Promise<OpenRoom> {
+export async function openRoom(parts: Parts, { client, actor }: RoomCaller, named: string): Promise<OpenRoom> {
   const id = await findRoom(parts, client, named);
   const { state, position } = await parts.commands.load(roomDecider, roomStream(id));
   const room = requireLive(state);
   // fence: private-room
-  if (by.kind === "user" && room.settings.kind !== "public" && !room.members.has(by.subject)) throw notFound();
+  if (actor.type === "user" && room.settings.kind !== "public" && !room.members.has(actor.id)) throw notFound();
   return { id, room, position };
 }
 
 /** As `openRoom`, for what only members see. Throws `not_found`, or `not_a_member` for a public room. */
 export async function openAsMember(parts: Parts, caller: RoomCaller, named: string): Promise<OpenRoom> {
   const open = await openRoom(parts, caller, named);
-  requireRole(open.room, caller.by, "reader");
+  requireRole(open.room, caller.actor, "reader");
   return open;
 }

@@ -57,7 +57,7 @@ export async function setMember(services: Services, asked: Asked, named: string,
 
   const data = { subject, user: seal(wanted.userId), name: sealedName(wanted.name), meta: seal(wanted.meta) };
   const set = (same: boolean) => {
-    const command = { type: "SetMember", at, by: caller.by, member: data, role: wanted.role, same } as const;
+    const command = { type: "SetMember", at, actor: caller.actor, member: data, role: wanted.role, same } as const;
     return commands.execute(roomDecider, roomStream(room), command, context);
   };
   const same = row !== undefined && row.user_id === wanted.userId && isDescribed(row, wanted);

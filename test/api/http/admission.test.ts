@@ -6,7 +6,7 @@ import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 
 const key = (...scopes: string[]): Caller => {
   const held = new Set([...ALL_SCOPES].filter((scope) => scopes.includes(scope)));
-  return { kind: "key", client: "cli_1", by: { kind: "key" }, keyId: "key_1", scopes: held };
+  return { kind: "key", client: "cli_1", actor: { type: "key", id: "key_1" }, keyId: "key_1", scopes: held };
 };
 
 test("a key without the scope is refused, whatever else it may", () => {

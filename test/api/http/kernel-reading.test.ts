@@ -60,7 +60,13 @@ describe("Read-After", () => {
       },
     };
     const writes = new OwnWrites(behind);
-    const caller: Caller = { kind: "key", client: "cli_1", by: { kind: "key" }, keyId: "key_1", scopes: new Set() };
+    const caller: Caller = {
+      kind: "key",
+      client: "cli_1",
+      actor: { type: "key", id: "key_1" },
+      keyId: "key_1",
+      scopes: new Set(),
+    };
     const asked = await writes.waitOf(caller, "log.0000000000000002");
     await expect(writes.settle(asked)).rejects.toMatchObject({
       code: "read_model_behind",

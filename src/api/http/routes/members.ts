@@ -56,7 +56,7 @@ const deleteMember = route({
   handle: async ({ services, caller, params, context, at }) => {
     const id = await findRoom(services, caller.client, params.room_id);
     const subject = await services.keyring.subjectOfUser(caller.client, params.user_id);
-    const command = { type: "RemoveMember", at, by: caller.by, subject, user: params.user_id } as const;
+    const command = { type: "RemoveMember", at, actor: caller.actor, subject, user: params.user_id } as const;
     const { position } = await services.commands.execute(roomDecider, roomStream(id), command, context);
     return noContent({ position });
   },

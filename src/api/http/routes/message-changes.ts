@@ -36,7 +36,7 @@ type Change =
 async function change(handling: Changing, what: Change): Promise<Reply> {
   const { services, caller, params, context, at, ifMatch } = handling;
   const room = await findRoom(services, caller.client, params.room_id);
-  const command = { ...what, at, room, by: caller.by, id: params.message_id, ifMatch };
+  const command = { ...what, at, room, actor: caller.actor, id: params.message_id, ifMatch };
   const outcome = await services.commands.execute(roomDecider, roomStream(room), command, context);
   const { position, replayed } = outcome;
   if (what.type === "DeleteMessage") return noContent({ position });

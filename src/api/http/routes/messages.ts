@@ -46,14 +46,14 @@ const NewMessage = input({
 });
 
 /** Who speaks: a client key says it, a user token is it and never the system. And what may be said without words. */
-function messageFaults({ by }: Caller, body: unknown): readonly FieldFault[] {
+function messageFaults({ kind }: Caller, body: unknown): readonly FieldFault[] {
   if (!isObject(body)) return [];
   const sent: Readonly<Record<"sender_id" | "type" | "content" | "meta", unknown>> = {
     ...{ sender_id: null, type: "text", content: null, meta: {} },
     ...body,
   };
   const faults: FieldFault[] = [];
-  if (by.kind === "key" && sent.sender_id === null) {
+  if (kind === "key" && sent.sender_id === null) {
     faults.push({ path: "sender_id", code: "required", message: "is required with a client key" });
   }
   const plain = sent.type === "text" || sent.type === "system";
@@ -62,7 +62,7 @@ function messageFaults({ by }: Caller, body: unknown): readonly FieldFault[] {
     const message = plain ? `must not be empty for type ${sent.type}` : "must not be empty without meta";
     faults.push({ path: "content", code: "too_short", message });
   }
-  if (by.kind === "user" && sent.type === "system") {
+  if (kind === "user" && sent.type === "system") {
     faults.push({ path: "type", code: "not_allowed", message: "only a client key may post for the system" });
   }
   return faults;
@@ -86,7 +86,7 @@ const postMessage = route({
     const sender = await keyring.subjectOfUser(caller.client, user);
     const senderName = body.sender_name ?? (await memberNames.nameOf(read, room, sender));
     const { type: messageType, content, meta, reply_to: replyTo } = body;
-    const about = { room, by: caller.by, sender, user, senderName } as const;
+    const about = { room, actor: caller.actor, sender, user, senderName } as const;
     const command = { type: "Post", at, ...about, messageType, content, meta, replyTo } as const;
     const outcome = await commands.execute(roomDecider, roomStream(room), command, context);
     const [event] = outcome.events;

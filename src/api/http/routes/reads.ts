@@ -29,7 +29,7 @@ const putRead = route({
     const { id, room, position: head } = await openAsMember(services, caller, params.room_id);
     const user = params.user_id;
     const subject = await services.keyring.subjectOfUser(caller.client, user);
-    if (caller.by.kind === "user" && caller.by.subject !== subject) {
+    if (caller.kind === "user" && caller.subject !== subject) {
       throw new DomainError("forbidden", "a user token may only move its own user's marker");
     }
     if (!room.members.has(subject)) throw new DomainError("not_a_member", "the user is not a member of this room");

@@ -35,7 +35,7 @@ const patchRoom = route({
     const id = await findRoom(services, caller.client, params.room_id);
     const { meta, ...settings } = body;
     const changes = omitUndefined({ ...settings, meta: meta === undefined ? undefined : mergingMeta(meta) });
-    const command = { type: "Update", at, by: caller.by, changes, ifMatch } as const;
+    const command = { type: "Update", at, actor: caller.actor, changes, ifMatch } as const;
     const { state, position } = await services.commands.execute(roomDecider, roomStream(id), command, context);
     const room = requireLive(state);
     return ok(roomBodyOf(id, room), { position, etag: room.settingsSeq });
@@ -48,7 +48,7 @@ type Changing = Handling<typeof roomParams, undefined, z.ZodType | undefined>;
 async function change(type: "Deactivate" | "Activate" | "Delete", handling: Changing): Promise<Reply> {
   const { services, caller, params, context, at, ifMatch } = handling;
   const id = await findRoom(services, caller.client, params.room_id);
-  const command = { type, at, by: caller.by, ifMatch } as const;
+  const command = { type, at, actor: caller.actor, ifMatch } as const;
   const outcome = await services.commands.execute(roomDecider, roomStream(id), command, context);
   const { position, replayed } = outcome;
   if (type === "Delete") return noContent({ position });

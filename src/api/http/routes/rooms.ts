@@ -110,7 +110,7 @@ const listRooms = route({
     const { external_id, member, ...rest } = query;
     const named = member?.map((user) => services.keyring.subjectOfUser(caller.client, user));
     const members = named === undefined ? undefined : await Promise.all(named);
-    const visibleTo = caller.by.kind === "user" ? caller.by.subject : undefined;
+    const visibleTo = caller.kind === "user" ? caller.subject : undefined;
     // It would tell of public rooms who is in them, which only their members may know.
     if (visibleTo !== undefined && members?.some((one) => one !== visibleTo) === true) {
       throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
