@@ -1,7 +1,7 @@
 // What the API is made of: handed in by the composition root, so that handlers reach for nothing else.
 import type { Logger } from "pino";
-import type { AddressGuard } from "../channels/address-guard.ts";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
+import type { AddressGuard } from "../channels/guard.ts";
 import type { Config } from "../config.ts";
 import type { Instant } from "../domain/time.ts";
 import type { EventStore } from "../event-store/event-store.ts";

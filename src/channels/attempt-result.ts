@@ -1,8 +1,8 @@
-// channels/attempt-result.ts: what one attempt of any channel came to, as the attempt's event records it.
+// channels/attempt-result.ts: the result of one attempt on any channel, as the attempt's event records it.
 
 /**
- * Why an attempt failed. Stable: recorded in events, shown in answers.
- * `cancelled` means that our own side gave up (shutdown, the caller's signal), not the target.
+ * Why an attempt failed. Stable: recorded in events, shown in answers. `cancelled` means that our own side gave up
+ * (shutdown, the caller's signal), not the target.
  */
 export type AttemptErrorCode =
   | "address_not_allowed"
@@ -30,20 +30,24 @@ export type AttemptResult = {
   readonly outcome: "succeeded" | "transient" | "permanent";
   /** The provider's name for email, `webhook` for webhooks. */
   readonly provider: string;
-  /** What the target answered: its status and the first KiB of its text; null when it answered nothing. */
+  /** The target's answer: its status and the first KiB of its text. Null when it did not answer. */
   readonly response: { readonly status: number | null; readonly body: string } | null;
   readonly error: { readonly code: AttemptErrorCode; readonly message: string } | null;
-  /** How long the target asked us to wait, in ms, at most 24 h; null when it did not say. */
+  /** How long the target asked us to wait, in ms, at most 24 h. Null when it did not say. */
   readonly retryAfterMs: number | null;
   readonly providerMessageId: string | null;
 };
 
-/** How much of a target's answer is kept, in bytes before decoding. */
+/** The fields of a result without an answer, an error or a retry time. */
+export const emptyResult = (provider: string) =>
+  ({ provider, response: null, error: null, retryAfterMs: null, providerMessageId: null }) as const;
+
+/** The part of a target's answer that is kept, in bytes before decoding. */
 const STORED_RESPONSE_BYTES = 1024;
 
 /**
- * The first KiB of a target's bytes as text that PostgreSQL takes: invalid UTF-8 becomes U+FFFD, NUL goes, and a
- * character cut in two by the limit is left out.
+ * The first KiB of a target's bytes as text that PostgreSQL accepts: invalid UTF-8 becomes U+FFFD, NUL is removed, and
+ * a character cut in two by the limit is left out.
  */
 export function storedText(bytes: Uint8Array): string {
   const cut = bytes.length > STORED_RESPONSE_BYTES;

@@ -1,19 +1,18 @@
-// channels/webhook.ts: sends one webhook: signed, only to allowed addresses, within its time, its answer capped.
+// channels/webhook.ts: sends one webhook: signed, only to allowed addresses, within a time limit, the answer capped.
 
+import { Webhook } from "standardwebhooks";
 import { Agent, type Dispatcher, errors } from "undici";
 import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
-import { type AddressGuard, parseTarget } from "./address-guard.ts";
-import { type AttemptErrorCode, type AttemptResult, storedText } from "./attempt-result.ts";
-import { deadline } from "./deadline.ts";
-import { ConnectFailure, networkFault, openSocket } from "./guarded-socket.ts";
-import { signWebhook } from "./webhook-signature.ts";
+import { type AttemptErrorCode, type AttemptResult, emptyResult, storedText } from "./attempt-result.ts";
+import { type AddressGuard, parseTarget } from "./guard.ts";
+import { ConnectFailure, deadline, networkFault, openSocket } from "./outgoing-socket.ts";
 
 type WebhookChannelOptions = {
   readonly guard: AddressGuard;
   readonly userAgent?: string;
   /** For name resolution, connection and TLS handshake together. */
   readonly connectTimeoutMs?: number;
-  /** For the whole attempt, from the first byte out to the last byte of the answer read. */
+  /** For the whole attempt, until the last byte of the answer is read. */
   readonly attemptTimeoutMs?: number;
   /** How much of an answer's body is read before the connection is cut. */
   readonly maxResponseBytes?: number;
@@ -21,37 +20,38 @@ type WebhookChannelOptions = {
 
 type WebhookRequest = {
   readonly url: string;
-  /** The same on every attempt: receivers drop repeats by it. */
+  /** The same on every attempt, so that receivers can drop repeats. */
   readonly id: string;
   /** The time of this attempt. */
   readonly timestamp: Instant;
-  /** JSON, sent and signed as it stands. */
+  /** JSON, sent and signed byte for byte. */
   readonly body: string;
-  /** All of them sign: the current one first, then those whose grace has not ended. */
+  /** `whsec_` and base64. All of them sign: the current one first, then those whose grace has not ended. */
   readonly secrets: readonly string[];
   readonly signal?: AbortSignal;
 };
 
 export type WebhookChannel = AsyncDisposable & {
-  /** The longest that an attempt takes. */
+  /** The longest time that an attempt takes. */
   readonly attemptTimeoutMs: number;
   /**
-   * Makes one attempt. A 2xx succeeded, 410 is permanent, all else is transient; redirects are not followed. A 2xx whose
-   * body is longer than the cap counts as the 2xx that it is: the receiver has taken the webhook, and sending it again
-   * would be a repeat. One whose body does not end within the attempt's time is a timeout. Never rejects for what the
-   * target does; throws a RangeError without secrets.
+   * Makes one attempt. A 2xx succeeded, 410 is permanent, everything else is transient. Redirects are not followed. A
+   * 2xx whose body is longer than the cap still succeeded: the receiver has accepted the webhook, and sending it again
+   * would be a repeat. A 2xx whose body does not end in time is a timeout. Never rejects for what the target does.
+   * Throws a RangeError when there are no secrets: an unsigned webhook must not leave.
    */
   send(request: WebhookRequest): Promise<AttemptResult>;
 };
 
+const PROVIDER = "webhook";
 const KEEP_ALIVE_MS = 4_000;
-// Beyond this many open connections none is kept for a next attempt: idle ones must not use up file descriptors.
+// Beyond this many open connections none is kept alive, so that idle ones do not use up file descriptors.
 const MAX_KEPT_CONNECTIONS = 256;
 const MAX_RETRY_AFTER_MS = DAY_MS;
 
 type Answer = { readonly status: number; readonly body: string; readonly retryAfter: string | null };
 
-/** Makes the channel. Dispose it to close its connections; attempts still under way then end as `cancelled`. */
+/** Makes the channel. Disposing it closes its connections. Attempts still under way then end as `cancelled`. */
 export function createWebhookChannel(options: WebhookChannelOptions): WebhookChannel {
   const { guard, userAgent = "ChatAPI-Webhook/1" } = options;
   const { connectTimeoutMs = 5_000, attemptTimeoutMs = 15_000, maxResponseBytes = 65_536 } = options;
@@ -89,7 +89,7 @@ export function createWebhookChannel(options: WebhookChannelOptions): WebhookCha
       headers: {
         "content-type": "application/json",
         "user-agent": userAgent,
-        ...signWebhook(request.id, request.timestamp, request.body, request.secrets),
+        ...signatureHeaders(request),
       },
       body: request.body,
       signal,
@@ -120,7 +120,18 @@ export function createWebhookChannel(options: WebhookChannelOptions): WebhookCha
   return { attemptTimeoutMs, send, [Symbol.asyncDispose]: () => agent.destroy() };
 }
 
-/** Reads at most `limit` bytes; leaving the loop early destroys the connection. */
+/** The Standard Webhooks headers. Receivers that know any one of the secrets can verify them. */
+function signatureHeaders({ id, timestamp, body, secrets }: WebhookRequest) {
+  const at = new Date(timestamp);
+  const signatures = secrets.map((secret) => new Webhook(secret).sign(id, at, /* fence: webhook-signature */ body));
+  return {
+    "webhook-id": id,
+    "webhook-timestamp": Math.floor(timestamp / SECOND_MS).toString(),
+    "webhook-signature": signatures.join(" "),
+  };
+}
+
+/** Reads at most `limit` bytes. Leaving the loop early destroys the connection. */
 async function readCapped(body: Dispatcher.ResponseData["body"], limit: number): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -134,26 +145,18 @@ async function readCapped(body: Dispatcher.ResponseData["body"], limit: number):
 }
 
 function judge({ status, body, retryAfter }: Answer, now: Instant): AttemptResult {
-  const result = { provider: "webhook", response: { status, body }, providerMessageId: null };
-  if (status >= 200 && status < 300) return { ...result, outcome: "succeeded", error: null, retryAfterMs: null };
+  const result = { ...emptyResult(PROVIDER), response: { status, body } };
+  if (status >= 200 && status < 300) return { ...result, outcome: "succeeded" };
   if (status === 410) {
     const error = { code: "gone", message: "The receiver answered 410: it wants no more webhooks" } as const;
-    return { ...result, outcome: "permanent", error, retryAfterMs: null };
+    return { ...result, outcome: "permanent", error };
   }
   const error = { code: "unexpected_status", message: `The receiver answered ${status}` } as const;
   return { ...result, outcome: "transient", error, retryAfterMs: retryAfterMs(retryAfter, now) };
 }
 
 function failed(code: AttemptErrorCode, message: string): AttemptResult {
-  const error = { code, message };
-  return {
-    outcome: "transient",
-    provider: "webhook",
-    response: null,
-    error,
-    retryAfterMs: null,
-    providerMessageId: null,
-  };
+  return { ...emptyResult(PROVIDER), outcome: "transient", error: { code, message } };
 }
 
 function failureOf(error: unknown): AttemptResult {
@@ -164,12 +167,12 @@ function failureOf(error: unknown): AttemptResult {
   const fault = networkFault(error);
   if (fault) return failed(fault.code, fault.message);
   if (error instanceof errors.HTTPParserError || error instanceof errors.HeadersOverflowError) {
-    return failed("protocol_error", "The target's answer is no valid HTTP");
+    return failed("protocol_error", "The target's answer is not valid HTTP");
   }
   return failed("network_failure", "The connection failed");
 }
 
-/** `Retry-After` in seconds or as an HTTP date, in ms from now, between 0 and 24 h; null when it says nothing. */
+/** `Retry-After`, given in seconds or as an HTTP date, in ms from now, between 0 and 24 h. Null when it is unusable. */
 export function retryAfterMs(value: string | null, now: Instant): number | null {
   if (value === null) return null;
   const text = value.trim();

@@ -1,5 +1,5 @@
 // Falling back: a WebSocket delivery that nobody acknowledged in time becomes a mail, at most one to an address.
-import { canonicalMailAddress } from "../channels/email/address.ts";
+import { canonicalMailAddress } from "../channels/email/message.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { ClientId, DeliveryId, Subject } from "../domain/ids.ts";

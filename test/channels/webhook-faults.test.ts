@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { type AddressGuard, createAddressGuard } from "../../src/channels/address-guard.ts";
+import { type AddressGuard, createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
 import { closedPort, httpServer, socketServer, until } from "./servers.ts";
 

@@ -4,7 +4,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders, RequestListener } from "node:http";
 import { Webhook } from "standardwebhooks";
 import { describe, expect, test } from "vitest";
-import { createAddressGuard } from "../../src/channels/address-guard.ts";
+import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel, retryAfterMs } from "../../src/channels/webhook.ts";
 import { DAY_MS } from "../../src/domain/time.ts";
 import { bodyOf, httpServer, httpsServer, until } from "./servers.ts";
@@ -65,6 +65,23 @@ describe("what is sent", () => {
     expect(headers["webhook-signature"]?.split(" ")[0]).toBe(
       `v1,${createHmac("sha256", key).update(content).digest("base64")}`,
     );
+  });
+
+  test("has the signature of the test vector that other implementations share", async () => {
+    let signature: unknown;
+    await using server = await httpServer((message, response) => {
+      signature = message.headers["webhook-signature"];
+      response.end();
+    });
+    await using channel = createWebhookChannel({ guard });
+    const vector = {
+      secrets: ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+      id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
+      timestamp: 1_614_265_330_000,
+      body: '{"test": 2432232314}',
+    };
+    await channel.send({ ...request(server.port), ...vector });
+    expect(signature).toBe("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
   });
 
   test("never leaves unsigned", async () => {

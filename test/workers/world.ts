@@ -1,8 +1,8 @@
 // A server's inside without its API, for the workers' tests: log, keys, read models, channels and workers, all real.
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
-import { createAddressGuard } from "../../src/channels/address-guard.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
+import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
 import { clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";

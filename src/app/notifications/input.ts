@@ -1,7 +1,7 @@
 // What POST and PATCH of notifications take: one shape for each type.
 import { z } from "zod";
-import { parseTarget } from "../../channels/address-guard.ts";
-import { canonicalMailAddress } from "../../channels/email/address.ts";
+import { canonicalMailAddress } from "../../channels/email/message.ts";
+import { parseTarget } from "../../channels/guard.ts";
 import { input, instant, meta, name, orNull, patched, refuse, seconds, text, userId } from "../../contract/fields.ts";
 import { type JsonValue, JsonValueSchema } from "../../domain/event.ts";
 import { PrioritySchema } from "../../domain/notification.ts";

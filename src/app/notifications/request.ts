@@ -1,6 +1,6 @@
 // From a request to the notification that it asks for: what only the log, the clock or the network can check.
 
-import { canonicalMailAddress } from "../../channels/email/address.ts";
+import { canonicalMailAddress } from "../../channels/email/message.ts";
 import type { FieldFault } from "../../contract/errors.ts";
 import { clientDecider, clientStream } from "../../domain/client.ts";
 import { seal } from "../../domain/event.ts";

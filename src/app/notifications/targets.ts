@@ -1,7 +1,7 @@
 // Whom a notification is for: from the fields of a request to recipients, each once.
 import { isIP } from "node:net";
-import type { AddressGuard } from "../../channels/address-guard.ts";
-import { canonicalMailAddress } from "../../channels/email/address.ts";
+import { canonicalMailAddress } from "../../channels/email/message.ts";
+import type { AddressGuard } from "../../channels/guard.ts";
 import type { FieldFault } from "../../contract/errors.ts";
 import { seal } from "../../domain/event.ts";
 import type { ClientId } from "../../domain/ids.ts";

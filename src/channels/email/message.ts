@@ -1,22 +1,23 @@
-// channels/email/message.ts: one mail as it is handed to a provider, the same on every attempt but for its date.
+// channels/email/message.ts: one mail as it is given to a provider. Only its date differs between attempts.
 
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
+import { convert } from "html-to-text";
+import { LRUCache } from "lru-cache";
 import type { SendMailOptions } from "nodemailer";
 import type { Instant } from "../../domain/time.ts";
-import { htmlFromText, looksLikeHtml, textFromHtml } from "./html.ts";
 
 type MailAddress = { readonly email: string; readonly name?: string | null };
 
-/** Who a mail comes from: the provider's settings. */
+/** The sender, from the provider's settings. */
 export type MailSender = {
   readonly fromEmail: string;
   readonly fromName?: string | null;
-  /** Where answers go when the mail itself does not say. */
+  /** The reply address of mails that name none. */
   readonly replyTo?: string | null;
 };
 
-/** One mail to one recipient; `cc` and `bcc` share it. */
+/** One mail to one recipient. `cc` and `bcc` get copies of it. */
 export type MailContent = {
   readonly deliveryId: string;
   readonly to: MailAddress;
@@ -24,23 +25,25 @@ export type MailContent = {
   readonly bcc?: readonly MailAddress[];
   readonly replyTo?: string | null;
   readonly subject: string;
-  /** HTML or plain text; which, it tells by itself. */
+  /** HTML or plain text, detected from the content. */
   readonly content: string;
-  /** The plain part; made from HTML content when absent. */
+  /** The plain part. Made from HTML content when absent. */
   readonly text?: string | null;
   /** The time of this attempt. */
   readonly at: Instant;
 };
 
 const DELIVERY_HEADER = "X-ChatAPI-Delivery";
+/** Not the sender's domain: the next attempt may go through another provider, and is still the same mail. */
+const MESSAGE_ID_DOMAIN = "chatapi.internal";
 
-/** A mail that no attempt can send, as it stands. */
+/** A mail that no attempt can send. */
 export class InvalidMail extends Error {}
 
 /**
- * Builds the mail. Its Message-ID is the delivery's, so that a receiver can tell a second attempt from a second mail.
- * Line breaks and control characters become spaces in names and subject. Throws `InvalidMail` for an address that
- * could mean anything but one mailbox.
+ * Builds the mail. Its Message-ID is derived from the delivery, so that a receiver can tell a second attempt from a
+ * second mail. Line breaks and control characters become spaces in names and subject. Throws `InvalidMail` for an
+ * address that could mean anything but one mailbox.
  */
 export function buildMail(sender: MailSender, mail: MailContent): SendMailOptions {
   const from = mailbox({ email: sender.fromEmail, name: sender.fromName ?? null });
@@ -59,22 +62,19 @@ export function buildMail(sender: MailSender, mail: MailContent): SendMailOption
     headers: { "Auto-Submitted": "auto-generated", [DELIVERY_HEADER]: headerText(mail.deliveryId) },
     // nodemailer would write "X-Chatapi-Delivery".
     normalizeHeaderKey: (key) => (key.toLowerCase() === DELIVERY_HEADER.toLowerCase() ? DELIVERY_HEADER : key),
-    // Blind copies are in the envelope alone.
+    // Blind copies are only in the envelope.
     envelope: { from: from.address, to: recipients(mail) },
-    // Content is a tenant's: it may name neither files nor URLs for us to read.
+    // Content comes from tenants: it must not make us read files or URLs.
     disableFileAccess: true,
     disableUrlAccess: true,
   };
 }
 
-/** Not the sender's domain: the next attempt may go through another provider, and is still the same mail. */
-const MESSAGE_ID_DOMAIN = "chatapi.internal";
-
 /** The Message-ID of a delivery's mail, with its angle brackets. */
 const messageId = (deliveryId: string): string =>
   `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${MESSAGE_ID_DOMAIN}>`;
 
-/** All addresses that a mail goes to, each once, its recipient first. */
+/** All addresses that a mail goes to, each once, the recipient first. */
 export function recipients(mail: MailContent): string[] {
   const all = [mail.to, ...(mail.cc ?? []), ...(mail.bcc ?? [])];
   return [...new Set(all.map((address) => mailbox(address).address))];
@@ -84,7 +84,7 @@ function parts(mail: MailContent): { text: string; html?: string } {
   const content = clean(mail.content);
   const text = mail.text === undefined || mail.text === null ? null : clean(mail.text);
   if (looksLikeHtml(content)) {
-    // A mail of pictures alone has no text of its own, but still a plain part.
+    // A mail of pictures alone has no text, but it still gets a plain part.
     return { html: content, text: text ?? (textFromHtml(content) || headerText(mail.subject)) };
   }
   return text === null ? { text: content } : { html: htmlFromText(content), text };
@@ -92,7 +92,7 @@ function parts(mail: MailContent): { text: string; html?: string } {
 
 const clean = (text: string) => text.toWellFormed().replaceAll("\0", "");
 
-/** A header's text on one line: whatever could end it or start another one becomes a space. */
+/** A header's text on one line. Characters that could end it or start another one become a space. */
 function headerText(text: string): string {
   return text
     .toWellFormed()
@@ -100,15 +100,80 @@ function headerText(text: string): string {
     .trim();
 }
 
-const LONGEST_ADDRESS = 254;
+/** SMTP's limits, in octets. */
+const MAX_LOCAL_BYTES = 64;
+const MAX_ADDRESS_BYTES = 254;
+const ADDRESS = /^([^\s\p{Cc}@,;:<>()[\]\\"]+)@([^\s\p{Cc}@,;:<>()[\]\\"]+)$/u;
+const WRITTEN_DOMAIN = /^[\p{L}\p{M}\p{N}.-]+$/u;
+const DOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 
-/** One mailbox. Refuses all that mail programs could read as several addresses, a comment, a route or a second line. */
+/** One mailbox. Refuses what mail programs could read as several addresses, a comment, a route or a second line. */
 function mailbox({ email, name }: MailAddress): { address: string; name: string } {
-  const match = /^([^\s\p{Cc}@,;:<>()[\]\\"]+)@([^\s\p{Cc}@,;:<>()[\]\\"]+)$/u.exec(email.trim().toWellFormed());
-  const [, local = "", written = ""] = match ?? [];
+  const [, local = "", written = ""] = ADDRESS.exec(email.trim().toWellFormed()) ?? [];
   const domain = domainToASCII(written);
-  if (domain === "" || isIP(domain) !== 0 || local.length + domain.length >= LONGEST_ADDRESS) {
+  if (domain === "" || isIP(domain) !== 0 || local.length + domain.length >= MAX_ADDRESS_BYTES) {
     throw new InvalidMail("An address is not a single mailbox");
   }
   return { address: `${local}@${domain}`, name: headerText(name ?? "") };
+}
+
+/**
+ * The canonical spelling of an address: its domain in lower-case ASCII, its local part unchanged, since only the
+ * domain's server knows whether case matters there. Undefined for what is not a single mailbox: quoted local parts,
+ * address literals, comments, groups, more than one line.
+ */
+export function canonicalMailAddress(text: string): string | undefined {
+  const [, local = "", written = ""] = ADDRESS.exec(text) ?? [];
+  if (local === "" || !text.isWellFormed() || Buffer.byteLength(local) > MAX_LOCAL_BYTES) return undefined;
+  const domain = domainToASCII(written);
+  if (!WRITTEN_DOMAIN.test(written) || !DOMAIN.test(domain) || isIP(domain) !== 0) return undefined;
+  const address = `${local}@${domain}`;
+  return Buffer.byteLength(address) > MAX_ADDRESS_BYTES ? undefined : address;
+}
+
+// Elements of mails, without attributes or with at least one that has a value. "<3", "<jane@example.com>" and "if a<b
+// and b>c" in plain text are not HTML.
+const ELEMENTS =
+  "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|details|" +
+  "div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|li|link|main|" +
+  "mark|meta|nav|ol|p|picture|pre|q|s|samp|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|" +
+  "tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr";
+const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s*|\\s[^<>=]*=[^<>]*)/?>`, "i");
+
+/** True when the content has at least one element, comment or doctype of HTML. */
+export const looksLikeHtml = (content: string): boolean => HTML.test(content);
+
+// Content comes from tenants: nesting and number of elements are bounded. Beyond that the text ends in an ellipsis.
+const LIMITS = { maxInputLength: 1_048_576, maxDepth: 100, maxChildNodes: 20_000, ellipsis: "…" };
+const asWritten = { uppercase: false };
+
+// A thousand recipients get the same content, and converting a large one takes a tenth of a second.
+const MAX_CACHED_CHARACTERS = 8_388_608;
+const textCache = new LRUCache<string, string>({
+  maxSize: MAX_CACHED_CHARACTERS,
+  sizeCalculation: (text, html) => text.length + html.length + 1,
+  memoMethod: convertHtml,
+});
+
+/** The text of a mail for readers without HTML. Links keep their addresses, headings their case. */
+export const textFromHtml = (html: string): string => textCache.memo(html);
+
+function convertHtml(html: string): string {
+  return convert(html, {
+    wordwrap: 78,
+    limits: LIMITS,
+    selectors: [
+      ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, options: asWritten })),
+      { selector: "a", options: { hideLinkHrefIfSameAsText: true } },
+      { selector: "img", format: "skip" },
+    ],
+  });
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+/** Plain text as HTML that shows exactly the same, line breaks and runs of spaces included. */
+function htmlFromText(text: string): string {
+  const escaped = text.replace(/[&<>"]/g, (character) => ESCAPES[character] ?? character);
+  return `<div style="white-space: pre-wrap">${escaped}</div>`;
 }

@@ -1,52 +1,51 @@
 // channels/email/smtp.ts: sends mails by SMTP over a pool of connections for each provider's settings.
 
-import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { createTransport, type Transporter } from "nodemailer";
 import type { SMTPPoolOptions, SMTPPoolSentMessageInfo } from "nodemailer/lib/smtp-pool";
-import type { AddressGuard } from "../address-guard.ts";
-import { type AttemptResult, storedText } from "../attempt-result.ts";
-import { deadline } from "../deadline.ts";
+import { type AttemptResult, emptyResult, storedText } from "../attempt-result.ts";
+import type { AddressGuard } from "../guard.ts";
+import { deadline } from "../outgoing-socket.ts";
 import { buildMail, type MailContent, recipients } from "./message.ts";
 import {
   connectionOptions,
   credentials,
+  firstRecipientError,
   openSmtpSocket,
+  type SmtpFailure,
   type SmtpProvider,
   type SmtpTimeouts,
+  smtpFailure,
 } from "./smtp-connection.ts";
-import { firstRecipientError, type SmtpFailure, smtpFailure } from "./smtp-failure.ts";
-import { type SmtpVerdict, verifySmtp } from "./smtp-verify.ts";
-
-export type { SmtpProvider } from "./smtp-connection.ts";
+import { type SmtpVerdict, verifySmtp } from "./verify.ts";
 
 type SmtpChannelOptions = Partial<SmtpTimeouts> & {
   readonly guard: AddressGuard;
   /** Connections to one provider at a time. */
   readonly maxConnections?: number;
-  /** For one attempt, when the provider does not say; waiting for a free connection counts. */
+  /** For one attempt, when the provider names no limit. Waiting for a free connection counts. */
   readonly attemptTimeoutMs?: number;
   readonly verifyTimeoutMs?: number;
 };
 
 export type SmtpChannel = AsyncDisposable & {
   /**
-   * Makes one attempt. It succeeded once the server took the mail for its recipient, whatever became of `cc` and `bcc`.
-   * Replies 4xx are transient, 5xx permanent, faults of the network and refusals of the guard transient. A timeout or
-   * cancellation may come after the server took the mail: a later attempt then repeats it under the same Message-ID.
+   * Makes one attempt. It succeeded once the server accepted the mail for its recipient, whatever became of `cc` and
+   * `bcc`. Replies 4xx are transient, 5xx permanent, network errors and refusals of the guard transient. A timeout or
+   * cancellation may come after the server accepted the mail: a later attempt then repeats it under the same Message-ID.
    * Never rejects for what the server does.
    */
   send(provider: SmtpProvider, mail: MailContent, signal?: AbortSignal): Promise<AttemptResult>;
-  /** Tries a provider's settings, up to sending a test mail when an address is given. */
+  /** Tries a provider's settings, and sends a test mail when an address is given. */
   verify(provider: SmtpProvider, toEmail?: string | null): Promise<SmtpVerdict>;
 };
 
 const MAX_POOLS = 200;
 const IDLE_CONNECTION_MS = 60_000;
 const MAILS_PER_CONNECTION = 100;
-// Once more when the server closed an idle connection before it heard of the mail.
+// For a server that closed an idle connection before it got the mail.
 const REQUEUES = 1;
-// Deliveries of which a copy was taken while the recipient was refused; they are few.
+// Max deliveries remembered whose copies were accepted while the recipient was refused.
 const MAX_REMEMBERED_COPIES = 10_000;
 
 type Pool = {
@@ -55,7 +54,7 @@ type Pool = {
   retired: boolean;
 };
 
-/** Makes the channel. Dispose it to close all connections; attempts still under way then end as transient. */
+/** Makes the channel. Disposing it closes all connections. Attempts still under way then end as transient. */
 export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
   const { guard, maxConnections = 5, attemptTimeoutMs = 60_000, verifyTimeoutMs = 20_000 } = options;
   const { connectTimeoutMs = 10_000, greetingTimeoutMs = 15_000, silenceTimeoutMs = 30_000 } = options;
@@ -72,7 +71,7 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
     },
   });
 
-  // A pool that was pushed out still finishes what waits in it.
+  // An evicted pool still sends the mails that wait in it.
   function closeUnused(pool: Pool) {
     if (!pool.retired || pool.users > 0) return;
     retired.delete(pool);
@@ -122,10 +121,10 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
         envelope: { from: provider.fromEmail, to },
         signal: time.signal,
       });
-      // nodemailer may spell an address otherwise than we do; the order of the envelope stays.
+      // nodemailer may spell an address differently, but it keeps the order of the envelope.
       const refused = firstRecipientError(info, info.envelope.to[0]);
       if (refused !== null) {
-        // The copies went out: leave them out of later attempts, as far as this process remembers.
+        // The copies were sent: later attempts leave them out, as far as this process remembers.
         const accepted = to.filter((_, index) => info.accepted.includes(info.envelope.to[index] ?? ""));
         copied.set(mail.deliveryId, [...taken, ...accepted]);
         return failed(name, smtpFailure(refused));
@@ -154,33 +153,24 @@ export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
   };
 }
 
-/** The settings that make a connection what it is; hashed, so that passwords are not spread over memory. */
-function settingsKey({ host, port, username, password, security }: SmtpProvider): string {
-  return createHash("sha256")
-    .update(JSON.stringify([host, port, username, password, security]))
-    .digest("base64");
-}
+/** Identifies a provider's connection settings. */
+const settingsKey = ({ host, port, username, password, security }: SmtpProvider): string =>
+  JSON.stringify([host, port, username, password, security]);
 
 function succeeded(provider: string, info: SMTPPoolSentMessageInfo): AttemptResult {
   const status = Number(/^\d{3}/.exec(info.response)?.[0] ?? 250);
   const response = { status, body: storedText(Buffer.from(info.response)) };
-  return {
-    outcome: "succeeded",
-    provider,
-    response,
-    error: null,
-    retryAfterMs: null,
-    providerMessageId: info.messageId,
-  };
+  return { ...emptyResult(provider), outcome: "succeeded", response, providerMessageId: info.messageId };
 }
 
 function failed(provider: string, { permanent, code, message, status, text }: SmtpFailure): AttemptResult {
   const response = status === null ? null : { status, body: storedText(Buffer.from(text ?? "")) };
   const outcome = permanent ? "permanent" : "transient";
-  return { outcome, provider, response, error: { code, message }, retryAfterMs: null, providerMessageId: null };
+  return { ...emptyResult(provider), outcome, response, error: { code, message } };
 }
 
-function gaveUp(provider: string, code: "cancelled" | "timeout", message: string): AttemptResult {
-  const error = { code, message };
-  return { outcome: "transient", provider, response: null, error, retryAfterMs: null, providerMessageId: null };
-}
+const gaveUp = (provider: string, code: "cancelled" | "timeout", message: string): AttemptResult => ({
+  ...emptyResult(provider),
+  outcome: "transient",
+  error: { code, message },
+});

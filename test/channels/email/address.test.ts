@@ -1,8 +1,7 @@
 // One spelling for each mail address; nothing that could mean more than one mailbox.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonicalMailAddress } from "../../../src/channels/email/address.ts";
-import { buildMail } from "../../../src/channels/email/message.ts";
+import { buildMail, canonicalMailAddress } from "../../../src/channels/email/message.ts";
 
 test.each([
   ["User@Example.COM", "User@example.com"],

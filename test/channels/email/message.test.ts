@@ -3,8 +3,14 @@
 import MailComposer from "nodemailer/lib/mail-composer";
 import PostalMime from "postal-mime";
 import { describe, expect, test } from "vitest";
-import { looksLikeHtml, textFromHtml } from "../../../src/channels/email/html.ts";
-import { buildMail, InvalidMail, type MailContent, recipients } from "../../../src/channels/email/message.ts";
+import {
+  buildMail,
+  InvalidMail,
+  looksLikeHtml,
+  type MailContent,
+  recipients,
+  textFromHtml,
+} from "../../../src/channels/email/message.ts";
 
 const sender = { fromEmail: "noreply@app.example", fromName: "My App", replyTo: "help@app.example" };
 const base: MailContent = {

@@ -3,8 +3,9 @@
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { type AddressGuard, createAddressGuard } from "../../../src/channels/address-guard.ts";
-import { createSmtpChannel, type SmtpProvider } from "../../../src/channels/email/smtp.ts";
+import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
+import type { SmtpProvider } from "../../../src/channels/email/smtp-connection.ts";
+import { type AddressGuard, createAddressGuard } from "../../../src/channels/guard.ts";
 import { closedPort, socketServer, until } from "../servers.ts";
 import { mailServer } from "./mail-server.ts";
 

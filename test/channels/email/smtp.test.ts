@@ -2,9 +2,10 @@
 
 import type { SMTPServerOptions } from "smtp-server";
 import { describe, expect, test } from "vitest";
-import { createAddressGuard } from "../../../src/channels/address-guard.ts";
 import type { MailContent } from "../../../src/channels/email/message.ts";
-import { createSmtpChannel, type SmtpProvider } from "../../../src/channels/email/smtp.ts";
+import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
+import type { SmtpProvider } from "../../../src/channels/email/smtp-connection.ts";
+import { createAddressGuard } from "../../../src/channels/guard.ts";
 import { until } from "../servers.ts";
 import { mailServer, reply } from "./mail-server.ts";
 

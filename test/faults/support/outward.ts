@@ -1,9 +1,9 @@
 // Everything that goes out of this process on behalf of a tenant, tried on one target, and every connection counted.
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createServer, type Server } from "node:net";
-import { type AddressGuard, createAddressGuard, type ResolveName } from "../../../src/channels/address-guard.ts";
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
 import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
+import { type AddressGuard, createAddressGuard, type ResolveName } from "../../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../../src/channels/webhook.ts";
 
 /** A server on every loopback address of the machine, under one port. */

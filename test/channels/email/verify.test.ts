@@ -2,8 +2,9 @@
 
 import type { SMTPServerOptions } from "smtp-server";
 import { describe, expect, test } from "vitest";
-import { type AddressGuard, createAddressGuard } from "../../../src/channels/address-guard.ts";
-import { createSmtpChannel, type SmtpProvider } from "../../../src/channels/email/smtp.ts";
+import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
+import type { SmtpProvider } from "../../../src/channels/email/smtp-connection.ts";
+import { type AddressGuard, createAddressGuard } from "../../../src/channels/guard.ts";
 import { closedPort, socketServer, until } from "../servers.ts";
 import { mailServer, reply } from "./mail-server.ts";
 

@@ -1,7 +1,7 @@
 // Which targets the address guard lets through, in every spelling.
 
 import { describe, expect, test } from "vitest";
-import { createAddressGuard, type ResolveName } from "../../src/channels/address-guard.ts";
+import { createAddressGuard, type ResolveName } from "../../src/channels/guard.ts";
 
 const unknownName: ResolveName = () => Promise.reject(Object.assign(new Error("not found"), { code: "ENOTFOUND" }));
 const answers = (...addresses: string[]): ResolveName => {

@@ -1,24 +1,25 @@
-// channels/email/smtp-verify.ts: tries a provider's settings and says how far they carry.
+// channels/email/verify.ts: tries a provider's settings and reports the stage that they reach.
 
 import { randomUUID } from "node:crypto";
 import MailComposer from "nodemailer/lib/mail-composer";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
-import type { AddressGuard } from "../address-guard.ts";
 import { type AttemptErrorCode, storedText } from "../attempt-result.ts";
-import { ConnectFailure } from "../guarded-socket.ts";
+import type { AddressGuard } from "../guard.ts";
+import { ConnectFailure } from "../outgoing-socket.ts";
 import { buildMail, recipients } from "./message.ts";
 import {
   connectionOptions,
   credentials,
   openSmtpSocket,
   type SmtpProvider,
+  type SmtpStage,
   type SmtpTimeouts,
+  smtpFailure,
 } from "./smtp-connection.ts";
-import { type SmtpStage, smtpFailure } from "./smtp-failure.ts";
 
 /**
- * How far the settings carried: with `ok` the last stage passed (`auth`, or `send` when a test mail was asked for), else
- * the one that failed. `message` has the server's words only when it spoke SMTP, at most 200 characters in all.
+ * The stage that the settings reached: with `ok` the last one (`auth`, or `send` when a test mail was requested), else the
+ * one that failed. `message` quotes the server only when it spoke SMTP, at most 200 characters in all.
  */
 export type SmtpVerdict = {
   readonly ok: boolean;
@@ -27,7 +28,7 @@ export type SmtpVerdict = {
   readonly message: string | null;
 };
 
-type Setting = { readonly guard: AddressGuard; readonly timeouts: SmtpTimeouts; readonly timeoutMs: number };
+type VerifyOptions = { readonly guard: AddressGuard; readonly timeouts: SmtpTimeouts; readonly timeoutMs: number };
 
 type Progress = { stage: SmtpStage; connection: SMTPConnection | null; over: boolean };
 
@@ -35,18 +36,18 @@ const MAX_MESSAGE = 200;
 
 /** Connects, logs in, and sends a test mail when an address is given. Never rejects; ends within `timeoutMs`. */
 export async function verifySmtp(
-  setting: Setting,
+  options: VerifyOptions,
   provider: SmtpProvider,
   toEmail: string | null,
 ): Promise<SmtpVerdict> {
   const progress: Progress = { stage: "resolve", connection: null, over: false };
   const timeUp = Promise.withResolvers<SmtpVerdict>();
   const timer = setTimeout(() => {
-    const message = `The server took longer than ${setting.timeoutMs / 1_000} s`;
+    const message = `The server took longer than ${options.timeoutMs / 1_000} s`;
     timeUp.resolve({ ok: false, stage: progress.stage, code: "timeout", message });
-  }, setting.timeoutMs);
+  }, options.timeoutMs);
   try {
-    return await Promise.race([attempt(setting, provider, toEmail, progress), timeUp.promise]);
+    return await Promise.race([attempt(options, provider, toEmail, progress), timeUp.promise]);
   } finally {
     clearTimeout(timer);
     progress.over = true;
@@ -55,14 +56,14 @@ export async function verifySmtp(
 }
 
 async function attempt(
-  { guard, timeouts }: Setting,
+  { guard, timeouts }: VerifyOptions,
   provider: SmtpProvider,
   toEmail: string | null,
   progress: Progress,
 ): Promise<SmtpVerdict> {
   try {
     const socket = await openSmtpSocket(provider, guard, timeouts);
-    // Given up meanwhile: what opened late must not go on, least of all send.
+    // The time is up: a connection that opened late must not be used, least of all to send.
     if (progress.over) {
       socket.connection.destroy();
       throw new ConnectFailure("connect", "timeout", "The server took too long to answer");
@@ -85,12 +86,12 @@ async function attempt(
     return { ok: true, stage: progress.stage, code: null, message: null };
   } catch (error) {
     const { stage, code, message, text } = smtpFailure(error);
-    const words = text === null ? message : `${message}: ${storedText(Buffer.from(text)).replace(/\s+/g, " ")}`;
-    return { ok: false, stage, code, message: [...words].slice(0, MAX_MESSAGE).join("") };
+    const detail = text === null ? message : `${message}: ${storedText(Buffer.from(text)).replace(/\s+/g, " ")}`;
+    return { ok: false, stage, code, message: [...detail].slice(0, MAX_MESSAGE).join("") };
   }
 }
 
-/** Runs one step of a session; an error that the connection emits meanwhile fails it too. */
+/** Runs one step of a session. An error that the connection emits meanwhile fails the step. */
 async function step(connection: SMTPConnection, run: (done: (error?: Error | null) => void) => void): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const closed = () => reject(Object.assign(new Error("The connection ended"), { code: "ECONNECTION" }));
@@ -101,7 +102,7 @@ async function step(connection: SMTPConnection, run: (done: (error?: Error | nul
     await promise;
   } finally {
     connection.off("error", reject).off("end", closed);
-    // What the connection reports after its step must not end the process.
+    // An error that the connection emits after its step must not end the process.
     connection.on("error", () => {});
   }
 }

@@ -1,14 +1,14 @@
 // The last fence before a connection: the address that the socket really has.
 
 import { describe, expect, test } from "vitest";
-import { type AddressGuard, createAddressGuard } from "../../src/channels/address-guard.ts";
-import { openSocket } from "../../src/channels/guarded-socket.ts";
+import { type AddressGuard, createAddressGuard } from "../../src/channels/guard.ts";
+import { openSocket } from "../../src/channels/outgoing-socket.ts";
 import { closedPort, httpsServer, socketServer, until } from "./servers.ts";
 
 const production = createAddressGuard({ allow: [], allowLoopback: false });
 const development = createAddressGuard({ allow: [], allowLoopback: true });
-const open = (guard: AddressGuard, port: number, host = "127.0.0.1", tls = false) =>
-  openSocket({ guard, host, port, tls, timeoutMs: 500 });
+const open = (guard: AddressGuard, port: number, host = "127.0.0.1", tls = false, timeoutMs = 500) =>
+  openSocket({ guard, host, port, tls, timeoutMs });
 
 describe("a connection", () => {
   test("is cut before a byte is sent when its address is not the one that was checked", async () => {
@@ -59,7 +59,7 @@ describe("a connection", () => {
     const untrusting = createAddressGuard({ allow: ["127.0.0.1"], allowLoopback: false });
     const outcomes = await Promise.allSettled(
       Array.from({ length: 40 }, (_, n) =>
-        open(n % 2 === 0 ? untrusting : development, server.port, "127.0.0.1", true),
+        open(n % 2 === 0 ? untrusting : development, server.port, "127.0.0.1", true, 10_000),
       ),
     );
     for (const outcome of outcomes) if (outcome.status === "fulfilled") outcome.value.destroy();
