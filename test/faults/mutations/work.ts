@@ -120,7 +120,7 @@ export const workMutations: readonly Mutation[] = [
   {
     fence: "webhook-signature",
     name: "signature of a webhook",
-    mutate: replaceWith("body"),
+    mutate: replaceWith("id"),
     caughtBy: { file: "channels/webhook.test.ts", test: "is a signed POST that standardwebhooks verifies" },
   },
   {
