@@ -13,7 +13,6 @@ import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/keyring-wrapping.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
 import { postgresSnapshots } from "./event-store/snapshots.ts";
-import { localTurns, postgresStreamTurns } from "./event-store/stream-turns.ts";
 import { openBus } from "./open-bus.ts";
 import type { Bus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
@@ -67,11 +66,9 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   const alone = config.databaseUrl === undefined;
   const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
   const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
-  // Nobody else writes then, so nobody need be asked.
-  const turns = alone ? localTurns() : open.use(postgresStreamTurns(url));
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
-  const commands = createCommands({ store, keyring, snapshots, turns, olderCommands, warn });
+  const commands = createCommands({ store, keyring, snapshots, olderCommands, warn });
   const moved = open.move();
   const close = () => moved.disposeAsync();
   return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };

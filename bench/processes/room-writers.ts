@@ -9,7 +9,6 @@ import { type Commands, createCommands } from "../../src/event-store/handle-comm
 import { openKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
-import { postgresStreamTurns } from "../../src/event-store/stream-turns.ts";
 import { serveCalls } from "../support/process.ts";
 
 export type WritersStore = {
@@ -62,9 +61,8 @@ serveCalls({
       eventStoreUrl === undefined
         ? await openPostgresLog({ url: databaseUrl })
         : await openEventStoreDb({ url: eventStoreUrl, prefix: "bench-" });
-    const turns = postgresStreamTurns(databaseUrl);
     const warn = (error: unknown, message: string) => console.error(message, error);
-    const commands = createCommands({ store, keyring, turns, warn, snapshots: undefined, olderCommands: undefined });
+    const commands = createCommands({ store, keyring, warn, snapshots: undefined, olderCommands: undefined });
     node = { commands, keyring };
   },
   write,

@@ -12,7 +12,6 @@ import { type Commands, createCommands } from "../../src/event-store/handle-comm
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 
 /** Messages of one append, and rooms that are filled at once. */
 const APPEND = 100;
@@ -43,8 +42,7 @@ export async function openLog(url: string, encryptionKey: string): Promise<OpenL
   };
   const snapshots = postgresSnapshots(pool, store.logId);
   const warn = (error: unknown, message: string) => console.error(message, error);
-  const newCommands = () =>
-    createCommands({ store, keyring, snapshots, turns: localTurns(), olderCommands: undefined, warn });
+  const newCommands = () => createCommands({ store, keyring, snapshots, olderCommands: undefined, warn });
   const moved = open.move();
   return { pool, store, keyring, logger, newCommands, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }

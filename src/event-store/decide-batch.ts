@@ -1,16 +1,13 @@
 // Deciding a batch: the commands that wait for one stream, one after the other, against a state that runs ahead of the log.
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError } from "../domain/errors.ts";
-import type { Contention } from "./contention.ts";
 import { type CommandContext, encode } from "./envelope.ts";
 import { AppendTooLarge, MAX_APPEND_BYTES, type NewEvent, sizeOf } from "./event-store.ts";
 import type { Folded, RememberedCommand } from "./folded.ts";
 import type { LoaderParts, StreamLoader } from "./stream-loader.ts";
-import type { StreamTurns } from "./stream-turns.ts";
 
 /** What one command may append, sealed. */
 const MAX_COMMAND_BYTES = 1_000_000;
-const MAX_BATCH = 500;
 
 type AnyData = { type: string; data: unknown };
 
@@ -29,12 +26,10 @@ export type OlderCommands = (
 ) => Promise<RememberedCommand | undefined>;
 
 export type CommandParts = LoaderParts & {
-  readonly turns: StreamTurns;
   readonly olderCommands: OlderCommands | undefined;
 };
 
 export type WriterParts = CommandParts & {
-  readonly contention: Contention;
   /** Of this command side alone, so that what another one decided is never taken for its own. */
   readonly writer: string;
 };
@@ -83,7 +78,7 @@ export class BatchPlanner<S, E extends AnyData, C extends TimedCommand> {
   /** Decides what waits, one after the other, and takes it off the queue as far as it fits into one append. */
   async decide(waiting: Item<S, E, C>[], folded: Folded<S>): Promise<Batch<S, E, C>> {
     const batch: Batch<S, E, C> = { plans: [], encoded: [], bytes: 0, state: folded.state, at: folded.at, events: [] };
-    while (waiting.length > 0 && batch.plans.length < MAX_BATCH) {
+    while (waiting.length > 0 && batch.plans.length < folded.batchLimit) {
       const item = waiting[0];
       if (item === undefined) break;
       const plan = await this.#plan(item, folded, batch).catch(

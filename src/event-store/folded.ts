@@ -7,6 +7,9 @@ import { NO_STREAM, type Position } from "./event-store.ts";
 /** How many remembered commands a stream's state holds; older ones are asked of a projection. */
 export const REMEMBERED_COMMANDS = 1_000;
 
+/** The most commands that one append carries. */
+export const MAX_BATCH = 500;
+
 /** Where the events of a remembered command stand. */
 export type RememberedCommand = { readonly first: number; readonly last: number; readonly fingerprint: string };
 
@@ -76,6 +79,8 @@ export type Folded<S> = {
   readonly commands: CommandMemory;
   /** The revision of the newest snapshot. */
   readonly snapshotAt: number;
+  /** How many commands the next batch may hold. */
+  readonly batchLimit: number;
 };
 
 export const nothingFolded = <S>(initial: S): Folded<S> => ({
@@ -85,6 +90,7 @@ export const nothingFolded = <S>(initial: S): Folded<S> => ({
   position: null,
   commands: new CommandMemory(),
   snapshotAt: NO_STREAM,
+  batchLimit: MAX_BATCH,
 });
 
 /** Folds recorded events, in order, onto a state. */

@@ -2,7 +2,6 @@
 import { randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import { Contention } from "./contention.ts";
 import type { CommandParts, OwnEvent, Settled, WriterParts } from "./decide-batch.ts";
 import { type CommandContext, decode } from "./envelope.ts";
 import { type Position, StoreUnavailable } from "./event-store.ts";
@@ -82,7 +81,7 @@ export interface Commands {
 
 /** The command side, on one event store. Any number of processes may share the store. */
 export function createCommands(given: CommandParts): Commands {
-  const parts: WriterParts = { ...given, contention: new Contention(given.turns, given.warn), writer: randomUUID() };
+  const parts: WriterParts = { ...given, writer: randomUUID() };
   const states = new LRUCache<string, Folded<unknown>>({ maxSize: KEPT_STATES });
   // Each entry serves exactly one stream, whose name says which decider it belongs to.
   const writers = new Map<string, StreamWriter<never, never, never>>();

@@ -2,7 +2,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import type { Position } from "./event-store.ts";
-import { CommandMemory, type Folded } from "./folded.ts";
+import { CommandMemory, type Folded, MAX_BATCH } from "./folded.ts";
 
 /** How states are kept. Both ways through JSON; `version` is the shape's. */
 type SnapshotCodec<S> = {
@@ -53,7 +53,13 @@ export function postgresSnapshots(pool: pg.Pool, logId: string): Snapshots {
       if (body === undefined) return undefined;
       const { state, commands, forgotten, ...rest } = EnvelopeSchema.parse(JSON.parse(body));
       const memory = new CommandMemory(commands, forgotten);
-      return { ...rest, state: codec.fromJson(state), commands: memory, snapshotAt: rest.revision };
+      return {
+        ...rest,
+        state: codec.fromJson(state),
+        commands: memory,
+        snapshotAt: rest.revision,
+        batchLimit: MAX_BATCH,
+      };
     },
     async save(stream, codec, folded) {
       const { revision, at, position, commands } = folded;

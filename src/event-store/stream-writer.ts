@@ -6,13 +6,14 @@ import { failpoint } from "../platform/failpoint.ts";
 import { nextTurn } from "../platform/next-turn.ts";
 import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
-import { type Folded, foldRecorded } from "./folded.ts";
+import { type Folded, foldRecorded, MAX_BATCH } from "./folded.ts";
 import type { StreamLoader } from "./stream-loader.ts";
 
 /** Commands that may wait for one stream. */
 const MAX_WAITING = 10_000;
 const SNAPSHOT_EVERY = 1_000;
-const TURN_TIMEOUT_MS = 2_000;
+/** By how much a batch may grow after a success: slowly, so that two nodes on one stream come to share it. */
+const BATCH_GROWTH = 4;
 const RETRY_MS = [20, 50, 100, 250, 500, 1_000] as const;
 
 type AnyData = { type: string; data: unknown };
@@ -59,7 +60,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     await nextTurn();
     for (let failures = 0; this.#waiting.length > 0; ) {
       try {
-        await this.#inTurn(() => this.#round());
+        await this.#round();
         failures = 0;
       } catch (error) {
         // The state could not be read: whoever waits now is told, and those who come are served by another try.
@@ -71,18 +72,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
       }
     }
     idle(this.#folded);
-  }
-
-  async #inTurn(work: () => Promise<void>): Promise<void> {
-    if (!this.#parts.contention.inTurns(this.#stream)) return work();
-    const turn = await this.#parts.turns.acquire(this.#stream, { timeoutMs: TURN_TIMEOUT_MS });
-    try {
-      // Under the turn the newest state is read first, so that the append meets no other writer.
-      if (this.#folded !== undefined) this.#folded = await this.#loader.catchUp(this.#folded);
-      await work();
-    } finally {
-      await turn?.[Symbol.asyncDispose]();
-    }
   }
 
   /** Decides a batch, appends it, answers. Nothing is answered before the state it rests on is known to be in the log. */
@@ -134,7 +123,8 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     }
     const due = revision - folded.snapshotAt >= SNAPSHOT_EVERY;
     const snapshotAt = due ? revision : folded.snapshotAt;
-    const now = { ...folded, state: batch.state, revision, at: batch.at, position, snapshotAt };
+    const batchLimit = Math.min(MAX_BATCH, folded.batchLimit + BATCH_GROWTH);
+    const now = { ...folded, state: batch.state, revision, at: batch.at, position, snapshotAt, batchLimit };
     this.#folded = now;
     this.#answer(batch, now);
     if (due) void this.#loader.save(now);
@@ -142,7 +132,6 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
 
   /** Somebody else wrote. Those whose events are in the log after all are answered, the rest is decided again. */
   async #conflict(folded: Folded<S>, batch: Batch<S, E, C>): Promise<void> {
-    this.#parts.contention.lost(this.#stream);
     const tail = await this.#loader.readToEnd(folded.revision + 1);
     if (tail.length === 0) {
       // The state claims a revision that the log does not have: it came from a wrong snapshot.
@@ -150,7 +139,9 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
       return this.#again(undefined, batch);
     }
     const written = new Map(tail.map((event) => [event.id, event.revision]));
-    const now = foldRecorded(this.#decider, folded, tail);
+    // The writer with the larger batch takes longer between reading and appending: at equal sizes both get their share.
+    const batchLimit = Math.max(1, Math.floor(batch.plans.length / 2));
+    const now = { ...foldRecorded(this.#decider, folded, tail), batchLimit };
     const rest: Plan<S, E, C>[] = [];
     for (const plan of batch.plans) {
       const revision = plan.kind === "events" ? written.get(plan.encoded[0]?.id ?? "") : undefined;

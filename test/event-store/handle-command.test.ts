@@ -1,8 +1,8 @@
 // The rules of handling commands, each with a test that fails without it.
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Appended, OutcomeUnknown } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { type CounterCommand, contextOf, counter, priorEventsSeen } from "../support/counter.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
@@ -16,7 +16,6 @@ const commandsOn = (store: FaultyStore): Commands =>
     store,
     keyring,
     snapshots: undefined,
-    turns: localTurns(),
     olderCommands: undefined,
     warn: () => undefined,
   });
@@ -212,6 +211,54 @@ describe("conflicts", () => {
     open();
     expect((await results).map((result) => result.status)).toEqual(["fulfilled", "rejected", "rejected"]);
     expect(await names(store)).toEqual(["1", "2", "3"]);
+  });
+
+  test("a batch halves after each conflict and grows by four after each success", async () => {
+    const { store, commands } = await setUp();
+    const other = commandsOn(store);
+    await add(commands);
+    const beaten = async (append: () => Promise<Appended>) => {
+      await add(other);
+      return append();
+    };
+    const passed = (append: () => Promise<Appended>) => append();
+    const { open, fate } = gate();
+    // Each beaten append is followed by that of the other writer, which passes.
+    store.fates = [fate, beaten, passed, beaten, passed];
+    const first = add(commands);
+    await expect.poll(() => store.appends.length).toBe(2);
+    const rest = Array.from({ length: 40 }, () => add(commands));
+    open();
+    await Promise.all([first, ...rest]);
+    const sizes = store.appends.slice(2).map(({ events }) => events.length);
+    expect(sizes).toEqual([40, 1, 20, 1, 10, 14, 16]);
+  });
+
+  test("of two writers on one stream the one with the larger batch does not starve", async () => {
+    const { store, commands } = await setUp();
+    const perCommandMs = 1;
+    // Deciding and sending a larger batch takes longer, and the other one writes meanwhile.
+    const slow = faultyStore({
+      ...store,
+      append: async (stream, expected, events) => {
+        await sleep(perCommandMs * events.length);
+        return store.append(stream, expected, events);
+      },
+    });
+    const other = commandsOn(slow);
+    const deadline = performance.now() + 1_000;
+    const write = async (side: Commands) => {
+      let done = 0;
+      while (performance.now() < deadline) {
+        await add(side);
+        if (performance.now() < deadline) done += 1;
+        if (side === commands) await sleep(perCommandMs);
+      }
+      return done;
+    };
+    const [small, ...large] = await Promise.all([write(commands), ...Array.from({ length: 50 }, () => write(other))]);
+    expect(small).toBeGreaterThan(10);
+    expect(large.reduce((sum, done) => sum + done, 0)).toBeGreaterThan(10);
   });
 
   test("two writers on one stream both get on", async () => {

@@ -2,10 +2,9 @@
 import { describe, expect, test } from "vitest";
 import type { OlderCommands } from "../../src/event-store/decide-batch.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
-import { CommandMemory, REMEMBERED_COMMANDS } from "../../src/event-store/folded.ts";
+import { nothingFolded, REMEMBERED_COMMANDS } from "../../src/event-store/folded.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
 import { postgresSnapshots, type Snapshots } from "../../src/event-store/snapshots.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { contextOf, counter } from "../support/counter.ts";
 import { faultyStore } from "../support/faulty-store.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
@@ -16,7 +15,7 @@ const STREAM = "counter-1";
 const keyring = memoryKeyring();
 
 const commandsOn = (store: EventStore, olderCommands?: OlderCommands, snapshots?: Snapshots): Commands =>
-  createCommands({ store, keyring, snapshots, turns: localTurns(), olderCommands, warn: () => undefined });
+  createCommands({ store, keyring, snapshots, olderCommands, warn: () => undefined });
 const add = (commands: Commands, key?: string, fingerprint?: string) =>
   commands.execute(counter, STREAM, { type: "Add", at: 1_000 }, contextOf(key, fingerprint));
 
@@ -90,14 +89,7 @@ describe("snapshots", () => {
     const commands = commandsOn(store, undefined, snapshots);
     const codec = counter.snapshot;
     if (codec === undefined) throw new Error("the counter has a snapshot");
-    const wrong = {
-      state: { count: 9, at: 0 },
-      revision: 8,
-      at: 0,
-      position,
-      commands: new CommandMemory(),
-      snapshotAt: 8,
-    };
+    const wrong = { ...nothingFolded({ count: 9, at: 0 }), revision: 8, position };
     await snapshots.save(STREAM, codec, wrong);
     expect((await add(commands)).state.count).toBe(2);
     expect((await database.pool.query("select 1 from read.snapshots")).rowCount).toBe(0);
@@ -108,14 +100,7 @@ describe("snapshots", () => {
     const old = await openInMemoryLog();
     const codec = counter.snapshot;
     if (codec === undefined) throw new Error("the counter has a snapshot");
-    const state = {
-      state: { count: 9, at: 0 },
-      revision: 8,
-      at: 0,
-      position: await old.tail(),
-      commands: new CommandMemory(),
-      snapshotAt: 8,
-    };
+    const state = { ...nothingFolded({ count: 9, at: 0 }), revision: 8, position: await old.tail() };
     await postgresSnapshots(database.pool, old.logId).save(STREAM, codec, state);
     const store = await openInMemoryLog();
     const commands = commandsOn(store, undefined, postgresSnapshots(database.pool, store.logId));

@@ -11,7 +11,6 @@ import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.t
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { fallBack, makeFallbackMail } from "../../src/workers/fallback.ts";
 import type { TakenJob } from "../../src/workers/job-store.ts";
 import type { Work } from "../../src/workers/jobs.ts";
@@ -128,8 +127,7 @@ async function race(scheduler: fc.Scheduler, list: readonly Happening[], drawn: 
     const requested = deliveryAsked(whose, "websocket", { fallbackAt: DEADLINE, expiresAt });
     await write(deliveryStream(deliveries[index] ?? "dlv_none"), [requested]);
   }
-  const turns = localTurns();
-  const parts = { store, keyring, turns, snapshots: undefined, olderCommands: undefined, warn: () => undefined };
+  const parts = { store, keyring, snapshots: undefined, olderCommands: undefined, warn: () => undefined };
   using _timers = scheduledTimers(interleaving, 20_000);
   const scene = new Scene(interleaving, [createCommands(parts), createCommands(parts)], store);
   await interleaving.until(Promise.all(list.map((one) => scene.happen(one))));

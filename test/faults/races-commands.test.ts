@@ -5,7 +5,6 @@ import { DomainError } from "../../src/domain/errors.ts";
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
-import { localTurns, type StreamTurns } from "../../src/event-store/stream-turns.ts";
 import { type CounterCommand, contextOf, counter } from "../support/counter.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
@@ -101,19 +100,12 @@ class Race {
   }
 }
 
-/** Turns between nodes are had over a network, too. */
-const remoteTurns = (turns: StreamTurns, interleaving: Interleaving): StreamTurns => ({
-  taken: (streams) => interleaving.remotely("look at turns", () => turns.taken(streams)),
-  acquire: (stream, options) => interleaving.remotely("turn", () => turns.acquire(stream, options)),
-});
-
 /** Runs what the clients ask, then asks every key once more of every node; gives the log beside what they were told. */
 async function race(scheduler: fc.Scheduler, lists: readonly (readonly Asked[])[], drawn: Fates) {
   const interleaving = new Interleaving(scheduler);
   const log = await openInMemoryLog();
   const store = racingStore(log, interleaving, drawn);
-  const turns = remoteTurns(localTurns(), interleaving);
-  const parts = { store, keyring, turns, snapshots: undefined, olderCommands: undefined, warn: () => undefined };
+  const parts = { store, keyring, snapshots: undefined, olderCommands: undefined, warn: () => undefined };
   using _timers = scheduledTimers(interleaving, TIME_IS_UP_MS * 2);
   const length = async () => (await log.readStream(STREAM, { limit: 1_000 })).length;
   const running = new Race(

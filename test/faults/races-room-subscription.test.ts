@@ -12,7 +12,6 @@ import type { ClientId, RoomId } from "../../src/domain/ids.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { createCommands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { createRoom, post } from "../support/live.ts";
@@ -105,7 +104,7 @@ class Script {
 const commandsOn = (store: EventStore, keyring: Keyring) =>
   createCommands({
     ...{ store, keyring, snapshots: undefined, olderCommands: undefined },
-    ...{ turns: localTurns(), warn: () => undefined },
+    ...{ warn: () => undefined },
   });
 
 type Node = { readonly services: ConstructorParameters<typeof Rooms>[0]["services"]; readonly rooms: LiveRooms };

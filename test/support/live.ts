@@ -9,7 +9,6 @@ import type { CommandContext } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
-import { localTurns } from "../../src/event-store/stream-turns.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { openInMemoryLog } from "./in-memory-log.ts";
 import { type MemoryKeyring, memoryKeyring } from "./memory-keyring.ts";
@@ -48,7 +47,6 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
     store,
     keyring,
     snapshots: undefined,
-    turns: localTurns(),
     olderCommands: undefined,
     warn: (error, message) => quietLogger.warn(error, message),
   });

@@ -23,7 +23,6 @@ import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { postgresStreamTurns, type StreamTurns } from "../../src/event-store/stream-turns.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
@@ -46,7 +45,6 @@ export class World implements AsyncDisposable {
   readonly mailbox: Mailbox;
   commands: Commands;
   readSide: ReadSide;
-  readonly #turns: StreamTurns;
   readonly #stack: AsyncDisposableStack;
   readonly #options: WorldOptions;
   #workers: Workers | undefined;
@@ -58,7 +56,6 @@ export class World implements AsyncDisposable {
     this.mailbox = parts.mailbox;
     this.commands = parts.commands;
     this.readSide = parts.readSide;
-    this.#turns = parts.turns;
     this.#stack = stack;
     this.#options = options;
   }
@@ -86,7 +83,7 @@ export class World implements AsyncDisposable {
 
   /** Another process's commands: what these write, this one's do not know. */
   elsewhere(): Commands {
-    return commandsOf(this.store, this.keyring, this.#turns);
+    return commandsOf(this.store, this.keyring);
   }
 
   /** Workers beside those of this process, with states of their own in memory. */
@@ -226,13 +223,11 @@ export class World implements AsyncDisposable {
   }
 }
 
-type Parts = Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox"> & {
-  turns: StreamTurns;
-};
+type Parts = Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox">;
 
-const commandsOf = (store: EventStore, keyring: PostgresKeyring, turns: StreamTurns): Commands =>
+const commandsOf = (store: EventStore, keyring: PostgresKeyring): Commands =>
   createCommands({
-    ...{ store, keyring, turns, snapshots: undefined, olderCommands: undefined },
+    ...{ store, keyring, snapshots: undefined, olderCommands: undefined },
     warn: (error, message) => logger.warn({ err: error }, message),
   });
 
@@ -242,12 +237,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const { pool, url } = database;
   const store = opening.use(await openPostgresLog({ url, logger }));
   const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
-  const turns = opening.use(postgresStreamTurns(url));
-  const commands = commandsOf(store, keyring, turns);
+  const commands = commandsOf(store, keyring);
   const mailbox = opening.use(await startMailbox({ log: () => {} }));
   const readSide = await openReadSide({ pool, store, keyring, logger });
   await readSide.start();
-  const parts = { database, store, keyring, commands, readSide, mailbox, turns };
+  const parts = { database, store, keyring, commands, readSide, mailbox };
   const world = new World(parts, opening.move(), options);
   if (options.startWorkers !== false) await world.startWorkers();
   return world;

@@ -94,14 +94,6 @@ export const storageMutations: readonly Mutation[] = [
     caughtBy: { file: "event-store/postgres-log-durable.test.ts", test: "after a read of a subscription" },
   },
   {
-    name: "advisory lock of a stream's turn",
-    file: "src/event-store/stream-turns.ts",
-    changes: [
-      { find: '"SELECT pg_advisory_lock(hashtextextended($1, $2))"', replace: '"SELECT hashtextextended($1, $2)"' },
-    ],
-    caughtBy: { file: "event-store/stream-turns.test.ts", test: "turns by PostgreSQL" },
-  },
-  {
     fence: "build-lock",
     name: "advisory lock of builds",
     mutate: condition(false),

@@ -9,7 +9,6 @@ import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
 import { type Instant, SECOND_MS } from "../../../src/domain/time.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { createCommands } from "../../../src/event-store/handle-command.ts";
-import { localTurns } from "../../../src/event-store/stream-turns.ts";
 import { handleJob } from "../../../src/workers/handle-job.ts";
 import { type Job, queueOf } from "../../../src/workers/jobs.ts";
 import { Pace, Places } from "../../../src/workers/places.ts";
@@ -76,7 +75,7 @@ class SteppedClock {
 export async function tell(story: Story): Promise<Told> {
   const keyring = memoryKeyring();
   await using store = await openInMemoryLog();
-  const log = { store, keyring, turns: localTurns(), snapshots: undefined, olderCommands: undefined };
+  const log = { store, keyring, snapshots: undefined, olderCommands: undefined };
   const commands = createCommands({ ...log, warn: () => undefined });
   const clock = new SteppedClock(story.start, story.steps);
   let [sends, chance, sweeps, queued] = [0, 0, 0, 0];
