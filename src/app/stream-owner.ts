@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { ClientId } from "../domain/ids.ts";
 import { decodeMetadata } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
-import { atMost } from "../platform/at-most.ts";
+import { maxEntries } from "../platform/bounded.ts";
 
 /** Streams whose client is kept in memory on this node. */
 const MAX_OWNERS = 200_000;
@@ -13,7 +13,7 @@ const owners = new WeakMap<EventStore, LRUCache<string, ClientId>>();
 
 /** The client that a stream belongs to; undefined when there is no such stream, or it is the system's own. */
 export async function streamOwner(store: EventStore, stream: string): Promise<ClientId | undefined> {
-  const known = owners.get(store) ?? new LRUCache<string, ClientId>(atMost(MAX_OWNERS));
+  const known = owners.get(store) ?? new LRUCache<string, ClientId>(maxEntries(MAX_OWNERS));
   owners.set(store, known);
   const kept = known.get(stream);
   if (kept !== undefined) return kept;

@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import { batchLoader, type Failed } from "../platform/batch-loader.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { type Failed, gathered } from "../platform/gathered.ts";
 import { deriveSecretTail } from "./derive.ts";
 import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
 import {
@@ -87,7 +87,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     return found;
   }
 
-  const findOrMake = gathered<string | null, DataKey>(async (clients) => {
+  const findOrMake = batchLoader<string | null, DataKey>(async (clients) => {
     const before = destructions;
     const owners = [...clients.keys()];
     const rows = [...(await selectByOwner(pool, owners))];
@@ -104,7 +104,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     return open(rows, (row) => row.owner, before);
   }, MAX_LOOKUP);
 
-  const find = gathered<null, DataKey>(async (ids) => {
+  const find = batchLoader<null, DataKey>(async (ids) => {
     const before = destructions;
     return open(await selectById(pool, [...ids.keys()]), (row) => row.id, before);
   }, MAX_LOOKUP);

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { DomainError, InvalidInput } from "../domain/errors.ts";
+import { batchPerTick } from "../platform/batch-loader.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { nextTurn } from "../platform/next-turn.ts";
 import { type Batch, BatchPlanner, type Item, type Plan, type WriterParts } from "./decide-batch.ts";
 import { type Appended, AppendTooLarge, OutcomeUnknown, WrongExpectedRevision } from "./event-store.ts";
 import { type Folded, foldRecorded, MAX_BATCH } from "./folded.ts";
@@ -57,7 +57,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
    * event loop in which the queue was seen empty, so that no command is pushed to a writer that has stopped. Never throws.
    */
   async run(idle: (folded: Folded<S> | undefined) => void): Promise<void> {
-    await nextTurn();
+    await batchPerTick();
     for (let failures = 0; this.#waiting.length > 0; ) {
       try {
         await this.#round();

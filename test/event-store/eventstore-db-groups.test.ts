@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Groups } from "../../src/event-store/eventstoredb/groups.ts";
-import { nextTurn } from "../../src/platform/next-turn.ts";
+import { batchPerTick } from "../../src/platform/batch-loader.ts";
 
 const NEVER_MS = 60_000;
 
@@ -41,7 +41,7 @@ test("two groups are on their way at once, and what comes meanwhile waits and go
   await expect.poll(() => sent).toEqual(["a", "b", "c"]);
   send("d", "e");
   send("f");
-  for (let turn = 0; turn < 5; turn += 1) await nextTurn();
+  for (let turn = 0; turn < 5; turn += 1) await batchPerTick();
   expect(sent).toEqual(["a", "b", "c"]);
   answer("c");
   await expect.poll(() => sent).toEqual(["a", "b", "c", "d", "e", "f"]);
@@ -53,7 +53,7 @@ test("those of a group are answered together, each with its own answer or error"
   await expect.poll(() => sent).toHaveLength(3);
   answer("c");
   fail("b");
-  for (let turn = 0; turn < 5; turn += 1) await nextTurn();
+  for (let turn = 0; turn < 5; turn += 1) await batchPerTick();
   expect(settled).toEqual([]);
   answer("a");
   await expect.poll(() => settled).toEqual(["a", "not b", "c"]);

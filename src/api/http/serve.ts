@@ -5,7 +5,7 @@ import type { Services } from "../../app/services.ts";
 import type { FieldFault } from "../../contract/errors.ts";
 import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
-import { nextTurn } from "../../platform/next-turn.ts";
+import { batchPerTick } from "../../platform/batch-loader.ts";
 import { type Admission, actorOf, checkAccess, newClient, type Registrant } from "./admission.ts";
 import { type ParsedBody, parseBody, readBody } from "./body.ts";
 import { BodyBudget, type BodyShare } from "./body-budget.ts";
@@ -136,7 +136,7 @@ const isRegistration = ({ route }: ReadyRoute): boolean => route.access.kind ===
 
 async function receive(api: ApiRequest, { route }: ReadyRoute, share: BodyShare): Promise<ParsedBody> {
   const bytes = await readBody(api.request, share);
-  await nextTurn();
+  await batchPerTick();
   return parseBody(api.request, bytes, route.method === "PATCH");
 }
 

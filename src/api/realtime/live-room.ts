@@ -7,8 +7,8 @@ import type { LiveRoom as LiveState, Room } from "../../domain/room-state.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
 import { backoffMs, messageOf, pause } from "../../platform/backoff.ts";
+import { batchPerTick } from "../../platform/batch-loader.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { nextTurn } from "../../platform/next-turn.ts";
 import { decodeRoom, FrameMaker, type FrameParts, RoomEvents } from "./frame-maker.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
 import { Markers } from "./markers.ts";
@@ -198,7 +198,7 @@ export class LiveRoom implements AsyncDisposable {
         else await this.#more();
         batch = [];
         failures = 0;
-        if (this.#known > this.#taken) await nextTurn();
+        if (this.#known > this.#taken) await batchPerTick();
       } catch (error) {
         failures += 1;
         this.#parts.logger.warn({ room: this.id, failures, error: messageOf(error) }, "frames could not be made");

@@ -6,7 +6,7 @@ import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Keyring } from "../../event-store/sealing.ts";
 import { backoffMs, messageOf, pause } from "../../platform/backoff.ts";
-import { nextTurn } from "../../platform/next-turn.ts";
+import { batchPerTick } from "../../platform/batch-loader.ts";
 
 type MarkerParts = {
   readonly keyring: Keyring;
@@ -40,7 +40,7 @@ export class Markers {
   async #pass(): Promise<void> {
     this.#passing = true;
     let failures = 0;
-    await nextTurn(); // with what else the log tells meanwhile, and after the answer to who marked it here
+    await batchPerTick(); // with what else the log tells meanwhile, and after the answer to who marked it here
     while (this.#waiting.size > 0 && !this.#closing.aborted) {
       const events = [...this.#waiting.values()];
       this.#waiting.clear();

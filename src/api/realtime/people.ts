@@ -4,7 +4,7 @@ import { reveal } from "../../domain/event.ts";
 import type { Subject } from "../../domain/ids.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
-import { atMost } from "../../platform/at-most.ts";
+import { maxEntries } from "../../platform/bounded.ts";
 
 const MAX_PEOPLE = 10_000;
 /** How old what is known of someone may be. */
@@ -18,7 +18,7 @@ export type People = { of(subject: Subject): Promise<Person> };
 /** Remembers who was asked for lately. Asking throws StoreUnavailable. */
 export function openPeople(commands: Pick<Commands, "load">): People {
   const cache = new LRUCache<Subject, Person>({
-    ...atMost(MAX_PEOPLE),
+    ...maxEntries(MAX_PEOPLE),
     ttl: PERSON_TTL_MS,
     fetchMethod: async (subject) => {
       const { state } = await commands.load(userDecider, userStream(subject));

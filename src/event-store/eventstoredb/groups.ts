@@ -1,7 +1,7 @@
 // Appends go out in groups, as the Postgres log's flushes do: whatever waits goes as soon as one of two groups is answered.
 
 import { pause } from "../../platform/backoff.ts";
-import { nextTurn } from "../../platform/next-turn.ts";
+import { batchPerTick } from "../../platform/batch-loader.ts";
 
 /** Groups on their way at once. */
 const GROUPS_IN_FLIGHT = 2;
@@ -41,7 +41,7 @@ export class Groups {
 
   async #sendGroups(): Promise<void> {
     this.#free -= 1;
-    await nextTurn(); // so that what comes up together goes together
+    await batchPerTick(); // so that what comes up together goes together
     while (this.#waiting.length > 0) {
       const group = this.#waiting;
       this.#waiting = [];
@@ -50,7 +50,7 @@ export class Groups {
       void Promise.all(answers).then(() => answered.abort());
       await pause(this.#patienceMs, answered.signal);
       for (const answer of answers) void answer.then((settle) => settle());
-      await nextTurn(); // so that the callers that were answered can be in the next one
+      await batchPerTick(); // so that the callers that were answered can be in the next one
     }
     this.#free += 1;
   }

@@ -2,7 +2,7 @@
 
 import pg from "pg";
 import { messageOf, type WarnLogger } from "../../platform/backoff.ts";
-import { gathered } from "../../platform/gathered.ts";
+import { batchLoader } from "../../platform/batch-loader.ts";
 import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
 
@@ -51,7 +51,7 @@ const AS_TEXT: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => 
 export class Reader {
   readonly #pool: pg.Pool;
   readonly #logId: string;
-  readonly #together = gathered<Ask, RecordedEvent[]>((asks) => this.#askTogether(asks), MAX_ASKS);
+  readonly #together = batchLoader<Ask, RecordedEvent[]>((asks) => this.#askTogether(asks), MAX_ASKS);
 
   constructor(url: string, logId: string, logger: WarnLogger | undefined) {
     this.#logId = logId;
