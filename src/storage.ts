@@ -1,7 +1,7 @@
 // Where everything is kept: PostgreSQL (our own, or the operator's), the log there or in EventStoreDB, the keys, the
 // command side on them, and the bus that tells other nodes.
 
-import pg from "pg";
+import type pg from "pg";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
 import { ownEncryptionKeys } from "./embedded/own-keys.ts";
@@ -16,6 +16,7 @@ import { postgresSnapshots } from "./event-store/snapshots.ts";
 import { openBus } from "./open-bus.ts";
 import type { Bus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
+import { createPool } from "./platform/postgres.ts";
 import { checkFence } from "./projections/fence.ts";
 import { olderCommandsOf, openReadSide, type ReadSide } from "./projections/read-side.ts";
 
@@ -49,13 +50,12 @@ type StorageOptions = {
 export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
   await using open = new AsyncDisposableStack();
   const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
-  const pool = new pg.Pool({
+  const pool = createPool({
     connectionString: url,
     max: POOL_CONNECTIONS,
     connectionTimeoutMillis: CONNECTION_WAIT_MS,
-    keepAlive: true,
+    logger,
   });
-  pool.on("error", (error) => logger.warn({ err: error }, "a database connection was lost"));
   open.defer(() => pool.end());
   await checkFence(pool); // before anything is made
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);

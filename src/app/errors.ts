@@ -3,7 +3,7 @@ import { type FieldFault, PROBLEMS, type ProblemCode } from "../contract/errors.
 import { DomainError, InvalidInput } from "../domain/errors.ts";
 import { AppendTooLarge, StoreUnavailable } from "../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../event-store/handle-command.ts";
-import { isDatabaseAway } from "../platform/database-away.ts";
+import { isDatabaseAway } from "../platform/postgres.ts";
 import { InvalidCursor } from "../projections/page.ts";
 
 export type AppErrorOptions = {

@@ -11,8 +11,8 @@ import {
   sizeOf,
 } from "../event-store/event-store.ts";
 import type { WrappedKey } from "../event-store/keyring-moving.ts";
-import { backoffMs } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { backoffMs } from "../platform/supervise.ts";
 import type { Storage } from "../storage.ts";
 import type { Moved } from "./events-export.ts";
 import { type EventLine, importedEvent, type Line, LineSchema } from "./export-format.ts";

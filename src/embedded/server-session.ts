@@ -2,10 +2,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
+import { holderOf, LOCKS, tryLockSession } from "../platform/locks.ts";
 import { DataFolderInUse } from "./folder-lock.ts";
-
-/** The advisory lock (two 32-bit halves: "chat" in ASCII, 1) that a running server holds on its database. */
-export const SERVER_LOCK: readonly [number, number] = [0x63686174, 1];
 
 const NAME_PREFIX = "chatapi server ";
 /** How long the session of a killed server may take to end once its connection is gone. */
@@ -70,10 +68,7 @@ async function take({ url, dataDir }: { url: string; dataDir: string }): Promise
     await client.connect();
     const deadline = Date.now() + TAKE_TIMEOUT_MS;
     for (;;) {
-      const { rows } = await client.query<{ taken: boolean }>("select pg_try_advisory_lock($1, $2) as taken", [
-        ...SERVER_LOCK,
-      ]);
-      if (rows[0]?.taken === true) return { broken, end };
+      if (await tryLockSession(client, LOCKS.server)) return { broken, end };
       if (Date.now() > deadline) throw new DataFolderInUse(dataDir, await holderPid(client));
       await sleep(TAKE_POLL_MS);
     }
@@ -84,13 +79,7 @@ async function take({ url, dataDir }: { url: string; dataDir: string }): Promise
 }
 
 async function holderPid(client: pg.Client): Promise<number | undefined> {
-  const { rows } = await client.query<{ name: string }>(
-    `select a.application_name as name from pg_locks l join pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'advisory' and l.granted and l.objsubid = 2 and l.classid = $1 and l.objid = $2
-       and l.database = (select oid from pg_database where datname = current_database())`,
-    [...SERVER_LOCK],
-  );
-  const name = rows[0]?.name ?? "";
+  const name = await holderOf(client, LOCKS.server);
   const pid = Number(name.slice(NAME_PREFIX.length));
   return name.startsWith(NAME_PREFIX) && Number.isInteger(pid) ? pid : undefined;
 }

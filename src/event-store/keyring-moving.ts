@@ -1,7 +1,8 @@
 // Data keys on the move: out of one database and into another, wrapped all the way.
 import type pg from "pg";
 import { z } from "zod";
-import { allKeys, type DatedKeyRow, insertKeys, inTransaction } from "./keyring-table.ts";
+import { inTransaction } from "../platform/postgres.ts";
+import { allKeys, type DatedKeyRow, insertKeys } from "./keyring-table.ts";
 import type { WrappingRing } from "./keyring-wrapping.ts";
 
 const PAGE = 1_000;
@@ -50,7 +51,7 @@ export function importKeys(
   ring: WrappingRing,
   keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>,
 ): Promise<ImportedKeys> {
-  return inTransaction(pool, async (client) => {
+  const work = async (client: pg.PoolClient) => {
     let imported = 0;
     let present = 0;
     let page: DatedKeyRow[] = [];
@@ -68,7 +69,9 @@ export function importKeys(
     }
     if (page.length > 0) await flush();
     return { imported, present };
-  });
+  };
+  // The file that the keys come from may be slow.
+  return inTransaction(pool, work, { silenceMs: 0 });
 }
 
 function rewrapped(ring: WrappingRing, { id, owner, client, wrapped, kek, created_at }: WrappedKey): DatedKeyRow {

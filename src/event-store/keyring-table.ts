@@ -1,5 +1,7 @@
 // Data keys in PostgreSQL: the schema `keys`, whose loss is erasure.
 import type pg from "pg";
+import { LOCKS, lockInTransaction } from "../platform/locks.ts";
+import { inTransaction } from "../platform/postgres.ts";
 import type { Wrapped } from "./keyring-wrapping.ts";
 
 /** A data key as it is kept. */
@@ -25,8 +27,6 @@ CREATE TABLE IF NOT EXISTS keys.data_keys (
 CREATE INDEX IF NOT EXISTS data_keys_kek ON keys.data_keys (kek, id);
 `;
 
-// Of this application ("chat"), for making this schema: two processes that start at once must not both make it.
-const LOCK = [0x63686174, 20];
 /** How long the second waits for the first. */
 const LOCK_TIMEOUT_MS = 30_000;
 
@@ -38,24 +38,9 @@ export async function createKeyTable(pool: pg.Pool): Promise<void> {
   if (rows[0]?.there === true) return;
   await inTransaction(pool, async (client) => {
     await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await client.query("SELECT pg_advisory_xact_lock($1, $2)", LOCK);
+    await lockInTransaction(client, LOCKS.keyTable);
     await client.query(SCHEMA);
   });
-}
-
-/** Runs `work` in one transaction. */
-export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
-  try {
-    await client.query("BEGIN");
-    const result = await work(client);
-    await client.query("COMMIT");
-    client.release();
-    return result;
-  } catch (error) {
-    client.release(true); // closing the connection rolls back, whatever state it is in
-    throw error;
-  }
 }
 
 /** One row for each wrapping key in use. */

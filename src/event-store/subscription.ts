@@ -1,6 +1,6 @@
 // One subscription: a supervised read loop from a position, the same for catching up and for living at the log's end.
 
-import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/backoff.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/supervise.ts";
 import type {
   Batch,
   Position,

@@ -1,69 +1,66 @@
-// Who does the work of a group: one process at a time, by a lease in PostgreSQL on the database's own clock.
+// Leader election among processes: a lease in PostgreSQL on the database's own clock, one holder at a time.
+import { hostname } from "node:os";
 import type pg from "pg";
-import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
 import { failpoint } from "./failpoint.ts";
-import { within } from "./postgres.ts";
+import { NO_ANSWER, within } from "./postgres.ts";
+import { Loop, type WarnLogger } from "./supervise.ts";
 
-/** How long a holder that says nothing keeps the lease. With a look each CHECK_MS, whoever crashes is replaced within 5 s. */
+/** How long a holder that does not renew keeps the lease. With a look each CHECK_MS, a crashed one is replaced within 5 s. */
 const LEASE_MS = 4_000;
 const HEARTBEAT_MS = 1_000;
 /** The longest until the others look again: a holder that stops gives the lease up at once. */
 const CHECK_MS = 500;
 
-/** Where leases are kept, beside what they are for. */
-type LeaseTable = "read.leases" | "jobs.leases";
+/** A table of leases, with its schema. */
+type LeaseTable = `${string}.leases`;
 
-/** The lease as one holder has it; no longer true once another one's generation is in the table. */
-export type Tenure = { readonly table: LeaseTable; readonly name: string; readonly generation: number };
+/** One holder's time with a lease; over once a later generation is in the table. */
+export type LeaseTerm = { readonly table: LeaseTable; readonly name: string; readonly generation: number };
 
 /** Makes a table of leases; several processes may do so at once, under a lock of the caller's. */
 export const createLeases = (table: LeaseTable): string =>
   `create table if not exists ${table} (
     name text primary key, holder text not null, generation bigint not null, expires_at timestamptz not null)`;
 
-/** Whether a tenure holds, as a condition of SQL: what is written under it is not written when it is over. */
-export const holds = ({ table, name, generation }: Tenure, add: (value: unknown) => string): string =>
+/** A condition of SQL: the term is not over. A write under it writes nothing when it is. */
+export const holds = ({ table, name, generation }: LeaseTerm, add: (value: unknown) => string): string =>
   `exists (select from ${table} where name = ${add(name)} and /* fence: lease-generation */ generation = ${add(generation)} /* end */)`;
 
-type ElectionOptions = {
+type LeaderOptions = {
   readonly pool: pg.Pool;
   readonly table: LeaseTable;
+  /** Of the lease: the processes that give the same name compete. */
   readonly name: string;
-  /** This process, for whoever looks into the table. */
-  readonly holder: string;
   readonly logger: WarnLogger;
-  /** There is no other process: what a crashed one left is taken without waiting, at the start. */
+  /** No other process works on this database: a crashed one's lease is taken without waiting, at the start. */
   readonly alone: boolean;
-  /** Begins to work; disposing what it gives ends that. Called again after each loss. */
-  readonly lead: (tenure: Tenure) => Promise<AsyncDisposable>;
+  /** Begins the work; disposing what it returns ends it. Called again after each loss. */
+  readonly lead: (term: LeaseTerm) => Promise<AsyncDisposable>;
 };
 
-type Held = { readonly tenure: Tenure; readonly work: AsyncDisposable; until: number };
+type Held = { readonly term: LeaseTerm; readonly work: AsyncDisposable; until: number };
 
 /**
- * Stands for a lease until it is disposed, and gives it up then. Never throws: what goes wrong is logged and tried
- * again. That two work at once for a moment cannot be ruled out (a process may be paused between a look and a write),
- * so each write is under `holds`.
+ * Competes for a lease until it is disposed, and then gives it up. Never throws: what fails is logged and tried again.
+ * Two may work at once for a moment (a process may be paused between a look and a write), so each write is under `holds`.
  */
-export class Election implements AsyncDisposable {
-  readonly #options: ElectionOptions;
-  readonly #closing = new AbortController();
-  readonly #running: Promise<void>;
-  readonly #begun = Promise.withResolvers<void>();
+export class Leader implements AsyncDisposable {
+  readonly #options: LeaderOptions;
+  readonly #loop: Loop;
   #held: Held | undefined;
   #force: boolean;
-  #look: AbortController | undefined;
-  #lastError: string | null = null;
+  #closing = false;
 
-  constructor(options: ElectionOptions) {
+  constructor(options: LeaderOptions) {
+    const { name, logger } = options;
     this.#options = options;
     this.#force = options.alone;
-    this.#running = this.#run();
+    this.#loop = new Loop({ name: `lease ${name}`, step: () => this.#look(), maxBackoffMs: HEARTBEAT_MS, logger });
   }
 
   /** Resolves after the first look: this process leads, or another one does. */
-  get begun(): Promise<void> {
-    return this.#begun.promise;
+  get decided(): Promise<void> {
+    return this.#loop.begun;
   }
 
   get leads(): boolean {
@@ -71,51 +68,35 @@ export class Election implements AsyncDisposable {
   }
 
   get lastError(): string | null {
-    return this.#lastError;
+    return this.#loop.status().lastError;
   }
 
-  /** Looks at once whether the lease is still held: something came about that says it is not. */
-  doubt(): void {
-    this.#look?.abort();
+  /** Renews now instead of at the next heartbeat: something happened that says that the lease is lost. */
+  renewNow(): void {
+    this.#loop.wake();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
-    this.#look?.abort();
-    await this.#running;
+    this.#closing = true;
+    await this.#loop[Symbol.asyncDispose]();
+    const held = this.#held;
+    if (held === undefined) return;
+    await this.#stop(held);
+    await this.#release(held.term).catch(() => undefined); // it expires by itself
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#closing;
-    const { logger, name } = this.#options;
-    for (let failures = 0; !signal.aborted; ) {
-      let wait = HEARTBEAT_MS;
-      try {
-        wait = this.#held === undefined ? await this.#stand() : await this.#renew(this.#held);
-        failures = 0;
-        this.#lastError = null;
-      } catch (error) {
-        failures += 1;
-        this.#lastError = messageOf(error);
-        logger.warn({ lease: name, failures, err: error }, "a lease could not be had or kept");
-        wait = Math.min(HEARTBEAT_MS, backoffMs(failures));
-      }
+  /** Acquires or renews; returns when to look again, in milliseconds. */
+  async #look(): Promise<number> {
+    try {
+      return this.#held === undefined ? await this.#acquire() : await this.#renew(this.#held);
+    } finally {
       const held = this.#held;
       if (held !== undefined && performance.now() >= held.until) await this.#stop(held);
-      this.#begun.resolve();
-      this.#look = new AbortController();
-      await pause(wait, AbortSignal.any([signal, this.#look.signal]));
-    }
-    const held = this.#held;
-    if (held !== undefined) {
-      await this.#stop(held);
-      await this.#giveUp(held.tenure).catch(() => undefined); // it runs out by itself
     }
   }
 
-  /** Takes the lease when it is free; says when to look again. */
-  async #stand(): Promise<number> {
-    const { pool, table, name, holder, lead } = this.#options;
+  async #acquire(): Promise<number> {
+    const { pool, table, name, lead } = this.#options;
     const until = performance.now() + LEASE_MS;
     const free = `(${table}.expires_at <= clock_timestamp() or $4)`;
     const text = `insert into ${table} (name, holder, generation, expires_at)
@@ -123,15 +104,16 @@ export class Election implements AsyncDisposable {
       on conflict (name) do update
         set holder = excluded.holder, generation = ${table}.generation + 1, expires_at = excluded.expires_at
         where /* fence: lease-free */ ${free} /* end */ returning generation`;
+    const holder = `${hostname()}:${process.pid}`; // for whoever reads the table
     const { rows } = await pool.query<{ generation: string }>(text, [name, holder, LEASE_MS, this.#force]);
     this.#force = false;
     if (rows[0] === undefined) return this.#untilFree();
-    const tenure = { table, name, generation: Number(rows[0].generation) };
+    const term = { table, name, generation: Number(rows[0].generation) };
     failpoint("lease/lead");
     try {
-      this.#held = { tenure, work: await lead(tenure), until };
+      this.#held = { term, work: await lead(term), until };
     } catch (error) {
-      await this.#giveUp(tenure);
+      await this.#release(term);
       throw error;
     }
     return HEARTBEAT_MS;
@@ -151,26 +133,28 @@ export class Election implements AsyncDisposable {
     const until = performance.now() + LEASE_MS;
     const query = pool.query(
       `update ${table} set expires_at = clock_timestamp() + $3 * interval '1 ms' where name = $1 and generation = $2`,
-      [name, held.tenure.generation, LEASE_MS],
+      [name, held.term.generation, LEASE_MS],
     );
-    // A database that does not answer must not keep the holder from noticing that its time is over.
+    // A database that does not answer must not keep the holder from noticing that its term is over.
     const left = Math.max(0, held.until - performance.now());
-    const { rowCount } = await within(left, query, "the database did not answer in time");
+    const { rowCount } = await within(left, query, NO_ANSWER);
     held.until = rowCount === 1 ? until : 0;
     return rowCount === 1 ? HEARTBEAT_MS : 0;
   }
 
   async #stop(held: Held): Promise<void> {
+    const { logger } = this.#options;
+    const lease = held.term.name;
     this.#held = undefined;
-    if (!this.#closing.signal.aborted) this.#options.logger.warn({ lease: held.tenure.name }, "a lease was lost");
+    if (!this.#closing) logger.warn({ lease }, "lease lost; stopping its work and competing for it again");
     try {
       await held.work[Symbol.asyncDispose]();
     } catch (error) {
-      this.#options.logger.warn({ err: error }, "work under a lease did not end well");
+      logger.warn({ lease, err: error }, "work under a lease did not end in order");
     }
   }
 
-  async #giveUp({ name, generation }: Tenure): Promise<void> {
+  async #release({ name, generation }: LeaseTerm): Promise<void> {
     const { pool, table } = this.#options;
     const text = `update ${table} set expires_at = clock_timestamp() where name = $1 and generation = $2`;
     await pool.query(text, [name, generation]);

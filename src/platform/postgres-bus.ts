@@ -1,10 +1,8 @@
 // The bus on PostgreSQL's LISTEN and NOTIFY: for several nodes without Redis.
 import type pg from "pg";
-import { backoffMs, messageOf, pause, type WarnLogger } from "./backoff.ts";
-import { type Bus, Listeners } from "./bus.ts";
-import { CHANNEL, decode, encode } from "./bus-message.ts";
-import { Outbox } from "./bus-outbox.ts";
+import { type Bus, CHANNEL, decode, encode, Listeners, Outbox } from "./bus.ts";
 import { connect, within } from "./postgres.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "./supervise.ts";
 
 /** A connection that died in silence is noticed by a question that gets no answer. */
 const PROBE_MS = 5_000;
@@ -32,7 +30,7 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
     });
     own.on("notification", ({ payload = "" }) => {
       const message = decode(payload, logId);
-      if (message !== undefined) listeners.tell(message.topic, message.position);
+      if (message !== undefined) listeners.notify(message.topic, message.position);
     });
     try {
       const interrupted = AbortSignal.any([closing.signal, lost.signal]);

@@ -1,9 +1,7 @@
 // The bus on Redis: publish and subscribe, on one connection each. Redis may go and come back at any time.
 import { Redis, type RedisOptions } from "ioredis";
-import { messageOf, type WarnLogger } from "./backoff.ts";
-import { type Bus, Listeners } from "./bus.ts";
-import { CHANNEL, decode, encode } from "./bus-message.ts";
-import { Outbox } from "./bus-outbox.ts";
+import { type Bus, CHANNEL, decode, encode, Listeners, Outbox } from "./bus.ts";
+import { messageOf, type WarnLogger } from "./supervise.ts";
 
 /** The longest wait between two attempts to connect: so soon it is used again. */
 const MAX_RECONNECT_MS = 1_000;
@@ -50,7 +48,7 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
   });
   subscriber.on("message", (_channel, text) => {
     const message = decode(text, logId);
-    if (message !== undefined) listeners.tell(message.topic, message.position);
+    if (message !== undefined) listeners.notify(message.topic, message.position);
   });
   for (const one of both) {
     one.on("error", failed);

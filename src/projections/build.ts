@@ -1,8 +1,8 @@
 // One build of read models: shadow tables, how far they are, and how they take the place of the live ones.
 import type pg from "pg";
 import { parsePosition } from "../event-store/event-store.ts";
-import { backoffMs, pause } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { backoffMs, pause } from "../platform/supervise.ts";
 import { type Checkpoint, GROUP, type GroupState, isAfter, readGroup } from "./checkpoint.ts";
 import { type Projection, tableName } from "./projection.ts";
 import type { RunnerParts } from "./runner.ts";

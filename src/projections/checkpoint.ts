@@ -2,7 +2,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
-import { holds, type Tenure } from "../platform/leader.ts";
+import { holds, type LeaseTerm } from "../platform/leader.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 
@@ -88,14 +88,14 @@ export async function commitBatch(
   fence: Fence,
   upTo: Position,
   writes: readonly TableWrite[],
-  tenure?: Tenure,
+  term?: LeaseTerm,
 ): Promise<boolean> {
   const parameters = new Parameters();
   const { add } = { add: (value: unknown) => parameters.add(value) };
   const from = fence.checkpoint === "start" ? null : fence.checkpoint;
   const moved = `update read.groups set checkpoint = ${add(upTo)} where name = ${add(GROUP)}
     and /* fence: projection-checkpoint */ checkpoint is not distinct from ${add(from)} /* end */ and /* fence: projection-generation */ generation = ${add(fence.generation)}
-    ${tenure === undefined ? "" : `and /* fence: projection-lease */ ${holds(tenure, add)}`} returning 1`;
+    ${term === undefined ? "" : `and /* fence: projection-lease */ ${holds(term, add)}`} returning 1`;
   const parts = writes.flatMap((write) =>
     writeParts(write, parameters, /* fence: projection-rows */ "exists (select from moved)"),
   );

@@ -8,7 +8,7 @@ import type {
   Subscription,
   SubscriptionStatus,
 } from "../event-store/event-store.ts";
-import { messageOf, pause } from "../platform/backoff.ts";
+import { messageOf, pause } from "../platform/supervise.ts";
 
 /** How often the feed asks where the log ends, to know whether it lags. */
 const PROBE_MS = 250;

@@ -1,8 +1,7 @@
 // The second fence around a client: PostgreSQL itself shows a client's queries no row of another, whatever they say.
 import pg from "pg";
 import type { ClientId } from "../domain/ids.ts";
-import { NO_ANSWER } from "../platform/database-away.ts";
-import { within } from "../platform/postgres.ts";
+import { NO_ANSWER, within } from "../platform/postgres.ts";
 
 /**
  * What makes a table of read models readable for clients, each its own rows. Who owns the table writes and reads all of it.

@@ -1,13 +1,12 @@
 // The read side of a node: keeps the read models up to date, hands out handles for reading, and waits for positions.
 import { createHash } from "node:crypto";
-import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientId } from "../domain/ids.ts";
 import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
-import { messageOf, pause } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Election } from "../platform/leader.ts";
+import { Leader } from "../platform/leader.ts";
+import { messageOf, pause } from "../platform/supervise.ts";
 import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
 import { storedProjections } from "./group.ts";
 import { findCommand } from "./models/command-ids.ts";
@@ -98,7 +97,7 @@ export async function openReadSide(
   const fenced = async () => (await existingTables(pool, projections)).size === own.length;
   let building = false;
   let runner: Runner | undefined;
-  let election: Election | undefined;
+  let leader: Leader | undefined;
   const group = await readGroup(pool);
   if (group?.logId === store.logId) waiters.reached(group.checkpoint);
 
@@ -121,11 +120,11 @@ export async function openReadSide(
   }
 
   async function stand(): Promise<void> {
-    const standing = new Election({
-      ...{ pool, logger, alone, table: "read.leases", name: leaseName(own), holder: `${hostname()}:${process.pid}` },
-      lead: async (tenure) => {
+    const standing = new Leader({
+      ...{ pool, logger, alone, table: "read.leases", name: leaseName(own) },
+      lead: async (term) => {
         const leading = new Runner(parts, projections, {
-          ...{ onMoved, tenure, onFenceLost: () => standing.doubt() },
+          ...{ onMoved, term, onFenceLost: () => standing.renewNow() },
           isAwaited: () => waiters.waiting,
         });
         leading.open();
@@ -133,8 +132,8 @@ export async function openReadSide(
         return leading;
       },
     });
-    election = standing;
-    await standing.begun;
+    leader = standing;
+    await standing.decided;
   }
 
   async function othersBuild(signal: AbortSignal | undefined): Promise<void> {
@@ -155,7 +154,7 @@ export async function openReadSide(
       const found = await readGroup(pool);
       if (found === undefined || !keepsOwn(found)) return { state: "superseded", lastError: null };
       waiters.reached(found.checkpoint);
-      return { state: idle, lastError: election?.lastError ?? null };
+      return { state: idle, lastError: leader?.lastError ?? null };
     } catch (error) {
       return { state: idle, lastError: messageOf(error) };
     }
@@ -190,8 +189,8 @@ export async function openReadSide(
       return isAfter(position, await store.tail()) ? "beyond" : "ahead";
     },
     async status() {
-      const leading = election?.leads === true ? runner : undefined;
-      const started = election !== undefined || !projector;
+      const leading = leader?.leads === true ? runner : undefined;
+      const started = leader !== undefined || !projector;
       const stopped = { state: "stopped", lastError: null } as const;
       const { state, lastError } = leading !== undefined ? leading.status() : started ? await othersState() : stopped;
       const { checkpoint } = waiters;
@@ -206,7 +205,7 @@ export async function openReadSide(
     async [Symbol.asyncDispose]() {
       waiters[Symbol.dispose]();
       following?.[Symbol.dispose]();
-      await election?.[Symbol.asyncDispose]();
+      await leader?.[Symbol.asyncDispose]();
     },
   };
 }

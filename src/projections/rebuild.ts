@@ -1,15 +1,14 @@
 // Rebuilding read models from the log: beside the live tables, while these go on, and swapped in one moment.
 import type pg from "pg";
+import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { Build, type Progress, type Rebuilt } from "./build.ts";
 import { type GroupState, openGroup } from "./checkpoint.ts";
 import { storedProjections } from "./group.ts";
 import { type Projection, tableName } from "./projection.ts";
 import type { RunnerParts } from "./runner.ts";
-import { createGroups, existingTables, LOCK_CLASS } from "./tables.ts";
+import { createGroups, existingTables } from "./tables.ts";
 
 export { SwapFailed } from "./build.ts";
-
-const BUILD_LOCK = 31;
 
 type RebuildOptions = {
   /** Names of read models, or all of them. */
@@ -94,24 +93,21 @@ function choose(projections: readonly Projection[], names: RebuildOptions["names
 /** One build at a time in a database: shadows have names of their own, but only one set of them. */
 async function withBuildLock<T>(
   pool: pg.Pool,
-  taken: "wait" | "fail",
+  whenTaken: "wait" | "fail",
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   const client = await pool.connect();
   try {
-    if (taken === "wait") await client.query("select pg_advisory_lock($1, $2)", [LOCK_CLASS, BUILD_LOCK]);
+    if (whenTaken === "wait") await lockSession(client, LOCKS.build);
     else {
-      const lock = await client.query<{ got: boolean }>("select pg_try_advisory_lock($1, $2) as got", [
-        LOCK_CLASS,
-        BUILD_LOCK,
-      ]);
+      const taken = await tryLockSession(client, LOCKS.build);
       // fence: build-lock
-      if (lock.rows[0]?.got !== true) throw new RebuildRunning("another process builds read models right now");
+      if (!taken) throw new RebuildRunning("another process builds read models right now");
     }
     return await work(client);
   } finally {
-    // Given back before the next one asks; when that fails, it goes with the connection.
-    await client.query("select pg_advisory_unlock_all()").catch(() => undefined);
+    // Before the next process asks; when that fails, the lock goes with the connection.
+    await unlockSession(client, LOCKS.build).catch(() => undefined);
     client.release(true);
   }
 }

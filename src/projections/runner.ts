@@ -2,9 +2,9 @@
 import type pg from "pg";
 import type { Batch, EventStore, Subscription } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import type { Tenure } from "../platform/leader.ts";
+import type { LeaseTerm } from "../platform/leader.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/supervise.ts";
 import { foldBatch } from "./batch.ts";
 import { type Checkpoint, commitBatch, type Fence, type GroupState, openGroup } from "./checkpoint.ts";
 import { decodeFor } from "./fold.ts";
@@ -42,7 +42,7 @@ type RunnerOptions = {
   /** Called with each checkpoint that was written. */
   readonly onMoved?: (checkpoint: Checkpoint) => void;
   /** What each batch is written under; another runner may write too without it. */
-  readonly tenure?: Tenure;
+  readonly term?: LeaseTerm;
   /** Called when the fence was lost, before the group is loaded again. */
   readonly onFenceLost?: () => void;
   /** Whether somebody waits for what comes next: it is not kept for company then. */
@@ -116,7 +116,7 @@ export class Runner implements AsyncDisposable {
     const decoded = await decodeFor(keyring, this.#projections, events);
     const writes = await foldBatch(pool, this.#projections, decoded);
     failpoint("rows-folded/rows-committed");
-    if (!(await commitBatch(pool, fence, upTo, writes, this.#options.tenure))) {
+    if (!(await commitBatch(pool, fence, upTo, writes, this.#options.term))) {
       this.#lastError = "the fence was lost";
       this.#options.onFenceLost?.();
       this.#load();

@@ -1,12 +1,10 @@
 // The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
 import type pg from "pg";
 import { createLeases } from "../platform/leader.ts";
+import { LOCKS, lockInTransaction } from "../platform/locks.ts";
+import { inTransaction } from "../platform/postgres.ts";
 import { fenceOf, OPEN_SCHEMA } from "./fence.ts";
 import { type ColumnType, type Projection, tableName } from "./projection.ts";
-
-/** Of this application ("chat"): pairs of which the first is this. */
-export const LOCK_CLASS = 0x63686174;
-const SCHEMA_LOCK = 30;
 
 // Names and positions compare by their bytes, so that neither order nor indexes depend on a locale. `json` keeps the
 // very text, so that members come back in the order in which they were sent.
@@ -31,20 +29,13 @@ create table if not exists read.groups (
 
 /** Makes the schema and the table of checkpoints; several processes may do so at once. */
 export async function createGroups(pool: pg.Pool): Promise<void> {
-  const client = await pool.connect();
-  try {
-    await client.query("begin");
-    await client.query("select pg_advisory_xact_lock($1, $2)", [LOCK_CLASS, SCHEMA_LOCK]);
+  await inTransaction(pool, async (client) => {
+    await lockInTransaction(client, LOCKS.readSchema);
     await client.query("create schema if not exists read");
     await client.query(OPEN_SCHEMA);
     await client.query(GROUPS);
     await client.query(createLeases("read.leases"));
-    await client.query("commit");
-    client.release();
-  } catch (error) {
-    client.release(true); // closing rolls back
-    throw error;
-  }
+  });
 }
 
 /** What a shadow's table and indexes are called until they take their place. */

@@ -1,7 +1,7 @@
 // Waiting until the read model has reached a position: one loop for all who wait on this node.
 
 import type { Position } from "../event-store/event-store.ts";
-import { messageOf, pause, type WarnLogger } from "../platform/backoff.ts";
+import { messageOf, pause, type WarnLogger } from "../platform/supervise.ts";
 import { type Checkpoint, isAfter } from "./checkpoint.ts";
 
 /** How often the checkpoint's row is looked at while somebody waits: another process may be the one that moves it. */

@@ -11,8 +11,8 @@ import {
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
-import { backoffMs, messageOf, pause } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
 import type { AttemptPlan } from "./attempt-plan.ts";
 import { planEmail } from "./email-attempt.ts";
 import type { TakenJob } from "./job-store.ts";

@@ -1,9 +1,7 @@
 // Which processes work on the jobs: whoever starts alone takes back what a crashed one had in hand.
 import type pg from "pg";
 import type { Logger } from "pino";
-
-/** Held shared by each process that works, for as long as it lives. */
-const LOCK = "hashtextextended('chatapi.workers', 0)";
+import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 
 /**
  * Registers this process. When there is no other, every job that looks taken was left behind by a crash, and waits
@@ -14,19 +12,17 @@ export async function enterWorkers(pool: pg.Pool, logger: Logger): Promise<Dispo
   const connection = await pool.connect();
   connection.on("error", (error) => logger.warn({ err: error }, "the workers' lock was lost"));
   try {
-    const { rows } = await connection.query<{ alone: boolean }>(`select pg_try_advisory_lock(${LOCK}) as alone`);
-    if (rows[0]?.alone === true) {
+    const alone = await tryLockSession(connection, LOCKS.workers);
+    if (alone) {
       // `retry_count` is what settling is fenced by: should one of these workers live after all, it settles nothing.
       const { rowCount } = await connection.query(
         `update jobs.job set state = 'retry', retry_count = retry_count + 1, start_after = now()
          where state = 'active'`,
       );
       if (rowCount !== null && rowCount > 0) logger.info({ jobs: rowCount }, "took back the jobs of a crashed worker");
-      await connection.query(`select pg_advisory_lock_shared(${LOCK})`);
-      await connection.query(`select pg_advisory_unlock(${LOCK})`);
-    } else {
-      await connection.query(`select pg_advisory_lock_shared(${LOCK})`);
     }
+    await lockSession(connection, LOCKS.workers, "shared");
+    if (alone) await unlockSession(connection, LOCKS.workers);
   } catch (error) {
     connection.release(true);
     throw error;

@@ -1,5 +1,4 @@
 // Runs the reactors: of all processes one at a time, with one subscription; jobs and checkpoint in one transaction.
-import { hostname } from "node:os";
 import type pg from "pg";
 import type { Logger } from "pino";
 import { SECOND_MS } from "../domain/time.ts";
@@ -12,9 +11,9 @@ import {
   type Subscription,
 } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { backoffMs, messageOf, pause } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Election, holds, type Tenure } from "../platform/leader.ts";
+import { holds, Leader, type LeaseTerm } from "../platform/leader.ts";
+import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { inTransaction, type Sql } from "./database.ts";
 import type { JobStore } from "./job-store.ts";
@@ -65,16 +64,16 @@ export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGr
   let known = await openCheckpoint(pool, store);
   failpoint("reactors-placed/lead");
   let leading: Leading | undefined;
-  const election = new Election({
-    ...{ pool, logger, alone, table: "jobs.leases", name: GROUP, holder: `${hostname()}:${process.pid}` },
-    lead: async (tenure) => {
+  const leader = new Leader({
+    ...{ pool, logger, alone, table: "jobs.leases", name: GROUP },
+    lead: async (term) => {
       known = await openCheckpoint(pool, store);
-      leading = lead(parts, tenure, known, () => election.doubt());
+      leading = lead(parts, term, known, () => leader.renewNow());
       return leading;
     },
   });
-  await election.begun;
-  const current = () => (election.leads ? leading : undefined);
+  await leader.decided;
+  const current = () => (leader.leads ? leading : undefined);
   return {
     handled: () => current()?.handled() ?? known,
     leads: () => current() !== undefined,
@@ -82,16 +81,16 @@ export async function startReactors(parts: ReactorGroupParts): Promise<ReactorGr
       const status = current()?.status();
       if (status !== undefined) return status;
       known = await openCheckpoint(pool, store);
-      return { state: "standby", handled: known, lastError: election.lastError };
+      return { state: "standby", handled: known, lastError: leader.lastError };
     },
-    [Symbol.asyncDispose]: () => election[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => leader[Symbol.asyncDispose](),
   };
 }
 
 type Leading = AsyncDisposable & { handled(): Position | "start"; status(): ReactorStatus };
 
-/** Runs the reactors from a checkpoint on, for as long as the tenure holds. */
-function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved: () => void): Leading {
+/** Runs the reactors from a checkpoint on, for as long as the term holds. */
+function lead(parts: ReactorGroupParts, term: LeaseTerm, from: Position, onMoved: () => void): Leading {
   const { pool, store, keyring, jobs, logger, now } = parts;
   const wanted = wantedTypes(parts.reactors);
   const closing = new AbortController();
@@ -111,7 +110,7 @@ function lead(parts: ReactorGroupParts, tenure: Tenure, from: Position, onMoved:
     failpoint("jobs-owed/checkpoint-moved");
     try {
       await inTransaction(pool, async (sql) => {
-        await moveCheckpoint(sql, tenure, saved, upTo);
+        await moveCheckpoint(sql, term, saved, upTo);
         failpoint("checkpoint-moved/enqueued");
         if (owed.length > 0) await jobs.enqueue(sql, owed);
         failpoint("enqueued/commit");
@@ -193,10 +192,10 @@ async function openCheckpoint(pool: pg.Pool, store: EventStore): Promise<Positio
   return position;
 }
 
-async function moveCheckpoint(sql: Sql, tenure: Tenure, from: Position, to: Position): Promise<void> {
+async function moveCheckpoint(sql: Sql, term: LeaseTerm, from: Position, to: Position): Promise<void> {
   const values: unknown[] = [GROUP, from, to];
   const text = `update jobs.reactor_checkpoints set position = $3 where name = $1 and /* fence: reactors-checkpoint */ position = $2
-    and /* fence: reactors-lease */ ${holds(tenure, (value) => `$${values.push(value)}`)} /* end */ returning name`;
+    and /* fence: reactors-lease */ ${holds(term, (value) => `$${values.push(value)}`)} /* end */ returning name`;
   const { rows } = await sql.executeSql(text, values);
   if (rows.length === 0) throw new CheckpointMoved("another process moved the reactors' checkpoint");
 }

@@ -1,17 +1,16 @@
 // Works on one queue: fetches in batches, runs so many at once as the lines allow, settles in batches.
 import type { Logger } from "pino";
 import type { Instant } from "../domain/time.ts";
-import { messageOf } from "../platform/backoff.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Loop, type LoopStatus } from "../platform/loop.ts";
+import { Loop, type LoopStatus, messageOf } from "../platform/supervise.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";
 import type { Queue } from "./jobs.ts";
 import { type LineLimits, Lines } from "./lines.ts";
 
 const FETCH_BATCH = 100;
-/** How long what comes right after a fetch waits for company, and what is done right after a settlement. */
-const FETCH_COMPANY_MS = 5;
-const SETTLE_COMPANY_MS = 20;
+/** How long a fetch and a settlement wait after the one before, so that each takes more at once. */
+const FETCH_LINGER_MS = 5;
+const SETTLE_LINGER_MS = 20;
 /** How often the queue is looked at unasked: for jobs of other processes and those that went back. */
 const IDLE_MS = 500;
 /** What a line cannot hold comes again after this, and up to as much again, so that not all come at once. */
@@ -55,19 +54,19 @@ export class Worker {
   #leftBehind = false;
 
   constructor(options: WorkerOptions) {
-    const { queue, limits, now, logger } = options;
+    const { queue, limits, logger } = options;
     this.#options = options;
     this.#lines = new Lines(limits);
-    const parts = { idleMs: IDLE_MS, now, logger };
-    const fetching = { name: `${queue}:fetch`, step: () => this.#fetch(), companyMs: FETCH_COMPANY_MS };
-    const settling = { name: `${queue}:settle`, step: () => this.#settle(), companyMs: SETTLE_COMPANY_MS };
-    this.#fetching = new Loop({ ...parts, ...fetching });
-    this.#settling = new Loop({ ...parts, ...settling });
+    const rest = (more: boolean) => (more ? 0 : IDLE_MS);
+    const fetch = async () => rest(await this.#fetch());
+    const settle = async () => rest(await this.#settle());
+    this.#fetching = new Loop({ name: `${queue}:fetch`, step: fetch, lingerMs: FETCH_LINGER_MS, logger });
+    this.#settling = new Loop({ name: `${queue}:settle`, step: settle, lingerMs: SETTLE_LINGER_MS, logger });
   }
 
   wake(at: Instant | null): void {
     if (at === null) this.#fetching.wake();
-    else this.#fetching.wakeAt(at);
+    else this.#fetching.wakeIn(at - this.#options.now());
   }
 
   status(): WorkerStatus {

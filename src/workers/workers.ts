@@ -3,7 +3,7 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Loop, type LoopStatus } from "../platform/loop.ts";
+import { Loop, type LoopStatus } from "../platform/supervise.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { onPool } from "./database.ts";
 import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
@@ -90,9 +90,7 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
   );
   const later = new Loop({
     name: "later",
-    step: async () => (await jobs.promote()) > 0,
-    idleMs: LATER_IDLE_MS,
-    now,
+    step: async () => ((await jobs.promote()) > 0 ? 0 : LATER_IDLE_MS),
     logger,
   });
   let first = true;
@@ -103,16 +101,14 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
       const dueBefore = now() + (first ? FIRST_SWEEP_AHEAD_MS : -Math.round(limits.sweepEveryMs * SWEEP_GRACE));
       const swept = group.leads() && at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
       first &&= !swept;
-      if (swept) await forgetRounds(onPool(pool));
-      else sweeping.wakeAt(now() + SWEEP_AGAIN_MS);
-      return false;
+      if (!swept) return SWEEP_AGAIN_MS;
+      await forgetRounds(onPool(pool));
+      return limits.sweepEveryMs;
     },
-    idleMs: limits.sweepEveryMs,
-    now,
     logger,
   });
   jobs.onQueued((queue, at) => {
-    if (queue === "later") later.wakeAt(at ?? now());
+    if (queue === "later") later.wakeIn(at === null ? 0 : at - now());
     else workers.get(queue)?.wake(at);
   });
 

@@ -5,13 +5,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { processIsAlive } from "../../src/embedded/os.ts";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
-import { SERVER_LOCK } from "../../src/embedded/server-session.ts";
+import { LOCKS } from "../../src/platform/locks.ts";
 import { childServer, dataFolder, postmasterPid, query } from "./data-folder.ts";
 
 let folder: Awaited<ReturnType<typeof dataFolder>>;
 const log = () => {};
 const home = () => join(folder.path, "postgres");
-const held = `select 1 from pg_locks where locktype = 'advisory' and classid = ${SERVER_LOCK[0]} and granted`;
+const held = `select 1 from pg_locks where locktype = 'advisory' and classid = ${LOCKS.server[0]} and granted`;
 
 beforeAll(async () => {
   folder = await dataFolder();
@@ -85,7 +85,7 @@ test("when the session that holds the lock breaks, it is taken again; while anot
   expect(ends).toEqual([]);
 
   // Another server waits for the lock and gets it in that moment.
-  const take = `set application_name = 'chatapi server 4711'; select pg_advisory_lock(${SERVER_LOCK}); select pg_sleep(8)`;
+  const take = `set application_name = 'chatapi server 4711'; select pg_advisory_lock(${LOCKS.server}); select pg_sleep(8)`;
   const other = query(postgres.url, take).catch(() => {});
   await sleep(300);
   await query(postgres.url, breakIt.replace("like 'chatapi server %'", `= 'chatapi server ${process.pid}'`));

@@ -2,9 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Position, positionOf } from "../../src/event-store/event-store.ts";
-import { type Bus, processBus, type Topic } from "../../src/platform/bus.ts";
-import { decode, encode } from "../../src/platform/bus-message.ts";
-import { Outbox } from "../../src/platform/bus-outbox.ts";
+import { type Bus, decode, encode, Outbox, processBus, type Topic } from "../../src/platform/bus.ts";
 import { postgresBus } from "../../src/platform/postgres-bus.ts";
 import { redisBus } from "../../src/platform/redis-bus.ts";
 import { testDatabase } from "../support/postgres.ts";

@@ -12,7 +12,7 @@ const SRC = fileURLToPath(new URL("../../src", import.meta.url));
 /** Runs a program that passes the given points, saying where it is after each. */
 function passing(set: string | undefined, ...points: readonly FailpointName[]) {
   const steps = points.map((name) => `failpoint(${JSON.stringify(name)}); console.log(${JSON.stringify(name)});`);
-  const program = `import { failpoint } from ${JSON.stringify(join(SRC, "failpoint.ts"))};\n${steps.join("\n")}`;
+  const program = `import { failpoint } from ${JSON.stringify(join(SRC, "platform", "failpoint.ts"))};\n${steps.join("\n")}`;
   const { CHATAPI_FAILPOINT: _outer, ...inherited } = process.env;
   const env = set === undefined ? inherited : { ...inherited, CHATAPI_FAILPOINT: set };
   const { signal, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module-typescript", "-e", program], {

@@ -1,7 +1,7 @@
 // Two fences around each client's rows, the query's own condition and PostgreSQL's policies: each holds without the other.
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { isDatabaseAway } from "../../src/platform/database-away.ts";
+import { isDatabaseAway } from "../../src/platform/postgres.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";

@@ -1,11 +1,11 @@
 // Rebuilding: from nothing, beside a group that goes on, with and without differences.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { LOCKS, lockSession } from "../../src/platform/locks.ts";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
-import { LOCK_CLASS } from "../../src/projections/tables.ts";
 import {
   ANNA,
   asked,
@@ -156,7 +156,7 @@ describe("rebuilding", () => {
   test("a name that is none, and a second rebuild at once, are refused", async () => {
     await expect(rebuild(given.parts, { names: ["nothing"], verify: false })).rejects.toThrow(UnknownProjection);
     const other = await given.database.pool.connect();
-    await other.query("select pg_advisory_lock($1, 31)", [LOCK_CLASS]);
+    await lockSession(other, LOCKS.build);
     await expect(rebuild(given.parts, { names: "all", verify: false })).rejects.toThrow(RebuildRunning);
     other.release(true);
   });

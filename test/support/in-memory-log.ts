@@ -13,7 +13,7 @@ import {
 } from "../../src/event-store/event-store.ts";
 import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/log-created.ts";
 import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
-import type { WarnLogger } from "../../src/platform/backoff.ts";
+import type { WarnLogger } from "../../src/platform/supervise.ts";
 
 type InMemoryLogOptions = {
   /** For tests that compare positions. Default: random. */

@@ -2,7 +2,7 @@
 
 import type { Services } from "../../app/services.ts";
 import { CLOSE, type CloseCode } from "../../contract/errors.ts";
-import { messageOf, pause } from "../../platform/backoff.ts";
+import { messageOf, pause } from "../../platform/supervise.ts";
 import { type Identity, identify } from "./identity.ts";
 import type { Lifetime } from "./lifetime.ts";
 

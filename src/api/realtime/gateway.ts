@@ -7,7 +7,7 @@ import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
 import { userId as userIdSchema } from "../../contract/fields.ts";
-import { pause } from "../../platform/backoff.ts";
+import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
 import { tooMany } from "../http/admission.ts";

@@ -5,8 +5,8 @@ import { readsStream } from "../../domain/reads.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Keyring } from "../../event-store/sealing.ts";
-import { backoffMs, messageOf, pause } from "../../platform/backoff.ts";
 import { batchPerTick } from "../../platform/batch-loader.ts";
+import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 
 type MarkerParts = {
   readonly keyring: Keyring;

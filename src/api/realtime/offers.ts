@@ -3,8 +3,8 @@
 import type { Services } from "../../app/services.ts";
 import type { ClientId, Subject } from "../../domain/ids.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { backoffMs, messageOf, pause } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/models/delivery-list.ts";
 import { Lifetime } from "./lifetime.ts";
 import { MAX_AHEAD_BYTES } from "./limits.ts";

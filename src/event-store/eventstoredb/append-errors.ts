@@ -1,7 +1,7 @@
 // What the client's errors say of an append: refused, or unknown.
 
 import { ErrorType } from "@eventstore/db-client";
-import { messageOf } from "../../platform/backoff.ts";
+import { messageOf } from "../../platform/supervise.ts";
 import { AppendTooLarge, NO_STREAM, OutcomeUnknown, WrongExpectedRevision } from "../event-store.ts";
 
 /** The client's name for an error; undefined for what comes straight from its transport. */

@@ -1,7 +1,7 @@
 // What one read loop reads from: a subscription of its own up to the log's end, and there what all share.
 
 import type { EventStoreDBClient } from "@eventstore/db-client";
-import { pause } from "../../platform/backoff.ts";
+import { pause } from "../../platform/supervise.ts";
 import { type Position, type RecordedEvent, sizeOf } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
 import { AllStream } from "./all-stream.ts";

@@ -1,7 +1,7 @@
 // Appends go out in groups, as the Postgres log's flushes do: whatever waits goes as soon as one of two groups is answered.
 
-import { pause } from "../../platform/backoff.ts";
 import { batchPerTick } from "../../platform/batch-loader.ts";
+import { pause } from "../../platform/supervise.ts";
 
 /** Groups on their way at once. */
 const GROUPS_IN_FLIGHT = 2;

@@ -1,7 +1,7 @@
 // The log on EventStoreDB: one client a process, exact revisions, our own bounds and deadlines.
 
 import { EventStoreDBClient } from "@eventstore/db-client";
-import type { WarnLogger } from "../../platform/backoff.ts";
+import type { WarnLogger } from "../../platform/supervise.ts";
 import { isName } from "../append-checks.ts";
 import { type EventStore, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../log-created.ts";

@@ -11,7 +11,7 @@ import {
   type ReadStreamOptions,
   START,
 } from "@eventstore/db-client";
-import { messageOf } from "../../platform/backoff.ts";
+import { messageOf } from "../../platform/supervise.ts";
 import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { type Position, positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
 import { LOG_STREAM } from "../log-created.ts";

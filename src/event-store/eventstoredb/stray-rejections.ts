@@ -1,7 +1,7 @@
 // The client's late replies and broken writes reject promises that nobody holds; such a one must not end the process.
 
 import { setImmediate as turnOfTheLoop } from "node:timers/promises";
-import type { WarnLogger } from "../../platform/backoff.ts";
+import type { WarnLogger } from "../../platform/supervise.ts";
 
 let guarded = 0;
 let logger: WarnLogger | undefined;

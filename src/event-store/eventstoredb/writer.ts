@@ -7,8 +7,8 @@ import {
   type EventStoreDBClient,
   NO_STREAM as NO_SUCH_STREAM,
 } from "@eventstore/db-client";
-import type { WarnLogger } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import type { WarnLogger } from "../../platform/supervise.ts";
 import { checkAppend } from "../append-checks.ts";
 import {
   type Appended,

@@ -1,7 +1,7 @@
 // Hears how far the log has grown: by NOTIFY, and by a slow poll.
 
-import { backoffMs, pause, type WarnLogger } from "../../platform/backoff.ts";
 import { type Connection, connect, within } from "../../platform/postgres.ts";
+import { backoffMs, pause, type WarnLogger } from "../../platform/supervise.ts";
 import type { Reach } from "./reach.ts";
 import { CHANNEL } from "./schema.ts";
 

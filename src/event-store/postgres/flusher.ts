@@ -2,9 +2,9 @@
 
 import { setImmediate as turnOfTheLoop } from "node:timers/promises";
 import pg from "pg";
-import { backoffMs, messageOf, pause, type WarnLogger } from "../../platform/backoff.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { type Connection, connect, within } from "../../platform/postgres.ts";
+import { backoffMs, messageOf, pause, type WarnLogger } from "../../platform/supervise.ts";
 import { type Appended, type NewEvent, OutcomeUnknown, type RecordedEvent, StoreUnavailable } from "../event-store.ts";
 import { AppendQueue, type Flush, type WaitingAppend } from "./append-queue.ts";
 import { prepareForFlushing, sendFlush } from "./flush.ts";

@@ -1,7 +1,7 @@
 // The event log in PostgreSQL: the embedded default. One table, group commit, positions in commit order.
 
-import type { WarnLogger } from "../../platform/backoff.ts";
 import { connect, within } from "../../platform/postgres.ts";
+import type { WarnLogger } from "../../platform/supervise.ts";
 import { checkAppend, numberOf } from "../append-checks.ts";
 import { type EventStore, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
 import { newLogId } from "../log-created.ts";

@@ -1,14 +1,14 @@
 // Reading the log's table: pages by position or by revision, each an index scan.
 
-import pg from "pg";
-import { messageOf, type WarnLogger } from "../../platform/backoff.ts";
+import type pg from "pg";
 import { batchLoader } from "../../platform/batch-loader.ts";
+import { createPool } from "../../platform/postgres.ts";
+import { messageOf, type WarnLogger } from "../../platform/supervise.ts";
 import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
 import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
 
 /** Connections for reading; more readers wait in line, for as long as a connection may take. */
 const READ_CONNECTIONS = 4;
-const CONNECT_TIMEOUT_MS = 5_000;
 const READ_TIMEOUT_MS = 30_000;
 /** About how many bytes of events a subscription reads at once, whatever its batch. */
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
@@ -55,16 +55,14 @@ export class Reader {
 
   constructor(url: string, logId: string, logger: WarnLogger | undefined) {
     this.#logId = logId;
-    this.#pool = new pg.Pool({
+    this.#pool = createPool({
       connectionString: url,
       max: READ_CONNECTIONS,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       query_timeout: READ_TIMEOUT_MS,
       statement_timeout: READ_TIMEOUT_MS,
-      keepAlive: true,
       application_name: "chatapi log reader",
+      logger,
     });
-    this.#pool.on("error", (error) => logger?.warn({ err: error }, "an idle connection of the log's reader ended"));
   }
 
   async stream(stream: string, read: StreamRead): Promise<RecordedEvent[]> {

@@ -1,16 +1,13 @@
 // What the log is in PostgreSQL: one table, one function that writes, and how they come to be.
 
 import type pg from "pg";
+import { LOCKS, lockInTransaction, lockInTransactionSql } from "../../platform/locks.ts";
+import { transactionOn } from "../../platform/postgres.ts";
 import { LOG_STREAM, logCreated, logIdOf } from "../log-created.ts";
 
 /** Told once a flush is on disk, with the last position there as its payload. */
 export const CHANNEL = "chatapi_log";
 
-// Advisory locks of the log are pairs of which the first is this ("clog"); the embedded server has one of its own.
-const LOCK_CLASS = 0x636c6f67;
-const SCHEMA_LOCK = 1;
-const APPEND_LOCK = 2;
-const DURABLE_LOCK = 3;
 /** How long opening waits for another process that is opening the same log. */
 const LOCK_TIMEOUT_MS = 30_000;
 
@@ -63,7 +60,7 @@ DECLARE
   same_position bigint;
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  /* fence: append-lock */ PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${APPEND_LOCK});
+  /* fence: append-lock */ PERFORM ${lockInTransactionSql(LOCKS.logAppend)};
   SELECT coalesce(max(e.position), 0) INTO base FROM log.events e;
   recorded := clock_timestamp();
   recorded_ms := round(extract(epoch FROM recorded) * 1000);
@@ -119,7 +116,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION log.durable_v1() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${DURABLE_LOCK});
+  PERFORM ${lockInTransactionSql(LOCKS.logDurable)};
   /* fence: durable-read-setting */ PERFORM set_config('synchronous_commit', 'on', true);
   /* fence: durable-answer */ PERFORM pg_logical_emit_message(true, 'chatapi', '');
   RETURN (SELECT coalesce(max(e.position), 0) FROM log.events e);
@@ -136,10 +133,9 @@ export async function openSchema(client: pg.ClientBase, newLogId: string): Promi
   const found = encoding.rows[0]?.server_encoding;
   if (found !== "UTF8") throw new Error(`the log needs a database in UTF8, not in ${found}`);
   const created = logCreated(newLogId, Date.now());
-  await client.query("BEGIN");
-  try {
+  return transactionOn(client, async () => {
     await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await client.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK_CLASS, SCHEMA_LOCK]);
+    await lockInTransaction(client, LOCKS.logSchema);
     await client.query(SCHEMA);
     await client.query(
       `INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
@@ -149,12 +145,8 @@ export async function openSchema(client: pg.ClientBase, newLogId: string): Promi
     const first = await client.query<{ type: string; data: Buffer }>(
       "SELECT type, data FROM log.events ORDER BY position LIMIT 1",
     );
-    await client.query("COMMIT");
     const event = first.rows[0];
     if (event === undefined) throw new Error("the log has no first event");
     return logIdOf(event);
-  } catch (error) {
-    await client.query("ROLLBACK").catch(() => {}); // the first error says more
-    throw error;
-  }
+  });
 }

@@ -109,14 +109,14 @@ export const storageMutations: readonly Mutation[] = [
     fence: "lease-free",
     name: "lease: taken only when it is free",
     mutate: replaceWith("${free} or true"),
-    caughtBy: { file: "platform/lease.test.ts", test: "one of two leads" },
+    caughtBy: { file: "platform/leader.test.ts", test: "one of two leads" },
   },
   {
     fence: "lease-generation",
     name: "lease: nothing is written under one that is over",
     mutate: replaceWith("${add(generation)}::bigint is not null"),
     caughtBy: {
-      file: "platform/lease.test.ts",
+      file: "platform/leader.test.ts",
       test: "a holder whose time ran out while it was paused may write no more",
     },
   },

@@ -30,7 +30,7 @@ export const workMutations: readonly Mutation[] = [
   {
     fence: "projection-lease",
     name: "lease of the projector",
-    mutate: replaceWith("(true or ${holds(tenure, add)})"),
+    mutate: replaceWith("(true or ${holds(term, add)})"),
     caughtBy: { file: "projections/checkpoint.test.ts", test: "a lease that is over" },
   },
   {
@@ -42,7 +42,7 @@ export const workMutations: readonly Mutation[] = [
   {
     fence: "projection-lease",
     name: "lease of the projector, in every order",
-    mutate: replaceWith("(true or ${holds(tenure, add)})"),
+    mutate: replaceWith("(true or ${holds(term, add)})"),
     caughtBy: { file: "faults/races-takeover.test.ts", test: "only who leads writes" },
   },
   {
@@ -58,7 +58,7 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/rebuild.test.ts", test: "while tables are swapped nobody else moves the group" },
   },
   {
-    fence: "jobs-transaction",
+    fence: "transaction",
     name: "transaction: jobs only with the reactors' checkpoint",
     mutate: drop,
     caughtBy: { file: "workers/database.test.ts", test: "nothing of a transaction that throws is kept" },
@@ -72,7 +72,7 @@ export const workMutations: readonly Mutation[] = [
   {
     fence: "reactors-lease",
     name: "lease of the reactors",
-    mutate: replaceWith("(true or ${holds(tenure, (value) => `$${values.push(value)}`)})"),
+    mutate: replaceWith("(true or ${holds(term, (value) => `$${values.push(value)}`)})"),
     caughtBy: { file: "workers/reactor-group.test.ts", test: "jobs of a batch whose lease is over" },
   },
   {

@@ -1,7 +1,7 @@
 // Who leads: one at a time, the next when it stops or falls silent, and nothing is written under a lease that is over.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createLeases, Election, holds, type Tenure } from "../../src/platform/leader.ts";
+import { createLeases, holds, Leader, type LeaseTerm } from "../../src/platform/leader.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
 let database: TestDatabase;
@@ -16,13 +16,13 @@ const logger = { warn: () => {} };
 
 /** Stands for a lease, and keeps what became of it. */
 function candidate(name: string, options: { alone?: boolean; lead?: () => Promise<void> } = {}) {
-  const tenures: Tenure[] = [];
+  const terms: LeaseTerm[] = [];
   let working = 0;
-  const election = new Election({
-    ...{ pool: database.pool, table: "read.leases", name, holder: "test", logger, alone: options.alone ?? false },
-    lead: async (tenure) => {
+  const leader = new Leader({
+    ...{ pool: database.pool, table: "read.leases", name, logger, alone: options.alone ?? false },
+    lead: async (term) => {
       await options.lead?.();
-      tenures.push(tenure);
+      terms.push(term);
       working += 1;
       return {
         [Symbol.asyncDispose]: async () => {
@@ -31,7 +31,7 @@ function candidate(name: string, options: { alone?: boolean; lead?: () => Promis
       };
     },
   });
-  return { election, tenures, working: () => working, [Symbol.asyncDispose]: () => election[Symbol.asyncDispose]() };
+  return { leader, terms, working: () => working, [Symbol.asyncDispose]: () => leader[Symbol.asyncDispose]() };
 }
 
 async function until(holding: () => boolean): Promise<void> {
@@ -42,9 +42,9 @@ async function until(holding: () => boolean): Promise<void> {
   throw new Error("waited in vain");
 }
 
-const mayWrite = async (tenure: Tenure): Promise<boolean> => {
+const mayWrite = async (term: LeaseTerm): Promise<boolean> => {
   const values: unknown[] = [];
-  const condition = holds(tenure, (value) => `$${values.push(value)}`);
+  const condition = holds(term, (value) => `$${values.push(value)}`);
   return (await database.pool.query(`select ${condition} as held`, values)).rows[0].held;
 };
 
@@ -54,37 +54,37 @@ const expire = (name: string) =>
 
 test("one of two leads; when it stops the other one does, with a higher generation", async () => {
   const first = candidate("stop");
-  await first.election.begun;
+  await first.leader.decided;
   await using second = candidate("stop");
-  await second.election.begun;
+  await second.leader.decided;
   expect([first.working(), second.working()]).toEqual([1, 0]);
   await first[Symbol.asyncDispose]();
   expect(first.working()).toBe(0);
   await until(() => second.working() === 1);
-  expect(second.tenures[0]?.generation).toBe(2);
+  expect(second.terms[0]?.generation).toBe(2);
 });
 
 test("a holder whose time ran out while it was paused may write no more, notices and stops", async () => {
   await using first = candidate("pause");
-  await first.election.begun;
+  await first.leader.decided;
   await using second = candidate("pause");
-  await second.election.begun;
+  await second.leader.decided;
   await expire("pause");
   await until(() => second.working() === 1);
-  const [before, after] = [first.tenures[0], second.tenures[0]];
+  const [before, after] = [first.terms[0], second.terms[0]];
   if (before === undefined || after === undefined) throw new Error("nobody led");
   expect([await mayWrite(before), await mayWrite(after)]).toEqual([false, true]);
-  first.election.doubt();
+  first.leader.renewNow();
   await until(() => first.working() === 0);
-  expect(first.election.leads).toBe(false);
+  expect(first.leader.leads).toBe(false);
 });
 
 test("a holder that goes on keeps the lease", async () => {
   await using first = candidate("keep");
-  await first.election.begun;
+  await first.leader.decided;
   await using second = candidate("keep");
   await sleep(5_000);
-  expect([first.working(), second.working(), first.tenures.length]).toEqual([1, 0, 1]);
+  expect([first.working(), second.working(), first.terms.length]).toEqual([1, 0, 1]);
 }, 10_000);
 
 test("who is alone takes what a crashed one left at once", async () => {
@@ -92,11 +92,11 @@ test("who is alone takes what a crashed one left at once", async () => {
     "insert into read.leases values ('crashed', 'gone', 7, clock_timestamp() + interval '1 hour')",
   );
   await using waiting = candidate("crashed");
-  await waiting.election.begun;
+  await waiting.leader.decided;
   expect(waiting.working()).toBe(0);
   await using alone = candidate("crashed", { alone: true });
-  await alone.election.begun;
-  expect(alone.tenures).toMatchObject([{ generation: 8 }]);
+  await alone.leader.decided;
+  expect(alone.terms).toMatchObject([{ generation: 8 }]);
 });
 
 test("work that cannot begin gives the lease back, and is tried again", async () => {
@@ -106,8 +106,8 @@ test("work that cannot begin gives the lease back, and is tried again", async ()
       if (faults > 0) throw new Error(`fault ${faults--}`);
     },
   });
-  await first.election.begun;
-  expect(first.election.lastError).toBe("fault 2");
+  await first.leader.decided;
+  expect(first.leader.lastError).toBe("fault 2");
   await until(() => first.working() === 1);
-  expect(first.election.lastError).toBeNull();
+  expect(first.leader.lastError).toBeNull();
 });

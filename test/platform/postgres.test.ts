@@ -1,7 +1,7 @@
 // What the library throws when a real PostgreSQL cannot be reached, and what it throws when it refuses.
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { isDatabaseAway } from "../../src/platform/database-away.ts";
+import { isDatabaseAway } from "../../src/platform/postgres.ts";
 import { proxyTo, type TcpProxy } from "../faults/support/proxy.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
