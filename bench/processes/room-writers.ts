@@ -1,7 +1,7 @@
 // Writers of one room, as one node has them: commands on a log that another process writes too.
 import { randomUUID } from "node:crypto";
 import pg from "pg";
-import type { RoomId } from "../../src/domain/ids.ts";
+import type { RoomId } from "../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";

@@ -1,7 +1,7 @@
 // What a long history costs: loading a room, reading pages, starting the server.
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
-import type { RoomId } from "../../src/domain/ids.ts";
+import type { RoomId } from "../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import { interleave, median } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";

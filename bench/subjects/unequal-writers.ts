@@ -1,6 +1,6 @@
 // Two nodes write one room, one with 100 writers and one with 2: how long the two wait, against having it to themselves.
 import { randomBytes } from "node:crypto";
-import type { RoomId } from "../../src/domain/ids.ts";
+import type { RoomId } from "../../src/contract/ids.ts";
 import { missingEventStore, testEventStore } from "../../test/support/eventstored.ts";
 import { interleave, quantile } from "../harness/measure.ts";
 import { type Goal, notMeasured, type Row, ratioRow, shown } from "../harness/row.ts";

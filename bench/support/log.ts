@@ -2,8 +2,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
 import { keyData, makeApiKey } from "../../src/app/api-keys.ts";
+import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
-import { type ClientId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
 import { roomStream } from "../../src/domain/room.ts";
 import { deriveTail } from "../../src/event-store/derive.ts";
 import { type CommandContext, encode } from "../../src/event-store/envelope.ts";

@@ -1,8 +1,8 @@
 // API keys: `ck_`, 43 base62 characters of 32 random bytes, 6 of the CRC-32 of what precedes. Only a hash is kept.
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
+import type { KeyId } from "../contract/ids.ts";
 import type { KeyData } from "../domain/client.ts";
-import type { KeyId } from "../domain/ids.ts";
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BODY_WIDTH = 43;

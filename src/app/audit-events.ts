@@ -1,6 +1,7 @@
 // Events for whoever audits: found by their places, read from the log, and shown with who acted.
+
+import type { ClientId, Subject } from "../contract/ids.ts";
 import { DomainError } from "../domain/errors.ts";
-import type { ClientId, Subject } from "../domain/ids.ts";
 import { decode } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";

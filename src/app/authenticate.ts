@@ -1,9 +1,9 @@
 // Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Scope } from "../contract/fields.ts";
+import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Actor } from "../domain/decider.ts";
-import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
-import type { Instant } from "../domain/time.ts";
 import { hashApiKey, isApiKey } from "./api-keys.ts";
 import type { Services } from "./services.ts";
 

@@ -1,7 +1,7 @@
 // Who may come in: clients, keys and revoked tokens, folded on this node, so that "at once" means within a second.
 import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
-import type { ClientId, KeyId, Subject } from "../domain/ids.ts";
-import { HOUR_MS, type Instant } from "../domain/time.ts";
+import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
+import { HOUR_MS, type Instant } from "../contract/time.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";

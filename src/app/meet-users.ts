@@ -1,7 +1,7 @@
 // Users come to be by taking part: after a membership or a post its user exists.
 import { LRUCache } from "lru-cache";
-import type { Subject } from "../domain/ids.ts";
-import type { Instant } from "../domain/time.ts";
+import type { Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";

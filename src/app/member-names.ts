@@ -1,6 +1,6 @@
 // Display names of members, for messages posted without one: cached from the read model, dropped when the log says so.
 import { LRUCache } from "lru-cache";
-import type { RoomId, Subject } from "../domain/ids.ts";
+import type { RoomId, Subject } from "../contract/ids.ts";
 import { decodeRaw } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import type { LiveFeed } from "../projections/feed.ts";

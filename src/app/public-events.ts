@@ -1,9 +1,11 @@
 // Frames: what a room's event looks like to those who listen. A function of the event and of what has become of its message.
-import { type JsonObject, reveal, type Sealed } from "../domain/event.ts";
-import type { MessageId, RoomId } from "../domain/ids.ts";
+
+import type { MessageId, RoomId } from "../contract/ids.ts";
+import type { JsonObject } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
+import { reveal, type Sealed } from "../domain/event.ts";
 import type { Role, RoomEvent } from "../domain/room-events.ts";
 import { contentSeq, type LiveRoom, type Room } from "../domain/room-state.ts";
-import type { Instant } from "../domain/time.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 

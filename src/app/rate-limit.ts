@@ -1,6 +1,6 @@
 // Limits on how often and how many, counted in this process, with a bound on what is remembered.
 import { LRUCache } from "lru-cache";
-import { type Instant, MINUTE_MS, SECOND_MS } from "../domain/time.ts";
+import { type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 
 /** Names that one limiter remembers; the least recently seen are forgotten, and start anew. */
 const REMEMBERED = 50_000;

@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { AddressGuard } from "../channels/guard.ts";
 import type { Config } from "../config.ts";
-import type { Instant } from "../domain/time.ts";
+import type { Instant } from "../contract/time.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";

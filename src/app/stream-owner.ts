@@ -1,6 +1,6 @@
 // Whose a stream is: the client of its first event, which never changes.
 import { LRUCache } from "lru-cache";
-import type { ClientId } from "../domain/ids.ts";
+import type { ClientId } from "../contract/ids.ts";
 import { decodeMetadata } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { maxEntries } from "../platform/bounded.ts";

@@ -2,8 +2,8 @@
 import { errors, jwtVerify, SignJWT } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
-import { type ClientId, ClientIdSchema, type Subject } from "../domain/ids.ts";
-import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
+import { type ClientId, ClientIdSchema, type Subject } from "../contract/ids.ts";
+import { DAY_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 
 const ISSUER = "chatapi";

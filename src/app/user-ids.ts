@@ -1,5 +1,5 @@
 // The client's own ids of users whom events know by subject.
-import type { Subject } from "../domain/ids.ts";
+import type { Subject } from "../contract/ids.ts";
 import { users } from "../projections/models/users.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { sql } from "../projections/sql.ts";

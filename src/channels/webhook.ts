@@ -2,7 +2,7 @@
 
 import { Webhook } from "standardwebhooks";
 import { Agent, type Dispatcher, errors } from "undici";
-import { DAY_MS, type Instant, SECOND_MS } from "../domain/time.ts";
+import { DAY_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import { type AttemptErrorCode, type AttemptResult, emptyResult, storedText } from "./attempt-result.ts";
 import { type AddressGuard, parseTarget } from "./guard.ts";
 import { ConnectFailure, deadline, networkFault, openSocket } from "./outgoing-socket.ts";

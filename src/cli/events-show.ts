@@ -1,5 +1,5 @@
 // `events show` and `events tail`: the log as it stands, without what is sealed in it.
-import type { JsonObject } from "../domain/event.ts";
+import type { JsonObject } from "../contract/json.ts";
 import { decodeMetadata, decodeRaw } from "../event-store/envelope.ts";
 import type { EventStore, Position, RecordedEvent } from "../event-store/event-store.ts";
 import { SEALED } from "../event-store/sealing.ts";

@@ -1,9 +1,8 @@
 // Pieces of the schemas that check input: the interface's limits in one place, each with its fault code.
 import { z } from "zod";
-import { type JsonObject, JsonObjectSchema } from "../domain/event.ts";
-import { DAY_MS, type Instant } from "../domain/time.ts";
-import type { Cursor } from "../projections/page.ts";
 import type { FaultCode } from "./errors.ts";
+import { isObject, type JsonObject, JsonObjectSchema } from "./json.ts";
+import { parseInstant } from "./time.ts";
 
 /** Adds a fault of the interface from within a schema. */
 export const refuse = (context: z.RefinementCtx, code: FaultCode, message: string, path: PropertyKey[] = []) =>
@@ -74,8 +73,7 @@ export const metaTooLarge = (meta: JsonObject): boolean => Buffer.byteLength(JSO
 const jsonObject = z
   .unknown()
   .superRefine((value, context) => {
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    if (!isObject) refuse(context, value === undefined ? "required" : "wrong_type", "must be an object");
+    if (!isObject(value)) refuse(context, value === undefined ? "required" : "wrong_type", "must be an object");
   })
   .pipe(JsonObjectSchema)
   .meta({ type: "object", additionalProperties: true });
@@ -86,23 +84,6 @@ export const meta = jsonObject
     if (metaTooLarge(value)) refuse(context, "too_long", `must have at most ${MAX_META_BYTES} bytes as JSON`);
   })
   .meta({ type: "object", additionalProperties: true, description: "At most 8 KiB as JSON." });
-
-/**
- * The object with the changes of a merge patch, which null removes (RFC 7396). Check the result with `metaTooLarge`.
- */
-export function mergeMeta(old: JsonObject, patch: JsonObject): JsonObject {
-  const merged = new Map(Object.entries(old));
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) merged.delete(key);
-    else merged.set(key, isObject(value) ? mergeMeta(objectAt(merged.get(key)), value) : value);
-  }
-  return Object.fromEntries(merged);
-}
-
-/** Whether a value of JSON is an object. */
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-const objectAt = (value: unknown): JsonObject => (isObject(value) ? value : {});
 
 const ZONE = /^[A-Za-z][A-Za-z0-9+_/-]*$/;
 
@@ -127,22 +108,6 @@ function isTimezone(value: string): boolean {
 
 /** A whole number of seconds in a body. */
 export const seconds = (min: number, max: number) => z.int().min(min).max(max);
-
-const DATE = /^\d{4}-\d{2}-\d{2}$/;
-const TIME = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})$/;
-
-/** Reads an RFC 3339 time with offset, or a UTC date; undefined when it is none. */
-export function parseInstant(value: string): Instant | undefined {
-  const isDate = DATE.test(value);
-  if (!isDate && !TIME.test(value)) return undefined;
-  const day = Date.parse(`${value.slice(0, 10)}T00:00:00Z`);
-  // A day such as 30 February would be taken for one in March.
-  if (Number.isNaN(day) || new Date(day).toISOString().slice(0, 10) !== value.slice(0, 10)) return undefined;
-  if (isDate) return day;
-  const at = Date.parse(value.toUpperCase().replace(" ", "T"));
-  // An offset moves it by a day at most; 24:00 is no time.
-  return Number.isNaN(at) || Math.abs(at - day) > 2 * DAY_MS || value.slice(11, 13) === "24" ? undefined : at;
-}
 
 /** A moment: RFC 3339 with offset, or a UTC date; becomes an Instant. */
 export const instant = z
@@ -180,6 +145,9 @@ export const commaSeparated = <T extends z.ZodType<unknown, string>>(item: T) =>
     .string()
     .transform((value) => value.split(",").map((one) => one.trim()))
     .pipe(z.array(item).max(100));
+
+/** Where a page of a list ended; the next one begins behind it. Plain values: who hands it out encodes it. */
+export type Cursor = readonly (string | number)[];
 
 /** Of every list; the kernel has read the cursor before the schema sees it. */
 export const paging = {
@@ -219,6 +187,3 @@ export const listBody = <T extends z.ZodType>(item: T) =>
 export const time = z.string().meta({ format: "date-time" });
 /** Any JSON object in an answer. */
 export const anyObject = z.record(z.string(), z.unknown());
-/** An instant as answers show it. */
-export const rfc3339 = (at: Instant): string => new Date(at).toISOString();
-export const rfc3339OrNull = (at: Instant | null): string | null => (at === null ? null : rfc3339(at));

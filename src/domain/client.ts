@@ -1,11 +1,11 @@
 // domain/client.ts: a tenant: its keys, its webhook secret, its email providers.
 import { z } from "zod";
+import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contract/ids.ts";
+import { sameJson } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
-import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "./ids.ts";
-import { sameJson } from "./json.ts";
-import type { Instant } from "./time.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
 export const MAX_PROVIDERS = 20;

@@ -1,7 +1,8 @@
 // The shape of an aggregate: pure functions that everything else is built around.
+
+import type { Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import type { AnyEvent, EventCatalogue } from "./event.ts";
-import type { Subject } from "./ids.ts";
-import type { Instant } from "./time.ts";
 
 /** Where and when an event stands in its stream. `seq` is the revision + 1. */
 export type EventContext = { readonly seq: number; readonly at: Instant };

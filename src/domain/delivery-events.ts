@@ -1,7 +1,7 @@
 // What happens to one delivery: a storage format, read for as long as logs live.
 import { z } from "zod";
+import { DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
-import { DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "./ids.ts";
 import { ChannelSchema, PrioritySchema } from "./notification.ts";
 
 export const DeliveryStatusSchema = z.enum([

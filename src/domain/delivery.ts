@@ -1,12 +1,12 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome; a state machine in the log.
+
+import type { DeliveryId, Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
-import type { DeliveryEvent, DeliveryRequest, DeliveryStatus } from "./delivery-events.ts";
-import { deliveryEvents } from "./delivery-events.ts";
+import { type DeliveryEvent, type DeliveryRequest, type DeliveryStatus, deliveryEvents } from "./delivery-events.ts";
 import { DomainError } from "./errors.ts";
 import { seal } from "./event.ts";
-import type { DeliveryId, Subject } from "./ids.ts";
 import { nextAttemptAt, type RetryPolicy } from "./retry-policy.ts";
-import type { Instant } from "./time.ts";
 
 export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
 

@@ -1,5 +1,6 @@
 // How event types are declared: schema, version, upcasters, and which fields are sealed with whose key.
 import { z } from "zod";
+import type { JsonObject } from "../contract/json.ts";
 
 /** A field that only the holder of a data key can read. `erased` when that key is gone. */
 export type Sealed<T> = { readonly open: T } | { readonly erased: true };
@@ -14,13 +15,6 @@ export const seal = <T>(value: T): Sealed<T> => ({ open: value });
 /** The value of a sealed field; null when it is absent or erased. */
 export const reveal = <T>(field: Sealed<T> | null | undefined): T | null =>
   field !== null && field !== undefined && "open" in field ? field.open : null;
-
-export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
-export type JsonObject = { [key: string]: JsonValue };
-export const JsonValueSchema: z.ZodType<JsonValue> = z.custom<JsonValue>((value) => value !== undefined);
-export const JsonObjectSchema = z.custom<JsonObject>(
-  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-);
 
 /**
  * A field's path to the path of the key reference that it is sealed for, both dotted, `*` for every element of an

@@ -1,11 +1,11 @@
 // domain/notification.ts: a notification decides until its time has come; from then on each delivery does.
 import { z } from "zod";
+import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
+import { JsonObjectSchema, JsonValueSchema, sameJson } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
-import { type EventsOf, event, JsonObjectSchema, JsonValueSchema, sealed } from "./event.ts";
-import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "./ids.ts";
-import { sameJson } from "./json.ts";
-import type { Instant } from "./time.ts";
+import { type EventsOf, event, sealed } from "./event.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
 

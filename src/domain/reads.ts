@@ -1,8 +1,8 @@
 // domain/reads.ts: how far each member has read a room; frequent, so kept out of the room's seq.
 import { z } from "zod";
+import { type RoomId, type Subject, SubjectSchema } from "../contract/ids.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { type EventsOf, event, seal, sealed } from "./event.ts";
-import { type RoomId, type Subject, SubjectSchema } from "./ids.ts";
 import { PersistentMap } from "./persistent-map.ts";
 
 export const readsStream = (room: RoomId) => `reads-${room}`;

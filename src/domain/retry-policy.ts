@@ -1,5 +1,5 @@
 // When a failed attempt is followed by another, and when not.
-import { HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "./time.ts";
+import { HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 
 export type RetryPolicy = {
   /** The wait after the first failure, the second, … ; one attempt more than it has entries. */

@@ -1,7 +1,8 @@
 // What happens in a room: a storage format, read for as long as logs live.
 import { z } from "zod";
-import { type EventsOf, event, JsonObjectSchema, sealed } from "./event.ts";
-import { MessageIdSchema, SubjectSchema } from "./ids.ts";
+import { MessageIdSchema, SubjectSchema } from "../contract/ids.ts";
+import { JsonObjectSchema } from "../contract/json.ts";
+import { type EventsOf, event, sealed } from "./event.ts";
 
 export const RoleSchema = z.enum(["reader", "member", "admin", "owner"]);
 export type Role = z.infer<typeof RoleSchema>;

@@ -1,9 +1,10 @@
 // Decisions about a room's messages: posting, editing, deleting, restoring.
+
+import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
+import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Actor, PriorEvents, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
-import { type JsonObject, type Sealed, seal } from "./event.ts";
-import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "./ids.ts";
-import { sameJson } from "./json.ts";
+import { type Sealed, seal } from "./event.ts";
 import type { RoomEvent } from "./room-events.ts";
 import { contentSeq, type LiveRoom, messageEtag, requireMatch, requireRole } from "./room-state.ts";
 

@@ -1,7 +1,7 @@
 // A room's state as JSON, for snapshots. Raise the decider's snapshot version with every change of shape.
 import { z } from "zod";
-import { JsonObjectSchema } from "./event.ts";
-import { SubjectSchema } from "./ids.ts";
+import { SubjectSchema } from "../contract/ids.ts";
+import { JsonObjectSchema } from "../contract/json.ts";
 import { PersistentMap } from "./persistent-map.ts";
 import { RoleSchema, RoomKindSchema } from "./room-events.ts";
 import type { Room } from "./room-state.ts";

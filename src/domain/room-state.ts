@@ -1,10 +1,11 @@
 // A room's state, folded from its events, and the checks that every command on it shares.
+
+import type { Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Actor, EventContext } from "./decider.ts";
 import { DomainError } from "./errors.ts";
-import type { Subject } from "./ids.ts";
 import { PersistentMap } from "./persistent-map.ts";
 import type { Role, RoomEvent, RoomSettings } from "./room-events.ts";
-import type { Instant } from "./time.ts";
 
 // State: only what decisions need; never a message.
 /** What became of a message after its posting: the seqs of its last content and of its last change. */

@@ -1,11 +1,10 @@
 // domain/room.ts: a room, its members and its messages; one stream, whose revision + 1 is the room's seq.
+
+import type { RoomId, Subject } from "../contract/ids.ts";
+import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Actor, Decider, PriorEvents, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
-import type { JsonObject } from "./event.ts";
-import type { RoomId, Subject } from "./ids.ts";
-import { sameJson } from "./json.ts";
-import type { MemberData, Role, RoomEvent, RoomSettings } from "./room-events.ts";
-import { roomEvents } from "./room-events.ts";
+import { type MemberData, type Role, type RoomEvent, type RoomSettings, roomEvents } from "./room-events.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
 import { fromRoomSnapshot, toRoomSnapshot } from "./room-snapshot.ts";
 import { evolve, type LiveRoom, RANK, type Room, requireLive, requireMatch, requireRole } from "./room-state.ts";

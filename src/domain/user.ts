@@ -1,10 +1,10 @@
 // domain/user.ts: one of a client's users: profile, and which of its tokens still hold.
 import { z } from "zod";
+import { type Subject, SubjectSchema } from "../contract/ids.ts";
+import { type JsonObject, JsonObjectSchema, sameJson } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
 import type { Decider, TimedCommand } from "./decider.ts";
-import { type EventsOf, event, type JsonObject, JsonObjectSchema, type Sealed, seal, sealed } from "./event.ts";
-import { type Subject, SubjectSchema } from "./ids.ts";
-import { sameJson } from "./json.ts";
-import type { Instant } from "./time.ts";
+import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const userStream = (subject: Subject) => `user-${subject}`;
 

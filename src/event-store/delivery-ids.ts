@@ -1,5 +1,5 @@
 // Delivery ids follow from what they deliver: making the same delivery twice meets the same stream.
-import type { DeliveryId, NotificationId, Subject } from "../domain/ids.ts";
+import type { DeliveryId, NotificationId, Subject } from "../contract/ids.ts";
 import type { Channel } from "../domain/notification.ts";
 import { deriveTail } from "./derive.ts";
 

@@ -1,12 +1,12 @@
 // Ids that follow from other ids: the same command leads to the same ids, however often it comes.
 import { createHmac, hash } from "node:crypto";
+import { BASE32_DIGITS } from "../contract/ids.ts";
 import { keyObjectOf } from "./key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). Part of the storage format. */
 const NAMESPACE = Buffer.from("8f0c6c3e7d0b5a7e9b396a0d5f1c2e4b", "hex");
 /** The digits that begin with the variant's bits. */
 const VARIANT = "89ab";
-const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /** UUID v5 of the parts, each told apart from the next. In one call of the crypto library, an eighth of a package's time. */
 export function deriveUuid(...parts: readonly (string | number)[]): string {
@@ -42,7 +42,7 @@ function toBase32(bytes: Uint8Array, width: number): string {
     bits += 8;
     while (bits >= 5 && text.length < width) {
       bits -= 5;
-      text += DIGITS.charAt((value >>> bits) & 31);
+      text += BASE32_DIGITS.charAt((value >>> bits) & 31);
       value &= (1 << bits) - 1;
     }
   }

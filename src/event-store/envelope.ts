@@ -1,10 +1,11 @@
 // What surrounds each event, and how events become bytes and come back: schemas, versions, upcasting.
 import { z } from "zod";
+import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
+import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
-import { type EventDefinition, type JsonObject, JsonObjectSchema } from "../domain/event.ts";
-import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../domain/ids.ts";
-import type { Instant } from "../domain/time.ts";
+import type { EventDefinition } from "../domain/event.ts";
 import { eventId } from "./derive.ts";
 import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
 import type { Opened } from "./opened-events.ts";

@@ -1,5 +1,5 @@
 // The event-store port: what every adapter promises, in words, then its few methods.
-import type { Instant } from "../domain/time.ts";
+import type { Instant } from "../contract/time.ts";
 
 /**
  * A place in the log: `<log id>.<16 lower-case hex digits>`. Positions of one log are unique to each event, grow in

@@ -1,6 +1,7 @@
 // A stream's state at a revision, with the memory of the commands that led to it.
+
+import type { Instant } from "../contract/time.ts";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import type { Instant } from "../domain/time.ts";
 import type { StoredEvent } from "./envelope.ts";
 import { NO_STREAM, type Position } from "./event-store.ts";
 

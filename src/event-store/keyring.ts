@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
-import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { batchLoader, type Failed } from "../platform/batch-loader.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { deriveSecretTail } from "./derive.ts";

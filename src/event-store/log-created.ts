@@ -2,7 +2,7 @@
 
 import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "zod";
-import type { Instant } from "../domain/time.ts";
+import type { Instant } from "../contract/time.ts";
 import type { NewEvent } from "./event-store.ts";
 
 /** The stream that holds it, and nothing else. */

@@ -1,8 +1,9 @@
 // Sealed fields: what only the holder of a data key can read. AES-256-GCM, one blob for all fields of one key.
 import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { z } from "zod";
-import type { JsonObject, JsonValue, Seals } from "../domain/event.ts";
-import type { ClientId, KeyRef, Subject } from "../domain/ids.ts";
+import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
+import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
+import type { Seals } from "../domain/event.ts";
 import { keyObjectOf } from "./key-object.ts";
 import type { OpenedEvents } from "./opened-events.ts";
 
@@ -108,9 +109,6 @@ function rewrite(node: JsonValue, steps: Steps, above: readonly JsonValue[], rep
 
 const below = (child: JsonValue, step: Step, line: readonly JsonValue[], replace: Replace): JsonValue =>
   step.ref === undefined ? rewrite(child, step.below, line, replace) : replace(child, step.ref, line);
-
-const isObject = (value: JsonValue | undefined): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const at = (node: JsonValue, path: readonly string[]): JsonValue =>
   path.reduce<JsonValue>((value, step) => (isObject(value) ? (value[step] ?? null) : null), node);

@@ -1,6 +1,6 @@
 // The second fence around a client: PostgreSQL itself shows a client's queries no row of another, whatever they say.
 import pg from "pg";
-import type { ClientId } from "../domain/ids.ts";
+import type { ClientId } from "../contract/ids.ts";
 import { NO_ANSWER, within } from "../platform/postgres.ts";
 
 /**

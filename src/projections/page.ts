@@ -1,7 +1,6 @@
 // Pages of lists: by keyset, so that a page costs the same wherever it is and shifts with nothing that is added.
 
-/** Where a page ended; the next one begins behind it. Plain values: who hands it out encodes it. */
-export type Cursor = readonly (string | number)[];
+import type { Cursor } from "../contract/fields.ts";
 
 /** `next` is null when this page is the last. */
 export type Page<R> = { readonly rows: readonly R[]; readonly next: Cursor | null };

@@ -1,6 +1,7 @@
 // What a read model is: columns, and pure handlers that say which rows an event touches and what becomes of them.
+
+import type { JsonValue } from "../contract/json.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
-import type { JsonValue } from "../domain/event.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 
 /** A row as it is kept, by column name. Json columns hold JSON, all others scalars; what is absent is null. */

@@ -1,6 +1,6 @@
 // The two handles for reading: one that sees a single client, and the operator's, which sees all.
 import pg from "pg";
-import type { ClientId } from "../domain/ids.ts";
+import type { ClientId } from "../contract/ids.ts";
 import { queryAsClient } from "./fence.ts";
 import { type Projection, tableName } from "./projection.ts";
 import { type Query, render, type Sql } from "./sql.ts";

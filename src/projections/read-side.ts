@@ -1,7 +1,7 @@
 // The read side of a node: keeps the read models up to date, hands out handles for reading, and waits for positions.
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClientId } from "../domain/ids.ts";
+import type { ClientId } from "../contract/ids.ts";
 import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";

@@ -1,5 +1,5 @@
 // The ids that stream names carry.
-import type { ClientId, DeliveryId, NotificationId, RoomId } from "../domain/ids.ts";
+import type { ClientId, DeliveryId, NotificationId, RoomId } from "../contract/ids.ts";
 
 const tail = (stream: string): string => stream.slice(stream.indexOf("-") + 1);
 

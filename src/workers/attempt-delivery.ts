@@ -1,4 +1,6 @@
 // One attempt: its start is in the log before anything leaves, its outcome in one append with what follows from it.
+
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { type Client, clientDecider, clientStream } from "../domain/client.ts";
 import {
   type AttemptOutcome,
@@ -9,7 +11,6 @@ import {
   type KnownDelivery,
 } from "../domain/delivery.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, messageOf, pause } from "../platform/supervise.ts";

@@ -1,7 +1,7 @@
 // How a delivery is to be attempted: through what, where it needs a place, and the sending itself.
 import type { AttemptResult } from "../channels/attempt-result.ts";
+import type { Instant } from "../contract/time.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
-import type { Instant } from "../domain/time.ts";
 
 export type AttemptPlan = {
   /** The provider's name for email, `webhook` for webhooks. */

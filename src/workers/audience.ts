@@ -1,7 +1,7 @@
 // Whom a notification goes to, in pages: its own recipients, or the members that a room had at a seq.
-import type { Sealed } from "../domain/event.ts";
-import { seal } from "../domain/event.ts";
-import type { ClientId, RoomId, Subject } from "../domain/ids.ts";
+
+import type { ClientId, RoomId, Subject } from "../contract/ids.ts";
+import { type Sealed, seal } from "../domain/event.ts";
 import type { NotificationData, Recipient } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import type { Room } from "../domain/room-state.ts";

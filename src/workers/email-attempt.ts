@@ -1,12 +1,12 @@
 // An email attempt: which provider it goes through, and the mail as it is on every attempt.
 import type { MailContent } from "../channels/email/message.ts";
 import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
+import type { DeliveryId } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import type { LiveClient, ProviderData } from "../domain/client.ts";
 import type { KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
-import type { DeliveryId } from "../domain/ids.ts";
 import type { KnownNotification } from "../domain/notification.ts";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
 import { type AttemptPlan, ERASED, impossible } from "./attempt-plan.ts";
 import type { HandlerParts } from "./parts.ts";
 

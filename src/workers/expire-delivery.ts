@@ -1,10 +1,11 @@
 // Expiring: a WebSocket delivery whose time is over, and a user's oldest ones when too many are open.
+
+import type { Cursor } from "../contract/fields.ts";
+import type { DeliveryId, Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
-import type { DeliveryId, Subject } from "../domain/ids.ts";
-import type { Instant } from "../domain/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/models/delivery-list.ts";
-import type { Cursor } from "../projections/page.ts";
 import type { TakenJob } from "./job-store.ts";
 import { causeOf, contextOf, type HandlerParts } from "./parts.ts";
 import { again, DONE, type Verdict } from "./worker.ts";

@@ -1,8 +1,8 @@
 // Falling back: a WebSocket delivery that nobody acknowledged in time becomes a mail, at most one to an address.
 import { canonicalMailAddress } from "../channels/email/message.ts";
+import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
-import type { ClientId, DeliveryId, Subject } from "../domain/ids.ts";
 import { type KnownNotification, notificationDecider, notificationStream } from "../domain/notification.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { fallbackMailId } from "../event-store/delivery-ids.ts";

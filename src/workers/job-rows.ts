@@ -1,6 +1,6 @@
 // Jobs as pg-boss keeps them: the queues' settings, and what a row is made of.
 import { z } from "zod";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { type Job, JobDataSchema, keyOf } from "./jobs.ts";
 
 /** The queue of what is due later, in the order of when. */

@@ -2,8 +2,8 @@
 import type pg from "pg";
 import { type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
-import type { ClientId } from "../domain/ids.ts";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
+import type { ClientId } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { createTables, inTransaction, JOBS_SCHEMA, onPool, type Sql } from "./database.ts";
 import { insertOf, LATER, LaterSchema, QUEUE_OPTIONS, secondOf } from "./job-rows.ts";

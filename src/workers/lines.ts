@@ -1,5 +1,5 @@
 // Who may run now: at most so many jobs of one client at once; those that were taken beyond it wait in line.
-import type { ClientId } from "../domain/ids.ts";
+import type { ClientId } from "../contract/ids.ts";
 
 export type LineLimits = {
   /** Jobs that run at once, of all clients. */

@@ -1,6 +1,6 @@
 // Places at a host: at most so many attempts reach one host at once, and at most so many a second where that is asked.
-import type { ClientId } from "../domain/ids.ts";
-import { type Instant, SECOND_MS } from "../domain/time.ts";
+import type { ClientId } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 
 /** How long an attempt waits for a place before it goes back, so that a slow host does not hold its client up. */
 export const PLACE_WAIT_MS = SECOND_MS;

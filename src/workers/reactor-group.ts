@@ -1,7 +1,7 @@
 // Runs the reactors: of all processes one at a time, with one subscription; jobs and checkpoint in one transaction.
 import type pg from "pg";
 import type { Logger } from "pino";
-import { SECOND_MS } from "../domain/time.ts";
+import { SECOND_MS } from "../contract/time.ts";
 import { decode } from "../event-store/envelope.ts";
 import {
   type Batch,

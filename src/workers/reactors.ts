@@ -1,10 +1,15 @@
 // The reactors: what each event of a notification or a delivery owes.
 
+import {
+  type DeliveryId,
+  DeliveryIdSchema,
+  type NotificationId,
+  NotificationIdSchema,
+  type Subject,
+} from "../contract/ids.ts";
+import { HOUR_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import { deliveryStream } from "../domain/delivery.ts";
-import type { Subject } from "../domain/ids.ts";
-import { type DeliveryId, DeliveryIdSchema, type NotificationId, NotificationIdSchema } from "../domain/ids.ts";
 import { notificationStream } from "../domain/notification.ts";
-import { HOUR_MS, type Instant, SECOND_MS } from "../domain/time.ts";
 import type { Work } from "./jobs.ts";
 import { jobFor, type Reactor } from "./reactor.ts";
 

@@ -1,6 +1,7 @@
 // Whether a delivery was started again by hand: a stop of its notification before that no longer concerns it.
+
+import type { DeliveryId } from "../contract/ids.ts";
 import { deliveryStream } from "../domain/delivery.ts";
-import type { DeliveryId } from "../domain/ids.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 
 /** Some events for each of the attempts that there can be between two times of starting again. */

@@ -1,7 +1,8 @@
 // From a notification to its deliveries: released when its time has come, routed in pages, stopped when asked.
+
+import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { DomainError } from "../domain/errors.ts";
-import type { ClientId, DeliveryId, NotificationId } from "../domain/ids.ts";
 import {
   type KnownNotification,
   notificationDecider,

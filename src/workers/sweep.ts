@@ -1,7 +1,6 @@
 // The sweep: what is owed is a query. It enqueues what is due and has no live job, whatever became of the jobs.
 import type { Logger } from "pino";
-import type { Instant } from "../domain/time.ts";
-import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
+import { type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { DeliveryRow } from "../projections/models/deliveries.ts";

@@ -1,10 +1,11 @@
 // A webhook attempt: the body as it is on every attempt, signed with the secrets of the moment.
+
+import type { DeliveryId, NotificationId } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import type { LiveClient } from "../domain/client.ts";
 import type { KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
-import type { DeliveryId, NotificationId } from "../domain/ids.ts";
 import type { KnownNotification } from "../domain/notification.ts";
-import type { Instant } from "../domain/time.ts";
 import { type AttemptPlan, ERASED, impossible } from "./attempt-plan.ts";
 import type { HandlerParts } from "./parts.ts";
 

@@ -1,6 +1,6 @@
 // Works on one queue: fetches in batches, runs so many at once as the lines allow, settles in batches.
 import type { Logger } from "pino";
-import type { Instant } from "../domain/time.ts";
+import type { Instant } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus, messageOf } from "../platform/supervise.ts";
 import type { JobStore, TakenJob } from "./job-store.ts";

@@ -1,6 +1,6 @@
 // The workers of a process: reactors that turn events into jobs, workers that do them, a sweep for what has none.
 import type pg from "pg";
-import { MINUTE_MS, SECOND_MS } from "../domain/time.ts";
+import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";

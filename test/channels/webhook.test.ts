@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { describe, expect, test } from "vitest";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel, retryAfterMs } from "../../src/channels/webhook.ts";
-import { DAY_MS } from "../../src/domain/time.ts";
+import { DAY_MS } from "../../src/contract/time.ts";
 import { bodyOf, httpServer, httpsServer, until } from "./servers.ts";
 
 const guard = createAddressGuard({ allow: [], allowLoopback: true });

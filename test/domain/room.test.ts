@@ -1,7 +1,7 @@
 // Whatever is asked of a room, in whatever order, what it promises holds.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type RoomId, seqOfMessage } from "../../src/domain/ids.ts";
+import { type RoomId, seqOfMessage } from "../../src/contract/ids.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import { type MemberData, type Role, RoleSchema, type RoomEvent, type RoomKind } from "../../src/domain/room-events.ts";
 import type { Room } from "../../src/domain/room-state.ts";

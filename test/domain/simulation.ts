@@ -1,11 +1,11 @@
 // Runs commands one after another as the command side does, and checks what holds for every decider.
 import fc from "fast-check";
 import { expect } from "vitest";
+import type { Instant } from "../../src/contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "../../src/domain/decider.ts";
 import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import { PersistentMap } from "../../src/domain/persistent-map.ts";
-import type { Instant } from "../../src/domain/time.ts";
 import { NOW } from "../support/given.ts";
 
 export type Recorded<E> = { readonly event: E; readonly context: EventContext };

@@ -1,10 +1,10 @@
 // Clients, users, read markers and claims: whatever is asked of them, what they promise holds.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { KeyId, RoomId } from "../../src/contract/ids.ts";
+import type { JsonObject } from "../../src/contract/json.ts";
 import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
 import { type ClientCommand, type ClientEvent, clientDecider, MAX_PROVIDERS } from "../../src/domain/client.ts";
-import type { JsonObject } from "../../src/domain/event.ts";
-import type { KeyId, RoomId } from "../../src/domain/ids.ts";
 import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
 import { type UserCommand, type UserEvent, userDecider } from "../../src/domain/user.ts";
 import { pause, person } from "../support/arbitraries.ts";

@@ -2,8 +2,9 @@
 import { createDecipheriv, createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import type { JsonObject } from "../../src/contract/json.ts";
 import { catalogue } from "../../src/domain/catalogue.ts";
-import type { EventDefinition, JsonObject } from "../../src/domain/event.ts";
+import type { EventDefinition } from "../../src/domain/event.ts";
 import { type CommandContext, decode, encode } from "../../src/event-store/envelope.ts";
 import { type NewEvent, positionOf } from "../../src/event-store/event-store.ts";
 import { blobsOf, SEALED } from "../../src/event-store/sealing.ts";

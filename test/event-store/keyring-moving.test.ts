@@ -1,7 +1,7 @@
 // Data keys on the move between databases: all of them, wrapped all the way, or none.
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { KeyRef } from "../../src/domain/ids.ts";
+import type { KeyRef } from "../../src/contract/ids.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { KeyConflict, type WrappedKey, WrappedKeySchema } from "../../src/event-store/keyring-moving.ts";
 import { WrongEncryptionKeys } from "../../src/event-store/keyring-wrapping.ts";

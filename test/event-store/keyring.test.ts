@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { ClientId, KeyRef } from "../../src/domain/ids.ts";
+import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
 import { openKeyring } from "../../src/event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../../src/event-store/keyring-wrapping.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";

@@ -1,9 +1,10 @@
 // Sealed fields: readable with the key, nowhere without it, and never changed unnoticed.
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
+import type { KeyRef } from "../../src/contract/ids.ts";
+import type { JsonObject } from "../../src/contract/json.ts";
 import { catalogue } from "../../src/domain/catalogue.ts";
-import type { EventDefinition, JsonObject } from "../../src/domain/event.ts";
-import type { KeyRef } from "../../src/domain/ids.ts";
+import type { EventDefinition } from "../../src/domain/event.ts";
 import {
   type CommandContext,
   decode,

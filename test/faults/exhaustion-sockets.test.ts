@@ -1,7 +1,7 @@
 // Bounds of sockets, as a list: what goes past each is answered clearly, and afterwards all is well again.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll } from "vitest";
-import type { RoomId } from "../../src/domain/ids.ts";
+import type { RoomId } from "../../src/contract/ids.ts";
 import { tokenOf } from "../e2e/support/api.ts";
 import { createRoom } from "../support/live.ts";
 import type { SocketClient } from "../support/socket-client.ts";

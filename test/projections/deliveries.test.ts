@@ -1,9 +1,9 @@
 // Notifications and their deliveries, folded without a database.
 import { describe, expect, test } from "vitest";
+import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import type { DeliveryStatus } from "../../src/domain/delivery-events.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { DeliveryId, Subject } from "../../src/domain/ids.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { attempts } from "../../src/projections/models/attempts.ts";

@@ -1,7 +1,5 @@
 // Events for the tests of read models: written to a log, or made up for folding alone.
 import { randomUUID } from "node:crypto";
-import type { DomainEvent } from "../../src/domain/catalogue.ts";
-import { type JsonObject, seal } from "../../src/domain/event.ts";
 import {
   type ClientId,
   type DeliveryId,
@@ -9,7 +7,10 @@ import {
   type NotificationId,
   type RoomId,
   type Subject,
-} from "../../src/domain/ids.ts";
+} from "../../src/contract/ids.ts";
+import type { JsonObject } from "../../src/contract/json.ts";
+import type { DomainEvent } from "../../src/domain/catalogue.ts";
+import { seal } from "../../src/domain/event.ts";
 import type { Channel, NotificationData } from "../../src/domain/notification.ts";
 import type { MemberData, Role } from "../../src/domain/room-events.ts";
 import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";

@@ -1,8 +1,8 @@
 // Notifications, deliveries, audit and commands on a real database: what is listed, offered, owed and remembered.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { DeliveryId, NotificationId, Subject } from "../../src/contract/ids.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { DeliveryId, NotificationId, Subject } from "../../src/domain/ids.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { CommandMemory, nothingFolded } from "../../src/event-store/folded.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";

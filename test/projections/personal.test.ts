@@ -1,7 +1,8 @@
 // What a person's key seals stays a person's in the read models: the columns that it reaches are declared.
 import { describe, expect, test } from "vitest";
+import type { JsonValue } from "../../src/contract/json.ts";
 import { catalogue } from "../../src/domain/catalogue.ts";
-import type { EventDefinition, JsonValue } from "../../src/domain/event.ts";
+import type { EventDefinition } from "../../src/domain/event.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { storedProjections } from "../../src/projections/group.ts";

@@ -1,6 +1,6 @@
 // What lists cost: on large tables each query is a walk along an index, so that a page costs the same in all of them.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/domain/ids.ts";
+import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/group.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";

@@ -1,6 +1,7 @@
 // Queries about rooms on a real database: what is seen, by whom, in which order, and what is unread.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RoomId, Subject } from "../../src/domain/ids.ts";
+import type { Cursor } from "../../src/contract/fields.ts";
+import type { RoomId, Subject } from "../../src/contract/ids.ts";
 import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/models/members.ts";
 import { listMessages, messageById } from "../../src/projections/models/messages.ts";
 import { listReads, unreadOf } from "../../src/projections/models/reads.ts";
@@ -8,7 +9,7 @@ import { listRooms } from "../../src/projections/models/room-list.ts";
 import { roomByExternalId, roomById } from "../../src/projections/models/rooms.ts";
 import { roomsOfUser, unreadTotal } from "../../src/projections/models/user-rooms.ts";
 import { listUsers, revokedGenerations, userBySubject } from "../../src/projections/models/users.ts";
-import { type Cursor, InvalidCursor, type Page } from "../../src/projections/page.ts";
+import { InvalidCursor, type Page } from "../../src/projections/page.ts";
 import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";
 import {
   ANNA,

@@ -1,9 +1,10 @@
 // The pieces that queries and pages are made of.
 import { describe, expect, test } from "vitest";
+import type { Cursor } from "../../src/contract/fields.ts";
 import { copyLine } from "../../src/projections/copy-rows.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
-import { type Cursor, InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
+import { InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
 import { bigint, boolean, json, projection, put, remove, text, upsert } from "../../src/projections/projection.ts";
 import { all, render, type Sql, sql } from "../../src/projections/sql.ts";
 import { CLIENT, roomCreated, storedEvents } from "./log.ts";

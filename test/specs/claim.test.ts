@@ -1,7 +1,7 @@
 // Who holds a name that must be unique.
 import { test } from "vitest";
+import type { RoomId } from "../../src/contract/ids.ts";
 import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
-import type { RoomId } from "../../src/domain/ids.ts";
 import { given, NOW } from "../support/given.ts";
 
 const claimed = (room: RoomId): ClaimEvent => ({ type: "Claimed", data: { room } });

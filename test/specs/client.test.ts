@@ -1,7 +1,7 @@
 // A tenant: its keys, its webhook secret, its email providers.
 import { describe, test } from "vitest";
+import type { KeyId } from "../../src/contract/ids.ts";
 import { type ClientCommand, type ClientEvent, clientDecider, MAX_PROVIDERS } from "../../src/domain/client.ts";
-import type { KeyId } from "../../src/domain/ids.ts";
 import { at, given, NOW } from "../support/given.ts";
 
 const DAY = 86_400_000;

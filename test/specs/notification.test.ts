@@ -1,6 +1,6 @@
 // A notification: it decides until its time has come.
 import { describe, test } from "vitest";
-import type { JsonValue } from "../../src/domain/event.ts";
+import type { JsonValue } from "../../src/contract/json.ts";
 import {
   type NotificationCommand,
   type NotificationData,

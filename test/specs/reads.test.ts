@@ -1,6 +1,6 @@
 // How far each member has read a room.
 import { test } from "vitest";
-import type { Subject } from "../../src/domain/ids.ts";
+import type { Subject } from "../../src/contract/ids.ts";
 import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
 import { given, NOW } from "../support/given.ts";
 

@@ -1,6 +1,6 @@
 // Messages: posting, editing, deleting, restoring, and who may.
 import { describe, test } from "vitest";
-import { messageId } from "../../src/domain/ids.ts";
+import { messageId } from "../../src/contract/ids.ts";
 import { NOW } from "../support/given.ts";
 import {
   activated,

@@ -1,6 +1,7 @@
 // Rooms as their specifications tell of them: who is who, events and commands in few words.
+
+import { type MessageId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import type { Actor } from "../../src/domain/decider.ts";
-import { type MessageId, messageId, type RoomId, type Subject } from "../../src/domain/ids.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, Role, RoomEvent, RoomKind, RoomSettings } from "../../src/domain/room-events.ts";
 import { given, type History, NOW } from "../support/given.ts";

@@ -1,7 +1,6 @@
 // Random data for every event type, made by walking its schema: a new type needs nothing here.
 import fc from "fast-check";
 import type { z } from "zod";
-import { type EventDefinition, JsonObjectSchema, JsonValueSchema } from "../../src/domain/event.ts";
 import {
   ClientIdSchema,
   DeliveryIdSchema,
@@ -11,7 +10,9 @@ import {
   NotificationIdSchema,
   RoomIdSchema,
   SubjectSchema,
-} from "../../src/domain/ids.ts";
+} from "../../src/contract/ids.ts";
+import { JsonObjectSchema, JsonValueSchema } from "../../src/contract/json.ts";
+import type { EventDefinition } from "../../src/domain/event.ts";
 import { wildJson, wildObject, wildText } from "./arbitraries.ts";
 
 /** What stands in the open and what is sealed are drawn from different sources, so that a test can tell them apart. */

@@ -1,10 +1,10 @@
 // Specifications of deciders that read as sentences: given(decider, ...events).when(command).then(...events).
 import { expect } from "vitest";
 import type { FaultCode, ProblemCode } from "../../src/contract/errors.ts";
+import type { Instant } from "../../src/contract/time.ts";
 import type { Decider, PriorEvents, TimedCommand } from "../../src/domain/decider.ts";
 import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
-import type { Instant } from "../../src/domain/time.ts";
 
 /** When everything in a specification happens, unless it says otherwise. */
 export const NOW: Instant = Date.UTC(2026, 0, 1);

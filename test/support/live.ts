@@ -1,8 +1,8 @@
 // The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
 import { randomUUID } from "node:crypto";
 import { type ClientDirectory, openClientDirectory } from "../../src/app/client-directory.ts";
+import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
-import type { ClientId, RoomId, Subject } from "../../src/domain/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import type { Role } from "../../src/domain/room-events.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";

@@ -1,6 +1,6 @@
 // A keyring in memory, for tests that need no database: real keys, real subjects, nothing kept.
 import { randomBytes } from "node:crypto";
-import type { ClientId, KeyRef } from "../../src/domain/ids.ts";
+import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
 import { deriveSecretTail } from "../../src/event-store/derive.ts";
 import { OpenedEvents } from "../../src/event-store/opened-events.ts";
 import type { DataKey, Keyring } from "../../src/event-store/sealing.ts";

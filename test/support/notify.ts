@@ -1,8 +1,8 @@
 // Notifications without workers: requested, released and, as the router would, with a delivery for each recipient.
 
+import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/ids.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import type { DeliveryRequest } from "../../src/domain/delivery-events.ts";
-import type { ClientId, DeliveryId, NotificationId } from "../../src/domain/ids.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { type CommandParts, contextOf } from "./live.ts";

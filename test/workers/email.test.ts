@@ -1,8 +1,8 @@
 // Emails, from a notification's event to the mailbox.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ClientId } from "../../src/contract/ids.ts";
 import type { ProviderData } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { ClientId } from "../../src/domain/ids.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { chooseProvider } from "../../src/workers/email-attempt.ts";
 import { until } from "./until.ts";

@@ -2,7 +2,7 @@
 import type { AddressInfo } from "node:net";
 import { SMTPServer } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ClientId } from "../../src/domain/ids.ts";
+import type { ClientId } from "../../src/contract/ids.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 

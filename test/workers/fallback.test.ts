@@ -1,7 +1,7 @@
 // Falling back: acknowledgement or mail, never both, never neither, never two mails to one address.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { ClientId, NotificationId } from "../../src/domain/ids.ts";
 import type { Fallback } from "../../src/domain/notification.ts";
 import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.ts";
 import { until } from "./until.ts";

@@ -1,6 +1,6 @@
 // Who may run: bounds by client and in all, and who comes next.
 import { describe, expect, test } from "vitest";
-import type { ClientId } from "../../src/domain/ids.ts";
+import type { ClientId } from "../../src/contract/ids.ts";
 import { Lines } from "../../src/workers/lines.ts";
 
 const A: ClientId = "cli_a";

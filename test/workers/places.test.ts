@@ -1,6 +1,6 @@
 // Places at a host: bounded, fair between clients, given up in time.
 import { describe, expect, test } from "vitest";
-import type { ClientId } from "../../src/domain/ids.ts";
+import type { ClientId } from "../../src/contract/ids.ts";
 import { Pace, Places } from "../../src/workers/places.ts";
 
 const A: ClientId = "cli_a";

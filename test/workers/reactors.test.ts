@@ -1,8 +1,8 @@
 // From events to jobs: pure, with ids that follow from the event.
 import { describe, expect, test } from "vitest";
+import { HOUR_MS } from "../../src/contract/time.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
-import { HOUR_MS } from "../../src/domain/time.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { jobsOf, wantedTypes } from "../../src/workers/reactor.ts";
 import { reactors } from "../../src/workers/reactors.ts";

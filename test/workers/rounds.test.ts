@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ClientId, NotificationId } from "../../src/domain/ids.ts";
+import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import type { Priority } from "../../src/domain/notification.ts";
 import { type JobStore, openJobStore } from "../../src/workers/job-store.ts";
 import type { Job } from "../../src/workers/jobs.ts";

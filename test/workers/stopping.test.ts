@@ -1,7 +1,7 @@
 // Scheduling and stopping: before the release, while deliveries wait, and while an attempt is open.
 import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ClientId, NotificationId } from "../../src/domain/ids.ts";
+import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.ts";
 import { httpServer } from "../channels/servers.ts";
 import { until } from "./until.ts";

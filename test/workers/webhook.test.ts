@@ -2,7 +2,7 @@
 import type { RequestListener } from "node:http";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ClientId, DeliveryId } from "../../src/domain/ids.ts";
+import type { ClientId, DeliveryId } from "../../src/contract/ids.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { bodyOf, httpServer, type TestServer } from "../channels/servers.ts";

@@ -1,7 +1,7 @@
 // WebSocket deliveries: a room's members as they were, and how many may be open.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ClientId, NotificationId, RoomId } from "../../src/contract/ids.ts";
 import { reveal, seal } from "../../src/domain/event.ts";
-import type { ClientId, NotificationId, RoomId } from "../../src/domain/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import { deliveryId } from "../../src/event-store/delivery-ids.ts";
 import { deriveTail } from "../../src/event-store/derive.ts";

@@ -4,17 +4,17 @@ import { pino } from "pino";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
+import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/contract/ids.ts";
+import { DAY_MS } from "../../src/contract/time.ts";
 import { clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/domain/ids.ts";
 import {
   type NotificationCommand,
   type NotificationData,
   notificationDecider,
   notificationStream,
 } from "../../src/domain/notification.ts";
-import { DAY_MS } from "../../src/domain/time.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
 import { deriveTail } from "../../src/event-store/derive.ts";

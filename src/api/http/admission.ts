@@ -6,9 +6,9 @@ import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.t
 import type { Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
+import type { ClientId } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { Actor } from "../../domain/decider.ts";
-import type { ClientId } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
 import { deriveTail } from "../../event-store/derive.ts";
 import type { ClientAddress } from "./address.ts";
 import { credential } from "./headers.ts";

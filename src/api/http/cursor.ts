@@ -1,7 +1,7 @@
 // Cursors as callers see them: opaque, with the filters of their list inside, and signed, so that none can be made up.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
-import type { Cursor } from "../../projections/page.ts";
+import type { Cursor } from "../../contract/fields.ts";
 import { Problem } from "./problems.ts";
 
 const MAC_BYTES = 12;

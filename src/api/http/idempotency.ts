@@ -1,6 +1,7 @@
 // One effect for one Idempotency-Key: the command's id follows from the key, and one request a key runs at a time.
 import { createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { canonicalJson } from "../../contract/json.ts";
 import { deriveUuid } from "../../event-store/derive.ts";
 import { keyObjectOf } from "../../event-store/key-object.ts";
 import { Problem } from "./problems.ts";
@@ -25,13 +26,6 @@ export const commandIdOf = ({ client, user, method, path, key }: KeyedRequest): 
 /** Tells equal JSON bodies, whatever the order of their fields, without showing them. */
 export const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
   createHmac("sha256", keyObjectOf(pepper)).update(canonicalJson(body)).digest("base64url");
-
-function canonicalJson(value: unknown): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
-  const fields = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`).join(",")}}`;
-}
 
 /** `done`: whether it succeeded. */
 type Running = { readonly done: Promise<boolean>; readonly fingerprint: string };

@@ -1,6 +1,6 @@
 // The numbers of the HTTP interface: what a connection, a request and all of them together may take of time and memory.
 import type { ServerOptions } from "node:http";
-import { SECOND_MS } from "../../domain/time.ts";
+import { SECOND_MS } from "../../contract/time.ts";
 
 const MEBIBYTE = 1024 * 1024;
 

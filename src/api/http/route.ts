@@ -3,12 +3,11 @@ import type { z } from "zod";
 import type { Caller } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
 import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
-import type { Scope } from "../../contract/fields.ts";
+import type { Cursor, Scope } from "../../contract/fields.ts";
 
-import type { Instant } from "../../domain/time.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import type { Cursor } from "../../projections/page.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 
 /** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import type { Caller } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
 import type { FieldFault } from "../../contract/errors.ts";
-import type { Instant } from "../../domain/time.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import { batchPerTick } from "../../platform/batch-loader.ts";
 import { type Admission, actorOf, checkAccess, newClient, type Registrant } from "./admission.ts";

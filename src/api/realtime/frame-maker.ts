@@ -8,8 +8,9 @@ import {
   messageSeqOf,
   type StoredRoomEvent,
 } from "../../app/public-events.ts";
-import { type JsonObject, reveal } from "../../domain/event.ts";
-import type { RoomId, Subject } from "../../domain/ids.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject } from "../../contract/json.ts";
+import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { MemberData, RoomEvent } from "../../domain/room-events.ts";
 import type { Room } from "../../domain/room-state.ts";

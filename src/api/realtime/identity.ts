@@ -3,8 +3,8 @@
 import { hashApiKey } from "../../app/api-keys.ts";
 import { asUser, authenticate, type Caller, type CredentialRefused } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
-import type { Subject } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
+import type { Subject } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 
 /** What was presented: a key or a token, and the user that a key is to speak for. */
 export type Credential = { readonly bearer: string; readonly userId: string | undefined };

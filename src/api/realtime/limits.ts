@@ -1,5 +1,5 @@
 // The numbers of the WebSocket interface: limits, and the times that tests shorten.
-import { SECOND_MS } from "../../domain/time.ts";
+import { SECOND_MS } from "../../contract/time.ts";
 
 export const MAX_FRAME_BYTES = 256 * 1024;
 /** Pieces in which a frame may arrive: each costs more than the bytes in it. */

@@ -1,9 +1,10 @@
 // Notifications for connected users: what the log says is requested and acknowledged goes to those who are here.
 import { LRUCache } from "lru-cache";
-import { type JsonObject, type JsonValue, reveal } from "../../domain/event.ts";
-import type { DeliveryId, NotificationId, RoomId, Subject } from "../../domain/ids.ts";
+import type { DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
+import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream, type Priority } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";

@@ -1,7 +1,7 @@
 // One room that somebody on this node listens to: its events become frames once, in order, for all who follow it.
 
 import type { StoredRoomEvent } from "../../app/public-events.ts";
-import type { RoomId, Subject } from "../../domain/ids.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { LiveRoom as LiveState, Room } from "../../domain/room-state.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";

@@ -1,5 +1,5 @@
 // The rooms that somebody on this node listens to: opened for the first, closed behind the last.
-import type { RoomId } from "../../domain/ids.ts";
+import type { RoomId } from "../../contract/ids.ts";
 import { roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { Premises } from "./frame-maker.ts";

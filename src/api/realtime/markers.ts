@@ -1,6 +1,7 @@
 // Read markers of one room on their way to those who follow it: of each reader the newest alone.
+
+import type { RoomId } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
-import type { RoomId } from "../../domain/ids.ts";
 import { readsStream } from "../../domain/reads.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";

@@ -1,7 +1,7 @@
 // A user's notifications on one socket: those that are open, oldest first, then as they come; none twice.
 
 import type { Services } from "../../app/services.ts";
-import type { ClientId, Subject } from "../../domain/ids.ts";
+import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";

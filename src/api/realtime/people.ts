@@ -1,7 +1,7 @@
 // Users by subject, for frames: their own id and name, from the log, so that frames need not wait for the read model.
 import { LRUCache } from "lru-cache";
+import type { Subject } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Subject } from "../../domain/ids.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
 import type { Commands } from "../../event-store/handle-command.ts";
 import { maxEntries } from "../../platform/bounded.ts";

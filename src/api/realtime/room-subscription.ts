@@ -1,5 +1,5 @@
 // One room on one socket: what was missed from the log, then live; every seq once, in order.
-import type { RoomId, Subject } from "../../domain/ids.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import type { FrameMaker } from "./frame-maker.ts";
 import { Lifetime } from "./lifetime.ts";

@@ -4,8 +4,8 @@ import { findRoom, openAsMember, openRoom } from "../../app/rooms/room-access.ts
 import type { Services } from "../../app/services.ts";
 import type { FrameOf, Ref } from "../../contract/client-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
+import type { RoomId } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/errors.ts";
-import type { RoomId } from "../../domain/ids.ts";
 import { requireRole } from "../../domain/room-state.ts";
 import { StoreUnavailable } from "../../event-store/event-store.ts";
 import type { Identity } from "./identity.ts";

@@ -1,8 +1,10 @@
 // An event as the audit shows it: what was stored, opened where a person is concerned, closed where it is a secret.
 import { z } from "zod";
-import { rfc3339, time } from "../../contract/fields.ts";
+import { time } from "../../contract/fields.ts";
+import { isObject, type JsonObject, type JsonValue } from "../../contract/json.ts";
+import { rfc3339 } from "../../contract/time.ts";
 import { catalogue } from "../../domain/catalogue.ts";
-import type { EventDefinition, JsonObject, JsonValue } from "../../domain/event.ts";
+import type { EventDefinition } from "../../domain/event.ts";
 import type { StoredEvent } from "../../event-store/envelope.ts";
 
 export const AuditEventBody = z
@@ -78,7 +80,5 @@ function field(name: string, value: JsonValue, path: readonly string[], sealed: 
   return isObject(value) ? fields(value, path, sealed) : value;
 }
 
-const isObject = (value: JsonValue | undefined): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 const isTime = (name: string): boolean => name === "at" || /(?:At|Until)$/.test(name);
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -1,10 +1,10 @@
 // A client and its keys as answers show them.
 import { z } from "zod";
 import type { Config } from "../../config.ts";
-import { rfc3339, rfc3339OrNull, time } from "../../contract/fields.ts";
+import { time } from "../../contract/fields.ts";
+import { type Instant, rfc3339, rfc3339OrNull } from "../../contract/time.ts";
 import type { ApiKey, LiveClient } from "../../domain/client.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Instant } from "../../domain/time.ts";
 
 const own = {
   id: z.string(),

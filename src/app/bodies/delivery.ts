@@ -1,8 +1,9 @@
 // A delivery with its attempts, as answers show it: from its row, or before it is made.
 import { z } from "zod";
-import { rfc3339, rfc3339OrNull, time } from "../../contract/fields.ts";
+import { time } from "../../contract/fields.ts";
+import type { DeliveryId, NotificationId } from "../../contract/ids.ts";
+import { rfc3339, rfc3339OrNull } from "../../contract/time.ts";
 import { DeliveryStatusSchema } from "../../domain/delivery-events.ts";
-import type { DeliveryId, NotificationId } from "../../domain/ids.ts";
 import { type Channel, ChannelSchema } from "../../domain/notification.ts";
 import type { AttemptRow } from "../../projections/models/attempts.ts";
 import type { DeliveryRow } from "../../projections/models/deliveries.ts";

@@ -1,9 +1,9 @@
 // A member of a room, and how far it has read, as answers show them.
 import { z } from "zod";
-import { anyObject, rfc3339, time } from "../../contract/fields.ts";
+import { anyObject, time } from "../../contract/fields.ts";
+import { type Instant, rfc3339 } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import type { MemberData } from "../../domain/room-events.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { MemberRow } from "../../projections/models/members.ts";
 
 export const MemberBody = z

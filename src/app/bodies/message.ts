@@ -1,10 +1,10 @@
 // A message as answers show it: from its row, or from the events that say what it is.
 import { z } from "zod";
-import { anyObject, rfc3339, rfc3339OrNull, time } from "../../contract/fields.ts";
+import { anyObject, time } from "../../contract/fields.ts";
+import type { RoomId } from "../../contract/ids.ts";
+import { type Instant, rfc3339, rfc3339OrNull } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
-import type { RoomId } from "../../domain/ids.ts";
 import type { RoomEvent } from "../../domain/room-events.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { MessageRow } from "../../projections/models/messages.ts";
 
 export const MessageBody = z

@@ -1,10 +1,10 @@
 // A notification as answers show it: its row, and its deliveries, those that are still to be made among them.
 import { z } from "zod";
-import { anyObject, rfc3339, rfc3339OrNull, time } from "../../contract/fields.ts";
+import { anyObject, time } from "../../contract/fields.ts";
+import type { Subject } from "../../contract/ids.ts";
+import { rfc3339, rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { DeliveryStatusSchema } from "../../domain/delivery-events.ts";
-import type { Subject } from "../../domain/ids.ts";
 import { ChannelSchema, PrioritySchema } from "../../domain/notification.ts";
-import { SECOND_MS } from "../../domain/time.ts";
 import { deliveryId } from "../../event-store/delivery-ids.ts";
 import type { AttemptRow } from "../../projections/models/attempts.ts";
 import type { DeliveryRow } from "../../projections/models/deliveries.ts";

@@ -1,7 +1,8 @@
 // A room as answers show it: from its row, or from its state.
 import { z } from "zod";
-import { anyObject, rfc3339, time } from "../../contract/fields.ts";
-import type { RoomId } from "../../domain/ids.ts";
+import { anyObject, time } from "../../contract/fields.ts";
+import type { RoomId } from "../../contract/ids.ts";
+import { rfc3339 } from "../../contract/time.ts";
 import type { LiveRoom } from "../../domain/room-state.ts";
 import type { RoomRow } from "../../projections/models/rooms.ts";
 

@@ -1,6 +1,7 @@
 // A user as answers show it: from its row, or from its state.
 import { z } from "zod";
-import { anyObject, rfc3339, time } from "../../contract/fields.ts";
+import { anyObject, time } from "../../contract/fields.ts";
+import { rfc3339 } from "../../contract/time.ts";
 import { openProfile, type User } from "../../domain/user.ts";
 import type { UserRow } from "../../projections/models/users.ts";
 

@@ -1,11 +1,11 @@
 // A notification as it was at a position of the log: the same answer to a request, however often and late it is asked again.
 
+import type { DeliveryId, NotificationId } from "../../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../../contract/time.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
 import type { DeliveryEvent, DeliveryStatus } from "../../domain/delivery-events.ts";
 import { DomainError } from "../../domain/errors.ts";
-import type { DeliveryId, NotificationId } from "../../domain/ids.ts";
 import { type Channel, notificationStream } from "../../domain/notification.ts";
-import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { decode, type StoredEvent } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { mapBounded } from "../../platform/bounded.ts";

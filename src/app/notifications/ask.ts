@@ -1,12 +1,12 @@
 // Asking for a notification: one stream, whose id follows from the request, so that asking twice is asking once.
-import type { NotificationId } from "../../domain/ids.ts";
+import type { NotificationId } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import {
   type NotificationCommand,
   type NotificationEvent,
   notificationDecider,
   notificationStream,
 } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { OwnEvent } from "../../event-store/decide-batch.ts";
 import { deriveTail } from "../../event-store/derive.ts";
 import type { CommandContext, StoredEvent } from "../../event-store/envelope.ts";

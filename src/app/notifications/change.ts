@@ -1,8 +1,9 @@
 // Changing a notification: cancelling, editing, starting again what failed. Each answers as of what it wrote.
+
+import { type NotificationId, NotificationIdSchema } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import { DomainError, InvalidInput } from "../../domain/errors.ts";
-import { type NotificationId, NotificationIdSchema } from "../../domain/ids.ts";
 import { type NotificationCommand, notificationDecider, notificationStream } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { notificationById } from "../../projections/models/notification-list.ts";

@@ -1,11 +1,12 @@
 // Editing a scheduled notification: a merge patch, checked against what its type allows and what it was.
 
 import type { FieldFault } from "../../contract/errors.ts";
-import { MAX_META_BYTES, mergeMeta, metaTooLarge } from "../../contract/fields.ts";
+import { MAX_META_BYTES, metaTooLarge } from "../../contract/fields.ts";
+import { isObject, type JsonValue, mergePatch } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
 import { InvalidInput } from "../../domain/errors.ts";
-import { type JsonObject, type JsonValue, reveal, seal } from "../../domain/event.ts";
+import { reveal, seal } from "../../domain/event.ts";
 import type { Channel, NotificationContent } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import { contentBytes, MAX_CONTENT_BYTES, type NotificationPatch, TOO_LONG } from "./input.ts";
 import { expiresByDefault, settleTimes } from "./times.ts";
 
@@ -32,12 +33,9 @@ export function patchFaults(channel: Channel, patch: NotificationPatch): readonl
   return faults;
 }
 
-const isObject = (value: JsonValue | undefined): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 /** RFC 7396 on any JSON: objects merge, all else replaces. */
 const mergeJson = (old: JsonValue, patch: JsonValue): JsonValue =>
-  isObject(patch) ? mergeMeta(isObject(old) ? old : {}, patch) : patch;
+  isObject(patch) ? mergePatch(isObject(old) ? old : {}, patch) : patch;
 
 /** The content after the patch. Throws InvalidInput for what only the old content can show to be wrong. */
 export function edited(
@@ -53,7 +51,7 @@ export function edited(
       ? reveal(old.meta)
       : patch.meta === null
         ? {}
-        : mergeMeta(reveal(old.meta) ?? {}, patch.meta);
+        : mergePatch(reveal(old.meta) ?? {}, patch.meta);
   if (contentBytes(content, text) > MAX_CONTENT_BYTES) {
     faults.push({ path: "content", code: "too_long", message: TOO_LONG });
   }

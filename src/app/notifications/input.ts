@@ -3,7 +3,7 @@ import { z } from "zod";
 import { canonicalMailAddress } from "../../channels/email/message.ts";
 import { parseTarget } from "../../channels/guard.ts";
 import { input, instant, meta, name, orNull, patched, refuse, seconds, text, userId } from "../../contract/fields.ts";
-import { type JsonValue, JsonValueSchema } from "../../domain/event.ts";
+import { type JsonValue, JsonValueSchema } from "../../contract/json.ts";
 import { PrioritySchema } from "../../domain/notification.ts";
 
 /** Content and text of a notification together, in bytes. */

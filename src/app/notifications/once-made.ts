@@ -1,7 +1,7 @@
 // Deliveries have their ids before they are made: who acknowledges in between is answered when they are there.
 import { setTimeout } from "node:timers/promises";
+import { SECOND_MS } from "../../contract/time.ts";
 import { DomainError } from "../../domain/errors.ts";
-import { SECOND_MS } from "../../domain/time.ts";
 
 /** How long one is waited for. A delivery is made a moment after its notification was accepted, or released. */
 const MAKING_WAIT_MS = SECOND_MS;

@@ -2,12 +2,12 @@
 
 import { canonicalMailAddress } from "../../channels/email/message.ts";
 import type { FieldFault } from "../../contract/errors.ts";
+import { type ClientId, type NotificationId, type RoomId, RoomIdSchema } from "../../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../../contract/time.ts";
 import { clientDecider, clientStream } from "../../domain/client.ts";
 import { seal } from "../../domain/event.ts";
-import { type ClientId, type NotificationId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
 import type { Fallback, NotificationData, Recipient } from "../../domain/notification.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
-import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { AppError, invalid } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { streamOwner } from "../stream-owner.ts";

@@ -1,10 +1,11 @@
 // Starting deliveries again that ended without success.
 
 import type { FieldFault } from "../../contract/errors.ts";
+import type { Cursor } from "../../contract/fields.ts";
+import { type DeliveryId, DeliveryIdSchema } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../../domain/delivery.ts";
 import { DomainError, InvalidInput } from "../../domain/errors.ts";
-import { type DeliveryId, DeliveryIdSchema } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
 import { deliveryId } from "../../event-store/delivery-ids.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
@@ -14,7 +15,6 @@ import { type CommandRow, commandIds } from "../../projections/models/command-id
 import type { DeliveryRow } from "../../projections/models/deliveries.ts";
 import { deliveriesOf } from "../../projections/models/delivery-list.ts";
 import type { NotificationRow } from "../../projections/models/notifications.ts";
-import type { Cursor } from "../../projections/page.ts";
 import { sql } from "../../projections/sql.ts";
 import { positionOf, viewAsOf } from "./as-of.ts";
 import { type Change, type Changed, ownNotification, rowNow } from "./change.ts";

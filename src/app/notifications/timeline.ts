@@ -1,10 +1,12 @@
 // The timeline of a notification: every event of it and of its deliveries.
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { NotificationId } from "../../contract/ids.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
-import type { NotificationId } from "../../domain/ids.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import { type AuditRow, audit } from "../../projections/models/audit.ts";
 import { deliveries } from "../../projections/models/deliveries.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../../projections/page.ts";
+import { type Page, pageOf, readCursor } from "../../projections/page.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import { sql } from "../../projections/sql.ts";
 

@@ -1,8 +1,8 @@
 // When a notification is sent and when it expires: one rule for making and for editing.
 
 import type { FieldFault } from "../../contract/errors.ts";
-import { isObject, parseInstant } from "../../contract/fields.ts";
-import { DAY_MS, type Instant } from "../../domain/time.ts";
+import { isObject } from "../../contract/json.ts";
+import { DAY_MS, type Instant, parseInstant } from "../../contract/time.ts";
 
 const DEFAULT_LIFE_MS = 7 * DAY_MS;
 

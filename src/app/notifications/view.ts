@@ -1,7 +1,7 @@
 // What an answer about a notification is made of, now: from the read model, and the log for whom it will be for.
 
+import type { DeliveryId, RoomId, Subject } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
-import type { DeliveryId, RoomId, Subject } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { Room } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";

@@ -1,10 +1,11 @@
 // Claims on names that one room of a client may have: an external id, or a pair of people. Made before the room is.
+
+import { type ClientId, type RoomId, RoomIdSchema, type Subject } from "../../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../../contract/time.ts";
 import { claimDecider, claimStream } from "../../domain/claim.ts";
 import { DomainError } from "../../domain/errors.ts";
-import { type ClientId, type RoomId, RoomIdSchema, type Subject } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { LiveRoom, Room } from "../../domain/room-state.ts";
-import { type Instant, SECOND_MS } from "../../domain/time.ts";
 import { deriveSecretTail } from "../../event-store/derive.ts";
 import { type CommandContext, decodeMetadata } from "../../event-store/envelope.ts";
 import type { Keyring } from "../../event-store/sealing.ts";

@@ -1,6 +1,7 @@
 // What a message is at a state of its room, from the events that say so.
+
+import { type RoomId, seqOfMessage } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/errors.ts";
-import { type RoomId, seqOfMessage } from "../../domain/ids.ts";
 import { roomStream } from "../../domain/room.ts";
 import type { RoomEvent } from "../../domain/room-events.ts";
 import { contentSeq, type LiveRoom } from "../../domain/room-state.ts";

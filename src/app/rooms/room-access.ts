@@ -1,8 +1,9 @@
 // Which room a request means, and whether its caller may see it. The log decides, so that losing access is at once.
+
+import { type ClientId, type RoomId, RoomIdSchema } from "../../contract/ids.ts";
 import { claimDecider } from "../../domain/claim.ts";
 import type { Actor } from "../../domain/decider.ts";
 import { DomainError } from "../../domain/errors.ts";
-import { type ClientId, type RoomId, RoomIdSchema } from "../../domain/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import { type LiveRoom, requireLive, requireRole } from "../../domain/room-state.ts";
 import type { Position } from "../../event-store/event-store.ts";

@@ -1,12 +1,12 @@
 // Adding a member to a room, or replacing how it is described there.
 
-import { type JsonObject, seal } from "../../domain/event.ts";
-import type { RoomId, Subject } from "../../domain/ids.ts";
-import { sameJson } from "../../domain/json.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
+import { type JsonObject, sameJson } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
+import { seal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { MemberData, Role } from "../../domain/room-events.ts";
 import { requireLive } from "../../domain/room-state.ts";
-import type { Instant } from "../../domain/time.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";

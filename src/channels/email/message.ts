@@ -5,7 +5,7 @@ import { domainToASCII } from "node:url";
 import { convert } from "html-to-text";
 import { LRUCache } from "lru-cache";
 import type { SendMailOptions } from "nodemailer";
-import type { Instant } from "../../domain/time.ts";
+import type { Instant } from "../../contract/time.ts";
 
 type MailAddress = { readonly email: string; readonly name?: string | null };
 

@@ -1,5 +1,5 @@
 // API keys: their hashes, and until when they hold.
-import type { ClientId, KeyId } from "../../domain/ids.ts";
+import type { ClientId, KeyId } from "../../contract/ids.ts";
 import { bigint, change, projection, put, type RowOf, text } from "../projection.ts";
 import type { OperatorRead } from "../read-as.ts";
 import { sql } from "../sql.ts";

@@ -1,6 +1,7 @@
 // Attempts of deliveries, and what each came to.
+
+import type { ClientId, DeliveryId, NotificationId } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
-import type { ClientId, DeliveryId, NotificationId } from "../../domain/ids.ts";
 import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
 import type { ReadAs } from "../read-as.ts";
 import { sql } from "../sql.ts";

@@ -1,6 +1,6 @@
 // Where each event stands, by client, type, actor and time: what it takes to find events, and nothing of what they say.
-import type { ClientId } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
+import type { ClientId } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { bigint, integer, projection, put, type RowOf, text } from "../projection.ts";
 import type { ReadAs } from "../read-as.ts";

@@ -1,5 +1,5 @@
 // The clients: name and description. What else a client has (secrets, providers) is folded from its stream.
-import type { ClientId } from "../../domain/ids.ts";
+import type { ClientId } from "../../contract/ids.ts";
 import { bigint, change, projection, put, type RowOf, text } from "../projection.ts";
 import type { OperatorRead } from "../read-as.ts";
 import { sql } from "../sql.ts";

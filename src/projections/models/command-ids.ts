@@ -1,5 +1,5 @@
 // Commands that were sent under an idempotency key: where their events stand, for when a stream's state has forgotten.
-import type { ClientId } from "../../domain/ids.ts";
+import type { ClientId } from "../../contract/ids.ts";
 import { integer, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type OperatorRead } from "../read-as.ts";
 import { sql } from "../sql.ts";

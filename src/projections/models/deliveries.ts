@@ -1,9 +1,10 @@
 // Deliveries: one recipient on one channel, where it stands and when it is due next.
+
+import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { DeliveryRequest, DeliveryStatus } from "../../domain/delivery-events.ts";
 import { reveal } from "../../domain/event.ts";
-import type { ClientId, DeliveryId, NotificationId, Subject } from "../../domain/ids.ts";
 import type { Channel, Priority } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {
   bigint,

@@ -1,11 +1,13 @@
 // Finding deliveries: those of a notification, and those that a connected user is still to be offered.
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { DeliveryStatus } from "../../domain/delivery-events.ts";
-import type { JsonObject, JsonValue } from "../../domain/event.ts";
-import type { DeliveryId, NotificationId, RoomId, Subject } from "../../domain/ids.ts";
 import type { Priority } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";
 import { type DeliveryRow, deliveries } from "./deliveries.ts";

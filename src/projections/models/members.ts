@@ -1,9 +1,12 @@
 // Members of rooms, as they are now.
-import { type JsonObject, reveal } from "../../domain/event.ts";
-import type { ClientId, RoomId, Subject } from "../../domain/ids.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject } from "../../contract/json.ts";
+import { reveal } from "../../domain/event.ts";
 import type { MemberData, Role } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import {
   bigint,
   change,

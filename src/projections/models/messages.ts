@@ -1,7 +1,10 @@
 // Messages. A deleted one keeps its content in the row, for restoring, and no query hands it out.
-import { type JsonObject, reveal } from "../../domain/event.ts";
-import { type ClientId, type MessageId, type RoomId, type Subject, seqOfMessage } from "../../domain/ids.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import { type ClientId, type MessageId, type RoomId, type Subject, seqOfMessage } from "../../contract/ids.ts";
+import type { JsonObject } from "../../contract/json.ts";
+import { reveal } from "../../domain/event.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";

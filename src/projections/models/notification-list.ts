@@ -1,9 +1,11 @@
 // Finding notifications.
-import type { NotificationId, RoomId, Subject } from "../../domain/ids.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { Channel } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";
 import type { NotificationStatus } from "./notification-status.ts";

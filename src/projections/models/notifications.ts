@@ -1,9 +1,11 @@
 // Notifications: what was asked for, and how many of the deliveries are in which status.
+
+import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { DeliveryEvent } from "../../domain/delivery-events.ts";
-import { type JsonObject, type JsonValue, reveal } from "../../domain/event.ts";
-import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../domain/ids.ts";
+import { reveal } from "../../domain/event.ts";
 import type { Channel, Fallback, NotificationContent, Priority, Recipient } from "../../domain/notification.ts";
-import type { Instant } from "../../domain/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {
   bigint,

@@ -1,7 +1,9 @@
 // Read markers, and what is unread: a difference of ordinals, each an index probe.
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
-import type { ClientId, RoomId, Subject } from "../../domain/ids.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, integer, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";

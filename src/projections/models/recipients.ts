@@ -1,5 +1,5 @@
 // Whom notifications are for: so that one person's can be found, before and after deliveries are made.
-import type { ClientId, NotificationId, Subject } from "../../domain/ids.ts";
+import type { ClientId, NotificationId, Subject } from "../../contract/ids.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { projection, type RowOf, text, upsert } from "../projection.ts";
 import { notificationOf } from "../stream-ids.ts";

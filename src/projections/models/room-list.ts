@@ -1,7 +1,9 @@
 // Lists of rooms: all of a client, or what one user may see.
-import type { Subject } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { Subject } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import type { ReadAs } from "../read-as.ts";
 import { all, type Sql, sql } from "../sql.ts";
 import { members } from "./members.ts";

@@ -1,6 +1,7 @@
 // Rooms: settings, head and counts.
-import type { JsonObject } from "../../domain/event.ts";
-import type { ClientId, RoomId } from "../../domain/ids.ts";
+
+import type { ClientId, RoomId } from "../../contract/ids.ts";
+import type { JsonObject } from "../../contract/json.ts";
 import type { RoomKind, RoomSettings } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {

@@ -1,8 +1,10 @@
 // A user's rooms, as its inbox shows them: the last message, how far it was read, and what is unread.
-import type { RoomId, Subject } from "../../domain/ids.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
 import type { Role } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import type { ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";
 import { members } from "./members.ts";

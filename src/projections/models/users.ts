@@ -1,10 +1,13 @@
 // Users: their profiles, and from which generation on their tokens hold.
-import { type JsonObject, reveal } from "../../domain/event.ts";
-import type { ClientId, Subject } from "../../domain/ids.ts";
-import type { Instant } from "../../domain/time.ts";
+
+import type { Cursor } from "../../contract/fields.ts";
+import type { ClientId, Subject } from "../../contract/ids.ts";
+import type { JsonObject } from "../../contract/json.ts";
+import type { Instant } from "../../contract/time.ts";
+import { reveal } from "../../domain/event.ts";
 import type { Profile } from "../../domain/user.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Cursor, type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, change, integer, json, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type OperatorRead, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";

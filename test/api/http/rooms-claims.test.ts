@@ -1,8 +1,8 @@
 // What may exist once: external ids and direct rooms, also when requests meet or are given up.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { externalId } from "../../../src/app/rooms/claims.ts";
+import type { ClientId, RoomId } from "../../../src/contract/ids.ts";
 import { claimDecider } from "../../../src/domain/claim.ts";
-import type { ClientId, RoomId } from "../../../src/domain/ids.ts";
 import { roomDecider, roomStream } from "../../../src/domain/room.ts";
 import { type Answer, type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { contextOf } from "../../support/live.ts";

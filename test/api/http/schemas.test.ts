@@ -7,10 +7,8 @@ import {
   commaSeparated,
   email,
   input,
-  mergeMeta,
   name,
   orNull,
-  parseInstant,
   patched,
   queryBoolean,
   text,
@@ -18,6 +16,8 @@ import {
   userId,
 } from "../../../src/contract/fields.ts";
 import { bodyPath, toFaults } from "../../../src/contract/issues.ts";
+import { mergePatch } from "../../../src/contract/json.ts";
+import { parseInstant } from "../../../src/contract/time.ts";
 
 const faults = (schema: z.ZodType, value: unknown) => {
   const parsed = schema.safeParse(value, { reportInput: true });
@@ -148,10 +148,10 @@ describe("queries", () => {
 });
 
 test("a merge patch does as RFC 7396 says, and reaches no prototype", () => {
-  expect(mergeMeta({ a: "b", c: { d: "e", f: "g" } }, { a: "z", c: { f: null } })).toEqual({ a: "z", c: { d: "e" } });
-  expect(mergeMeta({ a: [1, 2] }, { a: { b: 1, c: null } })).toEqual({ a: { b: 1 } });
-  expect(mergeMeta({ a: { b: 1 } }, { a: "text" })).toEqual({ a: "text" });
-  const merged = mergeMeta({}, JSON.parse('{"__proto__":{"admin":true}}'));
+  expect(mergePatch({ a: "b", c: { d: "e", f: "g" } }, { a: "z", c: { f: null } })).toEqual({ a: "z", c: { d: "e" } });
+  expect(mergePatch({ a: [1, 2] }, { a: { b: 1, c: null } })).toEqual({ a: { b: 1 } });
+  expect(mergePatch({ a: { b: 1 } }, { a: "text" })).toEqual({ a: "text" });
+  const merged = mergePatch({}, JSON.parse('{"__proto__":{"admin":true}}'));
   expect(Object.keys(merged)).toEqual(["__proto__"]);
   expect(Object.getPrototypeOf(merged)).toBe(Object.prototype);
 });

@@ -1,8 +1,8 @@
 // Notifications over real sockets: open ones on connect, live ones as they come, none twice; and who acknowledged.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLimits } from "../../../src/app/rate-limit.ts";
+import type { DeliveryId } from "../../../src/contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
-import type { DeliveryId } from "../../../src/domain/ids.ts";
 import { LiveFeed } from "../../../src/projections/feed.ts";
 import { quietLogger } from "../../support/live.ts";
 import {

@@ -1,8 +1,8 @@
 // Rooms over real sockets: who may subscribe, what is sent, and when it ends.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { externalId } from "../../../src/app/rooms/claims.ts";
+import type { RoomId } from "../../../src/contract/ids.ts";
 import { claimDecider } from "../../../src/domain/claim.ts";
-import type { RoomId } from "../../../src/domain/ids.ts";
 import { contextOf, createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { roomCommands } from "../../support/room-commands.ts";

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cancel } from "../../../src/app/notifications/change.ts";
 import type { Services } from "../../../src/app/services.ts";
+import { ClientIdSchema, NotificationIdSchema } from "../../../src/contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
-import { ClientIdSchema, NotificationIdSchema } from "../../../src/domain/ids.ts";
 import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
 import { deliveryId } from "../../../src/event-store/delivery-ids.ts";
 import { newClient } from "../../e2e/support/api.ts";

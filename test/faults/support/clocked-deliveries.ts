@@ -2,11 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
+import { type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
-import type { NotificationData } from "../../../src/domain/notification.ts";
-import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
+import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
-import { type Instant, SECOND_MS } from "../../../src/domain/time.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { createCommands } from "../../../src/event-store/handle-command.ts";
 import { handleJob } from "../../../src/workers/handle-job.ts";

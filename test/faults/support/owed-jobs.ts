@@ -1,8 +1,8 @@
 // What a sweep would enqueue for one notification, from rows folded in memory: each job at the moment that its row names.
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { DeliveryIdSchema } from "../../../src/domain/ids.ts";
-import type { Instant } from "../../../src/domain/time.ts";
+import { DeliveryIdSchema } from "../../../src/contract/ids.ts";
+import type { Instant } from "../../../src/contract/time.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
 import { foldRows } from "../../../src/projections/fold.ts";
 import { deliveries } from "../../../src/projections/models/deliveries.ts";

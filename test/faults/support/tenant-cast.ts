@@ -1,7 +1,7 @@
 // Two clients on one server, each with one of everything; and all who have no right to what is the first one's.
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClientId } from "../../../src/domain/ids.ts";
+import type { ClientId } from "../../../src/contract/ids.ts";
 import { type Api, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
 import type { TestServer } from "../../support/server.ts";
 

@@ -11,9 +11,9 @@ import {
 } from "../../../app/bodies/client.ts";
 import type { Services } from "../../../app/services.ts";
 import { description, input, name, orNull, patched, seconds } from "../../../contract/fields.ts";
+import type { ClientId } from "../../../contract/ids.ts";
+import { DAY_MS, SECOND_MS } from "../../../contract/time.ts";
 import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
-import type { ClientId } from "../../../domain/ids.ts";
-import { DAY_MS, SECOND_MS } from "../../../domain/time.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { Problem } from "../problems.ts";
 import { created, ok } from "../reply.ts";

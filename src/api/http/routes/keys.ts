@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
 import { RotatedKeyBody, rotatedKeyBody } from "../../../app/bodies/client.ts";
+import { KeyIdSchema } from "../../../contract/ids.ts";
+import { SECOND_MS } from "../../../contract/time.ts";
 import { clientDecider, clientStream } from "../../../domain/client.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { KeyIdSchema } from "../../../domain/ids.ts";
-import { SECOND_MS } from "../../../domain/time.ts";
 import { deriveTail } from "../../../event-store/derive.ts";
 import { ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";

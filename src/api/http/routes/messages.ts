@@ -9,7 +9,6 @@ import type { FieldFault } from "../../../contract/errors.ts";
 import {
   commaSeparated,
   input,
-  isObject,
   listBody,
   meta,
   name,
@@ -21,6 +20,7 @@ import {
   text,
   userId,
 } from "../../../contract/fields.ts";
+import { isObject } from "../../../contract/json.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag } from "../../../domain/room-state.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";

@@ -16,8 +16,8 @@ import { timelinePage } from "../../../app/notifications/timeline.ts";
 import { timeFaults } from "../../../app/notifications/times.ts";
 import { viewNow } from "../../../app/notifications/view.ts";
 import { commaSeparated, created, input, listBody, paging, text } from "../../../contract/fields.ts";
+import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../contract/ids.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../domain/ids.ts";
 import { ChannelSchema } from "../../../domain/notification.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import {

@@ -10,7 +10,6 @@ import {
   created,
   description,
   input,
-  isObject,
   listBody,
   meta,
   name,
@@ -20,6 +19,7 @@ import {
   text,
   userId,
 } from "../../../contract/fields.ts";
+import { isObject } from "../../../contract/json.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";

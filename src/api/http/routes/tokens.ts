@@ -1,9 +1,9 @@
 // Tokens of users: minting one, revoking all.
 import { z } from "zod";
 import { MAX_TOKEN_MS } from "../../../app/tokens.ts";
-import { input, rfc3339, seconds, time } from "../../../contract/fields.ts";
+import { input, seconds, time } from "../../../contract/fields.ts";
+import { rfc3339, SECOND_MS } from "../../../contract/time.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { SECOND_MS } from "../../../domain/time.ts";
 import { type UserEvent, userDecider, userStream } from "../../../domain/user.ts";
 import { deriveUuid } from "../../../event-store/derive.ts";
 import { created, noContent } from "../reply.ts";

@@ -10,10 +10,8 @@ import {
   created as createdBetween,
   email,
   input,
-  isObject,
   listBody,
   MAX_META_BYTES,
-  mergeMeta,
   meta,
   metaTooLarge,
   name,
@@ -23,8 +21,9 @@ import {
   timezone,
   userId,
 } from "../../../contract/fields.ts";
+import type { Subject } from "../../../contract/ids.ts";
+import { isObject, mergePatch } from "../../../contract/json.ts";
 import { InvalidInput } from "../../../domain/errors.ts";
-import type { Subject } from "../../../domain/ids.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/models/user-rooms.ts";
@@ -99,7 +98,7 @@ const patchUser = route({
       subject,
       user: params.user_id,
       change: (old: PlainProfile) => {
-        const next = changes === null ? {} : mergeMeta(old.meta, changes ?? {});
+        const next = changes === null ? {} : mergePatch(old.meta, changes ?? {});
         if (metaTooLarge(next)) {
           const message = `must have at most ${MAX_META_BYTES} bytes as JSON`;
           throw new InvalidInput([{ path: "meta", code: "too_long", message }]);

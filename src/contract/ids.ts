@@ -29,14 +29,15 @@ export const KeyRefSchema = z.custom<KeyRef>(
   (value) => typeof value === "string" && /^(sub|cli|ntf)_[0-9a-z]{1,64}$/.test(value),
 );
 
-const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
+/** Crockford base32, lower case. Part of the storage format. */
+export const BASE32_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/** Crockford base32, lower case, most significant digit first, padded to `width` digits. */
-export function base32(value: number, width: number): string {
+/** Base32, most significant digit first, padded to `width` digits. */
+function base32(value: number, width: number): string {
   let rest = value;
   let text = "";
   while (text.length < width) {
-    text = DIGITS.charAt(rest % 32) + text;
+    text = BASE32_DIGITS.charAt(rest % 32) + text;
     rest = Math.floor(rest / 32);
   }
   return text;
@@ -45,7 +46,7 @@ export function base32(value: number, width: number): string {
 function fromBase32(text: string): number {
   let value = 0;
   for (const digit of text) {
-    const at = DIGITS.indexOf(digit);
+    const at = BASE32_DIGITS.indexOf(digit);
     if (at < 0) return Number.NaN;
     value = value * 32 + at;
   }
