@@ -86,14 +86,14 @@ const EnvironmentSchema = z.object({
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
 });
 
-/** What a server is told by its environment. */
+/** The configuration of a server. */
 export type Config = Readonly<{
   host: string;
   port: number;
   dataDir: string;
   /** Undefined: a PostgreSQL of our own in the data folder. */
   databaseUrl: string | undefined;
-  /** Undefined: the log is in PostgreSQL. `prefix` stands before the name of each stream. */
+  /** Undefined: the log is in PostgreSQL. `prefix` precedes each stream name. */
   eventStore: { readonly url: string; readonly prefix: string } | undefined;
   /** Carries wake-ups between nodes; undefined: PostgreSQL does, or nothing where there is one node alone. */
   redisUrl: string | undefined;

@@ -4,7 +4,7 @@
 import type pg from "pg";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
-import { ownEncryptionKeys } from "./embedded/own-keys.ts";
+import { ownEncryptionKeys } from "./embedded/data-folder.ts";
 import { startEmbeddedPostgres } from "./embedded/postgres.ts";
 import type { EventStore } from "./event-store/event-store.ts";
 import { openEventStoreDb } from "./event-store/eventstoredb/log.ts";

@@ -2,20 +2,18 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
-import type { Position } from "../event-store/event-store.ts";
-import { parsePosition } from "../event-store/event-store.ts";
+import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { serve } from "../main.ts";
+import { EXIT, fail, print, progress, run, withStorage } from "./command.ts";
 import { exportEvents, exportToFile } from "./events-export.ts";
 import { importEvents } from "./events-import.ts";
 import { eventsOfStream, followEvents, lineFor } from "./events-show.ts";
-import { withStorage } from "./operator.ts";
-import { EXIT, fail, print, progress, run } from "./output.ts";
 import { listProjections, rebuildCommand } from "./projections.ts";
 
-/** Files on the command line are meant from where the caller stands, also under `npm run`. */
+/** Resolves a file argument against the caller's directory, also under `npm run`. */
 const fromCaller = (file: string): string => resolve(process.env.INIT_CWD ?? process.cwd(), file);
 
-// Whoever reads the output may have had enough of it (`| head`).
+// The reader of the output may close it early (`| head`).
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(EXIT.ok);
   throw error;
@@ -32,15 +30,15 @@ program
   .description("run the server; the environment configures it (see docs/running.md)")
   .action(() => run(() => serve(process.env)));
 
-const projections = program.command("projections").description("the read models, which can be rebuilt from the log");
+const projections = program.command("projections").description("list and rebuild the read models");
 projections
   .command("list")
-  .description("each projection with its rows, and how far the group has come")
+  .description("list each projection with its rows, and the checkpoint")
   .option("--json", "for scripts")
   .action((options: { json?: true }) => run(() => withStorage((storage) => listProjections(storage, options))));
 projections
   .command("rebuild")
-  .description("build beside the live tables, while writes go on, and swap in one moment")
+  .description("rebuild beside the live tables while writes go on, then swap atomically")
   .argument("[name]", "a projection")
   .option("--all", "all of them")
   .option("--verify", "compare row by row with the live tables and print what differs")
@@ -49,10 +47,10 @@ projections
     run(() => withStorage((storage) => rebuildCommand(storage, name, options))),
   );
 
-const events = program.command("events").description("the log itself");
+const events = program.command("events").description("show, follow, export and import the log");
 events
   .command("show")
-  .description("the events of a stream, oldest first; what is sealed stays so")
+  .description("show the events of a stream, oldest first; sealed fields stay sealed")
   .argument("<stream>", "as the audit shows it, such as room-room_...")
   .option("--json", "one JSON object a line")
   .action((stream: string, options: { json?: true }) =>
@@ -69,7 +67,7 @@ events
   );
 events
   .command("tail")
-  .description("events as they come, until interrupted")
+  .description("follow new events until interrupted")
   .option("--after <position>", "from just after a position; `start`: from the first event")
   .option("--json", "one JSON object a line")
   .action((options: { after?: string; json?: true }) =>
@@ -89,7 +87,7 @@ events
   );
 events
   .command("export")
-  .description("the whole log and its data keys, wrapped, as NDJSON")
+  .description("export the log and its wrapped data keys as NDJSON")
   .argument("<file>", "where to; - is standard output")
   .option("--json", "print the counts as JSON")
   .action((file: string, options: { json?: true }) =>
@@ -109,7 +107,7 @@ events
   );
 events
   .command("import")
-  .description("an export into this log; revisions and ids stay. May be run again when it was cut short")
+  .description("import an export into this log; keeps revisions and ids, and may be run again after an interruption")
   .argument("<file>", "an export")
   .option("--json", "print the counts as JSON")
   .action((file: string, options: { json?: true }) =>

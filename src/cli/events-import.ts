@@ -14,15 +14,14 @@ import type { WrappedKey } from "../event-store/keyring-moving.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import type { Storage } from "../storage.ts";
-import type { Moved } from "./events-export.ts";
-import { type EventLine, importedEvent, type Line, LineSchema } from "./export-format.ts";
+import { type EventLine, importedEvent, type Line, LineSchema, type Moved } from "./events-export.ts";
 
 /** Events of one append at most. */
 const MAX_EVENTS = 500;
 /** Attempts at one append, with a growing wait between them, before the import gives up. */
 const MAX_ATTEMPTS = 8;
 
-/** The file is not a whole export, or does not fit into this log. */
+/** The file is not a complete export, or does not fit into this log. */
 export class ImportError extends Error {
   override readonly name = "ImportError";
 }
@@ -30,7 +29,7 @@ export class ImportError extends Error {
 async function* linesOf(file: string): AsyncGenerator<Line> {
   let number = 0;
   const input = createReadStream(file);
-  // A file that cannot be read ends the lines without a word, and the error would be nobody's.
+  // readline ends silently when its input fails; the stream's error has to be kept.
   const failed = new Promise<never>((_, reject) => input.once("error", reject));
   failed.catch(() => undefined);
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
@@ -50,7 +49,7 @@ function parseLine(text: string, number: number): Line {
   }
 }
 
-/** Reads the file once without writing: it must be whole, in order, and of another log than this one. */
+/** Reads the file once without writing: it must be complete, in order, and of another log than this one. */
 async function checkWhole(file: string, store: EventStore): Promise<{ log: string; events: number }> {
   let log: string | undefined;
   let last = "";

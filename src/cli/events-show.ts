@@ -1,4 +1,4 @@
-// `events show` and `events tail`: the log as it stands, without what is sealed in it.
+// `events show` and `events tail`: the stored events, with sealed fields masked.
 import type { JsonObject } from "../contract/json.ts";
 import { decodeMetadata, decodeRaw } from "../event-store/envelope.ts";
 import type { EventStore, Position, RecordedEvent } from "../event-store/event-store.ts";

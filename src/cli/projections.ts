@@ -4,9 +4,9 @@ import { storedProjections } from "../projections/group.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
 import type { Storage } from "../storage.ts";
-import { EXIT, fail, print, progress } from "./output.ts";
+import { EXIT, fail, print, progress } from "./command.ts";
 
-/** Each read model with its rows and bytes, and the position that all of them have reached. */
+/** Prints each read model with its rows and bytes, and the checkpoint of the group. */
 export async function listProjections({ pool, store }: Storage, options: { json?: true }): Promise<number> {
   const group = await readGroup(pool);
   const sizes = await Promise.all(

@@ -1,10 +1,10 @@
-// What the embedded parts ask of the operating system: processes, owners, and who can reach a path.
+// Operating system calls of the embedded parts: processes, accounts, and access to paths.
 
 import { type SpawnOptions, spawn } from "node:child_process";
 import { chown, open, readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
-/** An unprivileged account to run PostgreSQL as; undefined where it stands for "as ourselves". */
+/** An unprivileged account to run PostgreSQL as; undefined means the current account. */
 export type Owner = { readonly uid: number; readonly gid: number };
 
 const OUTPUT_KEPT = 16_384;
@@ -24,7 +24,7 @@ export function absent(error: unknown): undefined {
   return undefined;
 }
 
-/** Brings the names in a folder to the disk. */
+/** Flushes a folder's entries to disk (fsync). */
 export async function syncFolder(dir: string): Promise<void> {
   await using handle = await open(dir);
   await handle.sync();
@@ -69,13 +69,13 @@ export async function unprivilegedOwner(folder: string): Promise<Owner> {
 
 /** What `id` says of an account, wherever the system keeps its accounts; undefined when there is none. */
 async function accountInfo(option: string, account: string): Promise<string | undefined> {
-  const asked = run("id", [option, account], { timeoutMs: PROGRAM_TIMEOUT_MS });
-  const { code, output } = await asked.catch(() => ({ code: 1, output: "" }));
+  const lookup = run("id", [option, account], { timeoutMs: PROGRAM_TIMEOUT_MS });
+  const { code, output } = await lookup.catch(() => ({ code: 1, output: "" }));
   return code === 0 ? output.trim() : undefined;
 }
 
 /** Whether this account may enter every folder from the root down to `path`, an existing folder, itself included. */
-export async function canReach(path: string, { uid, gid }: Owner): Promise<boolean> {
+export async function canAccess(path: string, { uid, gid }: Owner): Promise<boolean> {
   for (let folder = await realpath(path); ; folder = dirname(folder)) {
     const found = await stat(folder);
     const searchBit = found.uid === uid ? 0o100 : found.gid === gid ? 0o010 : 0o001;

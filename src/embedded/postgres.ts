@@ -4,7 +4,8 @@ import { mkdir, realpath } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { failpoint } from "../platform/failpoint.ts";
-import { lockFolder } from "./folder-lock.ts";
+import { holderOf, LOCKS, tryLockSession } from "../platform/locks.ts";
+import { DataFolderInUse, lockFolder } from "./data-folder.ts";
 import { findPostgresHome, openPostgresHome, type PostgresHome, readPassword, SUPERUSER } from "./postgres-home.ts";
 import {
   findPostmaster,
@@ -14,7 +15,6 @@ import {
   startPostmaster,
   stopPostmaster,
 } from "./postmaster.ts";
-import { holdServerLock } from "./server-session.ts";
 
 /** Both the role that the server works as (no superuser) and its database. */
 const ROLE = "chatapi";
@@ -105,7 +105,7 @@ async function adopt(home: PostgresHome, log: (line: string) => void): Promise<P
   while (await isRunning(found, home.cluster)) {
     const problem = await tryConnect(urlOf(found.port, home.password, SUPERUSER, "postgres"));
     if (problem === undefined) {
-      log(`PostgreSQL (pid ${found.pid}) was left running by an earlier server and is taken over`);
+      log(`PostgreSQL (pid ${found.pid}) was left running by an earlier server; adopting it`);
       return found;
     }
     if (problem.code === "28P01" || Date.now() > deadline) {
@@ -160,7 +160,7 @@ function watch(postmaster: Postmaster, home: PostgresHome, onEnd: () => Promise<
     if (child.exitCode !== null || child.signalCode !== null) ended();
     return () => void child.off("exit", ended);
   }
-  // Not our child, so nobody tells us.
+  // Not our child: its end raises no event.
   const timer = setInterval(async () => {
     if (!(await isRunning(postmaster, home.cluster))) ended();
   }, WATCH_MS);
@@ -179,4 +179,83 @@ function once<A extends readonly unknown[]>(f: (...args: A) => void): (...args: 
 
 function urlOf(port: number, password: string, role: string, database: string): string {
   return `postgresql://${role}:${encodeURIComponent(password)}@127.0.0.1:${port}/${database}`;
+}
+
+const NAME_PREFIX = "chatapi server ";
+/** How long the session of a killed server may take to end once its connection is gone. */
+const LOCK_TIMEOUT_MS = 3_000;
+const LOCK_POLL_MS = 50;
+const RELOCK_FIRST_MS = 50;
+const RELOCK_MAX_MS = 5_000;
+
+/**
+ * Takes the lock on the database at `url` and holds it in a session of its own; when that session breaks (PostgreSQL
+ * restarts its sessions after a crash of one) it is taken again, with backoff. Throws `DataFolderInUse` when another
+ * server holds it. `onLost` is called once, with that error, when another server took it in such a moment.
+ */
+export async function holdServerLock(options: {
+  url: string;
+  dataDir: string;
+  log: (line: string) => void;
+  onLost: (error: DataFolderInUse) => void;
+}): Promise<AsyncDisposable> {
+  const stop = new AbortController();
+  let session = await openLockSession(options);
+  const held = (async () => {
+    while (!stop.signal.aborted) {
+      await session.broken;
+      for (let waitMs = RELOCK_FIRST_MS; !stop.signal.aborted; waitMs = Math.min(waitMs * 2, RELOCK_MAX_MS)) {
+        await sleep(waitMs, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+        if (stop.signal.aborted) return;
+        try {
+          session = await openLockSession(options);
+          options.log("server lock was lost with its session and is held again");
+          break;
+        } catch (error) {
+          if (error instanceof DataFolderInUse) return options.onLost(error);
+          options.log(`server lock is not held; retrying: ${error instanceof Error ? error.message : error}`);
+        }
+      }
+    }
+  })();
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await session.end();
+      await held;
+    },
+  };
+}
+
+type Session = { readonly broken: Promise<void>; end(): Promise<void> };
+
+async function openLockSession({ url, dataDir }: { url: string; dataDir: string }): Promise<Session> {
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: `${NAME_PREFIX}${process.pid}`,
+    keepAlive: true,
+  });
+  const broken = new Promise<void>((resolve) => {
+    client.once("end", resolve);
+    client.on("error", () => resolve());
+  });
+  const end = async () => await client.end().catch(() => {});
+  try {
+    await client.connect();
+    const deadline = Date.now() + LOCK_TIMEOUT_MS;
+    for (;;) {
+      if (await tryLockSession(client, LOCKS.server)) return { broken, end };
+      if (Date.now() > deadline) throw new DataFolderInUse(dataDir, await holderPid(client));
+      await sleep(LOCK_POLL_MS);
+    }
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+async function holderPid(client: pg.Client): Promise<number | undefined> {
+  const name = await holderOf(client, LOCKS.server);
+  const pid = Number(name.slice(NAME_PREFIX.length));
+  return name.startsWith(NAME_PREFIX) && Number.isInteger(pid) ? pid : undefined;
 }

@@ -1,5 +1,4 @@
 // The PostgreSQL server process: found when an earlier server left it running, started otherwise, and stopped.
-
 import { type ChildProcess, spawn } from "node:child_process";
 import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -7,7 +6,6 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { commandLine, giveTo, isErrno, processIsAlive, spawnAs } from "./os.ts";
 import { lastLines, type PostgresHome } from "./postgres-home.ts";
-import { postgresSettings } from "./postgres-settings.ts";
 
 /** Crash recovery included, which `max_wal_size` keeps short. */
 const READY_TIMEOUT_MS = 60_000;
@@ -44,7 +42,7 @@ export async function isRunning({ pid, child }: Postmaster, cluster: string): Pr
 
 /**
  * Starts PostgreSQL on the loopback port kept with the cluster, or on a new one when that is taken, in a session of its
- * own: neither Ctrl-C in our terminal nor our end by kill -9 reaches it. Resolves when it accepts connections; throws
+ * own: neither Ctrl-C in our terminal nor kill -9 of this process ends it. Resolves when it accepts connections; throws
  * with the last lines of its log when it ends before.
  */
 export async function startPostmaster(
@@ -187,4 +185,41 @@ async function tail(path: string): Promise<string> {
   const length = Math.min(size, LOG_TAIL_BYTES);
   const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
   return buffer.toString("utf8");
+}
+
+/** Settings for one server process with modest memory and the full promise of durability. */
+export function postgresSettings(logs: string): Readonly<Record<string, string>> {
+  return {
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: "100",
+    shared_buffers: "128MB",
+    fsync: "on",
+    synchronous_commit: "on",
+    full_page_writes: "on",
+    // There is no replica. Little WAL also bounds how long recovery after a crash takes.
+    wal_level: "minimal",
+    max_wal_senders: "0",
+    max_wal_size: "256MB",
+    // Short statements gain nothing from either, and workers need shared memory that containers ration.
+    jit: "off",
+    max_parallel_workers_per_gather: "0",
+    max_parallel_maintenance_workers: "0",
+    timezone: "UTC",
+    log_timezone: "UTC",
+    // A week of files, each overwritten when its weekday comes again.
+    logging_collector: "on",
+    log_destination: "stderr",
+    log_directory: logs,
+    log_filename: "postgresql-%a.log",
+    log_rotation_age: "1d",
+    log_rotation_size: "0",
+    log_truncate_on_rotation: "on",
+    log_line_prefix: "%m [%p] %a ",
+    log_checkpoints: "off",
+    // Statements and row values carry people's messages, which must not be logged.
+    log_min_error_statement: "panic",
+    // fence: embedded-log-terse
+    log_error_verbosity: "terse",
+  };
 }

@@ -4,7 +4,7 @@ import { chmod, chown, cp, lstat, mkdir, readdir, readFile, rm, stat, writeFile 
 import { dirname, extname, join } from "node:path";
 import { expect, test } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
-import { installedBinaries, preparePostgresBinaries } from "../../src/embedded/postgres-binaries.ts";
+import { installedBinaries, preparePostgresBinaries } from "../../src/embedded/postgres-home.ts";
 import { dataFolder, postmasterPid, query } from "./data-folder.ts";
 
 const asRoot = process.getuid?.() === 0;

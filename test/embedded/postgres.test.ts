@@ -4,7 +4,7 @@ import { lstat, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DataFolderInUse } from "../../src/embedded/folder-lock.ts";
+import { DataFolderInUse } from "../../src/embedded/data-folder.ts";
 import { processIsAlive } from "../../src/embedded/os.ts";
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
 import { childServer, dataFolder, postmasterPid, query } from "./data-folder.ts";

@@ -1,12 +1,16 @@
-// What commands print, and the exit codes that scripts can rely on.
+// What commands share: the stores they open, what they print, and the exit codes that scripts rely on.
 import cliProgress from "cli-progress";
-import { ConfigError } from "../config.ts";
-import { DataFolderInUse } from "../embedded/folder-lock.ts";
+import pino from "pino";
+import { ConfigError, readConfig } from "../config.ts";
+import { DataFolderInUse } from "../embedded/data-folder.ts";
+import { runningEmbeddedPostgres } from "../embedded/postgres.ts";
 import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
 import { KeyConflict } from "../event-store/keyring-moving.ts";
 import { WrongEncryptionKeys } from "../event-store/keyring-wrapping.ts";
+import { createLogger } from "../platform/logger.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { NoFence } from "../projections/fence.ts";
+import { openStorage, type Storage } from "../storage.ts";
 import { ImportError } from "./events-import.ts";
 
 /** Exit codes, in the manner of sysexits. */
@@ -23,13 +27,20 @@ export function fail(line: string, code: number = EXIT.usage): number {
   return code;
 }
 
-/** Faults of the set-up: nothing was done. */
-const SETUP = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence];
-/** What a command may meet on its way, whose message says all there is to say. */
-const MET = [ImportError, KeyConflict, OutcomeUnknown, StoreUnavailable, WrongEncryptionKeys, WrongExpectedRevision];
+/** Set-up errors: nothing was done. Exit code 78. */
+const SETUP_ERRORS = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence];
+/** Errors whose message is enough for an operator: printed without a stack. */
+const EXPECTED_ERRORS = [
+  ImportError,
+  KeyConflict,
+  OutcomeUnknown,
+  StoreUnavailable,
+  WrongEncryptionKeys,
+  WrongExpectedRevision,
+];
 
-/** Of the system or of PostgreSQL: a file that is not there, a full disk, a server that refuses or does not answer. */
-const isOutside = (error: Error): boolean =>
+/** An error of the operating system or of PostgreSQL: a missing file, a full disk, an unreachable server. */
+const isEnvironmental = (error: Error): boolean =>
   "code" in error && typeof error.code === "string" && /^(E(?!RR_)[A-Z]+|[0-9A-Z]{5})$/.test(error.code);
 
 /** The message; of several attempts in one (a name with two addresses), those of each. */
@@ -47,8 +58,9 @@ export async function run(command: () => Promise<number> | number): Promise<void
 
 function failure(error: unknown): number {
   if (!(error instanceof Error)) return fail(String(error), EXIT.failed);
-  if (SETUP.some((kind) => error instanceof kind)) return fail(error.message, EXIT.config);
-  if (MET.some((kind) => error instanceof kind) || isOutside(error)) return fail(messageOf(error), EXIT.failed);
+  if (SETUP_ERRORS.some((kind) => error instanceof kind)) return fail(error.message, EXIT.config);
+  if (EXPECTED_ERRORS.some((kind) => error instanceof kind) || isEnvironmental(error))
+    return fail(messageOf(error), EXIT.failed);
   return fail(error.stack ?? error.message, EXIT.failed);
 }
 
@@ -68,4 +80,18 @@ export function progress(unit: string, quiet: boolean): Progress {
     },
     stop: () => bar.stop(),
   };
+}
+
+/** Opens the stores, runs the command, closes them. Without a running server it starts the embedded PostgreSQL itself. */
+export async function withStorage(command: (storage: Storage) => Promise<number>): Promise<number> {
+  const config = readConfig(process.env);
+  const logger = createLogger(config.logLevel === "info" ? "warn" : config.logLevel, pino.destination(2));
+  const running =
+    config.databaseUrl === undefined ? await runningEmbeddedPostgres(config.dataDir).catch(() => undefined) : undefined;
+  await using storage = await openStorage({
+    config,
+    logger,
+    ...(running === undefined ? {} : { databaseUrl: running }),
+  });
+  return await command(storage);
 }

@@ -1,10 +1,12 @@
-// One server a data folder: a lock that the kernel holds and drops with the process, however it ends.
+// The data folder of one server: the lock that keeps others out, and the wrapping key of development mode.
 
-import { readFile, rm, stat, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { giveTo, processIsAlive } from "./os.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { absent, giveTo, processIsAlive, syncFolder } from "./os.ts";
 
 const LOCK_FILE = "server.lock";
 const PID_FILE = "server.pid";
@@ -34,7 +36,7 @@ export class DataFolderInUse extends Error {
 export async function lockFolder(dataDir: string): Promise<AsyncDisposable> {
   const lockPath = join(dataDir, LOCK_FILE);
   const pidPath = join(dataDir, PID_FILE);
-  const held = await take(dataDir, lockPath, pidPath);
+  const held = await acquire(dataDir, lockPath, pidPath);
   try {
     await writeFile(pidPath, `${process.pid}\n`);
     await giveToFolderOwner(dataDir, [lockPath, pidPath]);
@@ -53,7 +55,7 @@ export async function lockFolder(dataDir: string): Promise<AsyncDisposable> {
   };
 }
 
-async function take(dataDir: string, lockPath: string, pidPath: string): Promise<DatabaseSync> {
+async function acquire(dataDir: string, lockPath: string, pidPath: string): Promise<DatabaseSync> {
   for (let attempt = 1; ; attempt += 1) {
     // SQLite is here for the one thing Node lacks: a file lock of the operating system. Nothing is ever written in it.
     // Danger: no other code may open this file, since closing any descriptor of it would drop the lock.
@@ -85,4 +87,22 @@ async function holderPid(pidPath: string): Promise<number | undefined> {
 async function giveToFolderOwner(dataDir: string, paths: readonly string[]): Promise<void> {
   const { uid, gid } = await stat(dataDir);
   if (process.getuid?.() === 0 && uid !== 0) await giveTo({ uid, gid }, ...paths);
+}
+
+/** The ring that is kept in the data folder, made when it is not there. Complete and on disk when this returns. */
+export async function ownEncryptionKeys(dataDir: string): Promise<readonly string[]> {
+  const file = join(dataDir, "encryption-keys");
+  await mkdir(dataDir, { recursive: true });
+  const there = await readFile(file, "utf8").catch(absent);
+  return (there ?? (await make(file, dataDir))).trim().split(/[\s,]+/);
+}
+
+/** Under another name first: a process that is killed meanwhile must not leave a file without a key. */
+async function make(file: string, dataDir: string): Promise<string> {
+  const made = `${randomBytes(32).toString("base64")}\n`;
+  await writeFile(`${file}.new`, made, { mode: 0o600, flush: true });
+  failpoint("own-key-written/in-place");
+  await rename(`${file}.new`, file);
+  await syncFolder(dataDir);
+  return made;
 }
