@@ -18,7 +18,9 @@ import type { Bus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
 import { createPool } from "./platform/postgres.ts";
 import { checkFence } from "./projections/fence.ts";
-import { olderCommandsOf, openReadSide, type ReadSide } from "./projections/read-side.ts";
+import { storedProjections } from "./projections/models/all.ts";
+import { olderCommandsOf } from "./projections/models/command-ids.ts";
+import { openReadSide, type ReadSide } from "./projections/read-side.ts";
 
 const POOL_CONNECTIONS = 20;
 /** Who waits longer for a connection is told that the database is away. */
@@ -65,7 +67,9 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
   const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
-  const readSide = open.use(await openReadSide({ pool, store, keyring, logger }, undefined, following));
+  const readSide = open.use(
+    await openReadSide({ pool, store, keyring, logger, projections: storedProjections }, following),
+  );
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
   const commands = createCommands({ store, keyring, snapshots, olderCommands, warn });

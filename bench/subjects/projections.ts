@@ -3,7 +3,7 @@ import { parsePosition } from "../../src/event-store/event-store.ts";
 import { foldBatch } from "../../src/projections/batch.ts";
 import { commitBatch, openGroup } from "../../src/projections/checkpoint.ts";
 import { decodeFor } from "../../src/projections/fold.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { Runner } from "../../src/projections/runner.ts";
@@ -53,7 +53,7 @@ async function live(log: OpenLog, ms: number): Promise<number> {
     at = numberOf(checkpoint);
     last = performance.now();
   };
-  const runner = new Runner(log, storedProjections, { onMoved });
+  const runner = new Runner(log, { onMoved });
   runner.start(group);
   await new Promise((resolve) => setTimeout(resolve, ms));
   await runner[Symbol.asyncDispose]();

@@ -12,6 +12,8 @@ import { type Commands, createCommands } from "../../src/event-store/handle-comm
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
+import type { Projection } from "../../src/projections/projection.ts";
 
 /** Messages of one append, and rooms that are filled at once. */
 const APPEND = 100;
@@ -22,8 +24,9 @@ export type OpenLog = AsyncDisposable & {
   readonly pool: pg.Pool;
   readonly store: EventStore;
   readonly keyring: PostgresKeyring;
-  /** What read models are built from, too. */
   readonly logger: { warn(fields: object, message: string): void };
+  /** The read models that are built from it. */
+  readonly projections: readonly Projection[];
   /** With snapshots, and without a state in memory. */
   newCommands(): Commands;
 };
@@ -44,7 +47,8 @@ export async function openLog(url: string, encryptionKey: string): Promise<OpenL
   const warn = (error: unknown, message: string) => console.error(message, error);
   const newCommands = () => createCommands({ store, keyring, snapshots, olderCommands: undefined, warn });
   const moved = open.move();
-  return { pool, store, keyring, logger, newCommands, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  const projections = storedProjections;
+  return { pool, store, keyring, logger, projections, newCommands, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
 export const contextOf = (client: ClientId): CommandContext => ({

@@ -1,6 +1,6 @@
 // `projections list` and `projections rebuild`.
 import { readGroup } from "../projections/checkpoint.ts";
-import { storedProjections } from "../projections/group.ts";
+import { storedProjections } from "../projections/models/all.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
 import type { Storage } from "../storage.ts";
@@ -33,7 +33,11 @@ export async function rebuildCommand(storage: Storage, name: string | undefined,
   const bar = progress("positions", flags.json === true);
   try {
     const result = await rebuild(
-      { ...storage, logger: { warn: (fields, message) => void fail(`${message} ${JSON.stringify(fields)}`) } },
+      {
+        ...storage,
+        projections: storedProjections,
+        logger: { warn: (fields, message) => void fail(`${message} ${JSON.stringify(fields)}`) },
+      },
       {
         names: name === undefined ? "all" : [name],
         verify: flags.verify === true,

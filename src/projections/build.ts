@@ -5,7 +5,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, pause } from "../platform/supervise.ts";
 import { type Checkpoint, GROUP, type GroupState, isAfter, readGroup } from "./checkpoint.ts";
 import { type Projection, tableName } from "./projection.ts";
-import type { RunnerParts } from "./runner.ts";
+import type { ProjectionDependencies } from "./runner.ts";
 import { ShadowTables } from "./shadow-tables.ts";
 import { existingTables, replaceTable } from "./tables.ts";
 import { type Comparison, compareTables, type Difference } from "./verify.ts";
@@ -36,7 +36,7 @@ export class SwapFailed extends Error {
 
 /** Made for one build. Works on the given connection, which nobody else may use meanwhile. */
 export class Build {
-  readonly #parts: RunnerParts;
+  readonly #parts: ProjectionDependencies;
   readonly #client: pg.PoolClient;
   /** The tables that this version of the code reads; any other is not kept up from the swap on. */
   readonly #own: ReadonlySet<string>;
@@ -47,15 +47,14 @@ export class Build {
   #events = 0;
 
   constructor(
-    parts: RunnerParts,
+    parts: ProjectionDependencies,
     client: pg.PoolClient,
-    all: readonly Projection[],
     projections: readonly Projection[],
     onProgress: (progress: Progress) => void = () => {},
   ) {
     this.#parts = parts;
     this.#client = client;
-    this.#own = new Set(all.map(tableName));
+    this.#own = new Set(parts.projections.map(tableName));
     this.#projections = projections;
     this.#onProgress = onProgress;
     this.#shadow = new ShadowTables(parts, client, projections);

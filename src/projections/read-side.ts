@@ -2,26 +2,20 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientId } from "../contract/ids.ts";
-import type { OlderCommands } from "../event-store/decide-batch.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Leader } from "../platform/leader.ts";
 import { messageOf, pause } from "../platform/supervise.ts";
 import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
-import { storedProjections } from "./group.ts";
-import { findCommand } from "./models/command-ids.ts";
-import { type Projection, tableName } from "./projection.ts";
+import { tableName } from "./projection.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
-import { Runner, type RunnerParts, type RunnerState } from "./runner.ts";
+import { type ProjectionDependencies, Runner, type RunnerState } from "./runner.ts";
 import { createGroups, existingTables } from "./tables.ts";
 import { POLL_MS, Waiters } from "./waiters.ts";
 
 export { ForeignCheckpoint } from "./checkpoint.ts";
 export type { OperatorRead, ReadAs } from "./read-as.ts";
-
-/** How long a command's answer waits for the projection that knows older commands. */
-const OLDER_COMMANDS_WAIT_MS = 5_000;
 
 /** `standby`: another process keeps the read models, this one follows and may take over. `following`: it only follows. */
 type ReadSideState = RunnerState | "building" | "standby" | "following";
@@ -80,13 +74,9 @@ type ReadSideOptions = {
 /** How often a node without the projector's role looks whether the tables have been made. */
 const TABLES_POLL_MS = 250;
 
-/** Opens the read side; nothing is read from the log before `start`. `projections` is for tests. */
-export async function openReadSide(
-  parts: RunnerParts,
-  projections: readonly Projection[] = storedProjections,
-  options: ReadSideOptions = {},
-): Promise<ReadSide> {
-  const { pool, store, logger } = parts;
+/** Opens the read side; nothing is read from the log before `start`. */
+export async function openReadSide(parts: ProjectionDependencies, options: ReadSideOptions = {}): Promise<ReadSide> {
+  const { pool, store, logger, projections } = parts;
   const { projector = true, alone = false, wakeUps } = options;
   await createGroups(pool);
   const waiters = new Waiters(async () => (await readGroup(pool))?.checkpoint ?? "start", logger);
@@ -112,7 +102,7 @@ export async function openReadSide(
     failpoint("group-opened/tables-built");
     building = true;
     try {
-      await buildMissing(parts, projections);
+      await buildMissing(parts);
     } finally {
       building = false;
     }
@@ -123,7 +113,7 @@ export async function openReadSide(
     const standing = new Leader({
       ...{ pool, logger, alone, table: "read.leases", name: leaseName(own) },
       lead: async (term) => {
-        const leading = new Runner(parts, projections, {
+        const leading = new Runner(parts, {
           ...{ onMoved, term, onFenceLost: () => standing.renewNow() },
           isAwaited: () => waiters.waiting,
         });
@@ -220,19 +210,3 @@ const leaseName = (tables: readonly string[]): string =>
 
 const numberOf = (position: Checkpoint): number =>
   position === "start" ? 0 : Number(parsePosition(position)?.value ?? 0n);
-
-/**
- * Where commands are found that a stream's state has forgotten: only once the read model has come as far as the newest
- * forgotten one, for until then it could miss it.
- */
-export function olderCommandsOf(readSide: Pick<ReadSide, "waitFor" | "operator">): OlderCommands {
-  return async (commandId, folded, stream) => {
-    const { forgotten } = folded.commands;
-    if (forgotten === null) return undefined;
-    if (!(await readSide.waitFor(forgotten, OLDER_COMMANDS_WAIT_MS))) {
-      throw new Error("the read model that knows older commands is behind");
-    }
-    const found = await findCommand(readSide.operator(), commandId, stream);
-    return found === undefined ? undefined : { first: found.first, last: found.last, fingerprint: found.fingerprint };
-  };
-}

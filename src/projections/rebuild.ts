@@ -3,9 +3,8 @@ import type pg from "pg";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { Build, type Progress, type Rebuilt } from "./build.ts";
 import { type GroupState, openGroup } from "./checkpoint.ts";
-import { storedProjections } from "./group.ts";
 import { type Projection, tableName } from "./projection.ts";
-import type { RunnerParts } from "./runner.ts";
+import type { ProjectionDependencies } from "./runner.ts";
 import { createGroups, existingTables } from "./tables.ts";
 
 export { SwapFailed } from "./build.ts";
@@ -37,18 +36,15 @@ export class RebuildRunning extends Error {
  * Rebuilds read models and swaps them in, also when they differ. It publishes nothing and sends nothing. The group may
  * run meanwhile, in any process. Throws UnknownProjection, RebuildRunning, SwapFailed, ForeignCheckpoint.
  */
-export async function rebuild(
-  parts: RunnerParts,
-  options: RebuildOptions,
-  projections: readonly Projection[] = storedProjections,
-): Promise<Rebuilt> {
+export async function rebuild(parts: ProjectionDependencies, options: RebuildOptions): Promise<Rebuilt> {
+  const { projections } = parts;
   const chosen = choose(projections, options.names);
   await createGroups(parts.pool);
   const group = await openGroup(parts.pool, parts.store);
   return withBuildLock(parts.pool, "fail", async (client) => {
     const live = await existingTables(parts.pool, projections);
     const missing = projections.filter((one) => !isCurrent(one, group, live));
-    const build = new Build(parts, client, projections, chosen, options.onProgress);
+    const build = new Build(parts, client, chosen, options.onProgress);
     // Without a group that goes on there is nothing to compare with or to wait for.
     return missing.length === projections.length ? build.found() : build.join(options.verify);
   });
@@ -56,10 +52,10 @@ export async function rebuild(
 
 /** Builds the read models that are not there, or that the checkpoint is not true of. Waits for others that build. */
 export async function buildMissing(
-  parts: RunnerParts,
-  projections: readonly Projection[],
+  parts: ProjectionDependencies,
   onProgress?: (progress: Progress) => void,
 ): Promise<void> {
+  const { projections } = parts;
   const missing = async () => {
     const group = await openGroup(parts.pool, parts.store);
     const live = await existingTables(parts.pool, projections);
@@ -70,7 +66,7 @@ export async function buildMissing(
     const chosen = await missing();
     if (chosen.length === 0) return;
     parts.logger.warn({ tables: chosen.map(tableName) }, "read models are built from the log");
-    const build = new Build(parts, client, projections, chosen, onProgress);
+    const build = new Build(parts, client, chosen, onProgress);
     await (chosen.length === projections.length ? build.found() : build.join(false));
   });
 }

@@ -18,11 +18,13 @@ const MAX_BATCH = 500;
  */
 const COMPANY_MS = 20;
 
-export type RunnerParts = {
+/** What read models are folded from and kept in, and which ones. */
+export type ProjectionDependencies = {
   readonly pool: pg.Pool;
   readonly store: EventStore;
   readonly keyring: Keyring;
   readonly logger: WarnLogger;
+  readonly projections: readonly Projection[];
 };
 
 /** `superseded`: another version of this program has taken the tables over. */
@@ -51,8 +53,7 @@ type RunnerOptions = {
 
 /** One process's runner. Any number may run: the fence lets one of them write a batch, the others read on from there. */
 export class Runner implements AsyncDisposable {
-  readonly #parts: RunnerParts;
-  readonly #projections: readonly Projection[];
+  readonly #parts: ProjectionDependencies;
   readonly #options: RunnerOptions;
   readonly #closing = new AbortController();
   #resting = new AbortController();
@@ -62,9 +63,8 @@ export class Runner implements AsyncDisposable {
   #lastError: string | null = null;
   #superseded = false;
 
-  constructor(parts: RunnerParts, projections: readonly Projection[], options: RunnerOptions = {}) {
+  constructor(parts: ProjectionDependencies, options: RunnerOptions = {}) {
     this.#parts = parts;
-    this.#projections = projections;
     this.#options = options;
   }
 
@@ -113,8 +113,8 @@ export class Runner implements AsyncDisposable {
     const { pool, keyring } = this.#parts;
     if (this.#reloading !== undefined) throw new FenceLost("the group is being loaded again");
     const fence = this.#fence;
-    const decoded = await decodeFor(keyring, this.#projections, events);
-    const writes = await foldBatch(pool, this.#projections, decoded);
+    const decoded = await decodeFor(keyring, this.#parts.projections, events);
+    const writes = await foldBatch(pool, this.#parts.projections, decoded);
     failpoint("rows-folded/rows-committed");
     if (!(await commitBatch(pool, fence, upTo, writes, this.#options.term))) {
       this.#lastError = "the fence was lost";
@@ -162,7 +162,7 @@ export class Runner implements AsyncDisposable {
   }
 
   #check(group: GroupState): void {
-    const missing = this.#projections.map(tableName).filter((table) => !group.tables.has(table));
+    const missing = this.#parts.projections.map(tableName).filter((table) => !group.tables.has(table));
     if (missing.length > 0) throw new Superseded(`the group no longer keeps ${missing.join(", ")}`);
   }
 }

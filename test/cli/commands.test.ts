@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { type Api, type Body, newClient, until } from "../e2e/support/api.ts";
 import { poolOf, superuserUrl, type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { ADMIN_KEY, encryptionKey, startTestServer, type TestServer } from "../support/server.ts";

@@ -4,7 +4,7 @@ import type { EventStore, RecordedEvent } from "../../src/event-store/event-stor
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { LOG_STREAM } from "../../src/event-store/log-created.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 
@@ -46,7 +46,10 @@ export async function rowsOf({ pool, store, keyring }: Stores): Promise<Readonly
   const warn = (fields: object, message: string) => {
     throw new Error(`${message} ${JSON.stringify(fields)}`);
   };
-  await rebuild({ pool, store, keyring, logger: { warn } }, { names: "all", verify: false });
+  await rebuild(
+    { pool, store, keyring, logger: { warn }, projections: storedProjections },
+    { names: "all", verify: false },
+  );
   const names = new Map(
     (await eventsOf(store)).map((one) => [one.position as string, `${one.stream}@${one.revision}`]),
   );

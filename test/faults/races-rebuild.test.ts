@@ -43,15 +43,15 @@ async function race(scheduler: fc.Scheduler, { before, meanwhile, rest, second, 
   const log = await openInMemoryLog();
   const write = roomWriter(writerTo(log, keyring));
   for (const one of before) await write(one);
-  await newLedger({ pool: database.pool, store: log, keyring, logger });
+  await newLedger({ pool: database.pool, store: log, keyring, logger, projections: ledger });
   using _timers = scheduledTimers(interleaving, 10_000);
   const store = racingStore(log, interleaving, { appends: [], reads: [] });
   const answers = lost.values();
   const partsOf = (process: string) => ({
-    ...{ store, keyring, logger },
+    ...{ store, keyring, logger, projections: ledger },
     pool: stepped.pool(process, interleaving, () => answers.next().value ?? false),
   });
-  const runners = (second ? ["live", "second"] : ["live"]).map((name) => new Runner(partsOf(name), ledger));
+  const runners = (second ? ["live", "second"] : ["live"]).map((name) => new Runner(partsOf(name)));
   for (const runner of runners) runner.open();
 
   const writing = async () => {
@@ -64,7 +64,7 @@ async function race(scheduler: fc.Scheduler, { before, meanwhile, rest, second, 
   const rebuilding = async () => {
     for (const options of rebuilds) {
       // One whose answer was lost may have been done, or not: the live tables are right all the same.
-      const rebuilt = await rebuild(partsOf("rebuild"), options, ledger).catch((error: unknown) => {
+      const rebuilt = await rebuild(partsOf("rebuild"), options).catch((error: unknown) => {
         if (!String(error).includes("the connection was cut")) throw error;
       });
       differences.push(...(rebuilt?.differences ?? []));

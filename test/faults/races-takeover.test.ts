@@ -46,9 +46,10 @@ async function race(scheduler: fc.Scheduler, drawn: Scene) {
   const interleaving = stepped.interleaving(scheduler);
   const log = await openInMemoryLog();
   const write = roomWriter(writerTo(log, keyring));
-  await newLedger({ pool: database.pool, store: log, keyring, logger });
+  await newLedger({ pool: database.pool, store: log, keyring, logger, projections: ledger });
   using _timers = scheduledTimers(interleaving, 10_000);
   const store = racingStore(log, interleaving, { appends: [], reads: [] });
+  const parts = { store, keyring, logger, projections: ledger };
   const answers = drawn.lost.values();
   /** Those that have begun: a start whose answer is lost fails as a whole. */
   const begun = new Set<string>();
@@ -67,7 +68,7 @@ async function race(scheduler: fc.Scheduler, drawn: Scene) {
   };
 
   const names = PROCESSES.slice(0, drawn.processes);
-  const sides = names.map((name) => openReadSide({ ...{ store, keyring, logger }, pool: poolOf(name) }, ledger));
+  const sides = names.map((name) => openReadSide({ ...parts, pool: poolOf(name) }));
   const standing = sides.map(async (side, number) => {
     await (await side).start();
     begun.add(names[number] ?? "");

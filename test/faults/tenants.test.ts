@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { routes } from "../../src/api/http/routes.ts";
 import type { ClientId } from "../../src/contract/ids.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { columnTypes, type ReadAs } from "../../src/projections/read-as.ts";
 import { render } from "../../src/projections/sql.ts";

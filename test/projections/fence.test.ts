@@ -3,7 +3,7 @@ import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { isDatabaseAway } from "../../src/platform/postgres.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";

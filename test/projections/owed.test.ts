@@ -7,6 +7,7 @@ import type { NotificationData } from "../../src/domain/notification.ts";
 import { CommandMemory, nothingFolded } from "../../src/event-store/folded.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
+import { olderCommandsOf } from "../../src/projections/models/command-ids.ts";
 import {
   countOpen,
   deliveriesOf,
@@ -19,7 +20,7 @@ import {
   notificationById,
 } from "../../src/projections/models/notification-list.ts";
 import * as owed from "../../src/projections/models/owed.ts";
-import { type OperatorRead, olderCommandsOf, type ReadAs, type ReadSide } from "../../src/projections/read-side.ts";
+import type { OperatorRead, ReadAs, ReadSide } from "../../src/projections/read-side.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, EVE, OTHER } from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
 

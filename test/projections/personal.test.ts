@@ -5,7 +5,7 @@ import { catalogue } from "../../src/domain/catalogue.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import type { Projection } from "../../src/projections/projection.ts";
 import * as events from "./log.ts";
 

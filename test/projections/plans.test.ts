@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
 import { findCommand } from "../../src/projections/models/command-ids.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { openGroup, readGroup } from "../../src/projections/checkpoint.ts";
-import { storedProjections } from "../../src/projections/group.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { roomById } from "../../src/projections/models/rooms.ts";
 import { change, projection, put, text } from "../../src/projections/projection.ts";
@@ -102,8 +102,8 @@ describe("the fence", () => {
 
   test("of two runners the one that is late writes nothing, and goes on from where the other is", async () => {
     await using given = await setting();
-    const projections = [slow];
-    const first = await openReadSide(given.parts, projections);
+    const parts = { ...given.parts, projections: [slow] };
+    const first = await openReadSide(parts);
     await first.start();
     await given.write(STREAM, [roomCreated()]);
     await first.caughtUp();
@@ -116,12 +116,12 @@ describe("the fence", () => {
       asleep = true;
       await awake;
     });
-    const late = new Runner({ ...given.parts, pool: sleeping }, projections);
+    const late = new Runner({ ...parts, pool: sleeping });
     late.start(await openGroup(given.parts.pool, given.store));
     await first[Symbol.asyncDispose]();
     await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
     await until(() => asleep);
-    const again = await openReadSide(given.parts, projections);
+    const again = await openReadSide(parts);
     await again.start();
     await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
     await again.caughtUp();
@@ -139,12 +139,12 @@ describe("the fence", () => {
 
   test("a runner whose tables another version has taken over stops and says so", async () => {
     await using given = await setting();
-    const old = new Runner(given.parts, storedProjections);
+    const old = new Runner(given.parts);
     await createGroups(given.parts.pool);
-    await buildMissing(given.parts, storedProjections);
+    await buildMissing(given.parts);
     old.start(await openGroup(given.parts.pool, given.store));
-    const newer = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
-    await buildMissing(given.parts, newer);
+    const projections = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
+    await buildMissing({ ...given.parts, projections });
     await given.write(STREAM, [roomCreated()]);
     await until(() => old.status().state === "superseded");
     expect(old.status().lastError).toContain("rooms_v1");
@@ -171,7 +171,7 @@ test("a handler that throws is tried again with the same batch, and shows", asyn
       },
     },
   });
-  await using readSide = await openReadSide(given.parts, [touchy]);
+  await using readSide = await openReadSide({ ...given.parts, projections: [touchy] });
   await readSide.start();
   await given.write(STREAM, [roomCreated()]);
   await until(async () => (await readSide.status()).state === "retrying");

@@ -2,8 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { EventStore } from "../../src/event-store/event-store.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
-import type { RunnerParts } from "../../src/projections/runner.ts";
+import type { ProjectionDependencies } from "../../src/projections/runner.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
@@ -11,7 +12,7 @@ import { type Writer, writerTo } from "./log.ts";
 
 export type Setting = AsyncDisposable & {
   readonly database: TestDatabase;
-  readonly parts: RunnerParts;
+  readonly parts: ProjectionDependencies;
   readonly store: EventStore;
   readonly write: Writer;
   readonly warnings: string[];
@@ -27,7 +28,7 @@ export async function setting(): Promise<Setting> {
   const keyring = memoryKeyring();
   const warnings: string[] = [];
   const logger = { warn: (fields: object, message: string) => warnings.push(`${message} ${JSON.stringify(fields)}`) };
-  const parts = { pool: database.pool, store, keyring, logger };
+  const parts = { pool: database.pool, store, keyring, logger, projections: storedProjections };
   const moved = open.move();
   return {
     ...{ database, parts, store, warnings },

@@ -23,6 +23,7 @@ import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
@@ -66,7 +67,10 @@ export class World implements AsyncDisposable {
     await this.readSide[Symbol.asyncDispose]();
     for (const schema of drop) await this.database.pool.query(`drop schema ${schema} cascade`);
     this.commands = this.elsewhere();
-    this.readSide = await openReadSide({ pool: this.database.pool, store: this.store, keyring: this.keyring, logger });
+    this.readSide = await openReadSide({
+      ...{ pool: this.database.pool, store: this.store, keyring: this.keyring },
+      ...{ logger, projections: storedProjections },
+    });
     await this.readSide.start();
   }
 
@@ -239,7 +243,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
   const commands = commandsOf(store, keyring);
   const mailbox = opening.use(await startMailbox({ log: () => {} }));
-  const readSide = await openReadSide({ pool, store, keyring, logger });
+  const readSide = await openReadSide({ pool, store, keyring, logger, projections: storedProjections });
   await readSide.start();
   const parts = { database, store, keyring, commands, readSide, mailbox };
   const world = new World(parts, opening.move(), options);

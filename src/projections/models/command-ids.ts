@@ -1,8 +1,13 @@
 // Commands that were sent under an idempotency key: where their events stand, for when a stream's state has forgotten.
 import type { ClientId } from "../../contract/ids.ts";
+import type { OlderCommands } from "../../event-store/decide-batch.ts";
 import { integer, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type OperatorRead } from "../read-as.ts";
+import type { ReadSide } from "../read-side.ts";
 import { sql } from "../sql.ts";
+
+/** How long a command's answer waits for the read model that knows older commands. */
+const OLDER_COMMANDS_WAIT_MS = 5_000;
 
 const columns = {
   command: text(),
@@ -46,3 +51,19 @@ export const findCommand = async (
         : sql`select * from ${commandIds} c where command = ${command} and stream = ${stream}`,
     ),
   );
+
+/**
+ * Where commands are found that a stream's state has forgotten: only once the read model has come as far as the newest
+ * forgotten one, for until then it could miss it.
+ */
+export function olderCommandsOf(readSide: Pick<ReadSide, "waitFor" | "operator">): OlderCommands {
+  return async (commandId, folded, stream) => {
+    const { forgotten } = folded.commands;
+    if (forgotten === null) return undefined;
+    if (!(await readSide.waitFor(forgotten, OLDER_COMMANDS_WAIT_MS))) {
+      throw new Error("the read model that knows older commands is behind");
+    }
+    const found = await findCommand(readSide.operator(), commandId, stream);
+    return found === undefined ? undefined : { first: found.first, last: found.last, fingerprint: found.fingerprint };
+  };
+}

@@ -15,7 +15,7 @@ import {
   text,
 } from "../../../src/projections/projection.ts";
 import { buildMissing } from "../../../src/projections/rebuild.ts";
-import type { RunnerParts } from "../../../src/projections/runner.ts";
+import type { ProjectionDependencies } from "../../../src/projections/runner.ts";
 import { createGroups } from "../../../src/projections/tables.ts";
 import { CLIENT, roomCreated, type Writer } from "../../projections/log.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
@@ -66,11 +66,11 @@ export function roomWriter(write: Writer): (room: number) => Promise<void> {
 }
 
 /** An empty schema with the ledger built from the log, in which each move of a checkpoint and each lease is noted. */
-export async function newLedger(parts: RunnerParts): Promise<void> {
+export async function newLedger(parts: ProjectionDependencies): Promise<void> {
   const { pool } = parts;
   await pool.query("drop schema if exists read cascade; drop schema if exists noted cascade");
   await createGroups(pool);
-  await buildMissing(parts, ledger);
+  await buildMissing(parts);
   await pool.query(`
     create schema noted;
     create table noted.leases (generation bigint primary key, process text, was_free boolean);
