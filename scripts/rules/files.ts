@@ -28,6 +28,41 @@ export const size: Rule = {
   },
 };
 
+/** As many files src may have. */
+export const MAX_FILES = 200;
+/** A file with fewer lines is a fragment when one file alone imports it. */
+export const FRAGMENT_LINES = 60;
+/** As many fragments src may have. */
+export const MAX_FRAGMENTS = 20;
+
+/** Few files that each hold one idea: what only makes sense beside another file belongs into it. */
+export const fragments: Rule = {
+  name: "fragments",
+  check(tree) {
+    const files = [...tree.files.values()].filter(({ path }) => path.startsWith("src/"));
+    const importers = new Map<string, Set<string>>();
+    for (const { path, imports } of files) {
+      for (const { target } of imports) {
+        if (target !== null) importers.set(target, (importers.get(target) ?? new Set()).add(path));
+      }
+    }
+    const small = files.flatMap(({ path, text }) => {
+      const [importer, ...others] = importers.get(path) ?? [];
+      const lines = lineAt(text, text.length - 1);
+      if (lines >= FRAGMENT_LINES || importer === undefined || others.length > 0) return [];
+      return [{ file: path, message: `has ${lines} lines and one importer, ${importer}` }];
+    });
+    const warnings: Finding[] = [];
+    if (files.length > MAX_FILES)
+      warnings.push({ file: "src", message: `has ${files.length} files, at most ${MAX_FILES}` });
+    if (small.length > MAX_FRAGMENTS) {
+      const message = `has ${small.length} files under ${FRAGMENT_LINES} lines with one importer, at most ${MAX_FRAGMENTS}`;
+      warnings.push({ file: "src", message }, ...small);
+    }
+    return { read: files.length, failures: [], warnings };
+  },
+};
+
 const OPEN_MARK = /\b(TODO|FIXME|XXX|HACK)\b(?!\([^)\s][^)]*\):? ?\S)/g;
 
 /** What is left for later says why: `TODO(why it waits): what`. */

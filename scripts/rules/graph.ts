@@ -1,5 +1,6 @@
 // Rules on the shape of the import graph: no circles, no barrels, nothing exported that nobody uses.
 
+import { posix } from "node:path";
 import type { Finding, Rule } from "./rule.ts";
 import type { SourceFile, Tree } from "./tree.ts";
 
@@ -30,6 +31,72 @@ export const circles: Rule = {
     };
     for (const file of tree.files.values()) if (!done.has(file.path)) visit(file);
     return { read: tree.files.size, failures };
+  },
+};
+
+/** Between two folders, as many imports are named one by one when a circle is found. */
+const FEW_IMPORTS = 4;
+
+const folderOf = (path: string) => posix.dirname(path);
+
+/** Folders that reach each other: the strongly connected parts of the graph, of those with more than one folder. */
+function knots(edges: ReadonlyMap<string, ReadonlySet<string>>): readonly (readonly string[])[] {
+  const from = (start: string) => {
+    const seen = new Set<string>();
+    const visit = (folder: string) => {
+      for (const next of edges.get(folder) ?? []) {
+        if (seen.has(next)) continue;
+        seen.add(next);
+        visit(next);
+      }
+    };
+    visit(start);
+    return seen;
+  };
+  const reachable = new Map([...edges.keys()].map((folder) => [folder, from(folder)]));
+  const done = new Set<string>();
+  return [...reachable].flatMap(([folder, others]) => {
+    if (done.has(folder)) return [];
+    const knot = [...others].filter((other) => reachable.get(other)?.has(folder));
+    for (const one of knot) done.add(one);
+    return knot.length > 1 ? [knot.toSorted()] : [];
+  });
+}
+
+/**
+ * No circle between the folders of src, each the direct folder of its files; a folder and one in it count as two. The files
+ * directly in src are the composition: which of them may be known below is the layers' rule.
+ */
+export const folderCircles: Rule = {
+  name: "folder circles",
+  check(tree) {
+    const files = [...tree.files.values()].filter(({ path }) => path.startsWith("src/"));
+    const edges = new Map<string, Set<string>>();
+    const imports: { readonly from: string; readonly to: string; readonly file: string; readonly line: number }[] = [];
+    for (const file of files) {
+      const from = folderOf(file.path);
+      for (const { target, line } of file.imports) {
+        if (target === null || !tree.files.has(target)) continue;
+        const to = folderOf(target);
+        if (to === from || to === "src") continue;
+        edges.set(from, (edges.get(from) ?? new Set()).add(to));
+        imports.push({ from, to, file: file.path, line });
+      }
+    }
+    const warnings = knots(edges).flatMap((knot) => {
+      const inside = imports.filter(({ from, to }) => knot.includes(from) && knot.includes(to));
+      const pairs = Map.groupBy(inside, ({ from, to }) => `${from} -> ${to}`);
+      const counts = [...pairs].toSorted(([, a], [, b]) => a.length - b.length);
+      const list = counts.map(([pair, all]) => `${pair} (${all.length})`).join(", ");
+      const [file = ""] = knot;
+      const rare = counts.flatMap(([pair, all]) =>
+        all.length > FEW_IMPORTS ? [] : all.map((one) => ({ pair, ...one })),
+      );
+      const message = (pair: string) => `imports ${pair}, one of few that close this circle`;
+      const ways = rare.map(({ file, line, pair }) => ({ file, line, message: message(pair) }));
+      return [{ file, message: `is in a circle of ${knot.length} folders: ${list}` }, ...ways];
+    });
+    return { read: files.length, failures: [], warnings };
   },
 };
 
@@ -71,9 +138,10 @@ export const resolves: Rule = {
   },
 };
 
-function usesOf(tree: Tree): Map<string, Set<string>> {
+function usesOf(tree: Tree, counts: (file: SourceFile) => boolean = () => true): Map<string, Set<string>> {
   const uses = new Map<string, Set<string>>();
   for (const file of tree.files.values()) {
+    if (!counts(file)) continue;
     for (const { target, names } of file.imports) {
       // A file that imports itself does not bring itself to life.
       if (target === null || target === file.path) continue;
@@ -107,5 +175,27 @@ export const unused: Rule = {
       }
     }
     return { read: files.length, failures };
+  },
+};
+
+/** What src exports, types aside, is imported in src, not by tests, benchmarks or scripts alone: what only they need lives with them. */
+export const onlyTests: Rule = {
+  name: "only tests",
+  check(tree) {
+    const uses = usesOf(tree);
+    const own = usesOf(tree, ({ path }) => path.startsWith("src/"));
+    const files = [...tree.files.values()].filter((file) => file.path.startsWith("src/"));
+    const warnings = files.flatMap((file) => {
+      const inside = own.get(file.path);
+      if (inside?.has("*")) return [];
+      const anywhere = uses.get(file.path);
+      const names = file.exports.filter(
+        ({ name, isType }) => !isType && !inside?.has(name) && (anywhere?.has(name) || anywhere?.has("*")),
+      );
+      if (names.length === 0) return [];
+      const list = names.map(({ name }) => name).join(", ");
+      return [{ file: file.path, message: `exports ${list}, which only tests or benchmarks import` }];
+    });
+    return { read: files.length, failures: [], warnings };
   },
 };

