@@ -2,11 +2,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import type { Logger } from "pino";
-import type { HttpTimings } from "./api/http/limits.ts";
-import { createProbeServer } from "./api/http/probe-server.ts";
+import { createHttpServer, createProbeServer } from "./api/http/app.ts";
+import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
 import { routes } from "./api/http/routes.ts";
-import { createHttpServer } from "./api/http/server.ts";
 import { createGateway } from "./api/realtime/gateway.ts";
 import type { Timings } from "./api/realtime/limits.ts";
 import type { Limits } from "./app/rate-limit.ts";

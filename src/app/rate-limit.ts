@@ -1,11 +1,12 @@
 // Limits on how often and how many, counted in this process, with a bound on what is remembered.
 import { LRUCache } from "lru-cache";
-import { type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import { RateLimiterMemory } from "rate-limiter-flexible";
+import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 
-/** Names that one limiter remembers; the least recently seen are forgotten, and start anew. */
-const REMEMBERED = 50_000;
+/** Max keys that one limiter remembers. The least recently seen is forgotten, and counts from zero again. */
+const REMEMBERED_KEYS = 50_000;
 
-/** Where a caller stands. `resetSeconds`: until the window starts anew. */
+/** What is left of a limit. `resetSeconds`: until the window starts anew. */
 export type RateState = {
   readonly allowed: boolean;
   readonly limit: number;
@@ -14,48 +15,42 @@ export type RateState = {
   readonly windowSeconds: number;
 };
 
-/** At most `limit` in each window of `windowMs`, by name. */
+/** At most `limit` in each window of `windowMs`, by key. */
 export class RateLimiter {
-  readonly #limit: number;
-  readonly #windowMs: number;
-  readonly #windows = new LRUCache<string, { since: Instant; used: number }>({ max: REMEMBERED });
+  readonly #limiter: RateLimiterMemory;
+  /** Bounds the keys of the limiter, which forgets them only when their window ends. */
+  readonly #keys = new LRUCache<string, true>({
+    max: REMEMBERED_KEYS,
+    dispose: (_value, key) => void this.#limiter.delete(key),
+    noDisposeOnSet: true,
+  });
 
   constructor(limit: number, windowMs: number) {
-    this.#limit = limit;
-    this.#windowMs = windowMs;
+    this.#limiter = new RateLimiterMemory({ points: limit, duration: windowMs / SECOND_MS });
   }
 
-  /** Whether the next one would not be allowed. */
-  isSpent(name: string, now: Instant): boolean {
-    return (this.#window(name, now)?.used ?? 0) >= this.#limit;
+  /** Whether the next one would be refused. */
+  async isSpent(key: string): Promise<boolean> {
+    const state = await this.#limiter.get(key);
+    return state !== null && state.msBeforeNext > 0 && state.remainingPoints === 0;
   }
 
   /** Counts one. */
-  take(name: string, now: Instant): RateState {
-    let window = this.#window(name, now);
-    if (window === undefined) {
-      window = { since: now, used: 0 };
-      this.#windows.set(name, window);
-    }
-    const allowed = window.used < this.#limit;
-    if (allowed) window.used += 1;
+  async take(key: string): Promise<RateState> {
+    this.#keys.set(key, true);
+    const { points, duration } = this.#limiter;
+    const { consumedPoints, remainingPoints, msBeforeNext } = await this.#limiter.penalty(key);
     return {
-      allowed,
-      limit: this.#limit,
-      remaining: this.#limit - window.used,
-      resetSeconds: Math.max(1, Math.ceil((window.since + this.#windowMs - now) / SECOND_MS)),
-      windowSeconds: this.#windowMs / SECOND_MS,
+      allowed: consumedPoints <= points,
+      limit: points,
+      remaining: remainingPoints,
+      resetSeconds: Math.max(1, Math.ceil(msBeforeNext / SECOND_MS)),
+      windowSeconds: duration,
     };
-  }
-
-  /** The one that lasts; undefined when it is over, or the clock was put back. */
-  #window(name: string, now: Instant) {
-    const window = this.#windows.get(name);
-    return window === undefined || now >= window.since + this.#windowMs || now < window.since ? undefined : window;
   }
 }
 
-/** At most `limit` at the same time, by name. What is held is what is remembered. */
+/** At most `limit` at the same time, by key. Only what is held is remembered. */
 export class ConcurrencyLimiter {
   readonly #limit: number;
   readonly #held = new Map<string, number>();
@@ -64,7 +59,7 @@ export class ConcurrencyLimiter {
     this.#limit = limit;
   }
 
-  /** Takes a place; dispose it to give it back. Undefined when none is free. */
+  /** Takes one; dispose it to give it back. Undefined when none is free. */
   take(name: string): Disposable | undefined {
     const held = this.#held.get(name) ?? 0;
     if (held >= this.#limit) return undefined;
@@ -101,7 +96,7 @@ export const createLimits = (): Limits => ({
   socketsByClient: new ConcurrencyLimiter(10_000),
 });
 
-/** The headers that tell a caller where it stands. */
+/** The headers that tell a caller what is left. */
 export const rateHeaders = (policy: string, state: RateState): Readonly<Record<string, string>> => ({
   "RateLimit-Policy": `"${policy}";q=${state.limit};w=${state.windowSeconds}`,
   RateLimit: `"${policy}";r=${state.remaining};t=${state.resetSeconds}`,

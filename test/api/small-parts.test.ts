@@ -1,7 +1,7 @@
 // API keys, rate limits and addresses: what each promises by itself.
 import type { IncomingMessage } from "node:http";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { clientAddress } from "../../src/api/http/address.ts";
 import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/app/api-keys.ts";
 import { ConcurrencyLimiter, RateLimiter, rateHeaders } from "../../src/app/rate-limit.ts";
@@ -37,20 +37,28 @@ describe("API keys", () => {
 });
 
 describe("rate limits", () => {
-  test("let so many through in each window, by name", () => {
+  test("let so many through in each window, by key", async () => {
+    vi.useFakeTimers({ now: 1_000 });
     const limiter = new RateLimiter(2, 60_000);
-    expect(limiter.take("a", 1_000)).toEqual({
+    expect(await limiter.take("a")).toEqual({
       allowed: true,
       limit: 2,
       remaining: 1,
       resetSeconds: 60,
       windowSeconds: 60,
     });
-    expect(limiter.take("a", 31_000)).toMatchObject({ allowed: true, remaining: 0, resetSeconds: 30 });
-    const refused = limiter.take("a", 60_999);
+    expect(await limiter.isSpent("a")).toBe(false);
+    vi.setSystemTime(31_000);
+    expect(await limiter.take("a")).toMatchObject({ allowed: true, remaining: 0, resetSeconds: 30 });
+    expect(await limiter.isSpent("a")).toBe(true);
+    vi.setSystemTime(60_999);
+    const refused = await limiter.take("a");
     expect(refused).toMatchObject({ allowed: false, remaining: 0, resetSeconds: 1 });
-    expect(limiter.take("b", 60_999).allowed).toBe(true);
-    expect(limiter.take("a", 61_000).allowed).toBe(true);
+    expect((await limiter.take("b")).allowed).toBe(true);
+    vi.setSystemTime(61_000);
+    expect(await limiter.isSpent("a")).toBe(false);
+    expect((await limiter.take("a")).allowed).toBe(true);
+    vi.useRealTimers();
     expect(rateHeaders("things", refused)).toEqual({
       "RateLimit-Policy": '"things";q=2;w=60',
       RateLimit: '"things";r=0;t=1',
@@ -58,7 +66,7 @@ describe("rate limits", () => {
     });
   });
 
-  test("on what is held at once give each place back once", () => {
+  test("on what is held at once give each one back once", () => {
     const limiter = new ConcurrencyLimiter(2);
     const [first, second] = [limiter.take("a"), limiter.take("a")];
     expect(limiter.take("a")).toBeUndefined();
@@ -87,6 +95,12 @@ describe("a caller's address", () => {
     expect(behind.of(request("10.0.0.1", "nonsense"))).toBe("10.0.0.1");
     expect(behind.of(request("10.0.0.1"))).toBe("10.0.0.1");
     expect(behind.of(request(undefined))).toBe("unknown");
+  });
+
+  test("is behind any proxy where all are trusted", () => {
+    const open = clientAddress({ trustProxy: ["0.0.0.0/0", "::/0"] });
+    expect(open.of(request("203.0.113.9", "1.2.3.4, 2001:db8::1"))).toBe("1.2.3.4");
+    expect(open.of(request("203.0.113.9", Array(50).fill("192.0.2.1").join(", ")))).toBe("192.0.2.1");
   });
 
   test("counts by /64 for IPv6", () => {

@@ -1,63 +1,130 @@
-// Reading a request's body: bounded, JSON in UTF-8 only, and looked through once for what no field may hold.
+// A request's body: bounded, budgeted by client, JSON in UTF-8 only, and searched for what no field may hold.
 import type { IncomingMessage } from "node:http";
+import getRawBody, { type RawBodyError } from "raw-body";
 import type { FieldFault } from "../../contract/errors.ts";
 import { MAX_FAULTS } from "../../contract/issues.ts";
-import type { BodyShare } from "./body-budget.ts";
-import { onBroken } from "./broken-requests.ts";
-import { MAX_BODY_BYTES, MAX_DRAINED_BYTES } from "./limits.ts";
+import { batchPerTick } from "../../platform/batch-loader.ts";
+import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
+import type { ApiMiddleware, ParsedBody, ReadyRoute } from "./route.ts";
 
-/** How deep objects and arrays may be nested. */
-const MAX_JSON_DEPTH = 32;
-/** Pieces of a body that are kept apart: each costs more than the bytes in it, which may be few. */
+const MEBIBYTE = 1024 * 1024;
+/** Max bytes of a body. */
+const MAX_BODY_BYTES = MEBIBYTE;
+/** Max bytes of bodies in memory, of one client and of all: those that arrive and those that are being handled. */
+const MAX_CLIENT_BODIES_BYTES = 64 * MEBIBYTE;
+const MAX_BODIES_BYTES = 256 * MEBIBYTE;
+/** Max pieces of a body that are kept apart. Each costs more than the bytes in it, which may be few. */
 const MAX_PIECES = 1_024;
+/** Max depth of objects and arrays. */
+const MAX_JSON_DEPTH = 32;
 
-/** The caller went away before its request was complete: nobody is there to answer. */
+/** The caller went away before its request was complete: there is nobody to answer. */
 export class ClientGone extends Error {
   override readonly name = "ClientGone";
 }
 
-/** The body's bytes, which take of the share. Throws Problem (body_too_large, rate_limited, unavailable), ClientGone. */
-export function readBody(request: IncomingMessage, share: BodyShare): Promise<Buffer> {
-  const announced = Number(request.headers["content-length"] ?? 0);
-  const chunked = request.headers["transfer-encoding"] !== undefined;
-  if (announced === 0 && !chunked) return Promise.resolve(NOTHING);
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  let refused = false;
-  const refuse = (problem: unknown) => {
-    refused = true;
-    chunks.length = 0;
-    reject(problem);
+/** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
+export function readBody(ready: ReadyRoute, budget: BodyBudget): ApiMiddleware {
+  const acceptsPatch = ready.route.method === "PATCH";
+  return async ({ req, state }, next) => {
+    using share = budget.open(state.registration === undefined ? state.caller.client : "registration");
+    const bytes = hasBody(req) ? await receive(req, share) : NOTHING;
+    await batchPerTick();
+    state.body = parseBody(req, bytes, acceptsPatch);
+    await next();
   };
-  const keep = (chunk: Buffer) => {
-    share.take(chunk.length);
-    chunks.push(chunk);
-    if (chunks.length === MAX_PIECES) chunks.splice(0, MAX_PIECES, Buffer.concat(chunks));
-  };
-  request.on("data", (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > MAX_DRAINED_BYTES) request.destroy();
-    else if (refused) return;
-    else if (/* fence: body-size */ size > MAX_BODY_BYTES) refuse(tooLarge());
-    else {
-      try {
-        keep(chunk);
-      } catch (error) {
-        refuse(error);
-      }
-    }
-  });
-  const broken = () => {
-    if (!request.readableEnded) reject(new ClientGone("the request broke off"));
-  };
-  request.on("end", () => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks)));
-  onBroken(request, reject);
-  request.on("error", broken);
-  request.on("close", broken);
-  if (announced > MAX_BODY_BYTES) refuse(tooLarge());
-  return promise;
+}
+
+// Bytes
+
+const NOTHING = Buffer.alloc(0);
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+
+/** What one request's body takes of the budget; dispose it when the request is answered. */
+type BodyShare = Disposable & {
+  /** Throws Problem (rate_limited, unavailable) when the budget does not have so many bytes left. */
+  take(bytes: number): void;
+};
+
+/** The bodies of this node in memory. A client's slow or many uploads fill its own share, not that of others. */
+export class BodyBudget {
+  readonly #byClient = new Map<string, number>();
+  #all = 0;
+
+  open(client: string): BodyShare {
+    let taken = 0;
+    return {
+      take: (bytes) => {
+        const own = (this.#byClient.get(client) ?? 0) + bytes;
+        // fence: bodies-at-once
+        if (own > MAX_CLIENT_BODIES_BYTES) {
+          const detail = "Too much of what this client sends is still arriving or being handled.";
+          throw new Problem("rate_limited", { detail, retryAfterSeconds: 1 });
+        }
+        if (this.#all + bytes > MAX_BODIES_BYTES) throw new Problem("unavailable");
+        this.#byClient.set(client, own);
+        this.#all += bytes;
+        taken += bytes;
+      },
+      [Symbol.dispose]: () => {
+        const left = (this.#byClient.get(client) ?? 0) - taken;
+        if (left > 0) this.#byClient.set(client, left);
+        else this.#byClient.delete(client);
+        this.#all -= taken;
+        taken = 0;
+      },
+    };
+  }
+}
+
+/** A decoder for raw-body that keeps the bytes: takes each piece from the budget, and keeps the pieces few. */
+class BodyBytes {
+  readonly #share: BodyShare;
+  readonly #pieces: Buffer[] = [];
+
+  constructor(share: BodyShare) {
+    this.#share = share;
+  }
+
+  write(piece: Buffer): string {
+    this.#share.take(piece.length);
+    this.#pieces.push(piece);
+    if (this.#pieces.length === MAX_PIECES) this.#pieces.splice(0, MAX_PIECES, Buffer.concat(this.#pieces));
+    return "";
+  }
+
+  end(): string {
+    return "";
+  }
+
+  bytes(): Buffer {
+    const [first = NOTHING] = this.#pieces;
+    return this.#pieces.length === 1 ? first : Buffer.concat(this.#pieces);
+  }
+}
+
+/** The body's bytes, taken of the share. Throws Problem (400, 408, 413, 429, 503), ClientGone. */
+async function receive(request: IncomingMessage, share: BodyShare): Promise<Buffer> {
+  const body = new BodyBytes(share);
+  try {
+    const broken = problemOf(request);
+    if (broken !== undefined) throw broken;
+    await getRawBody(request, {
+      length: request.headers["content-length"] ?? null,
+      // fence: body-size
+      limit: MAX_BODY_BYTES,
+      encoding: "utf-8",
+      decoder: () => body,
+    });
+  } catch (error) {
+    if (request.destroyed) throw new ClientGone("the request broke off");
+    drain(request);
+    throw (error as RawBodyError).type === "entity.too.large" ? tooLarge() : error;
+  }
+  return body.bytes();
 }
 
 const tooLarge = (): Problem =>
@@ -66,16 +133,14 @@ const tooLarge = (): Problem =>
     extra: { max_bytes: MAX_BODY_BYTES },
   });
 
-const NOTHING = Buffer.alloc(0);
+// JSON
+
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** A body as it was sent, and the faults of its strings and numbers. An absent one is `{}`. */
-export type ParsedBody = { readonly value: unknown; readonly faults: readonly FieldFault[] };
-
-/** Checks type and coding, parses. `merge`: also a JSON Merge Patch. Throws Problem (415, 400). */
-export function parseBody(request: IncomingMessage, bytes: Buffer, merge: boolean): ParsedBody {
+/** Checks type and coding, and parses. `acceptsPatch`: also a JSON Merge Patch. Throws Problem (415, 400). */
+function parseBody(request: IncomingMessage, bytes: Buffer, acceptsPatch: boolean): ParsedBody {
   if (bytes.length === 0) return { value: {}, faults: [] };
-  checkType(request, merge);
+  checkType(request, acceptsPatch);
   let text: string;
   let value: unknown;
   try {
@@ -94,18 +159,18 @@ export function parseBody(request: IncomingMessage, bytes: Buffer, merge: boolea
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
 const MERGE_TYPE = /^application\/merge-patch\+json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
 
-function checkType(request: IncomingMessage, merge: boolean): void {
+function checkType(request: IncomingMessage, acceptsPatch: boolean): void {
   const type = request.headers["content-type"] ?? "";
   const coding = request.headers["content-encoding"] ?? "identity";
   if (coding.toLowerCase() !== "identity") {
-    throw new Problem("unsupported_media_type", { detail: `content coding ${coding.slice(0, 50)} is not taken` });
+    throw new Problem("unsupported_media_type", { detail: `content coding ${coding.slice(0, 50)} is not accepted` });
   }
-  if (JSON_TYPE.test(type) || (merge && MERGE_TYPE.test(type))) return;
+  if (JSON_TYPE.test(type) || (acceptsPatch && MERGE_TYPE.test(type))) return;
   const detail = type === "" ? "Content-Type is missing" : `Content-Type ${type.slice(0, 100)} is not application/json`;
   throw new Problem("unsupported_media_type", { detail });
 }
 
-type Looking = {
+type Inspection = {
   readonly path: string;
   readonly depth: number;
   /** Whether the text has escapes at all. */
@@ -114,15 +179,15 @@ type Looking = {
 };
 
 /** One walk over the value; stops at MAX_JSON_DEPTH, so that it never runs out of stack. */
-function inspect(value: unknown, looking: Looking): void {
+function inspect(value: unknown, inspection: Inspection): void {
   if (typeof value === "string") {
-    const message = looking.escapes ? wrongText(value) : undefined;
-    if (message !== undefined) note(looking, { path: looking.path, code: "invalid_format", message });
+    const message = inspection.escapes ? wrongText(value) : undefined;
+    if (message !== undefined) addFault(inspection, { path: inspection.path, code: "invalid_format", message });
   } else if (typeof value === "number") {
     if (!Number.isFinite(value))
-      note(looking, { path: looking.path, code: "too_large", message: "is too large a number" });
+      addFault(inspection, { path: inspection.path, code: "too_large", message: "is too large a number" });
   } else if (typeof value === "object" && value !== null) {
-    const depth = looking.depth + 1;
+    const depth = inspection.depth + 1;
     // fence: body-depth
     if (depth > MAX_JSON_DEPTH) {
       throw new Problem("malformed_json", { detail: `the body is nested deeper than ${MAX_JSON_DEPTH} levels` });
@@ -130,24 +195,24 @@ function inspect(value: unknown, looking: Looking): void {
     if (Array.isArray(value)) {
       for (let index = 0; index < value.length; index += 1) {
         const item: unknown = value[index];
-        if (isQuiet(item, looking.escapes)) continue;
-        inspect(item, { ...looking, path: join(looking.path, String(index)), depth });
+        if (isQuiet(item, inspection.escapes)) continue;
+        inspect(item, { ...inspection, path: join(inspection.path, String(index)), depth });
       }
-    } else inspectObject(value, { ...looking, depth });
+    } else inspectObject(value, { ...inspection, depth });
   }
 }
 
-function inspectObject(value: object, looking: Looking): void {
+function inspectObject(value: object, inspection: Inspection): void {
   for (const [name, field] of Object.entries(value)) {
     // On the outside the schema refuses it as unknown; further in it could be taken for data.
-    const reserved = name === "__proto__" && looking.depth > 1 ? "a field cannot have this name" : undefined;
-    const wrong = reserved ?? (looking.escapes ? wrongText(name) : undefined);
+    const reserved = name === "__proto__" && inspection.depth > 1 ? "a field cannot have this name" : undefined;
+    const wrong = reserved ?? (inspection.escapes ? wrongText(name) : undefined);
     if (wrong !== undefined) {
       const code = reserved === undefined ? "invalid_format" : "not_allowed";
-      note(looking, { path: join(looking.path, name), code, message: `the name ${wrong}` });
+      addFault(inspection, { path: join(inspection.path, name), code, message: `the name ${wrong}` });
     }
-    if (isQuiet(field, looking.escapes)) continue;
-    inspect(field, { ...looking, path: join(looking.path, name) });
+    if (isQuiet(field, inspection.escapes)) continue;
+    inspect(field, { ...inspection, path: join(inspection.path, name) });
   }
 }
 
@@ -157,8 +222,8 @@ const isQuiet = (value: unknown, escapes: boolean): boolean =>
 
 const join = (path: string, step: string): string => (path === "" ? step : `${path}.${step}`);
 
-function note(looking: Looking, fault: FieldFault): void {
-  if (looking.faults.length < MAX_FAULTS) looking.faults.push(fault);
+function addFault(inspection: Inspection, fault: FieldFault): void {
+  if (inspection.faults.length < MAX_FAULTS) inspection.faults.push(fault);
 }
 
 /** Why text cannot be kept: NUL, or a surrogate without its other half. */

@@ -1,51 +1,112 @@
-// One effect for one Idempotency-Key: the command's id follows from the key, and one request a key runs at a time.
+// One effect for one Idempotency-Key: the command's id follows from the key, and one request with a key runs at a time.
 import { createHmac } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Services } from "../../app/services.ts";
+import type { FieldFault } from "../../contract/errors.ts";
 import { canonicalJson } from "../../contract/json.ts";
 import { deriveUuid } from "../../event-store/derive.ts";
 import { keyObjectOf } from "../../event-store/key-object.ts";
+import { newClient } from "./authentication.ts";
 import { Problem } from "./problems.ts";
+import type { ApiContext, ApiMiddleware } from "./route.ts";
 
 /** How long a request waits for another one with its key. */
 const IN_FLIGHT_WAIT_MS = 5_000;
 
-/** Who sent the key, and where to. `path` is decoded. */
-type KeyedRequest = {
-  readonly client: string;
-  /** The user's subject, or "" for a client key. */
-  readonly user: string;
-  readonly method: string;
-  readonly path: string;
-  readonly key: string;
-};
+/** Gives the request's command its id: derived from the idempotency key of a POST, else random. */
+export function identifyCommand({ newId }: Pick<Services, "newId">): ApiMiddleware {
+  return (ctx, next) => {
+    const { state } = ctx;
+    state.faults = [];
+    // Whoever registers without a credential has no name that a key could belong to.
+    const mayHaveKey = ctx.method === "POST" && state.registration !== "none";
+    const key = mayHaveKey ? idempotencyKey(ctx.req, state.faults) : undefined;
+    state.hasKey = key !== undefined;
+    state.commandId = key === undefined ? newId() : commandIdOf(ctx, key);
+    if (state.registration !== undefined) state.caller = newClient(state.commandId);
+    return next();
+  };
+}
 
-/** The command's id; part of the storage format, for a key must find its command again after an update. */
-export const commandIdOf = ({ client, user, method, path, key }: KeyedRequest): string =>
-  deriveUuid("command", client, user, method, path, key);
+const VISIBLE = /^[\x21-\x7e]+$/;
+const MAX_KEY_LENGTH = 255;
 
-/** Tells equal JSON bodies, whatever the order of their fields, without showing them. */
-export const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
+/** The idempotency key without its quotes; undefined when there is none. A wrong one is a fault. */
+function idempotencyKey({ headers }: IncomingMessage, faults: FieldFault[]): string | undefined {
+  const given = headers["idempotency-key"];
+  if (given === undefined) return undefined;
+  const text = String(given);
+  const key = text.length >= 2 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
+  const path = "Header: Idempotency-Key";
+  if (key === "") faults.push({ path, code: "too_short", message: "must have at least 1 character" });
+  else if (key.length > MAX_KEY_LENGTH) {
+    faults.push({ path, code: "too_long", message: `must have at most ${MAX_KEY_LENGTH} characters` });
+  } else if (!VISIBLE.test(key)) {
+    faults.push({ path, code: "invalid_format", message: "must be visible ASCII characters without spaces" });
+  } else return key;
+  return undefined;
+}
+
+/**
+ * The command's id: part of the storage format, for a key must find its command again after an update. A user's keys are
+ * apart from those of the client's API keys; operators share theirs.
+ */
+function commandIdOf({ method, path, state: { registration, caller } }: ApiContext, key: string): string {
+  const client = registration === undefined ? caller.client : "operator";
+  const user = registration === undefined && caller.kind === "user" ? caller.subject : "";
+  return deriveUuid("command", client, user, method, canonicalPath(path), key);
+}
+
+/** One name for a path, however it was percent-encoded. */
+function canonicalPath(path: string): string {
+  const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
+  try {
+    return decodeURIComponent(bare);
+  } catch {
+    return bare;
+  }
+}
+
+/** The same for equal JSON bodies, whatever the order of their fields, without showing them. */
+const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
   createHmac("sha256", keyObjectOf(pepper)).update(canonicalJson(body)).digest("base64url");
+
+/** Runs what has an idempotency key once no other request with this key runs, and tells repetitions by `fingerprint`. */
+export function runOnce({ keyring }: Pick<Services, "keyring">, inFlight: InFlight): ApiMiddleware {
+  return async (ctx, next) => {
+    const { state } = ctx;
+    if (!state.hasKey) return next();
+    const fingerprint = fingerprintOf(await keyring.pepper(state.caller.client), state.body?.value ?? {});
+    state.fingerprint = fingerprint;
+    await inFlight.run(state.commandId, fingerprint, async (repeated) => {
+      await next();
+      // One with this key and body succeeded meanwhile, whatever the log still knows of it.
+      if (repeated) ctx.set("Idempotent-Replayed", "true");
+    });
+  };
+}
 
 /** `done`: whether it succeeded. */
 type Running = { readonly done: Promise<boolean>; readonly fingerprint: string };
 
-/** The requests of this node that run under a key. As many as there are requests. */
+/** The requests of this node that run under a key. Bounded by the number of requests. */
 export class InFlight {
   readonly #running = new Map<string, Running>();
 
   /**
    * Runs the work once no other with this command id runs. A first one that had an effect has left it in the log, where
-   * the work finds it; `repeated` tells that one with the same body succeeded. Throws Problem (idempotency_key_in_flight) after five seconds.
+   * the work finds it. `repeated` says that one with the same body succeeded meanwhile. Throws Problem
+   * (idempotency_key_in_flight) after five seconds.
    */
   async run<T>(commandId: string, fingerprint: string, work: (repeated: boolean) => Promise<T>): Promise<T> {
     let repeated = false;
-    let timeUp: Promise<"late"> | undefined;
-    // From seeing the key free to taking it nothing else runs, so that of those who wait one goes on.
+    let timeout: Promise<"timeout"> | undefined;
+    // Nothing else runs between seeing the key free and taking it, so only one of those who wait goes on.
     for (let other = this.#running.get(commandId); other !== undefined; other = this.#running.get(commandId)) {
-      timeUp ??= sleep(IN_FLIGHT_WAIT_MS, "late" as const, { ref: false });
-      const done = await Promise.race([other.done, timeUp]);
-      if (done === "late") throw new Problem("idempotency_key_in_flight");
+      timeout ??= sleep(IN_FLIGHT_WAIT_MS, "timeout" as const, { ref: false });
+      const done = await Promise.race([other.done, timeout]);
+      if (done === "timeout") throw new Problem("idempotency_key_in_flight");
       repeated ||= done && other.fingerprint === fingerprint;
     }
     const { promise, resolve } = Promise.withResolvers<boolean>();

@@ -2,20 +2,18 @@
 import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
-import { PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
-import { HEADERS, PARAMETERS, PROBLEM_SCHEMA, STRING } from "./openapi-parts.ts";
-import type { Access, Route } from "./route.ts";
-import type { ReadyRoute, RouteTable } from "./route-table.ts";
+import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
+import type { Access, ReadyRoute, Route } from "./route.ts";
 
 type Json = Record<string, unknown>;
 
 const HTTP_METHODS = { GET: "get", POST: "post", PUT: "put", PATCH: "patch", DELETE: "delete" } as const;
 
 /** Makes the document. `servers`: where the API is reached; nothing when that is where the document was read. */
-export function openApiDocument(table: RouteTable, publicUrl: string | undefined): Json {
+export function openApiDocument(routes: readonly ReadyRoute[], publicUrl: string | undefined): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
-  for (const ready of table.all) {
+  for (const ready of routes) {
     const path = ready.path.replace(/:([a-z_]+)/g, "{$1}");
     paths[path] = { ...paths[path], [HTTP_METHODS[ready.route.method]]: operation(ready, components) };
   }
@@ -28,7 +26,7 @@ export function openApiDocument(table: RouteTable, publicUrl: string | undefined
       license: { name: manifest.license, identifier: manifest.license },
     },
     servers: [{ url: publicUrl ?? "/" }],
-    tags: [...new Set(table.all.map(({ route }) => route.tag))].map((name) => ({ name })),
+    tags: [...new Set(routes.map(({ route }) => route.tag))].map((name) => ({ name })),
     paths,
     components: {
       schemas: { ...components.schemas, Problem: PROBLEM_SCHEMA },
@@ -166,3 +164,69 @@ function successHeaders(route: Route, status: string): Json {
   const wire: Record<string, string> = { XRequestId: "X-Request-Id", IdempotentReplayed: "Idempotent-Replayed" };
   return Object.fromEntries(names.map((name) => [wire[name] ?? name, { $ref: `#/components/headers/${name}` }]));
 }
+
+// What the document says once for all routes
+
+const STRING = { type: "string" };
+
+const PARAMETERS = {
+  IdempotencyKey: {
+    name: "Idempotency-Key",
+    in: "header",
+    required: false,
+    description: "The same key with the same body has one effect, and gives the first answer again.",
+    schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
+  },
+  ReadAfter: {
+    name: "Read-After",
+    in: "header",
+    required: false,
+    description: "A `Position`: waits up to 5 s until it can be read. `none` waits for nothing.",
+    schema: STRING,
+  },
+  IfMatch: {
+    name: "If-Match",
+    in: "header",
+    required: false,
+    description: "The `ETag` that the change rests on.",
+    schema: STRING,
+  },
+  XRequestId: {
+    name: "X-Request-Id",
+    in: "header",
+    required: false,
+    description: "Taken over into logs and events, and echoed.",
+    schema: { type: "string", pattern: "^[A-Za-z0-9._-]{1,128}$" },
+  },
+} as const;
+
+const header = (description: string) => ({ description, schema: STRING });
+const HEADERS = {
+  Position: header("The place in the log that the write reached, for `Read-After`. Opaque."),
+  ETag: header("The seq of the last change, for `If-Match`."),
+  Location: header("The path of what was made."),
+  IdempotentReplayed: header("`true` when this is the answer to an earlier request with the same `Idempotency-Key`."),
+  XRequestId: header("The request's id."),
+};
+
+const PROBLEM_SCHEMA = {
+  type: "object",
+  required: ["type", "title", "status", "detail", "code", "request_id"],
+  properties: {
+    type: { type: "string", format: "uri" },
+    title: STRING,
+    status: { type: "integer" },
+    detail: STRING,
+    code: { type: "string", enum: Object.keys(PROBLEMS) },
+    request_id: STRING,
+    errors: {
+      type: "array",
+      description: "With `validation_failed`: every fault.",
+      items: {
+        type: "object",
+        required: ["path", "code", "message"],
+        properties: { path: STRING, code: { type: "string", enum: FAULT_CODES }, message: STRING },
+      },
+    },
+  },
+};

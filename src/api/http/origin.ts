@@ -1,11 +1,14 @@
 // Hosts and origins: which names this server answers to, and which pages may call it.
 import { isIP } from "node:net";
+import cors from "@koa/cors";
 import ipaddr from "ipaddr.js";
 import type { Config } from "../../config.ts";
+import { Problem } from "./problems.ts";
+import { API_PREFIX, type ApiContext, type ApiMiddleware, isUnderApi } from "./route.ts";
 
 type Hosts = Pick<Config, "development" | "publicUrl" | "allowedHosts">;
 
-/** The name in `host` or `host:port`, in lower case, without brackets and a dot at its end; undefined when it is none. */
+/** The name in `host` or `host:port`: lower case, without brackets and final dot. Undefined when it is not valid. */
 function hostName(host: string): string | undefined {
   const match = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/@]+))(?::\d{1,5})?$/i.exec(host);
   const name = match?.[1] ?? match?.[2]?.replace(/\.$/, "");
@@ -19,14 +22,14 @@ const isLoopback = (name: string): boolean =>
 
 /**
  * Tells whether a `Host` is one of ours: loopback's, PUBLIC_URL's, or in ALLOWED_HOSTS. Against DNS rebinding: a page
- * whose own name was made to point here sends its own name. Outside development mode any host goes while neither
+ * whose own name was made to point here sends its own name. Outside development mode any host is allowed while neither
  * variable is set.
  */
 export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): (host: string | undefined) => boolean {
   const open = !development && publicUrl === undefined && allowedHosts.length === 0;
   const names = new Set(allowedHosts.map((host) => host.toLowerCase()));
   if (publicUrl !== undefined) names.add(hostName(new URL(publicUrl).host) ?? "");
-  // The last one that was known: nearly every request has the same.
+  // The last known one: nearly every request has the same.
   let known: string | undefined;
   return (host) => {
     if (open || (host !== undefined && host === known)) return true;
@@ -38,23 +41,30 @@ export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): (hos
   };
 }
 
-/** The host of an origin such as `https://app.example.com`; undefined for `null` and what is none. */
+/** Refuses requests for another host (421). */
+export function requireKnownHost(isKnownHost: (host: string | undefined) => boolean): ApiMiddleware {
+  return (ctx, next) => {
+    if (!isKnownHost(ctx.req.headers.host)) throw new Problem("unknown_host");
+    return next();
+  };
+}
+
+/** The host of an origin such as `https://app.example.com`; undefined for `null` and whatever is not an origin. */
 function originHost(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
-/**
- * Tells whether a page of `origin` is one of the server's own: its host is the request's `Host`, which has been checked,
- * or PUBLIC_URL's.
- */
-export function ownOriginCheck({ publicUrl }: Hosts): (origin: string, host: string | undefined) => boolean {
+/** Tells whether a page of `origin` is the server's own. `host` is the request's `Host`, which was checked. */
+export type OwnOriginCheck = (origin: string, host: string | undefined) => boolean;
+
+export function ownOriginCheck({ publicUrl }: Hosts): OwnOriginCheck {
   const own = publicUrl === undefined ? undefined : new URL(publicUrl).origin;
   return (origin, host) =>
     /^https?:\/\//.test(origin) &&
     (origin === own || (host !== undefined && originHost(origin) === host.toLowerCase()));
 }
 
-/** Tells whether a socket may be opened by a page of `origin`; without one it is no page. */
+/** Tells whether a page of `origin` may open a socket. Without an origin it is not a page. */
 export function socketOriginCheck(
   config: Pick<Config, "development" | "corsOrigins">,
 ): (origin: string | undefined) => boolean {
@@ -66,3 +76,38 @@ export function socketOriginCheck(
     return name !== undefined && isLoopback(name);
   };
 }
+
+/**
+ * CORS: pages may call what is under /api/v1, with a bearer token only, and never register a client. A preflight is
+ * answered without a key, and tells a page that may not call nothing.
+ */
+export function allowOrigins({ corsOrigins }: Pick<Config, "corsOrigins">): ApiMiddleware {
+  const allow = cors({
+    origin: ({ req: { headers } }) => {
+      if (corsOrigins === undefined) return "*";
+      return headers.origin !== undefined && corsOrigins.includes(headers.origin) ? headers.origin : "";
+    },
+    exposeHeaders:
+      "Position, ETag, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id",
+    allowMethods: "GET, HEAD, POST, PUT, PATCH, DELETE",
+    allowHeaders: "Authorization, X-API-Key, Content-Type, Idempotency-Key, If-Match, Read-After, X-Request-Id",
+    maxAge: 600,
+    keepHeadersOnError: false, // problems keep the headers that are set
+  });
+  return (ctx, next) => {
+    const { origin } = ctx.req.headers;
+    if (!isUnderApi(ctx.path) || (origin === undefined && corsOrigins === undefined)) return next();
+    const isPreflight =
+      ctx.method === "OPTIONS" &&
+      origin !== undefined &&
+      ctx.req.headers["access-control-request-method"] !== undefined;
+    const then = isPreflight ? () => answerNothing(ctx) : next;
+    return isRegistration(ctx.path) ? then() : allow(ctx, then);
+  };
+}
+
+async function answerNothing(ctx: ApiContext): Promise<void> {
+  ctx.status = 204;
+}
+
+const isRegistration = (path: string): boolean => path === `${API_PREFIX}/clients` || path === `${API_PREFIX}/clients/`;

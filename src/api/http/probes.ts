@@ -1,77 +1,91 @@
-// For operators: whether the process lives, whether it can serve, what it measures.
+// For operators: whether the process lives, whether it can serve, and what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
+import { Counter, collectDefaultMetrics, Histogram, type Registry } from "@prometheus-io/client";
 import type { Services } from "../../app/services.ts";
-import type { Admission } from "./admission.ts";
-import type { HttpMetrics } from "./metrics.ts";
+import type { ApiRouter } from "./api.ts";
+import { isOperator } from "./authentication.ts";
+import { sendJson } from "./pages.ts";
 import { Problem } from "./problems.ts";
-import { json, type SiteRoute } from "./site.ts";
 
-/** How a part is: able to serve or not, and what an operator wants to know of it. */
+/** How a part is: whether it can serve, and what an operator wants to know of it. */
 type ProbeResult = { readonly ok: boolean; readonly detail?: Readonly<Record<string, unknown>> };
-/** Asks a part how it is; one that throws or takes too long is not able to serve. */
+/** Checks a part; one that throws or takes too long cannot serve. */
 type Probe = () => ProbeResult | Promise<ProbeResult>;
 export type Probes = Readonly<Record<string, Probe>>;
 
-/** How long a part may take to say how it is. */
+/** How long the check of a part may take. */
 const PROBE_TIMEOUT_MS = 2_000;
 
-type Parts = Pick<Services, "config" | "store" | "readSide">;
+/** The states of the read models with which a node can serve. */
+const HEALTHY: ReadonlySet<string> = new Set(["live", "catching_up", "standby", "following"]);
 
-/** How the read models may be on a node that can serve. */
-const WELL: ReadonlySet<string> = new Set(["live", "catching_up", "standby", "following"]);
+type ProbedServices = Pick<Services, "config" | "store" | "readSide">;
 
-/** What every node stands on. */
-const ownProbes = ({ store, readSide }: Parts): Probes => ({
+/** The parts that every node has. */
+const commonProbes = ({ store, readSide }: ProbedServices): Probes => ({
   store: async () => {
     await store.ping();
     return { ok: true };
   },
   read_models: async () => {
     const status = await readSide.status();
-    return { ok: WELL.has(status.state), detail: { ...status } };
+    return { ok: HEALTHY.has(status.state), detail: { ...status } };
   },
 });
 
-async function ask(probe: Probe): Promise<ProbeResult> {
-  const timeUp = sleep(PROBE_TIMEOUT_MS, { ok: false, detail: { error: "no answer in time" } }, { ref: false });
+async function run(probe: Probe): Promise<ProbeResult> {
+  const timeout = sleep(PROBE_TIMEOUT_MS, { ok: false, detail: { error: "no answer in time" } }, { ref: false });
   try {
-    return await Promise.race([probe(), timeUp]);
+    return await Promise.race([probe(), timeout]);
   } catch (error) {
     return { ok: false, detail: { error: error instanceof Error ? error.message : String(error) } };
   }
 }
 
 /** `/livez`, `/readyz`, `/metrics`. Details and metrics are the operator's, and open in development mode. */
-export function probeRoutes(
-  services: Parts,
-  { admission, metrics, probes }: { admission: Pick<Admission, "isOperator">; metrics: HttpMetrics; probes: Probes },
-): readonly SiteRoute[] {
+export function addProbes(router: ApiRouter, services: ProbedServices, probes: Probes, registry: Registry): void {
   const { config } = services;
-  const all = Object.entries({ ...ownProbes(services), ...probes });
-  return [
-    { path: "/livez", methods: { GET: () => json({ status: "ok" }) } },
-    {
-      path: "/readyz",
-      methods: {
-        GET: async ({ request }) => {
-          const results = await Promise.all(all.map(async ([name, probe]) => [name, await ask(probe)] as const));
-          const ready = results.every(([, { ok }]) => ok);
-          const status = ready ? "ready" : "not_ready";
-          const code = ready ? 200 : 503;
-          if (!config.development && !admission.isOperator(request)) return json({ status }, code);
-          const parts = results.map(([name, { ok, detail }]) => [name, { ok, ...detail }]);
-          return json({ status, parts: Object.fromEntries(parts) }, code);
-        },
-      },
-    },
-    {
-      path: "/metrics",
-      methods: {
-        GET: async ({ request }) => {
-          if (!config.development && !admission.isOperator(request)) throw new Problem("unauthenticated");
-          return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() };
-        },
-      },
-    },
-  ];
+  const all = Object.entries({ ...commonProbes(services), ...probes });
+  router.get("/livez", (ctx) => sendJson(ctx, { status: "ok" }));
+  router.get("/readyz", async (ctx) => {
+    const results = await Promise.all(all.map(async ([name, probe]) => [name, await run(probe)] as const));
+    const isReady = results.every(([, { ok }]) => ok);
+    const status = isReady ? "ready" : "not_ready";
+    const parts = Object.fromEntries(results.map(([name, { ok, detail }]) => [name, { ok, ...detail }]));
+    const shown = config.development || isOperator(ctx.req, config) ? { status, parts } : { status };
+    sendJson(ctx, shown, isReady ? 200 : 503);
+  });
+  router.get("/metrics", async (ctx) => {
+    if (!config.development && !isOperator(ctx.req, config)) throw new Problem("unauthenticated");
+    const metrics = await registry.metrics();
+    ctx.set("Content-Type", registry.contentType);
+    ctx.body = metrics;
+  });
+}
+
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** Counts an answered request; `path` is the route's own, with its parameters' names. No label names a client or a user. */
+export type ObserveRequest = (method: string, path: string, status: number, seconds: number) => void;
+
+/** Adds the metrics of the process and of HTTP to a registry. */
+export function addHttpMetrics(registry: Registry): ObserveRequest {
+  collectDefaultMetrics({ register: registry });
+  const durations = new Histogram({
+    name: "chatapi_http_request_duration_seconds",
+    help: "From a request's headers to its answer.",
+    labelNames: ["method", "path"],
+    buckets: BUCKETS,
+    registers: [registry],
+  });
+  const requests = new Counter({
+    name: "chatapi_http_requests_total",
+    help: "Answered requests.",
+    labelNames: ["method", "path", "status"],
+    registers: [registry],
+  });
+  return (method, path, status, seconds) => {
+    durations.observe({ method, path }, seconds);
+    requests.inc({ method, path, status });
+  };
 }

@@ -1,4 +1,5 @@
-// Problems: how a refusal becomes an answer of HTTP.
+// Problems (RFC 9457): how a refusal becomes an answer. And what every answer carries.
+import type { IncomingMessage } from "node:http";
 import { AppError, type AppErrorOptions, toAppError } from "../../app/errors.ts";
 import { PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
 
@@ -37,3 +38,18 @@ export function problemBody(problem: Problem, base: string, requestId: string): 
   const errors = problem.faults === undefined ? {} : { errors: problem.faults };
   return { ...problem.extra, ...body, code: problem.code, request_id: requestId, ...errors };
 }
+
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
+
+/** The caller's `X-Request-Id` when it is valid, else a new id. */
+export function requestId(request: IncomingMessage, newId: () => string): string {
+  const given = request.headers["x-request-id"];
+  return typeof given === "string" && REQUEST_ID.test(given) ? given : newId();
+}
+
+/** The headers of every answer. */
+export const commonHeaders = (id: string): Record<string, string> => ({
+  "X-Request-Id": id,
+  "X-Content-Type-Options": "nosniff",
+  "Cache-Control": "no-store",
+});

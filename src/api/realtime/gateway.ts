@@ -10,7 +10,7 @@ import { userId as userIdSchema } from "../../contract/fields.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
-import { tooMany } from "../http/admission.ts";
+import { tooMany } from "../http/authentication.ts";
 import { Problem, toProblem } from "../http/problems.ts";
 import { Connection, type ConnectionParts } from "./connection.ts";
 import { GatewaySocket } from "./gateway-socket.ts";
@@ -116,7 +116,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     const found = named && (await identify(services, named, services.now()));
     if (found !== undefined && !("refused" in found)) return;
     if (found?.refused === "unavailable") throw new Problem("unavailable");
-    throw tooMany("authentications", limits.authentications.take(group, services.now()));
+    throw tooMany("authentications", await limits.authentications.take(group));
   }
 
   async function open(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -124,7 +124,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
     const group = address.group(request);
     if (!exempt) takePlace(group, socket);
     // fence: socket-authentications
-    if (!exempt && limits.authentications.isSpent(group, services.now())) await lookFirst(request, group);
+    if (!exempt && (await limits.authentications.isSpent(group))) await lookFirst(request, group);
     const parts = exempt ? partsOfExempt : partsOf(group);
     server.handleUpgrade(request, socket, head, (ws) => {
       const connection = connect(parts, ws, socket);
@@ -155,7 +155,7 @@ export function createGateway({ services, feed, limits, timings = TIMINGS }: Gat
   };
   const partsOf = (group: string): ConnectionParts => ({
     ...partsOfExempt,
-    failedAuthentication: () => void limits.authentications.take(group, services.now()),
+    failedAuthentication: () => void limits.authentications.take(group),
   });
 
   function connect(parts: ConnectionParts, ws: WebSocket, socket: Duplex): Connection {

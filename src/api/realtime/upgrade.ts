@@ -2,11 +2,10 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Services } from "../../app/services.ts";
-import { credential, requestId } from "../http/headers.ts";
+import { credential } from "../http/authentication.ts";
+import { answerPlainly, targetOf } from "../http/hardening.ts";
 import { hostCheck, socketOriginCheck } from "../http/origin.ts";
-import { answerPlainly } from "../http/plain-answer.ts";
-import { Problem } from "../http/problems.ts";
-import { targetOf } from "../http/target.ts";
+import { Problem, requestId } from "../http/problems.ts";
 import type { Credential } from "./identity.ts";
 
 const PATHS: ReadonlySet<string> = new Set(["/ws", "/api/v1/ws"]);

@@ -1,6 +1,6 @@
 // Reading what was written: Read-After, one's own writes, conditions, and pages with their cursors.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { OwnWrites } from "../../../src/api/http/own-writes.ts";
+import { ReadYourWrites } from "../../../src/api/http/read-your-writes.ts";
 import type { Caller } from "../../../src/app/authenticate.ts";
 import type { Position } from "../../../src/event-store/event-store.ts";
 import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
@@ -59,7 +59,7 @@ describe("Read-After", () => {
         return false;
       },
     };
-    const writes = new OwnWrites(behind);
+    const writes = new ReadYourWrites(behind);
     const caller: Caller = {
       kind: "key",
       client: "cli_1",
@@ -67,17 +67,17 @@ describe("Read-After", () => {
       keyId: "key_1",
       scopes: new Set(),
     };
-    const asked = await writes.waitOf(caller, "log.0000000000000002");
-    await expect(writes.settle(asked)).rejects.toMatchObject({
+    const asked = await writes.targetOf(caller, "log.0000000000000002");
+    await expect(writes.waitFor(asked)).rejects.toMatchObject({
       code: "read_model_behind",
       headers: { "Retry-After": "1" },
     });
-    expect(await writes.waitOf(caller, undefined)).toBeUndefined();
-    writes.note(caller, "log.0000000000000002");
-    writes.note(caller, "log.0000000000000001");
-    const own = await writes.waitOf(caller, undefined);
-    expect(own).toEqual({ position: "log.0000000000000002", asked: false });
-    await writes.settle(own);
+    expect(await writes.targetOf(caller, undefined)).toBeUndefined();
+    writes.record(caller, "log.0000000000000002");
+    writes.record(caller, "log.0000000000000001");
+    const own = await writes.targetOf(caller, undefined);
+    expect(own).toEqual({ position: "log.0000000000000002", named: false });
+    await writes.waitFor(own);
     expect(waits).toEqual([5_000, 1_000]);
   });
 });

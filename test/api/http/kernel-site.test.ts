@@ -1,8 +1,8 @@
 // What is beside the API in development mode: probes, metrics, pages, the mailbox; and what a fault of ours looks like.
 import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createHttpServer } from "../../../src/api/http/app.ts";
 import { route } from "../../../src/api/http/route.ts";
-import { createHttpServer } from "../../../src/api/http/server.ts";
 import { PROBLEMS } from "../../../src/contract/errors.ts";
 import { newClient, until } from "../../e2e/support/api.ts";
 import { type RawAnswer, raw } from "../../support/raw.ts";

@@ -12,7 +12,7 @@ export const interfaceMutations: readonly Mutation[] = [
     fence: "key-scopes",
     name: "scopes of a key",
     mutate: condition(true),
-    caughtBy: { file: "api/http/admission.test.ts", test: "a key without the scope is refused" },
+    caughtBy: { file: "api/http/authentication.test.ts", test: "a key without the scope is refused" },
   },
   {
     fence: "acknowledge-recipient",
@@ -102,7 +102,7 @@ export const interfaceMutations: readonly Mutation[] = [
   {
     fence: "body-size",
     name: "size of a body",
-    mutate: condition(false),
+    mutate: replaceWith("MAX_CLIENT_BODIES_BYTES"),
     caughtBy: { file: "api/http/kernel-body.test.ts", test: "is at most 1 MiB, announced or not" },
   },
   {

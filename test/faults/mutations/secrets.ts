@@ -23,7 +23,7 @@ export const secretsMutations: readonly Mutation[] = [
   {
     fence: "failed-request-path",
     name: "failed requests are logged without their paths",
-    mutate: replaceWith("request.url"),
+    mutate: replaceWith("ctx.url"),
     caughtBy: { file: "faults/secrets.test.ts", test: "every secret is where it belongs and nowhere else" },
   },
 ];

@@ -1,0 +1,87 @@
+// The API's routes on the router: for each its middleware, in the order in which the interface checks a request.
+import type Router from "koa-router";
+import type { Limits } from "../../app/rate-limit.ts";
+import type { Services } from "../../app/services.ts";
+import { failpoint } from "../../platform/failpoint.ts";
+import { type Authentication, authorize, commandContext, createAuthentication } from "./authentication.ts";
+import { BodyBudget, readBody } from "./body.ts";
+import { readCursor } from "./cursor.ts";
+import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
+import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
+import type { ApiContext, ApiMiddleware, ApiState, ReadyRoute, Reply, Route, RouterFields } from "./route.ts";
+import { validate } from "./validation.ts";
+
+export type ApiRouter = Router<ApiState, RouterFields>;
+
+/** Puts routes on the router. Gives the middleware that authenticates, for paths that no route has. */
+export function addApiRoutes(
+  router: ApiRouter,
+  routes: readonly ReadyRoute[],
+  services: Services,
+  limits: Limits,
+): ApiMiddleware {
+  const authentication = createAuthentication(services, limits);
+  const bodies = new BodyBudget();
+  const inFlight = new InFlight();
+  const writes = new ReadYourWrites(services.readSide);
+
+  for (const ready of routes) {
+    const { route } = ready;
+    router.register(
+      ready.path,
+      [route.method],
+      [
+        ...admission(route, authentication),
+        ...(ready.body === null ? [] : [readBody(ready, bodies)]),
+        identifyCommand(services),
+        ...(ready.paged ? [readCursor(services)] : []),
+        ...(route.method === "GET"
+          ? [readReadAfter(writes), validate(ready), waitForWrites(writes)]
+          : [validate(ready), runOnce(services, inFlight)]),
+        handle(route, services, writes),
+      ],
+    );
+  }
+  return authentication.authenticate;
+}
+
+const admission = ({ access }: Route, authentication: Authentication): readonly ApiMiddleware[] =>
+  access.kind === "registration"
+    ? [authentication.authenticateRegistration, authentication.authorizeRegistration]
+    : [authentication.authenticate, authorize(access)];
+
+/** Runs the route's handler and answers what it replies. */
+function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMiddleware {
+  const { readSide } = services;
+  return async (ctx) => {
+    const { state } = ctx;
+    const reply = await route.handle({
+      services,
+      caller: state.caller,
+      read: readSide.readAs(state.caller.client),
+      ...(state.input as { params: undefined; query: undefined; body: undefined }),
+      at: state.at,
+      context: commandContext(state),
+      ifMatch: state.ifMatch,
+      cursorFor: state.cursorFor ?? noCursor,
+    });
+    if (reply.position !== undefined) writes.record(state.caller, reply.position);
+    answer(ctx, reply);
+    failpoint("reply-made/sent");
+  };
+}
+
+function noCursor(): never {
+  throw new Error("the query of this route has no cursor");
+}
+
+function answer(ctx: ApiContext, { status, body, position, etag, location, replayed }: Reply): void {
+  ctx.status = status;
+  if (position !== undefined) ctx.set("Position", position);
+  if (etag !== undefined) ctx.set("ETag", `"${etag}"`);
+  if (location !== undefined) ctx.set("Location", location);
+  if (replayed === true) ctx.set("Idempotent-Replayed", "true");
+  if (status === 204) return;
+  ctx.set("Content-Type", "application/json; charset=utf-8");
+  ctx.body = JSON.stringify(body);
+}

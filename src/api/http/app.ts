@@ -1,0 +1,191 @@
+// The HTTP server: koa with its middleware and one router, on Node's server as hardening.ts makes it.
+import type { IncomingMessage, Server } from "node:http";
+import { Registry } from "@prometheus-io/client";
+import Koa from "koa";
+import Router from "koa-router";
+import { createLimits, type Limits } from "../../app/rate-limit.ts";
+import type { Services } from "../../app/services.ts";
+import { PROBLEMS } from "../../contract/errors.ts";
+import { type ApiRouter, addApiRoutes } from "./api.ts";
+import { ClientGone } from "./body.ts";
+import { checkExpectation, createGuardedServer, HTTP_TIMINGS, type HttpTimings, normalizeTarget } from "./hardening.ts";
+import { allowOrigins, hostCheck, ownOriginCheck, requireKnownHost } from "./origin.ts";
+import { addDocs, addMailbox, type DevMailbox } from "./pages.ts";
+import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
+import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
+import { type ApiMiddleware, type ApiState, isUnderApi, type Route, type RouterFields, readyRoute } from "./route.ts";
+
+type HttpServerOptions = {
+  /** The development mailbox; without it there is no `/dev/mailbox`. */
+  readonly mailbox?: DevMailbox;
+  /** Parts of the process beside the API's own, for `/readyz`. */
+  readonly probes?: Probes;
+  /** Where parts of the process keep their metrics; HTTP adds its own. */
+  readonly registry?: Registry;
+  /** Shared with the WebSocket gateway. */
+  readonly limits?: Limits;
+  /** For tests. Default: HTTP_TIMINGS. */
+  readonly timings?: HttpTimings;
+};
+
+/** Not listening yet; `upgrade` is left to the gateway. */
+type HttpServer = { readonly server: Server; readonly limits: Limits };
+
+/** The server of a node with the role api. Throws when two routes could match one request. */
+export function createHttpServer(
+  services: Services,
+  routes: readonly Route[],
+  options: HttpServerOptions = {},
+): HttpServer {
+  const { config } = services;
+  const { limits = createLimits(), registry = new Registry(), timings = HTTP_TIMINGS } = options;
+  const ready = routes.map(readyRoute);
+  const isKnownHost = hostCheck(config);
+  const router = newRouter();
+  const probes = { directory: () => ({ ok: services.directory.ready() }), ...options.probes };
+  addProbes(router, services, probes, registry);
+  addDocs(router, ready, config);
+  if (options.mailbox !== undefined) addMailbox(router, options.mailbox, ownOriginCheck(config));
+  const authenticate = addApiRoutes(router, ready, services, limits);
+  requireUnambiguous(router);
+
+  const baseUrl = ({ headers: { host }, socket }: IncomingMessage): string =>
+    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
+  const app = newApp(services, addHttpMetrics(registry), baseUrl);
+  app.use(checkRequest);
+  app.use(requireKnownHost(isKnownHost));
+  app.use(refuseExpectations);
+  app.use(allowOrigins(config));
+  app.use(router.routes());
+  // Whoever has no credential does not learn which paths the API has.
+  app.use((ctx, next) => (isUnderApi(ctx.path) ? authenticate(ctx, next) : next()));
+  app.use(refuseUnmatched);
+  return { server: createGuardedServer(services, timings, app.callback()), limits };
+}
+
+/** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. Not listening yet. */
+export function createProbeServer(
+  services: Pick<Services, "config" | "logger" | "store" | "readSide" | "newId">,
+  probes: Probes,
+): Server {
+  const registry = new Registry();
+  const router = newRouter();
+  addProbes(router, services, probes, registry);
+  const app = newApp(services, addHttpMetrics(registry), () => services.config.publicUrl ?? "http://localhost");
+  app.use(checkRequest);
+  app.use(refuseExpectations);
+  app.use(router.routes());
+  app.use(refuseUnmatched);
+  return createGuardedServer(services, HTTP_TIMINGS, app.callback());
+}
+
+/** An application whose requests have an id, are measured, and end with a problem when they fail. */
+function newApp(
+  { logger, newId }: Pick<Services, "logger" | "newId">,
+  observe: ObserveRequest,
+  baseUrl: (request: IncomingMessage) => string,
+): Koa<ApiState, RouterFields> {
+  const app = new Koa<ApiState, RouterFields>();
+  app.on("error", (error: Error & { readonly headerSent?: boolean }) => {
+    // Mostly a connection that broke while its answer was sent.
+    if (error.headerSent === true) logger.debug({ err: error }, "HTTP answer was not sent whole; connection closed");
+    else logger.error({ err: error }, "HTTP middleware failed; answered 500");
+  });
+  app.use(identifyRequest(newId));
+  app.use(measureRequests(logger, observe));
+  app.use(answerProblems(logger, baseUrl));
+  return app;
+}
+
+function identifyRequest(newId: () => string): ApiMiddleware {
+  return (ctx, next) => {
+    ctx.state.id = requestId(ctx.req, newId);
+    ctx.set(commonHeaders(ctx.state.id));
+    return next();
+  };
+}
+
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+/** Methods come from outside; those that mean nothing here share a name. */
+const knownMethod = (method: string): string => (METHODS.has(method) ? method : "other");
+
+/** What metrics call the end of a request whose sender went away; no answer has it. */
+const CLIENT_GONE = 499;
+
+function measureRequests(logger: Services["logger"], observe: ObserveRequest): ApiMiddleware {
+  return async (ctx, next) => {
+    const started = performance.now();
+    await next();
+    const { method, _matchedRoute: route = "other" } = ctx;
+    const status = ctx.respond === false ? CLIENT_GONE : ctx.status;
+    const seconds = (performance.now() - started) / 1_000;
+    observe(knownMethod(method), route, status, seconds);
+    if (logger.isLevelEnabled("debug")) {
+      logger.debug({ request_id: ctx.state.id, method, route, status, seconds }, "request answered");
+    }
+    // Writing to what is destroyed would be an error without a listener.
+    if (ctx.res.destroyed) ctx.respond = false;
+  };
+}
+
+/** Answers what is thrown with its problem. What is not the caller's fault is logged once and not shown. */
+function answerProblems(logger: Services["logger"], baseUrl: (request: IncomingMessage) => string): ApiMiddleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      if (error instanceof ClientGone) {
+        ctx.respond = false;
+        ctx.res.destroy();
+        return;
+      }
+      const { id } = ctx.state;
+      let problem = toProblem(error);
+      if (problem === undefined) {
+        // By the route's own path: the request's has people's ids in it, and perhaps a secret.
+        const route = ctx._matchedRoute ?? "other";
+        logger.error(
+          { err: error, request_id: id, method: ctx.method, /* fence: failed-request-path */ route },
+          "HTTP request failed; answered 500",
+        );
+        problem = new Problem("internal");
+      }
+      ctx.status = PROBLEMS[problem.code].status;
+      ctx.set(problem.headers);
+      ctx.set("Content-Type", "application/problem+json; charset=utf-8");
+      ctx.body = JSON.stringify(problemBody(problem, baseUrl(ctx.req), id));
+    }
+  };
+}
+
+const checkRequest: ApiMiddleware = ({ req }, next) => {
+  normalizeTarget(req);
+  return next();
+};
+
+const refuseExpectations: ApiMiddleware = ({ req }, next) => {
+  checkExpectation(req);
+  return next();
+};
+
+// Routing
+
+/** Matches case-sensitively, and a path with and without a slash at its end. */
+const newRouter = (): ApiRouter => new Router<ApiState, RouterFields>({ sensitive: true });
+
+/** Answers what the router has no route for. Throws Problem (404, 405). */
+const refuseUnmatched: ApiMiddleware = ({ matched = [] }) => {
+  if (matched.length === 0) throw new Problem("not_found", { detail: "There is no such path." });
+  // The router lists HEAD before its GET.
+  const allow = matched.flatMap(({ methods }) => methods.toReversed()).join(", ");
+  throw new Problem("method_not_allowed", { headers: { Allow: allow } });
+};
+
+/** Throws when a request for one route could be one for another: of several, the router would run the first. */
+function requireUnambiguous(router: ApiRouter): void {
+  for (const { path, methods } of router.stack) {
+    const [method = "GET"] = methods;
+    const { pathAndMethod } = router.match(String(path), method);
+    if (pathAndMethod.length !== 1) throw new Error(`${method} ${path} could be another route's`);
+  }
+}

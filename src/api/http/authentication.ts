@@ -1,0 +1,148 @@
+// Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import { authenticate as authenticateBearer, type Caller } from "../../app/authenticate.ts";
+import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
+import type { Services } from "../../app/services.ts";
+import type { Config } from "../../config.ts";
+import { ALL_SCOPES } from "../../contract/fields.ts";
+import type { Actor } from "../../domain/decider.ts";
+import { deriveTail } from "../../event-store/derive.ts";
+import type { CommandContext } from "../../event-store/envelope.ts";
+import { clientAddress } from "./address.ts";
+import { ownOriginCheck } from "./origin.ts";
+import { Problem } from "./problems.ts";
+import type { Access, ApiMiddleware, ApiState } from "./route.ts";
+
+const BEARER = /^bearer +(\S+) *$/i;
+
+/** The key or token of a request: `Authorization: Bearer`, else `X-API-Key`. */
+export function credential({ headers }: IncomingMessage): string | undefined {
+  const match = BEARER.exec(headers.authorization ?? "");
+  if (match !== null) return match[1];
+  const key = headers["x-api-key"];
+  return typeof key === "string" && key !== "" ? key.trim() : undefined;
+}
+
+/** Whether a request carries the operator's key, or the one for metrics. */
+export function isOperator(request: IncomingMessage, config: Pick<Config, "adminKey" | "metricsToken">): boolean {
+  const given = credential(request);
+  return isSecret(given, config.adminKey) || isSecret(given, config.metricsToken);
+}
+
+/** Compares in a time that says nothing about the secret. */
+function isSecret(given: string | undefined, secret: string | undefined): boolean {
+  if (given === undefined || secret === undefined) return false;
+  return timingSafeEqual(digest(given), digest(secret));
+}
+const digest = (text: string) => createHash("sha256").update(text).digest();
+
+/** The refusal of somebody who does something too often. */
+export const tooMany = (policy: string, state: RateState): Problem =>
+  new Problem("rate_limited", { headers: rateHeaders(policy, state) });
+
+/** The middleware that say who calls. Failed attempts and registrations are limited by address. */
+export type Authentication = {
+  /** Sets `at` and `caller`. Throws Problem (401, 429, 503). */
+  readonly authenticate: ApiMiddleware;
+  /** Sets `at` and `registration`. Throws Problem (401, 429). */
+  readonly authenticateRegistration: ApiMiddleware;
+  /** Throws Problem (403, 429) unless this page and this address may register a client now. */
+  readonly authorizeRegistration: ApiMiddleware;
+};
+
+export function createAuthentication(services: Services, limits: Limits): Authentication {
+  const { config } = services;
+  const address = clientAddress(config);
+  const isOwnOrigin = ownOriginCheck(config);
+  const isExempt = (request: IncomingMessage) => config.development && address.isLoopback(request);
+
+  /** Counts a failed attempt, and answers it with this problem unless there were too many. */
+  async function fail(request: IncomingMessage, problem: Problem): Promise<never> {
+    if (isExempt(request)) throw problem;
+    const state = await limits.authentications.take(address.group(request));
+    // fence: rate-authentications
+    throw state.allowed ? problem : tooMany("authentications", state);
+  }
+
+  return {
+    async authenticate({ req, state }, next) {
+      state.at = services.now();
+      const result = await authenticateBearer(services, { bearer: credential(req) }, state.at);
+      if ("refused" in result) {
+        if (result.refused === "unavailable") throw new Problem("unavailable");
+        return fail(req, new Problem(result.refused));
+      }
+      state.caller = result;
+      return next();
+    },
+    async authenticateRegistration({ req, state }, next) {
+      state.at = services.now();
+      if (isSecret(credential(req), config.adminKey)) state.registration = "admin-key";
+      else if (config.development || config.openRegistration) state.registration = "none";
+      else {
+        const detail = "Registering a client needs the ADMIN_KEY as bearer.";
+        return fail(req, new Problem("unauthenticated", { detail }));
+      }
+      return next();
+    },
+    async authorizeRegistration(ctx, next) {
+      const { origin, host } = ctx.req.headers;
+      // fence: registration-origin
+      if (origin !== undefined && !isOwnOrigin(origin, host)) {
+        throw new Problem("forbidden", { detail: "A page of another origin cannot register a client." });
+      }
+      if (ctx.state.registration === "admin-key" || isExempt(ctx.req)) return next();
+      const state = await limits.registrations.take(address.group(ctx.req));
+      // fence: rate-registrations
+      if (!state.allowed) throw tooMany("registrations", state);
+      await next();
+      ctx.set(rateHeaders("registrations", state));
+    },
+  };
+}
+
+/** Throws Problem (403) unless a route with this access lets in this kind of caller, and its key has the scope. */
+export function authorize(access: Exclude<Access, { kind: "registration" }>): ApiMiddleware {
+  const check = (caller: Caller) => {
+    if (caller.kind === "user") {
+      // fence: user-token-routes
+      if (access.kind === "key") {
+        throw new Problem("forbidden", { detail: "This needs a client key, not a user token." });
+      }
+      return;
+    }
+    // fence: key-scopes
+    if (access.scope === null || caller.scopes.has(access.scope)) return;
+    throw new Problem("insufficient_scope", { detail: `The API key lacks the scope ${access.scope}.` });
+  };
+  return ({ state }, next) => {
+    check(state.caller);
+    return next();
+  };
+}
+
+/** The client that a registration makes, as the caller of its own making: ids follow from the command's. */
+export function newClient(commandId: string): Caller {
+  const keyId = `key_${deriveTail("key", commandId)}` as const;
+  const client = `cli_${deriveTail("client", commandId)}` as const;
+  return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes: ALL_SCOPES };
+}
+
+/** Whom and what the events of a request name as their cause. */
+export function commandContext({ id, caller, registration, commandId, fingerprint }: ApiState): CommandContext {
+  const context = {
+    client: caller.client,
+    actor: actorOf(caller, registration),
+    commandId,
+    correlation: id,
+    causation: commandId,
+  };
+  return fingerprint === undefined ? context : { ...context, fingerprint };
+}
+
+function actorOf(caller: Caller, registration: ApiState["registration"]): Actor {
+  if (registration === "admin-key") return { type: "operator", id: "admin" };
+  if (registration === "none") return { type: "system", id: "registration" };
+  return caller.actor;
+}

@@ -1,0 +1,109 @@
+// Checking input against a route's schemas: all faults of body, query and headers at once.
+import type { IncomingMessage } from "node:http";
+import type { z } from "zod";
+import { invalid } from "../../app/errors.ts";
+import type { FieldFault } from "../../contract/errors.ts";
+import { bodyPath, type PathStyle, queryPath, toFaults } from "../../contract/issues.ts";
+import { wrongText } from "./body.ts";
+import { Problem } from "./problems.ts";
+import type { ApiContext, ApiMiddleware, ReadyRoute } from "./route.ts";
+
+const REPORT = { reportInput: true } as const;
+
+/** Sets `input` and `ifMatch`. Throws Problem: validation_failed with every fault, and only without any not_found. */
+export function validate(ready: ReadyRoute): ApiMiddleware {
+  return (ctx, next) => {
+    const { state } = ctx;
+    state.ifMatch = ready.route.conditional === true ? ifMatch(ctx.req, state.faults) : null;
+    state.input = checkInput(ready, ctx);
+    return next();
+  };
+}
+
+function checkInput(ready: ReadyRoute, { params, querystring, state }: ApiContext) {
+  const { caller, body, at } = state;
+  const faults = [...state.faults, ...(ready.route.faultsFor?.(caller, body?.value) ?? [])];
+  const checkedParams = checkParams(ready, params);
+  if (checkedParams !== "unknown") faults.push(...checkedParams.faults);
+  const query = state.query ?? parseQuery(querystring);
+  const checkedQuery = check(ready.query, query, textFaults(query), queryPath, faults);
+  const checkedBody =
+    ready.body === null || body === undefined
+      ? undefined
+      : check(ready.body, body.value, body.faults, bodyPath, faults);
+  if (faults.length > 0) {
+    throw invalid(firstOfEach([...faults, ...(ready.route.furtherFaults?.(caller, body?.value, at) ?? [])]));
+  }
+  if (checkedParams === "unknown") throw new Problem("not_found");
+  return { params: checkedParams.value, query: checkedQuery, body: checkedBody };
+}
+
+/** A query's parameters; one that comes several times has its values joined by commas. */
+export function parseQuery(querystring: string): Record<string, string> {
+  if (querystring === "") return {};
+  const values = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(querystring)) {
+    const before = values.get(name);
+    values.set(name, before === undefined ? value : `${before},${value}`);
+  }
+  return Object.fromEntries(values);
+}
+
+type CheckedParams = { readonly value: unknown; readonly faults: readonly FieldFault[] } | "unknown";
+
+/** Parameters of a path. What is no id of ours is unknown; the caller's own names, where it makes them, are checked. */
+function checkParams(ready: ReadyRoute, params: Readonly<Record<string, string>>): CheckedParams {
+  if (Object.values(params).some((value) => wrongText(value) !== undefined)) return "unknown";
+  const parsed = ready.params.safeParse(params, REPORT);
+  if (parsed.success) return { value: parsed.data, faults: [] };
+  const faults = toFaults(ready.params, parsed.error.issues, bodyPath);
+  const makes = ready.route.method === "PUT" || ready.route.method === "POST";
+  const own = faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"));
+  return makes && own ? { value: undefined, faults } : "unknown";
+}
+
+/** Parses, and adds faults: those that are known, and of other fields those that the schema finds. */
+function check(
+  schema: z.ZodType,
+  value: unknown,
+  known: readonly FieldFault[],
+  style: PathStyle,
+  faults: FieldFault[],
+): unknown {
+  const parsed = schema.safeParse(value, REPORT);
+  faults.push(...known);
+  if (parsed.success) return parsed.data;
+  const paths = new Set(known.map(({ path }) => path));
+  faults.push(...toFaults(schema, parsed.error.issues, style).filter(({ path }) => !paths.has(path)));
+  return undefined;
+}
+
+const textFaults = (query: Readonly<Record<string, unknown>>): readonly FieldFault[] =>
+  Object.entries(query).flatMap(([name, value]): FieldFault[] => {
+    const message = typeof value === "string" ? wrongText(value) : undefined;
+    return message === undefined ? [] : [{ path: queryPath([name]), code: "invalid_format", message }];
+  });
+
+function firstOfEach(faults: readonly FieldFault[]): readonly FieldFault[] {
+  const seen = new Map<string, FieldFault>();
+  for (const fault of faults) if (!seen.has(fault.path)) seen.set(fault.path, fault);
+  return [...seen.values()];
+}
+
+/** What no state has: an `ETag` that is none of ours, or a weak one, which never counts for a change. */
+const NEVER = -1;
+const ENTITY_TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/;
+
+/** The number in `If-Match`; null without one or for `*`. A malformed one is a fault. */
+function ifMatch({ headers }: IncomingMessage, faults: FieldFault[]): number | null {
+  const given = headers["if-match"]?.trim();
+  if (given === undefined || given === "*") return null;
+  const match = ENTITY_TAG.exec(given);
+  if (match === null) {
+    const message = 'must be one ETag as it was given, such as "17"';
+    faults.push({ path: "Header: If-Match", code: "invalid_format", message });
+    return null;
+  }
+  const [, weak, tag = ""] = match;
+  return weak === undefined && /^\d{1,15}$/.test(tag) ? Number(tag) : NEVER;
+}
