@@ -20,7 +20,7 @@ const http = isLong ? HTTP_TIMINGS : SHORT;
 const SHORT_OF_SOCKETS = { authenticationMs: 1_000, heartbeatMs: 1_000, silenceMs: 5_000, closeMs: 500 };
 const sockets: Timings = isLong ? TIMINGS : SHORT_OF_SOCKETS;
 /** Answers that were asked for and not read: more than systems keep for a reader. */
-const UNREAD = 24;
+const UNREAD = 64;
 
 let server: TestServer;
 let api: Api;
