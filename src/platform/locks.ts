@@ -26,8 +26,7 @@ export const LOCKS = {
   logSchema: [CLOG, 1],
   /** While a flush is written: commit order is position order. */
   logAppend: [CLOG, 2],
-  /** While the log is made durable. */
-  logDurable: [CLOG, 3],
+  // [CLOG, 3] belonged to a function of an earlier version, which may still be in a database.
 } as const satisfies Record<string, Lock>;
 
 type Connection = { query(text: string, values: number[]): Promise<pg.QueryResult> };

@@ -1,10 +1,10 @@
-// One flush: many appends to `log.append_v2` in one round trip, and what came of each once it is durable.
+// One flush: many appends to `log.append_v3` in one round trip and one commit, and what came of each.
 
 import type pg from "pg";
-import type { Appended, RecordedEvent } from "../event-store.ts";
-import { positionOf, WrongExpectedRevision } from "../event-store.ts";
-import { CHANNEL } from "./schema.ts";
-import { encodeFlush, type WireAppend } from "./wire.ts";
+import { type Appended, type NewEvent, positionOf, type RecordedEvent, WrongExpectedRevision } from "../event-store.ts";
+
+/** An append as a flush carries it. */
+export type FlushAppend = { readonly stream: string; readonly expected: number; readonly events: readonly NewEvent[] };
 
 type FlushResult = {
   /** By append: where its events are, or why they are not in the log. */
@@ -17,32 +17,24 @@ type FlushRow = {
   readonly base: string;
   readonly recorded_ms: string;
   readonly x_append: number[] | null;
-  readonly x_status: number[] | null;
   readonly x_revision: number[] | null;
   readonly x_position: (string | null)[] | null;
 };
 
-const ALREADY_THERE = 1;
-
 const APPEND = {
-  name: "chatapi-append-v2",
-  text: `SELECT base, recorded_ms, x_append, x_status, x_revision, x_position
-    FROM log.append_v2($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::int[], $8::uuid[], $9::text[], $10::bytea[], $11::bytea[])`,
-};
-
-/** Sent right behind it. Others are told as well, and not before: what they read must be there after a crash. */
-const SETTLE = {
-  name: "chatapi-settle-v1",
-  text: `SELECT pg_notify('${CHANNEL}', log.durable_v1()::text)`,
+  name: "chatapi-append-v3",
+  text: `SELECT base, recorded_ms, x_append, x_revision, x_position
+    FROM log.append_v3($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::int[], $8::uuid[], $9::text[], $10::bytea[], $11::bytea[])`,
 };
 
 /**
- * Sets a connection up for writing, whatever the server's defaults are. Each statement of a function sees what was committed before it got the lock; and the function's plans stay those by index, also
- * when they are made while the table is empty.
+ * Sets a connection up for flushes, whatever the server's defaults are. The commit waits for the disk. Each statement of
+ * the function sees what was committed before it got the lock. Its plans use the indexes, also those that are made while
+ * the table is empty.
  */
-export async function prepareForFlushing(client: pg.ClientBase, timeoutMs: number): Promise<void> {
+export async function prepareForFlushes(client: pg.ClientBase, timeoutMs: number): Promise<void> {
   await client.query(`
-    SET synchronous_commit = on;
+    /* fence: durable-answer */ SET synchronous_commit = on;
     SET default_transaction_isolation = 'read committed';
     SET default_transaction_read_only = off;
     SET statement_timeout = ${Math.ceil(timeoutMs)};
@@ -54,23 +46,17 @@ export async function prepareForFlushing(client: pg.ClientBase, timeoutMs: numbe
   `);
 }
 
-/** Sends a flush and waits until it is durable. When it throws a `DatabaseError`, nothing was written. */
+/**
+ * Sends a flush. Of one stream each append must expect the revision that its last one in the flush leaves. When it throws a
+ * `DatabaseError`, nothing was written; after any other error the outcome is unknown.
+ */
 export async function sendFlush(
   client: pg.ClientBase,
   logId: string,
-  appends: readonly WireAppend[],
+  appends: readonly FlushAppend[],
 ): Promise<FlushResult> {
-  const [written, durable] = await Promise.allSettled([
-    client.query<FlushRow>({ ...APPEND, values: encodeFlush(appends) }),
-    /* fence: flush-durable */ client.query(SETTLE),
-  ]);
-  if (written.status === "rejected") throw written.reason;
-  if (durable.status === "rejected") throw new Error("a flush did not become durable", { cause: durable.reason });
-  return resultOf(written.value, logId, appends);
-}
-
-function resultOf(result: pg.QueryResult<FlushRow>, logId: string, appends: readonly WireAppend[]): FlushResult {
-  const row = result.rows[0];
+  const { rows } = await client.query<FlushRow>({ ...APPEND, values: encode(appends) });
+  const row = rows[0];
   if (row === undefined) throw new Error("a flush got no answer");
   const exceptions = new Map((row.x_append ?? []).map((append, at) => [append - 1, at]));
   const recordedAt = Number(row.recorded_ms);
@@ -80,8 +66,9 @@ function resultOf(result: pg.QueryResult<FlushRow>, logId: string, appends: read
     const at = exceptions.get(index);
     if (at !== undefined) {
       const revision = row.x_revision?.[at] ?? Number.NaN;
-      if (row.x_status?.[at] !== ALREADY_THERE) return new WrongExpectedRevision(stream, expected, revision);
-      return { revision, position: positionOf(logId, Number(row.x_position?.[at])) };
+      const position = row.x_position?.[at] ?? null; // null unless its events were there already
+      if (position === null) return new WrongExpectedRevision(stream, expected, revision);
+      return { revision, position: positionOf(logId, Number(position)) };
     }
     let revision = expected;
     for (const event of events) {
@@ -92,4 +79,80 @@ function resultOf(result: pg.QueryResult<FlushRow>, logId: string, appends: read
     return { revision, position: positionOf(logId, last) };
   });
   return { outcomes, written };
+}
+
+/** The parameters of `log.append_v3`. */
+function encode(appends: readonly FlushAppend[]): Buffer[] {
+  const firsts = new Map<string, number>();
+  for (const { stream, expected } of appends) if (!firsts.has(stream)) firsts.set(stream, expected);
+  const events = appends.flatMap(({ stream, expected, events }, index) =>
+    events.map((event, nth) => ({ event, stream, append: index + 1, revision: expected + 1 + nth })),
+  );
+  return [
+    textArray(appends.map(({ stream }) => stream)),
+    intArray(appends.map(({ expected }) => expected)),
+    intArray(appends.map(({ stream }) => firsts.get(stream) ?? Number.NaN)),
+    intArray(appends.map((append) => append.events.length)),
+    intArray(events.map(({ append }) => append)),
+    textArray(events.map(({ stream }) => stream)),
+    intArray(events.map(({ revision }) => revision)),
+    uuidArray(events.map(({ event }) => event.id)),
+    textArray(events.map(({ event }) => event.type)),
+    bytesArray(events.map(({ event }) => event.data)),
+    bytesArray(events.map(({ event }) => event.metadata)),
+  ];
+}
+
+// Arrays in PostgreSQL's binary format: as text, the driver would escape each value and double every byte.
+
+const INT4 = 23;
+const TEXT = 25;
+const BYTEA = 17;
+const UUID = 2950;
+
+const intArray = (values: readonly number[]): Buffer =>
+  arrayOf(
+    INT4,
+    values,
+    () => 4,
+    (array, value, at) => array.writeInt32BE(value, at),
+  );
+
+const textArray = (values: readonly string[]): Buffer =>
+  arrayOf(TEXT, values, Buffer.byteLength, (array, value, at) => array.write(value, at, "utf8"));
+
+const uuidArray = (values: readonly string[]): Buffer =>
+  arrayOf(
+    UUID,
+    values,
+    () => 16,
+    (array, value, at) => array.write(value.replaceAll("-", ""), at, "hex"),
+  );
+
+const bytesArray = (values: readonly Uint8Array[]): Buffer =>
+  arrayOf(
+    BYTEA,
+    values,
+    (value) => value.byteLength,
+    (array, value, at) => array.set(value, at),
+  );
+
+/** One dimension without nulls, subscripts from 1. */
+function arrayOf<T>(
+  type: number,
+  values: readonly T[],
+  sizeOf: (value: T) => number,
+  write: (array: Buffer, value: T, at: number) => unknown,
+): Buffer {
+  const sizes = values.map((value) => sizeOf(value));
+  const array = Buffer.allocUnsafe(20 + sizes.reduce((sum, size) => sum + 4 + size, 0));
+  let at = 0;
+  for (const header of [1, 0, type, values.length, 1]) at = array.writeInt32BE(header, at);
+  values.forEach((value, index) => {
+    const size = sizes[index] ?? 0;
+    at = array.writeInt32BE(size, at);
+    write(array, value, at);
+    at += size;
+  });
+  return array;
 }

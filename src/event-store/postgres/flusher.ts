@@ -7,7 +7,7 @@ import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "../../platform/supervise.ts";
 import { type Appended, type NewEvent, OutcomeUnknown, type RecordedEvent, StoreUnavailable } from "../event-store.ts";
 import { AppendQueue, type Flush, type WaitingAppend } from "./append-queue.ts";
-import { prepareForFlushing, sendFlush } from "./flush.ts";
+import { prepareForFlushes, sendFlush } from "./flush.ts";
 
 /** Flushes on their way at once, each on its own connection. */
 const FLUSHES_IN_FLIGHT = 2;
@@ -23,8 +23,8 @@ type FlusherOptions = {
   readonly url: string;
   readonly logId: string;
   readonly appendTimeoutMs: number;
-  /** The number of the last event that is known to be in the log, durably. */
-  readonly reach: () => number;
+  /** Number of the last event known to be in the log. */
+  readonly end: () => number;
   /** Called with what a flush wrote once it is durable, in position order without gaps, before its callers get their answers. */
   readonly written: (events: readonly RecordedEvent[]) => void;
   readonly logger?: WarnLogger | undefined;
@@ -133,7 +133,7 @@ export class Flusher {
       let connection: Connection | undefined;
       try {
         connection = await connect(url, "chatapi log writer", { pipeline: true });
-        await within(appendTimeoutMs, prepareForFlushing(connection.client, appendTimeoutMs), "no answer in time");
+        await within(appendTimeoutMs, prepareForFlushes(connection.client, appendTimeoutMs), "no answer in time");
         await this.#flushOn(connection, () => {
           failures = 0;
         });
@@ -173,7 +173,7 @@ export class Flusher {
       }
       if (this.#queue.hasReady) this.#wakeOne();
       const { promise: outcome, resolve: settle } = Promise.withResolvers<void>();
-      const underWay = { after: this.#options.reach(), outcome };
+      const underWay = { after: this.#options.end(), outcome };
       this.#underWay.add(underWay);
       try {
         await this.#send(connection, flush.appends);

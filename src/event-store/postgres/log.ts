@@ -6,12 +6,11 @@ import { checkAppend, numberOf } from "../append-checks.ts";
 import { type EventStore, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
 import { newLogId } from "../log-created.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
-import { Announcer } from "./announcer.ts";
 import { Flusher } from "./flusher.ts";
-import { Reach } from "./reach.ts";
 import { Reader } from "./reader.ts";
 import { RecentEvents } from "./recent.ts";
 import { openSchema } from "./schema.ts";
+import { WakeUps } from "./wake-ups.ts";
 
 /** How long a subscription waits for a flush that may hold what it lacks, before it reads from the table. */
 const FLUSH_PATIENCE_MS = 50;
@@ -51,20 +50,19 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   const recent = new RecentEvents();
   let publish: LogWakeUps["publish"] = () => {};
   const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
-  const reach = new Reach(logId, () => reader.makeDurable());
-  open.adopt(new Announcer(url, reach, logger), (part) => part.close());
+  const wakeUps = open.adopt(new WakeUps({ url, logId, logger }), (part) => part.close());
   const flusher = open.adopt(
     new Flusher({
       url,
       logId,
       appendTimeoutMs,
       logger,
-      reach: () => reach.number,
+      end: () => wakeUps.end,
       written: (events) => {
         const first = numberOf(logId, events[0]?.position ?? "start");
         recent.add(first, events);
         const last = first + events.length - 1;
-        reach.reached(last);
+        wakeUps.announce(last);
         publish("log", positionOf(logId, last));
       },
     }),
@@ -84,9 +82,9 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
         }
       }
       if (events.length > 0) return { events, atEnd: events.length < limit };
-      return reader.page(from, limit, reach.number > from ? reach.number : await reach.refresh());
+      return reader.page(from, limit);
     },
-    listen: (listener) => reach.listen(listener),
+    listen: (listener) => wakeUps.listen(listener),
   };
   const subscriptions = open.use(new Subscriptions(feed, logger));
 
@@ -96,23 +94,18 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
       const bytes = checkAppend(stream, expectedRevision, events);
       return flusher.append(stream, expectedRevision, events, bytes);
     },
-    readStream: async (stream, read) => reach.allDurable(await reader.stream(stream, read)),
-    readAll: async ({ after, limit }) => reach.allDurable(await reader.all(numberOf(logId, after), limit)),
-    tail: async () => {
-      const last = await reader.tail();
-      // fence: tail-durable
-      await reach.untilDurable(last);
-      return positionOf(logId, last);
-    },
+    readStream: (stream, read) => reader.stream(stream, read),
+    readAll: async ({ after, limit }) => reader.all(numberOf(logId, after), limit),
+    tail: async () => positionOf(logId, await reader.tail()),
     subscribe: (subscribe) => {
       if (open.disposed) throw new StoreUnavailable("the log is closed");
       numberOf(logId, subscribe.after); // a position of another log is refused here, not retried for ever
       return subscriptions.start(subscribe);
     },
     ping: () => reader.ping(),
-    wakeBy(wakeUps) {
-      publish = (topic, position) => wakeUps.publish(topic, position);
-      open.use(wakeUps.on("log", (position) => reach.reached(numberOf(logId, position))));
+    wakeBy(bus) {
+      publish = (topic, position) => bus.publish(topic, position);
+      open.use(bus.on("log", (position) => wakeUps.announce(numberOf(logId, position))));
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

@@ -29,11 +29,10 @@ const QUERIES = {
   all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
   page: `SELECT ${COLUMNS} FROM (
       SELECT *, sum(octet_length(data) + octet_length(metadata)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
-      FROM (SELECT * FROM log.events WHERE position > $1 AND /* fence: subscription-durable */ position <= $4 /* end */ ORDER BY position LIMIT $2) AS page
+      FROM (SELECT * FROM log.events WHERE position > $1 ORDER BY position LIMIT $2) AS page
     ) AS summed
     WHERE bytes - octet_length(data) - octet_length(metadata) < $3 ORDER BY position`,
   tail: "SELECT coalesce(max(position), 0) FROM log.events",
-  durable: "SELECT log.durable_v1()",
   ping: "SELECT 1",
 } as const;
 
@@ -47,7 +46,6 @@ type Row = readonly (string | null)[];
 // The rows are decoded here, at once and without a look-up for each value.
 const AS_TEXT: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => value };
 
-/** Gives what is in the table, on disk or not yet. */
 export class Reader {
   readonly #pool: pg.Pool;
   readonly #logId: string;
@@ -82,9 +80,9 @@ export class Reader {
     return limit === 0 ? [] : this.#events("all", [after, limit]);
   }
 
-  /** As `all`, but none beyond `upTo` and no more than about MAX_PAGE_BYTES, and whether there were no more. */
-  async page(after: number, limit: number, upTo: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
-    const events = await this.#events("page", [after, limit, MAX_PAGE_BYTES, upTo]);
+  /** As `all`, but no more than about MAX_PAGE_BYTES; and whether the log had no more. */
+  async page(after: number, limit: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
+    const events = await this.#events("page", [after, limit, MAX_PAGE_BYTES]);
     let bytes = 0;
     for (const event of events) bytes += event.data.byteLength + event.metadata.byteLength;
     return { events, atEnd: events.length < limit && bytes < MAX_PAGE_BYTES };
@@ -93,12 +91,6 @@ export class Reader {
   /** The number of the last event. */
   async tail(): Promise<number> {
     const [row] = await this.#rows("tail", []);
-    return Number(row?.[0]);
-  }
-
-  /** Puts what there is on disk, and gives the number of its last event. */
-  async makeDurable(): Promise<number> {
-    const [row] = await this.#rows("durable", []);
     return Number(row?.[0]);
   }
 
