@@ -56,7 +56,7 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
     ...(workers === undefined ? {} : workerProbes(workers)),
     bus: () => {
       const status = storage.bus.status();
-      // Without it the node goes on, a little later each time.
+      // Without the bus the node polls instead, a little later each time.
       return { ok: true, detail: { ...status, degraded: !status.connected } };
     },
   };

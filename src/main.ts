@@ -30,7 +30,7 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   announce(composed.server, config, composed.mailbox !== undefined);
   const error = await stopped.promise;
   const deadline = setTimeout(() => {
-    logger.error("stopping took too long");
+    logger.error("server did not stop in time; ending the process");
     process.exit(1);
   }, STOP_TIMEOUT_MS);
   const closed = closeServer(composed.server);
@@ -38,7 +38,7 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   composed.server.closeAllConnections();
   await closed;
   clearTimeout(deadline);
-  if (error !== undefined) logger.fatal({ err: error }, "the server cannot go on");
+  if (error !== undefined) logger.fatal({ err: error }, "server ends after an error");
   return error === undefined ? 0 : 1;
 }
 

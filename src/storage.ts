@@ -1,6 +1,4 @@
-// Where everything is kept: PostgreSQL (our own, or the operator's), the log there or in EventStoreDB, the keys, the
-// command side on them, and the bus that tells other nodes.
-
+// Where everything is kept: PostgreSQL, the log there or in EventStoreDB, the keys, the commands on them, and the bus between nodes.
 import type pg from "pg";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
@@ -13,20 +11,21 @@ import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/keyring-wrapping.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
 import { postgresSnapshots } from "./event-store/snapshots.ts";
-import { openBus } from "./open-bus.ts";
-import type { Bus } from "./platform/bus.ts";
+import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
 import { createPool } from "./platform/postgres.ts";
+import { postgresBus } from "./platform/postgres-bus.ts";
+import { redisBus } from "./platform/redis-bus.ts";
 import { checkFence } from "./projections/fence.ts";
 import { storedProjections } from "./projections/models/all.ts";
 import { olderCommandsOf } from "./projections/models/command-ids.ts";
 import { openReadSide, type ReadSide } from "./projections/read-side.ts";
 
 const POOL_CONNECTIONS = 20;
-/** Who waits longer for a connection is told that the database is away. */
+/** A longer wait for a connection fails as a database that is away. */
 const CONNECTION_WAIT_MS = 15_000;
 
-/** What every role and every operator's command stands on. Disposing closes it in reverse order. */
+/** The stores that every role and operator command needs. Disposing closes them in reverse order. */
 export type Storage = AsyncDisposable & {
   readonly databaseUrl: string;
   readonly pool: pg.Pool;
@@ -66,9 +65,9 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   const { store, bus } = await openLog(config, url, logger, open);
   failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
-  const following = { projector: config.roles.has("projector"), alone, wakeUps: bus };
+  const readSideOptions = { projector: config.roles.has("projector"), alone, wakeUps: bus };
   const readSide = open.use(
-    await openReadSide({ pool, store, keyring, logger, projections: storedProjections }, following),
+    await openReadSide({ pool, store, keyring, logger, projections: storedProjections }, readSideOptions),
   );
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
@@ -84,14 +83,14 @@ async function openLog(
   logger: Logger,
   open: AsyncDisposableStack,
 ): Promise<Pick<Storage, "store" | "bus">> {
-  const busOf = ({ logId }: EventStore) => open.use(openBus({ config, databaseUrl, logId, logger }));
+  const busOf = ({ logId }: EventStore) => open.use(openBus(config, databaseUrl, { logId, logger }));
   if (config.eventStore !== undefined) {
     const store = open.use(await openEventStoreDb({ ...config.eventStore, logger }));
     return { store, bus: busOf(store) };
   }
   const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
   const bus = busOf(store);
-  // PostgreSQL's own NOTIFY tells of the log already.
+  // Without Redis PostgreSQL's own NOTIFY wakes the log's readers.
   if (config.redisUrl !== undefined) store.wakeBy(bus);
   return { store, bus };
 }
@@ -118,4 +117,10 @@ async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring>
     const wrong = error instanceof InvalidEncryptionKeys || error instanceof WrongEncryptionKeys;
     throw wrong ? new ConfigError(error.message) : error;
   }
+}
+
+/** Redis where it is configured, the process alone where no other node can be, else PostgreSQL's NOTIFY. */
+function openBus(config: Config, databaseUrl: string, options: { logId: string; logger: Logger }): Bus {
+  if (config.redisUrl !== undefined) return redisBus({ url: config.redisUrl, ...options });
+  return config.databaseUrl === undefined ? processBus() : postgresBus({ url: databaseUrl, ...options });
 }

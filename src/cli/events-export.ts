@@ -12,7 +12,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";
 
 /** Raised with every change that an older importer could not read. */
-export const EXPORT_VERSION = 1;
+const EXPORT_VERSION = 1;
 
 const HeaderSchema = z.object({
   kind: z.literal("header"),
@@ -43,7 +43,7 @@ export type EventLine = z.infer<typeof EventSchema>;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
-export const lineOf = (event: RecordedEvent): EventLine => ({
+const lineOf = (event: RecordedEvent): EventLine => ({
   kind: "event",
   position: event.position,
   recorded_at: new Date(event.recordedAt).toISOString(),

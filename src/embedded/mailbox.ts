@@ -18,7 +18,7 @@ type MailAttachment = {
 };
 
 /** The shape of `GET /dev/mailbox`. */
-export type Mail = {
+type Mail = {
   readonly id: string;
   /** From the header, else the envelope's sender; null when both are empty. */
   readonly from: MailAddress | null;
@@ -36,13 +36,13 @@ export type Mail = {
   readonly received_at: string;
 };
 
-export type Envelope = { readonly from: string; readonly to: readonly string[] };
+type Envelope = { readonly from: string; readonly to: readonly string[] };
 
 /** Whether two spellings name one mailbox. Real servers ignore case in the local part too. */
-export const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
 
 /** Parses a message. A malformed one is not refused: it shows its envelope. */
-export async function readMail(raw: Uint8Array, envelope: Envelope, id: string, receivedAt: number): Promise<Mail> {
+async function readMail(raw: Uint8Array, envelope: Envelope, id: string, receivedAt: number): Promise<Mail> {
   const parsed = await PostalMime.parse(raw, { attachmentEncoding: "arraybuffer" }).catch(() => undefined);
   const to = (parsed?.to ?? []).flatMap(mailboxes);
   const cc = (parsed?.cc ?? []).flatMap(mailboxes);

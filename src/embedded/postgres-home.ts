@@ -163,7 +163,7 @@ const PLATFORMS: ReadonlySet<NodeJS.Platform> = new Set(["linux", "darwin"]);
 const SymlinksSchema = z.array(z.object({ source: z.string(), target: z.string() }));
 
 /** The folder that holds `bin`, `lib` and `share` of one PostgreSQL, and its version. */
-export type PostgresBinaries = { readonly dir: string; readonly version: string; readonly major: string };
+type PostgresBinaries = { readonly dir: string; readonly version: string; readonly major: string };
 
 /**
  * Programs that `owner` (undefined: we ourselves) can run. They stay in `node_modules` when they work there, after a

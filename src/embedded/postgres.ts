@@ -193,7 +193,7 @@ const RELOCK_MAX_MS = 5_000;
  * restarts its sessions after a crash of one) it is taken again, with backoff. Throws `DataFolderInUse` when another
  * server holds it. `onLost` is called once, with that error, when another server took it in such a moment.
  */
-export async function holdServerLock(options: {
+async function holdServerLock(options: {
   url: string;
   dataDir: string;
   log: (line: string) => void;

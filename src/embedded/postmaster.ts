@@ -188,7 +188,7 @@ async function tail(path: string): Promise<string> {
 }
 
 /** Settings for one server process with modest memory and the full promise of durability. */
-export function postgresSettings(logs: string): Readonly<Record<string, string>> {
+function postgresSettings(logs: string): Readonly<Record<string, string>> {
   return {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
