@@ -84,6 +84,18 @@ BEGIN
     ) s ON s.append = a.index AND /* fence: append-sent-again */ s.count = a.count
     WHERE NOT a.fits;
   END IF;
+
+  INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
+  SELECT base + row_number() OVER (), n.stream, n.revision, n.id, n.type, n.data, n.metadata, recorded
+  FROM unnest(e_append, e_stream, e_revision, e_id, e_type, e_data, e_metadata)
+    AS n(append, stream, revision, id, type, data, metadata)
+  WHERE x_append IS NULL OR n.append <> ALL (x_append);
+  GET DIAGNOSTICS written = ROW_COUNT;
+  IF written > 0 THEN
+    PERFORM pg_notify('${CHANNEL}', (base + written)::text);
+  END IF;
+END
+$$;
 `;
 
 /**
