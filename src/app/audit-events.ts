@@ -1,13 +1,14 @@
 // Events for whoever audits: found by their places, read from the log, and shown with who acted.
 
 import type { ClientId, Subject } from "../contract/ids.ts";
+import type { AuditEventResource } from "../contract/resources.ts";
 import { DomainError } from "../domain/errors.ts";
 import { decode } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import type { AuditRow } from "../projections/models/audit.ts";
 import type { ReadAs } from "../projections/read-side.ts";
-import { type AuditEventBody, auditEventBody } from "./bodies/audit.ts";
+import { auditEventBody } from "./bodies/audit.ts";
 import type { Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 import { userIdsOf } from "./user-ids.ts";
@@ -22,7 +23,7 @@ export async function shownEvents(
   { keyring }: Pick<Parts, "keyring">,
   read: ReadAs,
   recorded: readonly RecordedEvent[],
-): Promise<readonly AuditEventBody[]> {
+): Promise<readonly AuditEventResource[]> {
   const events = await decode(keyring, recorded);
   const actors = events.flatMap(({ meta }) => (meta.actor.type === "user" ? [meta.actor.id as Subject] : []));
   const userIds = await userIdsOf(read, [...new Set(actors)]);

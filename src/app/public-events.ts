@@ -2,9 +2,10 @@
 
 import type { MessageId, RoomId } from "../contract/ids.ts";
 import type { JsonObject } from "../contract/json.ts";
+import type { Role } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import { reveal, type Sealed } from "../domain/event.ts";
-import type { Role, RoomEvent } from "../domain/room-events.ts";
+import type { RoomEvent } from "../domain/room-events.ts";
 import { contentSeq, type LiveRoom, type Room } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";

@@ -3,11 +3,11 @@
 import { promises as dns, type LookupAddress } from "node:dns";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
+import type { FaultCode } from "../contract/errors.ts";
+import { parseWebhookUrl } from "../contract/fields.ts";
 
 /** The verdict on a target when it is set. `code` is one of the codes of validation errors. */
-type GuardVerdict =
-  | { readonly ok: true }
-  | { readonly ok: false; readonly code: "not_allowed" | "invalid_format" | "too_long"; readonly reason: string };
+type GuardVerdict = { readonly ok: true } | { readonly ok: false; readonly code: FaultCode; readonly reason: string };
 
 /** Resolves a name to all its addresses. Rejects when there are none. */
 export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
@@ -49,15 +49,12 @@ export class AddressNotAllowedError extends Error {
   }
 }
 
-/** The longest URL, in characters. */
-const MAX_URL_LENGTH = 2048;
 const MAX_HOST_LENGTH = 255;
 // A slow name server must not hold up the request that sets a target.
 const CHECK_TIMEOUT_MS = 3_000;
 
 const systemResolve: ResolveName = (name) => dns.lookup(name, { all: true, order: "verbatim" });
-const refuse = (code: "not_allowed" | "invalid_format" | "too_long", reason: string) =>
-  ({ ok: false, code, reason }) as const;
+const refuse = (code: "not_allowed" | "invalid_format", reason: string) => ({ ok: false, code, reason }) as const;
 
 /** Makes a guard. Throws a TypeError when an entry of `allow` is not a CIDR range. */
 export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
@@ -99,32 +96,11 @@ export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
   }
 
   async function checkUrl(url: string): Promise<GuardVerdict> {
-    const target = parseTarget(url);
+    const target = parseWebhookUrl(url);
     return "ok" in target ? target : checkHost(target.hostname);
   }
 
   return { checkHost, checkUrl, resolve, allows, trustsUnchecked };
-}
-
-/**
- * Checks a webhook URL by the rules that need no look-up: http or https, no userinfo, no fragment, at most 2,048
- * characters, no port of another protocol. Returns the URL, or the reason why it is refused.
- */
-export function parseTarget(url: string): URL | Extract<GuardVerdict, { ok: false }> {
-  if ([...url].length > MAX_URL_LENGTH) return refuse("too_long", `must have at most ${MAX_URL_LENGTH} characters`);
-  // URL.parse would silently drop these, and the stored URL would not be the one that is called.
-  const parsed = /[\p{Cc}\s]/u.test(url) ? null : URL.parse(url);
-  if (parsed === null) return refuse("invalid_format", "is not a URL");
-  if (parsed.protocol !== "http:" && parsed.protocol !== "https:")
-    return refuse("not_allowed", "must be http or https");
-  if (parsed.username !== "" || parsed.password !== "" || /^[^/]*\/*[^/?#]*@/.test(url)) {
-    return refuse("not_allowed", "must not contain a user name or password");
-  }
-  if (url.includes("#")) return refuse("not_allowed", "must not contain a fragment");
-  if (parsed.port !== "" && BLOCKED_PORTS.has(Number(parsed.port))) {
-    return refuse("not_allowed", "must not name the port of another protocol");
-  }
-  return parsed;
 }
 
 /**
@@ -201,11 +177,3 @@ function isIsatap(bytes: readonly number[]): boolean {
   const [first = 0, ...rest] = bytes.slice(8, 12);
   return (first & ~0x02) === 0 && rest.join() === "0,94,254";
 }
-
-// The Fetch standard's list and port 0. HTTP sent to a mail, name or chat server can be read there as commands.
-const BLOCKED_PORTS: ReadonlySet<number> = new Set([
-  0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
-  111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
-  540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
-  6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
-]);

@@ -2,9 +2,10 @@
 
 import { Webhook } from "standardwebhooks";
 import { Agent, type Dispatcher, errors } from "undici";
+import { parseWebhookUrl } from "../contract/fields.ts";
 import { DAY_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import { type AttemptErrorCode, type AttemptResult, emptyResult, storedText } from "./attempt-result.ts";
-import { type AddressGuard, parseTarget } from "./guard.ts";
+import type { AddressGuard } from "./guard.ts";
 import { ConnectFailure, deadline, networkFault, openSocket } from "./outgoing-socket.ts";
 
 type WebhookChannelOptions = {
@@ -105,7 +106,7 @@ export function createWebhookChannel(options: WebhookChannelOptions): WebhookCha
 
   async function send(request: WebhookRequest): Promise<AttemptResult> {
     if (request.secrets.length === 0) throw new RangeError("a webhook needs a secret to be signed with");
-    const url = parseTarget(request.url);
+    const url = parseWebhookUrl(request.url);
     if (!(url instanceof URL)) return failed("invalid_target", `The URL ${url.reason}`);
     using time = deadline(attemptTimeoutMs, request.signal);
     try {

@@ -48,6 +48,12 @@ export const pattern = (expression: RegExp, what: string, min: number, max: numb
     })
     .meta({ minLength: min, maxLength: max, pattern: expression.source });
 
+/** Text of 1 to `max` code points without certain characters. */
+export const line = (max: number, forbidden: RegExp, message: string) =>
+  text(1, max).superRefine((value, context) => {
+    if (forbidden.test(value)) refuse(context, "invalid_format", message);
+  });
+
 /** A field that may be left out or null, and then is null. */
 export const orNull = <T extends z.ZodType>(schema: T) =>
   schema.nullable().default(null as z.output<T> | null as never);
@@ -64,6 +70,78 @@ export const email = pattern(
   3,
   254,
 );
+
+const MAX_ADDRESS_BYTES = 254;
+const MAX_LOCAL_BYTES = 64;
+const ADDRESS = /^([^\s\p{Cc}@,;:<>()[\]\\"]+)@([^\s\p{Cc}@,;:<>()[\]\\"]+)$/u;
+const WRITTEN_DOMAIN = /^[\p{L}\p{M}\p{N}.-]+$/u;
+const DOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
+const IPV4 = /^\d+\.\d+\.\d+\.\d+$/;
+
+/**
+ * The canonical spelling of an address: its domain in lower-case ASCII, its local part unchanged, since only the
+ * domain's server knows whether case matters there. Undefined for what is not a single mailbox: quoted local parts,
+ * address literals, comments, groups, more than one line.
+ */
+export function canonicalMailAddress(text: string): string | undefined {
+  const [, local = "", written = ""] = ADDRESS.exec(text) ?? [];
+  if (local === "" || !text.isWellFormed() || Buffer.byteLength(local) > MAX_LOCAL_BYTES) return undefined;
+  const domain = WRITTEN_DOMAIN.test(written) ? (URL.parse(`http://${written}`)?.hostname ?? "") : "";
+  if (!DOMAIN.test(domain) || IPV4.test(domain)) return undefined;
+  const address = `${local}@${domain}`;
+  return Buffer.byteLength(address) > MAX_ADDRESS_BYTES ? undefined : address;
+}
+
+/** A single mailbox, as it was written. */
+export const mailAddress = z
+  .string()
+  .superRefine((value, context) => {
+    if (canonicalMailAddress(value) === undefined) refuse(context, "invalid_format", "must be an email address");
+  })
+  .meta({ format: "email", maxLength: 254 });
+
+const MAX_URL_LENGTH = 2_048;
+// The Fetch standard's list and port 0. HTTP sent to a mail, name or chat server can be read there as commands.
+// biome-ignore format: one entry a line says no more
+const BLOCKED_PORTS: ReadonlySet<number> = new Set([
+  0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
+  111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
+  540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+  6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+]);
+
+/**
+ * Reads a webhook URL by the rules that need no look-up: http or https, no userinfo, no fragment, at most 2,048
+ * characters, no port of another protocol. Gives the URL, or the reason why it is refused.
+ */
+export function parseWebhookUrl(
+  url: string,
+): URL | { readonly ok: false; readonly code: FaultCode; readonly reason: string } {
+  const refused = (code: FaultCode, reason: string) => ({ ok: false, code, reason }) as const;
+  if (codePoints(url) > MAX_URL_LENGTH) return refused("too_long", `must have at most ${MAX_URL_LENGTH} characters`);
+  // URL.parse would silently drop these, and the stored URL would not be the one that is called.
+  const parsed = /[\p{Cc}\s]/u.test(url) ? null : URL.parse(url);
+  if (parsed === null) return refused("invalid_format", "is not a URL");
+  if (parsed.protocol !== "http:" && parsed.protocol !== "https:")
+    return refused("not_allowed", "must be http or https");
+  if (parsed.username !== "" || parsed.password !== "" || /^[^/]*\/*[^/?#]*@/.test(url)) {
+    return refused("not_allowed", "must not contain a user name or password");
+  }
+  if (url.includes("#")) return refused("not_allowed", "must not contain a fragment");
+  if (parsed.port !== "" && BLOCKED_PORTS.has(Number(parsed.port))) {
+    return refused("not_allowed", "must not name the port of another protocol");
+  }
+  return parsed;
+}
+
+/** A URL, by the rules that need no look-up. */
+export const webhookUrl = z
+  .string()
+  .superRefine((value, context) => {
+    const url = parseWebhookUrl(value);
+    if ("ok" in url) refuse(context, url.code, url.reason);
+  })
+  .meta({ format: "uri", maxLength: 2_048 });
 
 /** How much `meta` may hold, as UTF-8 JSON. */
 export const MAX_META_BYTES = 8 * 1024;
@@ -179,11 +257,3 @@ const SCOPES = [
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 export const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES);
-
-/** The body of a list. */
-export const listBody = <T extends z.ZodType>(item: T) =>
-  z.object({ data: z.array(item), next_cursor: z.string().nullable() });
-/** A time in an answer. */
-export const time = z.string().meta({ format: "date-time" });
-/** Any JSON object in an answer. */
-export const anyObject = z.record(z.string(), z.unknown());

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
+import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
@@ -26,7 +27,7 @@ const smtpConfig = z.object({
   port: z.number(),
   username: z.string().nullable(),
   password: z.string().nullable(),
-  security: z.enum(["starttls", "tls", "none"]),
+  security: SmtpSecuritySchema,
 });
 const provider = z.object({
   client: ClientIdSchema,
@@ -36,7 +37,7 @@ const provider = z.object({
   fromEmail: z.string(),
   fromName: z.string().nullable(),
   replyTo: z.string().nullable(),
-  useFor: z.array(z.enum(["single", "bulk"])),
+  useFor: z.array(ProviderUseSchema),
   order: z.number(),
   options: z.object({ ratePerSecond: z.number().nullable(), timeoutSeconds: z.number().nullable() }),
 });

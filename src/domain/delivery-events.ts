@@ -1,24 +1,8 @@
 // What happens to one delivery: a storage format, read for as long as logs live.
 import { z } from "zod";
 import { DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
+import { ChannelSchema, DeliveryStatusSchema, PrioritySchema } from "../contract/resources.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
-import { ChannelSchema, PrioritySchema } from "./notification.ts";
-
-export const DeliveryStatusSchema = z.enum([
-  "pending",
-  "sending",
-  "retrying",
-  "sent",
-  "delivered",
-  "fell_back",
-  "bounced",
-  "complained",
-  "exhausted",
-  "cancelled",
-  "suppressed",
-  "expired",
-]);
-export type DeliveryStatus = z.infer<typeof DeliveryStatusSchema>;
 
 /** On each event: whose it is, and the status before and after, so that counting by status is an addition. */
 const base = z.object({

@@ -1,9 +1,10 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome; a state machine in the log.
 
 import type { DeliveryId, Subject } from "../contract/ids.ts";
+import type { DeliveryStatus } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
-import { type DeliveryEvent, type DeliveryRequest, type DeliveryStatus, deliveryEvents } from "./delivery-events.ts";
+import { type DeliveryEvent, type DeliveryRequest, deliveryEvents } from "./delivery-events.ts";
 import { DomainError } from "./errors.ts";
 import { seal } from "./event.ts";
 import { nextAttemptAt, type RetryPolicy } from "./retry-policy.ts";

@@ -2,17 +2,13 @@
 import { z } from "zod";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { JsonObjectSchema, JsonValueSchema, sameJson } from "../contract/json.ts";
+import { ChannelSchema, PrioritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
-
-export const ChannelSchema = z.enum(["email", "websocket", "webhook"]);
-export type Channel = z.infer<typeof ChannelSchema>;
-export const PrioritySchema = z.enum(["low", "normal", "high", "critical"]);
-export type Priority = z.infer<typeof PrioritySchema>;
 
 /** Whom a delivery goes to. `address`: a mail address, a user id or a URL; `subject`: its HMAC. */
 const recipient = z.object({

@@ -2,12 +2,8 @@
 import { z } from "zod";
 import { MessageIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { JsonObjectSchema } from "../contract/json.ts";
+import { RoleSchema, RoomKindSchema } from "../contract/resources.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
-
-export const RoleSchema = z.enum(["reader", "member", "admin", "owner"]);
-export type Role = z.infer<typeof RoleSchema>;
-export const RoomKindSchema = z.enum(["private", "public", "direct"]);
-export type RoomKind = z.infer<typeof RoomKindSchema>;
 
 const member = z.object({
   subject: SubjectSchema,

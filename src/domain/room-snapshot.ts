@@ -2,8 +2,8 @@
 import { z } from "zod";
 import { SubjectSchema } from "../contract/ids.ts";
 import { JsonObjectSchema } from "../contract/json.ts";
+import { RoleSchema, RoomKindSchema } from "../contract/resources.ts";
 import { PersistentMap } from "./persistent-map.ts";
-import { RoleSchema, RoomKindSchema } from "./room-events.ts";
 import type { Room } from "./room-state.ts";
 
 const ChangeSchema = z.object({ content: z.number(), change: z.number(), deleted: z.boolean() });

@@ -1,11 +1,12 @@
 // A room's state, folded from its events, and the checks that every command on it shares.
 
 import type { Subject } from "../contract/ids.ts";
+import type { Role } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Actor, EventContext } from "./decider.ts";
 import { DomainError } from "./errors.ts";
 import { PersistentMap } from "./persistent-map.ts";
-import type { Role, RoomEvent, RoomSettings } from "./room-events.ts";
+import type { RoomEvent, RoomSettings } from "./room-events.ts";
 
 // State: only what decisions need; never a message.
 /** What became of a message after its posting: the seqs of its last content and of its last change. */

@@ -2,9 +2,10 @@
 
 import type { RoomId, Subject } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
+import type { Role } from "../contract/resources.ts";
 import type { Actor, Decider, PriorEvents, TimedCommand } from "./decider.ts";
 import { DomainError, InvalidInput } from "./errors.ts";
-import { type MemberData, type Role, type RoomEvent, type RoomSettings, roomEvents } from "./room-events.ts";
+import { type MemberData, type RoomEvent, type RoomSettings, roomEvents } from "./room-events.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
 import { fromRoomSnapshot, toRoomSnapshot } from "./room-snapshot.ts";
 import { evolve, type LiveRoom, RANK, type Room, requireLive, requireMatch, requireRole } from "./room-state.ts";

@@ -1,6 +1,6 @@
 // Delivery ids follow from what they deliver: making the same delivery twice meets the same stream.
 import type { DeliveryId, NotificationId, Subject } from "../contract/ids.ts";
-import type { Channel } from "../domain/notification.ts";
+import type { Channel } from "../contract/resources.ts";
 import { deriveTail } from "./derive.ts";
 
 /** The delivery of a notification to one recipient on one channel. Part of the storage format. */

@@ -1,5 +1,5 @@
 // Falling back: a WebSocket delivery that nobody acknowledged in time becomes a mail, at most one to an address.
-import { canonicalMailAddress } from "../channels/email/message.ts";
+import { canonicalMailAddress } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";

@@ -1,8 +1,8 @@
 // Jobs: what is to be done, by ids alone. Contents, addresses and names stay in the log, where they are sealed.
 import { z } from "zod";
 import { ClientIdSchema, DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
+import { type Priority, PrioritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Priority, PrioritySchema } from "../domain/notification.ts";
 import { deriveUuid } from "../event-store/derive.ts";
 
 const notification = { notification: NotificationIdSchema };

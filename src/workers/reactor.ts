@@ -1,9 +1,9 @@
 // What a reactor is: from an event to the jobs that it owes. It is never run again over the past.
 
 import type { ClientId } from "../contract/ids.ts";
+import type { Priority } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
-import type { Priority } from "../domain/notification.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import { type Job, jobId, type Work } from "./jobs.ts";
 

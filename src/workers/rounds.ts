@@ -1,5 +1,5 @@
 // Rounds: each client's jobs are spread over rounds, so that fetching in order of rounds is taking turns.
-import type { Priority } from "../domain/notification.ts";
+import type { Priority } from "../contract/resources.ts";
 import type { Sql } from "./database.ts";
 import type { Job, Queue } from "./jobs.ts";
 

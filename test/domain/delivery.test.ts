@@ -1,6 +1,7 @@
 // Whatever happens to a delivery, in whatever order, what it promises holds.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Channel, DeliveryStatus } from "../../src/contract/resources.ts";
 import {
   type AttemptOutcome,
   type Delivery,
@@ -9,8 +10,7 @@ import {
   hasEnded,
   REDRIVABLE,
 } from "../../src/domain/delivery.ts";
-import type { DeliveryEvent, DeliveryStatus } from "../../src/domain/delivery-events.ts";
-import type { Channel } from "../../src/domain/notification.ts";
+import type { DeliveryEvent } from "../../src/domain/delivery-events.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
 import { holds, type Recorded, type Step, simulate, type Turn } from "./simulation.ts";

@@ -1,12 +1,12 @@
 // Whatever is asked of a notification, in whatever order, what it promises holds.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { Priority } from "../../src/contract/resources.ts";
 import {
   type NotificationCommand,
   type NotificationData,
   type NotificationEvent,
   notificationDecider,
-  type Priority,
 } from "../../src/domain/notification.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";

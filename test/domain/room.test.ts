@@ -2,8 +2,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type RoomId, seqOfMessage } from "../../src/contract/ids.ts";
+import { type Role, RoleSchema, type RoomKind } from "../../src/contract/resources.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
-import { type MemberData, type Role, RoleSchema, type RoomEvent, type RoomKind } from "../../src/domain/room-events.ts";
+import type { MemberData, RoomEvent } from "../../src/domain/room-events.ts";
 import type { Room } from "../../src/domain/room-state.ts";
 import { actor, pause, person } from "../support/arbitraries.ts";
 import { holds, type Recorded, type Step, type Turn } from "./simulation.ts";

@@ -1,9 +1,10 @@
 // The schedule of deliveries under a fast clock: days go by in a moment, clocks are set, zones change their offset.
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
+import type { Channel } from "../../src/contract/resources.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { Channel, NotificationData } from "../../src/domain/notification.ts";
+import type { NotificationData } from "../../src/domain/notification.ts";
 import { ANNA, CLIENT, NOTIFICATION } from "../projections/log.ts";
 import { NOW } from "../support/given.ts";
 import { type Answer, type Story, tell } from "./support/clocked-deliveries.ts";

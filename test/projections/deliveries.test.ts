@@ -1,8 +1,8 @@
 // Notifications and their deliveries, folded without a database.
 import { describe, expect, test } from "vitest";
 import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
+import type { DeliveryStatus } from "../../src/contract/resources.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
-import type { DeliveryStatus } from "../../src/domain/delivery-events.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";

@@ -9,10 +9,11 @@ import {
   type Subject,
 } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
+import type { Channel, Role } from "../../src/contract/resources.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { Channel, NotificationData } from "../../src/domain/notification.ts";
-import type { MemberData, Role } from "../../src/domain/room-events.ts";
+import type { NotificationData } from "../../src/domain/notification.ts";
+import type { MemberData } from "../../src/domain/room-events.ts";
 import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type Appended, type EventStore, positionOf } from "../../src/event-store/event-store.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";

@@ -1,7 +1,8 @@
 // A room's life: creation, settings, activity, deletion.
 import { describe, test } from "vitest";
+import type { RoomKind } from "../../src/contract/resources.ts";
 import type { RoomCommand } from "../../src/domain/room.ts";
-import type { MemberData, RoomKind } from "../../src/domain/room-events.ts";
+import type { MemberData } from "../../src/domain/room-events.ts";
 import { at, NOW } from "../support/given.ts";
 import {
   activated,

@@ -1,9 +1,10 @@
 // Rooms as their specifications tell of them: who is who, events and commands in few words.
 
 import { type MessageId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
+import type { Role, RoomKind } from "../../src/contract/resources.ts";
 import type { Actor } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
-import type { MemberData, Role, RoomEvent, RoomKind, RoomSettings } from "../../src/domain/room-events.ts";
+import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-events.ts";
 import { given, type History, NOW } from "../support/given.ts";
 
 export const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";

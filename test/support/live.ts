@@ -2,9 +2,9 @@
 import { randomUUID } from "node:crypto";
 import { type ClientDirectory, openClientDirectory } from "../../src/app/client-directory.ts";
 import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
+import type { Role } from "../../src/contract/resources.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
-import type { Role } from "../../src/domain/room-events.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";

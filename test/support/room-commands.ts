@@ -1,9 +1,9 @@
 // What happens in rooms, said in short, for tests of what is shown of it.
 
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
+import type { Role } from "../../src/contract/resources.ts";
 import { DomainError } from "../../src/domain/errors.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../../src/domain/room.ts";
-import type { Role } from "../../src/domain/room-events.ts";
 import { type CommandParts, contextOf } from "./live.ts";
 
 type WithoutTime<C> = C extends unknown ? Omit<C, "at"> : never;

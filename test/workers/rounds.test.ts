@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
-import type { Priority } from "../../src/domain/notification.ts";
+import type { Priority } from "../../src/contract/resources.ts";
 import { type JobStore, openJobStore } from "../../src/workers/job-store.ts";
 import type { Job } from "../../src/workers/jobs.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";

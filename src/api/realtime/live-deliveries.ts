@@ -2,9 +2,10 @@
 import { LRUCache } from "lru-cache";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
-import { notificationDecider, notificationStream, type Priority } from "../../domain/notification.ts";
+import { notificationDecider, notificationStream } from "../../domain/notification.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import type { Commands } from "../../event-store/handle-command.ts";

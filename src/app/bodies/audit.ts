@@ -1,35 +1,16 @@
 // An event as the audit shows it: what was stored, opened where a person is concerned, closed where it is a secret.
-import { z } from "zod";
-import { time } from "../../contract/fields.ts";
+
 import { isObject, type JsonObject, type JsonValue } from "../../contract/json.ts";
+import type { AuditEventResource } from "../../contract/resources.ts";
 import { rfc3339 } from "../../contract/time.ts";
 import { catalogue } from "../../domain/catalogue.ts";
 import type { EventDefinition } from "../../domain/event.ts";
 import type { StoredEvent } from "../../event-store/envelope.ts";
 
-export const AuditEventBody = z
-  .object({
-    id: z.string(),
-    type: z.string().describe("The stored type, such as MessagePosted"),
-    stream: z.string(),
-    revision: z.int(),
-    position: z.string(),
-    at: time,
-    actor: z.object({
-      type: z.enum(["key", "user", "system", "operator"]),
-      id: z.string().describe("A user's own id as long as it is known, else the subject"),
-    }),
-    correlation_id: z.string(),
-    causation_id: z.string(),
-    data: z.record(z.string(), z.unknown()).describe('Secrets read {"sealed": true}, what was erased {"erased": true}'),
-  })
-  .meta({ id: "AuditEvent" });
-export type AuditEventBody = z.infer<typeof AuditEventBody>;
-
 const definitions: Readonly<Record<string, EventDefinition>> = catalogue;
 
 /** `userIds` shows people who acted by their ids. */
-export function auditEventBody(event: StoredEvent, userIds: ReadonlyMap<string, string>): AuditEventBody {
+export function auditEventBody(event: StoredEvent, userIds: ReadonlyMap<string, string>): AuditEventResource {
   const { actor, at, correlation, causation } = event.meta;
   return {
     id: event.id,

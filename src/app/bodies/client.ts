@@ -1,28 +1,17 @@
 // A client and its keys as answers show them.
-import { z } from "zod";
 import type { Config } from "../../config.ts";
-import { time } from "../../contract/fields.ts";
+import type {
+  ClientResource,
+  RegisteredClientResource,
+  RotatedKeyResource,
+  WebhookSecretResource,
+} from "../../contract/resources.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../../contract/time.ts";
 import type { ApiKey, LiveClient } from "../../domain/client.ts";
 import { reveal } from "../../domain/event.ts";
 
-const own = {
-  id: z.string(),
-  name: z.string(),
-  description: z.string().nullable(),
-};
-
-export const RegisteredBody = z
-  .object({
-    ...own,
-    api_key: z.string().nullable().describe("Shown this once; null in a replay"),
-    webhook_secret: z.string().describe("Signs webhooks: whsec_ and base64 of 32 bytes"),
-    created_at: time,
-  })
-  .meta({ id: "RegisteredClient" });
-
 /** A client just made. */
-export const registeredBody = (client: LiveClient, apiKey: string | null): z.infer<typeof RegisteredBody> => ({
+export const registeredBody = (client: LiveClient, apiKey: string | null): RegisteredClientResource => ({
   id: client.id,
   name: client.name,
   description: client.description,
@@ -31,27 +20,8 @@ export const registeredBody = (client: LiveClient, apiKey: string | null): z.inf
   created_at: rfc3339(client.createdAt),
 });
 
-export const ClientBody = z
-  .object({
-    ...own,
-    mode: z.enum(["development", "production"]),
-    email: z.object({
-      configured: z.boolean().describe("Whether there is a provider"),
-      providers: z.array(z.string()).describe("Their names"),
-    }),
-    key: z
-      .object({ id: z.string(), name: z.string(), last4: z.string(), created_at: time })
-      .describe("The key that asked"),
-    created_at: time,
-  })
-  .meta({ id: "Client" });
-
 /** A client as it sees itself, by the key that asks. */
-export const clientBody = (
-  client: LiveClient,
-  key: ApiKey,
-  config: Pick<Config, "development">,
-): z.infer<typeof ClientBody> => ({
+export const clientBody = (client: LiveClient, key: ApiKey, config: Pick<Config, "development">): ClientResource => ({
   id: client.id,
   name: client.name,
   description: client.description,
@@ -61,18 +31,8 @@ export const clientBody = (
   created_at: rfc3339(client.createdAt),
 });
 
-export const WebhookSecretBody = z
-  .object({
-    webhook_secret: z.string(),
-    previous: z
-      .object({ webhook_secret: z.string(), expires_at: time })
-      .nullable()
-      .describe("The one before, which also signs until then"),
-  })
-  .meta({ id: "WebhookSecret" });
-
 /** The secrets that sign at a moment. */
-export function webhookSecretBody(client: LiveClient, at: Instant): z.infer<typeof WebhookSecretBody> {
+export function webhookSecretBody(client: LiveClient, at: Instant): WebhookSecretResource {
   const { secret, previousSecret } = client;
   const before = previousSecret !== null && previousSecret.until > at ? previousSecret : null;
   return {
@@ -82,24 +42,12 @@ export function webhookSecretBody(client: LiveClient, at: Instant): z.infer<type
   };
 }
 
-export const RotatedKeyBody = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    api_key: z.string().nullable().describe("Shown this once; null in a replay"),
-    last4: z.string(),
-    created_at: time,
-    expires_at: time.nullable(),
-    previous: z.object({ id: z.string(), expires_at: time }).describe("The old key, which works until then"),
-  })
-  .meta({ id: "RotatedKey" });
-
 /** A key that takes another's place. */
 export const rotatedKeyBody = (
   key: ApiKey,
   apiKey: string | null,
   previous: { readonly id: string; readonly until: Instant },
-): z.infer<typeof RotatedKeyBody> => ({
+): RotatedKeyResource => ({
   id: key.id,
   name: key.name,
   api_key: apiKey,

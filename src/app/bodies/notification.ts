@@ -1,75 +1,13 @@
 // A notification as answers show it: its row, and its deliveries, those that are still to be made among them.
-import { z } from "zod";
-import { anyObject, time } from "../../contract/fields.ts";
 import type { Subject } from "../../contract/ids.ts";
+import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES } from "../../contract/resources.ts";
 import { rfc3339, rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
-import { DeliveryStatusSchema } from "../../domain/delivery-events.ts";
-import { ChannelSchema, PrioritySchema } from "../../domain/notification.ts";
 import { deliveryId } from "../../event-store/delivery-ids.ts";
 import type { AttemptRow } from "../../projections/models/attempts.ts";
 import type { DeliveryRow } from "../../projections/models/deliveries.ts";
 import { type DeliveryCounts, madeCount } from "../../projections/models/notification-status.ts";
-import { type NotificationRow, SHOWN_RECIPIENTS, type ShownRecipient } from "../../projections/models/notifications.ts";
-import { DeliveryBody, deliveryBody, plannedDeliveryBody } from "./delivery.ts";
-
-/** Deliveries that an answer shows. */
-export const SHOWN_DELIVERIES = SHOWN_RECIPIENTS;
-
-export const NotificationStatusSchema = z.enum([
-  "scheduled",
-  "pending",
-  "processing",
-  "delivered",
-  "sent",
-  "partial",
-  "cancelled",
-  "expired",
-  "failed",
-]);
-
-const common = {
-  id: z.string(),
-  type: ChannelSchema,
-  status: NotificationStatusSchema,
-  room_id: z.string().nullable(),
-  subject: z.string().nullable(),
-  content: z.unknown().describe("Text, or any JSON for a webhook; null when it was erased"),
-  meta: anyObject,
-  priority: PrioritySchema,
-  category: z.string().nullable(),
-  email_fallback: z
-    .object({
-      enabled: z.literal(true),
-      to_email: z.string().nullable(),
-      subject: z.string().nullable(),
-      content: z.string().nullable(),
-      after_seconds: z.number(),
-    })
-    .nullable(),
-  send_at: time.nullable(),
-  expires_at: time,
-  created_at: time,
-  updated_at: time,
-};
-const deliveries_total = z.int().describe("Deliveries made and to be made");
-
-export const NotificationBody = z
-  .object({
-    ...common,
-    deliveries: z.array(DeliveryBody).describe(`The first ${SHOWN_DELIVERIES}, those to be made as pending`),
-    deliveries_total,
-  })
-  .meta({ id: "Notification" });
-export type NotificationBody = z.infer<typeof NotificationBody>;
-
-/** As lists show it. */
-export const NotificationSummaryBody = z
-  .object({
-    ...common,
-    delivery_counts: z.partialRecord(DeliveryStatusSchema, z.int()).describe("Deliveries by status"),
-    deliveries_total,
-  })
-  .meta({ id: "NotificationSummary" });
+import type { NotificationRow, ShownRecipient } from "../../projections/models/notifications.ts";
+import { deliveryResource } from "../resources.ts";
 
 const commonBody = (row: NotificationRow) => ({
   id: row.id,
@@ -88,7 +26,7 @@ const commonBody = (row: NotificationRow) => ({
   updated_at: rfc3339(row.updated_at),
 });
 
-const fallbackBody = (fallback: NotificationRow["fallback"]): NotificationBody["email_fallback"] =>
+const fallbackBody = (fallback: NotificationRow["fallback"]): NotificationResource["email_fallback"] =>
   fallback === null
     ? null
     : {
@@ -109,7 +47,7 @@ export function unmade(row: NotificationRow): { readonly count: number; readonly
 }
 
 /** A row of a list. */
-export function notificationSummaryBody(row: NotificationRow): z.infer<typeof NotificationSummaryBody> {
+export function notificationSummaryBody(row: NotificationRow): NotificationSummary {
   const { count, status } = unmade(row);
   const counts: DeliveryCounts = { ...row.counts };
   if (count > 0) counts[status] = (counts[status] ?? 0) + count;
@@ -127,7 +65,7 @@ export type NotificationView = {
   readonly planned: readonly ShownRecipient[];
 };
 
-export function notificationBody({ row, made, attempts, planned }: NotificationView): NotificationBody {
+export function notificationBody({ row, made, attempts, planned }: NotificationView): NotificationResource {
   const { count, status } = unmade(row);
   const places = new Map(planned.map(({ subject }, index) => [subject, index]));
   // A room's members go by subject, as they are expanded; others as they were named.
@@ -136,12 +74,12 @@ export function notificationBody({ row, made, attempts, planned }: NotificationV
   const announced = planned.flatMap(({ subject, address }) => {
     const id = deliveryId(row.id, subject, row.channel);
     if (known.has(id)) return [];
-    const body = plannedDeliveryBody({ id, notification: row.id, channel: row.channel, recipient: address, status });
+    const body = deliveryResource({ id, notification_id: row.id, channel: row.channel, address, status }, []);
     return [{ body, place: placeOf(subject) }];
   });
   const attemptsOf = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
   const there = made.map((one) => {
-    const body = deliveryBody(one, attemptsOf.get(one.id) ?? []);
+    const body = deliveryResource(one, attemptsOf.get(one.id) ?? []);
     // Mails of fallbacks have no place of their own: they come last, as they were made.
     return { body, place: one.fallback_of === null ? placeOf(one.subject) : null };
   });

@@ -1,6 +1,7 @@
 // An email provider: what sets it, and as answers show it: its settings, never its secrets.
 import { z } from "zod";
 import { input, orNull, refuse, text } from "../../contract/fields.ts";
+import { type ProviderResource, ProviderUseSchema, SmtpSecuritySchema } from "../../contract/resources.ts";
 import type { ProviderData } from "../../domain/client.ts";
 import { reveal } from "../../domain/event.ts";
 import { mailAddress } from "../notifications/input.ts";
@@ -16,11 +17,11 @@ const Config = input({
   port: z.int().min(1).max(65_535),
   username: orNull(line(255)),
   password: orNull(line(1_024)),
-  security: z.enum(["starttls", "tls", "none"]).default("starttls"),
+  security: SmtpSecuritySchema.default("starttls"),
 });
 
 const useFor = z
-  .array(z.enum(["single", "bulk"]))
+  .array(ProviderUseSchema)
   .min(1)
   .max(2)
   .transform((given) => [...new Set(given)]);
@@ -42,30 +43,7 @@ export const ProviderInput = input({
 });
 export type ProviderInput = z.output<typeof ProviderInput>;
 
-const SecretBody = z.object({ set: z.literal(true) });
-
-export const ProviderBody = z
-  .object({
-    name: z.string(),
-    type: z.literal("smtp"),
-    config: z.object({
-      host: z.string().nullable(),
-      port: z.int().nullable(),
-      username: z.string().nullable(),
-      password: SecretBody.nullable().describe("Whether there is one; never the password"),
-      security: z.enum(["starttls", "tls", "none"]).nullable(),
-    }),
-    from_email: z.string(),
-    from_name: z.string().nullable(),
-    reply_to: z.string().nullable(),
-    use_for: z.array(z.enum(["single", "bulk"])),
-    order: z.int(),
-    options: z.object({ rate_per_second: z.number().nullable(), timeout_seconds: z.number().nullable() }),
-  })
-  .meta({ id: "EmailProvider" });
-export type ProviderBody = z.infer<typeof ProviderBody>;
-
-export function providerBody(provider: ProviderData): ProviderBody {
+export function providerBody(provider: ProviderData): ProviderResource {
   const { name, type, fromEmail, fromName, replyTo, useFor, order, options } = provider;
   const config = reveal(provider.config);
   return {
@@ -86,14 +64,3 @@ export function providerBody(provider: ProviderData): ProviderBody {
     options: { rate_per_second: options.ratePerSecond, timeout_seconds: options.timeoutSeconds },
   };
 }
-
-export const VerdictBody = z
-  .object({
-    ok: z.boolean(),
-    stage: z
-      .enum(["resolve", "connect", "tls", "auth", "send"])
-      .describe("The last one passed, or the one that failed"),
-    code: z.string().nullable(),
-    message: z.string().nullable().describe("At most 200 characters"),
-  })
-  .meta({ id: "ProviderVerdict" });

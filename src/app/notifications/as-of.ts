@@ -1,11 +1,12 @@
 // A notification as it was at a position of the log: the same answer to a request, however often and late it is asked again.
 
 import type { DeliveryId, NotificationId } from "../../contract/ids.ts";
+import { type Channel, type DeliveryStatus, SHOWN_DELIVERIES } from "../../contract/resources.ts";
 import { type Instant, SECOND_MS } from "../../contract/time.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
-import type { DeliveryEvent, DeliveryStatus } from "../../domain/delivery-events.ts";
+import type { DeliveryEvent } from "../../domain/delivery-events.ts";
 import { DomainError } from "../../domain/errors.ts";
-import { type Channel, notificationStream } from "../../domain/notification.ts";
+import { notificationStream } from "../../domain/notification.ts";
 import { decode, type StoredEvent } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { mapBounded } from "../../platform/bounded.ts";
@@ -19,7 +20,7 @@ import type { Projection, RowOf } from "../../projections/projection.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import { sql } from "../../projections/sql.ts";
 import { eventsAt } from "../audit-events.ts";
-import { type NotificationView, SHOWN_DELIVERIES } from "../bodies/notification.ts";
+import type { NotificationView } from "../bodies/notification.ts";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { DELIVERY_PREFIX } from "./timeline.ts";

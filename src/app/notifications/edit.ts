@@ -3,10 +3,11 @@
 import type { FieldFault } from "../../contract/errors.ts";
 import { MAX_META_BYTES, metaTooLarge } from "../../contract/fields.ts";
 import { isObject, type JsonValue, mergePatch } from "../../contract/json.ts";
+import type { Channel } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import { InvalidInput } from "../../domain/errors.ts";
 import { reveal, seal } from "../../domain/event.ts";
-import type { Channel, NotificationContent } from "../../domain/notification.ts";
+import type { NotificationContent } from "../../domain/notification.ts";
 import { contentBytes, MAX_CONTENT_BYTES, type NotificationPatch, TOO_LONG } from "./input.ts";
 import { expiresByDefault, settleTimes } from "./times.ts";
 

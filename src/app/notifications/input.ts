@@ -1,10 +1,21 @@
 // What POST and PATCH of notifications take: one shape for each type.
 import { z } from "zod";
-import { canonicalMailAddress } from "../../channels/email/message.ts";
-import { parseTarget } from "../../channels/guard.ts";
-import { input, instant, meta, name, orNull, patched, refuse, seconds, text, userId } from "../../contract/fields.ts";
+import {
+  canonicalMailAddress,
+  input,
+  instant,
+  meta,
+  name,
+  orNull,
+  parseWebhookUrl,
+  patched,
+  refuse,
+  seconds,
+  text,
+  userId,
+} from "../../contract/fields.ts";
 import { type JsonValue, JsonValueSchema } from "../../contract/json.ts";
-import { PrioritySchema } from "../../domain/notification.ts";
+import { PrioritySchema } from "../../contract/resources.ts";
 
 /** Content and text of a notification together, in bytes. */
 export const MAX_CONTENT_BYTES = 256 * 1024;
@@ -31,7 +42,7 @@ const mailSubject = text(1, 255).superRefine((value, context) => {
 const targetUrl = z
   .string()
   .superRefine((value, context) => {
-    const target = parseTarget(value);
+    const target = parseWebhookUrl(value);
     if ("ok" in target) refuse(context, target.code, target.reason);
   })
   .meta({ format: "uri", maxLength: 2_048 });

@@ -1,7 +1,7 @@
 // From a request to the notification that it asks for: what only the log, the clock or the network can check.
 
-import { canonicalMailAddress } from "../../channels/email/message.ts";
 import type { FieldFault } from "../../contract/errors.ts";
+import { canonicalMailAddress } from "../../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema } from "../../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../../contract/time.ts";
 import { clientDecider, clientStream } from "../../domain/client.ts";

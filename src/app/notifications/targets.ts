@@ -1,8 +1,8 @@
 // Whom a notification is for: from the fields of a request to recipients, each once.
 import { isIP } from "node:net";
-import { canonicalMailAddress } from "../../channels/email/message.ts";
 import type { AddressGuard } from "../../channels/guard.ts";
 import type { FieldFault } from "../../contract/errors.ts";
+import { canonicalMailAddress } from "../../contract/fields.ts";
 import type { ClientId } from "../../contract/ids.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import { seal } from "../../domain/event.ts";

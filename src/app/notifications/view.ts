@@ -1,6 +1,7 @@
 // What an answer about a notification is made of, now: from the read model, and the log for whom it will be for.
 
 import type { DeliveryId, RoomId, Subject } from "../../contract/ids.ts";
+import { SHOWN_DELIVERIES } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { Room } from "../../domain/room-state.ts";
@@ -10,7 +11,7 @@ import { attemptsOf } from "../../projections/models/attempts.ts";
 import { deliveriesOf } from "../../projections/models/delivery-list.ts";
 import { type NotificationRow, SHOWN_RECIPIENTS, type ShownRecipient } from "../../projections/models/notifications.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
-import { type NotificationView, SHOWN_DELIVERIES, unmade } from "../bodies/notification.ts";
+import { type NotificationView, unmade } from "../bodies/notification.ts";
 import type { Services } from "../services.ts";
 import { userIdsOf } from "../user-ids.ts";
 

@@ -1,11 +1,12 @@
 // Making a room, so that two requests, on whatever nodes, make one where there may be only one.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RoomId } from "../../contract/ids.ts";
+import type { Role } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import { InvalidInput } from "../../domain/errors.ts";
 import { seal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
-import type { MemberData, Role, RoomSettings } from "../../domain/room-events.ts";
+import type { MemberData, RoomSettings } from "../../domain/room-events.ts";
 import type { LiveRoom } from "../../domain/room-state.ts";
 import { deriveTail } from "../../event-store/derive.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";

@@ -7,13 +7,13 @@ import type { RoomEvent } from "../../domain/room-events.ts";
 import { contentSeq, type LiveRoom } from "../../domain/room-state.ts";
 import type { StoredEvent } from "../../event-store/envelope.ts";
 import { readDecoded } from "../../event-store/handle-command.ts";
-import type { MessageFacts } from "../bodies/message.ts";
+import type { MessageHistory } from "../resources.ts";
 import type { Services } from "../services.ts";
 
 type Parts = Pick<Services, "store" | "keyring">;
 
 /** The message as of the state, from at most three events. Throws `not_found`. */
-export async function messageFacts(parts: Parts, room: RoomId, state: LiveRoom, id: string): Promise<MessageFacts> {
+export async function messageFacts(parts: Parts, room: RoomId, state: LiveRoom, id: string): Promise<MessageHistory> {
   const seq = seqOfMessage(room, id);
   if (seq === undefined || seq > state.seq) throw new DomainError("not_found");
   const change = state.changes.get(seq);

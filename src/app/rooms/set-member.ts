@@ -2,10 +2,11 @@
 
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { type JsonObject, sameJson } from "../../contract/json.ts";
+import type { Role } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import { seal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
-import type { MemberData, Role } from "../../domain/room-events.ts";
+import type { MemberData } from "../../domain/room-events.ts";
 import { requireLive } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";

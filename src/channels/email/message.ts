@@ -1,10 +1,9 @@
 // channels/email/message.ts: one mail as it is given to a provider. Only its date differs between attempts.
 
-import { isIP } from "node:net";
-import { domainToASCII } from "node:url";
 import { convert } from "html-to-text";
 import { LRUCache } from "lru-cache";
 import type { SendMailOptions } from "nodemailer";
+import { canonicalMailAddress } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
 
 type MailAddress = { readonly email: string; readonly name?: string | null };
@@ -100,35 +99,11 @@ function headerText(text: string): string {
     .trim();
 }
 
-/** SMTP's limits, in octets. */
-const MAX_LOCAL_BYTES = 64;
-const MAX_ADDRESS_BYTES = 254;
-const ADDRESS = /^([^\s\p{Cc}@,;:<>()[\]\\"]+)@([^\s\p{Cc}@,;:<>()[\]\\"]+)$/u;
-const WRITTEN_DOMAIN = /^[\p{L}\p{M}\p{N}.-]+$/u;
-const DOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
-
 /** One mailbox. Refuses what mail programs could read as several addresses, a comment, a route or a second line. */
 function mailbox({ email, name }: MailAddress): { address: string; name: string } {
-  const [, local = "", written = ""] = ADDRESS.exec(email.trim().toWellFormed()) ?? [];
-  const domain = domainToASCII(written);
-  if (domain === "" || isIP(domain) !== 0 || local.length + domain.length >= MAX_ADDRESS_BYTES) {
-    throw new InvalidMail("An address is not a single mailbox");
-  }
-  return { address: `${local}@${domain}`, name: headerText(name ?? "") };
-}
-
-/**
- * The canonical spelling of an address: its domain in lower-case ASCII, its local part unchanged, since only the
- * domain's server knows whether case matters there. Undefined for what is not a single mailbox: quoted local parts,
- * address literals, comments, groups, more than one line.
- */
-export function canonicalMailAddress(text: string): string | undefined {
-  const [, local = "", written = ""] = ADDRESS.exec(text) ?? [];
-  if (local === "" || !text.isWellFormed() || Buffer.byteLength(local) > MAX_LOCAL_BYTES) return undefined;
-  const domain = domainToASCII(written);
-  if (!WRITTEN_DOMAIN.test(written) || !DOMAIN.test(domain) || isIP(domain) !== 0) return undefined;
-  const address = `${local}@${domain}`;
-  return Buffer.byteLength(address) > MAX_ADDRESS_BYTES ? undefined : address;
+  const address = canonicalMailAddress(email.trim().toWellFormed());
+  if (address === undefined) throw new InvalidMail("An address is not a single mailbox");
+  return { address, name: headerText(name ?? "") };
 }
 
 // Elements of mails, without attributes or with at least one that has a value. "<3", "<jane@example.com>" and "if a<b

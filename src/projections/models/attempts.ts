@@ -1,14 +1,12 @@
 // Attempts of deliveries, and what each came to.
 
 import type { ClientId, DeliveryId, NotificationId } from "../../contract/ids.ts";
+import type { AttemptOutcome, DeliveryError } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
 import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
 import type { ReadAs } from "../read-as.ts";
 import { sql } from "../sql.ts";
 import { deliveryOf } from "../stream-ids.ts";
-import type { ShownFault } from "./deliveries.ts";
-
-type AttemptOutcome = "succeeded" | "transient" | "permanent" | "unknown";
 
 const columns = {
   delivery_id: text<DeliveryId>(),
@@ -21,7 +19,7 @@ const columns = {
   outcome: text<AttemptOutcome>({ nullable: true }),
   provider: text({ nullable: true }),
   response: json<{ status: number | null; body: string }>({ nullable: true }),
-  error: json<ShownFault>({ nullable: true }),
+  error: json<DeliveryError>({ nullable: true }),
   /** When the next one was due after this one. */
   next_attempt_at: bigint({ nullable: true }),
 };

@@ -1,10 +1,10 @@
 // Deliveries: one recipient on one channel, where it stands and when it is due next.
 
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
+import type { Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryRequest, DeliveryStatus } from "../../domain/delivery-events.ts";
+import type { DeliveryRequest } from "../../domain/delivery-events.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Channel, Priority } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {
   bigint,
@@ -20,9 +20,6 @@ import {
   text,
 } from "../projection.ts";
 import { deliveryOf } from "../stream-ids.ts";
-
-/** `message` may quote what a server said. */
-export type ShownFault = { code: string; message: string };
 
 const columns = {
   id: text<DeliveryId>(),
@@ -51,7 +48,7 @@ const columns = {
   read_at: bigint({ nullable: true }),
   provider: text({ nullable: true }),
   provider_message_id: text({ nullable: true }),
-  error: json<ShownFault>({ nullable: true }),
+  error: json<DeliveryError>({ nullable: true }),
   /** The mail that it fell back to. */
   mail: text<DeliveryId>({ nullable: true }),
   mail_recipient: text<Subject>({ nullable: true }),
@@ -181,7 +178,7 @@ const FAULTS: Readonly<Record<string, string>> = {
   no_address: "there is no address to send to",
   attempts_exhausted: "no attempt succeeded",
 };
-const faultOf = (code: string): ShownFault => ({ code, message: FAULTS[code] ?? "it was given up" });
+const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
 
 /** Any event after the first; the status is always the one that it ends in. */
 const moved = (

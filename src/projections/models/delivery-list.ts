@@ -3,9 +3,8 @@
 import type { Cursor } from "../../contract/fields.ts";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { DeliveryStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryStatus } from "../../domain/delivery-events.ts";
-import type { Priority } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { first, type ReadAs } from "../read-as.ts";

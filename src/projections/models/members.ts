@@ -3,8 +3,9 @@
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
+import type { Role } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
-import type { MemberData, Role } from "../../domain/room-events.ts";
+import type { MemberData } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import {

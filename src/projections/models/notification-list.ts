@@ -2,13 +2,12 @@
 
 import type { Cursor } from "../../contract/fields.ts";
 import type { NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { Channel, NotificationStatus } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { Channel } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { all, sql } from "../sql.ts";
-import type { NotificationStatus } from "./notification-status.ts";
 import { type NotificationRow, notifications } from "./notifications.ts";
 import { recipients } from "./recipients.ts";
 

@@ -1,16 +1,5 @@
 // What is said of a notification as a whole: the first rule that holds.
-import type { DeliveryStatus } from "../../domain/delivery-events.ts";
-
-export type NotificationStatus =
-  | "scheduled"
-  | "pending"
-  | "processing"
-  | "delivered"
-  | "sent"
-  | "partial"
-  | "cancelled"
-  | "expired"
-  | "failed";
+import type { DeliveryStatus, NotificationStatus } from "../../contract/resources.ts";
 
 /** How many deliveries are in each status; none are left out. */
 export type DeliveryCounts = { [S in DeliveryStatus]?: number };

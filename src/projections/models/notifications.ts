@@ -2,10 +2,11 @@
 
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Channel, NotificationStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { DeliveryEvent } from "../../domain/delivery-events.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Channel, Fallback, NotificationContent, Priority, Recipient } from "../../domain/notification.ts";
+import type { Fallback, NotificationContent, Recipient } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {
   bigint,
@@ -21,7 +22,7 @@ import {
   text,
 } from "../projection.ts";
 import { deliveryOf, notificationOf } from "../stream-ids.ts";
-import { type DeliveryCounts, type NotificationStatus, notificationStatus, openCount } from "./notification-status.ts";
+import { type DeliveryCounts, notificationStatus, openCount } from "./notification-status.ts";
 
 /** How many recipients a notification's row shows. */
 export const SHOWN_RECIPIENTS = 100;

@@ -1,7 +1,7 @@
 // What is unfinished and due, across clients: what a sweep has to find, whatever became of the jobs.
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
+import type { Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { Priority } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OperatorRead } from "../read-as.ts";
 import { sql } from "../sql.ts";

@@ -2,7 +2,8 @@
 
 import type { ClientId, RoomId } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
-import type { RoomKind, RoomSettings } from "../../domain/room-events.ts";
+import type { RoomKind } from "../../contract/resources.ts";
+import type { RoomSettings } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import {
   bigint,

@@ -2,7 +2,7 @@
 
 import type { Cursor } from "../../contract/fields.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import type { Role } from "../../domain/room-events.ts";
+import type { Role } from "../../contract/resources.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import type { ReadAs } from "../read-as.ts";

@@ -2,10 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { statusAfter } from "../../../src/app/notifications/as-of.ts";
+import { type Channel, ChannelSchema } from "../../../src/contract/resources.ts";
 import { type DeliveryCommand, deliveryDecider } from "../../../src/domain/delivery.ts";
 import type { DeliveryEvent } from "../../../src/domain/delivery-events.ts";
 import { DomainError } from "../../../src/domain/errors.ts";
-import { type Channel, ChannelSchema } from "../../../src/domain/notification.ts";
 import { NOW } from "../../support/given.ts";
 
 const policy = { scheduleMs: [1_000, 1_000], jitter: 0 };

@@ -1,8 +1,8 @@
 // What is promised of the schedule of deliveries, held against a log, in the times that the log names.
 import { expect } from "vitest";
+import type { DeliveryStatus } from "../../../src/contract/resources.ts";
 import { DAY_MS, type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { hasEnded } from "../../../src/domain/delivery.ts";
-import type { DeliveryStatus } from "../../../src/domain/delivery-events.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
 import { answerTo, type Story, type Told } from "./clocked-deliveries.ts";
 

@@ -1,8 +1,8 @@
 // The audit: every event of a client's log, and of one of its streams.
 import { z } from "zod";
 import { eventsAt, requireOwnStream, shownEvents } from "../../../app/audit-events.ts";
-import { AuditEventBody } from "../../../app/bodies/audit.ts";
-import { commaSeparated, created, input, listBody, paging, text } from "../../../contract/fields.ts";
+import { commaSeparated, created, input, paging, text } from "../../../contract/fields.ts";
+import { AuditEventResource, listBody } from "../../../contract/resources.ts";
 import { catalogue } from "../../../domain/catalogue.ts";
 import { clientStream } from "../../../domain/client.ts";
 import type { Position } from "../../../event-store/event-store.ts";
@@ -35,7 +35,7 @@ const listEvents = route({
   tag: "audit",
   access,
   query: EventsQuery,
-  responses: { 200: listBody(AuditEventBody) },
+  responses: { 200: listBody(AuditEventResource) },
   problems: [],
   handle: async (handling) => {
     const { services, caller, read, query } = handling;
@@ -79,7 +79,7 @@ const listStream = route({
   access,
   params: z.object({ stream: z.string() }),
   query: input(paging),
-  responses: { 200: listBody(AuditEventBody) },
+  responses: { 200: listBody(AuditEventResource) },
   problems: ["not_found"],
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;

@@ -1,17 +1,11 @@
 // Clients: registering one, and what a client sees and changes of itself.
 import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
 import type { Caller } from "../../../app/authenticate.ts";
-import {
-  ClientBody,
-  clientBody,
-  RegisteredBody,
-  registeredBody,
-  WebhookSecretBody,
-  webhookSecretBody,
-} from "../../../app/bodies/client.ts";
+import { clientBody, registeredBody, webhookSecretBody } from "../../../app/bodies/client.ts";
 import type { Services } from "../../../app/services.ts";
 import { description, input, name, orNull, patched, seconds } from "../../../contract/fields.ts";
 import type { ClientId } from "../../../contract/ids.ts";
+import { ClientResource, RegisteredClientResource, WebhookSecretResource } from "../../../contract/resources.ts";
 import { DAY_MS, SECOND_MS } from "../../../contract/time.ts";
 import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
@@ -64,7 +58,7 @@ const register = route({
   tag: "clients",
   access: { kind: "registration" },
   body: input({ name, description: orNull(description) }),
-  responses: { 201: RegisteredBody },
+  responses: { 201: RegisteredClientResource },
   problems: ["rate_limited"],
   handle: async ({ services, caller, body, at, context }) => {
     const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));
@@ -89,7 +83,7 @@ const getClient = route({
   summary: "The client itself, and the key that asks.",
   tag: "clients",
   access: { kind: "key", scope: null },
-  responses: { 200: ClientBody },
+  responses: { 200: ClientResource },
   problems: [],
   handle: async ({ services, caller }) => ok(shown(services, await ownState(services, caller.client), caller)),
 });
@@ -101,7 +95,7 @@ const patchClient = route({
   tag: "clients",
   access: { kind: "key", scope: "keys:manage" },
   body: input({ name: name.optional(), description: patched(description) }),
-  responses: { 200: ClientBody },
+  responses: { 200: ClientResource },
   problems: [],
   handle: async ({ services, caller, body, at, context }) => {
     const command = { type: "Update", at, changes: omitUndefined(body) } as const;
@@ -121,7 +115,7 @@ const getWebhookSecret = route({
   summary: "The secret that signs webhooks, and the one before while it signs too.",
   tag: "clients",
   access: { kind: "key", scope: "webhooks:manage" },
-  responses: { 200: WebhookSecretBody },
+  responses: { 200: WebhookSecretResource },
   problems: [],
   handle: async ({ services, caller, at }) => ok(webhookSecretBody(await ownState(services, caller.client), at)),
 });
@@ -133,7 +127,7 @@ const rotateWebhookSecret = route({
   tag: "clients",
   access: { kind: "key", scope: "webhooks:manage" },
   body: graceBody,
-  responses: { 200: WebhookSecretBody },
+  responses: { 200: WebhookSecretResource },
   problems: [],
   handle: async ({ services, caller, body, at, context }) => {
     const graceMs = body.grace_seconds * SECOND_MS;

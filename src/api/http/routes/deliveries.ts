@@ -1,9 +1,10 @@
 // Deliveries, as the people whom they are for see them.
 import { z } from "zod";
-import { DeliveryBody, deliveryBody } from "../../../app/bodies/delivery.ts";
 import { deliveryAsOf } from "../../../app/notifications/as-of.ts";
 import { onceMade } from "../../../app/notifications/once-made.ts";
+import { deliveryResource } from "../../../app/resources.ts";
 import { DeliveryIdSchema } from "../../../contract/ids.ts";
+import { DeliveryResource } from "../../../contract/resources.ts";
 import { deliveryDecider, deliveryStream } from "../../../domain/delivery.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { Problem } from "../problems.ts";
@@ -17,7 +18,7 @@ const acknowledgeDelivery = route({
   tag: "notifications",
   access: { kind: "keyOrUser", scope: null },
   params: z.object({ delivery_id: DeliveryIdSchema }),
-  responses: { 200: DeliveryBody },
+  responses: { 200: DeliveryResource },
   problems: ["forbidden", "not_found"],
   handle: async ({ services, caller, params, context, at }) => {
     if (caller.kind !== "user") {
@@ -31,7 +32,7 @@ const acknowledgeDelivery = route({
     );
     const found = await deliveryAsOf(services, id, events.at(-1)?.revision);
     if (found === undefined) throw new DomainError("not_found");
-    return ok(deliveryBody(found.row, found.attempts), { position, replayed });
+    return ok(deliveryResource(found.row, found.attempts), { position, replayed });
   },
 });
 

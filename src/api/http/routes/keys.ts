@@ -1,8 +1,9 @@
 // API keys of a client.
 import { z } from "zod";
 import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
-import { RotatedKeyBody, rotatedKeyBody } from "../../../app/bodies/client.ts";
+import { rotatedKeyBody } from "../../../app/bodies/client.ts";
 import { KeyIdSchema } from "../../../contract/ids.ts";
+import { RotatedKeyResource } from "../../../contract/resources.ts";
 import { SECOND_MS } from "../../../contract/time.ts";
 import { clientDecider, clientStream } from "../../../domain/client.ts";
 import { DomainError } from "../../../domain/errors.ts";
@@ -19,7 +20,7 @@ const rotateKey = route({
   access: { kind: "key", scope: "keys:manage" },
   params: z.object({ key_id: KeyIdSchema }),
   body: graceBody,
-  responses: { 200: RotatedKeyBody },
+  responses: { 200: RotatedKeyResource },
   problems: ["not_found", "key_limit"],
   handle: async ({ services, caller, params, body, at, context }) => {
     const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));

@@ -1,11 +1,11 @@
 // Members of rooms.
 import { z } from "zod";
-import { MemberBody, memberBody, memberBodyOf } from "../../../app/bodies/member.ts";
+import { memberOfEvent, memberResource } from "../../../app/resources.ts";
 import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
 import { setMember } from "../../../app/rooms/set-member.ts";
-import { input, listBody, meta, name, orNull, paging, userId } from "../../../contract/fields.ts";
+import { input, meta, name, orNull, paging, userId } from "../../../contract/fields.ts";
+import { listBody, MemberResource, RoleSchema } from "../../../contract/resources.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
-import { RoleSchema } from "../../../domain/room-events.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listMembers as queryMembers } from "../../../projections/models/members.ts";
 import { created, listReply, noContent, ok } from "../reply.ts";
@@ -22,7 +22,7 @@ const putMember = route({
   access: { kind: "keyOrUser", scope: "rooms:write" },
   params: memberParams,
   body: input({ role: orNull(RoleSchema), name: orNull(name), meta: meta.default({}) }),
-  responses: { 201: MemberBody, 200: MemberBody },
+  responses: { 201: MemberResource, 200: MemberResource },
   problems: [
     "not_found",
     "not_a_member",
@@ -37,7 +37,7 @@ const putMember = route({
     const userId = params.user_id;
     const set = await setMember(services, { caller, read, context, at }, params.room_id, { userId, ...body });
     const { room, joined, member, joinedAt, ownName, position } = set;
-    const shown = memberBodyOf(member, joinedAt, ownName);
+    const shown = memberOfEvent(member, joinedAt, ownName);
     return joined
       ? created(shown, `/rooms/${room}/members/${encodeURIComponent(userId)}`, { position })
       : ok(shown, { position });
@@ -70,12 +70,12 @@ const listMembers = route({
   access: { kind: "keyOrUser", scope: "rooms:read" },
   params: roomParams,
   query: z.strictObject(paging),
-  responses: { 200: listBody(MemberBody) },
+  responses: { 200: listBody(MemberResource) },
   problems: ["not_found", "not_a_member"],
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
     const { id } = await openAsMember(services, caller, params.room_id);
-    return listReply(handling, await queryMembers(read, id, omitUndefined(query)), memberBody);
+    return listReply(handling, await queryMembers(read, id, omitUndefined(query)), memberResource);
   },
 });
 

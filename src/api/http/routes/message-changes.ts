@@ -1,9 +1,10 @@
 // Editing, deleting and restoring messages.
 import type { z } from "zod";
-import { MessageBody, messageBodyOf } from "../../../app/bodies/message.ts";
+import { messageOfEvents } from "../../../app/resources.ts";
 import { messageFacts } from "../../../app/rooms/message-facts.ts";
 import { findRoom } from "../../../app/rooms/room-access.ts";
 import { input, meta, patched } from "../../../contract/fields.ts";
+import { MessageResource } from "../../../contract/resources.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag, requireLive } from "../../../domain/room-state.ts";
 import { noContent, ok } from "../reply.ts";
@@ -42,7 +43,7 @@ async function change(handling: Changing, what: Change): Promise<Reply> {
   if (what.type === "DeleteMessage") return noContent({ position });
   const state = requireLive(outcome.state);
   const facts = await messageFacts(services, room, state, params.message_id);
-  return ok(messageBodyOf(facts), { position, replayed, etag: messageEtag(state, facts.seq) });
+  return ok(messageOfEvents(facts), { position, replayed, etag: messageEtag(state, facts.seq) });
 }
 
 const patchMessage = route({
@@ -51,7 +52,7 @@ const patchMessage = route({
   path: "/rooms/:room_id/messages/:message_id",
   summary: "Edits a message by a JSON Merge Patch.",
   body: input({ content: content.optional(), meta: patched(meta) }),
-  responses: { 200: MessageBody },
+  responses: { 200: MessageResource },
   problems: [...refusals, "message_deleted"],
   handle: (handling) => {
     const { content = null, meta } = handling.body;
@@ -74,7 +75,7 @@ const restoreMessage = route({
   method: "POST",
   path: "/rooms/:room_id/messages/:message_id/restore",
   summary: "Brings a deleted message back.",
-  responses: { 200: MessageBody },
+  responses: { 200: MessageResource },
   problems: refusals,
   handle: (handling) => change(handling, { type: "RestoreMessage" }),
 });

@@ -1,15 +1,14 @@
 // Messages: posting, listing and reading them.
 import { z } from "zod";
 import type { Caller } from "../../../app/authenticate.ts";
-import { MessageBody, messageBody, messageBodyOf } from "../../../app/bodies/message.ts";
 import { meetUsers } from "../../../app/meet-users.ts";
+import { messageOfEvents, messageResource } from "../../../app/resources.ts";
 import { messageFacts } from "../../../app/rooms/message-facts.ts";
 import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import {
   commaSeparated,
   input,
-  listBody,
   meta,
   name,
   orNull,
@@ -21,6 +20,7 @@ import {
   userId,
 } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
+import { listBody, MessageResource } from "../../../contract/resources.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { messageEtag } from "../../../domain/room-state.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
@@ -77,7 +77,7 @@ const postMessage = route({
   params: roomParams,
   body: NewMessage,
   faultsFor: messageFaults,
-  responses: { 201: MessageBody },
+  responses: { 201: MessageResource },
   problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
   handle: async ({ services, caller, read, params, context, at, body }) => {
     const { keyring, commands, memberNames } = services;
@@ -96,7 +96,7 @@ const postMessage = route({
       after: outcome.position,
     });
     const seq = event.revision + 1;
-    const shown = messageBodyOf({ room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null });
+    const shown = messageOfEvents({ room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null });
     const { replayed } = outcome;
     return created(shown, `/rooms/${room}/messages/${shown.id}`, { position, replayed, etag: seq });
   },
@@ -120,7 +120,7 @@ const listMessages = route({
   access: read,
   params: roomParams,
   query: MessageQuery,
-  responses: { 200: listBody(MessageBody) },
+  responses: { 200: listBody(MessageResource) },
   problems: ["not_found", "not_a_member"],
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
@@ -133,7 +133,7 @@ const listMessages = route({
       ...(senders === undefined ? {} : { senders: await Promise.all(senders) }),
     };
     const page = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
-    return listReply(handling, page, messageBody);
+    return listReply(handling, page, messageResource);
   },
 });
 
@@ -144,12 +144,12 @@ const getMessage = route({
   tag: "messages",
   access: read,
   params: messageParams,
-  responses: { 200: MessageBody },
+  responses: { 200: MessageResource },
   problems: ["not_found", "not_a_member"],
   handle: async ({ services, caller, params }) => {
     const { id, room } = await openAsMember(services, caller, params.room_id);
     const facts = await messageFacts(services, id, room, params.message_id);
-    return ok(messageBodyOf(facts), { etag: messageEtag(room, facts.seq) });
+    return ok(messageOfEvents(facts), { etag: messageEtag(room, facts.seq) });
   },
 });
 

@@ -1,10 +1,11 @@
 // Changing notifications: cancelling, editing while scheduled, starting failed deliveries again.
 import { z } from "zod";
-import { NotificationBody, notificationBody } from "../../../app/bodies/notification.ts";
+import { notificationBody } from "../../../app/bodies/notification.ts";
 import { type Changed, cancel, edit } from "../../../app/notifications/change.ts";
 import { NotificationPatch } from "../../../app/notifications/input.ts";
 import { retry } from "../../../app/notifications/retry.ts";
 import { input, orNull, text } from "../../../contract/fields.ts";
+import { NotificationResource } from "../../../contract/resources.ts";
 import { ok } from "../reply.ts";
 import { type Reply, type Route, route } from "../route.ts";
 
@@ -24,7 +25,7 @@ const cancelNotification = route({
   tag: "notifications",
   access,
   params,
-  responses: { 200: NotificationBody },
+  responses: { 200: NotificationResource },
   problems: ["not_found", "not_cancellable", "precondition_failed", "read_model_behind"],
   conditional: true,
   handle: async ({ params, ifMatch, ...change }) => answer(await cancel(change, params.notification_id, ifMatch)),
@@ -38,7 +39,7 @@ const editNotification = route({
   access,
   params,
   body: NotificationPatch,
-  responses: { 200: NotificationBody },
+  responses: { 200: NotificationResource },
   problems: ["not_found", "not_editable", "precondition_failed", "read_model_behind"],
   conditional: true,
   handle: async ({ params, body, ifMatch, ...change }) =>
@@ -55,7 +56,7 @@ const retryNotification = route({
   access,
   params,
   body: Retry,
-  responses: { 200: NotificationBody },
+  responses: { 200: NotificationResource },
   problems: ["not_found", "nothing_to_retry", "read_model_behind"],
   handle: async ({ params, body, ...change }) => answer(await retry(change, params.notification_id, body.delivery_ids)),
 });

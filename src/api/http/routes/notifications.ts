@@ -1,24 +1,24 @@
 // Notifications: asking for them, finding and reading them.
 import { z } from "zod";
 import { eventsAt, shownEvents } from "../../../app/audit-events.ts";
-import { AuditEventBody } from "../../../app/bodies/audit.ts";
-import {
-  NotificationBody,
-  NotificationStatusSchema,
-  NotificationSummaryBody,
-  notificationBody,
-  notificationSummaryBody,
-} from "../../../app/bodies/notification.ts";
+import { notificationBody, notificationSummaryBody } from "../../../app/bodies/notification.ts";
 import { askFor } from "../../../app/notifications/ask.ts";
 import { NotificationInput } from "../../../app/notifications/input.ts";
 import { subjectsNamed } from "../../../app/notifications/targets.ts";
 import { timelinePage } from "../../../app/notifications/timeline.ts";
 import { timeFaults } from "../../../app/notifications/times.ts";
 import { viewNow } from "../../../app/notifications/view.ts";
-import { commaSeparated, created, input, listBody, paging, text } from "../../../contract/fields.ts";
+import { commaSeparated, created, input, paging, text } from "../../../contract/fields.ts";
 import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../contract/ids.ts";
+import {
+  AuditEventResource,
+  ChannelSchema,
+  listBody,
+  NotificationResource,
+  NotificationStatusSchema,
+  NotificationSummary,
+} from "../../../contract/resources.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { ChannelSchema } from "../../../domain/notification.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import {
   notificationById,
@@ -39,7 +39,7 @@ const createNotification = route({
   access: { kind: "key", scope: "notifications:write" },
   body: NotificationInput,
   furtherFaults: (_caller, body, at) => timeFaults(body, at),
-  responses: { 202: NotificationBody },
+  responses: { 202: NotificationResource },
   problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
   handle: async ({ services, read, context, at, body }) => {
     const { view, position, replayed } = await askFor(services, read, { context, at }, body);
@@ -71,7 +71,7 @@ const listNotifications = route({
   tag: "notifications",
   access: read,
   query: NotificationQuery,
-  responses: { 200: listBody(NotificationSummaryBody) },
+  responses: { 200: listBody(NotificationSummary) },
   problems: [],
   handle: async (handling) => {
     const { services, caller, read, query } = handling;
@@ -98,7 +98,7 @@ const getNotification = route({
   tag: "notifications",
   access: read,
   params,
-  responses: { 200: NotificationBody },
+  responses: { 200: NotificationResource },
   problems: ["not_found"],
   handle: async ({ services, read, params }) => {
     const row = await notificationById(read, params.notification_id);
@@ -115,7 +115,7 @@ const getTimeline = route({
   access: read,
   params,
   query: input(paging),
-  responses: { 200: listBody(AuditEventBody) },
+  responses: { 200: listBody(AuditEventResource) },
   problems: ["not_found"],
   handle: async (handling) => {
     const { services, read, params, query } = handling;

@@ -1,14 +1,15 @@
 // Email providers: the servers through which a client's mail goes out.
 import { z } from "zod";
 import type { Caller } from "../../../app/authenticate.ts";
-import { ProviderBody, ProviderInput, providerBody, VerdictBody } from "../../../app/bodies/provider.ts";
+import { ProviderInput, providerBody } from "../../../app/bodies/provider.ts";
 import { invalid } from "../../../app/errors.ts";
 import { mailAddress } from "../../../app/notifications/input.ts";
 import type { Services } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
-import { input, listBody, orNull, paging, pattern } from "../../../contract/fields.ts";
+import { input, orNull, paging, pattern } from "../../../contract/fields.ts";
 import type { ClientId } from "../../../contract/ids.ts";
 import { isObject } from "../../../contract/json.ts";
+import { listBody, ProviderResource, ProviderVerdict } from "../../../contract/resources.ts";
 import { clientDecider, clientStream, type ProviderData } from "../../../domain/client.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { reveal } from "../../../domain/event.ts";
@@ -65,7 +66,7 @@ const putProvider = route({
   params,
   body: ProviderInput,
   furtherFaults: configFaults,
-  responses: { 200: ProviderBody, 201: ProviderBody },
+  responses: { 200: ProviderResource, 201: ProviderResource },
   problems: ["provider_limit"],
   handle: async ({ services, caller, params, body, context, at }) => {
     await checkConfig(services, body.config);
@@ -100,7 +101,7 @@ const listProviders = route({
   tag: "providers",
   access,
   query: input(paging),
-  responses: { 200: listBody(ProviderBody) },
+  responses: { 200: listBody(ProviderResource) },
   problems: [],
   handle: async (handling) => {
     const { services, caller, query } = handling;
@@ -122,7 +123,7 @@ const getProvider = route({
   tag: "providers",
   access,
   params,
-  responses: { 200: ProviderBody },
+  responses: { 200: ProviderResource },
   problems: ["not_found"],
   handle: async ({ services, caller, params }) =>
     ok(providerBody(await provider(services, caller.client, params.name))),
@@ -153,7 +154,7 @@ const verifyProvider = route({
   access,
   params: z.object({ name: z.string() }),
   body: input({ to_email: orNull(mailAddress) }),
-  responses: { 200: VerdictBody },
+  responses: { 200: ProviderVerdict },
   problems: ["not_found"],
   handle: async ({ services, caller, params, body }) => {
     const data = await provider(services, caller.client, params.name);

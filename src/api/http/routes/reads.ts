@@ -1,8 +1,9 @@
 // Read markers: how far each member has read, and what is unread.
 import { z } from "zod";
-import { ReadBody, readBody } from "../../../app/bodies/member.ts";
+import { readMarkerResource } from "../../../app/resources.ts";
 import { openAsMember } from "../../../app/rooms/room-access.ts";
-import { input, listBody, paging, userId } from "../../../contract/fields.ts";
+import { input, paging, userId } from "../../../contract/fields.ts";
+import { listBody, ReadMarkerResource } from "../../../contract/resources.ts";
 import { DomainError, InvalidInput } from "../../../domain/errors.ts";
 import { readsDecider, readsStream } from "../../../domain/reads.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
@@ -23,7 +24,7 @@ const putRead = route({
   access: { kind: "keyOrUser", scope: "messages:write" },
   params: roomParams.extend({ user_id: userId }),
   body: input({ seq: z.int().min(0) }),
-  responses: { 200: ReadBody },
+  responses: { 200: ReadMarkerResource },
   problems: ["not_found", "not_a_member", "forbidden", "read_model_behind"],
   handle: async ({ services, caller, read, params, context, at, body }) => {
     const { id, room, position: head } = await openAsMember(services, caller, params.room_id);
@@ -45,7 +46,7 @@ const putRead = route({
     if (!(await services.readSide.waitFor(needed, COUNT_WAIT_MS))) throw new Problem("read_model_behind");
     const unread = await unreadOf(read, id, subject);
     if (unread === undefined) throw new DomainError("not_a_member", "the user left the room meanwhile");
-    return ok(readBody({ room_id: id, user_id: user, ...unread }), { position });
+    return ok(readMarkerResource({ room_id: id, user_id: user, ...unread }), { position });
   },
 });
 
@@ -57,12 +58,12 @@ const listReads = route({
   access: { kind: "keyOrUser", scope: "messages:read" },
   params: roomParams,
   query: z.strictObject(paging),
-  responses: { 200: listBody(ReadBody) },
+  responses: { 200: listBody(ReadMarkerResource) },
   problems: ["not_found", "not_a_member"],
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
     const { id } = await openAsMember(services, caller, params.room_id);
-    return listReply(handling, await queryReads(read, id, omitUndefined(query)), readBody);
+    return listReply(handling, await queryReads(read, id, omitUndefined(query)), readMarkerResource);
   },
 });
 

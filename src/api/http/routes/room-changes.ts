@@ -1,10 +1,10 @@
 // Changing, closing, opening and deleting rooms.
 import type { z } from "zod";
-import { RoomBody, roomBodyOf } from "../../../app/bodies/room.ts";
+import { roomOfState } from "../../../app/resources.ts";
 import { findRoom } from "../../../app/rooms/room-access.ts";
 import { description, input, meta, name, patched } from "../../../contract/fields.ts";
+import { RoomKindSchema, RoomResource } from "../../../contract/resources.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
-import { RoomKindSchema } from "../../../domain/room-events.ts";
 import { requireLive } from "../../../domain/room-state.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { noContent, ok } from "../reply.ts";
@@ -28,7 +28,7 @@ const patchRoom = route({
   access: write,
   params: roomParams,
   body: RoomPatch,
-  responses: { 200: RoomBody },
+  responses: { 200: RoomResource },
   problems: ["not_found", "not_a_member", "role_required", "read_only", "direct_room_fixed", "precondition_failed"],
   conditional: true,
   handle: async ({ services, caller, params, context, at, ifMatch, body }) => {
@@ -38,7 +38,7 @@ const patchRoom = route({
     const command = { type: "Update", at, actor: caller.actor, changes, ifMatch } as const;
     const { state, position } = await services.commands.execute(roomDecider, roomStream(id), command, context);
     const room = requireLive(state);
-    return ok(roomBodyOf(id, room), { position, etag: room.settingsSeq });
+    return ok(roomOfState(id, room), { position, etag: room.settingsSeq });
   },
 });
 
@@ -53,7 +53,7 @@ async function change(type: "Deactivate" | "Activate" | "Delete", handling: Chan
   const { position, replayed } = outcome;
   if (type === "Delete") return noContent({ position });
   const room = requireLive(outcome.state);
-  return ok(roomBodyOf(id, room), { position, replayed, etag: room.settingsSeq });
+  return ok(roomOfState(id, room), { position, replayed, etag: room.settingsSeq });
 }
 
 const changing = {
@@ -78,7 +78,7 @@ const deactivateRoom = route({
   method: "POST",
   path: "/rooms/:room_id/deactivate",
   summary: "Closes a room for posting; reading goes on.",
-  responses: { 200: RoomBody },
+  responses: { 200: RoomResource },
   handle: (handling) => change("Deactivate", handling),
 });
 
@@ -87,7 +87,7 @@ const activateRoom = route({
   method: "POST",
   path: "/rooms/:room_id/activate",
   summary: "Opens a room for posting again.",
-  responses: { 200: RoomBody },
+  responses: { 200: RoomResource },
   handle: (handling) => change("Activate", handling),
 });
 

@@ -1,7 +1,7 @@
 // Rooms: making, listing and reading them.
 import { z } from "zod";
 import type { Caller } from "../../../app/authenticate.ts";
-import { RoomBody, roomBody, roomBodyOf } from "../../../app/bodies/room.ts";
+import { roomOfState, roomResource } from "../../../app/resources.ts";
 import { MAX_FIRST_MEMBERS, createRoom as makeRoom } from "../../../app/rooms/create-room.ts";
 import { openRoom } from "../../../app/rooms/room-access.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
@@ -10,7 +10,6 @@ import {
   created,
   description,
   input,
-  listBody,
   meta,
   name,
   orNull,
@@ -20,8 +19,8 @@ import {
   userId,
 } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
+import { listBody, RoleSchema, RoomKindSchema, RoomResource } from "../../../contract/resources.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { RoleSchema, RoomKindSchema } from "../../../domain/room-events.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import { listRooms as queryRooms } from "../../../projections/models/room-list.ts";
 import { created as createdReply, listReply, ok } from "../reply.ts";
@@ -67,7 +66,7 @@ const createRoom = route({
   access: write,
   body: NewRoom,
   furtherFaults: memberFaults,
-  responses: { 201: RoomBody, 200: RoomBody },
+  responses: { 201: RoomResource, 200: RoomResource },
   problems: ["external_id_taken"],
   handle: async ({ services, caller, context, at, body }) => {
     const { name, description, kind, meta, external_id, members } = body;
@@ -82,7 +81,7 @@ const createRoom = route({
     );
     const { id, room, position, replayed } = made;
     const about = { position, replayed, etag: room.settingsSeq };
-    return made.existed ? ok(roomBodyOf(id, room), about) : createdReply(roomBodyOf(id, room), `/rooms/${id}`, about);
+    return made.existed ? ok(roomOfState(id, room), about) : createdReply(roomOfState(id, room), `/rooms/${id}`, about);
   },
 });
 
@@ -103,7 +102,7 @@ const listRooms = route({
   tag: "rooms",
   access: read,
   query: RoomQuery,
-  responses: { 200: listBody(RoomBody) },
+  responses: { 200: listBody(RoomResource) },
   problems: ["forbidden"],
   handle: async (handling) => {
     const { services, caller, read, query } = handling;
@@ -116,7 +115,7 @@ const listRooms = route({
       throw new DomainError("forbidden", "a user token may only ask for its own user's rooms");
     }
     const page = await queryRooms(read, omitUndefined({ ...rest, members, visibleTo, externalIds: external_id }));
-    return listReply(handling, page, roomBody);
+    return listReply(handling, page, roomResource);
   },
 });
 
@@ -127,11 +126,11 @@ const getRoom = route({
   tag: "rooms",
   access: read,
   params: roomParams,
-  responses: { 200: RoomBody },
+  responses: { 200: RoomResource },
   problems: ["not_found"],
   handle: async ({ services, caller, params }) => {
     const { id, room } = await openRoom(services, caller, params.room_id);
-    return ok(roomBodyOf(id, room), { etag: room.settingsSeq });
+    return ok(roomOfState(id, room), { etag: room.settingsSeq });
   },
 });
 

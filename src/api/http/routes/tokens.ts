@@ -1,7 +1,8 @@
 // Tokens of users: minting one, revoking all.
 import { z } from "zod";
 import { MAX_TOKEN_MS } from "../../../app/tokens.ts";
-import { input, seconds, time } from "../../../contract/fields.ts";
+import { input, seconds } from "../../../contract/fields.ts";
+import { TokenResource } from "../../../contract/resources.ts";
 import { rfc3339, SECOND_MS } from "../../../contract/time.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { type UserEvent, userDecider, userStream } from "../../../domain/user.ts";
@@ -13,8 +14,6 @@ import { subjectOf, userParams } from "./users.ts";
 const MIN_TTL_SECONDS = 60;
 const MAX_TTL_SECONDS = MAX_TOKEN_MS / SECOND_MS;
 const TTL_SECONDS = 3_600;
-
-const TokenBody = z.object({ token: z.string().describe("A JWT"), expires_at: time }).meta({ id: "Token" });
 
 type Issued = Extract<UserEvent, { type: "TokenIssued" }>["data"];
 
@@ -35,7 +34,7 @@ const mintToken = route({
     ttl_seconds: seconds(MIN_TTL_SECONDS, MAX_TTL_SECONDS).default(TTL_SECONDS),
     revoke_previous: z.boolean().default(false),
   }),
-  responses: { 201: TokenBody },
+  responses: { 201: TokenResource },
   problems: [],
   handle: async ({ services, caller, params, body, at, context }) => {
     const { commands, tokens } = services;

@@ -1,16 +1,13 @@
 // Users: their profiles, and the rooms they are in.
 import { z } from "zod";
 import type { Caller } from "../../../app/authenticate.ts";
-import { MessageBody, messageBody } from "../../../app/bodies/message.ts";
-import { RoomBody, roomBody } from "../../../app/bodies/room.ts";
-import { UserBody, userBody, userBodyOf } from "../../../app/bodies/user.ts";
+import { userOfState, userResource, userRoomResource } from "../../../app/resources.ts";
 import type { Services } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import {
   created as createdBetween,
   email,
   input,
-  listBody,
   MAX_META_BYTES,
   meta,
   metaTooLarge,
@@ -23,10 +20,11 @@ import {
 } from "../../../contract/fields.ts";
 import type { Subject } from "../../../contract/ids.ts";
 import { isObject, mergePatch } from "../../../contract/json.ts";
+import { listBody, UserResource, UserRoomList } from "../../../contract/resources.ts";
 import { InvalidInput } from "../../../domain/errors.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { roomsOfUser, type UserRoom, unreadTotal } from "../../../projections/models/user-rooms.ts";
+import { roomsOfUser, unreadTotal } from "../../../projections/models/user-rooms.ts";
 import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
 import { Problem } from "../problems.ts";
 import { created, listReply, ok } from "../reply.ts";
@@ -56,14 +54,14 @@ const putUser = route({
   access: { kind: "key", scope: "users:manage" },
   params: userParams,
   body: input({ name: orNull(name), email: orNull(email), timezone: orNull(timezone), meta: meta.default({}) }),
-  responses: { 200: UserBody, 201: UserBody },
+  responses: { 200: UserResource, 201: UserResource },
   problems: [],
   handle: async ({ services, caller, params, body, at, context }) => {
     const subject = await subjectOf(services, caller, params.user_id);
     const command = { type: "Put", at, subject, user: params.user_id, profile: body } as const;
     const outcome = await services.commands.execute(userDecider, userStream(subject), command, context);
     const { position } = outcome;
-    const answer = userBodyOf(params.user_id, registered(outcome.state));
+    const answer = userOfState(params.user_id, registered(outcome.state));
     return outcome.events[0]?.type === "UserRegistered"
       ? created(answer, `/users/${encodeURIComponent(params.user_id)}`, { position })
       : ok(answer, { position });
@@ -85,7 +83,7 @@ const patchUser = route({
   params: userParams,
   body: input({ name: patched(name), email: patched(email), timezone: patched(timezone), meta: patched(meta) }),
   faultsFor: emailFaults,
-  responses: { 200: UserBody },
+  responses: { 200: UserResource },
   problems: ["not_found"],
   handle: async ({ services, caller, params, body, at, context }) => {
     const subject = await subjectOf(services, caller, params.user_id);
@@ -107,7 +105,7 @@ const patchUser = route({
       },
     } as const;
     const outcome = await services.commands.execute(userDecider, stream, command, context);
-    return ok(userBodyOf(params.user_id, registered(outcome.state)), { position: outcome.position });
+    return ok(userOfState(params.user_id, registered(outcome.state)), { position: outcome.position });
   },
 });
 
@@ -118,13 +116,13 @@ const getUser = route({
   tag: "users",
   access: { kind: "keyOrUser", scope: "users:manage" },
   params: userParams,
-  responses: { 200: UserBody },
+  responses: { 200: UserResource },
   problems: ["not_found"],
   handle: async ({ services, caller, params }) => {
     // From the log: who was just given a token finds itself.
     const stream = userStream(await subjectOf(services, caller, params.user_id));
     const { state } = await services.commands.load(userDecider, stream);
-    return ok(userBodyOf(params.user_id, registered(state)));
+    return ok(userOfState(params.user_id, registered(state)));
   },
 });
 
@@ -135,30 +133,10 @@ const listUsers = route({
   tag: "users",
   access: { kind: "key", scope: "users:manage" },
   query: input({ ...paging, ...createdBetween }),
-  responses: { 200: listBody(UserBody) },
+  responses: { 200: listBody(UserResource) },
   problems: [],
   handle: async (handling) =>
-    listReply(handling, await queryUsers(handling.read, omitUndefined(handling.query)), userBody),
-});
-
-const UserRoomBody = z
-  .object({
-    room: RoomBody,
-    role: z.enum(["reader", "member", "admin", "owner"]),
-    seq: z.int().describe("The seq of the room's last event"),
-    read_seq: z.int(),
-    unread_count: z.int(),
-    last_message: MessageBody.nullable(),
-  })
-  .meta({ id: "UserRoom" });
-
-const userRoomBody = (row: UserRoom): z.infer<typeof UserRoomBody> => ({
-  room: roomBody(row.room),
-  role: row.role,
-  seq: row.room.seq,
-  read_seq: row.read_seq,
-  unread_count: row.unread_count,
-  last_message: row.last_message === null ? null : messageBody(row.last_message),
+    listReply(handling, await queryUsers(handling.read, omitUndefined(handling.query)), userResource),
 });
 
 const listUserRooms = route({
@@ -169,7 +147,7 @@ const listUserRooms = route({
   access: { kind: "keyOrUser", scope: "rooms:read" },
   params: userParams,
   query: input(paging),
-  responses: { 200: listBody(UserRoomBody).extend({ unread_total: z.int().describe("Over all rooms") }) },
+  responses: { 200: UserRoomList },
   problems: ["not_found"],
   handle: async (handling) => {
     const { services, caller, read, params, query } = handling;
@@ -181,7 +159,7 @@ const listUserRooms = route({
     ]);
     // A token's own user exists, also where its making has not been read yet.
     if (user === undefined && caller.kind === "key") throw new Problem("not_found");
-    const reply = listReply(handling, page, userRoomBody);
+    const reply = listReply(handling, page, userRoomResource);
     return { ...reply, body: { ...reply.body, unread_total: total } };
   },
 });

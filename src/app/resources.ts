@@ -1,0 +1,247 @@
+// Resources as answers and frames show them: one conversion each, from what a row of the read model holds, or a state or
+// an event says.
+import type { MessageId, RoomId } from "../contract/ids.ts";
+import type { JsonObject } from "../contract/json.ts";
+import type {
+  AttemptResource,
+  DeliveryResource,
+  MemberResource,
+  MessageResource,
+  ReadMarkerResource,
+  Role,
+  RoomResource,
+  UserResource,
+  UserRoomResource,
+} from "../contract/resources.ts";
+import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
+import { reveal } from "../domain/event.ts";
+import type { MemberData, RoomEvent } from "../domain/room-events.ts";
+import type { LiveRoom } from "../domain/room-state.ts";
+import { openProfile, type User } from "../domain/user.ts";
+import type { AttemptRow } from "../projections/models/attempts.ts";
+import type { DeliveryRow } from "../projections/models/deliveries.ts";
+import type { RoomRow } from "../projections/models/rooms.ts";
+import type { UserRoom } from "../projections/models/user-rooms.ts";
+import type { UserRow } from "../projections/models/users.ts";
+
+type RoomFields = Pick<
+  RoomRow,
+  | "room_id"
+  | "external_id"
+  | "name"
+  | "description"
+  | "kind"
+  | "meta"
+  | "active"
+  | "seq"
+  | "member_count"
+  | "message_count"
+  | "created_at"
+  | "updated_at"
+>;
+
+export const roomResource = (room: RoomFields): RoomResource => ({
+  id: room.room_id,
+  external_id: room.external_id,
+  name: room.name,
+  description: room.description,
+  kind: room.kind,
+  meta: room.meta,
+  active: room.active,
+  seq: room.seq,
+  member_count: room.member_count,
+  message_count: room.message_count,
+  created_at: rfc3339(room.created_at),
+  updated_at: rfc3339(room.updated_at),
+});
+
+/** The room as it was just after the event that the state ends with. */
+export const roomOfState = (id: RoomId, room: LiveRoom): RoomResource =>
+  roomResource({
+    room_id: id,
+    external_id: room.externalId,
+    ...room.settings,
+    active: room.active,
+    seq: room.seq,
+    member_count: room.members.size,
+    message_count: room.posted - room.deleted,
+    created_at: room.createdAt,
+    updated_at: room.updatedAt,
+  });
+
+type MemberFields = {
+  readonly user_id: string | null;
+  readonly name: string | null;
+  readonly role: Role;
+  readonly meta: JsonObject;
+  readonly joined_at: Instant;
+};
+
+export const memberResource = ({ user_id, name, role, meta, joined_at }: MemberFields): MemberResource => ({
+  user_id,
+  name,
+  role,
+  meta,
+  joined_at: rfc3339(joined_at),
+});
+
+/** From the data of an event. `ownName` is the user's, shown when the member has none in the room. */
+export const memberOfEvent = (data: MemberData, joinedAt: Instant, ownName: string | null): MemberResource =>
+  memberResource({
+    user_id: reveal(data.user),
+    name: reveal(data.name) ?? ownName,
+    role: data.role,
+    meta: reveal(data.meta) ?? {},
+    joined_at: joinedAt,
+  });
+
+/** How far a member has read. */
+export const readMarkerResource = (marker: ReadMarkerResource): ReadMarkerResource => ({
+  room_id: marker.room_id,
+  user_id: marker.user_id,
+  read_seq: marker.read_seq,
+  unread_count: marker.unread_count,
+});
+
+type MessageFields = {
+  readonly id: MessageId;
+  readonly room_id: RoomId;
+  readonly seq: number;
+  readonly user_id: string | null;
+  readonly sender_name: string | null;
+  readonly type: string;
+  readonly content: string | null;
+  readonly meta: JsonObject;
+  readonly reply_to: MessageId | null;
+  readonly created_at: Instant;
+  readonly edited_at: Instant | null;
+  readonly deleted_at: Instant | null;
+};
+
+/** Of a deleted message nothing of its content is shown. */
+export const messageResource = (message: MessageFields): MessageResource => ({
+  id: message.id,
+  room_id: message.room_id,
+  seq: message.seq,
+  sender_id: message.user_id,
+  sender_name: message.sender_name,
+  type: message.type,
+  content: message.deleted_at === null ? message.content : null,
+  meta: message.deleted_at === null ? message.meta : {},
+  reply_to: message.reply_to,
+  created_at: rfc3339(message.created_at),
+  edited_at: rfc3339OrNull(message.edited_at),
+  deleted_at: rfc3339OrNull(message.deleted_at),
+});
+
+type DataOf<T extends RoomEvent["type"]> = Extract<RoomEvent, { type: T }>["data"];
+
+/** What became of a message: its posting, its last edit, and since when it is deleted. */
+export type MessageHistory = {
+  readonly room: RoomId;
+  readonly seq: number;
+  readonly posting: DataOf<"MessagePosted">;
+  readonly postedAt: Instant;
+  readonly edit: { readonly data: DataOf<"MessageEdited">; readonly at: Instant } | null;
+  readonly deletedAt: Instant | null;
+};
+
+export function messageOfEvents({ room, seq, posting, postedAt, edit, deletedAt }: MessageHistory): MessageResource {
+  const { content, meta } = edit?.data ?? posting;
+  return messageResource({
+    id: posting.id,
+    room_id: room,
+    seq,
+    user_id: reveal(posting.user),
+    sender_name: reveal(posting.senderName),
+    type: posting.type,
+    content: reveal(content),
+    meta: reveal(meta) ?? {},
+    reply_to: posting.replyTo,
+    created_at: postedAt,
+    edited_at: edit?.at ?? null,
+    deleted_at: deletedAt,
+  });
+}
+
+type UserFields = Pick<UserRow, "user_id" | "name" | "email" | "timezone" | "meta" | "created_at" | "updated_at">;
+
+export const userResource = (user: UserFields): UserResource => ({
+  id: user.user_id,
+  name: user.name,
+  email: user.email,
+  timezone: user.timezone,
+  meta: user.meta,
+  created_at: rfc3339(user.created_at),
+  updated_at: rfc3339(user.updated_at),
+});
+
+export const userOfState = (id: string, user: Extract<User, { status: "registered" }>): UserResource =>
+  userResource({
+    user_id: id,
+    ...openProfile(user.profile),
+    created_at: user.createdAt,
+    updated_at: user.updatedAt,
+  });
+
+/** A room among those of a user. */
+export const userRoomResource = ({ room, role, read_seq, unread_count, last_message }: UserRoom): UserRoomResource => ({
+  room: roomResource(room),
+  role,
+  seq: room.seq,
+  read_seq,
+  unread_count,
+  last_message: last_message === null ? null : messageResource(last_message),
+});
+
+const attemptResource = (row: AttemptRow): AttemptResource => ({
+  number: row.number,
+  started_at: rfc3339(row.started_at),
+  ended_at: rfc3339OrNull(row.ended_at),
+  outcome: row.outcome,
+  provider: row.provider,
+  response: row.response,
+  error: row.error,
+  next_attempt_at: rfc3339OrNull(row.next_attempt_at),
+});
+
+/** What is known of a delivery before it is made. */
+type AnnouncedDelivery = Pick<DeliveryRow, "id" | "notification_id" | "channel" | "address" | "status">;
+
+/** What a delivery is before anything happened to it. */
+const NOTHING_YET = {
+  fallback_of: null,
+  attempt_count: 0,
+  next_attempt_at: null,
+  sent_at: null,
+  delivered_at: null,
+  read_at: null,
+  provider: null,
+  provider_message_id: null,
+  error: null,
+};
+
+/** A delivery with its own attempts, in order; also one that is not made yet. */
+export function deliveryResource(
+  delivery: DeliveryRow | AnnouncedDelivery,
+  attempts: readonly AttemptRow[],
+): DeliveryResource {
+  const row = { ...NOTHING_YET, ...delivery };
+  return {
+    id: row.id,
+    notification_id: row.notification_id,
+    channel: row.channel,
+    recipient: row.address,
+    status: row.status,
+    fallback_of: row.fallback_of,
+    attempt_count: row.attempt_count,
+    next_attempt_at: rfc3339OrNull(row.next_attempt_at),
+    sent_at: rfc3339OrNull(row.sent_at),
+    delivered_at: rfc3339OrNull(row.delivered_at),
+    read_at: rfc3339OrNull(row.read_at),
+    provider: row.provider,
+    provider_message_id: row.provider_message_id,
+    error: row.error,
+    attempts: attempts.map(attemptResource),
+  };
+}
