@@ -6,7 +6,7 @@ import { ownEncryptionKeys } from "./embedded/data-folder.ts";
 import { startEmbeddedPostgres } from "./embedded/postgres.ts";
 import type { EventStore } from "./event-store/event-store.ts";
 import { openEventStoreDb } from "./event-store/eventstoredb/log.ts";
-import { type Commands, createCommands } from "./event-store/handle-command.ts";
+import { Commands } from "./event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/keyring-wrapping.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
@@ -71,7 +71,7 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   );
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
-  const commands = createCommands({ store, keyring, snapshots, olderCommands, warn });
+  const commands = new Commands({ store, keyring, snapshots, olderCommands, warn });
   const moved = open.move();
   const close = () => moved.disposeAsync();
   return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };

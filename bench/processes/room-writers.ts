@@ -5,7 +5,7 @@ import type { RoomId } from "../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
-import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands } from "../../src/event-store/handle-command.ts";
 import { openKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
@@ -62,7 +62,7 @@ serveCalls({
         ? await openPostgresLog({ url: databaseUrl })
         : await openEventStoreDb({ url: eventStoreUrl, prefix: "bench-" });
     const warn = (error: unknown, message: string) => console.error(message, error);
-    const commands = createCommands({ store, keyring, warn, snapshots: undefined, olderCommands: undefined });
+    const commands = new Commands({ store, keyring, warn, snapshots: undefined, olderCommands: undefined });
     node = { commands, keyring };
   },
   write,

@@ -76,8 +76,8 @@ export const roomLoading: Subject = {
 /** It is written in the background. */
 async function snapshotOf(pool: pg.Pool, room: RoomId): Promise<void> {
   for (let waited = 0; waited < SNAPSHOT_WAIT_MS; waited += SNAPSHOT_POLL_MS) {
-    const { rowCount } = await pool.query("select from read.snapshots where stream = $1", [roomStream(room)]);
-    if (rowCount === 1) return;
+    const { rowCount } = await pool.query("select from read.stream_snapshots where stream = $1", [roomStream(room)]);
+    if (rowCount !== 0) return;
     await sleep(SNAPSHOT_POLL_MS);
   }
   throw new Error("the room got no snapshot");

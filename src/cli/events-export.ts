@@ -5,9 +5,9 @@ import { rm } from "node:fs/promises";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
+import { LOG_STREAM } from "../event-store/envelope.ts";
 import type { EventStore, NewEvent, Position, RecordedEvent } from "../event-store/event-store.ts";
 import { WrappedKeySchema } from "../event-store/keyring-moving.ts";
-import { LOG_STREAM } from "../event-store/log-created.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";
 

@@ -1,4 +1,5 @@
-// What surrounds each event, and how events become bytes and come back: schemas, versions, upcasting.
+// The envelope of an event: its metadata, and how events become bytes and come back (sealing, schemas, versions, upcasting).
+import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
@@ -6,10 +7,9 @@ import type { Instant } from "../contract/time.ts";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
 import type { EventDefinition } from "../domain/event.ts";
-import { eventId } from "./derive.ts";
+import { eventId } from "./derived-ids.ts";
 import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
-import type { Opened } from "./opened-events.ts";
-import { blobsOf, type DataKey, type Keyring, openBlobs, putBlobs, takeSealed } from "./sealing.ts";
+import { blobsOf, type DataKey, type Keyring, openBlobs, type Plaintext, putBlobs, takeSealed } from "./sealing.ts";
 
 /** Who caused an event. */
 const ActorSchema: z.ZodType<Actor> = z.discriminatedUnion("type", [
@@ -71,21 +71,19 @@ type EncodeRequest = {
   readonly events: readonly { type: string; data: unknown }[];
   readonly context: CommandContext;
   readonly at: Instant;
-  /** Who decided them: the command side of one process. */
-  readonly writer?: string;
+  /** The process that decided them; part of the event ids. */
+  readonly writerId?: string;
 };
 
-/**
- * Makes the bytes of a command's events. Data keys that are missing are made and durable before this returns.
- */
+/** Makes the bytes of a command's events. Data keys that are missing are made and durable before this returns. */
 export async function encode(keyring: Keyring, request: EncodeRequest): Promise<readonly NewEvent[]> {
   const { stream, context } = request;
   // fence: erasure-while-sealing
-  const opened = keyring.opened.kept();
+  const plaintexts = keyring.plaintextCache.current();
   const taken = request.events.map((event) => takeSealed(event.data, definitionOf(event.type).seals));
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
   return request.events.map((event, index) => {
-    const id = eventId(stream, context.commandId, index, request.writer);
+    const id = eventId(stream, context.commandId, index, request.writerId);
     const { open, sealed } = taken[index] ?? { open: {}, sealed: new Map() };
     const subjects = [...sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
     const metadata: Metadata = {
@@ -100,7 +98,7 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
       subjects,
     };
     const data = toBytes(putBlobs(open, sealed, keys, id));
-    opened.add(data, () => readBack(id, event, metadata));
+    plaintexts.add(data, () => readBack(id, event, metadata));
     return { id, type: event.type, data, metadata: toBytes(metadata) };
   });
 }
@@ -123,12 +121,12 @@ export const decodeRaw = (event: RecordedEvent): JsonObject =>
   readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
 /**
- * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema. Those that
- * this process has just written come out of its memory. Throws UnreadableEvent.
+ * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema. Events that
+ * this process has just written come from its plaintext cache. Throws UnreadableEvent.
  */
 export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
-  const opened = keyring.opened.kept();
-  const found = events.map((event) => opened.find(event.data) ?? sealedData(event));
+  const plaintexts = keyring.plaintextCache.current();
+  const found = events.map((event) => plaintexts.find(event.data) ?? sealedData(event));
   const blobs = found.flatMap((one) => ("blobs" in one ? one.blobs : []));
   const keys = await keyring.keysById(new Set(blobs.map((blob) => blob.key)));
   return events.map((event, index) => {
@@ -150,7 +148,7 @@ function sealedData(event: RecordedEvent): SealedData {
   return { raw, blobs: readable(event, () => blobsOf(raw)) };
 }
 
-function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): Opened {
+function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): Plaintext {
   const meta = decodeMetadata(event);
   const { seals } = definitionOf(event.type);
   const opened = readable(event, () => openBlobs(raw, blobs, seals, keys, event.id));
@@ -158,7 +156,7 @@ function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMa
 }
 
 /** What opening the bytes of an event gives that this version of the code has just written: the same way through JSON and schema. */
-function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Opened {
+function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Plaintext {
   const event = { id, type };
   const meta = readable(event, () => MetadataSchema.parse(metadata));
   return { data: upcast(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
@@ -196,4 +194,29 @@ function readable<T>(event: Named, read: () => T): T {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UnreadableEvent(`event ${event.id} (${event.type}): ${why}`, { cause });
   }
+}
+
+/** The stream of a log's first event, which carries the log's id, and of nothing else. */
+export const LOG_STREAM = "log";
+const LOG_CREATED = "LogCreated";
+const LogCreatedData = z.object({ log_id: z.string().regex(/^[A-Za-z0-9]{1,64}$/) });
+
+/** A new log's id: random, so that no two logs have the same. */
+export const newLogId = (): string => randomBytes(8).toString("hex");
+
+/** The first event of a log. Throws RangeError when the id does not fit into a position. */
+export function logCreated(logId: string, at: Instant): NewEvent {
+  if (!LogCreatedData.safeParse({ log_id: logId }).success) throw new RangeError(`not a log id: ${logId}`);
+  const command = randomUUID();
+  const metadata: Metadata = {
+    ...{ v: 1, at, client: null, actor: { type: "system", id: "chatapi" } },
+    ...{ command, correlation: command, causation: command, subjects: [] },
+  };
+  return { id: randomUUID(), type: LOG_CREATED, data: toBytes({ log_id: logId }), metadata: toBytes(metadata) };
+}
+
+/** The log's id, from its first event. Throws when that is another event: then this is not a log of ours. */
+export function logIdOf(first: { readonly type: string; readonly data: Uint8Array }): string {
+  if (first.type !== LOG_CREATED) throw new Error(`the log begins with ${first.type}, not with ${LOG_CREATED}`);
+  return LogCreatedData.parse(JSON.parse(text.decode(first.data))).log_id;
 }

@@ -1,40 +1,46 @@
-// Commands: load, fold, decide, append; one queue per stream, and no answer before what it rests on is in the log.
+// Commands: load the state, decide, append. One queue per stream, and no answer before what it rests on is in the log.
 import { randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import type { CommandParts, OwnEvent, Settled, WriterParts } from "./decide-batch.ts";
-import { type CommandContext, decode } from "./envelope.ts";
-import { type Position, StoreUnavailable } from "./event-store.ts";
-import { type Folded, nothingFolded } from "./folded.ts";
+import { type CommandContext, decode, type StoredEvent } from "./envelope.ts";
+import { type EventStore, type Position, StoreUnavailable, type StreamRead } from "./event-store.ts";
+import type { Keyring } from "./sealing.ts";
 import { StreamLoader } from "./stream-loader.ts";
-import { isRefusal, StreamWriter } from "./stream-writer.ts";
+import { type AnyData, emptyStream, type StreamState } from "./stream-state.ts";
+import {
+  type CommandDependencies,
+  isRefusal,
+  type OwnEvent,
+  type QueuedCommand,
+  type Result,
+  StreamWriter,
+  type WriterDependencies,
+} from "./stream-writer.ts";
 
-/** What the states that are kept in memory between commands may weigh, in some kilobytes. */
-const KEPT_STATES = 200_000;
-/** Remembered commands that weigh one. */
-const COMMANDS_A_UNIT = 3;
+/** The most memory that states between commands may take, roughly in kilobytes. */
+const MAX_CACHED_WEIGHT = 200_000;
+/** Commands of an idempotency window that take a kilobyte. */
+const COMMANDS_PER_KILOBYTE = 3;
 const DEFAULT_TIMEOUT_MS = 10_000;
-
-type AnyData = { type: string; data: unknown };
 
 /** What a command came to. The answer to its caller is a function of this. */
 type Outcome<S, E> = {
-  /** The state just after the command's own last event; when it wrote nothing, the state at the stream's end. */
+  /** The state after the command's own last event; when it wrote nothing, the state at the stream's end. */
   readonly state: S;
-  /** Its own events; none when what it asks already held. */
+  /** Its own events; none when what it wants already holds. */
   readonly events: readonly OwnEvent<E>[];
   /** At or after its last event, and known to be in the log. */
   readonly position: Position;
-  /** It was done before, under the same command id: nothing was written now. */
+  /** It was done before, under the same command id. Nothing was written now. */
   readonly replayed: boolean;
 };
 
-/** The time was up before the outcome was known. It may still be carried out: send it again under the same id. */
+/** The outcome was not known in time. The command may still be carried out: send it again under the same id. */
 export class CommandTimedOut extends Error {
   override readonly name = "CommandTimedOut";
 }
 
-/** Too many commands wait for the stream; this one was not taken. */
+/** The stream's queue is full; the command was not taken. */
 export class StreamOverloaded extends Error {
   override readonly name = "StreamOverloaded";
 }
@@ -42,152 +48,131 @@ export class StreamOverloaded extends Error {
 type ExecuteOptions = {
   readonly timeoutMs?: number;
   /**
-   * The stream has no events yet, as far as the caller can tell: the command is decided without reading it first. When
-   * it has some after all, the append finds that out, and all is as it would have been.
+   * As far as the caller knows, the stream has no events yet: the command is decided without reading it first. If it has
+   * some after all, the append finds out, and the command is decided again.
    */
   readonly newStream?: boolean;
 };
 
-export interface Commands {
+/** The command side of one process, on one event store. Any number of processes may share the store. */
+export class Commands {
+  readonly #dependencies: WriterDependencies;
+  readonly #states = new LRUCache<string, StreamState<unknown>>({ maxSize: MAX_CACHED_WEIGHT });
+  // Each entry serves one stream, whose name says which decider it belongs to.
+  readonly #writers = new Map<string, StreamWriter<never, never, never>>();
+  // Most commands leave a state as it was, and weighing a large one takes longer than they do.
+  readonly #weights = new WeakMap<object, number>();
+
+  constructor(dependencies: CommandDependencies) {
+    this.#dependencies = { ...dependencies, writerId: randomUUID() };
+  }
+
   /**
-   * Decides the command against the newest state of the stream and appends what it leads to.
-   * Throws DomainError or InvalidInput (refused, nothing written), AppendTooLarge (nothing written), CommandTimedOut,
-   * StreamOverloaded, StoreUnavailable.
+   * Decides the command on the newest state of the stream and appends the events. Throws DomainError or InvalidInput
+   * (refused, nothing written), AppendTooLarge (nothing written), CommandTimedOut, StreamOverloaded, StoreUnavailable.
    */
-  execute<S, E extends AnyData, C extends TimedCommand>(
+  async execute<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
     command: C,
     context: CommandContext,
-    options?: ExecuteOptions,
-  ): Promise<Outcome<S, E>>;
+    options: ExecuteOptions = {},
+  ): Promise<Outcome<S, E>> {
+    const result = await this.#submit(decider, stream, { command, context }, options);
+    const position = result.end.position ?? (await this.#dependencies.store.tail());
+    if (result.kind === "decided") return { state: result.state, events: result.events, position, replayed: false };
+    const { first, last } = result.command;
+    const loader = this.#loader(decider, stream);
+    const [events, { state }] = await Promise.all([loader.read(first, last - first + 1), loader.load(last)]);
+    return { state, events: events.map((event) => ({ ...event, at: event.meta.at })), position, replayed: true };
+  }
+
   /** The state at the stream's end, never older than this call. `position` is null for a stream without events. */
-  load<S, E extends AnyData, C extends TimedCommand>(
+  async load<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
-  ): Promise<{ readonly state: S; readonly revision: number; readonly position: Position | null }>;
-  /**
-   * The state as this process last knew it, without asking the log: others may have written since. Undefined when it
-   * knows none. What is decided on it must be refused by a command when it no longer holds.
-   */
-  known<S, E extends AnyData, C extends TimedCommand>(decider: Decider<S, E, C>, stream: string): S | undefined;
-  /** The state just after `revision`. */
-  loadAt<S, E extends AnyData, C extends TimedCommand>(
+  ): Promise<{ readonly state: S; readonly revision: number; readonly position: Position | null }> {
+    return (await this.#submit(decider, stream, undefined, {})).end;
+  }
+
+  /** The state just after `revision`: folded from the newest snapshot at or before it. */
+  async loadAt<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
     revision: number,
-  ): Promise<S>;
-}
-
-/** The command side, on one event store. Any number of processes may share the store. */
-export function createCommands(given: CommandParts): Commands {
-  const parts: WriterParts = { ...given, writer: randomUUID() };
-  const states = new LRUCache<string, Folded<unknown>>({ maxSize: KEPT_STATES });
-  // Each entry serves exactly one stream, whose name says which decider it belongs to.
-  const writers = new Map<string, StreamWriter<never, never, never>>();
-
-  // Most commands leave a state as it was, and weighing a large one takes longer than they do.
-  const weights = new WeakMap<object, number>();
-  function weightOf<S, E extends AnyData, C extends TimedCommand>({ weigh }: Decider<S, E, C>, state: S): number {
-    if (weigh === undefined || typeof state !== "object" || state === null) return 1;
-    const weight = weights.get(state) ?? 1 + Math.round(weigh(state));
-    weights.set(state, weight);
-    return weight;
+  ): Promise<S> {
+    return (await this.#loader(decider, stream).load(revision)).state;
   }
 
-  function submit<S, E extends AnyData, C extends TimedCommand>(
+  /**
+   * The state as this process last knew it, without asking the log; undefined when it knows none. Others may have written
+   * since. What is decided on it must be refused by a command when it no longer holds.
+   */
+  known<S, E extends AnyData, C extends TimedCommand>(_decider: Decider<S, E, C>, stream: string): S | undefined {
+    return this.#states.get(stream)?.state as S | undefined;
+  }
+
+  async #submit<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
-    command: C | null,
-    context: CommandContext | null,
-    { timeoutMs = DEFAULT_TIMEOUT_MS, newStream = false }: ExecuteOptions = {},
-  ): Promise<Settled<S, E>> {
-    const { promise, resolve, reject } = Promise.withResolvers<Settled<S, E>>();
+    request: QueuedCommand<S, E, C>["request"],
+    { timeoutMs = DEFAULT_TIMEOUT_MS, newStream = false }: ExecuteOptions,
+  ): Promise<Result<S, E>> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result<S, E>>();
     const timer = setTimeout(() => reject(new CommandTimedOut(`no outcome within ${timeoutMs} ms`)), timeoutMs);
-    const settle = promise.finally(() => clearTimeout(timer));
-    const known = writers.get(stream) as unknown as StreamWriter<S, E, C> | undefined;
-    const writer = known ?? start(decider, stream, newStream);
-    if (!writer.push({ command, context, resolve, reject })) reject(new StreamOverloaded("too many commands wait"));
-    if (known === undefined) void drain(writer, decider, stream);
-    return settle.catch((error: unknown) => {
-      throw isRefusal(error) || error instanceof CommandTimedOut || error instanceof StreamOverloaded
-        ? error
-        : new StoreUnavailable("the stream could not be served", { cause: error });
-    });
+    try {
+      const writer = this.#writer(decider, stream, newStream);
+      if (!writer.push({ request, resolve, reject })) throw new StreamOverloaded("the stream's command queue is full");
+      return await promise;
+    } catch (error) {
+      if (isRefusal(error) || error instanceof CommandTimedOut || error instanceof StreamOverloaded) throw error;
+      throw new StoreUnavailable("the stream could not be served", { cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
-  function start<S, E extends AnyData, C extends TimedCommand>(
+  /** The stream's writer. One that is started here runs from the next tick on, and is dropped once its queue is empty. */
+  #writer<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
     isNew: boolean,
-  ) {
-    const loader = new StreamLoader(parts, decider, stream);
-    const kept = states.get(stream) as Folded<S> | undefined;
-    const folded = kept ?? (isNew ? nothingFolded(decider.initial) : undefined);
-    const writer = new StreamWriter(parts, decider, stream, loader, folded);
-    writers.set(stream, writer as unknown as StreamWriter<never, never, never>);
+  ): StreamWriter<S, E, C> {
+    const running = this.#writers.get(stream) as unknown as StreamWriter<S, E, C> | undefined;
+    if (running !== undefined) return running;
+    const cached = this.#states.get(stream) as StreamState<S> | undefined;
+    const current = cached ?? (isNew ? emptyStream(decider.initial) : undefined);
+    const writer = new StreamWriter(this.#dependencies, decider, stream, this.#loader(decider, stream), current);
+    this.#writers.set(stream, writer as unknown as StreamWriter<never, never, never>);
+    void writer.run((end) => {
+      this.#writers.delete(stream);
+      if (end === undefined) this.#states.delete(stream);
+      else this.#states.set(stream, end, { size: this.#weightOf(decider, end) });
+    });
     return writer;
   }
 
-  function drain<S, E extends AnyData, C extends TimedCommand>(
-    writer: StreamWriter<S, E, C>,
-    decider: Decider<S, E, C>,
-    stream: string,
-  ): Promise<void> {
-    return writer.run((folded) => {
-      writers.delete(stream);
-      if (folded === undefined) states.delete(stream);
-      else {
-        const remembered = Math.floor(folded.commands.size / COMMANDS_A_UNIT);
-        states.set(stream, folded, { size: weightOf(decider, folded.state) + remembered });
-      }
-    });
+  #loader<S, E extends AnyData, C extends TimedCommand>(decider: Decider<S, E, C>, stream: string) {
+    return new StreamLoader(this.#dependencies, decider, stream);
   }
 
-  async function replay<S, E extends AnyData, C extends TimedCommand>(
-    decider: Decider<S, E, C>,
-    stream: string,
-    settled: Extract<Settled<S, E>, { kind: "remembered" }>,
-  ): Promise<Outcome<S, E>> {
-    const { first, last } = settled.command;
-    const loader = new StreamLoader(parts, decider, stream);
-    const [stored, folded] = await Promise.all([loader.read(first, last - first + 1), loader.loadAt(last)]);
-    const events = stored.map((event): OwnEvent<E> => ({ ...event, at: event.meta.at }));
-    return {
-      state: folded.state,
-      events,
-      position: settled.folded.position ?? (await parts.store.tail()),
-      replayed: true,
-    };
+  #weightOf<S, E extends AnyData, C extends TimedCommand>(
+    { weigh }: Decider<S, E, C>,
+    { state, idempotencyWindow }: StreamState<S>,
+  ): number {
+    const window = Math.floor(idempotencyWindow.size / COMMANDS_PER_KILOBYTE);
+    if (weigh === undefined || typeof state !== "object" || state === null) return 1 + window;
+    const weight = this.#weights.get(state) ?? 1 + Math.round(weigh(state));
+    this.#weights.set(state, weight);
+    return weight + window;
   }
-
-  return {
-    async execute(decider, stream, command, context, options) {
-      const settled = await submit(decider, stream, command, context, options);
-      if (settled.kind === "remembered") return replay(decider, stream, settled);
-      const position = settled.folded.position ?? (await parts.store.tail());
-      return { state: settled.state, events: settled.events, position, replayed: false };
-    },
-    async load(decider, stream) {
-      const settled = await submit(decider, stream, null, null);
-      return {
-        state: settled.folded.state as never,
-        revision: settled.folded.revision,
-        position: settled.folded.position,
-      };
-    },
-    known: (_decider, stream) => states.get(stream)?.state as never,
-    async loadAt(decider, stream, revision) {
-      return (await new StreamLoader(parts, decider, stream).loadAt(revision)).state;
-    },
-  };
 }
 
-/** Reads and opens events of a stream, for whoever shows them. */
+/** Reads and opens events of a stream, to be shown. */
 export async function readDecoded(
-  parts: Pick<WriterParts, "store" | "keyring">,
+  { store, keyring }: { readonly store: EventStore; readonly keyring: Keyring },
   stream: string,
-  read: { from?: number; direction?: "forward" | "backward"; limit: number },
-): Promise<Awaited<ReturnType<typeof decode>>> {
-  return decode(parts.keyring, await parts.store.readStream(stream, read));
+  read: StreamRead,
+): Promise<readonly StoredEvent[]> {
+  return decode(keyring, await store.readStream(stream, read));
 }

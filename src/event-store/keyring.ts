@@ -5,7 +5,7 @@ import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { batchLoader, type Failed } from "../platform/batch-loader.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { deriveSecretTail } from "./derive.ts";
+import { deriveSecretTail } from "./derived-ids.ts";
 import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
 import {
   createKeyTable,
@@ -17,8 +17,7 @@ import {
   selectByOwner,
 } from "./keyring-table.ts";
 import { KEY_BYTES, readRing, type WrappingRing } from "./keyring-wrapping.ts";
-import { OPENED_MS, OpenedEvents } from "./opened-events.ts";
-import type { DataKey, Keyring } from "./sealing.ts";
+import { type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
 
 /** Data keys held in the open in memory, by owner and again by id. */
 const MAX_CACHED_KEYS = 100_000;
@@ -31,7 +30,7 @@ const ERASED_ELSEWHERE_MS = 60_000;
 /** How exactly the cache keeps its time: it asks for it only so often. */
 const KEY_CACHE_TICK_MS = 500;
 /** How long. Until this has passed, this process may also seal with a key that nobody will find again. */
-const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - OPENED_MS - KEY_CACHE_TICK_MS;
+const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - PLAINTEXT_CACHE_MS - KEY_CACHE_TICK_MS;
 const ID_BYTES = 12;
 
 /** Data keys on PostgreSQL. */
@@ -70,7 +69,7 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
   const caching = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
   const byOwner = new LRUCache<string, DataKey>(caching);
   const byId = new LRUCache<string, DataKey>(caching);
-  const opened = new OpenedEvents();
+  const plaintextCache = new PlaintextCache();
   // Grows with each destruction: a look-up that was under way meanwhile may have read the key before, and is not cached.
   let destructions = 0;
 
@@ -135,12 +134,12 @@ export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Pro
     subjectOfAddress: (client, address) => subject(client, "address", address),
     pepper: async (client) => (await pepperOf(client)).key,
     serverSecret: async (name) => (await keyOf(`server:${name}`, null)).key,
-    opened,
+    plaintextCache,
     async destroy(ref) {
       const id = await deleteKey(pool, ref);
       destructions += 1;
       // fence: erasure-forgets
-      opened.forget();
+      plaintextCache.clear();
       const cached = byOwner.get(ref)?.id;
       byOwner.delete(ref);
       for (const one of [id, cached]) if (one !== undefined) byId.delete(one);

@@ -1,11 +1,9 @@
 // Sealed fields: what only the holder of a data key can read. AES-256-GCM, one blob for all fields of one key.
-import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomFillSync } from "node:crypto";
 import { z } from "zod";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
 import type { Seals } from "../domain/event.ts";
-import { keyObjectOf } from "./key-object.ts";
-import type { OpenedEvents } from "./opened-events.ts";
 
 /** A data key. Its id stands in the blobs; the key itself is kept wrapped, and destroying it erases what it sealed. */
 export type DataKey = { readonly id: string; readonly key: Uint8Array };
@@ -22,19 +20,79 @@ export interface Keyring {
   subjectOfAddress(client: ClientId, address: string): Promise<Subject>;
   /** A secret of this client's that never leaves the server, for HMACs. */
   pepper(client: ClientId): Promise<Uint8Array>;
-  /** What this process sealed last; forgotten when a key is destroyed. */
-  readonly opened: OpenedEvents;
+  /** The plaintext of what this process sealed last; cleared when a key is destroyed. */
+  readonly plaintextCache: PlaintextCache;
+}
+
+/** An event's data as its schema gives it, and its metadata. Shared by all readers: nobody may change it. */
+export type Plaintext = { readonly data: unknown; readonly meta: unknown };
+
+/** Plaintexts by the array that holds an event's sealed data: this process's subscriptions are handed the very same array. */
+class PlaintextGeneration {
+  readonly #entries = new WeakMap<Uint8Array, Plaintext | { readonly open: () => Plaintext }>();
+
+  /** `open` is called when the event is first read. */
+  add(sealed: Uint8Array, open: () => Plaintext): void {
+    this.#entries.set(sealed, { open });
+  }
+
+  /** Throws what `open` throws. */
+  find(sealed: Uint8Array): Plaintext | undefined {
+    const entry = this.#entries.get(sealed);
+    if (entry === undefined || !("open" in entry)) return entry;
+    const plaintext = entry.open();
+    this.#entries.set(sealed, plaintext);
+    return plaintext;
+  }
+}
+
+/** The longest time that a plaintext is cached: a process that destroys a key cannot reach the memory of the others. */
+export const PLAINTEXT_CACHE_MS = 5_000;
+
+/**
+ * The plaintext of events that this process sealed a moment ago, so that who follows the log need not decipher them again.
+ * An entry lives as long as the array of bytes that it belongs to. The keyring clears the cache when it destroys a key.
+ */
+export class PlaintextCache {
+  #generation = new PlaintextGeneration();
+  #since = performance.now();
+
+  /**
+   * The entries of now. Take it before asking for the keys that seal: what is added to it after a key was destroyed
+   * meanwhile is then found by nobody.
+   */
+  current(): PlaintextGeneration {
+    if (performance.now() - this.#since > PLAINTEXT_CACHE_MS) this.clear();
+    return this.#generation;
+  }
+
+  clear(): void {
+    this.#generation = new PlaintextGeneration();
+    this.#since = performance.now();
+  }
+}
+
+// Handing over raw bytes makes such an object each time, which costs several times what the cipher or the HMAC does.
+const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+
+/** The key as the crypto library takes it. The same object for the same array, whose bytes must not change. */
+export function keyObjectOf(key: Uint8Array): KeyObject {
+  const known = keyObjects.get(key);
+  if (known !== undefined) return known;
+  const made = createSecretKey(key);
+  keyObjects.set(key, made);
+  return made;
 }
 
 const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
 type Blob = z.infer<typeof BlobSchema>;
 const BlobsSchema = z.array(BlobSchema);
-/** The stored data's member that holds the blobs, and the mark that stands where a sealed value was. */
+/** The member of stored data that holds the blobs, and of the mark that replaces a sealed value. */
 export const SEALED = "$sealed";
 
 type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, JsonValue[]> };
 
-/** A step of the paths to sealed fields. A field that is sealed has the way to its key's reference, others what is below. */
+/** A step of the paths to sealed fields. A sealed field has the path to its key's reference, others have fields below. */
 type Step = { readonly below: Steps; readonly ref?: Reference };
 type Steps = Map<string, Step>;
 /** `path` leads on from the field's ancestor at a depth (the data itself is at 0); `name` is the whole path as declared. */
@@ -82,7 +140,7 @@ export function takeSealed(data: unknown, seals: Seals): Taken {
   return { open: open as JsonObject, sealed };
 }
 
-/** Replaces the marks that stand where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
+/** Replaces the marks where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
 function rewriteMarks(data: JsonObject, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
   const put: Replace = (field) => {
     const mark = isObject(field) ? field[SEALED] : undefined;
@@ -95,20 +153,20 @@ type Replace = (field: JsonValue, ref: Reference, above: readonly JsonValue[]) =
 
 /** A copy of `node` with the sealed fields replaced; copies only along their paths. `above` are its ancestors, topmost first. */
 function rewrite(node: JsonValue, steps: Steps, above: readonly JsonValue[], replace: Replace): JsonValue {
-  const line = [...above, node];
+  const path = [...above, node];
   const each = steps.get("*");
-  if (each !== undefined) return Array.isArray(node) ? node.map((child) => below(child, each, line, replace)) : node;
+  if (each !== undefined) return Array.isArray(node) ? node.map((child) => below(child, each, path, replace)) : node;
   if (!isObject(node)) return node;
   const copy = { ...node };
   for (const [name, step] of steps) {
     const child = copy[name];
-    if (child !== undefined && child !== null) copy[name] = below(child, step, line, replace);
+    if (child !== undefined && child !== null) copy[name] = below(child, step, path, replace);
   }
   return copy;
 }
 
-const below = (child: JsonValue, step: Step, line: readonly JsonValue[], replace: Replace): JsonValue =>
-  step.ref === undefined ? rewrite(child, step.below, line, replace) : replace(child, step.ref, line);
+const below = (child: JsonValue, step: Step, path: readonly JsonValue[], replace: Replace): JsonValue =>
+  step.ref === undefined ? rewrite(child, step.below, path, replace) : replace(child, step.ref, path);
 
 const at = (node: JsonValue, path: readonly string[]): JsonValue =>
   path.reduce<JsonValue>((value, step) => (isObject(value) ? (value[step] ?? null) : null), node);
@@ -130,11 +188,11 @@ export function putBlobs(
 }
 
 const IV_BYTES = 12;
-/** Random bytes in hand: asking for twelve costs as much as asking for thousands. */
+/** Random bytes for the next blobs: generating twelve takes as long as generating thousands. */
 const ivs = Buffer.alloc(512 * IV_BYTES);
 let nextIv = ivs.length;
 
-/** Each is given out once. */
+/** Each is used once. */
 function freshIv(): Buffer {
   if (nextIv === ivs.length) {
     randomFillSync(ivs);

@@ -1,85 +1,97 @@
-// Snapshots: a long stream's state as JSON, so that loading it does not mean reading it. Thrown away at will.
+// Snapshots: the state of a long stream at some of its revisions, so that loading it does not mean reading all of it.
 import type pg from "pg";
 import { z } from "zod";
 import type { Position } from "./event-store.ts";
-import { CommandMemory, type Folded, MAX_BATCH } from "./folded.ts";
+import { IdempotencyWindow, MAX_BATCH, type StreamState } from "./stream-state.ts";
 
-/** How states are kept. Both ways through JSON; `version` is the shape's. */
+/** The most snapshots kept of one stream. */
+const MAX_SNAPSHOTS = 16;
+
+/** How a decider's state becomes JSON and comes back; `version` is that of the state's shape. */
 type SnapshotCodec<S> = {
   readonly version: number;
   readonly toJson: (state: S) => unknown;
   readonly fromJson: (json: unknown) => S;
 };
 
-/** Keeps the newest snapshot of each stream. Losing one costs time, never truth. */
-export interface Snapshots {
-  load<S>(stream: string, codec: SnapshotCodec<S>): Promise<Folded<S> | undefined>;
-  save<S>(stream: string, codec: SnapshotCodec<S>, folded: Folded<S>): Promise<void>;
-  discard(stream: string): Promise<void>;
-}
+/** Keeps snapshots of streams. Losing them costs time, never truth. */
+export type Snapshots = ReturnType<typeof postgresSnapshots>;
 
-const EnvelopeSchema = z.object({
+const PositionSchema = z.custom<Position>((value) => typeof value === "string");
+const BodySchema = z.object({
   state: z.unknown(),
   revision: z.number(),
   at: z.number(),
-  position: z.custom<Position>((value) => typeof value === "string"),
-  forgotten: z.custom<Position>((value) => typeof value === "string").nullable(),
+  position: PositionSchema,
+  forgotten: PositionSchema.nullable(),
   commands: z.array(
-    z.tuple([
-      z.string(),
-      z.object({ first: z.number(), last: z.number(), fingerprint: z.string() }),
-      z.custom<Position>((value) => typeof value === "string"),
-    ]),
+    z.tuple([z.string(), z.object({ first: z.number(), last: z.number(), fingerprint: z.string() }), PositionSchema]),
   ),
 });
 
-/** Snapshots in the schema `read`, keyed by stream, log and state version; one of another log or version is not seen. */
-export function postgresSnapshots(pool: pg.Pool, logId: string): Snapshots {
+/**
+ * Snapshots in the schema `read`, by stream, log, state version and revision. Those of another log or state version are not
+ * seen. Each stream keeps its newest snapshot and up to fifteen earlier ones, spread over its length.
+ */
+export function postgresSnapshots(pool: pg.Pool, logId: string) {
   const ready = pool.query(`
     create schema if not exists read;
-    create table if not exists read.snapshots (
-      stream text not null, log_id text not null, version int not null, body text not null,
-      primary key (stream, log_id, version))`);
+    create table if not exists read.stream_snapshots (
+      stream text not null, log_id text not null, version int not null, revision bigint not null, body text not null,
+      primary key (stream, log_id, version, revision));
+    drop table if exists read.snapshots`);
   ready.catch(() => undefined);
   return {
-    async load(stream, codec) {
+    /** The newest snapshot at or before a revision. */
+    async load<S>(stream: string, codec: SnapshotCodec<S>, revision: number): Promise<StreamState<S> | undefined> {
       await ready;
       const { rows } = await pool.query<{ body: string }>({
         name: "snapshot-load",
-        text: "select body from read.snapshots where stream = $1 and log_id = $2 and version = $3",
-        values: [stream, logId, codec.version],
+        text: `select body from read.stream_snapshots where stream = $1 and log_id = $2 and version = $3 and revision <= $4
+               order by revision desc limit 1`,
+        values: [stream, logId, codec.version, revision],
       });
       const body = rows[0]?.body;
       if (body === undefined) return undefined;
-      const { state, commands, forgotten, ...rest } = EnvelopeSchema.parse(JSON.parse(body));
-      const memory = new CommandMemory(commands, forgotten);
-      return {
-        ...rest,
-        state: codec.fromJson(state),
-        commands: memory,
-        snapshotAt: rest.revision,
-        batchLimit: MAX_BATCH,
-      };
+      const { state, commands, forgotten, ...event } = BodySchema.parse(JSON.parse(body));
+      const idempotencyWindow = new IdempotencyWindow(commands, forgotten);
+      const restored = { state: codec.fromJson(state), idempotencyWindow };
+      return { ...event, ...restored, snapshotAt: event.revision, batchLimit: MAX_BATCH };
     },
-    async save(stream, codec, folded) {
-      const { revision, at, position, commands } = folded;
+
+    /** Saves a snapshot. Beyond MAX_SNAPSHOTS it deletes the one that leaves the smallest gap, never the newest. */
+    async save<S>(stream: string, codec: SnapshotCodec<S>, { state, ...event }: StreamState<S>): Promise<void> {
+      const { revision, at, position, idempotencyWindow } = event;
       const body = JSON.stringify({
-        state: codec.toJson(folded.state),
+        state: codec.toJson(state),
         ...{ revision, at, position },
-        forgotten: commands.forgotten,
-        commands: [...commands.entries()],
+        forgotten: idempotencyWindow.forgotten,
+        commands: [...idempotencyWindow.entries()],
       });
       await ready;
       await pool.query({
         name: "snapshot-save",
-        text: `insert into read.snapshots values ($1, $2, $3, $4)
-               on conflict (stream, log_id, version) do update set body = excluded.body`,
-        values: [stream, logId, codec.version, body],
+        text: `insert into read.stream_snapshots (stream, log_id, version, revision, body) values ($1, $2, $3, $4, $5)
+               on conflict (stream, log_id, version, revision) do update set body = excluded.body`,
+        values: [stream, logId, codec.version, revision, body],
+      });
+      await pool.query({
+        name: "snapshot-thin",
+        text: `delete from read.stream_snapshots where stream = $1 and log_id = $2 and version = $3 and revision = (
+                 select revision from (
+                   select revision, count(*) over () as kept,
+                     lead(revision) over by_revision - coalesce(lag(revision) over by_revision, 0) as gap
+                   from read.stream_snapshots where stream = $1 and log_id = $2 and version = $3
+                   window by_revision as (order by revision)) as spaced
+                 where kept > $4 and gap is not null order by gap, revision limit 1)`,
+        values: [stream, logId, codec.version, MAX_SNAPSHOTS],
       });
     },
-    async discard(stream) {
+
+    /** Deletes all snapshots of a stream. */
+    async discard(stream: string): Promise<void> {
       await ready;
-      await pool.query("delete from read.snapshots where stream = $1", [stream]);
+      await pool.query("delete from read.stream_snapshots where stream = $1", [stream]);
     },
   };
 }

@@ -1,4 +1,4 @@
-// One subscription: a supervised read loop from a position, the same for catching up and for living at the log's end.
+// A subscription: a supervised read loop from a position, the same for catching up and for following the log's end.
 
 import { backoffMs, messageOf, pause, type WarnLogger } from "../platform/supervise.ts";
 import type {
@@ -13,11 +13,11 @@ import type {
 /** How many events a batch holds when the subscriber does not say. */
 const DEFAULT_MAX_BATCH = 500;
 
-/** What a read loop hears from its log. */
+/** What a log notifies a read loop of. */
 export type FeedListener = {
   /** The log reaches at least this far. */
   appended(upTo: Position): void;
-  /** What wakes the loops is broken: this loop cannot know that it is at the end. It reads again after a backoff. */
+  /** Notifications are broken: the loop cannot know that it is at the end. It reads again after a backoff. */
   failed(error: unknown): void;
 };
 
@@ -29,8 +29,8 @@ export type Feed = {
    */
   read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page>;
   /**
-   * Tells the listener of every append after the call, sooner or later, whoever made it. Returns how to stop. What was
-   * appended between a read and the call is told too: the listener is called at once with what is known.
+   * Notifies the listener of every append after the call, by any process, sooner or later. It also calls the listener at
+   * once with the end that is known, for what was appended between a read and this call. Returns how to stop.
    */
   listen(listener: FeedListener): () => void;
 };
@@ -78,13 +78,13 @@ class ReadLoop implements Subscription {
   #lastError: string | null = null;
   #feedError: { readonly error: unknown } | undefined;
   #wake: () => void = () => {};
-  /** Read, but not handled yet: what a handler that threw gets again. */
+  /** Read, but not handled yet: a handler that threw gets it again. */
   #unhandled: { readonly batch: Batch; readonly atEnd: boolean } | undefined;
 
   constructor(feed: Feed, options: SubscribeOptions, logger: WarnLogger | undefined, onEnd: () => void) {
     this.#maxBatch = options.maxBatch ?? DEFAULT_MAX_BATCH;
     if (!Number.isSafeInteger(this.#maxBatch) || this.#maxBatch < 1) {
-      throw new RangeError(`not a size of batches: ${this.#maxBatch}`);
+      throw new RangeError(`maxBatch must be a whole number from 1: ${this.#maxBatch}`);
     }
     this.#feed = feed;
     this.#options = options;
@@ -122,15 +122,16 @@ class ReadLoop implements Subscription {
         failures = 0;
         this.#lastError = null;
         this.#state = atEnd ? "live" : "catching_up";
-        if (atEnd) await this.#options.rest?.();
+        if (atEnd) await this.#options.linger?.();
         if (atEnd) await this.#moreToRead();
       } catch (error) {
         failures += 1;
         this.#state = "retrying";
         this.#lastError = messageOf(error);
-        const { name } = this.#options;
-        this.#logger?.warn({ subscription: name, handled: this.#handled, failures, err: error }, "subscription failed");
-        await pause(backoffMs(failures), this.#closing.signal);
+        const delayMs = backoffMs(failures);
+        const about = { subscription: this.#options.name, handled: this.#handled, failures, err: error };
+        this.#logger?.warn(about, `subscription failed; retrying in ${Math.round(delayMs)} ms`);
+        await pause(delayMs, this.#closing.signal);
       }
     }
     this.#stopListening();
@@ -156,12 +157,12 @@ class ReadLoop implements Subscription {
     const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch, this.#closing.signal);
     const upTo = events.at(-1)?.position;
     if (upTo !== undefined) return { batch: { events, upTo }, atEnd };
-    // What was announced before the read is not there (a log put back from a backup): do not ask for it in a circle.
+    // What was announced before the read is not there (a log restored from a backup): do not read for it in a loop.
     if (this.#announced === announced) this.#announced = this.#handled;
     return undefined;
   }
 
-  /** Returns when there is something after the handled position; throws when the feed says that it is broken. */
+  /** Resolves when there is something after the handled position; throws when notifications are broken. */
   async #moreToRead(): Promise<void> {
     while (!this.#closing.signal.aborted && !isAfter(this.#announced, this.#handled)) {
       if (this.#feedError !== undefined) throw this.#feedError.error;

@@ -16,7 +16,7 @@ const MAX_BATCH = 500;
  * How long the events after a batch wait for company when nobody waits for them: a batch of one costs as much as the
  * rows of some fifty events more, and under load there would be no end of them.
  */
-const COMPANY_MS = 20;
+const LINGER_MS = 20;
 
 /** What read models are folded from and kept in, and which ones. */
 export type ProjectionDependencies = {
@@ -83,7 +83,7 @@ export class Runner implements AsyncDisposable {
       after: group.checkpoint,
       maxBatch: MAX_BATCH,
       handle: (batch) => this.#handle(batch),
-      rest: () => this.#awaitCompany(),
+      linger: () => this.#linger(),
     });
   }
 
@@ -127,10 +127,10 @@ export class Runner implements AsyncDisposable {
     this.#options.onMoved?.(upTo);
   }
 
-  async #awaitCompany(): Promise<void> {
+  async #linger(): Promise<void> {
     if (this.#closing.signal.aborted || this.#options.isAwaited?.() === true) return;
     this.#resting = new AbortController();
-    await pause(COMPANY_MS, this.#resting.signal);
+    await pause(LINGER_MS, this.#resting.signal);
   }
 
   #load(): void {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { ClientIdSchema, DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { type Priority, PrioritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { deriveUuid } from "../event-store/derive.ts";
+import { deriveUuid } from "../event-store/derived-ids.ts";
 
 const notification = { notification: NotificationIdSchema };
 const delivery = { delivery: DeliveryIdSchema };

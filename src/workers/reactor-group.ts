@@ -25,7 +25,7 @@ const GROUP = "reactors";
 const IDLE_CHECKPOINT_MS = SECOND_MS;
 
 /** How long what comes right after events waits for company: a transaction costs as much as many jobs. */
-const COMPANY_MS = 5;
+const LINGER_MS = 5;
 
 /** Another process moved the checkpoint, or leads now: its jobs count, ours were rolled back. */
 class CheckpointMoved extends Error {}
@@ -128,7 +128,7 @@ function lead(parts: ReactorGroupParts, term: LeaseTerm, from: Position, onMoved
     jobs.queued(owed);
   }
 
-  const rest = () => pause(COMPANY_MS, closing.signal);
+  const linger = () => pause(LINGER_MS, closing.signal);
 
   /** One subscription after the other: a new one where another process has moved the checkpoint. */
   async function supervise(): Promise<void> {
@@ -139,7 +139,7 @@ function lead(parts: ReactorGroupParts, term: LeaseTerm, from: Position, onMoved
           retry = resolve;
           closing.signal.addEventListener("abort", () => resolve(), { once: true });
         });
-        await using current = store.subscribe({ name: GROUP, after: saved, handle, rest });
+        await using current = store.subscribe({ name: GROUP, after: saved, handle, linger });
         subscription = current;
         // From here on the subscription says how it is.
         lastError = null;

@@ -9,8 +9,7 @@ import {
   notificationStream,
   type Recipient,
 } from "../domain/notification.ts";
-import { deliveryId } from "../event-store/delivery-ids.ts";
-import { deriveUuid } from "../event-store/derive.ts";
+import { deliveryId, deriveUuid } from "../event-store/derived-ids.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { AUDIENCE_PAGE, audiencePages, audienceSubjects } from "./audience.ts";
 import { fallbackMailOf } from "./fallback.ts";

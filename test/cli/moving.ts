@@ -1,8 +1,8 @@
 // Two logs side by side: opened with their keys, read whole, and compared but for what moving may change.
 import pg from "pg";
+import { LOG_STREAM } from "../../src/event-store/envelope.ts";
 import type { EventStore, RecordedEvent } from "../../src/event-store/event-store.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
-import { LOG_STREAM } from "../../src/event-store/log-created.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { tableName } from "../../src/projections/projection.ts";

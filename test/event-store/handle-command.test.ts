@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Appended, OutcomeUnknown } from "../../src/event-store/event-store.ts";
-import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.ts";
 import { type CounterCommand, contextOf, counter, priorEventsSeen } from "../support/counter.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
@@ -12,7 +12,7 @@ const STREAM = "counter-1";
 const keyring = memoryKeyring();
 
 const commandsOn = (store: FaultyStore): Commands =>
-  createCommands({
+  new Commands({
     store,
     keyring,
     snapshots: undefined,

@@ -112,10 +112,10 @@ describe("destroying a key", () => {
   test("forgets what was sealed last", async () => {
     const ring = await open();
     const sealed = Uint8Array.of(1);
-    ring.opened.kept().add(sealed, () => ({ data: "open", meta: {} }));
-    expect(ring.opened.kept().find(sealed)).toEqual({ data: "open", meta: {} });
+    ring.plaintextCache.current().add(sealed, () => ({ data: "open", meta: {} }));
+    expect(ring.plaintextCache.current().find(sealed)).toEqual({ data: "open", meta: {} });
     await ring.destroy("sub_a");
-    expect(ring.opened.kept().find(sealed)).toBeUndefined();
+    expect(ring.plaintextCache.current().find(sealed)).toBeUndefined();
   });
 
   test("says when there was none", async () => {

@@ -7,10 +7,10 @@ import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import { seal } from "../../src/domain/event.ts";
 import { notificationStream } from "../../src/domain/notification.ts";
-import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts";
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
-import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.ts";
 import { fallBack, makeFallbackMail } from "../../src/workers/fallback.ts";
 import type { TakenJob } from "../../src/workers/job-store.ts";
 import type { Work } from "../../src/workers/jobs.ts";
@@ -129,7 +129,7 @@ async function race(scheduler: fc.Scheduler, list: readonly Happening[], drawn: 
   }
   const parts = { store, keyring, snapshots: undefined, olderCommands: undefined, warn: () => undefined };
   using _timers = scheduledTimers(interleaving, 20_000);
-  const scene = new Scene(interleaving, [createCommands(parts), createCommands(parts)], store);
+  const scene = new Scene(interleaving, [new Commands(parts), new Commands(parts)], store);
   await interleaving.until(Promise.all(list.map((one) => scene.happen(one))));
   // In the end the deadline's job runs, whatever happened before.
   await interleaving.until(Promise.all(deliveries.map((one, node) => scene.deadline(one, node))));

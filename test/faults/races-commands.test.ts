@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { DomainError } from "../../src/domain/errors.ts";
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { StoreUnavailable } from "../../src/event-store/event-store.ts";
-import { type Commands, CommandTimedOut, createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.ts";
 import { type CounterCommand, contextOf, counter } from "../support/counter.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
@@ -109,7 +109,7 @@ async function race(scheduler: fc.Scheduler, lists: readonly (readonly Asked[])[
   using _timers = scheduledTimers(interleaving, TIME_IS_UP_MS * 2);
   const length = async () => (await log.readStream(STREAM, { limit: 1_000 })).length;
   const running = new Race(
-    Array.from({ length: NODES }, () => createCommands(parts)),
+    Array.from({ length: NODES }, () => new Commands(parts)),
     length,
   );
   await interleaving.until(Promise.all(lists.map((list) => running.client(list))));

@@ -10,7 +10,7 @@ import { Rooms } from "../../src/api/realtime/rooms.ts";
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
 import { DomainError } from "../../src/domain/errors.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
-import { createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
@@ -102,7 +102,7 @@ class Script {
 }
 
 const commandsOn = (store: EventStore, keyring: Keyring) =>
-  createCommands({
+  new Commands({
     ...{ store, keyring, snapshots: undefined, olderCommands: undefined },
     ...{ warn: () => undefined },
   });

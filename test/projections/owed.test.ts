@@ -4,7 +4,7 @@ import type { DeliveryId, NotificationId, Subject } from "../../src/contract/ids
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
-import { CommandMemory, nothingFolded } from "../../src/event-store/folded.ts";
+import { emptyStream, IdempotencyWindow } from "../../src/event-store/stream-state.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
 import { olderCommandsOf } from "../../src/projections/models/command-ids.ts";
@@ -191,7 +191,7 @@ test("a command that a stream has forgotten is found, in that stream, once the r
   await given.write("claim-b", [{ type: "Claimed", data: { room: "room_a" } }]);
   const { position } = await given.write("claim-b", [claimed, claimed], origin);
   const older = olderCommandsOf(readSide);
-  const folded = { ...nothingFolded<unknown>(null), commands: new CommandMemory([], position) };
+  const folded = { ...emptyStream<unknown>(null), idempotencyWindow: new IdempotencyWindow([], position) };
   expect(await older("command-1", folded, "claim-b")).toEqual({ first: 1, last: 2, fingerprint: "print" });
   expect(await older("command-1", folded, "claim-a")).toEqual({ first: 0, last: 0, fingerprint: "print" });
   expect(await older("command-2", folded, "claim-a")).toBeUndefined();

@@ -1,17 +1,20 @@
 // The event log in memory: every promise of the port but durability.
 
-import { checkAppend, checkLimit, checkStreamRead, numberOf } from "../../src/event-store/append-checks.ts";
+import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/envelope.ts";
 import {
   type Appended,
+  checkAppend,
+  checkLimit,
+  checkStreamRead,
   type EventStore,
   type NewEvent,
+  numberOf,
   positionOf,
   type RecordedEvent,
   StoreUnavailable,
   type StreamRead,
   WrongExpectedRevision,
 } from "../../src/event-store/event-store.ts";
-import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/log-created.ts";
 import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
 import type { WarnLogger } from "../../src/platform/supervise.ts";
 

@@ -15,7 +15,7 @@ import { readConfig } from "../../src/config.ts";
 import type { ClientId, KeyId, Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
-import { deriveTail } from "../../src/event-store/derive.ts";
+import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
 import { openStorage } from "../../src/storage.ts";
 import { contextOf } from "./live.ts";

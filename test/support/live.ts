@@ -7,7 +7,7 @@ import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
-import { type Commands, createCommands } from "../../src/event-store/handle-command.ts";
+import { Commands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { openInMemoryLog } from "./in-memory-log.ts";
@@ -43,7 +43,7 @@ export type CommandParts = { readonly commands: Commands; readonly keyring: Keyr
 export async function liveParts(given?: EventStore): Promise<LiveParts> {
   const store = given ?? (await openInMemoryLog());
   const keyring = memoryKeyring();
-  const commands = createCommands({
+  const commands = new Commands({
     store,
     keyring,
     snapshots: undefined,

@@ -1,9 +1,8 @@
 // A keyring in memory, for tests that need no database: real keys, real subjects, nothing kept.
 import { randomBytes } from "node:crypto";
 import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
-import { deriveSecretTail } from "../../src/event-store/derive.ts";
-import { OpenedEvents } from "../../src/event-store/opened-events.ts";
-import type { DataKey, Keyring } from "../../src/event-store/sealing.ts";
+import { deriveSecretTail } from "../../src/event-store/derived-ids.ts";
+import { type DataKey, type Keyring, PlaintextCache } from "../../src/event-store/sealing.ts";
 
 export type MemoryKeyring = Keyring & { destroy(ref: KeyRef): void };
 
@@ -20,9 +19,9 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
     return key;
   };
   const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`).key;
-  const opened = new OpenedEvents();
+  const plaintextCache = new PlaintextCache();
   return {
-    opened,
+    plaintextCache,
     keysFor: async (_client, refs) => new Map([...refs].map((ref) => [ref, keyOf(ref)])),
     keysById: async (ids) => new Map([...byId].filter(([id]) => ids.has(id))),
     subjectOfUser: async (client, user) => `sub_${deriveSecretTail(pepperOf(client), "user", user)}`,
@@ -31,7 +30,7 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
     destroy(ref) {
       const key = byOwner.get(ref);
       byOwner.delete(ref);
-      opened.forget();
+      plaintextCache.clear();
       if (key !== undefined) byId.delete(key.id);
     },
   };

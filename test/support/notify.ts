@@ -4,7 +4,7 @@ import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/id
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import type { DeliveryRequest } from "../../src/domain/delivery-events.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../src/domain/notification.ts";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { type CommandParts, contextOf } from "./live.ts";
 
 export type Notified = { readonly notification: NotificationId; readonly delivery: DeliveryId };

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
 import type { ProviderData } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { chooseProvider } from "../../src/workers/email-attempt.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";

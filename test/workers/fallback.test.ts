@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { Fallback } from "../../src/domain/notification.ts";
-import { deliveryId, fallbackMailId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 

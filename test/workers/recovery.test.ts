@@ -1,7 +1,7 @@
 // After a crash, a stop, or the loss of `jobs` and `read`: what is unfinished is finished, once.
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { openJobStore } from "../../src/workers/job-store.ts";
 import { until } from "./until.ts";
 import { receiver, statusIs, webhookOf } from "./webhooks.ts";

@@ -4,7 +4,7 @@ import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, DeliveryId } from "../../src/contract/ids.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { bodyOf, httpServer, type TestServer } from "../channels/servers.ts";
 import { until } from "./until.ts";
 import { openWorld, SECRET, type World } from "./world.ts";

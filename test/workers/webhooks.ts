@@ -1,6 +1,6 @@
 // Webhooks of a world: who receives them, and the delivery that asking for one leads to.
 import type { DeliveryId } from "../../src/contract/ids.ts";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { bodyOf, httpServer } from "../channels/servers.ts";
 import type { World } from "./world.ts";
 

@@ -3,8 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId, RoomId } from "../../src/contract/ids.ts";
 import { reveal, seal } from "../../src/domain/event.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
-import { deliveryId } from "../../src/event-store/delivery-ids.ts";
-import { deriveTail } from "../../src/event-store/derive.ts";
+import { deliveryId, deriveTail } from "../../src/event-store/derived-ids.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 

@@ -17,10 +17,10 @@ import {
 } from "../../src/domain/notification.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
-import { deriveTail } from "../../src/event-store/derive.ts";
+import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import type { CommandContext, StoredEvent } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
-import { type Commands, createCommands, readDecoded } from "../../src/event-store/handle-command.ts";
+import { Commands, readDecoded } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
@@ -230,7 +230,7 @@ export class World implements AsyncDisposable {
 type Parts = Pick<World, "database" | "store" | "keyring" | "commands" | "readSide" | "mailbox">;
 
 const commandsOf = (store: EventStore, keyring: PostgresKeyring): Commands =>
-  createCommands({
+  new Commands({
     ...{ store, keyring, snapshots: undefined, olderCommands: undefined },
     warn: (error, message) => logger.warn({ err: error }, message),
   });

@@ -7,7 +7,7 @@ import type { Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";
-import { deriveTail } from "../../event-store/derive.ts";
+import { deriveTail } from "../../event-store/derived-ids.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import { clientAddress } from "./address.ts";
 import { ownOriginCheck } from "./origin.ts";

@@ -2,7 +2,7 @@
 import type { Subject } from "../../contract/ids.ts";
 import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES } from "../../contract/resources.ts";
 import { rfc3339, rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
-import { deliveryId } from "../../event-store/delivery-ids.ts";
+import { deliveryId } from "../../event-store/derived-ids.ts";
 import type { AttemptRow } from "../../projections/models/attempts.ts";
 import type { DeliveryRow } from "../../projections/models/deliveries.ts";
 import { type DeliveryCounts, madeCount } from "../../projections/models/notification-status.ts";

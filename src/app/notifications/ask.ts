@@ -7,10 +7,10 @@ import {
   notificationDecider,
   notificationStream,
 } from "../../domain/notification.ts";
-import type { OwnEvent } from "../../event-store/decide-batch.ts";
-import { deriveTail } from "../../event-store/derive.ts";
+import { deriveTail } from "../../event-store/derived-ids.ts";
 import type { CommandContext, StoredEvent } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import type { OwnEvent } from "../../event-store/stream-writer.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import type { NotificationView } from "../bodies/notification.ts";
 import type { Services } from "../services.ts";

@@ -6,7 +6,7 @@ import { type DeliveryId, DeliveryIdSchema } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../../domain/delivery.ts";
 import { DomainError, InvalidInput } from "../../domain/errors.ts";
-import { deliveryId } from "../../event-store/delivery-ids.ts";
+import { deliveryId } from "../../event-store/derived-ids.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { mapBounded } from "../../platform/bounded.ts";

@@ -6,7 +6,7 @@ import { claimDecider, claimStream } from "../../domain/claim.ts";
 import { DomainError } from "../../domain/errors.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { LiveRoom, Room } from "../../domain/room-state.ts";
-import { deriveSecretTail } from "../../event-store/derive.ts";
+import { deriveSecretTail } from "../../event-store/derived-ids.ts";
 import { type CommandContext, decodeMetadata } from "../../event-store/envelope.ts";
 import type { Keyring } from "../../event-store/sealing.ts";
 import { failpoint } from "../../platform/failpoint.ts";

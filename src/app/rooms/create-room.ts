@@ -8,7 +8,7 @@ import { seal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { MemberData, RoomSettings } from "../../domain/room-events.ts";
 import type { LiveRoom } from "../../domain/room-state.ts";
-import { deriveTail } from "../../event-store/derive.ts";
+import { deriveTail } from "../../event-store/derived-ids.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";

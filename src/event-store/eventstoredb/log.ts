@@ -2,9 +2,8 @@
 
 import { EventStoreDBClient } from "@eventstore/db-client";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { isName } from "../append-checks.ts";
-import { type EventStore, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
-import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../log-created.ts";
+import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../envelope.ts";
+import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { Subscriptions } from "../subscription.ts";
 import { FilteredFeed } from "./filtered-feed.ts";
 import { LiveEnd } from "./live-end.ts";

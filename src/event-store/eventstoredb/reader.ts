@@ -12,9 +12,17 @@ import {
   START,
 } from "@eventstore/db-client";
 import { messageOf } from "../../platform/supervise.ts";
-import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
-import { type Position, positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
-import { LOG_STREAM } from "../log-created.ts";
+import { LOG_STREAM } from "../envelope.ts";
+import {
+  checkLimit,
+  checkStreamRead,
+  isName,
+  type Position,
+  positionOf,
+  type RecordedEvent,
+  StoreUnavailable,
+  type StreamRead,
+} from "../event-store.ts";
 import { isNotLeader, TURN_MS, typeOf } from "./append-errors.ts";
 import { type ClientRecord, clientPosition, commitOf, fromRecord, type LogNames } from "./records.ts";
 

@@ -9,9 +9,9 @@ import {
 } from "@eventstore/db-client";
 import { failpoint } from "../../platform/failpoint.ts";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { checkAppend } from "../append-checks.ts";
 import {
   type Appended,
+  checkAppend,
   type NewEvent,
   NO_STREAM,
   OutcomeUnknown,

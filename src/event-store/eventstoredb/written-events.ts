@@ -13,7 +13,7 @@ export class WrittenEvents {
   }
 
   /**
-   * The event with the writer's own arrays, when it has the same bytes: what is known of those (`OpenedEvents`) need not
+   * The event with the writer's own arrays, when it has the same bytes: what is known of those (`PlaintextCache`) need not
    * be found out again. Of two events that were sent under one id only one is in the log, and it need not be the last.
    */
   sameBytes(recorded: RecordedEvent): RecordedEvent {

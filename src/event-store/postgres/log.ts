@@ -2,9 +2,8 @@
 
 import { connect, within } from "../../platform/postgres.ts";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { checkAppend, numberOf } from "../append-checks.ts";
-import { type EventStore, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
-import { newLogId } from "../log-created.ts";
+import { newLogId } from "../envelope.ts";
+import { checkAppend, type EventStore, numberOf, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
 import { Flusher } from "./flusher.ts";
 import { Reader } from "./reader.ts";

@@ -4,8 +4,15 @@ import type pg from "pg";
 import { batchLoader } from "../../platform/batch-loader.ts";
 import { createPool } from "../../platform/postgres.ts";
 import { messageOf, type WarnLogger } from "../../platform/supervise.ts";
-import { checkLimit, checkStreamRead, isName } from "../append-checks.ts";
-import { positionOf, type RecordedEvent, StoreUnavailable, type StreamRead } from "../event-store.ts";
+import {
+  checkLimit,
+  checkStreamRead,
+  isName,
+  positionOf,
+  type RecordedEvent,
+  StoreUnavailable,
+  type StreamRead,
+} from "../event-store.ts";
 
 /** Connections for reading; more readers wait in line, for as long as a connection may take. */
 const READ_CONNECTIONS = 4;

@@ -1,6 +1,6 @@
 // Commands that were sent under an idempotency key: where their events stand, for when a stream's state has forgotten.
 import type { ClientId } from "../../contract/ids.ts";
-import type { OlderCommands } from "../../event-store/decide-batch.ts";
+import type { OlderCommands } from "../../event-store/stream-writer.ts";
 import { integer, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type OperatorRead } from "../read-as.ts";
 import type { ReadSide } from "../read-side.ts";
@@ -57,8 +57,7 @@ export const findCommand = async (
  * forgotten one, for until then it could miss it.
  */
 export function olderCommandsOf(readSide: Pick<ReadSide, "waitFor" | "operator">): OlderCommands {
-  return async (commandId, folded, stream) => {
-    const { forgotten } = folded.commands;
+  return async (commandId, { idempotencyWindow: { forgotten } }, stream) => {
     if (forgotten === null) return undefined;
     if (!(await readSide.waitFor(forgotten, OLDER_COMMANDS_WAIT_MS))) {
       throw new Error("the read model that knows older commands is behind");

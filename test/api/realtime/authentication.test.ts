@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keyData, makeApiKey } from "../../../src/app/api-keys.ts";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
-import { deriveTail } from "../../../src/event-store/derive.ts";
+import { deriveTail } from "../../../src/event-store/derived-ids.ts";
 import { contextOf } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { SocketClient } from "../../support/socket-client.ts";

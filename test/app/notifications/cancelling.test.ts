@@ -1,11 +1,11 @@
 // Cancelling while the router is at work: what it makes between the look at the read model and the decision is open.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cancel } from "../../../src/app/notifications/change.ts";
-import type { Services } from "../../../src/app/services.ts";
 import { ClientIdSchema, NotificationIdSchema } from "../../../src/contract/ids.ts";
 import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
 import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
-import { deliveryId } from "../../../src/event-store/delivery-ids.ts";
+import { deliveryId } from "../../../src/event-store/derived-ids.ts";
+import type { Commands } from "../../../src/event-store/handle-command.ts";
 import { newClient } from "../../e2e/support/api.ts";
 import { contextOf } from "../../support/live.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
@@ -42,16 +42,14 @@ test("a notification whose delivery is requested just before the decision can be
     await services.commands.execute(notificationDecider, stream, routed, contextOf(client));
   }
 
-  const commands: Services["commands"] = {
-    ...services.commands,
-    async execute(decider, onStream, command, context, options) {
-      if (command.type === "Cancel") await route();
-      return services.commands.execute(decider, onStream, command, context, options);
-    },
+  const { commands } = services;
+  const execute: Commands["execute"] = commands.execute.bind(commands);
+  commands.execute = async (decider, onStream, command, context, options) => {
+    if (command.type === "Cancel") await route();
+    return execute(decider, onStream, command, context, options);
   };
   const read = services.readSide.readAs(client);
-  const change = { services: { ...services, commands }, read, context: contextOf(client), at: Date.now() };
-  await cancel(change, id, null);
+  await cancel({ services, read, context: contextOf(client), at: Date.now() }, id, null);
   const { state } = await services.commands.load(notificationDecider, stream);
   expect(state).toMatchObject({ routed: true, stopRequested: true });
 });

@@ -97,7 +97,7 @@ export const storageMutations: readonly Mutation[] = [
     fence: "idempotency-fingerprint",
     name: "idempotency fingerprint",
     mutate: condition(true),
-    caughtBy: { file: "event-store/remembered-commands.test.ts", test: "with another body it is refused" },
+    caughtBy: { file: "event-store/idempotency-window.test.ts", test: "with another body it is refused" },
   },
   {
     fence: "sealed-event-id",
@@ -121,8 +121,8 @@ export const storageMutations: readonly Mutation[] = [
   {
     fence: "erasure-while-sealing",
     name: "an erasure while an event is sealed",
-    mutate: replaceWith("{ add: (...args) => keyring.opened.kept().add(...args) }"),
-    caughtBy: { file: "event-store/opened-events.test.ts", test: "what was being sealed meanwhile is erased too" },
+    mutate: replaceWith("{ add: (...args) => keyring.plaintextCache.current().add(...args) }"),
+    caughtBy: { file: "event-store/plaintext-cache.test.ts", test: "what was being sealed meanwhile is erased too" },
   },
   {
     fence: "key-wrapping-row",

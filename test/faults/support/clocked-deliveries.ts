@@ -7,7 +7,7 @@ import { clientDecider, clientStream } from "../../../src/domain/client.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
-import { createCommands } from "../../../src/event-store/handle-command.ts";
+import { Commands } from "../../../src/event-store/handle-command.ts";
 import { handleJob } from "../../../src/workers/handle-job.ts";
 import { type Job, queueOf } from "../../../src/workers/jobs.ts";
 import { Pace, Places } from "../../../src/workers/places.ts";
@@ -75,7 +75,7 @@ export async function tell(story: Story): Promise<Told> {
   const keyring = memoryKeyring();
   await using store = await openInMemoryLog();
   const log = { store, keyring, snapshots: undefined, olderCommands: undefined };
-  const commands = createCommands({ ...log, warn: () => undefined });
+  const commands = new Commands({ ...log, warn: () => undefined });
   const clock = new SteppedClock(story.start, story.steps);
   let [sends, chance, sweeps, queued] = [0, 0, 0, 0];
   let died = Promise.withResolvers<"died">();

@@ -7,7 +7,7 @@ import { RotatedKeyResource } from "../../../contract/resources.ts";
 import { SECOND_MS } from "../../../contract/time.ts";
 import { clientDecider, clientStream } from "../../../domain/client.ts";
 import { DomainError } from "../../../domain/errors.ts";
-import { deriveTail } from "../../../event-store/derive.ts";
+import { deriveTail } from "../../../event-store/derived-ids.ts";
 import { ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { graceBody, live } from "./clients.ts";

@@ -6,7 +6,7 @@ import { TokenResource } from "../../../contract/resources.ts";
 import { rfc3339, SECOND_MS } from "../../../contract/time.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { type UserEvent, userDecider, userStream } from "../../../domain/user.ts";
-import { deriveUuid } from "../../../event-store/derive.ts";
+import { deriveUuid } from "../../../event-store/derived-ids.ts";
 import { created, noContent } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { subjectOf, userParams } from "./users.ts";

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { v5 } from "uuid";
 import { expect, test } from "vitest";
-import { deriveUuid } from "../../src/event-store/derive.ts";
+import { deriveUuid } from "../../src/event-store/derived-ids.ts";
 
 const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
 

@@ -5,7 +5,7 @@ import { catalogue } from "../../src/domain/catalogue.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
 import { decode, encode } from "../../src/event-store/envelope.ts";
 import { type NewEvent, positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
-import { OPENED_MS } from "../../src/event-store/opened-events.ts";
+import { PLAINTEXT_CACHE_MS } from "../../src/event-store/sealing.ts";
 import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
@@ -109,7 +109,7 @@ test("it is kept for a moment only, for what another process erases", async () =
   vi.useFakeTimers({ now: NOW });
   const { keyring, asked } = counting(memoryKeyring());
   const written = handedOver(await write(keyring, "MemberLeft", left));
-  vi.advanceTimersByTime(OPENED_MS);
+  vi.advanceTimersByTime(PLAINTEXT_CACHE_MS);
   await decode(keyring, [written]);
   expect(asked()).toBe(0);
   vi.advanceTimersByTime(1);
