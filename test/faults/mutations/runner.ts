@@ -13,6 +13,8 @@ export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const COPIED = ["src", "test", "bin", "scripts", "bench", "docs", "package.json", "tsconfig.json", "vitest.config.ts"];
 /** A run that takes longer is ended; what it was about counts as not caught. */
 const RUN_TIMEOUT_MS = 600_000;
+/** So much more for each further file of a run. */
+const FILE_TIMEOUT_MS = 60_000;
 
 /** A copy that may be changed; the packages are those of the original. */
 export async function copyOfTree(): Promise<AsyncDisposable & { readonly path: string }> {
@@ -79,7 +81,7 @@ export async function runTests(
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(VITEST|FAULTS|NODE_ENV)/.test(key)));
   const child = spawn(process.execPath, [vitest, "run", ...files, ...named, ...reporter], {
-    ...{ cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout: RUN_TIMEOUT_MS },
+    ...{ cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout: RUN_TIMEOUT_MS + FILE_TIMEOUT_MS * files.length },
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes) => (output += String(bytes)));
