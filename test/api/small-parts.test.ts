@@ -1,10 +1,10 @@
 // API keys, rate limits and addresses: what each promises by itself.
 import type { IncomingMessage } from "node:http";
-import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { clientAddress } from "../../src/api/http/address.ts";
 import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/app/api-keys.ts";
 import { ConcurrencyLimiter, RateLimiter, rateHeaders } from "../../src/app/rate-limit.ts";
+import fc from "../support/seed.ts";
 
 describe("API keys", () => {
   test("have one shape, and one wrong character is noticed", () => {

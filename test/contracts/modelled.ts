@@ -1,8 +1,8 @@
 // The contract by model: random appends, some sent again, some in parallel, leave what a few arrays would hold.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type EventStore, type NewEvent, NO_STREAM, WrongExpectedRevision } from "../../src/event-store/event-store.ts";
+import fc from "../support/seed.ts";
 import { ids, newEvents, newStream } from "./subject.ts";
 
 type Step =

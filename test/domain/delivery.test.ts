@@ -1,5 +1,4 @@
 // Whatever happens to a delivery, in whatever order, what it promises holds.
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Channel, DeliveryStatus } from "../../src/contract/resources.ts";
 import {
@@ -13,6 +12,7 @@ import {
 import type { DeliveryEvent } from "../../src/domain/delivery-events.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 import { holds, type Recorded, type Step, simulate, type Turn } from "./simulation.ts";
 
 type DeliveryStep = Step<DeliveryEvent, DeliveryCommand>;

@@ -1,5 +1,4 @@
 // Whatever is asked of a notification, in whatever order, what it promises holds.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Priority } from "../../src/contract/resources.ts";
 import {
@@ -10,6 +9,7 @@ import {
 } from "../../src/domain/notification.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 import { holds, type Recorded, type Step } from "./simulation.ts";
 
 type NotificationStep = Step<NotificationEvent, NotificationCommand>;

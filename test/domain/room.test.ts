@@ -1,5 +1,4 @@
 // Whatever is asked of a room, in whatever order, what it promises holds.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type RoomId, seqOfMessage } from "../../src/contract/ids.ts";
 import { type Role, RoleSchema, type RoomKind } from "../../src/contract/resources.ts";
@@ -7,6 +6,7 @@ import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, RoomEvent } from "../../src/domain/room-events.ts";
 import type { Room } from "../../src/domain/room-state.ts";
 import { actor, pause, person } from "../support/arbitraries.ts";
+import fc from "../support/seed.ts";
 import { holds, type Recorded, type Step, type Turn } from "./simulation.ts";
 
 const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";

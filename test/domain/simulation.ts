@@ -1,5 +1,4 @@
 // Runs commands one after another as the command side does, and checks what holds for every decider.
-import fc from "fast-check";
 import { expect } from "vitest";
 import type { Instant } from "../../src/contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "../../src/domain/decider.ts";
@@ -7,6 +6,7 @@ import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import { PersistentMap } from "../../src/domain/persistent-map.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 
 export type Recorded<E> = { readonly event: E; readonly context: EventContext };
 /** A step of a random run: how long it waits, and the command it makes of what happened so far. */

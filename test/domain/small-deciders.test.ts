@@ -1,5 +1,4 @@
 // Clients, users, read markers and claims: whatever is asked of them, what they promise holds.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { KeyId, RoomId } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
@@ -8,6 +7,7 @@ import { type ClientCommand, type ClientEvent, clientDecider, MAX_PROVIDERS } fr
 import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
 import { type UserCommand, type UserEvent, userDecider } from "../../src/domain/user.ts";
 import { pause, person } from "../support/arbitraries.ts";
+import fc from "../support/seed.ts";
 import { holds, type Step } from "./simulation.ts";
 
 const list = <E, C>(step: fc.Arbitrary<Step<E, C>>) => fc.array(step, { maxLength: 60, size: "max" });

@@ -1,8 +1,8 @@
 // Ids that follow from others: what is stored must never change, and is what RFC 9562 says.
-import fc from "fast-check";
 import { v5 } from "uuid";
 import { expect, test } from "vitest";
 import { deriveUuid } from "../../src/event-store/derived-ids.ts";
+import fc from "../support/seed.ts";
 
 const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
 

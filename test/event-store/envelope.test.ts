@@ -1,5 +1,4 @@
 // Events on their way to bytes and back: every type, whatever is in it, and nothing that is not as it should be.
-import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { catalogue } from "../../src/domain/catalogue.ts";
@@ -17,6 +16,7 @@ import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
 import { context, recorded } from "../support/recorded.ts";
+import fc from "../support/seed.ts";
 
 const STREAM = "room-room_a";
 const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));

@@ -2,7 +2,6 @@
 
 import { randomUUID } from "node:crypto";
 import { EventStoreDBClient } from "@eventstore/db-client";
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NO_STREAM, parsePosition, positionOf } from "../../src/event-store/event-store.ts";
 import { FilteredFeed } from "../../src/event-store/eventstoredb/filtered-feed.ts";
@@ -12,6 +11,7 @@ import { WrittenEvents } from "../../src/event-store/eventstoredb/written-events
 import { Subscriptions } from "../../src/event-store/subscription.ts";
 import { collect, content, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingEventStore, type TestEventStore, testEventStore } from "../support/eventstored.ts";
+import fc from "../support/seed.ts";
 
 if (missingEventStore !== undefined) console.info(missingEventStore);
 

@@ -1,5 +1,4 @@
 // What a process has just written is read without a key: the same as from its bytes, and never after an erasure.
-import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
@@ -10,6 +9,7 @@ import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
 import { context, recorded } from "../support/recorded.ts";
+import fc from "../support/seed.ts";
 
 const STREAM = "room-room_a";
 const left = { subject: "sub_a", user: { open: "ada" }, reason: "left" };

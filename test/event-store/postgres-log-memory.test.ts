@@ -1,6 +1,5 @@
 // The Postgres log's own memory: the events it wrote last, and the appends that wait.
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { NO_STREAM, positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import {
@@ -14,6 +13,7 @@ import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { RecentEvents } from "../../src/event-store/postgres/recent.ts";
 import { collect, eventually, newEvent, newEvents } from "../contracts/subject.ts";
 import { testDatabase } from "../support/postgres.ts";
+import fc from "../support/seed.ts";
 
 const recorded = (number: number): RecordedEvent => ({
   ...newEvent(),

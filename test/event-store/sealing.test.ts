@@ -1,5 +1,4 @@
 // Sealed fields: readable with the key, nowhere without it, and never changed unnoticed.
-import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { KeyRef } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
@@ -20,6 +19,7 @@ import { dataOf, nodeOf, type Sources, schemaAt, sealedPaths, WILD } from "../su
 import { NOW } from "../support/given.ts";
 import { type MemoryKeyring, memoryKeyring } from "../support/memory-keyring.ts";
 import { recorded } from "../support/recorded.ts";
+import fc from "../support/seed.ts";
 
 const STREAM = "room-room_a";
 const context: CommandContext = {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { missingOwnEventStore } from "../support/eventstored.ts";
+import { seed } from "../support/seed.ts";
 import { exportDies, importDies } from "./support/failpoint-moving.ts";
 import {
   afterwards,
@@ -20,9 +21,6 @@ import { isLong } from "./support/size.ts";
 /** Of the short form. */
 const SHORT_RUNS = 2;
 const RUN_TIMEOUT_MS = 180_000;
-
-const day = Math.floor(Date.now() / 86_400_000);
-const seed = Number(process.env.FAULTS_SEED ?? day);
 
 /** The same for the same seed, spread over all. */
 const pick = (salt: number, below: number): number =>

@@ -1,13 +1,12 @@
 // Whatever a client sends: no fault of the server's, no hang, no crash, and nothing in the log of what was refused.
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { seed } from "../support/seed.ts";
 import { sendRaw, sendSlowly, sendUpgrades } from "./support/hostile-connections.ts";
 import { sendMails } from "./support/hostile-mail.ts";
 import { type HostileRun, openRun, sendRequests } from "./support/hostile-run.ts";
 import { sendFrames, sendMessages } from "./support/hostile-sockets.ts";
 import { sized, sizedTimeout } from "./support/size.ts";
 
-// One for each day, so that a run that fails fails again.
-const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Date.now() / 86_400_000));
 /** The first request: a failure names the one that it came of. */
 const from = Number(process.env.FAULTS_FROM ?? 0);
 const timeout = sizedTimeout(60_000, 7_200_000);

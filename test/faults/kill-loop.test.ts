@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { registeredClient } from "../e2e/support/setups.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";
+import { seed } from "../support/seed.ts";
 import { type Node, openScene, type Scene } from "./support/failpoint-scene.ts";
 import { faultsOf, type Logged } from "./support/oracle.ts";
 import { seeded } from "./support/random.ts";
@@ -18,9 +19,6 @@ const CHECK_EVERY = 25;
 /** The longest that a server lives before it is killed, beyond LIFE_MS. */
 const CHANCE_MS = 1_500;
 const LIFE_MS = 200;
-
-// One for each day, so that a run that fails fails again.
-const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Date.now() / 86_400_000));
 
 type Setting = { readonly setup: "embedded" | "eventstoredb"; readonly rounds: number };
 const SETTINGS: readonly Setting[] = [

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { apiOf } from "../e2e/support/api.ts";
 import { timeUntil } from "../e2e/support/cluster.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
+import { seed } from "../support/seed.ts";
 import { check } from "./support/failpoint-oracle.ts";
 import { LINKS, type LinkName, type Network, notReady, openNetwork, watchedApi } from "./support/network-links.ts";
 import { startLoad } from "./support/network-load.ts";
@@ -38,7 +39,6 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   slow: { begin: (link) => link.slow({ bytesPerSecond: 40_000, latencyMs: 30 }) },
 };
 
-const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Date.now() / 86_400_000));
 console.log(`network: seed ${seed} (set FAULTS_SEED)`);
 type Run = { readonly link: LinkName; readonly fault: string };
 

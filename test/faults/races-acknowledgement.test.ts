@@ -1,6 +1,5 @@
 // Acknowledgements and the deadline, from two nodes and with answers lost: never both, never neither, never two mails.
 import { randomUUID } from "node:crypto";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { acknowledge } from "../../src/api/realtime/commands.ts";
 import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
@@ -19,6 +18,7 @@ import { ANNA, asked, BEN, CLIENT, deliveryAsked, NOTIFICATION, writerTo } from 
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { contextOf } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
+import fc from "../support/seed.ts";
 import { Interleaving, orders } from "./support/interleaving.ts";
 import { type Fates, fates, racingStore } from "./support/racing-store.ts";
 import { scheduledTimers } from "./support/scheduled-timers.ts";

@@ -1,5 +1,4 @@
 // Several nodes decide commands of one stream, in every order of their steps and with answers lost: what was answered holds.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DomainError } from "../../src/domain/errors.ts";
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
@@ -8,6 +7,7 @@ import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.
 import { type CounterCommand, contextOf, counter } from "../support/counter.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
+import fc from "../support/seed.ts";
 import { Interleaving, orders } from "./support/interleaving.ts";
 import { type Fates, fates, racingStore } from "./support/racing-store.ts";
 import { scheduledTimers } from "./support/scheduled-timers.ts";

@@ -1,5 +1,4 @@
 // A rebuild while the live group goes on, in every order of their statements: the tables are what the log says, row by row.
-import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
@@ -8,6 +7,7 @@ import { writerTo } from "../projections/log.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
+import fc from "../support/seed.ts";
 import { orders } from "./support/interleaving.ts";
 import { bothLedgers, ledger, movesOf, newLedger, roomWriter } from "./support/ledger.ts";
 import { racingStore } from "./support/racing-store.ts";

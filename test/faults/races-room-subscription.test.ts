@@ -1,5 +1,4 @@
 // From catching up to live, in every order of feed, reads, slow readers and lost memberships: each seq once, in order.
-import fc from "fast-check";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { Lifetime } from "../../src/api/realtime/lifetime.ts";
@@ -17,6 +16,7 @@ import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { createRoom, post } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { roomCommands } from "../support/room-commands.ts";
+import fc from "../support/seed.ts";
 import { Interleaving, orders } from "./support/interleaving.ts";
 import { type Fates, fates, racingStore } from "./support/racing-store.ts";
 import { RoomView } from "./support/room-view.ts";

@@ -1,6 +1,5 @@
 // Projectors that take over from one another by the lease, in every order of their statements: one writes at a time, the
 // one that leads, and the tables are what the log says, row by row.
-import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readGroup } from "../../src/projections/checkpoint.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
@@ -9,6 +8,7 @@ import { surrounded } from "../projections/setting.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
+import fc from "../support/seed.ts";
 import { orders } from "./support/interleaving.ts";
 import { bothLedgers, leasesOf, ledger, movesOf, newLedger, roomWriter } from "./support/ledger.ts";
 import { racingStore } from "./support/racing-store.ts";

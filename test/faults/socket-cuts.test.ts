@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { type Api, newClient, tokenOf } from "../e2e/support/api.ts";
 import { timeUntil } from "../e2e/support/cluster.ts";
+import { seed } from "../support/seed.ts";
 import { startTestServer } from "../support/server.ts";
 import { Follower } from "./support/follower.ts";
 import { ClientHistory } from "./support/history.ts";
@@ -21,9 +22,6 @@ const FAULT_MS = sized(300, 3_000);
 const POST_EVERY_MS = 20;
 const NOTIFY_EVERY_MS = 50;
 const SETTLE_MS = 30_000;
-
-// One for each day, so that a run that fails fails again.
-const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Date.now() / 86_400_000));
 
 /** What lasts goes on until it is healed. */
 type Fault = { readonly begin: (link: TcpProxy) => void; readonly lasts: boolean };

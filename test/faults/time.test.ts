@@ -1,5 +1,4 @@
 // The schedule of deliveries under a fast clock: days go by in a moment, clocks are set, zones change their offset.
-import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Channel } from "../../src/contract/resources.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
@@ -7,6 +6,7 @@ import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { ANNA, CLIENT, NOTIFICATION } from "../projections/log.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 import { type Answer, type Story, tell } from "./support/clocked-deliveries.ts";
 import { isPunctual, keepsPromises, started } from "./support/kept-schedule.ts";
 import { sized, sizedTimeout } from "./support/size.ts";

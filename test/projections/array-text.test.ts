@@ -1,8 +1,8 @@
 // Arrays as text: PostgreSQL reads back what went in, whatever is in it.
-import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { arrayText } from "../../src/projections/array-text.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import fc from "../support/seed.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {

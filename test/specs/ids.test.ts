@@ -1,5 +1,4 @@
 // Message ids: they carry time, room and seq, and nothing that is damaged or of another room passes.
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   ClientIdSchema,
@@ -11,6 +10,7 @@ import {
   seqOfMessage,
 } from "../../src/contract/ids.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 
 const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
 const digits = [..."0123456789abcdefghjkmnpqrstvwxyz"];

@@ -1,7 +1,7 @@
 // What is the same as JSON.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { sameJson } from "../../src/contract/json.ts";
+import fc from "../support/seed.ts";
 
 test("the order of members does not count, at any depth", () => {
   expect(sameJson({ a: 1, b: { c: [1, 2], d: null } }, { b: { d: null, c: [1, 2] }, a: 1 })).toBe(true);

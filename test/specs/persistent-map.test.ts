@@ -1,7 +1,7 @@
 // A map that is never changed does what a copied Map does.
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PersistentMap } from "../../src/domain/persistent-map.ts";
+import fc from "../support/seed.ts";
 
 type Step<K> = { readonly kind: "set" | "delete"; readonly key: K; readonly value: number };
 const steps = <K>(key: fc.Arbitrary<K>) =>

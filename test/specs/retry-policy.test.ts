@@ -1,9 +1,9 @@
 // When a failed attempt is followed by another.
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
 import { DEFAULT_RETRY_POLICY, nextAttemptAt, type RetryPolicy } from "../../src/domain/retry-policy.ts";
 import { NOW } from "../support/given.ts";
+import fc from "../support/seed.ts";
 
 const policy: RetryPolicy = { scheduleMs: [1_000, 60_000], jitter: 0.2 };
 const next = (failures: number, retryAfterMs: number | null, random: number) =>

@@ -1,5 +1,4 @@
 // Random data for every event type, made by walking its schema: a new type needs nothing here.
-import fc from "fast-check";
 import type { z } from "zod";
 import {
   ClientIdSchema,
@@ -14,6 +13,7 @@ import {
 import { JsonObjectSchema, JsonValueSchema } from "../../src/contract/json.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
 import { wildJson, wildObject, wildText } from "./arbitraries.ts";
+import fc from "./seed.ts";
 
 /** What stands in the open and what is sealed are drawn from different sources, so that a test can tell them apart. */
 export type Sources = {

@@ -1,8 +1,8 @@
 // What random values the property tests draw from: few people, few names, so that commands meet each other.
-import fc from "fast-check";
 import type { Subject } from "../../src/contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../src/contract/json.ts";
 import type { Actor } from "../../src/domain/decider.ts";
+import fc from "./seed.ts";
 
 export const PEOPLE: readonly Subject[] = ["sub_a", "sub_b", "sub_c", "sub_d"];
 export const person = (): fc.Arbitrary<Subject> => fc.constantFrom(...PEOPLE);

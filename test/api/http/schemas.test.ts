@@ -1,5 +1,4 @@
 // Pieces of the schemas, the faults they give, and the small parts that requests pass through.
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import {
@@ -18,6 +17,7 @@ import {
 import { bodyPath, toFaults } from "../../../src/contract/issues.ts";
 import { mergePatch } from "../../../src/contract/json.ts";
 import { parseInstant } from "../../../src/contract/time.ts";
+import fc from "../../support/seed.ts";
 
 const faults = (schema: z.ZodType, value: unknown) => {
   const parsed = schema.safeParse(value, { reportInput: true });

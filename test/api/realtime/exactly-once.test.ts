@@ -1,10 +1,10 @@
 // Each seq exactly once, in order, whatever happens meanwhile: posting goes on, connections are cut, rooms open and close.
-import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RoomId } from "../../../src/contract/ids.ts";
 import { createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { roomCommands } from "../../support/room-commands.ts";
+import fc from "../../support/seed.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 
 let server: LiveServer;

@@ -1,5 +1,4 @@
 // A notification as it was at a position: where its deliveries stood, told by the types of their events alone.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { statusAfter } from "../../../src/app/notifications/as-of.ts";
 import { type Channel, ChannelSchema } from "../../../src/contract/resources.ts";
@@ -7,6 +6,7 @@ import { type DeliveryCommand, deliveryDecider } from "../../../src/domain/deliv
 import type { DeliveryEvent } from "../../../src/domain/delivery-events.ts";
 import { DomainError } from "../../../src/domain/errors.ts";
 import { NOW } from "../../support/given.ts";
+import fc from "../../support/seed.ts";
 
 const policy = { scheduleMs: [1_000, 1_000], jitter: 0 };
 const retrying = { policy, random: 0.5 };

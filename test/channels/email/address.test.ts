@@ -1,8 +1,8 @@
 // One spelling for each mail address; nothing that could mean more than one mailbox.
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { buildMail } from "../../../src/channels/email/message.ts";
 import { canonicalMailAddress } from "../../../src/contract/fields.ts";
+import fc from "../../support/seed.ts";
 
 test.each([
   ["User@Example.COM", "User@example.com"],

@@ -1,5 +1,4 @@
 // A real store at the other end of a network: what is asked of it is a step, so is each answer, and some answers are lost.
-import fc from "fast-check";
 import {
   type Appended,
   type EventStore,
@@ -8,6 +7,7 @@ import {
   StoreUnavailable,
   WrongExpectedRevision,
 } from "../../../src/event-store/event-store.ts";
+import fc from "../../support/seed.ts";
 import type { Interleaving } from "./interleaving.ts";
 
 /**

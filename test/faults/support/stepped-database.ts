@@ -1,9 +1,9 @@
 // PostgreSQL whose statements are steps of an interleaving: nothing else goes on while one runs, unless that waits for a lock.
 
-import type fc from "fast-check";
 import pg from "pg";
 import { surrounded } from "../../projections/setting.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
+import type fc from "../../support/seed.ts";
 import { Interleaving, nextTurn } from "./interleaving.ts";
 
 /** What is told of a statement in the order of steps. */
