@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { LOG_STREAM } from "../event-store/envelope.ts";
 import type { EventStore, NewEvent, Position, RecordedEvent } from "../event-store/event-store.ts";
-import { WrappedKeySchema } from "../event-store/keyring-moving.ts";
+import { WrappedKeySchema } from "../event-store/wrapped-keys.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";
 

@@ -10,7 +10,7 @@ import {
   StoreUnavailable,
   sizeOf,
 } from "../event-store/event-store.ts";
-import type { WrappedKey } from "../event-store/keyring-moving.ts";
+import type { WrappedKey } from "../event-store/wrapped-keys.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import type { Storage } from "../storage.ts";

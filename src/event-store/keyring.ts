@@ -1,55 +1,41 @@
-// The keyring on PostgreSQL: data keys in the schema `keys`, wrapped by ENCRYPTION_KEYS, cached in the open.
-import { randomBytes } from "node:crypto";
+// The keyring on PostgreSQL: data keys that are found or made, cached in the open, and destroyed; subjects and secrets.
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { batchLoader, type Failed } from "../platform/batch-loader.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { deriveSecretTail } from "./derived-ids.ts";
-import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./keyring-moving.ts";
+import { type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
 import {
   createKeyTable,
   deleteKey,
+  exportKeys,
+  type ImportedKeys,
+  importKeys,
   insertKeys,
   type KeyRow,
-  oneOfEachKek,
+  newKeyRow,
+  readRing,
   selectById,
   selectByOwner,
-} from "./keyring-table.ts";
-import { KEY_BYTES, readRing, type WrappingRing } from "./keyring-wrapping.ts";
-import { type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
+  selectOnePerKek,
+  type WrappedKey,
+  type WrappingRing,
+} from "./wrapped-keys.ts";
 
-/** Data keys held in the open in memory, by owner and again by id. */
+/** Data keys cached in the open, by owner and again by id. */
 const MAX_CACHED_KEYS = 100_000;
 /** The most keys of one round trip. */
-const MAX_LOOKUP = 5_000;
-/** Of all clients: deriving one costs as much as the rest of the lookup. */
+const MAX_BATCH = 5_000;
+/** Subjects cached, of all clients: deriving one takes as long as the rest of a look-up. */
 const MAX_CACHED_SUBJECTS = 50_000;
-/** Another process that destroys a key cannot reach this one's memory: so long this one may still open what was erased. */
+/** How long this process may still open what another one erased, whose destruction cannot reach this one's memory. */
 const ERASED_ELSEWHERE_MS = 60_000;
-/** How exactly the cache keeps its time: it asks for it only so often. */
+/** How often the key cache reads the clock. */
 const KEY_CACHE_TICK_MS = 500;
-/** How long. Until this has passed, this process may also seal with a key that nobody will find again. */
+/** Until this has passed, this process may also seal with a key that nobody will find again. */
 const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - PLAINTEXT_CACHE_MS - KEY_CACHE_TICK_MS;
-const ID_BYTES = 12;
-
-/** Data keys on PostgreSQL. */
-export interface PostgresKeyring extends Keyring {
-  /** 32 random bytes that the server keeps for itself, made when first asked for; the same on every node. */
-  serverSecret(name: string): Promise<Uint8Array>;
-  /** Destroys a key for good, which erases what it sealed; false when there was none. A later use makes another key. */
-  destroy(ref: KeyRef): Promise<boolean>;
-  /**
-   * All keys as they are kept, none in the open. Keys of events that were read before the first row is taken are among
-   * them, since keys are durable before their events.
-   */
-  exportWrapped(): AsyncIterable<WrappedKey>;
-  /**
-   * Takes over exported keys, all or none, and wraps them with this ring's newest key. Throws WrongEncryptionKeys when
-   * this ring lacks the key that wraps one, KeyConflict when an owner has another key here.
-   */
-  importWrapped(keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>): Promise<ImportedKeys>;
-}
+const CACHE = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
 
 type KeyringOptions = {
   readonly pool: pg.Pool;
@@ -64,94 +50,140 @@ type KeyringOptions = {
 export async function openKeyring({ pool, encryptionKeys }: KeyringOptions): Promise<PostgresKeyring> {
   const ring = readRing(encryptionKeys);
   await createKeyTable(pool);
-  for (const row of await oneOfEachKek(pool)) ring.unwrap(row, row);
+  for (const row of await selectOnePerKek(pool)) ring.unwrap(row, row);
+  return new PostgresKeyring(pool, ring);
+}
 
-  const caching = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
-  const byOwner = new LRUCache<string, DataKey>(caching);
-  const byId = new LRUCache<string, DataKey>(caching);
-  const plaintextCache = new PlaintextCache();
-  // Grows with each destruction: a look-up that was under way meanwhile may have read the key before, and is not cached.
-  let destructions = 0;
+/** Data keys on PostgreSQL. */
+export class PostgresKeyring implements Keyring {
+  readonly plaintextCache = new PlaintextCache();
+  readonly #pool: pg.Pool;
+  readonly #ring: WrappingRing;
+  readonly #byOwner = new LRUCache<string, DataKey>(CACHE);
+  readonly #byId = new LRUCache<string, DataKey>(CACHE);
+  // Of all clients: a cache for each would allocate for each.
+  readonly #subjects = new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
+  /** Grows with each destruction. A look-up that was under way meanwhile may have read the key before, and is not cached. */
+  #destructions = 0;
+  readonly #findOrMake = batchLoader<string | null, DataKey>((clients) => this.#findOrMakeAll(clients), MAX_BATCH);
+  readonly #findById = batchLoader<null, DataKey>((ids) => this.#findAllById([...ids.keys()]), MAX_BATCH);
 
-  /** Unwraps rows; those found are cached. */
-  function open(rows: readonly KeyRow[], nameOf: (row: KeyRow) => string, before: number) {
-    const found = new Map<string, DataKey | Failed>();
-    for (const row of rows) {
-      const key = unwrap(ring, row);
-      found.set(nameOf(row), key);
-      if ("error" in key || destructions !== before) continue;
-      byOwner.set(row.owner, key);
-      byId.set(row.id, key);
-    }
-    return found;
+  constructor(pool: pg.Pool, ring: WrappingRing) {
+    this.#pool = pool;
+    this.#ring = ring;
   }
 
-  const findOrMake = batchLoader<string | null, DataKey>(async (clients) => {
-    const before = destructions;
-    const owners = [...clients.keys()];
-    const rows = [...(await selectByOwner(pool, owners))];
-    const known = new Set(rows.map((row) => row.owner));
-    const missing = owners.filter((owner) => !known.has(owner));
-    if (missing.length > 0) {
-      const made = missing.map((owner) => newRow(ring, owner, clients.get(owner) ?? null));
-      const inserted = await insertKeys(pool, made);
-      failpoint("key-durable/append");
-      rows.push(...made.filter((row) => inserted.has(row.id)));
-      const beaten = made.filter((row) => !inserted.has(row.id)).map((row) => row.owner);
-      if (beaten.length > 0) rows.push(...(await selectByOwner(pool, beaten)));
-    }
-    return open(rows, (row) => row.owner, before);
-  }, MAX_LOOKUP);
+  keysFor(client: ClientId | null, refs: ReadonlySet<KeyRef>): Promise<ReadonlyMap<KeyRef, DataKey>> {
+    return eachKey(refs, this.#byOwner, (ref) => this.#keyOf(ref, client));
+  }
 
-  const find = batchLoader<null, DataKey>(async (ids) => {
-    const before = destructions;
-    return open(await selectById(pool, [...ids.keys()]), (row) => row.id, before);
-  }, MAX_LOOKUP);
+  keysById(ids: ReadonlySet<string>): Promise<ReadonlyMap<string, DataKey>> {
+    return eachKey(ids, this.#byId, (id) => this.#findById(id, null));
+  }
 
-  async function keyOf(owner: string, client: string | null): Promise<DataKey> {
-    const key = byOwner.get(owner) ?? (await findOrMake(owner, client));
-    // Made by another process, and destroyed before we could read it.
-    if (key === undefined) throw new Error(`the data key of ${owner} was destroyed while it was asked for`);
+  subjectOfUser(client: ClientId, user: string): Promise<Subject> {
+    return this.#subject(client, "user", user);
+  }
+
+  subjectOfAddress(client: ClientId, address: string): Promise<Subject> {
+    return this.#subject(client, "address", address);
+  }
+
+  async pepper(client: ClientId): Promise<Uint8Array> {
+    return (await this.#pepperOf(client)).key;
+  }
+
+  /** 32 random bytes that the server keeps for itself, made when first needed; the same on every node. */
+  async serverSecret(name: string): Promise<Uint8Array> {
+    return (await this.#keyOf(`server:${name}`, null)).key;
+  }
+
+  /** Destroys a key for good, which erases what it sealed; false when there was none. A later use makes another key. */
+  async destroy(ref: KeyRef): Promise<boolean> {
+    const id = await deleteKey(this.#pool, ref);
+    this.#destructions += 1;
+    // fence: erasure-forgets
+    this.plaintextCache.clear();
+    const cached = this.#byOwner.get(ref)?.id;
+    this.#byOwner.delete(ref);
+    for (const one of [id, cached]) if (one !== undefined) this.#byId.delete(one);
+    return id !== undefined;
+  }
+
+  /**
+   * All keys as they are kept, none in the open. Keys of events that were read before the first row is taken are among
+   * them, since keys are durable before their events.
+   */
+  exportWrapped(): AsyncIterable<WrappedKey> {
+    return exportKeys(this.#pool);
+  }
+
+  /**
+   * Takes over exported keys, all or none, and wraps them with this ring's newest key. Throws WrongEncryptionKeys when
+   * this ring lacks the key that wraps one, KeyConflict when an owner has another key here.
+   */
+  importWrapped(keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>): Promise<ImportedKeys> {
+    return importKeys(this.#pool, this.#ring, keys);
+  }
+
+  #pepperOf(client: ClientId): Promise<DataKey> {
+    return this.#keyOf(`pepper:${client}`, client);
+  }
+
+  async #subject(client: ClientId, kind: "user" | "address", value: string): Promise<Subject> {
+    const { id, key } = await this.#pepperOf(client);
+    // By the pepper's id, so that another pepper has subjects of its own.
+    const name = `${id} ${kind} ${value}`;
+    const subject = this.#subjects.get(name) ?? (`sub_${deriveSecretTail(key, kind, value)}` as const);
+    this.#subjects.set(name, subject);
+    return subject;
+  }
+
+  async #keyOf(owner: string, client: string | null): Promise<DataKey> {
+    const key = this.#byOwner.get(owner) ?? (await this.#findOrMake(owner, client));
+    // Made by another process, and destroyed before it could be read here.
+    if (key === undefined) throw new Error(`the data key of ${owner} was destroyed while it was read`);
     return key;
   }
 
-  const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`, client);
-  // Of all clients: a cache for each would set room aside for each.
-  const subjects = new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
-  async function subject(client: ClientId, kind: "user" | "address", value: string): Promise<Subject> {
-    const { id, key } = await pepperOf(client);
-    // By the pepper's id, so that another pepper has subjects of its own.
-    const name = `${id} ${kind} ${value}`;
-    const derived = subjects.get(name) ?? (`sub_${deriveSecretTail(key, kind, value)}` as const);
-    subjects.set(name, derived);
-    return derived;
+  async #findOrMakeAll(clients: ReadonlyMap<string, string | null>): Promise<ReadonlyMap<string, DataKey | Failed>> {
+    const before = this.#destructions;
+    const owners = [...clients.keys()];
+    const rows = [...(await selectByOwner(this.#pool, owners))];
+    const known = new Set(rows.map((row) => row.owner));
+    const missing = owners.filter((owner) => !known.has(owner));
+    if (missing.length > 0) {
+      const made = missing.map((owner) => newKeyRow(this.#ring, owner, clients.get(owner) ?? null));
+      const inserted = await insertKeys(this.#pool, made);
+      failpoint("key-durable/append");
+      rows.push(...made.filter((row) => inserted.has(row.id)));
+      const madeElsewhere = made.filter((row) => !inserted.has(row.id)).map((row) => row.owner);
+      if (madeElsewhere.length > 0) rows.push(...(await selectByOwner(this.#pool, madeElsewhere)));
+    }
+    return this.#unwrapAll(rows, (row) => row.owner, before);
   }
 
-  return {
-    keysFor: (client, refs) => eachOf(refs, byOwner, (ref) => keyOf(ref, client)),
-    keysById: (ids) => eachOf(ids, byId, (id) => find(id, null)),
-    subjectOfUser: (client, user) => subject(client, "user", user),
-    subjectOfAddress: (client, address) => subject(client, "address", address),
-    pepper: async (client) => (await pepperOf(client)).key,
-    serverSecret: async (name) => (await keyOf(`server:${name}`, null)).key,
-    plaintextCache,
-    async destroy(ref) {
-      const id = await deleteKey(pool, ref);
-      destructions += 1;
-      // fence: erasure-forgets
-      plaintextCache.clear();
-      const cached = byOwner.get(ref)?.id;
-      byOwner.delete(ref);
-      for (const one of [id, cached]) if (one !== undefined) byId.delete(one);
-      return id !== undefined;
-    },
-    exportWrapped: () => exportKeys(pool),
-    importWrapped: (keys) => importKeys(pool, ring, keys),
-  };
+  async #findAllById(ids: readonly string[]): Promise<ReadonlyMap<string, DataKey | Failed>> {
+    const before = this.#destructions;
+    return this.#unwrapAll(await selectById(this.#pool, ids), (row) => row.id, before);
+  }
+
+  /** Caches the keys unless one was destroyed since `before`. */
+  #unwrapAll(rows: readonly KeyRow[], nameOf: (row: KeyRow) => string, before: number) {
+    const found = new Map<string, DataKey | Failed>();
+    for (const row of rows) {
+      const key = unwrap(this.#ring, row);
+      found.set(nameOf(row), key);
+      if ("error" in key || this.#destructions !== before) continue;
+      this.#byOwner.set(row.owner, key);
+      this.#byId.set(row.id, key);
+    }
+    return found;
+  }
 }
 
 /** The keys by these names, from the cache or else found together; those that are found nowhere are missing. */
-async function eachOf<N extends string>(
+async function eachKey<N extends string>(
   names: ReadonlySet<N>,
   cache: LRUCache<string, DataKey>,
   find: (name: N) => Promise<DataKey | undefined>,
@@ -169,11 +201,6 @@ async function eachOf<N extends string>(
     if (key !== undefined && name !== undefined) keys.set(name, key);
   }
   return keys;
-}
-
-function newRow(ring: WrappingRing, owner: string, client: string | null): KeyRow {
-  const id = randomBytes(ID_BYTES).toString("base64url");
-  return { id, owner, client, ...ring.wrap({ id, owner }, randomBytes(KEY_BYTES)) };
 }
 
 function unwrap(ring: WrappingRing, row: KeyRow): DataKey | Failed {

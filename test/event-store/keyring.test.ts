@@ -4,7 +4,7 @@ import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
 import { openKeyring } from "../../src/event-store/keyring.ts";
-import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../../src/event-store/keyring-wrapping.ts";
+import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../../src/event-store/wrapped-keys.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
 const CLIENT: ClientId = "cli_one";

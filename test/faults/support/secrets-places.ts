@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
-import { readRing } from "../../../src/event-store/keyring-wrapping.ts";
+import { readRing } from "../../../src/event-store/wrapped-keys.ts";
 
 const BYTEA = 17;
 

@@ -1,0 +1,315 @@
+// Data keys as they are kept: wrapped by ENCRYPTION_KEYS, in the schema `keys`, and on the move to another database.
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import type pg from "pg";
+import { z } from "zod";
+import { LOCKS, lockInTransaction } from "../platform/locks.ts";
+import { inTransaction } from "../platform/postgres.ts";
+
+/** The length of data keys, and of the keys that wrap them. */
+const KEY_BYTES = 32;
+const ID_BYTES = 12;
+const FORMAT = 1;
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+const ENTRY = /^(?:(?<id>[A-Za-z0-9_.-]{1,64}):)?(?<key>[A-Za-z0-9+/]{43}=?)$/;
+
+// The ring: the keys that wrap data keys by AES-256-GCM. What it makes is a storage format.
+
+/** The data keys in the database were wrapped by keys that this ring does not hold; it must not be used with it. */
+export class WrongEncryptionKeys extends Error {
+  override readonly name = "WrongEncryptionKeys";
+  /** The id of the wrapping key that is missing, or that has this id but is another key. */
+  readonly kek: string;
+  constructor(kek: string, why: string, options?: ErrorOptions) {
+    super(`ENCRYPTION_KEYS: does not fit this database: ${why}`, options);
+    this.kek = kek;
+  }
+}
+
+/** ENCRYPTION_KEYS is no ring of keys. The message names entries by their number and never shows one. */
+export class InvalidEncryptionKeys extends Error {
+  override readonly name = "InvalidEncryptionKeys";
+}
+
+/** Whose key it is, bound into the wrapping: a wrapped key moved to another row no longer opens. */
+type Label = { readonly id: string; readonly owner: string };
+type Wrapped = { readonly wrapped: Uint8Array; readonly kek: string };
+
+export type WrappingRing = {
+  /** Wraps with the newest key. */
+  wrap(label: Label, key: Uint8Array): Wrapped;
+  /** Throws WrongEncryptionKeys when the ring lacks the key, or it does not open this. */
+  unwrap(label: Label, wrapped: Wrapped): Uint8Array;
+};
+
+/**
+ * Reads a ring. Each entry is 32 bytes in base64, or `<id>:` and that; without an id it is the first 8 hex digits of the
+ * key's SHA-256. The first entry is the newest and wraps; all unwrap. Throws InvalidEncryptionKeys.
+ */
+export function readRing(entries: readonly string[]): WrappingRing {
+  const keys = new Map<string, Uint8Array>();
+  for (const [index, entry] of entries.entries()) {
+    const { id, key: text = "" } = ENTRY.exec(entry.trim())?.groups ?? {};
+    const key = Buffer.from(text, "base64");
+    if (key.length !== KEY_BYTES) {
+      throw new InvalidEncryptionKeys(`ENCRYPTION_KEYS: entry ${index + 1} is not 32 bytes in base64`);
+    }
+    const kek = id ?? createHash("sha256").update(key).digest("hex").slice(0, 8);
+    if (keys.has(kek)) throw new InvalidEncryptionKeys(`ENCRYPTION_KEYS: entry ${index + 1} repeats the id ${kek}`);
+    keys.set(kek, key);
+  }
+  const [newest] = keys;
+  if (newest === undefined) throw new InvalidEncryptionKeys("ENCRYPTION_KEYS: holds no key");
+  const [kek, wrapper] = newest;
+  return {
+    wrap: (label, key) => ({ kek, wrapped: encrypt(wrapper, label, key) }),
+    unwrap(label, { wrapped, kek: used }) {
+      const key = keys.get(used);
+      if (key === undefined) throw new WrongEncryptionKeys(used, `it lacks the key ${used}, which wraps data keys`);
+      try {
+        return decrypt(key, label, wrapped);
+      } catch (cause) {
+        const why = `its key ${used} does not open the data key ${label.id}: another key, or a damaged row`;
+        throw new WrongEncryptionKeys(used, why, { cause });
+      }
+    },
+  };
+}
+
+const aad = ({ owner, id }: Label) => Buffer.from(JSON.stringify(/* fence: key-wrapping-row */ [owner, id]));
+
+function encrypt(wrapper: Uint8Array, label: Label, key: Uint8Array): Uint8Array {
+  const iv = randomBytes(IV_BYTES);
+  const cipher = createCipheriv("aes-256-gcm", wrapper, iv).setAAD(aad(label));
+  const text = Buffer.concat([cipher.update(key), cipher.final()]);
+  return Buffer.concat([Buffer.of(FORMAT), iv, text, cipher.getAuthTag()]);
+}
+
+function decrypt(wrapper: Uint8Array, label: Label, wrapped: Uint8Array): Uint8Array {
+  const bytes = Buffer.from(wrapped);
+  if (bytes.length !== 1 + IV_BYTES + KEY_BYTES + TAG_BYTES || bytes[0] !== FORMAT) {
+    throw new Error("not a wrapped key of a known format");
+  }
+  const decipher = createDecipheriv("aes-256-gcm", wrapper, bytes.subarray(1, 1 + IV_BYTES), {
+    authTagLength: TAG_BYTES,
+  })
+    .setAAD(aad(label))
+    .setAuthTag(bytes.subarray(-TAG_BYTES));
+  // In memory of its own: a piece of the buffers' pool would keep all 64 KB of it for as long as the key is cached.
+  const key = new Uint8Array(KEY_BYTES);
+  key.set(decipher.update(bytes.subarray(1 + IV_BYTES, -TAG_BYTES)));
+  decipher.final();
+  return key;
+}
+
+// The table: its loss is erasure.
+
+/** A data key as it is kept. */
+export type KeyRow = Wrapped & {
+  readonly id: string;
+  /** What it seals for: a key reference, or what the server keeps for itself (`pepper:…`, `server:…`). */
+  readonly owner: string;
+  readonly client: string | null;
+  /** Default: now. */
+  readonly createdAt?: Date;
+};
+
+// Storage format. The index by wrapping key finds one row of each at start.
+const SCHEMA = `
+CREATE SCHEMA IF NOT EXISTS keys;
+CREATE TABLE IF NOT EXISTS keys.data_keys (
+  id text COLLATE "C" PRIMARY KEY,
+  owner text COLLATE "C" NOT NULL UNIQUE,
+  client text COLLATE "C",
+  wrapped bytea NOT NULL,
+  kek text COLLATE "C" NOT NULL,
+  created_at timestamptz(3) NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS data_keys_kek ON keys.data_keys (kek, id);
+`;
+
+/** How long a process waits for another one that makes the table. */
+const LOCK_TIMEOUT_MS = 30_000;
+/** Rows read or written at once by exports and imports. */
+const PAGE = 1_000;
+
+/** Makes the schema unless it is there. Needs no right to create anything when it is. */
+export async function createKeyTable(pool: pg.Pool): Promise<void> {
+  const { rows } = await pool.query<{ exists: boolean }>(
+    "SELECT to_regclass('keys.data_keys_kek') IS NOT NULL AS exists",
+  );
+  if (rows[0]?.exists === true) return;
+  await inTransaction(pool, async (client) => {
+    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await lockInTransaction(client, LOCKS.keyTable);
+    await client.query(SCHEMA);
+  });
+}
+
+/** A new data key of this owner, not yet in the table. */
+export function newKeyRow(ring: WrappingRing, owner: string, client: string | null): KeyRow {
+  const id = randomBytes(ID_BYTES).toString("base64url");
+  return { id, owner, client, ...ring.wrap({ id, owner }, randomBytes(KEY_BYTES)) };
+}
+
+/** One row for each wrapping key in use. */
+export async function selectOnePerKek(pool: pg.Pool): Promise<readonly KeyRow[]> {
+  const { rows } = await pool.query<KeyRow>(`
+    WITH RECURSIVE one AS (
+      (SELECT id, owner, client, wrapped, kek FROM keys.data_keys ORDER BY kek, id LIMIT 1)
+      UNION ALL
+      SELECT next.* FROM one CROSS JOIN LATERAL (
+        SELECT id, owner, client, wrapped, kek FROM keys.data_keys WHERE kek > one.kek ORDER BY kek, id LIMIT 1
+      ) AS next
+    ) SELECT * FROM one`);
+  return rows;
+}
+
+export async function selectByOwner(pool: pg.Pool, owners: readonly string[]): Promise<readonly KeyRow[]> {
+  const { rows } = await pool.query<KeyRow>({
+    name: "keys_by_owner",
+    text: "SELECT id, owner, client, wrapped, kek FROM keys.data_keys WHERE owner = ANY($1)",
+    values: [owners],
+  });
+  return rows;
+}
+
+export async function selectById(pool: pg.Pool, ids: readonly string[]): Promise<readonly KeyRow[]> {
+  const { rows } = await pool.query<KeyRow>({
+    name: "keys_by_id",
+    text: "SELECT id, owner, client, wrapped, kek FROM keys.data_keys WHERE id = ANY($1)",
+    values: [ids],
+  });
+  return rows;
+}
+
+/**
+ * Inserts the rows whose owner has none yet; gives the ids of those that were inserted. One statement, in the owners'
+ * order, so that two processes that make the same keys wait for each other and never deadlock. Committed when it
+ * returns, unless `client` is in a transaction.
+ */
+export async function insertKeys(
+  client: { query: pg.ClientBase["query"] },
+  rows: readonly KeyRow[],
+): Promise<ReadonlySet<string>> {
+  const now = new Date();
+  const inserted = await client.query<{ id: string }>({
+    text: `INSERT INTO keys.data_keys (id, owner, client, wrapped, kek, created_at)
+      SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[]) AS new (id, owner)
+      ORDER BY new.owner COLLATE "C" ON CONFLICT (owner) DO NOTHING RETURNING id`,
+    values: [
+      rows.map((row) => row.id),
+      rows.map((row) => row.owner),
+      rows.map((row) => row.client),
+      rows.map((row) => Buffer.from(row.wrapped)),
+      rows.map((row) => row.kek),
+      rows.map((row) => row.createdAt ?? now),
+    ],
+  });
+  return new Set(inserted.rows.map((row) => row.id));
+}
+
+/** Destroys an owner's key; gives its id, undefined when there was none. */
+export async function deleteKey(pool: pg.Pool, owner: string): Promise<string | undefined> {
+  const { rows } = await pool.query<{ id: string }>("DELETE FROM keys.data_keys WHERE owner = $1 RETURNING id", [
+    owner,
+  ]);
+  return rows[0]?.id;
+}
+
+// Exports and imports: the keys stay wrapped all the way.
+
+/** A data key as an export carries it: JSON, the key itself in base64, wrapped by the key `kek` of the ring it comes from. */
+export const WrappedKeySchema = z.object({
+  id: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/),
+  owner: z.string().min(1).max(256),
+  client: z.string().nullable(),
+  wrapped: z.base64(),
+  kek: z.string(),
+  created_at: z.iso.datetime(),
+});
+export type WrappedKey = z.infer<typeof WrappedKeySchema>;
+
+/** `present`: those that were here already; secrets of the server's own stay as they are here. */
+export type ImportedKeys = { readonly imported: number; readonly present: number };
+
+/** An owner has another key here already: what the imported one sealed could not be read. Nothing was imported. */
+export class KeyConflict extends Error {
+  override readonly name = "KeyConflict";
+  readonly owner: string;
+  constructor(owner: string) {
+    super(`${owner} already has another data key here: import into a database without this client's data`);
+    this.owner = owner;
+  }
+}
+
+/** All keys, by id. A key made meanwhile may be missing, one destroyed meanwhile may be among them. */
+export async function* exportKeys(pool: pg.Pool): AsyncGenerator<WrappedKey> {
+  let after = "";
+  for (;;) {
+    const { rows } = await pool.query<KeyRow & { createdAt: Date }>(
+      `SELECT id, owner, client, wrapped, kek, created_at AS "createdAt" FROM keys.data_keys
+        WHERE id > $1 ORDER BY id LIMIT $2`,
+      [after, PAGE],
+    );
+    for (const { id, owner, client, wrapped, kek, createdAt } of rows) {
+      const key = Buffer.from(wrapped).toString("base64");
+      yield { id, owner, client, wrapped: key, kek, created_at: createdAt.toISOString() };
+    }
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < PAGE) return;
+    after = last.id;
+  }
+}
+
+/** Takes over exported keys in one transaction, wrapped by the ring's newest key. Throws WrongEncryptionKeys, KeyConflict. */
+export function importKeys(
+  pool: pg.Pool,
+  ring: WrappingRing,
+  keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>,
+): Promise<ImportedKeys> {
+  const work = async (client: pg.PoolClient) => {
+    let imported = 0;
+    let present = 0;
+    for await (const rows of pages(keys, (key) => rewrapped(ring, key))) {
+      const inserted = await insertKeys(client, rows);
+      const rest = rows.filter((row) => !inserted.has(row.id));
+      await refuseConflicts(client, rest);
+      imported += inserted.size;
+      present += rest.length;
+    }
+    return { imported, present };
+  };
+  // The file that the keys come from may be slow.
+  return inTransaction(pool, work, { silenceMs: 0 });
+}
+
+async function* pages(
+  keys: AsyncIterable<WrappedKey> | Iterable<WrappedKey>,
+  rowOf: (key: WrappedKey) => KeyRow,
+): AsyncGenerator<readonly KeyRow[]> {
+  let page: KeyRow[] = [];
+  for await (const key of keys) {
+    page.push(rowOf(key));
+    if (page.length < PAGE) continue;
+    yield page;
+    page = [];
+  }
+  if (page.length > 0) yield page;
+}
+
+function rewrapped(ring: WrappingRing, { id, owner, client, wrapped, kek, created_at }: WrappedKey): KeyRow {
+  const key = ring.unwrap({ id, owner }, { wrapped: Buffer.from(wrapped, "base64"), kek });
+  return { id, owner, client, createdAt: new Date(created_at), ...ring.wrap({ id, owner }, key) };
+}
+
+async function refuseConflicts(client: pg.PoolClient, rows: readonly KeyRow[]): Promise<void> {
+  const data = rows.filter((row) => !row.owner.startsWith("server:"));
+  if (data.length === 0) return;
+  const { rows: other } = await client.query<{ owner: string }>(
+    `SELECT owner FROM unnest($1::text[], $2::text[]) AS given (id, owner)
+      WHERE NOT EXISTS (SELECT FROM keys.data_keys AS k WHERE k.owner = given.owner AND k.id = given.id) LIMIT 1`,
+    [data.map((row) => row.id), data.map((row) => row.owner)],
+  );
+  if (other[0] !== undefined) throw new KeyConflict(other[0].owner);
+}
