@@ -52,7 +52,7 @@ export const LAYERS: readonly Layer[] = [
 export const OWNED_PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@eventstore/db-client": ["src/event-store/eventstoredb/"],
   ioredis: ["src/platform/"],
-  "pg-boss": ["src/workers/"],
+  "pg-boss": ["src/workers/queue.ts"],
   koa: ["src/api/http/"],
   "koa-router": ["src/api/http/"],
 };

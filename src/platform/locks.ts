@@ -20,8 +20,6 @@ export const LOCKS = {
   build: [CHAT, 31],
   /** While our tables in the schema `jobs` are made. */
   jobTables: [CHAT, 40],
-  /** Held shared by each process that works on jobs, for as long as it does. */
-  workers: [CHAT, 41],
   /** While the log's schema is made. */
   logSchema: [CLOG, 1],
   /** While a flush is written: commit order is position order. */
@@ -40,8 +38,8 @@ export async function lockInTransaction(client: Connection, lock: Lock): Promise
 }
 
 /** Takes a lock for the session; waits for it. */
-export async function lockSession(client: Connection, lock: Lock, mode: "exclusive" | "shared" = "exclusive") {
-  await client.query(`select pg_advisory_lock${mode === "shared" ? "_shared" : ""}($1, $2)`, [...lock]);
+export async function lockSession(client: Connection, lock: Lock): Promise<void> {
+  await client.query("select pg_advisory_lock($1, $2)", [...lock]);
 }
 
 /** Takes a lock for the session if it is free now. */
@@ -50,7 +48,7 @@ export async function tryLockSession(client: Connection, lock: Lock): Promise<bo
   return rows[0]?.taken === true;
 }
 
-/** Gives back one exclusive lock of the session. */
+/** Gives back a lock of the session. */
 export async function unlockSession(client: Connection, lock: Lock): Promise<void> {
   await client.query("select pg_advisory_unlock($1, $2)", [...lock]);
 }

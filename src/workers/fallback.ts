@@ -1,46 +1,46 @@
-// Falling back: a WebSocket delivery that nobody acknowledged in time becomes a mail, at most one to an address.
-import { canonicalMailAddress } from "../contract/fields.ts";
+// The deadlines of WebSocket deliveries: falling back to a mail, at most one to an address, and expiring.
+import { type Cursor, canonicalMailAddress } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
-import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import type { Instant } from "../contract/time.ts";
+import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import { type KnownNotification, notificationDecider, notificationStream } from "../domain/notification.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid, fallbackMailId } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import type { TakenJob } from "./job-store.ts";
-import { causeOf, contextOf, type HandlerParts } from "./parts.ts";
-import { again, DONE, type Verdict } from "./worker.ts";
+import { countOpen, openWebsocketDeliveries } from "../projections/models/delivery-list.ts";
+import { contextFor, contextOf, type JobServices } from "./job-services.ts";
+import { DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
 
-/** The stream of a WebSocket delivery holds few events: it ends with its first outcome, and a redrive adds two. */
+/** The stream of a WebSocket delivery has few events: it ends with its first outcome, and a redrive adds two. */
 const DELIVERY_READ = 200;
+const OVERFLOW_PAGE = 100;
 
-type FallbackParts = Pick<HandlerParts, "store" | "keyring" | "commands" | "now" | "newId">;
-
-/** Decides at the deadline: an acknowledgement that came first leaves nothing to do. */
-export async function fallBack(parts: FallbackParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+/** Falls back at the deadline. After an acknowledgement nothing is left to do. */
+export async function fallBack(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const { commands, now } = services;
   const stream = deliveryStream(id);
-  const { state } = await parts.commands.load(deliveryDecider, stream);
+  const { state } = await commands.load(deliveryDecider, stream);
   if (state.status !== "pending" || state.fallbackAt === null) return DONE;
-  // Read once: a clock that is set back between two looks would end this job without its work.
-  const at = parts.now();
-  if (state.fallbackAt > at) return again(state.fallbackAt);
+  // Read once: a clock that is set back between two readings would end this job without its work.
+  const at = now();
+  if (state.fallbackAt > at) return retryLater(state.fallbackAt);
   const { notification, recipient, name } = state.request;
-  const about = await parts.commands.load(notificationDecider, notificationStream(notification));
-  if (about.state.status === "none") throw new Error(`delivery ${id} is of no notification`);
-  const to = await addressOf(parts, job.client, recipient, about.state);
-  const own = about.state.data.fallback?.to === null ? reveal(name) : null;
-  const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: own };
+  const { state: about } = await commands.load(notificationDecider, notificationStream(notification));
+  if (about.status === "none") throw new Error(`delivery ${id} has no notification`);
+  const to = await addressOf(services, job.client, recipient, about);
+  const ownName = about.data.fallback?.to === null ? reveal(name) : null;
+  const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: ownName };
   const command = { type: "FallbackDue", /* fence: fallback-clock */ at, mail } as const;
-  const context = contextOf(job.client, await causeOf(parts, job, stream), parts.newId());
-  await parts.commands.execute(deliveryDecider, stream, command, context);
+  await commands.execute(deliveryDecider, stream, command, await contextFor(services, job, stream));
   failpoint("fell-back/mail-job");
   return DONE;
 }
 
-/** Where the mail goes: the address that the notification names, else the user's at this moment. */
+/** Where the mail goes: to the address that the notification names, else to the user's current one. */
 async function addressOf(
-  { keyring, commands }: FallbackParts,
+  { keyring, commands }: JobServices,
   client: ClientId,
   user: Subject,
   { data }: KnownNotification,
@@ -55,41 +55,82 @@ async function addressOf(
   return { recipient: subject, address: email };
 }
 
-/** The event with which a delivery fell back last; undefined when it did not. */
-export async function fallbackMailOf(parts: Pick<HandlerParts, "store" | "keyring">, id: DeliveryId) {
-  const events = await readDecoded(parts, deliveryStream(id), { direction: "backward", limit: DELIVERY_READ });
+/** The event of a delivery's last fallback. Undefined when it did not fall back. */
+export async function fallbackEventOf(services: JobServices, id: DeliveryId) {
+  const events = await readDecoded(services, deliveryStream(id), { direction: "backward", limit: DELIVERY_READ });
   return events.find((event) => event.type === "DeliveryFallbackRequested");
 }
 
 /**
- * Requests the mail of a delivery that fell back; another delivery may have requested the same one before. After a stop
- * none is made; one whose making was under way is cancelled before its first attempt.
+ * Requests the mail of a delivery that fell back. Another delivery may have requested the same mail before. After a stop
+ * it requests none. A mail that is requested while the stop comes is cancelled before its first attempt.
  */
-export async function makeFallbackMail(parts: FallbackParts, job: TakenJob, id: DeliveryId): Promise<Verdict> {
-  const event = await fallbackMailOf(parts, id);
-  const { state } = await parts.commands.load(deliveryDecider, deliveryStream(id));
+export async function requestFallbackMail(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const { commands, now } = services;
+  const event = await fallbackEventOf(services, id);
+  const { state } = await commands.load(deliveryDecider, deliveryStream(id));
   if (event === undefined || state.status === "none") return DONE;
   const { notification, mail, mailRecipient, address, name } = event.data;
-  const about = await parts.commands.load(notificationDecider, notificationStream(notification));
-  if (about.state.status === "none" || about.state.stopRequested) return DONE;
-  const { priority, bulk, expiresAt } = { ...state.request, expiresAt: state.expiresAt };
+  const { state: about } = await commands.load(notificationDecider, notificationStream(notification));
+  if (about.status === "none" || about.stopRequested) return DONE;
   const request = {
     notification,
     recipient: mailRecipient,
     channel: "email",
-    // Erased meanwhile: then there is none to send to.
+    // Null when it was erased meanwhile.
     address: address !== null && "open" in address ? address : null,
     name: name !== null && "open" in name ? name : null,
     fallbackOf: id,
-    priority,
-    bulk,
-    expiresAt,
+    priority: state.request.priority,
+    bulk: state.request.bulk,
+    expiresAt: state.expiresAt,
     fallbackAt: null,
   } as const;
   const cause = { correlation: event.meta.correlation, causation: event.id };
   const context = contextOf(job.client, cause, deriveUuid("request", mail));
-  const command = { type: "Request", at: parts.now(), request } as const;
-  await parts.commands.execute(deliveryDecider, deliveryStream(mail), command, context);
+  await commands.execute(deliveryDecider, deliveryStream(mail), { type: "Request", at: now(), request }, context);
   failpoint("mail-requested/job-done");
   return DONE;
+}
+
+/** Expires a delivery. Runs again when its expiry was moved. */
+export async function expireDelivery(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const { state } = await services.commands.load(deliveryDecider, deliveryStream(id));
+  if (state.status === "none" || hasEnded(state.status) || state.status === "sending") return DONE;
+  // Read once: a clock that is set back between two readings would end this job without its work.
+  const at = services.now();
+  if (state.expiresAt > at) return retryLater(state.expiresAt);
+  await expire(services, job, id, { at, reason: "expired" });
+  failpoint("expired/job-done");
+  return DONE;
+}
+
+/** Expires a user's oldest pending deliveries beyond the limit, as far as the read model has them. */
+export async function expireOverflow(services: JobServices, job: TakenJob, recipient: Subject): Promise<Verdict> {
+  const { readSide, maxOpenDeliveries, now } = services;
+  const read = readSide.readAs(job.client);
+  let surplus = (await countOpen(read, recipient)) - maxOpenDeliveries;
+  for (let cursor: Cursor | undefined; surplus > 0; ) {
+    const page: Awaited<ReturnType<typeof openWebsocketDeliveries>> = await openWebsocketDeliveries(read, recipient, {
+      ...{ now: now(), limit: OVERFLOW_PAGE },
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    const oldest = page.rows.filter((row) => row.status === "pending").slice(0, surplus);
+    await Promise.all(oldest.map((row) => expire(services, job, row.id, { at: now(), reason: "too_many_open" })));
+    surplus -= oldest.length;
+    if (page.next === null) break;
+    cursor = page.next;
+  }
+  return DONE;
+}
+
+async function expire(
+  services: JobServices,
+  job: TakenJob,
+  id: DeliveryId,
+  why: { readonly at: Instant; readonly reason: "expired" | "too_many_open" },
+): Promise<void> {
+  const stream = deliveryStream(id);
+  const context = await contextFor(services, job, stream);
+  await services.commands.execute(deliveryDecider, stream, { type: "Expire", ...why }, context);
 }

@@ -1,4 +1,4 @@
-// Jobs: what is to be done, by ids alone. Contents, addresses and names stay in the log, where they are sealed.
+// Jobs: work as ids alone. Contents, addresses and names stay in the log, where they are sealed.
 import { z } from "zod";
 import { ClientIdSchema, DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { type Priority, PrioritySchema } from "../contract/resources.ts";
@@ -9,17 +9,17 @@ const notification = { notification: NotificationIdSchema };
 const delivery = { delivery: DeliveryIdSchema };
 
 const WorkSchema = z.discriminatedUnion("kind", [
-  /** Releases a scheduled notification whose time has come. */
+  /** Releases a scheduled notification at its time. */
   z.object({ kind: z.literal("release"), ...notification }),
   /** Requests every delivery of a released notification. */
   z.object({ kind: z.literal("route"), ...notification }),
   /** Passes the stop of a notification to each of its deliveries. */
   z.object({ kind: z.literal("stop"), ...notification }),
-  /** Makes attempt `n`; null: whichever is due. */
+  /** Makes attempt `n`. Null: the one that is due. */
   z.object({ kind: z.literal("attempt"), ...delivery, n: z.number().int().nullable() }),
   /** Lets a WebSocket delivery that nobody acknowledged fall back. */
   z.object({ kind: z.literal("fallback"), ...delivery }),
-  /** Makes the mail of a WebSocket delivery that fell back. */
+  /** Requests the mail of a WebSocket delivery that fell back. */
   z.object({ kind: z.literal("mail"), ...delivery }),
   z.object({ kind: z.literal("expire"), ...delivery }),
   /** Expires a user's oldest open WebSocket deliveries beyond the limit. */
@@ -28,7 +28,7 @@ const WorkSchema = z.discriminatedUnion("kind", [
 /** One thing to do. Doing it twice is harmless: the streams decide. */
 export type Work = z.infer<typeof WorkSchema>;
 
-/** Where an event that a job leads to says it came from; null when only a sweep found what is owed. */
+/** The correlation and cause of the events that a job leads to. Null when only a sweep found the work. */
 const CauseSchema = z.object({ correlation: z.string(), causation: z.string() });
 export type Cause = z.infer<typeof CauseSchema>;
 
@@ -37,30 +37,51 @@ export const JobDataSchema = z.object({
   priority: PrioritySchema,
   cause: CauseSchema.nullable(),
   work: WorkSchema,
+  /** How often its handler has thrown in a row. */
+  failures: z.number().int().default(0),
 });
-type JobData = z.infer<typeof JobDataSchema>;
 
-export type Job = JobData & {
-  /** UUID; a job is taken in once under its id, as long as the queue remembers it. */
+export type Job = Omit<z.infer<typeof JobDataSchema>, "failures"> & {
+  /** UUID. A job is accepted once under its id, for as long as the queue keeps it. */
   readonly id: string;
-  /** Not before; null: now. */
+  /** What it is about. While a job waits in a queue, no other with its key is accepted there. */
+  readonly key: string;
+  /** The earliest time. Null: now. */
   readonly at: Instant | null;
 };
 
+/** A job that a worker has fetched. */
+export type TakenJob = Job & {
+  readonly queue: QueueName;
+  readonly round: number;
+  readonly failures: number;
+  /** How often a worker that had it crashed. With the id it names this fetch: a later one settles it alone. */
+  readonly retryCount: number;
+};
+
+/** The result of a job: it is done, or runs again at `at`. A handler that throws sees its job again after a backoff. */
+export type Verdict = { readonly kind: "done" } | { readonly kind: "retry"; readonly at: Instant };
+export const DONE: Verdict = { kind: "done" };
+export const retryLater = (at: Instant): Verdict => ({ kind: "retry", at });
+
 /** Attempts wait for slow targets, tasks only for us. */
 export const QUEUES = ["attempts", "tasks"] as const;
-export type Queue = (typeof QUEUES)[number];
-export const queueOf = (work: Work): Queue => (work.kind === "attempt" ? "attempts" : "tasks");
-
-/** What a job is about: jobs with one key do the same. */
-export function keyOf(work: Work): string {
-  if ("delivery" in work) return `${work.kind}:${work.delivery}`;
-  return `${work.kind}:${"notification" in work ? work.notification : work.recipient}`;
-}
-
-/** The id of a job that an event or a sweep leads to. */
-export const jobId = (work: Work, ...reason: readonly (string | number)[]): string =>
-  deriveUuid("job", keyOf(work), ...reason);
+export type QueueName = (typeof QUEUES)[number];
+export const queueOf = (work: Work): QueueName => (work.kind === "attempt" ? "attempts" : "tasks");
 
 /** How many rounds a priority moves a job, earlier (negative) or later. */
 export const ROUND_SHIFT: Readonly<Record<Priority, number>> = { critical: -200, high: -50, normal: 0, low: 200 };
+
+/** A job. Its id is derived from the work and `reason`, so that one event, or one sweep, leads to it once. */
+export function createJob(fields: Omit<Job, "id" | "key">, ...reason: readonly (string | number)[]): Job {
+  const { work, at } = fields;
+  const about = `${work.kind}:${subjectOf(work)}`;
+  // An attempt is the same whenever it is made. The others are the same when they are due at the same time.
+  const key = `${about}:${(work.kind === "attempt" ? work.n : at) ?? ""}`;
+  return { ...fields, id: deriveUuid("job", about, ...reason), key };
+}
+
+function subjectOf(work: Work): string {
+  if ("delivery" in work) return work.delivery;
+  return "notification" in work ? work.notification : work.recipient;
+}

@@ -15,9 +15,8 @@ import { failpoint } from "../platform/failpoint.ts";
 import { holds, Leader, type LeaseTerm } from "../platform/leader.ts";
 import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
 import { ForeignCheckpoint } from "../projections/checkpoint.ts";
-import { inTransaction, type Sql } from "./database.ts";
-import type { JobStore } from "./job-store.ts";
 import type { Job } from "./jobs.ts";
+import { inTransaction, type JobQueue, type Sql } from "./queue.ts";
 import { jobsOf, type Reactor, wantedTypes } from "./reactor.ts";
 
 const GROUP = "reactors";
@@ -48,7 +47,7 @@ type ReactorGroupParts = {
   readonly pool: pg.Pool;
   readonly store: EventStore;
   readonly keyring: Keyring;
-  readonly jobs: JobStore;
+  readonly jobs: JobQueue;
   readonly reactors: readonly Reactor[];
   readonly logger: Logger;
   readonly now: () => number;
@@ -105,14 +104,14 @@ function lead(parts: ReactorGroupParts, term: LeaseTerm, from: Position, onMoved
       keyring,
       events.filter((event) => wanted.has(event.type)),
     );
-    const owed: Job[] = opened.flatMap((event) => jobsOf(parts.reactors, event));
-    if (owed.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
+    const due: Job[] = opened.flatMap((event) => jobsOf(parts.reactors, event));
+    if (due.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
     failpoint("jobs-owed/checkpoint-moved");
     try {
       await inTransaction(pool, async (sql) => {
         await moveCheckpoint(sql, term, saved, upTo);
         failpoint("checkpoint-moved/enqueued");
-        if (owed.length > 0) await jobs.enqueue(sql, owed);
+        if (due.length > 0) await jobs.enqueue(sql, due);
         failpoint("enqueued/commit");
       });
     } catch (error) {
@@ -125,7 +124,7 @@ function lead(parts: ReactorGroupParts, term: LeaseTerm, from: Position, onMoved
     failpoint("jobs-committed/workers-told");
     saved = upTo;
     savedAt = now();
-    jobs.queued(owed);
+    jobs.notifyQueued(due);
   }
 
   const linger = () => pause(LINGER_MS, closing.signal);

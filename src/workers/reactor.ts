@@ -5,7 +5,7 @@ import type { Priority } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { type Job, jobId, type Work } from "./jobs.ts";
+import { createJob, type Job, type Work } from "./jobs.ts";
 
 type Handlers = {
   readonly [T in DomainEvent["type"]]?: (
@@ -27,14 +27,16 @@ export function jobFor(
 ): Job | undefined {
   const client: ClientId | null = event.meta.client;
   if (client === null) return undefined;
-  return {
-    id: jobId(work, options.reason ?? event.id),
-    client,
-    priority: options.priority ?? "normal",
-    cause: { correlation: event.meta.correlation, causation: event.id },
-    work,
-    at: options.at ?? null,
-  };
+  return createJob(
+    {
+      client,
+      priority: options.priority ?? "normal",
+      cause: { correlation: event.meta.correlation, causation: event.id },
+      work,
+      at: options.at ?? null,
+    },
+    options.reason ?? event.id,
+  );
 }
 
 /** The types that any of the reactors wants; events of other types need not be opened. */

@@ -1,4 +1,4 @@
-// The sweep: what is owed is a query. It enqueues what is due and has no live job, whatever became of the jobs.
+// The sweep: unfinished work is a query. It enqueues what is due, whatever became of the jobs.
 import type { Logger } from "pino";
 import { type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import type { Position } from "../event-store/event-store.ts";
@@ -10,64 +10,52 @@ import {
   missingMails,
   stoppingNotifications,
   unroutedNotifications,
-} from "../projections/models/owed.ts";
+} from "../projections/models/due-work.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
 import type { ReadSide } from "../projections/read-side.ts";
-import type { JobStore } from "./job-store.ts";
-import { type Job, jobId, keyOf, type Work } from "./jobs.ts";
+import { createJob, type Job, type Work } from "./jobs.ts";
+import type { JobQueue } from "./queue.ts";
 
 export const SWEEP_EVERY_MS = MINUTE_MS;
 const PAGE = 500;
-/** How long the sweep waits for the read model at once. */
+/** How long the sweep waits for the read model. */
 const READ_WAIT_MS = 5 * SECOND_MS;
-/** A job that a worker took longer ago than this does not count as live: that worker may have crashed. */
-const ACTIVE_MS = MINUTE_MS;
 
-type SweepParts = {
-  readonly readSide: Pick<ReadSide, "operator" | "waitFor">;
-  readonly jobs: JobStore;
+type SweepOptions = {
+  readonly readSide: ReadSide;
+  readonly jobs: JobQueue;
   readonly logger: Logger;
   readonly now: () => Instant;
-  /** What is due by then; may lie ahead, where jobs may have been lost: then each job waits for its moment. */
+  /** Enqueues what is due by then. When that is in the future, each job waits for its own time. */
   readonly dueBefore: Instant;
 };
 
-type Owed = Pick<Job, "client" | "priority" | "work"> & { readonly at?: Instant | null };
+type DueWork = Pick<Job, "client" | "priority" | "work" | "at">;
 
 /**
- * Enqueues what is due. Only once the read model has reached the reactors' checkpoint, else what has just been done
- * would look owed; false when it has not in time. Doing something twice is harmless: the streams decide.
+ * Enqueues what is due. The queue refuses work that waits there already. Doing work twice is harmless: the streams
+ * decide. False when the read model does not reach the reactors' checkpoint in time, since finished work would look due.
  */
-export async function sweep(parts: SweepParts, reactorsAt: Position, signal: AbortSignal): Promise<boolean> {
-  if (!(await parts.readSide.waitFor(reactorsAt, READ_WAIT_MS))) return false;
-  const operator = parts.readSide.operator();
+export async function sweep(options: SweepOptions, reactorsAt: Position, signal: AbortSignal): Promise<boolean> {
+  const { readSide, jobs, logger, now, dueBefore } = options;
+  if (!(await readSide.waitFor(reactorsAt, READ_WAIT_MS))) return false;
+  const operator = readSide.operator();
+  const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   let found = 0;
   for (const pages of [releases, routes, stops, mails, deliveries]) {
-    for await (const owed of pages(operator, parts.dueBefore)) {
+    for await (const due of pages(operator, dueBefore)) {
       if (signal.aborted) return true;
-      found += await enqueue(parts, owed);
+      if (due.length === 0) continue;
+      failpoint("sweep-found/enqueued");
+      found += await jobs.add(due.map((one) => createJob({ ...one, cause: null }, "sweep", epoch)));
+      failpoint("sweep-enqueued/next-page");
     }
   }
-  if (found > 0) parts.logger.info({ found }, "the sweep found work that had no job");
+  if (found > 0) logger.info({ found }, "sweep: enqueued due work that had no waiting job");
   return true;
 }
 
-async function enqueue({ jobs, now }: SweepParts, owed: readonly Owed[]): Promise<number> {
-  const live = await jobs.liveKeys(
-    owed.map(({ work }) => keyOf(work)),
-    ACTIVE_MS,
-  );
-  const epoch = Math.floor(now() / SWEEP_EVERY_MS);
-  const lost = owed.filter(({ work }) => !live.has(keyOf(work)));
-  if (lost.length > 0) failpoint("sweep-found/enqueued");
-  await jobs.add(
-    lost.map((one): Job => ({ ...one, id: jobId(one.work, "sweep", epoch), cause: null, at: one.at ?? null })),
-  );
-  if (lost.length > 0) failpoint("sweep-enqueued/next-page");
-  return lost.length;
-}
-
-async function* releases(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
+async function* releases(operator: OperatorRead, due: Instant): AsyncGenerator<readonly DueWork[]> {
   for (let rows = await dueNotifications(operator, due, PAGE); ; ) {
     yield rows.map((row) => ({
       ...{ client: row.client, priority: row.priority, at: row.send_at },
@@ -87,26 +75,25 @@ async function* byPosition(
   query: typeof unroutedNotifications,
   kind: "route" | "stop",
   due: Instant,
-): AsyncGenerator<readonly Owed[]> {
+): AsyncGenerator<readonly DueWork[]> {
   for (let after: Position | null = null; ; ) {
     const rows: Awaited<ReturnType<typeof query>> = await query(operator, PAGE, after);
-    const owed = rows.filter((row) => row.updated_at <= due);
-    yield owed.map(({ id, client, priority }) => ({ client, priority, work: { kind, notification: id } }));
+    const found = rows.filter((row) => row.updated_at <= due);
+    yield found.map(({ id, client, priority }) => ({ client, priority, at: null, work: { kind, notification: id } }));
     after = rows.at(-1)?.position ?? null;
     if (rows.length < PAGE) return;
   }
 }
 
-async function* mails(operator: OperatorRead): AsyncGenerator<readonly Owed[]> {
+async function* mails(operator: OperatorRead): AsyncGenerator<readonly DueWork[]> {
   const rows = await missingMails(operator, PAGE);
-  yield rows.map((row) => ({
-    client: row.client,
-    priority: row.priority,
-    work: { kind: "mail", delivery: row.fallback_of },
+  yield rows.map(({ client, priority, fallback_of: delivery }) => ({
+    ...{ client, priority, at: null },
+    work: { kind: "mail", delivery },
   }));
 }
 
-async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator<readonly Owed[]> {
+async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator<readonly DueWork[]> {
   for (let rows = await dueDeliveries(operator, due, PAGE); ; ) {
     yield rows.map((row) => ({
       ...{ client: row.client, priority: row.priority, at: row.next_action_at },
@@ -118,9 +105,9 @@ async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator
   }
 }
 
-/** What a delivery is due for: of its deadlines, the first. */
+/** What a delivery is due for: its attempt, or the first of its deadlines. */
 function nextOf(row: DeliveryRow): Work {
-  if (row.channel !== "websocket") return { kind: "attempt", delivery: row.id, n: null };
+  if (row.channel !== "websocket") return { kind: "attempt", delivery: row.id, n: row.n };
   const fallsBack = row.fallback_at !== null && row.fallback_at <= row.expires_at;
   return { kind: fallsBack ? "fallback" : "expire", delivery: row.id };
 }

@@ -1,33 +1,33 @@
-// Works on one queue: fetches in batches, runs so many at once as the lines allow, settles in batches.
+// The worker of one queue: fetches jobs in batches, runs as many at once as fairness allows, settles them in batches.
 import type { Logger } from "pino";
-import type { Instant } from "../contract/time.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Loop, type LoopStatus, messageOf } from "../platform/supervise.ts";
-import type { JobStore, TakenJob } from "./job-store.ts";
-import type { Queue } from "./jobs.ts";
-import { type LineLimits, Lines } from "./lines.ts";
+import { Loop, type LoopStatus } from "../platform/supervise.ts";
+import { type ConcurrencyLimits, TenantConcurrency } from "./fairness.ts";
+import { DONE, type QueueName, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
+import type { JobQueue } from "./queue.ts";
 
 const FETCH_BATCH = 100;
-/** How long a fetch and a settlement wait after the one before, so that each takes more at once. */
+/** How long a fetch waits after the one before it, and a settlement likewise, so that more jobs share it. */
 const FETCH_LINGER_MS = 5;
 const SETTLE_LINGER_MS = 20;
-/** How often the queue is looked at unasked: for jobs of other processes and those that went back. */
+/** How often the queue is polled for jobs of other processes and jobs that went back. */
 const IDLE_MS = 500;
-/** What a line cannot hold comes again after this, and up to as much again, so that not all come at once. */
+/** A job that finds its client's limit reached runs again after this, and up to as much again, so that they spread out. */
 const SURPLUS_WAIT_MS = 500;
-/** How long jobs may go on after they were asked to stop, before they are left to their lease. */
+/** How long jobs may go on after they were asked to stop. After it their leases decide. */
 const STOP_MS = 1_500;
-
-/** What became of a job: it is done, or comes again at `at`. A handler that throws sees its job again after a backoff. */
-export type Verdict = { readonly kind: "done" } | { readonly kind: "again"; readonly at: Instant };
-export const DONE: Verdict = { kind: "done" };
-export const again = (at: Instant): Verdict => ({ kind: "again", at });
+/** A job whose handler throws runs again after this, doubled each time. */
+const FAILURE_WAIT_MS = SECOND_MS;
+const MAX_FAILURE_WAIT_MS = 60 * SECOND_MS;
+/** A job is dropped when its handler has thrown this often. The sweep finds its work, if that is still due. */
+const MAX_FAILURES = 20;
 
 type WorkerOptions = {
-  readonly queue: Queue;
-  readonly jobs: JobStore;
-  readonly limits: LineLimits;
-  /** `signal` asks it to come to an end soon. */
+  readonly queue: QueueName;
+  readonly jobs: JobQueue;
+  readonly limits: ConcurrencyLimits;
+  /** The signal asks it to come to an end soon. */
   readonly handle: (job: TakenJob, signal: AbortSignal) => Promise<Verdict>;
   readonly now: () => Instant;
   readonly random: () => number;
@@ -36,104 +36,108 @@ type WorkerOptions = {
 
 export type WorkerStatus = LoopStatus & { readonly running: number; readonly waiting: number };
 
-type Settled = {
-  readonly job: TakenJob;
-  readonly verdict: Verdict | { readonly kind: "failed"; readonly message: string };
-};
-
-/** The worker of one queue in this process. */
 export class Worker {
   readonly #options: WorkerOptions;
-  readonly #lines: Lines<TakenJob>;
+  readonly #concurrency: TenantConcurrency<TakenJob>;
   readonly #fetching: Loop;
   readonly #settling: Loop;
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<void>>();
-  #settled: Settled[] = [];
-  /** Whether the last fetch left something behind, for want of room or because a client was busy. */
+  #settled: { readonly job: TakenJob; readonly verdict: Verdict }[] = [];
+  /** Whether the last fetch left jobs behind, for want of capacity or because a client was saturated. */
   #leftBehind = false;
 
   constructor(options: WorkerOptions) {
     const { queue, limits, logger } = options;
     this.#options = options;
-    this.#lines = new Lines(limits);
-    const rest = (more: boolean) => (more ? 0 : IDLE_MS);
-    const fetch = async () => rest(await this.#fetch());
-    const settle = async () => rest(await this.#settle());
+    this.#concurrency = new TenantConcurrency(limits);
+    const restAfter = (more: boolean) => (more ? 0 : IDLE_MS);
+    const fetch = async () => restAfter(await this.#fetch());
+    const settle = async () => restAfter(await this.#settle());
     this.#fetching = new Loop({ name: `${queue}:fetch`, step: fetch, lingerMs: FETCH_LINGER_MS, logger });
     this.#settling = new Loop({ name: `${queue}:settle`, step: settle, lingerMs: SETTLE_LINGER_MS, logger });
   }
 
+  /** Fetches at `at`; null: now. */
   wake(at: Instant | null): void {
     if (at === null) this.#fetching.wake();
     else this.#fetching.wakeIn(at - this.#options.now());
   }
 
   status(): WorkerStatus {
-    return { ...this.#fetching.status(), running: this.#lines.running, waiting: this.#lines.waiting };
+    return { ...this.#fetching.status(), running: this.#concurrency.running, waiting: this.#concurrency.waiting };
   }
 
-  /** Takes no more, hands back what waits, and lets what runs finish until `graceMs` are over; then asks it to stop. */
+  /** Fetches no more, returns the jobs that wait, and lets the others finish for `graceMs` before it asks them to stop. */
   async close(graceMs: number): Promise<void> {
     await this.#fetching[Symbol.asyncDispose]();
     const at = this.#options.now();
-    for (const job of this.#lines.drain()) this.#note(job, again(at));
+    for (const job of this.#concurrency.drain()) this.#finish(job, retryLater(at));
     failpoint("drained/handed-back");
     const askToStop = setTimeout(() => this.#stopping.abort(), graceMs);
-    const over = new Promise<void>((resolve) => setTimeout(resolve, graceMs + STOP_MS).unref());
-    await Promise.race([Promise.all(this.#running), over]);
+    const timeUp = new Promise<void>((resolve) => setTimeout(resolve, graceMs + STOP_MS).unref());
+    await Promise.race([Promise.all(this.#running), timeUp]);
     clearTimeout(askToStop);
     this.#stopping.abort();
     await this.#settling[Symbol.asyncDispose]();
     await this.#settle().catch((error: unknown) => {
-      // They are taken again when their time with this worker has run out.
-      this.#options.logger.warn({ err: error }, "jobs could not be handed back");
+      const { logger, queue } = this.#options;
+      logger.warn({ err: error, queue }, "worker: jobs not settled on shutdown; they run again when they expire");
     });
   }
 
   async #fetch(): Promise<boolean> {
     const { jobs, queue, now, random } = this.#options;
-    const limit = Math.min(FETCH_BATCH, this.#lines.room);
-    const busy = this.#lines.busy();
+    const limit = Math.min(FETCH_BATCH, this.#concurrency.capacity);
+    const saturated = this.#concurrency.saturated();
     this.#leftBehind = true;
     if (limit === 0) return false;
-    const taken = await jobs.fetch(queue, limit, busy);
-    this.#leftBehind = taken.length === limit || busy.length > 0;
-    for (const job of taken) {
-      const place = this.#lines.enter(job);
-      if (place === "start") this.#start(job);
-      if (place === "back") this.#note(job, again(now() + Math.round(SURPLUS_WAIT_MS * (1 + random()))));
+    const fetched = await jobs.fetch(queue, limit, saturated);
+    this.#leftBehind = fetched.length === limit || saturated.length > 0;
+    for (const job of fetched) {
+      const admitted = this.#concurrency.admit(job);
+      if (admitted === "start") this.#start(job);
+      if (admitted === "return") {
+        this.#finish(job, retryLater(now() + Math.round(SURPLUS_WAIT_MS * (1 + random()))));
+      }
     }
-    return taken.length === limit;
+    return fetched.length === limit;
   }
 
   #start(job: TakenJob): void {
     const run = this.#run(job).finally(() => {
       this.#running.delete(run);
-      const next = this.#lines.leave(job.client);
-      for (const waiting of next) this.#start(waiting);
-      if (this.#leftBehind && this.#lines.wants(job.client)) this.#fetching.wake();
+      for (const next of this.#concurrency.release(job.client)) this.#start(next);
+      if (this.#leftBehind && this.#concurrency.needsMore(job.client)) this.#fetching.wake();
     });
     this.#running.add(run);
   }
 
   async #run(job: TakenJob): Promise<void> {
     failpoint("job-taken/handled");
+    const { queue, handle, logger, now, random } = this.#options;
     try {
-      this.#note(job, await this.#options.handle(job, this.#stopping.signal));
+      const verdict = await handle(job, this.#stopping.signal);
+      this.#finish({ ...job, failures: 0 }, verdict);
     } catch (error) {
-      this.#options.logger.warn({ queue: job.queue, job: job.id, kind: job.work.kind, err: error }, "a job failed");
-      this.#settled.push({ job, verdict: { kind: "failed", message: messageOf(error) } });
-      this.#settling.wake();
+      const failures = job.failures + 1;
+      const about = { queue, job: job.id, kind: job.work.kind, failures, err: error };
+      if (failures >= MAX_FAILURES) {
+        logger.error(about, "worker: job failed too often and is dropped; the sweep finds its work if it is still due");
+        return this.#finish(job, DONE);
+      }
+      const wait = Math.min(MAX_FAILURE_WAIT_MS, FAILURE_WAIT_MS * 2 ** failures) * (1 - random() / 2);
+      logger.warn(about, `worker: job failed; retrying in ${Math.round(wait)} ms`);
+      this.#finish({ ...job, failures }, retryLater(now() + Math.round(wait)));
     }
   }
 
-  #note(job: TakenJob, verdict: Verdict): void {
+  #finish(job: TakenJob, verdict: Verdict): void {
     this.#settled.push({ job, verdict });
     this.#settling.wake();
   }
 
-  /** What has come together since the last time, in one go. */
+  /** Settles the jobs that have finished since the last time. */
   async #settle(): Promise<boolean> {
     const settled = this.#settled;
     if (settled.length === 0) return false;
@@ -142,10 +146,7 @@ export class Worker {
     try {
       await this.#options.jobs.settle(this.#options.queue, {
         done: settled.flatMap(({ job, verdict }) => (verdict.kind === "done" ? [job] : [])),
-        back: settled.flatMap(({ job, verdict }) => (verdict.kind === "again" ? [{ job, at: verdict.at }] : [])),
-        failed: settled.flatMap(({ job, verdict }) =>
-          verdict.kind === "failed" ? [{ job, message: verdict.message }] : [],
-        ),
+        retried: settled.flatMap(({ job, verdict }) => (verdict.kind === "retry" ? [{ job, at: verdict.at }] : [])),
       });
     } catch (error) {
       this.#settled.unshift(...settled);

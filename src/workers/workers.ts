@@ -1,54 +1,50 @@
-// The workers of a process: reactors that turn events into jobs, workers that do them, a sweep for what has none.
+// The workers of a process: reactors turn events into jobs, workers do them, a sweep finds the work that lost its job.
 import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
-import type { ReadSide } from "../projections/read-side.ts";
-import { onPool } from "./database.ts";
-import { MAX_OPEN_DELIVERIES } from "./expire-delivery.ts";
-import { handleJob } from "./handle-job.ts";
-import { openJobStore, type TakenJob } from "./job-store.ts";
-import { QUEUES, type Queue } from "./jobs.ts";
-import type { LineLimits } from "./lines.ts";
-import type { HandlerParts } from "./parts.ts";
-import { Pace, Places } from "./places.ts";
-import { enterWorkers } from "./presence.ts";
+import { attemptDelivery } from "./attempts.ts";
+import { type ConcurrencyLimits, HostLimiter, RateLimiter } from "./fairness.ts";
+import { expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
+import type { JobServices } from "./job-services.ts";
+import { QUEUES, type QueueName, type TakenJob, type Verdict } from "./jobs.ts";
+import { openJobQueue } from "./queue.ts";
 import { type ReactorStatus, startReactors } from "./reactor-group.ts";
 import { reactors } from "./reactors.ts";
-import { forgetRounds } from "./rounds.ts";
+import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
 import { Worker, type WorkerStatus } from "./worker.ts";
 
-/** What bounds the workers of a process; each has a default. */
+/** The bounds of a process's workers. Each has a default. */
 export type WorkerLimits = {
-  readonly attempts: LineLimits;
-  readonly tasks: LineLimits;
+  readonly attempts: ConcurrencyLimits;
+  readonly tasks: ConcurrencyLimits;
   readonly maxOpenDeliveries: number;
   readonly sweepEveryMs: number;
-  /** How long what is under way may go on when the workers stop, before it is asked to come to an end. */
+  /** How long running jobs may go on when the workers stop, before they are asked to come to an end. */
   readonly graceMs: number;
 };
 
 const DEFAULT_LIMITS: WorkerLimits = {
   attempts: { running: 200, perClient: 50, waitingPerClient: 100 },
   tasks: { running: 32, perClient: 16, waitingPerClient: 32 },
-  maxOpenDeliveries: MAX_OPEN_DELIVERIES,
+  maxOpenDeliveries: 1_000,
   sweepEveryMs: SWEEP_EVERY_MS,
   graceMs: 5 * SECOND_MS,
 };
 
 const LATER_IDLE_MS = 500;
-const SWEEP_AGAIN_MS = SECOND_MS;
-/** A sweep, but for the first, leaves alone what is due for less than this part of its interval: its job is on its way. */
+const SWEEP_RETRY_MS = SECOND_MS;
+/** A sweep, except the first, skips what is due for less than this part of its interval: its job is on its way. */
 const SWEEP_GRACE = 1 / 6;
-/** The first one looks ahead: jobs that waited for their moment may be gone with the schema `jobs`. Later ones find the rest. */
+/** The first sweep looks ahead: jobs that waited for their time may be gone with the schema `jobs`. */
 const FIRST_SWEEP_AHEAD_MS = 10 * MINUTE_MS;
 
 type WorkersStatus = {
-  /** `lag`: how far they are behind the log's end, in positions; null when the end cannot be read now. */
+  /** `lag` is how far they are behind the log's end, in positions. Null when the end cannot be read now. */
   readonly reactors: ReactorStatus & { readonly lag: number | null };
-  readonly queues: Readonly<Record<Queue, WorkerStatus>>;
+  readonly queues: Readonly<Record<QueueName, WorkerStatus>>;
   readonly later: LoopStatus;
   readonly sweep: LoopStatus;
 };
@@ -58,36 +54,34 @@ export type Workers = AsyncDisposable & {
   status(): Promise<WorkersStatus>;
 };
 
-type WorkersParts = Omit<HandlerParts, "readSide"> & {
-  /** Of the database that holds the schema `jobs`, which is made when it is not there. */
+type WorkersOptions = Omit<JobServices, "hostLimiter" | "rateLimiter" | "maxOpenDeliveries"> & {
+  /** Of the database that holds the schema `jobs`, which is made when it does not exist. */
   readonly pool: pg.Pool;
-  readonly readSide: Pick<ReadSide, "readAs" | "operator" | "waitFor">;
   readonly limits?: Partial<WorkerLimits>;
-  /** No other process works on this database; default: there may be others. */
+  /** No other process works on this database. Default: there may be others. */
   readonly alone?: boolean;
 };
 
 /**
- * Starts the workers. Any number of processes may share the schema. Disposing them takes at most some 8 s: nothing new
- * is taken, what is under way is finished or handed back. Throws ForeignCheckpoint when `jobs` belongs to another log.
+ * Starts the workers. Any number of processes may share the schema. What a crashed process had in hand is enqueued again
+ * by the next sweep, on a start by the first one. Disposing them takes at most 8 s: nothing new is fetched, what runs
+ * finishes or goes back. Throws ForeignCheckpoint when `jobs` belongs to another log.
  */
-export async function startWorkers(parts: WorkersParts): Promise<Workers> {
-  const { pool, logger, now, random } = parts;
-  const limits = { ...DEFAULT_LIMITS, ...parts.limits };
+export async function startWorkers(options: WorkersOptions): Promise<Workers> {
+  const { pool, store, logger, now, random } = options;
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
   await using opened = new AsyncDisposableStack();
-  const jobs = opened.use(await openJobStore({ pool, logger, now }));
+  const jobs = opened.use(await openJobQueue({ pool, logger, now }));
   failpoint("job-tables/reactors-placed");
-  opened.use(await enterWorkers(pool, logger));
-  const group = opened.use(await startReactors({ ...parts, jobs, reactors, alone: parts.alone ?? false }));
+  const group = opened.use(await startReactors({ ...options, jobs, reactors, alone: options.alone ?? false }));
 
   const { maxOpenDeliveries } = limits;
-  const handlers = { ...parts, places: new Places(), pace: new Pace(), maxOpenDeliveries };
-  const workers = new Map(
-    QUEUES.map((queue) => {
-      const handle = (job: TakenJob, signal: AbortSignal) => handleJob(handlers, job, signal);
-      return [queue, new Worker({ queue, jobs, limits: limits[queue], handle, now, random, logger })] as const;
-    }),
-  );
+  const services = { ...options, hostLimiter: new HostLimiter(), rateLimiter: new RateLimiter(), maxOpenDeliveries };
+  const startWorker = (queue: QueueName) => {
+    const handle = (job: TakenJob, signal: AbortSignal) => handleJob(services, job, signal);
+    return new Worker({ queue, jobs, limits: limits[queue], handle, now, random, logger });
+  };
+  const workers = { attempts: startWorker("attempts"), tasks: startWorker("tasks") };
   const later = new Loop({
     name: "later",
     step: async () => ((await jobs.promote()) > 0 ? 0 : LATER_IDLE_MS),
@@ -99,36 +93,60 @@ export async function startWorkers(parts: WorkersParts): Promise<Workers> {
     step: async (signal) => {
       const at = group.handled();
       const dueBefore = now() + (first ? FIRST_SWEEP_AHEAD_MS : -Math.round(limits.sweepEveryMs * SWEEP_GRACE));
-      const swept = group.leads() && at !== "start" && (await sweep({ ...parts, jobs, dueBefore }, at, signal));
+      const swept = group.leads() && at !== "start" && (await sweep({ ...options, jobs, dueBefore }, at, signal));
       first &&= !swept;
-      if (!swept) return SWEEP_AGAIN_MS;
-      await forgetRounds(onPool(pool));
+      if (!swept) return SWEEP_RETRY_MS;
+      await jobs.forgetRounds();
       return limits.sweepEveryMs;
     },
     logger,
   });
   jobs.onQueued((queue, at) => {
     if (queue === "later") later.wakeIn(at === null ? 0 : at - now());
-    else workers.get(queue)?.wake(at);
+    else workers[queue].wake(at);
   });
 
   const open = opened.move();
-  const status = (queue: Queue): WorkerStatus =>
-    workers.get(queue)?.status() ?? { state: "closed", lastError: null, running: 0, waiting: 0 };
   return {
-    status: async () => ({
-      reactors: await group.status().then(async (one) => ({ ...one, lag: await lagOf(parts.store, one.handled) })),
-      queues: { attempts: status("attempts"), tasks: status("tasks") },
-      later: later.status(),
-      sweep: sweeping.status(),
-    }),
+    status: async () => {
+      const status = await group.status();
+      return {
+        reactors: { ...status, lag: await lagOf(store, status.handled) },
+        queues: { attempts: workers.attempts.status(), tasks: workers.tasks.status() },
+        later: later.status(),
+        sweep: sweeping.status(),
+      };
+    },
     async [Symbol.asyncDispose]() {
-      const closing = Array.from(workers.values(), (worker) => worker.close(limits.graceMs));
+      const closing = QUEUES.map((queue) => workers[queue].close(limits.graceMs));
       await Promise.all([...closing, later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
-      // Last, so that what the attempts came to still leads to its jobs.
+      // Last, so that the outcomes of attempts still lead to their jobs.
       await open.disposeAsync();
     },
   };
+}
+
+/** Does a job. Throws when it could not; the job then runs again. */
+export function handleJob(services: JobServices, job: TakenJob, signal: AbortSignal): Promise<Verdict> {
+  const { work } = job;
+  switch (work.kind) {
+    case "release":
+      return releaseNotification(services, job, work.notification);
+    case "route":
+      return routeNotification(services, job, work.notification, signal);
+    case "stop":
+      return stopNotification(services, job, work.notification, signal);
+    case "attempt":
+      return attemptDelivery(services, job, work, signal);
+    case "fallback":
+      return fallBack(services, job, work.delivery);
+    case "mail":
+      return requestFallbackMail(services, job, work.delivery);
+    case "expire":
+      return expireDelivery(services, job, work.delivery);
+    case "overflow":
+      return expireOverflow(services, job, work.recipient);
+  }
 }
 
 async function lagOf(store: EventStore, handled: Position | "start"): Promise<number | null> {

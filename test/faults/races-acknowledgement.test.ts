@@ -10,12 +10,12 @@ import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.ts";
-import { fallBack, makeFallbackMail } from "../../src/workers/fallback.ts";
-import type { TakenJob } from "../../src/workers/job-store.ts";
-import type { Work } from "../../src/workers/jobs.ts";
-import type { Verdict } from "../../src/workers/worker.ts";
+import { fallBack, requestFallbackMail } from "../../src/workers/fallback.ts";
+import type { JobServices } from "../../src/workers/job-services.ts";
+import { createJob, type TakenJob, type Verdict, type Work } from "../../src/workers/jobs.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, NOTIFICATION, writerTo } from "../projections/log.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
+import { jobServices } from "../support/job-services.ts";
 import { contextOf } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import fc from "../support/seed.ts";
@@ -73,16 +73,16 @@ class Scene {
   /** The job of the deadline, and the one that a fallback leads to: each comes again until it is done. */
   async deadline(delivery: DeliveryId, node: number): Promise<void> {
     await this.#job(node, { kind: "fallback", delivery }, fallBack);
-    await this.#job(node, { kind: "mail", delivery }, makeFallbackMail);
+    await this.#job(node, { kind: "mail", delivery }, requestFallbackMail);
   }
 
   async #job(
     node: number,
     work: Extract<Work, { delivery: DeliveryId }>,
-    handle: (parts: ReturnType<Scene["parts"]>, job: TakenJob, delivery: DeliveryId) => Promise<Verdict>,
+    handle: (services: JobServices, job: TakenJob, delivery: DeliveryId) => Promise<Verdict>,
   ): Promise<void> {
-    const taken = { id: randomUUID(), client: CLIENT, priority: "normal", cause: null, work, at: null } as const;
-    const job: TakenJob = { ...taken, queue: "tasks", round: 1, retryCount: 0 };
+    const fields = { client: CLIENT, priority: "normal", cause: null, work, at: null } as const;
+    const job: TakenJob = { ...createJob(fields, randomUUID()), queue: "tasks", round: 1, retryCount: 0, failures: 0 };
     await this.#untilTold(node, async (parts) => {
       const verdict = await handle(parts, job, work.delivery);
       if (verdict.kind === "done") return;
@@ -92,10 +92,10 @@ class Scene {
   }
 
   /** Again, on one node after the other, until somebody says how it ended. */
-  async #untilTold(first: number, work: (parts: ReturnType<Scene["parts"]>) => Promise<void>): Promise<void> {
+  async #untilTold(first: number, work: (services: JobServices) => Promise<void>): Promise<void> {
     for (let node = first; ; node += 1) {
       try {
-        return await work(this.parts(node));
+        return await work(this.services(node));
       } catch (error) {
         if (!(error instanceof CommandTimedOut) && !(error instanceof StoreUnavailable)) throw error;
         await this.#interleaving.step("tries again");
@@ -103,10 +103,10 @@ class Scene {
     }
   }
 
-  parts(node: number) {
+  services(node: number): JobServices {
     const commands = this.#nodes[node % this.#nodes.length];
     if (commands === undefined) throw new Error("there are no nodes");
-    return { store: this.#store, keyring, commands, now: () => this.#now, newId: () => randomUUID() };
+    return jobServices({ store: this.#store, keyring, commands, now: () => this.#now });
   }
 }
 

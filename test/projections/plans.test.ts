@@ -7,10 +7,10 @@ import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
 import { findCommand } from "../../src/projections/models/command-ids.ts";
 import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/delivery-list.ts";
+import * as dueWork from "../../src/projections/models/due-work.ts";
 import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/models/members.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notification-list.ts";
-import * as owed from "../../src/projections/models/owed.ts";
 import { listReads, unreadOf } from "../../src/projections/models/reads.ts";
 import { listRooms } from "../../src/projections/models/room-list.ts";
 import { roomByExternalId, roomById } from "../../src/projections/models/rooms.ts";
@@ -158,11 +158,11 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "audit of a type": () => auditPage(read, { types: ["rare"], after: position, limit: 50 }),
   "events of streams": () => streamPositions(read, ["stream-7", "stream-8"], { limit: 50 }),
   "an older command": () => findCommand(operator, "command-7", "stream-7"),
-  "deliveries due": () => owed.dueDeliveries(operator, 50_000, 50),
-  "notifications due": () => owed.dueNotifications(operator, 900_000, 50),
-  "notifications to be routed": () => owed.unroutedNotifications(operator, 50),
-  "notifications being stopped": () => owed.stoppingNotifications(operator, 50),
-  "mails to be made": () => owed.missingMails(operator, 50),
+  "deliveries due": () => dueWork.dueDeliveries(operator, 50_000, 50),
+  "notifications due": () => dueWork.dueNotifications(operator, 900_000, 50),
+  "notifications to be routed": () => dueWork.unroutedNotifications(operator, 50),
+  "notifications being stopped": () => dueWork.stoppingNotifications(operator, 50),
+  "mails to be made": () => dueWork.missingMails(operator, 50),
 };
 
 /** The scans of whole tables in the plans of all queries that `ask` leads to. */

@@ -4,7 +4,7 @@ import type { ClientId } from "../../src/contract/ids.ts";
 import type { ProviderData } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
-import { chooseProvider } from "../../src/workers/email-attempt.ts";
+import { chooseProvider } from "../../src/workers/attempt-plans.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 

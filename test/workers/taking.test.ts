@@ -3,8 +3,8 @@ import { randomUUID } from "node:crypto";
 import type pg from "pg";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openJobStore } from "../../src/workers/job-store.ts";
-import type { Job } from "../../src/workers/jobs.ts";
+import { createJob, type Job } from "../../src/workers/jobs.ts";
+import { openJobQueue } from "../../src/workers/queue.ts";
 import { surrounded } from "../projections/setting.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
@@ -19,7 +19,7 @@ let count = 0;
 const job = (at: number | null = null): Job => {
   count += 1;
   const work = { kind: "route", notification: `ntf_${count}` } as const;
-  return { id: randomUUID(), client: "cli_one", priority: "normal", cause: null, work, at };
+  return createJob({ client: "cli_one", priority: "normal", cause: null, work, at }, randomUUID());
 };
 
 /** Once armed, of the first statement that matches the answer does not come: it was carried out, and the session is over. */
@@ -41,7 +41,7 @@ function losing(pool: pg.Pool, statement: RegExp) {
   return { pool: breaking, arm, lost: () => state === "lost" };
 }
 
-const open = (pool: pg.Pool) => openJobStore({ pool, logger, now: Date.now });
+const open = (pool: pg.Pool) => openJobQueue({ pool, logger, now: Date.now });
 
 test.each([
   ["the jobs", /skip locked/i],
@@ -58,7 +58,7 @@ test.each([
   expect(lost()).toBe(true);
   const second = await store.fetch("tasks", 10, []);
   expect([...first, ...second].map(({ id }) => id)).toContain(one.id);
-  await store.settle("tasks", { done: [...first, ...second], back: [], failed: [] });
+  await store.settle("tasks", { done: [...first, ...second], retried: [] });
   expect(await store.fetch("tasks", 10, [])).toEqual([]);
 });
 
@@ -78,5 +78,5 @@ test.each([
   expect(await store.promote()).toBe(1);
   const taken = await store.fetch("tasks", 10, []);
   expect(taken.map(({ id }) => id)).toEqual([later.id]);
-  await store.settle("tasks", { done: taken, back: [], failed: [] });
+  await store.settle("tasks", { done: taken, retried: [] });
 });

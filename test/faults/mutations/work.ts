@@ -61,7 +61,7 @@ export const workMutations: readonly Mutation[] = [
     fence: "transaction",
     name: "transaction: jobs only with the reactors' checkpoint",
     mutate: drop,
-    caughtBy: { file: "workers/database.test.ts", test: "nothing of a transaction that throws is kept" },
+    caughtBy: { file: "workers/queue.test.ts", test: "nothing of a transaction that throws is kept" },
   },
   {
     fence: "reactors-checkpoint",

@@ -1,23 +1,22 @@
 // Deliveries under a clock of the test's own: log, commands, reactors and the jobs' handlers as they are, days in a moment.
-import { randomUUID } from "node:crypto";
-import { pino } from "pino";
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
 import { type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
-import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
+import type { NotificationData } from "../../../src/domain/notification.ts";
+import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
 import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { Commands } from "../../../src/event-store/handle-command.ts";
-import { handleJob } from "../../../src/workers/handle-job.ts";
-import { type Job, queueOf } from "../../../src/workers/jobs.ts";
-import { Pace, Places } from "../../../src/workers/places.ts";
+import { type Job, queueOf, type TakenJob } from "../../../src/workers/jobs.ts";
 import { jobsOf } from "../../../src/workers/reactor.ts";
 import { reactors } from "../../../src/workers/reactors.ts";
+import { handleJob } from "../../../src/workers/workers.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 import { openInMemoryLog } from "../../support/in-memory-log.ts";
+import { jobServices } from "../../support/job-services.ts";
 import { contextOf } from "../../support/live.ts";
 import { memoryKeyring } from "../../support/memory-keyring.ts";
-import { sweepOf } from "./owed-jobs.ts";
+import { sweepOf } from "./due-jobs.ts";
 
 /** What the receiver does with an attempt, and how long that takes; after `dies` the process is gone, its outcome with it. */
 export type Answer = {
@@ -93,24 +92,18 @@ export async function tell(story: Story): Promise<Told> {
     const error = { code: kind === "gone" ? "gone" : "unexpected_status", message: kind } as const;
     return { ...about, outcome: kind === "gone" ? "permanent" : "transient", error };
   };
-  const unused = () => Promise.reject(new Error("nobody asks for this"));
   const close = async () => undefined;
-  const process = () => ({
-    ...{ store, keyring, commands, logger: pino({ level: "silent" }), retryPolicy: DEFAULT_RETRY_POLICY },
-    readSide: {
-      readAs: () => {
-        throw new Error("nobody reads");
-      },
-    },
-    webhook: { attemptTimeoutMs: 15 * SECOND_MS, send: send("webhook"), [Symbol.asyncDispose]: close },
-    smtp: { send: send("mailbox"), verify: unused, [Symbol.asyncDispose]: close },
-    mailbox: { host: "127.0.0.1", port: 25 },
-    now: () => clock.read(),
-    random: () => story.chances[chance++ % story.chances.length] ?? 0,
-    newId: () => randomUUID(),
-    ...{ places: new Places(), pace: new Pace(), maxOpenDeliveries: 1_000 },
-  });
-  let parts = process();
+  const verify = () => Promise.reject(new Error("nothing is verified here"));
+  const process = () =>
+    jobServices({
+      ...{ store, keyring, commands, retryPolicy: DEFAULT_RETRY_POLICY },
+      webhook: { attemptTimeoutMs: 15 * SECOND_MS, send: send("webhook"), [Symbol.asyncDispose]: close },
+      smtp: { send: send("mailbox"), verify, [Symbol.asyncDispose]: close },
+      mailbox: { host: "127.0.0.1", port: 25 },
+      now: () => clock.read(),
+      random: () => story.chances[chance++ % story.chances.length] ?? 0,
+    });
+  let services = process();
 
   const all = async () => {
     const events = await decode(keyring, await store.readAll({ after: "start", limit: 1_000 }));
@@ -142,22 +135,23 @@ export async function tell(story: Story): Promise<Told> {
     const events = await react();
     const [job, ...others] = waiting.toSorted((one, other) => one.at - other.at);
     if (job === undefined) {
-      const owed = sweepOf(events);
-      if (owed.length === 0) return { events, sends, sweeps };
+      const due = sweepOf(events);
+      if (due.length === 0) return { events, sends, sweeps };
       // A WebSocket's expiry may have no job, by design.
-      if (owed.some(({ work }) => work.kind !== "expire")) sweeps += 1;
-      waiting.push(...owed);
+      if (due.some(({ work }) => work.kind !== "expire")) sweeps += 1;
+      waiting.push(...due);
       continue;
     }
     waiting = others;
     clock.reach(job.at);
-    const taken = { ...job, at: null, queue: queueOf(job.work), round: 1, retryCount: 0 };
-    const verdict = await Promise.race([handleJob(parts, taken, new AbortController().signal), died.promise]);
+    const about = { at: null, queue: queueOf(job.work), round: 1, retryCount: 0, failures: 0 };
+    const taken: TakenJob = { ...job, ...about };
+    const verdict = await Promise.race([handleJob(services, taken, new AbortController().signal), died.promise]);
     if (verdict === "died") {
       died = Promise.withResolvers();
-      parts = process();
+      services = process();
       waiting.push({ ...job, at: clock.read() + BACK_AFTER_MS });
-    } else if (verdict.kind === "again") waiting.push({ ...job, at: verdict.at });
+    } else if (verdict.kind === "retry") waiting.push({ ...job, at: verdict.at });
   }
   throw new Error("it never ends");
 }

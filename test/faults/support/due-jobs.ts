@@ -6,10 +6,10 @@ import type { Instant } from "../../../src/contract/time.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
 import { foldRows } from "../../../src/projections/fold.ts";
 import { deliveries } from "../../../src/projections/models/deliveries.ts";
-import { type Job, jobId, type Work } from "../../../src/workers/jobs.ts";
+import { createJob, type Job, type Work } from "../../../src/workers/jobs.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 
-type OwedJob = Job & { readonly at: Instant };
+type DueJob = Job & { readonly at: Instant };
 
 const RowSchema = z.object({
   id: DeliveryIdSchema,
@@ -21,29 +21,30 @@ const RowSchema = z.object({
   expires_at: z.number(),
   updated_at: z.number(),
 });
-type OwedRow = z.infer<typeof RowSchema>;
+type DueRow = z.infer<typeof RowSchema>;
 
-export function sweepOf(events: readonly StoredEvent[]): readonly OwedJob[] {
+export function sweepOf(events: readonly StoredEvent[]): readonly DueJob[] {
   const types = new Set(events.map((event) => event.type));
   const asked = events.find((event) => event.type === "NotificationRequested");
   const since = asked?.meta.at ?? 0;
   if (!types.has("NotificationReleased"))
-    return [owed({ kind: "release", notification: NOTIFICATION }, asked?.data.sendAt ?? since)];
-  if (!types.has("NotificationRouted")) return [owed({ kind: "route", notification: NOTIFICATION }, since)];
+    return [dueJob({ kind: "release", notification: NOTIFICATION }, asked?.data.sendAt ?? since)];
+  if (!types.has("NotificationRouted")) return [dueJob({ kind: "route", notification: NOTIFICATION }, since)];
   const ofDeliveries = events.filter(({ stream }) => stream.startsWith("delivery-"));
   const rows = z.array(RowSchema).parse(foldRows(deliveries, ofDeliveries));
   return rows.flatMap((row) => {
-    if (row.next_action_at !== null) return [owed(workOf(row), row.next_action_at)];
+    if (row.next_action_at !== null) return [dueJob(workOf(row), row.next_action_at)];
     const missing = row.status === "fell_back" && !rows.some(({ id }) => id === row.mail);
-    return missing ? [owed({ kind: "mail", delivery: row.id }, row.updated_at)] : [];
+    return missing ? [dueJob({ kind: "mail", delivery: row.id }, row.updated_at)] : [];
   });
 }
 
-function workOf({ id, channel, fallback_at, expires_at }: OwedRow): Work {
+function workOf({ id, channel, fallback_at, expires_at }: DueRow): Work {
   if (channel !== "websocket") return { kind: "attempt", delivery: id, n: null };
   return { kind: fallback_at !== null && fallback_at <= expires_at ? "fallback" : "expire", delivery: id };
 }
 
-const owed = (work: Work, at: Instant): OwedJob => ({
-  ...{ id: jobId(work, randomUUID()), client: CLIENT, priority: "normal", cause: null, work, at },
+const dueJob = (work: Work, at: Instant): DueJob => ({
+  ...createJob({ client: CLIENT, priority: "normal", cause: null, work, at }, randomUUID()),
+  at,
 });

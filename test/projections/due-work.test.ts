@@ -1,4 +1,4 @@
-// Notifications, deliveries, audit and commands on a real database: what is listed, offered, owed and remembered.
+// Notifications, deliveries, audit and commands on a real database: what is listed, offered, due and remembered.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DeliveryId, NotificationId, Subject } from "../../src/contract/ids.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
@@ -14,12 +14,12 @@ import {
   deliveryById,
   openWebsocketDeliveries,
 } from "../../src/projections/models/delivery-list.ts";
+import * as dueWork from "../../src/projections/models/due-work.ts";
 import {
   listNotifications,
   type NotificationList,
   notificationById,
 } from "../../src/projections/models/notification-list.ts";
-import * as owed from "../../src/projections/models/owed.ts";
 import type { OperatorRead, ReadAs, ReadSide } from "../../src/projections/read-side.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, EVE, OTHER } from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
@@ -135,32 +135,32 @@ describe("deliveries", () => {
   });
 });
 
-describe("what is owed", () => {
+describe("due work", () => {
   test("deliveries whose time has come, longest due first, page by page", async () => {
-    const due = async (now: number) => (await owed.dueDeliveries(operator, now, 9)).map((row) => row.id);
+    const due = async (now: number) => (await dueWork.dueDeliveries(operator, now, 9)).map((row) => row.id);
     expect(await due(999)).toEqual([]);
     expect(await due(1_000)).toEqual(["dlv_stop"]);
     expect(await due(1_000_000)).toEqual(["dlv_stop", "dlv_more"]);
     const after = { at: 1_000, id: "dlv_stop" } as const;
-    expect((await owed.dueDeliveries(operator, 1_000_000, 9, after)).map((row) => row.id)).toEqual(["dlv_more"]);
+    expect((await dueWork.dueDeliveries(operator, 1_000_000, 9, after)).map((row) => row.id)).toEqual(["dlv_more"]);
   });
 
   test("scheduled ones whose time has come, released ones not routed, stopped ones still open", async () => {
     const ids = (rows: readonly { id: string }[]) => rows.map((row) => row.id);
-    expect(ids(await owed.dueNotifications(operator, 4_999, 9))).toEqual([]);
-    expect(ids(await owed.dueNotifications(operator, 5_000, 9))).toEqual(["ntf_later"]);
-    expect(ids(await owed.unroutedNotifications(operator, 9))).toEqual(["ntf_unrouted"]);
-    expect(ids(await owed.stoppingNotifications(operator, 9))).toEqual(["ntf_stopping"]);
+    expect(ids(await dueWork.dueNotifications(operator, 4_999, 9))).toEqual([]);
+    expect(ids(await dueWork.dueNotifications(operator, 5_000, 9))).toEqual(["ntf_later"]);
+    expect(ids(await dueWork.unroutedNotifications(operator, 9))).toEqual(["ntf_unrouted"]);
+    expect(ids(await dueWork.stoppingNotifications(operator, 9))).toEqual(["ntf_stopping"]);
   });
 
   test("a fallback's mail, once, until it is made", async () => {
-    expect(await owed.missingMails(operator, 9)).toMatchObject([
+    expect(await dueWork.missingMails(operator, 9)).toMatchObject([
       { client: CLIENT, mail: "dlv_mail", mail_recipient: EVE, mail_address: "e@v.e", fallback_of: "dlv_anna" },
     ]);
     const made = { notification: "ntf_socket", fallbackOf: "dlv_anna" } as const;
     await deliver("dlv_mail", [deliveryAsked(EVE, "email", made)]);
     await readSide.caughtUp();
-    expect(await owed.missingMails(operator, 9)).toEqual([]);
+    expect(await dueWork.missingMails(operator, 9)).toEqual([]);
   });
 });
 

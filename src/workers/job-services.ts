@@ -1,4 +1,4 @@
-// What the jobs' handlers work with, and how what they do is signed.
+// What the handlers of jobs work with, and the context of the commands that they give.
 import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
@@ -10,19 +10,23 @@ import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { ReadSide } from "../projections/read-side.ts";
-import type { Cause } from "./jobs.ts";
-import type { Pace, Places } from "./places.ts";
+import type { HostLimiter, RateLimiter } from "./fairness.ts";
+import type { Cause, TakenJob } from "./jobs.ts";
 
-export type HandlerParts = {
+export type JobServices = {
   readonly store: EventStore;
   readonly keyring: Keyring;
   readonly commands: Commands;
-  readonly readSide: Pick<ReadSide, "readAs">;
+  readonly readSide: ReadSide;
   readonly webhook: WebhookChannel;
   readonly smtp: SmtpChannel;
-  /** Where mails go of clients without a provider; null: they fail. */
+  /** Where mails of clients without a provider go. Null: their attempts fail. */
   readonly mailbox: { readonly host: string; readonly port: number } | null;
   readonly retryPolicy: RetryPolicy;
+  readonly hostLimiter: HostLimiter;
+  readonly rateLimiter: RateLimiter;
+  /** How many WebSocket deliveries of one user may be open. Beyond that the oldest expire. */
+  readonly maxOpenDeliveries: number;
   readonly logger: Logger;
   readonly now: () => Instant;
   /** Uniform in [0, 1). */
@@ -31,15 +35,9 @@ export type HandlerParts = {
   readonly newId: () => string;
 };
 
-/** What attempts share in this process, beside the parts. */
-export type AttemptParts = HandlerParts & {
-  readonly places: Places;
-  readonly pace: Pace;
-};
-
 const ACTOR = { type: "system", id: "worker" } as const;
 
-/** The context of a command that a job gives. `commandId` is random where the command may come again with another meaning. */
+/** The context of a job's command. `commandId` is random where the same job may give it with another meaning later. */
 export const contextOf = (client: ClientId, cause: Cause, commandId: string): CommandContext => ({
   client,
   actor: ACTOR,
@@ -47,12 +45,12 @@ export const contextOf = (client: ClientId, cause: Cause, commandId: string): Co
   ...cause,
 });
 
-/** A job's cause; for one that a sweep found: the last event of the stream that it is about. */
-export async function causeOf(
-  { store, newId }: Pick<HandlerParts, "store" | "newId">,
-  job: { readonly cause: Cause | null },
-  stream: string,
-): Promise<Cause> {
+/** The context of the only command that a job gives to a stream. */
+export const contextFor = async (services: JobServices, job: TakenJob, stream: string): Promise<CommandContext> =>
+  contextOf(job.client, await causeOf(services, job, stream), services.newId());
+
+/** A job's cause. For a job that a sweep made it is the last event of the stream that the job is about. */
+export async function causeOf({ store, newId }: JobServices, job: TakenJob, stream: string): Promise<Cause> {
   if (job.cause !== null) return job.cause;
   const [last] = await store.readStream(stream, { direction: "backward", limit: 1 });
   if (last === undefined) return { correlation: newId(), causation: newId() };

@@ -1,0 +1,169 @@
+// How a delivery is attempted now: through which provider, to which host, and what is sent.
+import { type AttemptResult, emptyResult } from "../channels/attempt-result.ts";
+import type { MailContent } from "../channels/email/message.ts";
+import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
+import type { DeliveryId, NotificationId } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
+import type { LiveClient, ProviderData } from "../domain/client.ts";
+import type { AttemptOutcome, KnownDelivery } from "../domain/delivery.ts";
+import { reveal } from "../domain/event.ts";
+import type { KnownNotification } from "../domain/notification.ts";
+import type { JobServices } from "./job-services.ts";
+
+export type AttemptPlan = {
+  /** The provider's name for email, `webhook` for webhooks. */
+  readonly provider: string;
+  /** The host that the attempt reaches, and how many attempts may reach it at once. Null: it reaches none. */
+  readonly host: { readonly name: string; readonly limit: number } | null;
+  /** The longest time that sending takes. */
+  readonly maxMs: number;
+  /** The rate that the provider accepts. Null: no bound. */
+  readonly ratePerSecond: number | null;
+  /** Sends it. `at` is the time of the attempt. */
+  readonly send: (at: Instant, signal: AbortSignal) => Promise<AttemptResult | AttemptOutcome>;
+};
+
+/** What an attempt is made from. */
+type Attempted = {
+  readonly id: DeliveryId;
+  readonly delivery: KnownDelivery;
+  readonly notification: KnownNotification;
+  readonly client: LiveClient;
+};
+
+const WEBHOOK_ATTEMPTS_PER_HOST = 20;
+/**
+ * Twice the connections that the channel keeps, so that the next attempts are in the log when a connection is free. More
+ * wait as jobs, where clients take part fairly, and not yet as attempts.
+ */
+const MAIL_ATTEMPTS_PER_SERVER = 10;
+const MAILBOX_SENDER = "notifications@chatapi.localhost";
+/** An attempt must end well within its lease, whatever a provider's options say. */
+const MAX_TIMEOUT_SECONDS = 45;
+
+/** The error of an attempt whose recipient or content was erased. */
+const ERASED = { code: "erased", message: "What this delivery needs has been erased" };
+
+/** A plan whose attempt fails without reaching a host. */
+function failing(
+  provider: string,
+  outcome: AttemptOutcome["outcome"],
+  error: NonNullable<AttemptOutcome["error"]>,
+): AttemptPlan {
+  const result = { ...emptyResult(provider), outcome, error };
+  return { provider, host: null, maxMs: 0, ratePerSecond: null, send: async () => result };
+}
+
+export function planWebhook({ webhook, now }: JobServices, attempted: Attempted): AttemptPlan {
+  const { id, delivery, client } = attempted;
+  const provider = "webhook";
+  const url = reveal(delivery.request.address);
+  const body = webhookBody(attempted, delivery.request.notification);
+  const secrets = secretsAt(client, now());
+  if (url === null || body === undefined || secrets.length === 0) return failing(provider, "permanent", ERASED);
+  return {
+    provider,
+    host: { name: `webhook:${URL.parse(url)?.host ?? ""}`, limit: WEBHOOK_ATTEMPTS_PER_HOST },
+    maxMs: webhook.attemptTimeoutMs,
+    ratePerSecond: null,
+    send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, secrets, signal }),
+  };
+}
+
+/** The current secret first, then the previous one while its grace lasts. */
+function secretsAt({ secret, previousSecret }: LiveClient, at: Instant): readonly string[] {
+  const previous =
+    previousSecret !== null && /* fence: webhook-secret-grace */ previousSecret.until > at
+      ? reveal(previousSecret.secret)
+      : null;
+  return [reveal(secret), previous].filter((one) => one !== null);
+}
+
+/** The same bytes on each attempt. Undefined when the content was erased. */
+function webhookBody({ id, notification: { data, createdAt } }: Attempted, notificationId: NotificationId) {
+  if (!("open" in data.content)) return undefined;
+  return JSON.stringify({
+    type: "notification",
+    timestamp: new Date(Math.max(createdAt, data.sendAt ?? createdAt)).toISOString(),
+    data: {
+      notification_id: notificationId,
+      delivery_id: id,
+      subject: reveal(data.subject),
+      content: data.content.open,
+      meta: reveal(data.meta) ?? {},
+      priority: data.priority,
+      room_id: data.roomId,
+    },
+  });
+}
+
+export function planEmail({ mailbox, smtp, now }: JobServices, attempted: Attempted): AttemptPlan {
+  const { delivery, client } = attempted;
+  const chosen = chooseProvider(client.providers, delivery.request.bulk);
+  const development = mailbox === null ? undefined : mailboxProvider(mailbox, client);
+  const provider = chosen === undefined ? development : smtpProvider(chosen);
+  if (provider === undefined) {
+    const error = { code: "email_provider_not_configured", message: "No email provider is configured for this mail" };
+    return failing(chosen?.name ?? "none", "transient", error);
+  }
+  const mail = mailOf(attempted, now());
+  if (mail === undefined) return failing(provider.name, "permanent", ERASED);
+  const host = `smtp:${provider.host}:${provider.port}:${provider.username ?? ""}`;
+  return {
+    provider: provider.name,
+    host: { name: host, limit: MAIL_ATTEMPTS_PER_SERVER },
+    maxMs: provider.timeoutSeconds * SECOND_MS,
+    ratePerSecond: chosen?.options.ratePerSecond ?? null,
+    send: (at, signal) => smtp.send(provider, { ...mail, at }, signal),
+  };
+}
+
+/** The first provider, by order, that a client uses for this kind of mail. */
+export function chooseProvider(providers: readonly ProviderData[], bulk: boolean): ProviderData | undefined {
+  const fitting = providers.filter((provider) => provider.useFor.includes(bulk ? "bulk" : "single"));
+  return fitting.toSorted((a, b) => a.order - b.order)[0];
+}
+
+type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };
+
+function smtpProvider(data: ProviderData): TimedProvider | undefined {
+  const config = reveal(data.config);
+  if (config === null) return undefined;
+  const { name, fromEmail, fromName, replyTo, options } = data;
+  const timeoutSeconds = Math.min(options.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS);
+  return { ...config, name, fromEmail, fromName, replyTo, timeoutSeconds };
+}
+
+const mailboxProvider = (mailbox: { host: string; port: number }, client: LiveClient): TimedProvider => ({
+  name: "development-mailbox",
+  ...mailbox,
+  security: "none",
+  fromEmail: MAILBOX_SENDER,
+  fromName: client.name,
+  timeoutSeconds: MAX_TIMEOUT_SECONDS,
+});
+
+/** The mail. Undefined when its recipient or content was erased. */
+function mailOf({ id, delivery, notification, client }: Attempted, at: Instant): MailContent | undefined {
+  const { request } = delivery;
+  const { data } = notification;
+  const email = reveal(request.address);
+  const own = request.fallbackOf === null ? null : data.fallback;
+  const ownContent = reveal(own?.content);
+  const content = ownContent ?? reveal(data.content);
+  if (email === null || typeof content !== "string") return undefined;
+  // Copies share the one mail of a single recipient.
+  const copies = request.fallbackOf === null && data.recipients.length === 1;
+  const addresses = (sealed: typeof data.cc) => (copies ? (reveal(sealed) ?? []) : []).map((one) => ({ email: one }));
+  return {
+    deliveryId: id,
+    to: { email, name: reveal(request.name) },
+    cc: addresses(data.cc),
+    bcc: addresses(data.bcc),
+    replyTo: reveal(data.replyTo),
+    subject: reveal(own?.subject) ?? reveal(data.subject) ?? `Notification from ${client.name}`,
+    content,
+    text: ownContent === null ? reveal(data.text) : null,
+    at,
+  };
+}

@@ -1,0 +1,212 @@
+// From a notification to its deliveries: released at its time, routed in pages, stopped on request.
+
+import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
+import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import { DomainError } from "../domain/errors.ts";
+import { type Sealed, seal } from "../domain/event.ts";
+import {
+  type KnownNotification,
+  type NotificationData,
+  notificationDecider,
+  notificationStream,
+  type Recipient,
+} from "../domain/notification.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { userDecider, userStream } from "../domain/user.ts";
+import { deliveryId, deriveUuid } from "../event-store/derived-ids.ts";
+import { decode } from "../event-store/envelope.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { users } from "../projections/models/users.ts";
+import { sql } from "../projections/sql.ts";
+import { wasRedriven } from "./attempts.ts";
+import { fallbackEventOf } from "./fallback.ts";
+import { causeOf, contextFor, contextOf, type JobServices } from "./job-services.ts";
+import { type Cause, DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
+
+/** How many deliveries are requested at once. */
+const PAGE = 100;
+const ROOM_READ_PAGE = 1_000;
+
+/** Releases a scheduled notification. Runs again at the new time when it was rescheduled. */
+export async function releaseNotification(services: JobServices, job: TakenJob, id: NotificationId): Promise<Verdict> {
+  const stream = notificationStream(id);
+  const context = await contextFor(services, job, stream);
+  const release = { type: "Release", at: services.now() } as const;
+  const { state } = await services.commands.execute(notificationDecider, stream, release, context);
+  failpoint("released/job-done");
+  const due = state.status === "scheduled" ? state.data.sendAt : null;
+  return due === null ? DONE : retryLater(due);
+}
+
+/**
+ * Requests every delivery, then marks the notification as routed. Starts over after a crash: what was requested stays as
+ * it is. After a stop it requests no more and cancels what it requested: the stop's own job may have run before.
+ */
+export async function routeNotification(
+  services: JobServices,
+  job: TakenJob,
+  id: NotificationId,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { commands, now } = services;
+  const stream = notificationStream(id);
+  let { state } = await commands.load(notificationDecider, stream);
+  if (state.status !== "released" || state.routed) return DONE;
+  const cause = await causeOf(services, job, stream);
+  const requested: DeliveryId[] = [];
+  for await (const page of audienceOf(services, job.client, state.data)) {
+    if (signal.aborted) return retryLater(now());
+    if (state.stopRequested) break;
+    const common = requestOf(id, state);
+    const request = async ({ subject, address, name }: Recipient) => {
+      const delivery = deliveryId(id, subject, common.channel);
+      const to = { recipient: subject, address: "open" in address ? address : null, name };
+      const command = { type: "Request", at: now(), request: { ...common, ...to } } as const;
+      const context = contextOf(job.client, cause, deriveUuid("request", delivery));
+      await commands.execute(deliveryDecider, deliveryStream(delivery), command, context, { newStream: true });
+      return delivery;
+    };
+    requested.push(...(await Promise.all(page.map(request))));
+    failpoint("page-requested/next-page");
+    const { state: current } = await commands.load(notificationDecider, stream);
+    if (current.status !== "released") return DONE;
+    state = current;
+  }
+  if (state.stopRequested) await cancelAll(services, job.client, cause, requested);
+  failpoint("all-requested/routed");
+  const routed = { type: "MarkRouted", at: now(), deliveries: requested.length } as const;
+  await commands.execute(notificationDecider, stream, routed, contextOf(job.client, cause, deriveUuid("routed", id)));
+  failpoint("routed/job-done");
+  return DONE;
+}
+
+/** What all deliveries of a notification have in common. */
+function requestOf(notification: NotificationId, { data, updatedAt }: KnownNotification) {
+  const { channel, priority, expiresAt, fallback } = data;
+  const bulk = data.audience !== null || data.recipients.length > 1;
+  // Until something follows it, the last event is the release.
+  const fallbackAt = channel === "websocket" && fallback !== null ? updatedAt + fallback.afterMs : null;
+  return { notification, channel, fallbackOf: null, priority, bulk, expiresAt, fallbackAt };
+}
+
+/**
+ * Passes a stop to every delivery, and to the mails that they fell back to. In a job of the sweep, deliveries that were
+ * redriven after the stop go on.
+ */
+export async function stopNotification(
+  services: JobServices,
+  job: TakenJob,
+  id: NotificationId,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const stream = notificationStream(id);
+  const { state } = await services.commands.load(notificationDecider, stream);
+  if (state.status !== "released" || !state.stopRequested) return DONE;
+  const { data } = state;
+  const cause = await causeOf(services, job, stream);
+  const cancel = async (ids: readonly DeliveryId[]) => {
+    const redriven = job.cause === null ? await Promise.all(ids.map((one) => wasRedriven(services, one))) : [];
+    const stopped = ids.filter((_, index) => redriven[index] !== true);
+    await cancelAll(services, job.client, cause, stopped);
+  };
+  const { audience, recipients } = data;
+  const subjects =
+    audience === null
+      ? recipients.map(({ subject }) => subject)
+      : await membersAt(services, audience.roomId, audience.atSeq);
+  for (const page of pagesOf(subjects)) {
+    if (signal.aborted) return retryLater(services.now());
+    const deliveries = page.map((subject) => deliveryId(id, subject, data.channel));
+    await cancel(deliveries);
+    failpoint("page-stopped/next-page");
+    if (data.channel !== "websocket" || data.fallback === null) continue;
+    const events = await Promise.all(deliveries.map((delivery) => fallbackEventOf(services, delivery)));
+    await cancel([...new Set(events.flatMap((event) => (event === undefined ? [] : [event.data.mail])))]);
+  }
+  return DONE;
+}
+
+async function cancelAll(
+  { commands, now, newId }: JobServices,
+  client: ClientId,
+  cause: Cause,
+  ids: readonly DeliveryId[],
+): Promise<void> {
+  const cancel = async (id: DeliveryId) => {
+    const command = { type: "Cancel", at: now() } as const;
+    try {
+      await commands.execute(deliveryDecider, deliveryStream(id), command, contextOf(client, cause, newId()));
+    } catch (error) {
+      // It was never requested. Whoever is requesting it sees the stop.
+      if (!(error instanceof DomainError && error.code === "not_found")) throw error;
+    }
+  };
+  for (const page of pagesOf(ids)) await Promise.all(page.map(cancel));
+}
+
+function* pagesOf<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < items.length; from += PAGE) yield items.slice(from, from + PAGE);
+}
+
+/** The recipients of a notification in pages: its own, or the members that a room had at a seq. The order is stable. */
+async function* audienceOf(
+  services: JobServices,
+  client: ClientId,
+  { recipients, audience }: NotificationData,
+): AsyncGenerator<readonly Recipient[]> {
+  if (audience === null) return yield* pagesOf(recipients);
+  const { roomId, atSeq } = audience;
+  let fromRoom: Promise<ReadonlyMap<Subject, Sealed<string>>> | undefined;
+  for (const page of pagesOf(await membersAt(services, roomId, atSeq))) {
+    yield withAddresses(services, client, page, () => {
+      fromRoom ??= userIdsOfRoom(services, roomId, atSeq);
+      return fromRoom;
+    });
+  }
+}
+
+async function membersAt({ commands }: JobServices, room: RoomId, seq: number): Promise<readonly Subject[]> {
+  const state = await commands.loadAt(roomDecider, roomStream(room), seq - 1);
+  return state.status === "live" ? Array.from(state.members.keys()).toSorted() : [];
+}
+
+/**
+ * The user ids of members. A subject is derived from its user id, so any source is right, however old: the read model for
+ * nearly all, the users' own streams for those that it does not have yet, the room's log for the others.
+ */
+async function withAddresses(
+  { readSide, commands }: JobServices,
+  client: ClientId,
+  subjects: readonly Subject[],
+  fromRoom: () => Promise<ReadonlyMap<Subject, Sealed<string>>>,
+): Promise<readonly Recipient[]> {
+  const rows = await readSide
+    .readAs(client)
+    .rows<{ subject: Subject; user_id: string | null }>(
+      sql`select subject, user_id from ${users} u where subject = any(${subjects})`,
+    );
+  const known = new Map(rows.flatMap((row) => (row.user_id === null ? [] : [[row.subject, row.user_id]])));
+  const addressOf = async (subject: Subject): Promise<Sealed<string>> => {
+    const id = known.get(subject);
+    if (id !== undefined) return seal(id);
+    const { state } = await commands.load(userDecider, userStream(subject));
+    if (state.status === "registered") return state.user;
+    return (await fromRoom()).get(subject) ?? { erased: true };
+  };
+  return Promise.all(subjects.map(async (subject) => ({ subject, address: await addressOf(subject), name: null })));
+}
+
+/** Every user id in the room's log, up to a seq. */
+async function userIdsOfRoom({ store, keyring }: JobServices, room: RoomId, seq: number) {
+  const ids = new Map<Subject, Sealed<string>>();
+  for (let from = 0; from < seq; from += ROOM_READ_PAGE) {
+    const page = await store.readStream(roomStream(room), { from, limit: Math.min(ROOM_READ_PAGE, seq - from) });
+    const joins = page.filter(({ type }) => type === "RoomCreated" || type === "MemberJoined");
+    for (const event of await decode(keyring, joins)) {
+      const members = event.type === "RoomCreated" ? event.data.members : [];
+      for (const member of event.type === "MemberJoined" ? [event.data] : members) ids.set(member.subject, member.user);
+    }
+    if (page.length === 0) break;
+  }
+  return ids;
+}
