@@ -74,10 +74,10 @@ export class Worker {
     const at = this.#options.now();
     for (const job of this.#concurrency.drain()) this.#finish(job, retryLater(at));
     failpoint("drained/handed-back");
-    const askToStop = setTimeout(() => this.#stopping.abort(), graceMs);
+    const stopTimer = setTimeout(() => this.#stopping.abort(), graceMs);
     const timeUp = new Promise<void>((resolve) => setTimeout(resolve, graceMs + STOP_MS).unref());
     await Promise.race([Promise.all(this.#running), timeUp]);
-    clearTimeout(askToStop);
+    clearTimeout(stopTimer);
     this.#stopping.abort();
     await this.#settling[Symbol.asyncDispose]();
     await this.#settle().catch((error: unknown) => {
