@@ -1,12 +1,10 @@
 // Read models: kept up live in batches against row by row, and rebuilt from the whole log.
 import { parsePosition } from "../../src/event-store/event-store.ts";
-import { foldBatch } from "../../src/projections/batch.ts";
-import { commitBatch, openGroup } from "../../src/projections/checkpoint.ts";
-import { decodeFor } from "../../src/projections/fold.ts";
+import { decodeFor, foldBatch } from "../../src/projections/fold.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
+import { commitBatch, createProjector, openGroup } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
-import { Runner } from "../../src/projections/runner.ts";
 import { interleave, median } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
@@ -53,10 +51,10 @@ async function live(log: OpenLog, ms: number): Promise<number> {
     at = numberOf(checkpoint);
     last = performance.now();
   };
-  const runner = new Runner(log, { onMoved });
-  runner.start(group);
+  const projector = createProjector(log, { onMoved });
+  await projector.start();
   await new Promise((resolve) => setTimeout(resolve, ms));
-  await runner[Symbol.asyncDispose]();
+  await projector[Symbol.asyncDispose]();
   return ((at - from) * 1_000) / (last - start);
 }
 

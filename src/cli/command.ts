@@ -7,8 +7,8 @@ import { runningEmbeddedPostgres } from "../embedded/postgres.ts";
 import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
 import { KeyConflict, WrongEncryptionKeys } from "../event-store/wrapped-keys.ts";
 import { createLogger } from "../platform/logger.ts";
-import { ForeignCheckpoint } from "../projections/checkpoint.ts";
 import { NoFence } from "../projections/fence.ts";
+import { ForeignCheckpoint } from "../projections/projector.ts";
 import { openStorage, type Storage } from "../storage.ts";
 import { ImportError } from "./events-import.ts";
 

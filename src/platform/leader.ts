@@ -26,14 +26,17 @@ export const createLeases = (table: LeaseTable): string =>
 export const holds = ({ table, name, generation }: LeaseTerm, add: (value: unknown) => string): string =>
   `exists (select from ${table} where name = ${add(name)} and /* fence: lease-generation */ generation = ${add(generation)} /* end */)`;
 
-type LeaderOptions = {
+/** What processes compete for: those that give the same table and name. */
+export type Lease = {
   readonly pool: pg.Pool;
   readonly table: LeaseTable;
-  /** Of the lease: the processes that give the same name compete. */
   readonly name: string;
-  readonly logger: WarnLogger;
   /** No other process works on this database: a crashed one's lease is taken without waiting, at the start. */
   readonly alone: boolean;
+};
+
+type LeaderOptions = Lease & {
+  readonly logger: WarnLogger;
   /** Begins the work; disposing what it returns ends it. Called again after each loss. */
   readonly lead: (term: LeaseTerm) => Promise<AsyncDisposable>;
 };

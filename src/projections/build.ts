@@ -1,11 +1,11 @@
 // One build of read models: shadow tables, how far they are, and how they take the place of the live ones.
 import type pg from "pg";
-import { parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, pause } from "../platform/supervise.ts";
-import { type Checkpoint, GROUP, type GroupState, isAfter, readGroup } from "./checkpoint.ts";
+import { type Checkpoint, isAfter, numberOf } from "./consumer.ts";
 import { type Projection, tableName } from "./projection.ts";
-import type { ProjectionDependencies } from "./runner.ts";
+import type { ProjectionDependencies } from "./projector.ts";
+import { GROUP, type GroupState, readGroup } from "./projector.ts";
 import { ShadowTables } from "./shadow-tables.ts";
 import { existingTables, replaceTable } from "./tables.ts";
 import { type Comparison, compareTables, type Difference } from "./verify.ts";
@@ -189,6 +189,3 @@ const LOCK_NOT_AVAILABLE = "55P03";
 const DEADLOCK = "40P01";
 const isLockTimeout = (error: unknown): boolean =>
   error instanceof Error && "code" in error && (error.code === LOCK_NOT_AVAILABLE || error.code === DEADLOCK);
-
-const numberOf = (position: Checkpoint): number =>
-  position === "start" ? 0 : Number(parsePosition(position)?.value ?? 0n);

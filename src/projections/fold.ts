@@ -1,10 +1,13 @@
-// Folding events onto rows, in memory: pure, the same for the live path, rebuilds, and answers as of an event.
+// Folding events onto rows: pure and in memory, the same for the live path, rebuilds, and answers as of an event.
+import { catalogue } from "../domain/catalogue.ts";
 import { decode, decodeMetadata, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import type { EventFacts, Key, Projection, Row, RowChange } from "./projection.ts";
+import { type EventFacts, type Key, type Projection, type Row, type RowChange, tableName } from "./projection.ts";
+import type { Queryable } from "./read-as.ts";
+import { loadRows, type TableWrite } from "./row-store.ts";
 
-/** An event as folds take it: opened only if somebody looks inside. */
+/** An event as folds take it: opened only if a handler needs its data. */
 export type FoldEvent = { readonly facts: EventFacts; readonly opened: StoredEvent | null };
 
 /** Decodes events; of those that no projection has a handler for, the metadata alone. Throws UnreadableEvent. */
@@ -13,11 +16,10 @@ export async function decodeFor(
   projections: readonly Projection[],
   events: readonly RecordedEvent[],
 ): Promise<readonly FoldEvent[]> {
-  const wanted = new Set(projections.flatMap((projection) => Object.keys(projection.on)));
-  const opened = await decode(
-    keyring,
-    events.filter((event) => wanted.has(event.type)),
-  );
+  const named = new Set(projections.flatMap((projection) => Object.keys(projection.on)));
+  const all = projections.some((projection) => projection.other !== undefined);
+  const wanted = ({ type }: RecordedEvent) => named.has(type) || (all && Object.hasOwn(catalogue, type));
+  const opened = await decode(keyring, events.filter(wanted));
   const byPosition = new Map(opened.map((event) => [event.position, event]));
   return events.map((event) => {
     const found = byPosition.get(event.position);
@@ -30,12 +32,12 @@ export async function decodeFor(
 /** What events do to one row, in order. */
 type Touched = { readonly key: Key; readonly changes: RowChange[] };
 /** The rows of one table that events touch, by their keys as text. */
-export type TouchedRows = ReadonlyMap<string, Touched>;
+type TouchedRows = ReadonlyMap<string, Touched>;
 
-export const keyText = (key: Key): string => JSON.stringify(key);
+const keyText = (key: Key): string => JSON.stringify(key);
 
 /** What events do to the rows of a projection. Calls each handler once. */
-export function touchedRows(projection: Projection, events: readonly FoldEvent[]): TouchedRows {
+function touchedRows(projection: Projection, events: readonly FoldEvent[]): TouchedRows {
   const rows = new Map<string, Touched>();
   for (const { facts, opened } of events) {
     for (const change of changesOf(projection, facts, opened)) {
@@ -50,17 +52,18 @@ export function touchedRows(projection: Projection, events: readonly FoldEvent[]
 
 function changesOf(projection: Projection, facts: EventFacts, opened: StoredEvent | null): readonly RowChange[] {
   const always = projection.each?.(facts) ?? [];
-  if (opened === null || !Object.hasOwn(projection.on, opened.type)) return always;
+  if (opened === null) return always;
   // The handler under an event's type takes that event: `Handlers` says so, but not of a union.
-  const handler = projection.on[opened.type] as ((event: StoredEvent) => readonly RowChange[]) | undefined;
-  return [...always, ...(handler?.(opened) ?? [])];
+  const handler = Object.hasOwn(projection.on, opened.type) ? projection.on[opened.type] : projection.other;
+  const changes = (handler as ((event: StoredEvent) => readonly RowChange[]) | undefined)?.(opened);
+  return changes === undefined ? always : [...always, ...changes];
 }
 
-/** Whether the row must be known to apply the changes. */
-export const needsRow = ({ changes: [first] }: Touched): boolean => first?.kind === "upsert" && !first.fresh;
+/** Whether the row must be loaded to apply the changes. */
+const needsRow = ({ changes: [first] }: Touched): boolean => first?.kind === "upsert" && !first.fresh;
 
 /** The row after its changes; undefined when there is none; `before` itself when nothing changed. */
-export function foldRow(projection: Projection, { key, changes }: Touched, before: Row | undefined): Row | undefined {
+function foldRow(projection: Projection, { key, changes }: Touched, before: Row | undefined): Row | undefined {
   let row = before;
   for (const change of changes) {
     if (change.kind === "remove") {
@@ -77,8 +80,8 @@ export function foldRow(projection: Projection, { key, changes }: Touched, befor
 function complete(projection: Projection, key: Key, body: Row): Row {
   const row: Record<string, Row[string]> = {};
   for (const name in projection.columns) {
-    const place = projection.key.indexOf(name);
-    const value = (place < 0 ? body[name] : key[place]) ?? null;
+    const index = projection.key.indexOf(name);
+    const value = (index < 0 ? body[name] : key[index]) ?? null;
     if (value === null && projection.columns[name]?.nullable !== true) {
       throw new Error(`${projection.name} ${keyText(key)}: ${name} has no value`);
     }
@@ -95,3 +98,54 @@ export function foldRows(projection: Projection, events: readonly StoredEvent[])
   );
   return [...touched.values()].map((one) => foldRow(projection, one, undefined)).filter((row) => row !== undefined);
 }
+
+/** What a batch writes to one table. `fresh` are among `put`: rows that no event before touched. */
+export type FoldedTable = TableWrite & { readonly fresh: ReadonlySet<Row> };
+
+/**
+ * Folds a batch: loads the rows that it touches, by key and once, and returns what is to be written. Nothing is written.
+ * The rows are the newest as long as nobody else writes, which the fence decides when the result is written.
+ */
+export async function foldBatch(
+  db: Queryable,
+  projections: readonly Projection[],
+  events: readonly FoldEvent[],
+  nameOf: (projection: Projection) => string = tableName,
+): Promise<readonly FoldedTable[]> {
+  const touched = projections
+    .map((projection) => ({ projection, rows: touchedRows(projection, events) }))
+    .filter(({ rows }) => rows.size > 0);
+  return Promise.all(touched.map(({ projection, rows }) => foldTable(db, projection, nameOf(projection), rows)));
+}
+
+async function foldTable(
+  db: Queryable,
+  projection: Projection,
+  table: string,
+  touched: TouchedRows,
+): Promise<FoldedTable> {
+  const known = [...touched.values()].filter(needsRow).map(({ key }) => key);
+  const loaded = await loadRows(db, projection, table, known);
+  const before = new Map(loaded.map((row) => [keyText(keyOf(projection, row)), row]));
+  const put: Row[] = [];
+  const fresh = new Set<Row>();
+  const removed: Key[] = [];
+  for (const [name, one] of touched) {
+    const old = before.get(name);
+    const row = foldRow(projection, one, old);
+    if (row === undefined) {
+      if (old !== undefined || !needsRow(one)) removed.push(one.key);
+    } else if (row !== old) {
+      put.push(row);
+      if (!needsRow(one)) fresh.add(row);
+    }
+  }
+  return { projection, table, put, removed, fresh };
+}
+
+const keyOf = (projection: Projection, row: Row): Key =>
+  projection.key.map((name) => {
+    const value = row[name];
+    if (typeof value === "string" || typeof value === "number") return value;
+    throw new Error(`${projection.name}: a key's column ${name} holds neither text nor number`);
+  });

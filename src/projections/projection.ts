@@ -82,6 +82,8 @@ type Definition<C extends Columns, K extends keyof C & string> = {
   readonly personal: readonly (keyof C & string)[];
   /** What every event does, whatever its type: it is not opened for this. */
   readonly each?: (event: EventFacts) => readonly RowChange<RowOf<C>, Omit<RowOf<C>, K>>[];
+  /** What an event does whose type `on` does not name. Every event of a known type is opened for this. */
+  readonly other?: (event: StoredEvent) => readonly RowChange<RowOf<C>, Omit<RowOf<C>, K>>[];
   readonly on: Handlers<RowOf<C>, Omit<RowOf<C>, K>>;
 };
 
@@ -94,6 +96,7 @@ export type Projection = {
   readonly indexes: readonly string[];
   readonly personal: readonly string[];
   readonly each?: (event: EventFacts) => readonly RowChange[];
+  readonly other?: (event: StoredEvent) => readonly RowChange[];
   readonly on: Handlers<Row, Row>;
 };
 

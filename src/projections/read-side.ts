@@ -1,24 +1,42 @@
 // The read side of a node: keeps the read models up to date, hands out handles for reading, and waits for positions.
 import { createHash } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientId } from "../contract/ids.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Leader } from "../platform/leader.ts";
-import { messageOf, pause } from "../platform/supervise.ts";
-import { type Checkpoint, checkGroup, GROUP, type GroupState, isAfter, openGroup, readGroup } from "./checkpoint.ts";
+import { Loop, messageOf, pause } from "../platform/supervise.ts";
+import { type Checkpoint, type Consumer, isAfter, lagOf, PositionTracker } from "./consumer.ts";
 import { tableName } from "./projection.ts";
+import {
+  checkGroup,
+  createProjector,
+  GROUP,
+  type GroupState,
+  openGroup,
+  type ProjectionDependencies,
+  readGroup,
+} from "./projector.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
-import { type ProjectionDependencies, Runner, type RunnerState } from "./runner.ts";
 import { createGroups, existingTables } from "./tables.ts";
-import { POLL_MS, Waiters } from "./waiters.ts";
 
-export { ForeignCheckpoint } from "./checkpoint.ts";
 export type { OperatorRead, ReadAs } from "./read-as.ts";
 
-/** `standby`: another process keeps the read models, this one follows and may take over. `following`: it only follows. */
-type ReadSideState = RunnerState | "building" | "standby" | "following";
+/** How often the checkpoint's row is read while somebody waits: another process may be the one that moves it. */
+const POLL_MS = 50;
+/** After a failed read. Whoever waits gives up in time. */
+const MAX_POLL_BACKOFF_MS = 1_000;
+/** Until somebody waits. */
+const IDLE_MS = 3_600_000;
+/** How often a node without the projector's role looks whether the tables have been made. */
+const TABLES_POLL_MS = 250;
+/** How long `caughtUp` goes on after it was told to stop. */
+const CAUGHT_UP_STEP_MS = 1_000;
+
+/**
+ * `standby`: another process keeps the read models, this one may take over. `following`: this one only follows.
+ * `superseded`: another version of this program has taken the tables over.
+ */
+type ReadSideState = ReturnType<Consumer["status"]>["state"] | "building" | "following" | "superseded";
 
 type ReadSideStatus = {
   readonly name: string;
@@ -29,34 +47,6 @@ type ReadSideStatus = {
   readonly lastError: string | null;
 };
 
-export interface ReadSide extends AsyncDisposable {
-  /**
-   * Makes the tables that are missing, from the log, and stands for keeping them up; without the projector's role waits
-   * until another process has made them. Throws ForeignCheckpoint, what the database or the log throw meanwhile, and the
-   * signal's reason; from then on it is supervised and shows in `status`.
-   */
-  start(signal?: AbortSignal): Promise<void>;
-  /**
-   * Resolves when the read models have what was in the log at the time of the call. Throws when it is closed, and the
-   * signal's reason.
-   */
-  caughtUp(signal?: AbortSignal): Promise<void>;
-  /** How far they are known to be on this node. */
-  checkpoint(): Checkpoint;
-  /** Whether they reached the position within the time; at once when they have. It must be one of this log. */
-  waitFor(position: Position, timeoutMs: number): Promise<boolean>;
-  /**
-   * Where a position stands that somebody sent: reached; ahead of the read models; beyond the log's end; foreign: of
-   * another log, or none at all. Throws StoreUnavailable.
-   */
-  compare(position: string): Promise<"reached" | "ahead" | "beyond" | "foreign">;
-  status(): Promise<ReadSideStatus>;
-  /** The only way for requests to read: knows its client. */
-  readAs(client: ClientId): ReadAs;
-  /** Across clients: for workers, the directory and operators' tools. */
-  operator(): OperatorRead;
-}
-
 /** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
 type ReadWakeUps = {
   publish(topic: "read", position: Position): void;
@@ -64,149 +54,191 @@ type ReadWakeUps = {
 };
 
 type ReadSideOptions = {
-  /** False: never builds nor writes, but follows what another process does. */
+  /** False: never builds nor writes, but follows what another process does. Default true. */
   readonly projector?: boolean;
-  /** No other process works on this database: what a crashed one left is taken over at once. */
+  /** No other process works on this database: what a crashed one left is taken over at once. Default false. */
   readonly alone?: boolean;
   readonly wakeUps?: ReadWakeUps;
 };
 
-/** How often a node without the projector's role looks whether the tables have been made. */
-const TABLES_POLL_MS = 250;
-
 /** Opens the read side; nothing is read from the log before `start`. */
-export async function openReadSide(parts: ProjectionDependencies, options: ReadSideOptions = {}): Promise<ReadSide> {
-  const { pool, store, logger, projections } = parts;
-  const { projector = true, alone = false, wakeUps } = options;
+export async function openReadSide(
+  dependencies: ProjectionDependencies,
+  options: ReadSideOptions = {},
+): Promise<ReadSide> {
+  const { pool, store } = dependencies;
   await createGroups(pool);
-  const waiters = new Waiters(async () => (await readGroup(pool))?.checkpoint ?? "start", logger);
-  const following = wakeUps?.on("read", () => waiters.wake());
-  const operator = readAsOperator(pool);
-  const own = projections.map(tableName);
-  const keepsOwn = (group: GroupState) => own.every((table) => group.tables.has(table));
-  const fenced = async () => (await existingTables(pool, projections)).size === own.length;
-  let building = false;
-  let runner: Runner | undefined;
-  let leader: Leader | undefined;
   const group = await readGroup(pool);
-  if (group?.logId === store.logId) waiters.reached(group.checkpoint);
+  return new ReadSide(dependencies, options, group?.logId === store.logId ? group.checkpoint : "start");
+}
 
-  function onMoved(checkpoint: Checkpoint): void {
-    waiters.reached(checkpoint);
-    failpoint("waiters-told/nodes-told");
-    if (checkpoint !== "start") wakeUps?.publish("read", checkpoint);
+export class ReadSide implements AsyncDisposable {
+  readonly #dependencies: ProjectionDependencies;
+  readonly #tables: readonly string[];
+  readonly #operator: OperatorRead;
+  readonly #positions: PositionTracker;
+  readonly #polling: Loop;
+  readonly #wakeUps: ReadWakeUps | undefined;
+  readonly #listening: Disposable | undefined;
+  /** Undefined without the projector's role. */
+  readonly #projector: Consumer | undefined;
+  #building = false;
+
+  constructor(dependencies: ProjectionDependencies, options: ReadSideOptions, checkpoint: Checkpoint) {
+    const { pool, logger, projections } = dependencies;
+    const { projector = true, alone = false, wakeUps } = options;
+    this.#dependencies = dependencies;
+    this.#tables = projections.map(tableName);
+    this.#operator = readAsOperator(pool);
+    this.#positions = new PositionTracker(checkpoint);
+    const poll = { name: "checkpoint poll", step: () => this.#poll(), maxBackoffMs: MAX_POLL_BACKOFF_MS };
+    this.#polling = new Loop({ ...poll, logger });
+    this.#wakeUps = wakeUps;
+    this.#listening = wakeUps?.on("read", () => this.#polling.wake());
+    if (!projector) return;
+    this.#projector = createProjector(dependencies, {
+      lease: { pool, table: "read.leases", name: leaseName(this.#tables), alone },
+      onMoved: (position) => this.#moved(position),
+      isAwaited: () => this.#positions.isAwaited,
+    });
   }
 
-  async function build(): Promise<void> {
+  /**
+   * Makes the tables that are missing, from the log, and competes for keeping them up; without the projector's role waits
+   * until another process has made them. Throws ForeignCheckpoint, what the database or the log throw meanwhile, and the
+   * signal's reason; from then on it is supervised and shows in `status`.
+   */
+  async start(signal?: AbortSignal): Promise<void> {
+    if (this.#projector === undefined) return this.#othersBuild(signal);
+    await this.#build();
+    await this.#projector.start();
+  }
+
+  /**
+   * Resolves when the read models have what was in the log at the time of the call. Throws when it is closed, and the
+   * signal's reason.
+   */
+  async caughtUp(signal?: AbortSignal): Promise<void> {
+    const tail = await this.#dependencies.store.tail();
+    while (!(await this.waitFor(tail, CAUGHT_UP_STEP_MS))) {
+      signal?.throwIfAborted();
+      if (this.#positions.closed) throw new Error("the read side is closed");
+      await pause(POLL_MS, signal ?? NEVER);
+    }
+  }
+
+  /** How far the read models are known to be on this node. */
+  checkpoint(): Checkpoint {
+    return this.#positions.position;
+  }
+
+  /** Whether they reached the position within the time; at once when they have. It must be one of this log. */
+  waitFor(position: Position, timeoutMs: number): Promise<boolean> {
+    const reached = this.#positions.waitFor(position, timeoutMs);
+    if (this.#positions.isAwaited) {
+      this.#projector?.flushNow();
+      this.#polling.wakeIn(POLL_MS);
+    }
+    return reached;
+  }
+
+  /**
+   * Compares a position that somebody sent: reached; ahead of the read models; beyond the log's end; foreign: of another
+   * log, or none at all. Throws StoreUnavailable.
+   */
+  async compare(text: string): Promise<"reached" | "ahead" | "beyond" | "foreign"> {
+    const { store } = this.#dependencies;
+    const parsed = parsePosition(text);
+    if (parsed === undefined || parsed.logId !== store.logId) return "foreign";
+    const position = text as Position; // parsed just now
+    if (!isAfter(position, this.#positions.position)) return "reached";
+    return isAfter(position, await store.tail()) ? "beyond" : "ahead";
+  }
+
+  async status(): Promise<ReadSideStatus> {
+    const { state, lastError } = await this.#state();
+    const { position } = this.#positions;
+    const lag = await lagOf(this.#dependencies.store, position);
+    return { name: GROUP, state: this.#building ? "building" : state, checkpoint: position, lag, lastError };
+  }
+
+  /** The only way for requests to read: knows its client. */
+  readAs(client: ClientId): ReadAs {
+    return readAs(this.#dependencies.pool, client);
+  }
+
+  /** Across clients: for workers, the directory and operators' tools. */
+  operator(): OperatorRead {
+    return this.#operator;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#positions[Symbol.dispose]();
+    this.#listening?.[Symbol.dispose]();
+    await Promise.all([this.#projector?.[Symbol.asyncDispose](), this.#polling[Symbol.asyncDispose]()]);
+  }
+
+  #moved(checkpoint: Checkpoint): void {
+    this.#positions.advance(checkpoint);
+    failpoint("waiters-told/nodes-told");
+    if (checkpoint !== "start") this.#wakeUps?.publish("read", checkpoint);
+  }
+
+  async #poll(): Promise<number> {
+    if (!this.#positions.isAwaited) return IDLE_MS;
+    const group = await readGroup(this.#dependencies.pool);
+    this.#positions.advance(group?.checkpoint ?? "start");
+    return POLL_MS;
+  }
+
+  async #build(): Promise<void> {
+    const { pool, store } = this.#dependencies;
     await openGroup(pool, store);
     failpoint("group-opened/tables-built");
-    building = true;
+    this.#building = true;
     try {
-      await buildMissing(parts);
+      await buildMissing(this.#dependencies);
     } finally {
-      building = false;
+      this.#building = false;
     }
-    waiters.reached((await openGroup(pool, store)).checkpoint);
+    this.#positions.advance((await openGroup(pool, store)).checkpoint);
   }
 
-  async function stand(): Promise<void> {
-    const standing = new Leader({
-      ...{ pool, logger, alone, table: "read.leases", name: leaseName(own) },
-      lead: async (term) => {
-        const leading = new Runner(parts, {
-          ...{ onMoved, term, onFenceLost: () => standing.renewNow() },
-          isAwaited: () => waiters.waiting,
-        });
-        leading.open();
-        runner = leading;
-        return leading;
-      },
-    });
-    leader = standing;
-    await standing.decided;
-  }
-
-  async function othersBuild(signal: AbortSignal | undefined): Promise<void> {
-    for (let told = false; ; told = true) {
+  async #othersBuild(signal: AbortSignal | undefined): Promise<void> {
+    const { pool, store, logger, projections } = this.#dependencies;
+    for (let warned = false; ; warned = true) {
       signal?.throwIfAborted();
-      const found = await readGroup(pool);
-      if (found !== undefined) await checkGroup(found, store);
-      if (found !== undefined && keepsOwn(found) && (await fenced())) return waiters.reached(found.checkpoint);
-      if (!told) logger.warn({}, "waiting for a node with the role projector to build this version's read models");
+      const group = await readGroup(pool);
+      if (group !== undefined) await checkGroup(group, store);
+      const kept = group !== undefined && this.#isKept(group);
+      const fenced = kept && (await existingTables(pool, projections)).size === this.#tables.length;
+      if (fenced) return this.#positions.advance(group.checkpoint);
+      if (!warned) logger.warn({}, "waiting for a node with the role projector to build this version's read models");
       await pause(TABLES_POLL_MS, signal ?? NEVER);
     }
   }
 
-  /** Of a process that does not keep the read models itself: what the table says. */
-  async function othersState(): Promise<{ state: ReadSideState; lastError: string | null }> {
-    const idle = projector ? "standby" : "following";
-    try {
-      const found = await readGroup(pool);
-      if (found === undefined || !keepsOwn(found)) return { state: "superseded", lastError: null };
-      waiters.reached(found.checkpoint);
-      return { state: idle, lastError: leader?.lastError ?? null };
-    } catch (error) {
-      return { state: idle, lastError: messageOf(error) };
-    }
+  #isKept(group: GroupState): boolean {
+    return this.#tables.every((table) => group.tables.has(table));
   }
 
-  const waitFor = async (position: Position, timeoutMs: number) => {
-    const reached = waiters.waitFor(position, timeoutMs);
-    if (waiters.waiting) runner?.hurry();
-    return reached;
-  };
-  return {
-    async start(signal) {
-      if (!projector) return othersBuild(signal);
-      await build();
-      await stand();
-    },
-    async caughtUp(signal) {
-      const tail = await store.tail();
-      while (!(await waitFor(tail, CAUGHT_UP_LOOK_MS))) {
-        signal?.throwIfAborted();
-        if (waiters.closed) throw new Error("the read side is closed");
-        await sleep(POLL_MS);
-      }
-    },
-    checkpoint: () => waiters.checkpoint,
-    waitFor,
-    async compare(text) {
-      const parsed = parsePosition(text);
-      if (parsed === undefined || parsed.logId !== store.logId) return "foreign";
-      const position = text as Position; // parsed just now
-      if (!isAfter(position, waiters.checkpoint)) return "reached";
-      return isAfter(position, await store.tail()) ? "beyond" : "ahead";
-    },
-    async status() {
-      const leading = leader?.leads === true ? runner : undefined;
-      const started = leader !== undefined || !projector;
-      const stopped = { state: "stopped", lastError: null } as const;
-      const { state, lastError } = leading !== undefined ? leading.status() : started ? await othersState() : stopped;
-      const { checkpoint } = waiters;
-      const lag = await store.tail().then(
-        (tail) => Math.max(0, numberOf(tail) - numberOf(checkpoint)),
-        () => null,
-      );
-      return { name: GROUP, state: building ? "building" : state, checkpoint, lag, lastError };
-    },
-    readAs: (client) => readAs(pool, client),
-    operator: () => operator,
-    async [Symbol.asyncDispose]() {
-      waiters[Symbol.dispose]();
-      following?.[Symbol.dispose]();
-      await leader?.[Symbol.asyncDispose]();
-    },
-  };
+  /** A process that does not keep the read models now learns from the group's row who does. */
+  async #state(): Promise<Pick<ReadSideStatus, "state" | "lastError">> {
+    const { state, lastError } = this.#projector?.status() ?? { state: "following" as const, lastError: null };
+    if (state === "stopped" || state === "catching_up" || state === "live") return { state, lastError };
+    try {
+      const group = await readGroup(this.#dependencies.pool);
+      if (group === undefined || !this.#isKept(group)) return { state: "superseded", lastError };
+      this.#positions.advance(group.checkpoint);
+      return { state, lastError };
+    } catch (error) {
+      return { state, lastError: messageOf(error) };
+    }
+  }
 }
 
-/** How long a start goes on waiting after it was told to stop. */
-const CAUGHT_UP_LOOK_MS = 1_000;
 const NEVER = new AbortController().signal;
 
 /** A lease for each version: one that was taken over keeps its own, and the next one need not wait for it. */
 const leaseName = (tables: readonly string[]): string =>
   `${GROUP}:${createHash("sha256").update(tables.toSorted().join()).digest("hex").slice(0, 16)}`;
-
-const numberOf = (position: Checkpoint): number =>
-  position === "start" ? 0 : Number(parsePosition(position)?.value ?? 0n);

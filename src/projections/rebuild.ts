@@ -2,9 +2,9 @@
 import type pg from "pg";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { Build, type Progress, type Rebuilt } from "./build.ts";
-import { type GroupState, openGroup } from "./checkpoint.ts";
 import { type Projection, tableName } from "./projection.ts";
-import type { ProjectionDependencies } from "./runner.ts";
+import type { ProjectionDependencies } from "./projector.ts";
+import { type GroupState, openGroup } from "./projector.ts";
 import { createGroups, existingTables } from "./tables.ts";
 
 export { SwapFailed } from "./build.ts";

@@ -14,7 +14,7 @@ import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { holds, Leader, type LeaseTerm } from "../platform/leader.ts";
 import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
-import { ForeignCheckpoint } from "../projections/checkpoint.ts";
+import { ForeignCheckpoint } from "../projections/projector.ts";
 import type { Job } from "./jobs.ts";
 import { inTransaction, type JobQueue, type Sql } from "./queue.ts";
 import { jobsOf, type Reactor, wantedTypes } from "./reactor.ts";
@@ -23,7 +23,7 @@ const GROUP = "reactors";
 /** How often the checkpoint moves over events that owe nothing. They are read again after a crash, which is harmless. */
 const IDLE_CHECKPOINT_MS = SECOND_MS;
 
-/** How long what comes right after events waits for company: a transaction costs as much as many jobs. */
+/** How long to wait at the log's end before the next batch: a transaction costs as much as many jobs. */
 const LINGER_MS = 5;
 
 /** Another process moved the checkpoint, or leads now: its jobs count, ours were rolled back. */

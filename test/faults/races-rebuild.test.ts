@@ -1,8 +1,7 @@
 // A rebuild while the live group goes on, in every order of their statements: the tables are what the log says, row by row.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readGroup } from "../../src/projections/checkpoint.ts";
+import { createProjector, readGroup } from "../../src/projections/projector.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
-import { Runner } from "../../src/projections/runner.ts";
 import { writerTo } from "../projections/log.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
@@ -51,8 +50,8 @@ async function race(scheduler: fc.Scheduler, { before, meanwhile, rest, second, 
     ...{ store, keyring, logger, projections: ledger },
     pool: stepped.pool(process, interleaving, () => answers.next().value ?? false),
   });
-  const runners = (second ? ["live", "second"] : ["live"]).map((name) => new Runner(partsOf(name)));
-  for (const runner of runners) runner.open();
+  const projectors = (second ? ["live", "second"] : ["live"]).map((name) => createProjector(partsOf(name)));
+  for (const one of projectors) await one.start();
 
   const writing = async () => {
     for (const one of meanwhile) {
@@ -76,7 +75,7 @@ async function race(scheduler: fc.Scheduler, { before, meanwhile, rest, second, 
     while ((await readGroup(database.pool))?.checkpoint !== tail) await interleaving.step("a look");
   };
   await interleaving.until(caughtUp());
-  await interleaving.until(Promise.all(runners.map((runner) => runner[Symbol.asyncDispose]())));
+  await interleaving.until(Promise.all(projectors.map((one) => one[Symbol.asyncDispose]())));
   return { differences, moves: await movesOf(database), ...(await bothLedgers(database, log, keyring)) };
 }
 

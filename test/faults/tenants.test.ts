@@ -34,8 +34,9 @@ beforeAll(async () => {
           return queryAsClient(pool, client, { text, values: [...values], types: columnTypes });
         },
       });
-      const readAs = (client: ClientId) => (narrowed ? readSide.readAs(client) : unnarrowed(client));
-      return { readSide: { ...readSide, readAs } };
+      const own = readSide.readAs.bind(readSide);
+      const readAs = (client: ClientId) => (narrowed ? own(client) : unnarrowed(client));
+      return { readSide: Object.assign(readSide, { readAs }) };
     },
   });
   they = await cast(server);

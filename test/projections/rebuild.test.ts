@@ -1,10 +1,10 @@
 // Rebuilding: from nothing, beside a group that goes on, with and without differences.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LOCKS, lockSession } from "../../src/platform/locks.ts";
-import { readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
+import { readGroup } from "../../src/projections/projector.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
 import {
   ANNA,

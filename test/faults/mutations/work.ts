@@ -37,7 +37,7 @@ export const workMutations: readonly Mutation[] = [
     fence: "projection-rows",
     name: "transaction: rows only with the checkpoint",
     mutate: replaceWith('"true"'),
-    caughtBy: { file: "projections/runner.test.ts", test: "the one that is late writes nothing" },
+    caughtBy: { file: "projections/projector.test.ts", test: "the one that is late writes nothing" },
   },
   {
     fence: "projection-lease",

@@ -14,8 +14,8 @@ import {
   tableName,
   text,
 } from "../../../src/projections/projection.ts";
+import type { ProjectionDependencies } from "../../../src/projections/projector.ts";
 import { buildMissing } from "../../../src/projections/rebuild.ts";
-import type { ProjectionDependencies } from "../../../src/projections/runner.ts";
 import { createGroups } from "../../../src/projections/tables.ts";
 import { CLIENT, roomCreated, type Writer } from "../../projections/log.ts";
 import type { TestDatabase } from "../../support/postgres.ts";

@@ -1,15 +1,13 @@
-// The runner on a real database: batches, the fence, resuming, faults.
+// The projector on a real database: batches, the fence, resuming, faults.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
-import { openGroup, readGroup } from "../../src/projections/checkpoint.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { roomById } from "../../src/projections/models/rooms.ts";
 import { change, projection, put, text } from "../../src/projections/projection.ts";
-import { ForeignCheckpoint, openReadSide } from "../../src/projections/read-side.ts";
+import { createProjector, ForeignCheckpoint, readGroup } from "../../src/projections/projector.ts";
+import { openReadSide } from "../../src/projections/read-side.ts";
 import { buildMissing } from "../../src/projections/rebuild.ts";
-import { Runner } from "../../src/projections/runner.ts";
-import { createGroups } from "../../src/projections/tables.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
 import { pausing, type Setting, setting, until } from "./setting.ts";
@@ -100,7 +98,7 @@ describe("the fence", () => {
     },
   });
 
-  test("of two runners the one that is late writes nothing, and goes on from where the other is", async () => {
+  test("of two projectors the one that is late writes nothing, and goes on from where the other is", async () => {
     await using given = await setting();
     const parts = { ...given.parts, projections: [slow] };
     const first = await openReadSide(parts);
@@ -116,8 +114,9 @@ describe("the fence", () => {
       asleep = true;
       await awake;
     });
-    const late = new Runner({ ...parts, pool: sleeping });
-    late.start(await openGroup(given.parts.pool, given.store));
+    await using late = createProjector({ ...parts, pool: sleeping });
+    await late.start();
+    await until(() => late.status().state === "live");
     await first[Symbol.asyncDispose]();
     await given.write(STREAM, [{ type: "RoomDeactivated", data: {} }]);
     await until(() => asleep);
@@ -134,23 +133,18 @@ describe("the fence", () => {
     await until(async () => (await readGroup(given.database.pool))?.checkpoint === (await given.store.tail()));
     expect(await seen()).toEqual([{ seen: "created,off,off,off" }]);
     expect(late.status()).toMatchObject({ lastError: null });
-    await late[Symbol.asyncDispose]();
   });
 
-  test("a runner whose tables another version has taken over stops and says so", async () => {
+  test("a read side whose tables another version has taken over stops and says so", async () => {
     await using given = await setting();
-    const old = new Runner(given.parts);
-    await createGroups(given.parts.pool);
-    await buildMissing(given.parts);
-    old.start(await openGroup(given.parts.pool, given.store));
+    const old = await given.open();
     const projections = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
     await buildMissing({ ...given.parts, projections });
     await given.write(STREAM, [roomCreated()]);
-    await until(() => old.status().state === "superseded");
-    expect(old.status().lastError).toContain("rooms_v1");
+    await until(async () => (await old.status()).lastError?.includes("rooms_v1") === true);
+    expect((await old.status()).state).toBe("superseded");
     const checkpoint = (await readGroup(given.database.pool))?.checkpoint;
     expect(checkpoint).not.toBe(await given.store.tail());
-    await old[Symbol.asyncDispose]();
   });
 });
 

@@ -1,19 +1,77 @@
-// The group's checkpoint: how far the tables are, kept with them, and moved only by who knows where it stands.
+// The projector: keeps the stored read models up to date, rows and checkpoint of all of them in one statement.
 import type pg from "pg";
 import { z } from "zod";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
-import { holds, type LeaseTerm } from "../platform/leader.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { holds, type Lease, type LeaseTerm } from "../platform/leader.ts";
+import type { WarnLogger } from "../platform/supervise.ts";
+import { type Checkpoint, Consumer, FenceLost, isAfter } from "./consumer.ts";
+import { decodeFor, foldBatch } from "./fold.ts";
+import { type Projection, tableName } from "./projection.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 
+/** Events a batch. */
+const MAX_BATCH = 500;
+/** A batch of one event costs as much as the rows of some fifty events more, and under load there would be no end of them. */
+const LINGER_MS = 20;
+
+/** What read models are folded from and kept in, and which ones. */
+export type ProjectionDependencies = {
+  readonly pool: pg.Pool;
+  readonly store: EventStore;
+  readonly keyring: Keyring;
+  readonly logger: WarnLogger;
+  readonly projections: readonly Projection[];
+};
+
+type ProjectorOptions = {
+  readonly lease?: Lease;
+  /** Called with the checkpoint at which a run begins, and with each one that it writes. */
+  readonly onMoved?: (checkpoint: Checkpoint) => void;
+  /** Whether somebody waits for the next batch. */
+  readonly isAwaited?: () => boolean;
+};
+
+/** A consumer that keeps the read models; any number of processes may run one. */
+export function createProjector(dependencies: ProjectionDependencies, options: ProjectorOptions = {}): Consumer {
+  const { pool, store, keyring, logger, projections } = dependencies;
+  const { onMoved = () => {}, ...consumer } = options;
+  return new Consumer({
+    ...{ name: "projections", store, logger, maxBatch: MAX_BATCH, lingerMs: LINGER_MS, ...consumer },
+    async open(term) {
+      const group = await openGroup(pool, store);
+      const missing = projections.map(tableName).filter((table) => !group.tables.has(table));
+      if (missing.length > 0)
+        throw new Error(`another version took over: the group no longer keeps ${missing.join(", ")}`);
+      let fence: Fence = group;
+      onMoved(group.checkpoint);
+      return {
+        after: group.checkpoint,
+        async handle({ events, upTo }) {
+          const decoded = await decodeFor(keyring, projections, events);
+          const writes = await foldBatch(pool, projections, decoded);
+          failpoint("rows-folded/rows-committed");
+          const committed = await commitBatch(pool, fence, upTo, writes, term);
+          if (!committed) throw new FenceLost("another process moved the checkpoint, swapped the tables or leads");
+          failpoint("rows-committed/waiters-told");
+          fence = { ...fence, checkpoint: upTo };
+          onMoved(upTo);
+        },
+      };
+    },
+  });
+}
+
 export const GROUP = "stored";
 
-export type Checkpoint = Position | "start";
-/** What a writer must know to write: zero rows when it no longer holds. */
+/** What a writer must know to write: it writes nothing when this no longer holds. */
 export type Fence = { readonly checkpoint: Checkpoint; readonly generation: number };
+/** `tables`: those that the checkpoint is true of. */
 export type GroupState = Fence & { readonly logId: string; readonly tables: ReadonlySet<string> };
 
-/** The read model was made from another log, or from events that this log no longer has. */
+/** The read models were made from another log, or from events that this log no longer has. */
 export class ForeignCheckpoint extends Error {
   override readonly name = "ForeignCheckpoint";
 }
@@ -25,7 +83,7 @@ const RowSchema = z.object({
   tables: z.array(z.string()),
 });
 
-/** Where the group stands; undefined when it never began. */
+/** Where the group is; undefined when it was never begun. */
 export async function readGroup(db: Queryable): Promise<GroupState | undefined> {
   const { rows } = await db.query("select log_id, checkpoint, generation, tables from read.groups where name = $1", [
     GROUP,
@@ -35,7 +93,7 @@ export async function readGroup(db: Queryable): Promise<GroupState | undefined> 
   return { logId: log_id, checkpoint: checkpoint ?? "start", generation, tables: new Set(tables) };
 }
 
-/** The group as it stands, begun when it never was. Throws ForeignCheckpoint. */
+/** Where the group is, begun when it never was. Throws ForeignCheckpoint. */
 export async function openGroup(pool: pg.Pool, store: EventStore): Promise<GroupState> {
   await pool.query(
     "insert into read.groups (name, log_id, generation, tables) values ($1, $2, 1, '{}') on conflict do nothing",
@@ -62,10 +120,7 @@ export async function checkGroup(group: GroupState, store: EventStore): Promise<
   }
 }
 
-export const isAfter = (position: Checkpoint, other: Checkpoint): boolean =>
-  position !== "start" && (other === "start" || position > other);
-
-/** Statements that the database may keep planned, for each connection; planning one costs as much as writing a row or two. */
+/** Statements that PostgreSQL may keep planned, for each connection; planning one costs as much as writing a row or two. */
 const MAX_PLANNED = 64;
 const planned = new Map<string, string>();
 
@@ -79,8 +134,8 @@ function planOf(text: string): string | undefined {
 }
 
 /**
- * Moves the checkpoint and writes the rows, in one statement; false, and nothing is written, when the fence no longer
- * holds, or the lease that it is written under. The checkpoint's table is named first and so locked first: a swap that waits for it meets no deadlock.
+ * Moves the checkpoint and writes the rows, in one statement. Returns false, and nothing is written, when the fence or the
+ * lease no longer holds. The checkpoint's table is named, and so locked, first: a swap that waits for it meets no deadlock.
  * The commit is not waited for on disk: when the database dies, rows and checkpoint go back together, and the log has the rest.
  */
 export async function commitBatch(
@@ -91,7 +146,7 @@ export async function commitBatch(
   term?: LeaseTerm,
 ): Promise<boolean> {
   const parameters = new Parameters();
-  const { add } = { add: (value: unknown) => parameters.add(value) };
+  const add = (value: unknown) => parameters.add(value);
   const from = fence.checkpoint === "start" ? null : fence.checkpoint;
   const moved = `update read.groups set checkpoint = ${add(upTo)} where name = ${add(GROUP)}
     and /* fence: projection-checkpoint */ checkpoint is not distinct from ${add(from)} /* end */ and /* fence: projection-generation */ generation = ${add(fence.generation)}
