@@ -46,6 +46,18 @@ export const event = <D extends z.ZodType>(definition: {
   upcasts: definition.upcasts ?? {},
 });
 
+/** Brings data of an older version to the one that is written now, and checks it. Throws an Error that says why not. */
+export function upcast(definition: EventDefinition, from: number, data: JsonObject): unknown {
+  if (from > definition.v) throw new Error(`is of version ${from}, newer than this code`);
+  let current = data;
+  for (let version = from; version < definition.v; version += 1) {
+    const step = definition.upcasts[version];
+    if (step === undefined) throw new Error(`has no upcaster from version ${version}`);
+    current = step(current);
+  }
+  return definition.data.parse(current);
+}
+
 /** The union of a catalogue's events as `{type, data}`. */
 export type EventsOf<C extends EventCatalogue> = {
   [T in keyof C & string]: { readonly type: T; readonly data: z.infer<C[T]["data"]> };

@@ -6,7 +6,7 @@ import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
-import type { EventDefinition } from "../domain/event.ts";
+import { type EventDefinition, upcast } from "../domain/event.ts";
 import { eventId } from "./derived-ids.ts";
 import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
 import { blobsOf, type DataKey, type Keyring, openBlobs, type Plaintext, putBlobs, takeSealed } from "./sealing.ts";
@@ -30,19 +30,19 @@ const MetadataSchema = z.object({
   fingerprint: z.string().optional(),
   correlation: z.string(),
   causation: z.string(),
-  /** The people whose keys seal something here. */
+  /** The people whose keys seal a field of this event. */
   subjects: z.array(SubjectSchema),
-  /** Where it stood in the log that it was imported from. */
+  /** Its position in the log that it was imported from. */
   origin: z.object({ log: z.string(), position: z.string() }).optional(),
 });
 type Metadata = z.infer<typeof MetadataSchema>;
 
-/** What the caller of a command knows about it; becomes metadata. */
+/** What the caller of a command knows about it; it becomes metadata of the events. */
 export type CommandContext = {
   readonly client: ClientId | null;
   readonly actor: Actor;
   readonly commandId: string;
-  /** There when the command is remembered: sent again under the same id, it is answered and not decided again. */
+  /** Present for a command under an idempotency key: sent again under the same id, it is answered and not decided again. */
   readonly fingerprint?: string;
   readonly correlation: string;
   readonly causation: string;
@@ -57,8 +57,8 @@ export type StoredEvent<E extends { type: string; data: unknown } = DomainEvent>
   readonly meta: Metadata;
 };
 
-/** An event in the log that this version of the code cannot read; the log or the code is not what it should be. */
-export class UnreadableEvent extends Error {
+/** This version of the code cannot read an event of the log: the event is damaged, or written by newer code. */
+class UnreadableEvent extends Error {
   override readonly name = "UnreadableEvent";
 }
 
@@ -116,7 +116,7 @@ export function decodeMetadata(event: RecordedEvent): Metadata {
   return readable(event, () => MetadataSchema.parse(JSON.parse(text.decode(event.metadata))));
 }
 
-/** Parses the stored data without opening anything: sealed fields are `{"$sealed": [blob, index]}`. For audit and export. */
+/** Parses the stored data without opening it: sealed fields are `{"$sealed": [blob, index]}`. For audit and export. */
 export const decodeRaw = (event: RecordedEvent): JsonObject =>
   readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
@@ -138,7 +138,7 @@ export async function decode(keyring: Keyring, events: readonly RecordedEvent[])
 }
 
 /** What an error says of an event. */
-type Named = Pick<RecordedEvent, "id" | "type">;
+type EventName = Pick<RecordedEvent, "id" | "type">;
 
 type SealedData = { readonly raw: JsonObject; readonly blobs: ReturnType<typeof blobsOf> };
 const NOTHING: SealedData = { raw: {}, blobs: [] };
@@ -152,42 +152,23 @@ function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMa
   const meta = decodeMetadata(event);
   const { seals } = definitionOf(event.type);
   const opened = readable(event, () => openBlobs(raw, blobs, seals, keys, event.id));
-  return { data: upcast(event, meta.v, opened), meta };
+  return { data: upcastEvent(event, meta.v, opened), meta };
 }
 
-/** What opening the bytes of an event gives that this version of the code has just written: the same way through JSON and schema. */
+/** What opening the bytes of an event that was just written would give: the same way through JSON and schema. */
 function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Plaintext {
   const event = { id, type };
   const meta = readable(event, () => MetadataSchema.parse(metadata));
-  return { data: upcast(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
+  return { data: upcastEvent(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
 }
 
-function upcast(event: Named, from: number, opened: JsonObject): unknown {
+function upcastEvent(event: EventName, from: number, opened: JsonObject): unknown {
   const definition = definitionOf(event.type);
-  return upcastData(definition, from, opened, (why) => new UnreadableEvent(`event ${event.id} (${event.type}) ${why}`));
+  return readable(event, () => upcast(definition, from, opened));
 }
 
-/** Brings data of an older version to the one that is written now, and checks it. Exported for its test. */
-export function upcastData(
-  definition: EventDefinition,
-  from: number,
-  data: JsonObject,
-  refuse: (why: string) => Error,
-): unknown {
-  let current = data;
-  for (let version = from; version < definition.v; version += 1) {
-    const step = definition.upcasts[version];
-    if (step === undefined) throw refuse(`has no upcaster from version ${version}`);
-    current = step(current);
-  }
-  if (from > definition.v) throw refuse(`is of version ${from}, newer than this code`);
-  const parsed = definition.data.safeParse(current);
-  if (!parsed.success) throw refuse(parsed.error.message);
-  return parsed.data;
-}
-
-/** What `read` gives; whatever it throws means that the bytes are damaged or forged. */
-function readable<T>(event: Named, read: () => T): T {
+/** The result of `read`. Whatever that throws means that the bytes are damaged or forged: throws UnreadableEvent. */
+function readable<T>(event: EventName, read: () => T): T {
   try {
     return read();
   } catch (cause) {

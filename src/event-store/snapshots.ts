@@ -1,11 +1,22 @@
 // Snapshots: the state of a long stream at some of its revisions, so that loading it does not mean reading all of it.
 import type pg from "pg";
 import { z } from "zod";
+import { LOCKS, lockInTransaction } from "../platform/locks.ts";
+import { inTransaction } from "../platform/postgres.ts";
 import type { Position } from "./event-store.ts";
 import { IdempotencyWindow, MAX_BATCH, type StreamState } from "./stream-state.ts";
 
 /** The most snapshots kept of one stream. */
 const MAX_SNAPSHOTS = 16;
+
+// A stream had one snapshot before, in read.snapshots.
+const SCHEMA = `
+  create schema if not exists read;
+  create table if not exists read.stream_snapshots (
+    stream text not null, log_id text not null, version int not null, revision bigint not null, body text not null,
+    primary key (stream, log_id, version, revision));
+  drop table if exists read.snapshots;
+`;
 
 /** How a decider's state becomes JSON and comes back; `version` is that of the state's shape. */
 type SnapshotCodec<S> = {
@@ -34,13 +45,11 @@ const BodySchema = z.object({
  * seen. Each stream keeps its newest snapshot and up to fifteen earlier ones, spread over its length.
  */
 export function postgresSnapshots(pool: pg.Pool, logId: string) {
-  const ready = pool.query(`
-    create schema if not exists read;
-    create table if not exists read.stream_snapshots (
-      stream text not null, log_id text not null, version int not null, revision bigint not null, body text not null,
-      primary key (stream, log_id, version, revision));
-    drop table if exists read.snapshots`);
-  ready.catch(() => undefined);
+  const ready = inTransaction(pool, async (client) => {
+    await lockInTransaction(client, LOCKS.readSchema);
+    await client.query(SCHEMA);
+  });
+  ready.catch(() => undefined); // load and save throw it
   return {
     /** The newest snapshot at or before a revision. */
     async load<S>(stream: string, codec: SnapshotCodec<S>, revision: number): Promise<StreamState<S> | undefined> {

@@ -6,7 +6,7 @@ import type { StoredEvent } from "./envelope.ts";
 import { NO_STREAM, type Position } from "./event-store.ts";
 
 /** Commands in a stream's idempotency window; older ones are looked up in a read model. */
-export const IDEMPOTENCY_WINDOW = 1_000;
+const IDEMPOTENCY_WINDOW = 1_000;
 /** The most commands of one append. */
 export const MAX_BATCH = 500;
 

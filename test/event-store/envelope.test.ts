@@ -2,15 +2,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { catalogue } from "../../src/domain/catalogue.ts";
-import { type EventDefinition, event, sealed } from "../../src/domain/event.ts";
-import {
-  decode,
-  decodeMetadata,
-  decodeRaw,
-  encode,
-  UnreadableEvent,
-  upcastData,
-} from "../../src/event-store/envelope.ts";
+import { type EventDefinition, event, sealed, upcast } from "../../src/domain/event.ts";
+import { decode, decodeMetadata, decodeRaw, encode } from "../../src/event-store/envelope.ts";
 import { positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import { dataOf } from "../support/arbitraries-events.ts";
 import { NOW } from "../support/given.ts";
@@ -112,7 +105,7 @@ describe("what this code cannot read is said to be unreadable:", () => {
   const good = () => stored("RoomUpdated", { name: "Room", description: null, kind: "private", meta: {} });
   const refused = async (change: (one: RecordedEvent) => Partial<RecordedEvent>) => {
     const one = await good();
-    await expect(decode(keyring, [one, { ...one, ...change(one) }])).rejects.toBeInstanceOf(UnreadableEvent);
+    await expect(decode(keyring, [one, { ...one, ...change(one) }])).rejects.toMatchObject({ name: "UnreadableEvent" });
   };
   const meta = (one: RecordedEvent, changes: object) => ({ metadata: bytes({ ...decodeMetadata(one), ...changes }) });
 
@@ -129,13 +122,13 @@ describe("what this code cannot read is said to be unreadable:", () => {
   test("metadata with an actor of no kind", () => refused((one) => meta(one, { actor: { type: "ghost", id: "1" } })));
 
   test("and an unknown type is not written either", async () => {
-    await expect(stored("RoomPainted", {})).rejects.toBeInstanceOf(UnreadableEvent);
+    await expect(stored("RoomPainted", {})).rejects.toMatchObject({ name: "UnreadableEvent" });
   });
 
   test("raw data is read without looking into it", async () => {
     const one = await good();
     expect(decodeRaw({ ...one, type: "RoomPainted" })).toMatchObject({ name: "Room" });
-    expect(() => decodeRaw({ ...one, data: bytes([]) })).toThrow(UnreadableEvent);
+    expect(() => decodeRaw({ ...one, data: bytes([]) })).toThrow(expect.objectContaining({ name: "UnreadableEvent" }));
   });
 });
 
@@ -150,13 +143,12 @@ describe("an older version", () => {
       2: (data) => ({ ...data, unit: "cm" }),
     },
   });
-  const refuse = (why: string) => new UnreadableEvent(why);
 
   test("is brought to the one written now, step by step", () => {
     const now = { dimensions: [3], unit: "cm", note: { open: "x" } };
-    expect(upcastData(definition, 1, { size: 3, note: { open: "x" } }, refuse)).toEqual(now);
-    expect(upcastData(definition, 2, { dimensions: [3], note: { open: "x" } }, refuse)).toEqual(now);
-    expect(upcastData(definition, 3, { dimensions: [3], unit: "m", note: null }, refuse)).toEqual({
+    expect(upcast(definition, 1, { size: 3, note: { open: "x" } })).toEqual(now);
+    expect(upcast(definition, 2, { dimensions: [3], note: { open: "x" } })).toEqual(now);
+    expect(upcast(definition, 3, { dimensions: [3], unit: "m", note: null })).toEqual({
       dimensions: [3],
       unit: "m",
       note: null,
@@ -164,15 +156,15 @@ describe("an older version", () => {
   });
 
   test("passes erased fields on", () =>
-    expect(upcastData(definition, 1, { size: 3, note: { erased: true } }, refuse)).toEqual({
+    expect(upcast(definition, 1, { size: 3, note: { erased: true } })).toEqual({
       dimensions: [3],
       unit: "cm",
       note: { erased: true },
     }));
 
   test("is checked only once it is the one written now", () => {
-    expect(() => upcastData(definition, 2, { size: 3, note: null }, refuse)).toThrow(UnreadableEvent);
-    expect(() => upcastData(definition, 0, { size: 3, note: null }, refuse)).toThrow("no upcaster from version 0");
-    expect(() => upcastData(definition, 4, {}, refuse)).toThrow("newer than this code");
+    expect(() => upcast(definition, 2, { size: 3, note: null })).toThrow(/dimensions/);
+    expect(() => upcast(definition, 0, { size: 3, note: null })).toThrow("no upcaster from version 0");
+    expect(() => upcast(definition, 4, {})).toThrow("newer than this code");
   });
 });

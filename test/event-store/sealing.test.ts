@@ -4,14 +4,7 @@ import type { KeyRef } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import type { EventDefinition } from "../../src/domain/event.ts";
-import {
-  type CommandContext,
-  decode,
-  decodeMetadata,
-  decodeRaw,
-  encode,
-  UnreadableEvent,
-} from "../../src/event-store/envelope.ts";
+import { type CommandContext, decode, decodeMetadata, decodeRaw, encode } from "../../src/event-store/envelope.ts";
 import type { RecordedEvent } from "../../src/event-store/event-store.ts";
 import { blobsOf, SEALED } from "../../src/event-store/sealing.ts";
 import { wildJson, wildObject } from "../support/arbitraries.ts";
@@ -202,7 +195,7 @@ describe("tampering", () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom("ct", "tag", "iv"), fc.nat({ max: 400 }), async (field, bit) => {
         const changed = withBlob(one, (blob) => ({ ...blob, [field]: flipped(blob[field] ?? "", bit) }));
-        await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
+        await expect(decode(keyring, [changed])).rejects.toMatchObject({ name: "UnreadableEvent" });
       }),
     );
   });
@@ -210,7 +203,7 @@ describe("tampering", () => {
   test.each([4, 8, 12, 15])("with a tag cut to %i bytes is noticed", async (length) => {
     const cut = (tag = "") => Buffer.from(tag, "base64").subarray(0, length).toString("base64");
     const changed = withBlob(await stored("MemberLeft", left), (blob) => ({ ...blob, tag: cut(blob.tag) }));
-    await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
+    await expect(decode(keyring, [changed])).rejects.toMatchObject({ name: "UnreadableEvent" });
   });
 
   test("by moving a blob to another event is noticed", async () => {
@@ -218,14 +211,14 @@ describe("tampering", () => {
     const [one, two] = await encode(keyring, { stream: STREAM, events, context, at: NOW });
     if (one === undefined || two === undefined) throw new Error("nothing was encoded");
     const changed = recorded({ ...one, data: two.data }, STREAM);
-    await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
+    await expect(decode(keyring, [changed])).rejects.toMatchObject({ name: "UnreadableEvent" });
   });
 
   test("by naming another's key is noticed", async () => {
     const one = await stored("MemberLeft", left);
     const other = (await keyring.keysFor("cli_a", new Set<KeyRef>(["sub_b"]))).get("sub_b")?.id ?? "";
     const changed = withBlob(one, (blob) => ({ ...blob, key: other }));
-    await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
+    await expect(decode(keyring, [changed])).rejects.toMatchObject({ name: "UnreadableEvent" });
   });
 
   test.each([{ [SEALED]: 7 }, { [SEALED]: [{ key: 1 }] }, { [SEALED]: [null] }])(
@@ -233,7 +226,7 @@ describe("tampering", () => {
     async (data) => {
       const one = await stored("MemberLeft", left);
       const changed = { ...one, data: Buffer.from(JSON.stringify({ ...decodeRaw(one), ...data })) };
-      await expect(decode(keyring, [changed])).rejects.toBeInstanceOf(UnreadableEvent);
+      await expect(decode(keyring, [changed])).rejects.toMatchObject({ name: "UnreadableEvent" });
     },
   );
 });
