@@ -18,7 +18,7 @@ import { postgresBus } from "./platform/postgres-bus.ts";
 import { redisBus } from "./platform/redis-bus.ts";
 import { checkFence } from "./projections/fence.ts";
 import { storedProjections } from "./projections/models/all.ts";
-import { olderCommandsOf } from "./projections/models/command-ids.ts";
+import { olderCommandsOf } from "./projections/models/audit.ts";
 import { openReadSide, type ReadSide } from "./projections/read-side.ts";
 
 const POOL_CONNECTIONS = 20;

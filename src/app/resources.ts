@@ -18,10 +18,9 @@ import { reveal } from "../domain/event.ts";
 import type { MemberData, RoomEvent } from "../domain/room-events.ts";
 import type { LiveRoom } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";
-import type { AttemptRow } from "../projections/models/attempts.ts";
-import type { DeliveryRow } from "../projections/models/deliveries.ts";
+import type { AttemptRow, DeliveryRow } from "../projections/models/deliveries.ts";
+import type { UserRoom } from "../projections/models/reads.ts";
 import type { RoomRow } from "../projections/models/rooms.ts";
-import type { UserRoom } from "../projections/models/user-rooms.ts";
 import type { UserRow } from "../projections/models/users.ts";
 
 type RoomFields = Pick<

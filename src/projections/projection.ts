@@ -88,11 +88,11 @@ type Definition<C extends Columns, K extends keyof C & string> = {
 };
 
 /** One read model: one table, `read.<name>_v<version>`. */
-export type Projection = {
+export type Projection<C extends Columns = Columns> = {
   readonly name: string;
   readonly version: number;
   readonly key: readonly string[];
-  readonly columns: Columns;
+  readonly columns: C;
   readonly indexes: readonly string[];
   readonly personal: readonly string[];
   readonly each?: (event: EventFacts) => readonly RowChange[];
@@ -105,14 +105,14 @@ const NAME = /^[a-z][a-z0-9_]{0,30}$/;
 /** Declares a read model. Throws for names that are no plain identifiers: they stand in SQL as they are. */
 export function projection<const C extends Columns, const K extends keyof C & string>(
   definition: Definition<C, K>,
-): Projection & { readonly columns: C } {
+): Projection<C> {
   for (const name of [definition.name, ...Object.keys(definition.columns)]) {
     if (!NAME.test(name)) throw new Error(`not a name for a table or column: ${name}`);
   }
   for (const name of [...definition.key, ...definition.personal]) {
     if (!(name in definition.columns)) throw new Error(`${definition.name} has no column ${name}`);
   }
-  return Object.freeze(definition) as unknown as Projection & { readonly columns: C };
+  return Object.freeze(definition) as unknown as Projection<C>;
 }
 
 /** The table of a projection, in the schema `read`. */

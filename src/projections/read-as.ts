@@ -1,25 +1,72 @@
 // The two handles for reading: one that sees a single client, and the operator's, which sees all.
+import {
+  type CompiledQuery,
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryCreator,
+  type RawBuilder,
+  sql as raw,
+  type SqlBool,
+} from "kysely";
 import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
 import { queryAsClient } from "./fence.ts";
-import { type Projection, tableName } from "./projection.ts";
-import { type Query, render, type Sql } from "./sql.ts";
+import { type Projection, type Row, type RowOf, tableName } from "./projection.ts";
+import { type Query, render, Sql } from "./sql.ts";
+
+/** Read models by the names that a query gives them. */
+type Named = Readonly<Record<string, Projection>>;
+type RowsOf<T extends Named> = { [N in keyof T]: RowOf<T[N]["columns"]> };
+/** A query that kysely has built: its rows are typed by the columns that the projections declare. */
+type Built<R> = { compile(): CompiledQuery<R> };
+
+type Reading = {
+  /**
+   * A kysely query creator over read models, by the names given here: `read.over({ m: members }).selectFrom("m")`. Each is a
+   * `with` query in front, never materialised, so that PostgreSQL plans as if it were the table.
+   */
+  over<const T extends Named>(tables: T): QueryCreator<RowsOf<T>>;
+  /** The rows of a query: bigint as number, json parsed. Throws when the database does. */
+  rows<R extends object>(query: Built<R> | Sql): Promise<readonly R[]>;
+};
 
 /** Reads as one client: every table in a query is that client's part of it, whatever the query says. */
-export type ReadAs = {
-  readonly kind: "client";
-  readonly client: ClientId;
-  /** The rows of a query, as its columns say: bigint as number, json parsed. Throws when the database does. */
-  rows<R extends object>(query: Sql): Promise<readonly R[]>;
-};
+export type ReadAs = Reading & { readonly kind: "client"; readonly client: ClientId };
 
 /** Reads across clients: for workers, the client directory and operators' tools, never for a request's answer. */
-export type OperatorRead = {
-  readonly kind: "operator";
-  rows<R extends object>(query: Sql): Promise<readonly R[]>;
-};
+export type OperatorRead = Reading & { readonly kind: "operator" };
 
 export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
+
+/** Builds queries only: they are run by `queryAsClient`, or by the operator's pool. */
+const builder = new Kysely<Record<string, Row>>({
+  dialect: {
+    createAdapter: () => new PostgresAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new PostgresIntrospector(db),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  },
+});
+
+function creatorOver<T extends Named>(tables: T, client: ClientId | null): QueryCreator<RowsOf<T>> {
+  let creator: QueryCreator<Record<string, Row>> = builder;
+  for (const [name, projection] of Object.entries(tables)) {
+    const table = raw.table(`read.${tableName(projection)}`);
+    const rows =
+      client === null
+        ? raw<Row>`(select * from ${table})`
+        : raw<Row>`(select * from ${table} /* fence: tenant-read */ where client = ${client} /* end */)`;
+    creator = creator.with(
+      (cte) => cte(name).notMaterialized(),
+      () => rows,
+    );
+  }
+  // The columns are those that the projections declare: a table of another version has another name.
+  return creator as unknown as QueryCreator<RowsOf<T>>;
+}
 
 /**
  * The first fence: of each table the part that belongs to the client. PostgreSQL flattens it, so that indexes serve as if
@@ -27,14 +74,36 @@ export type Queryable = Pick<pg.Pool | pg.PoolClient, "query">;
  */
 export function readAs(pool: pg.Pool, client: ClientId): ReadAs {
   const tableOf = (projection: Projection, parameter: (value: string) => string) =>
-    `(select * from read.${tableName(projection)} /* fence: tenant-read */ where client = ${parameter(client)} /* end */)`;
-  return { kind: "client", client, rows: (query) => queryAsClient(pool, client, configOf(render(query, tableOf))) };
+    `(select * from read.${tableName(projection)} where client = ${parameter(client)})`;
+  return {
+    ...{ kind: "client", client },
+    over: (tables) => creatorOver(tables, client),
+    rows: (query) =>
+      queryAsClient(pool, client, configOf(query instanceof Sql ? render(query, tableOf) : built(query))),
+  };
 }
 
+/** Reads across clients on a pool or in a transaction. */
 export function readAsOperator(pool: Queryable): OperatorRead {
   const tableOf = (projection: Projection) => `read.${tableName(projection)}`;
-  return { kind: "operator", rows: async (query) => (await pool.query(configOf(render(query, tableOf)))).rows };
+  return {
+    kind: "operator",
+    over: (tables) => creatorOver(tables, null),
+    rows: async (query) =>
+      (await pool.query(configOf(query instanceof Sql ? render(query, tableOf) : built(query)))).rows,
+  };
 }
+
+const built = (query: Built<unknown>): Query => {
+  const { sql, parameters } = query.compile();
+  return { text: sql, values: parameters };
+};
+
+/** `column = any(values)`; one value is compared by `=`, so that an index that begins with the column gives the order too. */
+export const anyOf = (column: string, values: readonly (string | number)[]): RawBuilder<SqlBool> =>
+  values.length === 1
+    ? raw<SqlBool>`${raw.ref(column)} = ${values[0]}`
+    : raw<SqlBool>`${raw.ref(column)} = any(${values})`;
 
 const { INT8, JSON: JSON_TYPE } = pg.types.builtins;
 /** bigint columns hold milliseconds, which a number holds exactly. */

@@ -5,8 +5,8 @@ import type { ClientId } from "../../src/contract/ids.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { tableName } from "../../src/projections/projection.ts";
-import { columnTypes, type ReadAs } from "../../src/projections/read-as.ts";
-import { render } from "../../src/projections/sql.ts";
+import { columnTypes, type ReadAs, readAsOperator } from "../../src/projections/read-as.ts";
+import { render, Sql } from "../../src/projections/sql.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
 import { SocketClient } from "../support/socket-client.ts";
 import { sized, sizedTimeout } from "./support/size.ts";
@@ -29,8 +29,12 @@ beforeAll(async () => {
       const unnarrowed = (client: ClientId): ReadAs => ({
         kind: "client",
         client,
+        over: readAsOperator(pool).over,
         rows(query) {
-          const { text, values } = render(query, (one) => `read.${tableName(one)}`);
+          const { text, values } =
+            query instanceof Sql
+              ? render(query, (one) => `read.${tableName(one)}`)
+              : (({ sql, parameters }) => ({ text: sql, values: parameters }))(query.compile());
           return queryAsClient(pool, client, { text, values: [...values], types: columnTypes });
         },
       });

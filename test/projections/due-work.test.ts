@@ -5,23 +5,22 @@ import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { emptyStream, IdempotencyWindow } from "../../src/event-store/stream-state.ts";
-import { attemptsOf } from "../../src/projections/models/attempts.ts";
-import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
-import { olderCommandsOf } from "../../src/projections/models/command-ids.ts";
+import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
 import {
+  attemptsOf,
   countOpen,
   deliveriesOf,
-  deliveryById,
   openWebsocketDeliveries,
-} from "../../src/projections/models/delivery-list.ts";
+} from "../../src/projections/models/deliveries.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import {
   listNotifications,
   type NotificationList,
   notificationById,
-} from "../../src/projections/models/notification-list.ts";
+} from "../../src/projections/models/notifications.ts";
 import type { OperatorRead, ReadAs, ReadSide } from "../../src/projections/read-side.ts";
 import { ANNA, asked, BEN, CLIENT, deliveryAsked, EVE, OTHER } from "./log.ts";
+import { deliveryById, streamPositions } from "./lookups.ts";
 import { type Setting, setting } from "./setting.ts";
 
 const released: DomainEvent = { type: "NotificationReleased", data: {} };

@@ -8,7 +8,6 @@ import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
-import { sql } from "../../src/projections/sql.ts";
 import { poolOf, superuserUrl } from "../support/postgres.ts";
 import { CLIENT, OTHER, roomCreated } from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
@@ -28,8 +27,10 @@ afterAll(() => given[Symbol.asyncDispose]());
 const table = `read.${tableName(rooms)}`;
 const all = { text: `select room_id from ${table}`, values: [] };
 const seen = async (from = pool) => (await queryAsClient<{ room_id: string }>(from, CLIENT, all)).map((r) => r.room_id);
-const asked = async () =>
-  (await readAs(pool, CLIENT).rows<{ room_id: string }>(sql`select * from ${rooms} r`)).map((row) => row.room_id);
+const asked = async () => {
+  const read = readAs(pool, CLIENT);
+  return (await read.rows(read.over({ r: rooms }).selectFrom("r").selectAll())).map((row) => row.room_id);
+};
 /** What PostgreSQL says to a client's query. */
 const refusal = (text: string) =>
   queryAsClient(pool, CLIENT, { text, values: [] }).then(

@@ -1,26 +1,29 @@
 // What lists cost: on large tables each query is a walk along an index, so that a page costs the same in all of them.
+
+import { CompiledQuery } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
-import { attemptsOf } from "../../src/projections/models/attempts.ts";
-import { auditPage, streamPositions } from "../../src/projections/models/audit.ts";
-import { findCommand } from "../../src/projections/models/command-ids.ts";
-import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/delivery-list.ts";
+import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
+import {
+  attemptsOf,
+  countOpen,
+  deliveriesOf,
+  openWebsocketDeliveries,
+} from "../../src/projections/models/deliveries.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
-import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/models/members.ts";
+import { listMembers, memberName } from "../../src/projections/models/members.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
-import { listNotifications } from "../../src/projections/models/notification-list.ts";
-import { listReads, unreadOf } from "../../src/projections/models/reads.ts";
-import { listRooms } from "../../src/projections/models/room-list.ts";
-import { roomByExternalId, roomById } from "../../src/projections/models/rooms.ts";
-import { roomsOfUser, unreadTotal } from "../../src/projections/models/user-rooms.ts";
+import { listNotifications } from "../../src/projections/models/notifications.ts";
+import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
+import { listRooms } from "../../src/projections/models/rooms.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
 import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
 import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
 import type { OperatorRead, ReadAs } from "../../src/projections/read-side.ts";
-import { type Sql, sql } from "../../src/projections/sql.ts";
 import { CLIENT } from "./log.ts";
+import { memberOf, membersPage, roomByExternalId, roomById, streamPositions } from "./lookups.ts";
 import { type Setting, setting } from "./setting.ts";
 
 const ROWS = 40_000;
@@ -95,10 +98,13 @@ function fill(projection: Projection): string {
 /** The same handle, which also looks at the plan of each query, as PostgreSQL makes it for this very handle. */
 const explaining = <T extends ReadAs | OperatorRead>(handle: T): T => ({
   ...handle,
-  async rows<R extends object>(query: Sql) {
-    const lines = await handle.rows<{ "QUERY PLAN": string }>(sql`explain ${query}`);
+  async rows(query: Parameters<T["rows"]>[0]) {
+    const { sql: text, parameters } = "compile" in query ? query.compile() : { sql: "", parameters: [] };
+    const lines = await handle.rows<{ "QUERY PLAN": string }>({
+      compile: () => CompiledQuery.raw(`explain ${text}`, [...parameters]),
+    });
     plans.push(lines.map((line) => line["QUERY PLAN"]).join("\n"));
-    return handle.rows<R>(query);
+    return handle.rows(query);
   },
 });
 
@@ -120,6 +126,8 @@ beforeAll(async () => {
 afterAll(() => given[Symbol.asyncDispose]());
 
 const position = positionOf("log", 20_000);
+/** A state that forgot commands up to here; the rest of it does not matter. */
+const FORGETFUL = { idempotencyWindow: { forgotten: position } } as never;
 const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "rooms, newest first": () => listRooms(read, { sort: "-created_at", limit: 50 }),
   "rooms by name, a later page": () => listRooms(read, { sort: "name", limit: 50, cursor: ["name 5", ROOM] }),
@@ -157,7 +165,8 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   audit: () => auditPage(read, { limit: 50 }),
   "audit of a type": () => auditPage(read, { types: ["rare"], after: position, limit: 50 }),
   "events of streams": () => streamPositions(read, ["stream-7", "stream-8"], { limit: 50 }),
-  "an older command": () => findCommand(operator, "command-7", "stream-7"),
+  "an older command": () =>
+    olderCommandsOf({ waitFor: async () => true, operator: () => operator })("command-7", FORGETFUL, "stream-7"),
   "deliveries due": () => dueWork.dueDeliveries(operator, 50_000, 50),
   "notifications due": () => dueWork.dueNotifications(operator, 900_000, 50),
   "notifications to be routed": () => dueWork.unroutedNotifications(operator, 50),

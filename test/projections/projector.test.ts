@@ -3,13 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
-import { roomById } from "../../src/projections/models/rooms.ts";
 import { change, projection, put, text } from "../../src/projections/projection.ts";
 import { createProjector, ForeignCheckpoint, readGroup } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { buildMissing } from "../../src/projections/rebuild.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
+import { roomById } from "./lookups.ts";
 import { pausing, type Setting, setting, until } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;

@@ -2,12 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Cursor } from "../../src/contract/fields.ts";
 import type { RoomId, Subject } from "../../src/contract/ids.ts";
-import { listMembers, memberName, memberOf, membersPage } from "../../src/projections/models/members.ts";
-import { listMessages, messageById } from "../../src/projections/models/messages.ts";
-import { listReads, unreadOf } from "../../src/projections/models/reads.ts";
-import { listRooms } from "../../src/projections/models/room-list.ts";
-import { roomByExternalId, roomById } from "../../src/projections/models/rooms.ts";
-import { roomsOfUser, unreadTotal } from "../../src/projections/models/user-rooms.ts";
+import { listMembers, memberName } from "../../src/projections/models/members.ts";
+import { listMessages } from "../../src/projections/models/messages.ts";
+import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
+import { listRooms } from "../../src/projections/models/rooms.ts";
 import { listUsers, revokedGenerations, userBySubject } from "../../src/projections/models/users.ts";
 import { InvalidCursor, type Page } from "../../src/projections/page.ts";
 import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";
@@ -29,6 +27,7 @@ import {
   restored,
   roomCreated,
 } from "./log.ts";
+import { memberOf, membersPage, messageById, roomByExternalId, roomById } from "./lookups.ts";
 import { type Setting, setting } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;

@@ -5,7 +5,7 @@ import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
-import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/models/delivery-list.ts";
+import { type OfferedDelivery, openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
 import { Lifetime } from "./lifetime.ts";
 import { MAX_AHEAD_BYTES } from "./limits.ts";
 import type { DeliveryListener, LiveDeliveries, Offer, OfferContent } from "./live-deliveries.ts";

@@ -1,10 +1,11 @@
-// Where each event stands, by client, type, actor and time: what it takes to find events, and nothing of what they say.
+// Where each event is, by client, type, actor and time, and by the idempotency key of its command. Holds no content.
 import type { ClientId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { bigint, integer, projection, put, type RowOf, text } from "../projection.ts";
-import type { ReadAs } from "../read-as.ts";
-import { all, sql } from "../sql.ts";
+import type { OlderCommands } from "../../event-store/stream-writer.ts";
+import { bigint, integer, projection, put, type RowOf, text, upsert } from "../projection.ts";
+import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
+import type { ReadSide } from "../read-side.ts";
 
 const columns = {
   client: text<ClientId>(),
@@ -52,22 +53,65 @@ type AuditList = {
 export function auditPage(read: ReadAs, list: AuditList): Promise<readonly AuditRow[]> {
   const { types, after, from, to, limit } = list;
   const actors = typeof list.actor === "string" ? [list.actor] : list.actor;
-  const where = all(
-    after === undefined ? undefined : sql`position > ${after}`,
-    types === undefined ? undefined : types.length === 1 ? sql`type = ${types[0] ?? ""}` : sql`type = any(${types})`,
-    from === undefined ? undefined : sql`at >= ${from}`,
-    to === undefined ? undefined : sql`at < ${to}`,
-    actors === undefined ? undefined : sql`actor_id = any(${actors})`,
-  );
-  return read.rows(sql`select * from ${audit} a where ${where} order by position limit ${limit}`);
+  let query = read.over({ a: audit }).selectFrom("a").selectAll().orderBy("position").limit(limit);
+  if (after !== undefined) query = query.where("position", ">", after);
+  if (types !== undefined) query = query.where(anyOf("type", types));
+  if (from !== undefined) query = query.where("at", ">=", from);
+  if (to !== undefined) query = query.where("at", "<", to);
+  if (actors !== undefined) query = query.where(anyOf("actor_id", actors));
+  return read.rows(query);
 }
 
-/** The events of some streams together, oldest first; the next page is what comes after the last row's position. */
-export const streamPositions = (
-  read: ReadAs,
-  streams: readonly string[],
-  { after, limit }: { after?: Position; limit: number },
-): Promise<readonly AuditRow[]> =>
-  read.rows(
-    sql`select * from ${audit} a where stream = any(${streams}) and position > ${after ?? ""} order by position limit ${limit}`,
-  );
+/** How long a command's answer waits for the read model that knows older commands. */
+const OLDER_COMMANDS_WAIT_MS = 5_000;
+
+const commandColumns = {
+  command: text(),
+  stream: text(),
+  client: text<ClientId>(),
+  /** Revisions, both inclusive. */
+  first: integer(),
+  last: integer(),
+  fingerprint: text(),
+};
+export type CommandRow = RowOf<typeof commandColumns>;
+
+export const commandIds = projection({
+  name: "command_ids",
+  version: 1,
+  // A command may write to several streams; a row is one stream's part of it.
+  key: ["command", "stream"],
+  columns: commandColumns,
+  indexes: [],
+  personal: [],
+  each: ({ stream, revision, meta }) => {
+    const { client, command, fingerprint } = meta;
+    if (client === null || fingerprint === undefined) return [];
+    return [
+      upsert([command, stream], (row) => ({ client, fingerprint, first: row?.first ?? revision, last: revision })),
+    ];
+  },
+  on: {},
+});
+
+/** What a command wrote to a stream; without a stream, to any one. Says nothing of events after the checkpoint. */
+async function findCommand(operator: OperatorRead, command: string, stream?: string): Promise<CommandRow | undefined> {
+  let query = operator.over({ c: commandIds }).selectFrom("c").selectAll().where("command", "=", command);
+  query = stream === undefined ? query.orderBy("stream").limit(1) : query.where("stream", "=", stream);
+  return first(await operator.rows(query));
+}
+
+/**
+ * Where commands are found that a stream's state has forgotten: only once the read model has come as far as the newest
+ * forgotten one, for until then it could miss it.
+ */
+export function olderCommandsOf(readSide: Pick<ReadSide, "waitFor" | "operator">): OlderCommands {
+  return async (commandId, { idempotencyWindow: { forgotten } }, stream) => {
+    if (forgotten === null) return undefined;
+    if (!(await readSide.waitFor(forgotten, OLDER_COMMANDS_WAIT_MS))) {
+      throw new Error("the read model that knows older commands is behind");
+    }
+    const found = await findCommand(readSide.operator(), commandId, stream);
+    return found === undefined ? undefined : { first: found.first, last: found.last, fingerprint: found.fingerprint };
+  };
+}

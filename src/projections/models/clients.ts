@@ -1,8 +1,7 @@
-// The clients: name and description. What else a client has (secrets, providers) is folded from its stream.
-import type { ClientId } from "../../contract/ids.ts";
+// Clients and their API keys. Secrets and providers are folded from the client's stream.
+import type { ClientId, KeyId } from "../../contract/ids.ts";
 import { bigint, change, projection, put, type RowOf, text } from "../projection.ts";
 import type { OperatorRead } from "../read-as.ts";
-import { sql } from "../sql.ts";
 import { clientOf } from "../stream-ids.ts";
 
 const columns = {
@@ -36,4 +35,54 @@ export const clientsAfter = (
   after: ClientId | null,
   limit: number,
 ): Promise<readonly ClientRow[]> =>
-  operator.rows(sql`select * from ${clients} c where client > ${after ?? ""} order by client limit ${limit}`);
+  operator.rows(
+    operator
+      .over({ c: clients })
+      .selectFrom("c")
+      .selectAll()
+      .where("client", ">", after ?? "cli_")
+      .orderBy("client")
+      .limit(limit),
+  );
+
+const keyColumns = {
+  id: text<KeyId>(),
+  client: text<ClientId>(),
+  name: text(),
+  /** SHA-256, hex. */
+  hash: text(),
+  last4: text(),
+  created_at: bigint(),
+  expires_at: bigint({ nullable: true }),
+};
+type ApiKeyRow = RowOf<typeof keyColumns>;
+
+export const apiKeys = projection({
+  name: "api_keys",
+  version: 1,
+  key: ["id"],
+  columns: keyColumns,
+  indexes: [],
+  personal: [],
+  on: {
+    ClientRegistered: (e) => [newKey(e.stream, e.data.key, e.meta.at)],
+    KeyRotated: (e) => [
+      change([e.data.old], (row) => ({ ...row, expires_at: e.data.graceUntil })),
+      newKey(e.stream, e.data.key, e.meta.at),
+    ],
+  },
+});
+
+function newKey(stream: string, key: { id: KeyId; name: string; hash: string; last4: string }, at: number) {
+  const { id, name, hash, last4 } = key;
+  return put<ApiKeyRow, Omit<ApiKeyRow, "id">>([id], {
+    client: clientOf(stream),
+    ...{ name, hash, last4 },
+    created_at: at,
+    expires_at: null,
+  });
+}
+
+/** Every key of every client, the oldest first, for a node's directory at its start. */
+export const allKeys = (operator: OperatorRead): Promise<readonly ApiKeyRow[]> =>
+  operator.rows(operator.over({ k: apiKeys }).selectFrom("k").selectAll().orderBy("created_at").orderBy("id"));

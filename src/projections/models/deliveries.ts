@@ -1,11 +1,13 @@
-// Deliveries: one recipient on one channel, where it stands and when it is due next.
-
+// Deliveries and their attempts: one recipient on one channel, its status, and when it is due next.
+import { sql } from "kysely";
+import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
-import type { Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/resources.ts";
+import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { DeliveryRequest } from "../../domain/delivery-events.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import {
   bigint,
   boolean,
@@ -19,7 +21,9 @@ import {
   type RowOf,
   text,
 } from "../projection.ts";
+import { anyOf, first, type ReadAs } from "../read-as.ts";
 import { deliveryOf } from "../stream-ids.ts";
+import { notifications } from "./notifications.ts";
 
 const columns = {
   id: text<DeliveryId>(),
@@ -186,3 +190,148 @@ const moved = (
   changed: (row: DeliveryRow) => Partial<Body>,
 ): RowChange<DeliveryRow, Body> =>
   change([deliveryOf(e.stream)], (row) => ({ ...row, ...changed(row), status: e.data.to, updated_at: e.meta.at }));
+
+const attemptColumns = {
+  delivery_id: text<DeliveryId>(),
+  number: integer(),
+  client: text<ClientId>(),
+  notification_id: text<NotificationId>(),
+  started_at: bigint(),
+  ended_at: bigint({ nullable: true }),
+  /** Null while it is open. */
+  outcome: text<AttemptOutcome>({ nullable: true }),
+  provider: text({ nullable: true }),
+  response: json<{ status: number | null; body: string }>({ nullable: true }),
+  error: json<DeliveryError>({ nullable: true }),
+  /** When the next one was due after this one. */
+  next_attempt_at: bigint({ nullable: true }),
+};
+export type AttemptRow = RowOf<typeof attemptColumns>;
+
+export const attempts = projection({
+  name: "attempts",
+  version: 1,
+  key: ["delivery_id", "number"],
+  columns: attemptColumns,
+  indexes: [],
+  personal: ["response", "error"],
+  on: {
+    DeliveryAttemptStarted: (e) => {
+      if (e.meta.client === null) return [];
+      return [
+        put([deliveryOf(e.stream), e.data.n], {
+          client: e.meta.client,
+          notification_id: e.data.notification,
+          started_at: e.meta.at,
+          provider: e.data.provider,
+          ...{ ended_at: null, outcome: null, response: null, error: null, next_attempt_at: null },
+        }),
+      ];
+    },
+    // A late success wins over the failure that its attempt was taken for.
+    DeliverySucceeded: (e) => [
+      change([deliveryOf(e.stream), e.data.n], (row) => ({
+        ...row,
+        ended_at: e.meta.at,
+        outcome: "succeeded" as const,
+        provider: e.data.provider,
+        response: reveal(e.data.response),
+        error: null,
+        next_attempt_at: null,
+      })),
+    ],
+    DeliveryAttemptFailed: (e) => [
+      change([deliveryOf(e.stream), e.data.n], (row) => ({
+        ...row,
+        ended_at: e.meta.at,
+        outcome: e.data.kind,
+        provider: e.data.provider,
+        response: reveal(e.data.response),
+        error: reveal(e.data.error),
+      })),
+    ],
+    DeliveryRetryScheduled: (e) => [
+      change([deliveryOf(e.stream), e.data.n - 1], (row) => ({ ...row, next_attempt_at: e.data.at })),
+    ],
+  },
+});
+
+/** The attempts of some deliveries, each delivery's in order. */
+export const attemptsOf = (read: ReadAs, ids: readonly DeliveryId[]): Promise<readonly AttemptRow[]> =>
+  read.rows(
+    read
+      .over({ a: attempts })
+      .selectFrom("a")
+      .selectAll()
+      .where(anyOf("delivery_id", ids))
+      .orderBy("delivery_id")
+      .orderBy("number"),
+  );
+
+type DeliveryList = {
+  ids?: readonly DeliveryId[];
+  statuses?: readonly DeliveryStatus[];
+  limit: number;
+  cursor?: Cursor;
+};
+
+/** Oldest first. Throws InvalidCursor. */
+export async function deliveriesOf(
+  read: ReadAs,
+  notification: NotificationId,
+  { ids, statuses, limit, cursor }: DeliveryList,
+): Promise<Page<DeliveryRow>> {
+  const [after] = readCursor(cursor, ["text"]) ?? [];
+  let query = read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .selectAll()
+    .where("notification_id", "=", notification)
+    .orderBy("position")
+    .limit(limit + 1);
+  if (after !== undefined) query = query.where(sql<boolean>`position > ${after}`);
+  if (ids !== undefined) query = query.where(anyOf("id", ids));
+  if (statuses !== undefined) query = query.where(anyOf("status", statuses));
+  const rows = await read.rows(query);
+  return pageOf(rows, limit, (last) => [last.position]);
+}
+
+/**
+ * WebSocket deliveries of a user that are not acknowledged and do not expire before `now`, those that fell back
+ * included, oldest first, with what their frames are made of. Throws InvalidCursor.
+ */
+export async function openWebsocketDeliveries(
+  read: ReadAs,
+  subject: Subject,
+  { now, limit, cursor }: { now: Instant; limit: number; cursor?: Cursor },
+) {
+  const [after] = readCursor(cursor, ["text"]) ?? [];
+  let query = read
+    .over({ d: deliveries, n: notifications })
+    .selectFrom("d")
+    .innerJoin("n", "n.id", "d.notification_id")
+    .select(["d.id", "d.notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
+    .select(["n.subject", "n.content", "n.meta", "n.priority", "n.room_id"])
+    .where(sql<boolean>`d.offered`)
+    .where("d.subject", "=", subject)
+    .where("d.expires_at", ">", now)
+    .orderBy("d.position")
+    .limit(limit + 1);
+  if (after !== undefined) query = query.where(sql<boolean>`d.position > ${after}`);
+  return pageOf(await read.rows(query), limit, (last) => [last.position]);
+}
+
+/** An open delivery with what its frame is made of. */
+export type OfferedDelivery = Awaited<ReturnType<typeof openWebsocketDeliveries>>["rows"][number];
+
+/** How many WebSocket deliveries of a user are pending. */
+export async function countOpen(read: ReadAs, subject: Subject): Promise<number> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .select(sql<number>`count(*)::int`.as("count"))
+    .where(sql<boolean>`d.offered`)
+    .where("d.subject", "=", subject)
+    .where("d.status", "=", "pending");
+  return first(await read.rows(query))?.count ?? 0;
+}

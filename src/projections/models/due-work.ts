@@ -1,10 +1,9 @@
 // What is unfinished and due, across clients: what a sweep has to find, whatever became of the jobs.
-import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
-import type { Priority } from "../../contract/resources.ts";
+import { sql } from "kysely";
+import type { DeliveryId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OperatorRead } from "../read-as.ts";
-import { sql } from "../sql.ts";
 import { type DeliveryRow, deliveries } from "./deliveries.ts";
 import { type NotificationRow, notifications } from "./notifications.ts";
 
@@ -15,10 +14,17 @@ export const dueDeliveries = (
   limit: number,
   after: { at: Instant; id: DeliveryId } = { at: -1, id: "dlv_" },
 ): Promise<readonly DeliveryRow[]> =>
-  operator.rows(sql`
-    select * from ${deliveries} d
-    where next_action_at <= ${now} and (next_action_at, id) > (${after.at}, ${after.id})
-    order by next_action_at, id limit ${limit}`);
+  operator.rows(
+    operator
+      .over({ d: deliveries })
+      .selectFrom("d")
+      .selectAll()
+      .where("next_action_at", "<=", now)
+      .where(sql<boolean>`(next_action_at, id) > (${after.at}, ${after.id})`)
+      .orderBy("next_action_at")
+      .orderBy("id")
+      .limit(limit),
+  );
 
 /** Scheduled notifications whose time has come by `now`, longest due first. */
 export const dueNotifications = (
@@ -27,10 +33,18 @@ export const dueNotifications = (
   limit: number,
   after: { at: Instant; id: NotificationId } = { at: -1, id: "ntf_" },
 ): Promise<readonly NotificationRow[]> =>
-  operator.rows(sql`
-    select * from ${notifications} n
-    where state = 'scheduled' and send_at <= ${now} and (send_at, id) > (${after.at}, ${after.id})
-    order by send_at, id limit ${limit}`);
+  operator.rows(
+    operator
+      .over({ n: notifications })
+      .selectFrom("n")
+      .selectAll()
+      .where("state", "=", "scheduled")
+      .where("send_at", "<=", now)
+      .where(sql<boolean>`(send_at, id) > (${after.at}, ${after.id})`)
+      .orderBy("send_at")
+      .orderBy("id")
+      .limit(limit),
+  );
 
 /** Released notifications of which not every delivery is known to be made, oldest first. */
 export const unroutedNotifications = (
@@ -38,9 +52,17 @@ export const unroutedNotifications = (
   limit: number,
   after: Position | null = null,
 ): Promise<readonly NotificationRow[]> =>
-  operator.rows(sql`
-    select * from ${notifications} n where state = 'released' and not routed and position > ${after ?? ""}
-    order by position limit ${limit}`);
+  operator.rows(
+    operator
+      .over({ n: notifications })
+      .selectFrom("n")
+      .selectAll()
+      .where("state", "=", "released")
+      .where((eb) => eb.not("routed"))
+      .where(sql<boolean>`position > ${after ?? ""}`)
+      .orderBy("position")
+      .limit(limit),
+  );
 
 /** Notifications that were stopped while deliveries of theirs are still open, oldest first. */
 export const stoppingNotifications = (
@@ -48,32 +70,48 @@ export const stoppingNotifications = (
   limit: number,
   after: Position | null = null,
 ): Promise<readonly NotificationRow[]> =>
-  operator.rows(sql`
-    select * from ${notifications} n where stop_requested and open > 0 and position > ${after ?? ""}
-    order by position limit ${limit}`);
+  operator.rows(
+    operator
+      .over({ n: notifications })
+      .selectFrom("n")
+      .selectAll()
+      .where(sql<boolean>`stop_requested`)
+      .where("open", ">", 0)
+      .where(sql<boolean>`position > ${after ?? ""}`)
+      .orderBy("position")
+      .limit(limit),
+  );
 
-/** A mail that a fallback asked for and that is not made yet. */
-export type MissingMail = {
-  readonly client: ClientId;
-  readonly notification_id: NotificationId;
-  readonly mail: DeliveryId;
-  readonly mail_recipient: Subject;
-  readonly mail_address: string | null;
-  readonly mail_name: string | null;
-  /** The first that fell back to it. */
-  readonly fallback_of: DeliveryId;
-  readonly priority: Priority;
-  readonly bulk: boolean;
-  readonly expires_at: Instant;
-};
+/** Mails that fallbacks requested and that are not made yet, of notifications that were not stopped. */
+export const missingMails = (operator: OperatorRead, limit: number) =>
+  operator.rows(
+    operator
+      .over({ n: notifications, d: deliveries })
+      .selectFrom("n")
+      .innerJoin("d", (join) => join.onRef("d.notification_id", "=", "n.id").on("d.status", "=", "fell_back"))
+      .distinctOn(["n.position", "d.mail"])
+      .select([
+        "d.client",
+        "d.notification_id",
+        "d.mail_address",
+        "d.mail_name",
+        "d.priority",
+        "d.bulk",
+        "d.expires_at",
+      ])
+      // Set whenever a delivery fell back. `fallback_of` is the first that fell back to the mail.
+      .select((eb) => [
+        eb.ref("d.mail").$notNull().as("mail"),
+        eb.ref("d.mail_recipient").$notNull().as("mail_recipient"),
+      ])
+      .select("d.id as fallback_of")
+      .where(sql<boolean>`n.mails_due and not n.stop_requested`)
+      .where(sql<boolean>`not exists (select from d made where made.id = d.mail)`)
+      .orderBy("n.position")
+      .orderBy("d.mail")
+      .orderBy("d.position")
+      .limit(limit),
+  );
 
-/** Mails that fallbacks asked for and that are not made yet, of notifications that were not stopped. */
-export const missingMails = (operator: OperatorRead, limit: number): Promise<readonly MissingMail[]> =>
-  operator.rows(sql`
-    select distinct on (n.position, d.mail) d.client, d.notification_id, d.mail, d.mail_recipient, d.mail_address,
-      d.mail_name, d.id as fallback_of, d.priority, d.bulk, d.expires_at
-    from ${notifications} n
-    join ${deliveries} d on d.notification_id = n.id and d.status = 'fell_back'
-    where n.mails_due and not n.stop_requested
-      and not exists (select from ${deliveries} made where made.id = d.mail)
-    order by n.position, d.mail, d.position limit ${limit}`);
+/** A mail that a fallback requested and that is not made yet. */
+export type MissingMail = Awaited<ReturnType<typeof missingMails>>[number];

@@ -1,5 +1,6 @@
 // Members of rooms, as they are now.
 
+import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
@@ -20,8 +21,7 @@ import {
   remove,
   text,
 } from "../projection.ts";
-import { first, type OperatorRead, type ReadAs } from "../read-as.ts";
-import { all, sql } from "../sql.ts";
+import { first, type ReadAs } from "../read-as.ts";
 import { roomOf } from "../stream-ids.ts";
 import { rooms } from "./rooms.ts";
 import { users } from "./users.ts";
@@ -83,60 +83,42 @@ function joined(e: EventFacts, data: MemberData, joinedSeq: number, place: numbe
   ];
 }
 
-/** A member's columns with the user's own name where it has none in the room; `m` and `u` as in `named`. */
-const shownMember = sql`m.room_id, m.subject, m.client, m.user_id, coalesce(m.name, u.name) as name, m.role, m.meta,
-  m.joined_at, m.joined_seq, m.position, m.place`;
-// Inner: the children of a deleted room are hidden.
-const named = sql`${members} m
-  join ${rooms} r on r.room_id = m.room_id and not r.deleted
-  left join ${users} u on u.subject = m.subject`;
-
-/** A member of a room that is not deleted. */
-export const memberOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<MemberRow | undefined> =>
+/** A member as it was described: `name` is only the one in the room; also of a deleted room. */
+export const memberAsKept = async (read: ReadAs, room: RoomId, subject: Subject): Promise<MemberRow | undefined> =>
   first(
-    await read.rows<MemberRow>(
-      sql`select ${shownMember} from ${named} where m.room_id = ${room} and m.subject = ${subject}`,
+    await read.rows(
+      read.over({ m: members }).selectFrom("m").selectAll().where("room_id", "=", room).where("subject", "=", subject),
     ),
   );
 
-/** A member as it was described: `name` is only the one in the room; also of a deleted room. */
-export const memberAsKept = async (read: ReadAs, room: RoomId, subject: Subject): Promise<MemberRow | undefined> =>
-  first(await read.rows<MemberRow>(sql`select * from ${members} m where room_id = ${room} and subject = ${subject}`));
-
 /** The name to show for someone in a room: the member's, else the user's, also of one who is no member. */
 export async function memberName(read: ReadAs, room: RoomId, subject: Subject): Promise<string | null> {
-  const rows = await read.rows<{ name: string | null }>(sql`
-    select coalesce(
-      (select m.name from ${members} m where m.room_id = ${room} and m.subject = ${subject}),
-      (select u.name from ${users} u where u.subject = ${subject})
-    ) as name`);
+  const db = read.over({ m: members, u: users });
+  const inRoom = db.selectFrom("m").select("name").where("room_id", "=", room).where("subject", "=", subject);
+  const own = db.selectFrom("u").select("name").where("subject", "=", subject);
+  const rows = await read.rows(db.selectNoFrom((eb) => eb.fn.coalesce(inRoom, own).as("name")));
   return rows[0]?.name ?? null;
 }
 
-/** Newest first. Throws InvalidCursor. */
+/** Newest first; `name` is the one in the room, else the user's own. Throws InvalidCursor. */
 export async function listMembers(
   read: ReadAs,
   room: RoomId,
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<MemberRow>> {
   const before = readCursor(cursor, ["text", "integer"]);
-  const where = all(
-    sql`m.room_id = ${room}`,
-    before === undefined ? undefined : sql`(m.position, m.place) < (${before[0]}, ${before[1]})`,
-  );
-  const rows = await read.rows<MemberRow>(
-    sql`select ${shownMember} from ${named} where ${where} order by m.position desc, m.place desc limit ${limit + 1}`,
-  );
-  return pageOf(rows, limit, (last) => [last.position, last.place]);
+  let query = read
+    .over({ m: members, r: rooms, u: users })
+    .selectFrom("m")
+    // Inner: the children of a deleted room are hidden.
+    .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")))
+    .leftJoin("u", "u.subject", "m.subject")
+    .selectAll("m")
+    .select((eb) => eb.fn.coalesce("m.name", "u.name").as("name"))
+    .where("m.room_id", "=", room)
+    .orderBy("m.position", "desc")
+    .orderBy("m.place", "desc")
+    .limit(limit + 1);
+  if (before !== undefined) query = query.where(sql<boolean>`(m.position, m.place) < (${before[0]}, ${before[1]})`);
+  return pageOf(await read.rows(query), limit, (last) => [last.position, last.place]);
 }
-
-/** At most `limit` members after a subject, in the order of their subjects, as kept; also of a deleted room. */
-export const membersPage = (
-  read: ReadAs | OperatorRead,
-  room: RoomId,
-  after: Subject | null,
-  limit: number,
-): Promise<readonly MemberRow[]> =>
-  read.rows(
-    sql`select * from ${members} m where room_id = ${room} and subject > ${after ?? ""} order by subject limit ${limit}`,
-  );

@@ -1,13 +1,13 @@
 // Messages. A deleted one keeps its content in the row, for restoring, and no query hands it out.
 
+import { type ExpressionBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
-import { type ClientId, type MessageId, type RoomId, type Subject, seqOfMessage } from "../../contract/ids.ts";
+import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
-import { first, type ReadAs } from "../read-as.ts";
-import { all, sql } from "../sql.ts";
+import { anyOf, type ReadAs } from "../read-as.ts";
 import { roomOf } from "../stream-ids.ts";
 import { rooms } from "./rooms.ts";
 
@@ -95,24 +95,32 @@ export const messages = projection({
   },
 });
 
+type Visible = { readonly m: MessageRow };
 /** The columns of a message `m` as they may be shown. */
-export const shownMessage = sql`m.room_id, m.seq, m.client, m.id, m.sender, m.user_id, m.sender_name, m.type,
-  /* fence: deleted-in-lists */ case when m.deleted_at is null then m.content end /* end */ as content,
-  case when m.deleted_at is null then m.meta else '{}'::json end as meta,
-  m.reply_to, m.created_at, m.edited_at, m.deleted_at, m.content_seq, m.change_seq, m.ordinal`;
-
-const visible = sql`exists (select from ${rooms} r where r.room_id = m.room_id and not r.deleted)`;
-
-/** A message of a room that is not deleted, by its id; deleted ones too. */
-export async function messageById(read: ReadAs, room: RoomId, id: string): Promise<MessageRow | undefined> {
-  const seq = seqOfMessage(room, id);
-  if (seq === undefined || seq > MAX_SEQ) return undefined;
-  return first(
-    await read.rows<MessageRow>(
-      sql`select ${shownMessage} from ${messages} m where m.room_id = ${room} and m.seq = ${seq} and m.id = ${id} and ${visible}`,
+export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
+  [
+    ...([
+      "m.room_id",
+      "m.seq",
+      "m.client",
+      "m.id",
+      "m.sender",
+      "m.user_id",
+      "m.sender_name",
+      "m.type",
+      "m.reply_to",
+      "m.created_at",
+      "m.edited_at",
+      "m.deleted_at",
+      "m.content_seq",
+      "m.change_seq",
+      "m.ordinal",
+    ] as const),
+    sql<string | null>`/* fence: deleted-in-lists */ case when m.deleted_at is null then m.content end /* end */`.as(
+      "content",
     ),
-  );
-}
+    sql<JsonObject>`case when m.deleted_at is null then m.meta else '{}'::json end`.as("meta"),
+  ] as const;
 
 type MessageList = {
   /** Exclusive bounds. */
@@ -130,24 +138,25 @@ const MAX_SEQ = 2 ** 31 - 1;
 /** No seq lies outside, and the column could not be compared with more. */
 const clamp = (seq: number): number => Math.max(-1, Math.min(MAX_SEQ, seq));
 
-/** By seq, in the order asked for. Throws InvalidCursor. */
+/** By seq, in the given order. Throws InvalidCursor. */
 export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<MessageRow>> {
   const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit } = list;
   const [behind] = readCursor(list.cursor, ["integer"]) ?? [];
-  const upwards = order === "asc";
-  const where = all(
-    sql`m.room_id = ${room}`,
-    afterSeq === undefined ? undefined : sql`m.seq > ${clamp(afterSeq)}`,
-    beforeSeq === undefined ? undefined : sql`m.seq < ${clamp(beforeSeq)}`,
-    behind === undefined ? undefined : upwards ? sql`m.seq > ${behind}` : sql`m.seq < ${behind}`,
-    senders === undefined ? undefined : sql`m.sender = any(${senders})`,
-    types === undefined ? undefined : sql`m.type = any(${types})`,
-    includeDeleted ? undefined : sql`m.deleted_at is null`,
-    visible,
-  );
-  const direction = upwards ? sql`m.seq` : sql`m.seq desc`;
-  const rows = await read.rows<MessageRow>(
-    sql`select ${shownMessage} from ${messages} m where ${where} order by ${direction} limit ${limit + 1}`,
-  );
+  const ascending = order === "asc";
+  let query = read
+    .over({ m: messages, r: rooms })
+    .selectFrom("m")
+    .select(shownMessage)
+    .where("m.room_id", "=", room)
+    .where(sql<boolean>`exists (select from r where r.room_id = m.room_id and not r.deleted)`)
+    .orderBy("m.seq", order)
+    .limit(limit + 1);
+  if (afterSeq !== undefined) query = query.where("m.seq", ">", clamp(afterSeq));
+  if (beforeSeq !== undefined) query = query.where("m.seq", "<", clamp(beforeSeq));
+  if (behind !== undefined) query = query.where("m.seq", ascending ? ">" : "<", behind);
+  if (senders !== undefined) query = query.where(anyOf("m.sender", senders));
+  if (types !== undefined) query = query.where(anyOf("m.type", types));
+  if (!includeDeleted) query = query.where("m.deleted_at", "is", null);
+  const rows = await read.rows(query);
   return pageOf(rows, limit, (last) => [last.seq]);
 }

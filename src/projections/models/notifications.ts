@@ -1,5 +1,6 @@
-// Notifications: what was asked for, and how many of the deliveries are in which status.
-
+// Notifications: what was requested, whom they are for, and how many of their deliveries are in which status.
+import { type Expression, type SqlBool, sql } from "kysely";
+import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
 import type { Channel, NotificationStatus, Priority } from "../../contract/resources.ts";
@@ -8,6 +9,7 @@ import type { DeliveryEvent } from "../../domain/delivery-events.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Fallback, NotificationContent, Recipient } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import {
   bigint,
   boolean,
@@ -20,7 +22,9 @@ import {
   type RowChange,
   type RowOf,
   text,
+  upsert,
 } from "../projection.ts";
+import { anyOf, first, type ReadAs } from "../read-as.ts";
 import { deliveryOf, notificationOf } from "../stream-ids.ts";
 import { type DeliveryCounts, notificationStatus, openCount } from "./notification-status.ts";
 
@@ -192,4 +196,96 @@ const later = (row: NotificationRow, at: Instant): Instant => Math.max(row.updat
 function mail(row: NotificationRow, id: DeliveryId, made: boolean): Pick<Body, "mails" | "mails_due"> {
   const mails = { ...row.mails, [id]: made || row.mails[id] === true };
   return { mails, mails_due: Object.values(mails).includes(false) };
+}
+
+const recipientColumns = {
+  notification_id: text<NotificationId>(),
+  subject: text<Subject>(),
+  client: text<ClientId>(),
+  /** Of the event that first named the person: where the notification stands in the person's list. */
+  position: text<Position>(),
+};
+type RecipientRow = RowOf<typeof recipientColumns>;
+
+export const recipients = projection({
+  name: "recipients",
+  version: 1,
+  key: ["notification_id", "subject"],
+  columns: recipientColumns,
+  indexes: ["(client, subject, position, notification_id)"],
+  personal: [],
+  on: {
+    NotificationRequested: (e) => {
+      const { client, position } = { client: e.data.client, position: e.position };
+      const subjects = new Set(e.data.recipients.map((one) => one.subject));
+      return [...subjects].map((subject) => named(notificationOf(e.stream), subject, client, position));
+    },
+    // The members of a room, and the addresses of fallbacks.
+    DeliveryRequested: (e) =>
+      e.meta.client === null ? [] : [named(e.data.notification, e.data.recipient, e.meta.client, e.position)],
+  },
+});
+
+const named = (notification: NotificationId, subject: Subject, client: ClientId, position: Position) =>
+  upsert<RecipientRow, Omit<RecipientRow, "notification_id" | "subject">>([notification, subject], (row) =>
+    row === undefined ? { client, position } : undefined,
+  );
+
+export const notificationById = async (read: ReadAs, id: NotificationId): Promise<NotificationRow | undefined> =>
+  first(await read.rows(read.over({ n: notifications }).selectFrom("n").selectAll().where("id", "=", id)));
+
+export type NotificationList = {
+  statuses?: readonly NotificationStatus[];
+  channels?: readonly Channel[];
+  /** Whose deliveries: the subjects of user ids or addresses, any of them. */
+  recipient?: Subject | readonly Subject[];
+  roomIds?: readonly RoomId[];
+  ids?: readonly NotificationId[];
+  /** `from` inclusive and `to` exclusive bound the creation. */
+  from?: Instant;
+  to?: Instant;
+  limit: number;
+  cursor?: Cursor;
+};
+
+/** Newest first. Throws InvalidCursor. */
+export async function listNotifications(read: ReadAs, list: NotificationList): Promise<Page<NotificationRow>> {
+  const { statuses, channels, roomIds, ids, from, to, limit } = list;
+  const people = typeof list.recipient === "string" ? [list.recipient] : list.recipient;
+  const [before] = readCursor(list.cursor, ["text"]) ?? [];
+  const db = read.over({ n: notifications, p: recipients });
+  const conditions: Expression<SqlBool>[] = [];
+  if (statuses !== undefined) conditions.push(anyOf("n.status", statuses));
+  if (channels !== undefined) conditions.push(anyOf("n.channel", channels));
+  if (roomIds !== undefined) conditions.push(anyOf("n.room_id", roomIds));
+  if (ids !== undefined) conditions.push(anyOf("n.id", ids));
+  if (from !== undefined) conditions.push(sql`n.created_at >= ${from}`);
+  if (to !== undefined) conditions.push(sql`n.created_at < ${to}`);
+  if (people === undefined) {
+    if (before !== undefined) conditions.push(sql`n.position < ${before}`);
+    const query = db
+      .selectFrom("n")
+      .selectAll()
+      .orderBy("position", "desc")
+      .limit(limit + 1);
+    const rows = await read.rows(query.where((eb) => eb.and(conditions)));
+    return pageOf(rows, limit, (last) => [last.position]);
+  }
+  if (before !== undefined) conditions.push(sql`p.position < ${before}`);
+  conditions.push(anyOf("p.subject", people));
+  if (people.length > 1) {
+    // Of several people each notification comes once, at its first position.
+    conditions.push(sql`not exists (
+      select from p q where q.notification_id = p.notification_id and ${anyOf("q.subject", people)}
+        and (q.position, q.subject) < (p.position, p.subject))`);
+  }
+  const query = db
+    .selectFrom("p")
+    .innerJoin("n", "n.id", "p.notification_id")
+    .selectAll("n")
+    .select("p.position as listed_at")
+    .orderBy("p.position", "desc")
+    .limit(limit + 1);
+  const rows = await read.rows(query.where((eb) => eb.and(conditions)));
+  return pageOf(rows, limit, (last) => [last.listed_at]);
 }

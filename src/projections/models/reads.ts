@@ -1,16 +1,16 @@
-// Read markers, and what is unread: a difference of ordinals, each an index probe.
-
+// Read markers and unread counts (a difference of ordinals, each an index probe), and a user's rooms with them.
+import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
+import type { Role } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
-import { bigint, integer, projection, type RowOf, text, upsert } from "../projection.ts";
+import { bigint, integer, projection, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
-import { all, sql } from "../sql.ts";
 import { roomOf } from "../stream-ids.ts";
 import { members } from "./members.ts";
-import { messages } from "./messages.ts";
-import { rooms } from "./rooms.ts";
+import { type MessageRow, messages, shownMessage } from "./messages.ts";
+import { type RoomRow, rooms } from "./rooms.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -20,7 +20,6 @@ const columns = {
   seq: integer(),
   at: bigint(),
 };
-type StoredRead = RowOf<typeof columns>;
 
 export const reads = projection({
   name: "reads",
@@ -44,35 +43,47 @@ export const reads = projection({
   },
 });
 
+/** The read models that unread counts are made of, by the names that `unreadOfMember` uses. */
+const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages };
+
 /**
- * How far the member `m` has read the room `r`, and how much of it is unread, as `unread.read_seq` and
- * `unread.unread_count`; for `from … cross join`. What one posted oneself is read, and so is what came before joining:
- * nothing of one's own is ever unread. Deleted messages keep their ordinal and are taken off again. (`offset 0`: the
- * marker is looked up once, not wherever it is used.)
+ * How far the member `m` has read the room `r`, and how much of it is unread. What one posted oneself is read, and so is
+ * what came before joining: nothing of one's own is ever unread. Deleted messages keep their ordinal and are subtracted.
+ * (`offset 0`: the marker is looked up once, not wherever it is used.)
  */
-export const unreadOfMember = sql`lateral (
+const unreadOfMember = sql<Unread>`lateral (
   select marker.read_seq, greatest(0, r.ordinal
-    - coalesce((select t.ordinal from ${messages} t
+    - coalesce((select t.ordinal from t
         where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1), 0)
-    - (select count(*)::int from ${messages} t
+    - (select count(*)::int from t
         where t.room_id = m.room_id and t.seq > marker.read_seq and t.deleted_at is not null and t.type <> 'system')
   ) as unread_count
   from (select greatest(m.joined_seq,
-    (select d.seq from ${reads} d where d.room_id = m.room_id and d.subject = m.subject),
-    (select t.seq from ${messages} t
+    (select d.seq from d where d.room_id = m.room_id and d.subject = m.subject),
+    (select t.seq from t
       where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1)) as read_seq
     offset 0) marker
-) unread`;
+)`.as("unread");
 
 type Unread = { readonly read_seq: number; readonly unread_count: number };
+
+/** Members of rooms that are not deleted, each with what is unread. */
+const membersWithUnread = (read: ReadAs) =>
+  read
+    .over(UNREAD_TABLES)
+    .selectFrom("m")
+    .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")))
+    .crossJoin(unreadOfMember);
 
 /** Of a member; undefined for anyone else and in a deleted room. */
 export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<Unread | undefined> =>
   first(
-    await read.rows<Unread>(sql`
-      select unread.read_seq, unread.unread_count from ${members} m
-      join ${rooms} r on r.room_id = m.room_id and not r.deleted cross join ${unreadOfMember}
-      where m.room_id = ${room} and m.subject = ${subject}`),
+    await read.rows(
+      membersWithUnread(read)
+        .select(["unread.read_seq", "unread.unread_count"])
+        .where("m.room_id", "=", room)
+        .where("m.subject", "=", subject),
+    ),
   );
 
 /** A member's marker. `at` is when it was set; null when only joining or posting moved it. */
@@ -92,14 +103,94 @@ export async function listReads(
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<ReadRow>> {
   const before = readCursor(cursor, ["text", "integer"]);
-  const where = all(
-    sql`m.room_id = ${room}`,
-    before === undefined ? undefined : sql`(m.position, m.place) < (${before[0]}, ${before[1]})`,
+  let query = membersWithUnread(read)
+    .select(["m.room_id", "m.subject", "m.user_id", "unread.read_seq", "unread.unread_count", "m.position", "m.place"])
+    .select(sql<number | null>`(select d.at from d where d.room_id = m.room_id and d.subject = m.subject)`.as("at"))
+    .where("m.room_id", "=", room)
+    .orderBy("m.position", "desc")
+    .orderBy("m.place", "desc")
+    .limit(limit + 1);
+  if (before !== undefined) query = query.where(sql<boolean>`(m.position, m.place) < (${before[0]}, ${before[1]})`);
+  return pageOf<ReadRow>(await read.rows(query), limit, (last) => [last.position, last.place]);
+}
+
+export type UserRoom = Unread & {
+  readonly room: RoomRow;
+  readonly role: Role;
+  /** The last one that is not deleted now. */
+  readonly last_message: MessageRow | null;
+};
+
+/**
+ * A user's rooms, newest activity first: a room that moves while one pages may come twice or not at all, the others come
+ * once. The user's memberships are sorted for each page; what is costly is read for the page alone. Throws InvalidCursor.
+ */
+export async function roomsOfUser(
+  read: ReadAs,
+  subject: Subject,
+  { limit, cursor }: { limit: number; cursor?: Cursor },
+): Promise<Page<UserRoom>> {
+  const [before] = readCursor(cursor, ["text"]) ?? [];
+  const db = read.over(UNREAD_TABLES);
+  let memberships = db
+    .selectFrom("m")
+    .innerJoin("r", "r.room_id", "m.room_id")
+    .select(["m.room_id", "m.subject", "m.role", "m.joined_seq"])
+    .where("m.subject", "=", subject)
+    .where((eb) => eb.not("r.deleted"))
+    .orderBy("r.activity_position", "desc")
+    .limit(limit + 1);
+  if (before !== undefined) memberships = memberships.where(sql<boolean>`r.activity_position < ${before}`);
+  const entries = await read.rows(
+    db
+      .selectFrom(memberships.as("m"))
+      .innerJoin("r", "r.room_id", "m.room_id")
+      .crossJoin(unreadOfMember)
+      .selectAll("r")
+      .select(["m.role", "unread.read_seq", "unread.unread_count"])
+      .orderBy("r.activity_position", "desc"),
   );
-  const rows = await read.rows<ReadRow & Pick<StoredRead, "at">>(sql`
-    select m.room_id, m.subject, m.user_id, unread.read_seq, unread.unread_count, m.position, m.place,
-      (select d.at from ${reads} d where d.room_id = m.room_id and d.subject = m.subject) as at
-    from ${members} m join ${rooms} r on r.room_id = m.room_id and not r.deleted cross join ${unreadOfMember}
-    where ${where} order by m.position desc, m.place desc limit ${limit + 1}`);
-  return pageOf(rows, limit, (last) => [last.position, last.place]);
+  const page = pageOf(entries, limit, (last) => [last.activity_position]);
+  const last = await lastMessages(
+    read,
+    page.rows.map((entry) => entry.room_id),
+  );
+  const rows = page.rows.map(({ role, read_seq, unread_count, ...room }) => ({
+    ...{ room, role, read_seq, unread_count },
+    last_message: last.get(room.room_id) ?? null,
+  }));
+  return { rows, next: page.next };
+}
+
+async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<ReadonlyMap<RoomId, MessageRow>> {
+  if (ids.length === 0) return new Map();
+  const db = read.over({ m: messages });
+  const rows = await read.rows(
+    db
+      .selectFrom(sql<{ room_id: RoomId }>`unnest(${ids}::text[])`.as<"wanted">(sql`wanted(room_id)`))
+      .innerJoinLateral(
+        (eb) =>
+          eb
+            .selectFrom("m")
+            .select(shownMessage)
+            .whereRef("m.room_id", "=", "wanted.room_id")
+            .where("m.deleted_at", "is", null)
+            .orderBy("m.seq", "desc")
+            .limit(1)
+            .as("last"),
+        (join) => join.onTrue(),
+      )
+      .selectAll("last"),
+  );
+  return new Map(rows.map((row) => [row.room_id, row]));
+}
+
+/** What is unread in all rooms of a user together. */
+export async function unreadTotal(read: ReadAs, subject: Subject): Promise<number> {
+  const rows = await read.rows(
+    membersWithUnread(read)
+      .select(sql<number>`coalesce(sum(unread.unread_count), 0)::int`.as("total"))
+      .where("m.subject", "=", subject),
+  );
+  return rows[0]?.total ?? 0;
 }

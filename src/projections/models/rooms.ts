@@ -1,10 +1,13 @@
-// Rooms: settings, head and counts.
-
-import type { ClientId, RoomId } from "../../contract/ids.ts";
+// Rooms: settings, head and counts, and lists of them.
+import { type RawBuilder, sql } from "kysely";
+import type { Cursor } from "../../contract/fields.ts";
+import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import type { RoomKind } from "../../contract/resources.ts";
+import type { Instant } from "../../contract/time.ts";
 import type { RoomSettings } from "../../domain/room-events.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { type Page, pageOf, readCursor } from "../page.ts";
 import {
   bigint,
   boolean,
@@ -17,9 +20,9 @@ import {
   type RowOf,
   text,
 } from "../projection.ts";
-import { first, type ReadAs } from "../read-as.ts";
-import { sql } from "../sql.ts";
+import { anyOf, type ReadAs } from "../read-as.ts";
 import { roomOf } from "../stream-ids.ts";
+import { members } from "./members.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -120,13 +123,83 @@ const moved = (e: EventFacts, changed: (row: RoomRow) => Partial<Body>) =>
 const settled = (e: EventFacts, changed: () => Partial<Body>) =>
   moved(e, () => ({ ...changed(), settings_seq: e.revision + 1, updated_at: e.meta.at }));
 
-/** A room, unless it was deleted. */
-export const roomById = async (read: ReadAs, id: RoomId): Promise<RoomRow | undefined> =>
-  first(await read.rows<RoomRow>(sql`select * from ${rooms} r where room_id = ${id} and not deleted`));
+type RoomList = {
+  /** Rooms whose name or description holds this, in any case. */
+  search?: string;
+  /** Rooms that at least one of these is in. */
+  members?: readonly Subject[];
+  active?: boolean;
+  externalIds?: readonly string[];
+  /** Only what this user may see: its own rooms and public ones. */
+  visibleTo?: Subject;
+  sort: "-created_at" | "created_at" | "name";
+  /** `from` inclusive and `to` exclusive bound the creation. */
+  from?: Instant;
+  to?: Instant;
+  limit: number;
+  cursor?: Cursor;
+};
 
-export const roomByExternalId = async (read: ReadAs, externalId: string): Promise<RoomRow | undefined> =>
-  first(
-    await read.rows<RoomRow>(
-      sql`select * from ${rooms} r where external_id = ${externalId} and not deleted order by position desc limit 1`,
-    ),
-  );
+const ORDER = {
+  "-created_at": sql`r.position desc`,
+  created_at: sql`r.position`,
+  name: sql`r.name_key, r.room_id`,
+};
+
+/** Rooms that are not deleted, in the given order; `name` ignores case. Throws InvalidCursor. */
+export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<RoomRow>> {
+  const db = read.over({ r: rooms, m: members });
+  const all = db.selectFrom("r").selectAll();
+  const of = (subjects: readonly Subject[]) => db.selectFrom("m").where(anyOf("subject", subjects)).select("room_id");
+  const page = (query: typeof all) =>
+    filtered(query)
+      .orderBy(ORDER[list.sort])
+      .limit(list.limit + 1);
+  const filtered = (query: typeof all): typeof all => {
+    const { search, active, externalIds, from, to } = list;
+    let found = query.where((eb) => eb.not("deleted"));
+    const after = afterCursor(list);
+    if (after !== undefined) found = found.where(after);
+    if (search !== undefined && search !== "") {
+      const needle = nameKey(search);
+      found = found.where(
+        sql<boolean>`(strpos(r.name_key, ${needle}) > 0 or strpos(lower(r.description), ${needle}) > 0)`,
+      );
+    }
+    if (active !== undefined) found = found.where("active", "=", active);
+    if (externalIds !== undefined) found = found.where(anyOf("external_id", externalIds));
+    if (from !== undefined) found = found.where("created_at", ">=", from);
+    if (to !== undefined) found = found.where("created_at", "<", to);
+    return list.members === undefined ? found : found.where("room_id", "in", of(list.members));
+  };
+  const { visibleTo } = list;
+  if (visibleTo === undefined) return pageOf(await read.rows(page(all)), list.limit, cursorOf(list));
+  // Own rooms and public ones apart: each part is read in order from an index of its own.
+  const own = page(all.where("room_id", "in", of([visibleTo])));
+  const others = page(all.where("kind", "=", "public").where("room_id", "not in", of([visibleTo])));
+  const both = db
+    .selectFrom(own.as("r"))
+    .selectAll()
+    .unionAll(({ parens }) => parens(db.selectFrom(others.as("r")).selectAll()));
+  const query = db
+    .selectFrom(both.as("r"))
+    .selectAll()
+    .orderBy(ORDER[list.sort])
+    .limit(list.limit + 1);
+  return pageOf(await read.rows(query), list.limit, cursorOf(list));
+}
+
+const cursorOf =
+  ({ sort }: RoomList) =>
+  (last: RoomRow): Cursor =>
+    sort === "name" ? [last.name_key, last.room_id] : [last.position];
+
+function afterCursor({ sort, cursor }: RoomList): RawBuilder<boolean> | undefined {
+  if (sort === "name") {
+    const after = readCursor(cursor, ["text", "text"]);
+    return after === undefined ? undefined : sql`(r.name_key, r.room_id) > (${after[0]}, ${after[1]})`;
+  }
+  const [position] = readCursor(cursor, ["text"]) ?? [];
+  if (position === undefined) return undefined;
+  return sort === "created_at" ? sql`r.position > ${position}` : sql`r.position < ${position}`;
+}

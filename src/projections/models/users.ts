@@ -1,5 +1,6 @@
 // Users: their profiles, and from which generation on their tokens hold.
 
+import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
@@ -10,7 +11,6 @@ import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, change, integer, json, projection, type RowOf, text, upsert } from "../projection.ts";
 import { first, type OperatorRead, type ReadAs } from "../read-as.ts";
-import { all, sql } from "../sql.ts";
 
 const columns = {
   subject: text<Subject>(),
@@ -65,7 +65,7 @@ const opened = ({ name, email, timezone, meta }: Profile) => ({
 });
 
 export const userBySubject = async (read: ReadAs, subject: Subject): Promise<UserRow | undefined> =>
-  first(await read.rows<UserRow>(sql`select * from ${users} u where subject = ${subject}`));
+  first(await read.rows(read.over({ u: users }).selectFrom("u").selectAll().where("subject", "=", subject)));
 
 /** `from` inclusive and `to` exclusive bound the creation. */
 type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant };
@@ -73,14 +73,16 @@ type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant }
 /** Newest first. Throws InvalidCursor. */
 export async function listUsers(read: ReadAs, { limit, cursor, from, to }: UserList): Promise<Page<UserRow>> {
   const [before] = readCursor(cursor, ["text"]) ?? [];
-  const where = all(
-    before === undefined ? undefined : sql`position < ${before}`,
-    from === undefined ? undefined : sql`created_at >= ${from}`,
-    to === undefined ? undefined : sql`created_at < ${to}`,
-  );
-  const rows = await read.rows<UserRow>(
-    sql`select * from ${users} u where ${where} order by position desc limit ${limit + 1}`,
-  );
+  let query = read
+    .over({ u: users })
+    .selectFrom("u")
+    .selectAll()
+    .orderBy("position", "desc")
+    .limit(limit + 1);
+  if (before !== undefined) query = query.where(sql<boolean>`position < ${before}`);
+  if (from !== undefined) query = query.where("created_at", ">=", from);
+  if (to !== undefined) query = query.where("created_at", "<", to);
+  const rows = await read.rows(query);
   return pageOf(rows, limit, (last) => [last.position]);
 }
 
@@ -88,4 +90,11 @@ export async function listUsers(read: ReadAs, { limit, cursor, from, to }: UserL
 export const revokedGenerations = (
   operator: OperatorRead,
 ): Promise<readonly Pick<UserRow, "client" | "subject" | "generation">[]> =>
-  operator.rows(sql`select client, subject, generation from ${users} u where generation > 0 order by subject`);
+  operator.rows(
+    operator
+      .over({ u: users })
+      .selectFrom("u")
+      .select(["client", "subject", "generation"])
+      .where("generation", ">", 0)
+      .orderBy("subject"),
+  );

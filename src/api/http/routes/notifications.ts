@@ -23,7 +23,7 @@ import { omitUndefined } from "../../../platform/omit-undefined.ts";
 import {
   notificationById,
   listNotifications as queryNotifications,
-} from "../../../projections/models/notification-list.ts";
+} from "../../../projections/models/notifications.ts";
 import { accepted, listReply, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { notificationChangeRoutes } from "./notification-changes.ts";

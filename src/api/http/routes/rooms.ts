@@ -22,7 +22,7 @@ import { isObject } from "../../../contract/json.ts";
 import { listBody, RoleSchema, RoomKindSchema, RoomResource } from "../../../contract/resources.ts";
 import { DomainError } from "../../../domain/errors.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { listRooms as queryRooms } from "../../../projections/models/room-list.ts";
+import { listRooms as queryRooms } from "../../../projections/models/rooms.ts";
 import { created as createdReply, listReply, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { roomChangeRoutes } from "./room-changes.ts";

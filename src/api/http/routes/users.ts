@@ -24,7 +24,7 @@ import { listBody, UserResource, UserRoomList } from "../../../contract/resource
 import { InvalidInput } from "../../../domain/errors.ts";
 import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { roomsOfUser, unreadTotal } from "../../../projections/models/user-rooms.ts";
+import { roomsOfUser, unreadTotal } from "../../../projections/models/reads.ts";
 import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
 import { Problem } from "../problems.ts";
 import { created, listReply, ok } from "../reply.ts";
