@@ -1,19 +1,31 @@
-// Whatever a client sends: no fault of the server's, no hang, no crash, and nothing in the log of what was refused.
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+// Whatever a client sends: it gets its problem, naming every fault; no fault of the server's, no hang, no crash, and nothing
+// in the log of what was refused.
+import { randomBytes } from "node:crypto";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { makeApiKey } from "../../src/app/api-keys.ts";
 import { seed } from "../support/seed.ts";
-import { sendRaw, sendSlowly, sendUpgrades } from "./support/hostile-connections.ts";
-import { sendMails } from "./support/hostile-mail.ts";
-import { type HostileRun, openRun, sendRequests } from "./support/hostile-run.ts";
-import { sendFrames, sendMessages } from "./support/hostile-sockets.ts";
+import type { Refused } from "./hostile/answers.ts";
+import { sendRaw, sendSlowly, sendUpgrades } from "./hostile/connections.ts";
+import { sendFrames, sendMessages } from "./hostile/frames.ts";
+import { sendMails } from "./hostile/mail.ts";
+import { type HostileRun, openRun, refuse, sendRequests } from "./hostile/run.ts";
+import { admitted, type Operation } from "./hostile/scene.ts";
+import { badBodies, type Expected, exampleText } from "./hostile/schemas.ts";
 import { sized, sizedTimeout } from "./support/size.ts";
 
-/** The first request: a failure names the one that it came of. */
+/** The first random request: a failure names the one that it came of. */
 const from = Number(process.env.FAULTS_FROM ?? 0);
 const timeout = sizedTimeout(60_000, 7_200_000);
+const MIB = 1024 * 1024;
+const json = { "content-type": "application/json" };
 
 let run: HostileRun;
+let operations: readonly Operation[];
+let key: Readonly<Record<string, string>>;
 beforeAll(async () => {
   run = await openRun();
+  operations = run.operations;
+  key = { authorization: `Bearer ${run.scene.api.key}` };
 }, 120_000);
 afterEach(() => {
   run.faults.length = 0;
@@ -25,17 +37,325 @@ afterAll(async () => {
   await run[Symbol.asyncDispose]();
 });
 
-const inputs = [
-  ["requests of every operation", sized(500, 90_000), (count: number) => sendRequests(run, seed, from, count)],
-  ["connections that speak HTTP oddly", sized(60, 6_000), (count: number) => sendRaw(run, seed, count)],
-  ["bodies that are slow or break off", sized(16, 500), (count: number) => sendSlowly(run, seed, count)],
-  ["upgrades", sized(40, 3_000), (count: number) => sendUpgrades(run, seed, count)],
-  ["messages on sockets, of every type", sized(320, 20_000), (count: number) => sendMessages(run, seed, count)],
-  ["frames that are odd as bytes", sized(50, 2_000), (count: number) => sendFrames(run, seed, count)],
-  ["mails whose fields try to end their header", sized(25, 2_000), (count: number) => sendMails(run, seed, count)],
-] as const;
+const by = (one: Operation) => admitted(one, run.scene);
+/** A request of it that holds all that it needs, and nothing wrong. */
+function sound(one: Operation): Pick<Refused, "headers" | "body"> {
+  if (one.schema === undefined) return { headers: by(one) };
+  return { headers: { ...by(one), ...json }, body: exampleText(one.schema) };
+}
+const check = async (all: readonly Refused[]) => expect(await refuse(run, all)).toEqual([]);
+const fault = (path: string, ...codes: string[]): Expected => ({ path, codes });
+const invalid = (...faults: Expected[]) => ({ status: 422, code: "validation_failed", faults });
 
-test.each(inputs)(`%s (%i of seed ${seed})`, { timeout }, async (_what, count, send) => {
-  await send(count);
-  expect(run.faults.join("\n")).toBe("");
+describe("is refused", () => {
+  test("fields of bodies: wrong types, bounds, formats, unknown, missing, twice, of prototypes", async () => {
+    const all = operations.flatMap((one) =>
+      one.schema === undefined
+        ? []
+        : [...badBodies(one.schema)].map(({ text, faults }): Refused => {
+            const headers = { ...by(one), ...json };
+            return { method: one.method, path: one.path, headers, body: text, ...invalid(...faults) };
+          }),
+    );
+    expect(all.length).toBeGreaterThan(500);
+    await check(all);
+  });
+
+  test("bodies: not JSON, no object, too deep, too large, of another type or coding", async () => {
+    const deep = (levels: number) => `{"a":${"[".repeat(levels - 1)}${"]".repeat(levels - 1)}}`;
+    const bytes = (...list: number[]) => Buffer.concat([Buffer.from('{"a":"'), Buffer.from(list), Buffer.from('"}')]);
+    const malformed = ["{", "nope", "{}{}", '{"a":1,}', '{"a":NaN}', "{'a':1}", '"\0"', deep(33), "[".repeat(50_000)];
+    const garbled = [bytes(0xff), bytes(0xc3, 0x28), bytes(0xed, 0xa0, 0x80), Buffer.from("{}", "utf16le")];
+    const types = ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"];
+    const codings = ["gzip", "br", "x".repeat(1_000)].map((coding) => ({ ...json, "content-encoding": coding }));
+    const others = ["[]", "null", "5", '"text"', "true", "[{}]"];
+    const all = operations.flatMap((one): Refused[] => {
+      if (one.schema === undefined) return [];
+      const { method, path } = one;
+      const credential = by(one);
+      const whole = { method, path, headers: { ...credential, ...json } };
+      const kinds = [...types.map((type) => ({ "content-type": type })), ...codings];
+      return [
+        ...[...malformed, ...garbled].map((body): Refused => ({ ...whole, body, status: 400, code: "malformed_json" })),
+        ...others.map((body): Refused => ({ ...whole, body, ...invalid(fault("", "wrong_type")) })),
+        { ...whole, body: " ".repeat(MIB + 1), status: 413, code: "body_too_large" },
+        ...kinds.map((kind): Refused => {
+          return {
+            ...whole,
+            headers: { ...credential, ...kind },
+            body: "{}",
+            status: 415,
+            code: "unsupported_media_type",
+          };
+        }),
+      ];
+    });
+    await check(all);
+  });
+
+  const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
+    limit: ["0", "101", "-1", "x", "1.5", "1e1", "", "1,2", "%00", "%EF%BC%99"],
+    from: ["yesterday", "2026-02-30", "2026-01-01T00:00:00", "1", "", "%00"],
+    to: ["tomorrow", "2026-13-01", "2026-01-01T00:00:00", "%ff"],
+    sort: ["size", "", "-name"],
+    active: ["1", "yes", ""],
+    member: ["a%20b", "", "a,%00"],
+    search: ["", "x".repeat(201), "%00"],
+    external_id: ["", "%00", "x".repeat(256)],
+    after_seq: ["-1", "x", "", "99999999999999999999", "%00"],
+    before_seq: ["-1", "1.5", "2147483648"],
+    order: ["up", "", "ASC"],
+    sender_id: ["a%20b", ",", "%00"],
+    type: ["%00", "No%20Such", ","],
+    include_deleted: ["1", "", "TRUE"],
+    status: ["bogus", "", "sent,bogus"],
+    recipient: ["", "%00", "x".repeat(2_049)],
+    room_id: ["", "%00"],
+    ids: ["", "%00", Array(101).fill("x").join()],
+    actor: ["", "%00"],
+  };
+  const ANY = ["wrong_type", "too_short", "too_long", "too_small", "too_large", "invalid_format", "not_allowed"];
+
+  test("queries: every parameter's bad values, unknown ones, cursors", async () => {
+    const all = operations.flatMap((one): Refused[] => {
+      const { method, path, query } = one;
+      const asked = { method, ...sound(one) };
+      const unknown = ["bogus=1", "__proto__=1", "constructor", "=x", "%zz=1", `api_key=${run.scene.api.key}`];
+      return [
+        ...unknown.map((text): Refused => {
+          const [name] = new URLSearchParams(text).keys();
+          return { ...asked, path: `${path}?${text}`, ...invalid(fault(`?${name}`, "unknown_field")) };
+        }),
+        ...[...query.keys()].flatMap((name): Refused[] => {
+          if (name === "cursor") {
+            const bad = ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAA", "%00", "a,b", "x".repeat(5_000)];
+            return bad.map((cursor) => ({
+              ...{ ...asked, path: `${path}?cursor=${cursor}`, status: 400, code: "invalid_cursor" },
+            }));
+          }
+          if (name === "after") {
+            const bad = ["", "x", "%00", "0000000000000000.0000000000000001"];
+            return bad.map((after) => ({
+              ...{ ...asked, path: `${path}?after=${after}`, status: [400, 422] },
+              code: ["invalid_position", "validation_failed"],
+            }));
+          }
+          expect(BAD_VALUES[name], `bad values for ?${name}`).toBeDefined();
+          return (BAD_VALUES[name] ?? []).map((value) => ({
+            ...{ ...asked, path: `${path}?${name}=${value}` },
+            ...invalid(fault(`?${name}`, ...ANY)),
+          }));
+        }),
+      ];
+    });
+    const worst = `/api/v1/rooms?limit=0&sort=size&active=1&from=x&bogus=1`;
+    const paths = ["?limit", "?sort", "?active", "?from", "?bogus"];
+    const each = paths.map((path) => fault(path, "unknown_field", ...ANY));
+    await check([...all, { method: "GET", path: worst, headers: key, ...invalid(...each) }]);
+  });
+
+  test("headers: preconditions, positions, idempotency keys", async () => {
+    const all = operations.flatMap((one): Refused[] => {
+      const { method, path, headers: known } = one;
+      const { headers: credential, ...rest } = sound(one);
+      const asked = { method, path, ...rest };
+      const refuse = (name: string, values: readonly string[], ...codes: string[]) =>
+        values.map((value): Refused => {
+          const headers = { ...credential, [name.toLowerCase()]: value };
+          return { ...asked, headers, ...invalid(fault(`Header: ${name}`, ...codes)) };
+        });
+      // Where anybody may register, nobody's key is remembered.
+      const isKeyed = known.includes("IdempotencyKey") && path !== "/api/v1/clients";
+      const tags = ["17", '"17', '"1","2"', "nonsense", '"a"b"'];
+      const keys = ["a b", "x".repeat(256), '""', "é", `"${"x".repeat(256)}"`, "a\tb"];
+      const positions = ["x", "0", "0000000000000000.0000000000000001", "NONE", "x".repeat(1_000)];
+      return [
+        ...(known.includes("IfMatch") ? refuse("If-Match", tags, "invalid_format") : []),
+        ...(isKeyed ? refuse("Idempotency-Key", keys, "too_short", "too_long", "invalid_format") : []),
+        ...positions.flatMap((position): Refused[] => {
+          const headers = { ...credential, "read-after": position };
+          return known.includes("ReadAfter") ? [{ ...asked, headers, status: 400, code: "invalid_position" }] : [];
+        }),
+      ];
+    });
+    const worst = { ...key, ...json, "idempotency-key": "a b" };
+    const faults = [fault("Header: Idempotency-Key", "invalid_format"), fault("?x", "unknown_field")];
+    const body = '{"name":5,"nmae":"x"}';
+    await check([
+      ...all,
+      {
+        ...{ method: "POST", path: "/api/v1/rooms?x=1", headers: worst, body },
+        ...invalid(...faults, fault("name", "wrong_type"), { ...fault("nmae", "unknown_field"), near: "name" }),
+      },
+    ]);
+  });
+
+  /** What stands for no id, whatever it is asked for. */
+  const ODD_IDS = [
+    ...["%00", "a%00b", "%ff", "%zz", "%", "%E0%A4", "%ED%A0%80", "%20", "%0d%0a", "a%2Fb", "%2e%2e%2f", "%5c"],
+    ...["%F0%9F%98%80", "'%20or%201=1--", "$all", "{id}", "*", "%252e%252e", "x".repeat(5_000)],
+  ];
+  /** A user may be called so. */
+  const ODD_NAMES = ["%2e%2e", "__proto__", "constructor", "-1", "0", "null"];
+
+  test("ids that are none", async () => {
+    const all = operations.flatMap((one): Refused[] => {
+      const { method, template, path } = one;
+      const headers = { ...by(one), ...json };
+      const steps = template.split("/");
+      const needed = one.schema?.required ?? one.schema?.oneOf ?? [];
+      return steps.flatMap((step, index) => {
+        if (!step.startsWith("{")) return [];
+        const makes = step === "{user_id}" && (method === "PUT" || method === "POST" || method === "DELETE");
+        return [...ODD_IDS, ...(makes ? [] : ODD_NAMES)].flatMap((odd): Refused[] => {
+          const odder = path.split("/").with(index, odd).join("/");
+          const asked = { method, path: odder, headers };
+          const whole = { ...asked, status: [404, 422], code: ["not_found", "validation_failed"] };
+          // A body that lacks what it needs is told first.
+          return needed.length > 0 ? [whole] : [whole, { ...whole, path: `${odder}/` }];
+        });
+      });
+    });
+    expect(all.length).toBeGreaterThan(500);
+    await check(all);
+  });
+
+  test("paths that are none, and methods that a path has not", async () => {
+    const paths = ["", "/", "/nope", "/Rooms", "/rooms//", "//rooms", "/rooms/x/nope", "/clients/me/keys", "/ws"];
+    const unknown = paths.flatMap((path) =>
+      ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"].map((method): Refused => {
+        return { method, path: `/api/v1${path}`, headers: key, status: 404, code: "not_found" };
+      }),
+    );
+    const outside = [
+      "/nope",
+      "/api",
+      "/api/v2/rooms",
+      "/livez/x",
+      "/docs/nope",
+      "/hooks/email/x",
+      "/dev",
+      "/dev/mailbox/x",
+    ];
+    const elsewhere = outside.map((path): Refused => {
+      return { method: "GET", path, headers: {}, status: 404, code: "not_found" };
+    });
+    const wrong = [...new Set(operations.map(({ template }) => template))].flatMap((template) => {
+      const there = operations.filter((one) => one.template === template);
+      const [first] = there;
+      const has = new Set(there.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])));
+      return ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"].flatMap((method): Refused[] => {
+        if (first === undefined || has.has(method)) return [];
+        const refused = { status: 405, code: "method_not_allowed", allow: [...has] };
+        return ["", "/"].map((end) => ({ method, path: first.path + end, headers: key, ...refused }));
+      });
+    });
+    const fixed = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/errors"].map((path): Refused => {
+      const refused = { status: 405, code: "method_not_allowed", allow: ["GET", "HEAD"] };
+      return { method: "POST", path, headers: {}, ...refused };
+    });
+    await check([...unknown, ...elsewhere, ...wrong, ...fixed]);
+  });
+
+  test("credentials: none, wrong, in the wrong place, of a user where a key is needed", async () => {
+    const { key: sent = "" } = run.scene.api;
+    const last = sent.endsWith("0") ? "1" : "0";
+    const wrong: Record<string, string>[] = [
+      {},
+      { authorization: "Bearer" },
+      { authorization: sent },
+      { authorization: `Basic ${Buffer.from(`${sent}:`).toString("base64")}` },
+      { authorization: `Bearer ${sent.slice(0, -1)}${last}` },
+      { authorization: `Bearer ${sent.slice(0, -1)}` },
+      { authorization: `Bearer ${sent}0` },
+      { authorization: `Bearer ${sent.toUpperCase()}` },
+      { authorization: `Bearer ${run.scene.token.slice(0, -3)}` },
+      { authorization: `Bearer ${run.scene.token.split(".").with(2, "").join(".")}` },
+      { authorization: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9." },
+      { authorization: `Bearer ${"x".repeat(10_000)}` },
+      { "x-api-key": `${sent}x` },
+      { cookie: `api_key=${sent}` },
+    ];
+    const header = ["www-authenticate", "Bearer"] as const;
+    const refused = { status: 401, code: "unauthenticated", header };
+    const all = operations.flatMap(({ method, template, path }): Refused[] => {
+      if (template === "/api/v1/clients") return [];
+      return [
+        ...wrong.map((headers) => ({ method, path, headers, ...refused })),
+        ...["api_key", "key", "token", "access_token"].map((name) => {
+          const value = name === "token" ? run.scene.token : sent;
+          return { method, path: `${path}?${name}=${value}`, headers: {}, ...refused };
+        }),
+      ];
+    });
+    // Of a well-formed key only the log can say that it is none.
+    const unknown = { authorization: `Bearer ${makeApiKey(randomBytes(32))}` };
+    const forbidden = operations.flatMap(({ method, template, path }): Refused[] => {
+      const isClients = /^\/api\/v1\/(clients\/|notifications|email-providers|audit)/.test(template);
+      const isToken = template.endsWith("/tokens") || (method === "GET" && template === "/api/v1/users");
+      const headers = { authorization: `Bearer ${run.scene.token}`, ...json };
+      return isClients || isToken ? [{ method, path, headers, status: 403, code: "forbidden" }] : [];
+    });
+    expect(forbidden.length).toBeGreaterThan(15);
+    await check([
+      ...all,
+      ...forbidden,
+      { method: "GET", path: "/api/v1/clients/me", headers: unknown, ...refused },
+      { method: "GET", path: "/api/v1/nope", headers: {}, ...refused },
+      { method: "PUT", path: "/api/v1/rooms", headers: {}, ...refused },
+    ]);
+  });
+
+  test("hosts and origins of others", async () => {
+    const hosts = ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "[::2]", "a b", "@"];
+    const paths = ["/livez", "/api/v1/rooms", "/api/v1/nope", "/docs", "/dev/mailbox", "/nope"];
+    const foreign = hosts.flatMap((host) =>
+      paths.map((path): Refused => {
+        return { method: "GET", path, headers: { ...key, host }, status: 421, code: "unknown_host" };
+      }),
+    );
+    const origins = ["https://evil.example", "null", "http://localhost:1", "", "file://"].flatMap(
+      (origin): Refused[] => {
+        const refused = { status: 403, code: "forbidden" };
+        const headers = { ...json, origin };
+        return [
+          { method: "POST", path: "/api/v1/clients", headers, body: '{"name":"Evil"}', ...refused },
+          { method: "DELETE", path: "/dev/mailbox", headers, ...refused },
+        ];
+      },
+    );
+    await check([...foreign, ...origins]);
+  });
+});
+
+test("HEAD and a slash at the end answer as GET does", async () => {
+  for (const one of operations.filter(({ method }) => method === "GET")) {
+    const headers = by(one);
+    const [get, slash, head] = await Promise.all([
+      fetch(run.url + one.path, { headers }),
+      fetch(`${run.url}${one.path}/`, { headers }),
+      fetch(run.url + one.path, { headers, method: "HEAD" }),
+    ]);
+    expect([get.status, slash.status, head.status], one.path).toEqual([200, 200, 200]);
+    const [text, same, nothing] = [await get.text(), await slash.text(), await head.text()];
+    expect([same, nothing], one.path).toEqual([text, ""]);
+    expect(head.headers.get("content-length"), one.path).toBe(get.headers.get("content-length"));
+  }
+});
+
+describe("at random", () => {
+  const inputs = [
+    ["requests of every operation", sized(500, 90_000), (count: number) => sendRequests(run, seed, from, count)],
+    ["connections that speak HTTP oddly", sized(60, 6_000), (count: number) => sendRaw(run, seed, count)],
+    ["bodies that are slow or break off", sized(16, 500), (count: number) => sendSlowly(run, seed, count)],
+    ["upgrades", sized(40, 3_000), (count: number) => sendUpgrades(run, seed, count)],
+    ["messages on sockets, of every type", sized(320, 20_000), (count: number) => sendMessages(run, seed, count)],
+    ["frames that are odd as bytes", sized(50, 2_000), (count: number) => sendFrames(run, seed, count)],
+    ["mails whose fields try to end their header", sized(25, 2_000), (count: number) => sendMails(run, seed, count)],
+  ] as const;
+
+  test.each(inputs)(`%s (%i of seed ${seed})`, { timeout }, async (_what, count, send) => {
+    await send(count);
+    expect(run.faults.join("\n")).toBe("");
+  });
 });

@@ -1,13 +1,79 @@
-// A run of hostile inputs against a started server: sends them, counts, and looks at answers, log and server.
-import { type Api, type Body, until } from "../../e2e/support/api.ts";
-import type { Known } from "../../e2e/support/refusals.ts";
+// A run of hostile input against a server of its own: sends it, counts, and looks at answers, log and server.
+import pg from "pg";
+import { runningEmbeddedPostgres } from "../../../src/embedded/postgres.ts";
+import { type Body, until } from "../../e2e/support/api.ts";
 import { dataFolder, isReady, type Running, startServer } from "../../e2e/support/server.ts";
-import { type Operation, operationsOf } from "../../e2e/support/stage.ts";
-import { LogWatch } from "./hostile-log.ts";
-import { answerFaults } from "./hostile-oracle.ts";
-import { type Hostile, hostileRequest } from "./hostile-requests.ts";
-import { openScene, Scenes } from "./hostile-scene.ts";
-import { bytesOf, type Request, Wire, type WireAnswer } from "./hostile-wire.ts";
+import { answerFaults, type Known, type Refused, refusalFaults } from "./answers.ts";
+import { type Hostile, hostileRequest } from "./requests.ts";
+import { type Operation, openScene, operationsOf, type Scene, Scenes, SOUND } from "./scene.ts";
+import { type WireAnswer, Wires } from "./wire.ts";
+
+type Logged = { readonly position: string; readonly type: string; readonly correlation: string };
+
+/** What was sent, by the id under which its events would stand in the log; and what stands there that should not. */
+class LogWatch implements AsyncDisposable {
+  readonly #client: pg.Client;
+  /** How many events each may have led to at most. */
+  readonly #allowed = new Map<string, number>();
+  readonly #refused = new Map<string, string>();
+  #position = "0";
+  events = 0;
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+  }
+
+  /** Of the server that runs on this folder. */
+  static async open(dataDir: string): Promise<LogWatch> {
+    const url = await runningEmbeddedPostgres(dataDir);
+    if (url === undefined) throw new Error("the server has no PostgreSQL of its own");
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    const watch = new LogWatch(client);
+    await watch.faults();
+    return watch;
+  }
+
+  /** It was carried out. */
+  allow(correlation: string, events = Number.POSITIVE_INFINITY): void {
+    this.#allowed.set(correlation, events);
+  }
+
+  /** It was refused, or nobody knows: nothing may come of it. */
+  refuse(correlation: string, what: string): void {
+    this.#refused.set(correlation, what);
+  }
+
+  /** In words, the events since the last look that should not be there. */
+  async faults(): Promise<readonly string[]> {
+    const news = await this.#news();
+    this.events += news.length;
+    this.#position = news.at(-1)?.position ?? this.#position;
+    return news.flatMap(({ type, correlation, position }) => {
+      if (correlation === SOUND) return [];
+      const left = this.#allowed.get(correlation);
+      this.#allowed.set(correlation, (left ?? 0) - 1);
+      if (left !== undefined && left > 0) return [];
+      return [
+        `${type} at ${position} came of ${this.#refused.get(correlation) ?? `${correlation}, which nobody sent`}`,
+      ];
+    });
+  }
+
+  async #news(): Promise<readonly Logged[]> {
+    const { rows } = await this.#client.query<{ position: string; type: string; metadata: Buffer }>(
+      "select e.position::text, e.type, e.metadata from log.events e where e.position > $1 order by e.position",
+      [this.#position],
+    );
+    return rows.map(({ position, type, metadata }) => {
+      return { position, type, correlation: String(JSON.parse(metadata.toString()).correlation) };
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client.end();
+  }
+}
 
 /** Connections that send at the same time. */
 const AT_ONCE = 16;
@@ -19,7 +85,7 @@ const MAX_FAULTS = 40;
 const MAX_BYTES = 1024 * 1024 * 1024;
 
 /** How often each came. */
-export class Tally {
+class Tally {
   readonly #counts = new Map<string, number>();
 
   add(name: string | number): void {
@@ -39,6 +105,7 @@ export class Tally {
 export type HostileRun = AsyncDisposable & {
   readonly url: string;
   readonly server: Running;
+  readonly scene: Scene;
   readonly operations: readonly Operation[];
   readonly log: LogWatch;
   readonly kinds: Tally;
@@ -59,8 +126,8 @@ export async function openRun(): Promise<HostileRun> {
   const server = open.use(await startServer({ dataDir: folder.path }));
   const { url } = server;
   const log = open.use(await LogWatch.open(folder.path));
-  const { api, ids } = await openScene(url);
-  const operations = await operationsOf(url, ids);
+  const scene = await openScene(url);
+  const operations = await operationsOf(url, scene.ids);
   const faults: string[] = [];
   const fault = (what: string, ...why: readonly string[]) => {
     if (why.length > 0 && faults.length < MAX_FAULTS) faults.push(`${what}\n    ${why.join("\n    ")}`);
@@ -68,7 +135,7 @@ export async function openRun(): Promise<HostileRun> {
   let heard = 0;
   const moved = open.move();
   return {
-    ...{ url, server, operations, log, faults, fault, kinds: new Tally(), answers: new Tally() },
+    ...{ url, server, scene, operations, log, faults, fault, kinds: new Tally(), answers: new Tally() },
     get full() {
       return faults.length >= MAX_FAULTS;
     },
@@ -81,7 +148,7 @@ export async function openRun(): Promise<HostileRun> {
       heard = output.length;
       fault("the log", ...(await log.faults()).slice(0, 10));
       fault("the server's output", ...errors.slice(0, 5).map((line) => line.slice(0, 1_500)));
-      fault("the server", ...(await serverFaults(server)), ...(await soundFaults(api, ids)));
+      fault("the server", ...(await serverFaults(server)), ...(await soundFaults(scene)));
     },
     [Symbol.asyncDispose]: () => moved.disposeAsync(),
   };
@@ -96,19 +163,13 @@ async function serverFaults({ url, process }: Running): Promise<readonly string[
 }
 
 /** A message can be posted, read and listed. */
-async function soundFaults(api: Api, { room_id }: Readonly<Record<string, string>>): Promise<readonly string[]> {
+async function soundFaults({ api, ids: { room_id } }: Scene): Promise<readonly string[]> {
   const content = `sound ${performance.now()}`;
   const { status, body } = await api.post(`/rooms/${room_id}/messages`, { sender_id: "alice", content });
   const read = await api.get(`/rooms/${room_id}/messages/${body.id}`);
   const list = await api.get(`/rooms/${room_id}/messages?limit=1`);
   const seen = [status, read.status, read.body.content, list.body.data?.map((one: Body) => one.content).join()];
   return seen.join() === [201, 200, content, content].join() ? [] : [`a sound request: ${seen}`];
-}
-
-/** Sends one request; undefined when the connection ends without an answer. */
-async function ask(wire: Wire, request: Request): Promise<WireAnswer | undefined> {
-  wire.send(bytesOf(request), request.method);
-  return wire.next();
 }
 
 /** A request in words, short enough to read. */
@@ -131,20 +192,16 @@ export async function sendRequests(run: HostileRun, seed: number, from: number, 
   const known: Known = new Map();
   const scenes = new Scenes(run.url);
   for (let begin = from; begin < from + count && !run.full; begin += BATCH) {
-    const wires: Wire[] = [];
+    using wires = new Wires(run.url);
     await inParallel(run, Math.min(BATCH, from + count - begin), async (index) => {
       const nth = begin + index;
       const operation = run.operations[nth % run.operations.length];
       if (operation === undefined) return;
       const hostile = hostileRequest(seed, nth, operation, await scenes.of(operation));
-      const wire = wires.pop() ?? (await Wire.open(run.url));
-      const answer = await ask(wire, hostile.request).catch(String);
+      const answer = await wires.send(hostile.request).catch(String);
       note(run, hostile, operation, answer, known, `input ${nth} of seed ${seed}, ${wordsOf(hostile)}`);
       if (typeof answer === "object" && answer.status < 300) scenes.spend(operation);
-      if (typeof answer === "object" && answer.headers.connection !== "close" && !wire.ended) wires.push(wire);
-      else wire[Symbol.dispose]();
     });
-    for (const wire of wires) wire[Symbol.dispose]();
     await run.look();
     scenes.clear();
   }
@@ -170,4 +227,26 @@ function note(
   if (answer.status < 300 && method !== "GET" && method !== "HEAD") run.log.allow(id);
   else run.log.refuse(id, words);
   run.fault(`${intended.method} ${intended.template}, ${words}`, ...answerFaults(answer, { method, operation }, known));
+}
+
+/** Sends requests that must be refused as each says. In words, what is wrong with the answers, by request. */
+export async function refuse(run: HostileRun, all: readonly Refused[]): Promise<readonly string[]> {
+  const known: Known = new Map();
+  const wrong: string[] = [];
+  using wires = new Wires(run.url);
+  await inParallel(run, all.length, async (nth) => {
+    const refused = all[nth];
+    if (refused === undefined) return;
+    const { method, path, headers, body } = refused;
+    const lines = Object.entries({ host: run.scene.host, ...headers });
+    const request = { method, target: path, headers: lines, body: body === undefined ? body : Buffer.from(body) };
+    const answer = await wires.send(request).catch(String);
+    const faults =
+      typeof answer === "object"
+        ? refusalFaults(refused, answer, run.url, known)
+        : [answer ?? "ended without an answer"];
+    const name = `${method} ${path} ${body ?? ""}`.slice(0, 300);
+    if (faults.length > 0) wrong.push(`${name}\n  ${faults.join("\n  ")}`);
+  });
+  return [...wrong, ...(await run.log.faults())];
 }

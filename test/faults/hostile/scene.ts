@@ -1,9 +1,10 @@
-// A server with one of everything in it, and its operations as its own document tells them.
-import { expect } from "vitest";
-import { type Api, type Body, newClient, tokenOf, until } from "./api.ts";
-import type { Schema } from "./bad-bodies.ts";
-import { type Refused, refuseAll } from "./refusals.ts";
-import { dataFolder, startServer } from "./server.ts";
+// What hostile input meets: clients with one of everything, and the operations of a server as its own document tells them.
+import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import type { Schema } from "./schemas.ts";
+
+/** The X-Request-Id of all that the suite itself asks for. */
+export const SOUND = "sound";
+const MANY_DAYS_MS = 300 * 86_400_000;
 
 /** One operation of the document. */
 export type Operation = {
@@ -21,23 +22,23 @@ export type Operation = {
   readonly answers: ReadonlyMap<number, readonly string[]>;
 };
 
-export type Stage = {
-  readonly url: string;
-  readonly api: Api;
-  readonly key: Readonly<Record<string, string>>;
-  /** Of the user `alice`. */
+export type Scene = {
+  readonly api: Api & { readonly id: string };
+  /** Of alice, a member of its room. */
   readonly token: string;
-  readonly operations: readonly Operation[];
-  /** The credential that an operation lets in. */
-  admitted(operation: Operation): Readonly<Record<string, string>>;
-  /** Sends them all, expects each to be refused as it says, and the log to be as it was. */
-  check(all: readonly Refused[]): Promise<void>;
+  /** As paths name them. */
+  readonly ids: Readonly<Record<string, string>>;
+  readonly host: string;
 };
 
-const MANY_DAYS_MS = 300 * 86_400_000;
+export async function openScene(url: string): Promise<Scene> {
+  const api = await newClient(url, "My App", { "x-request-id": SOUND });
+  const ids = await idsOf(api);
+  return { api, ids, token: await tokenOf(api, "alice"), host: new URL(url).host };
+}
 
 /** Makes one of everything; the ids as paths name them. */
-export async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
+async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
   const { body: message } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello" });
   const email = { type: "email", to_email: "a@example.com", subject: "Hi", content: "Hello" };
@@ -58,6 +59,12 @@ export async function idsOf(api: Api): Promise<Readonly<Record<string, string>>>
   };
 }
 
+/** The credential that an operation lets in. */
+export function admitted({ template }: Operation, { api, token }: Scene): Readonly<Record<string, string>> {
+  if (template === "/api/v1/clients") return {};
+  return { authorization: `Bearer ${template.startsWith("/api/v1/deliveries/") ? token : api.key}` };
+}
+
 const codesOf = ({ content }: Body): readonly string[] =>
   content?.["application/problem+json"]?.schema.allOf[1].properties.code.enum ?? [];
 
@@ -72,7 +79,7 @@ export async function operationsOf(url: string, ids: Readonly<Record<string, str
       return {
         method: method.toUpperCase(),
         template,
-        path: template.replaceAll(/\{([a-z_]+)\}/g, (_whole, name: string) => ids[name] ?? "missing"),
+        path: template.replaceAll(/\{([a-z_]+)\}/g, (_all, name: string) => ids[name] ?? "missing"),
         schema: WITH_BODY.includes(method) ? body : undefined,
         query: new Map(parameters.flatMap((one: Body) => (one.in === "query" ? [[one.name, one.schema]] : []))),
         headers: parameters.flatMap((one: Body) => one.$ref?.split("/").at(-1) ?? []),
@@ -82,46 +89,36 @@ export async function operationsOf(url: string, ids: Readonly<Record<string, str
   );
 }
 
-/** Where the log ends, by the read model once it has all of it. */
-async function endOfLog(url: string): Promise<string> {
-  const readModels = async () => ((await (await fetch(`${url}/readyz`)).json()) as Body).parts.read_models;
-  const { lag, checkpoint } = await until(readModels, (one) => one.lag === 0);
-  expect(lag).toBe(0);
-  return checkpoint;
-}
+/** Whether it may leave its scene without what other inputs need: keys, tokens, rooms, members. */
+const usesUp = ({ method, template }: Operation): boolean =>
+  method === "DELETE" || /\/(rotate|tokens|deactivate|cancel)$/.test(template);
 
-async function countEvents(api: Api): Promise<number> {
-  let count = 0;
-  for (let cursor = ""; ; ) {
-    const { body } = await api.get(`/audit/events?limit=100${cursor === "" ? "" : `&cursor=${cursor}`}`);
-    count += body.data.length;
-    if (body.next_cursor === null) return count;
-    cursor = encodeURIComponent(body.next_cursor);
+const nameOf = (operation: Operation): string =>
+  usesUp(operation) ? `${operation.method} ${operation.template}` : "all others";
+
+/** The scenes of a run: one for all operations that use nothing up, for each other one its own, made anew once used up. */
+export class Scenes {
+  readonly #url: string;
+  readonly #open = new Map<string, Promise<Scene>>();
+
+  constructor(url: string) {
+    this.#url = url;
   }
-}
 
-/** Starts a server of its own, which ends with the stack. */
-export async function setStage(stack: AsyncDisposableStack): Promise<Stage> {
-  const folder = stack.use(await dataFolder());
-  const { url } = stack.use(await startServer({ dataDir: folder.path }));
-  const api = await newClient(url);
-  const token = await tokenOf(api, "alice");
-  const key = { authorization: `Bearer ${api.key}` };
-  const operations = await operationsOf(url, await idsOf(api));
-  return {
-    url,
-    api,
-    key,
-    token,
-    operations,
-    admitted({ template }) {
-      if (template === "/api/v1/clients") return {};
-      return template.startsWith("/api/v1/deliveries/") ? { authorization: `Bearer ${token}` } : key;
-    },
-    async check(all) {
-      const before = [await countEvents(api), await endOfLog(url)];
-      expect(await refuseAll(url, all)).toEqual([]);
-      expect([await countEvents(api), await endOfLog(url)]).toEqual(before);
-    },
-  };
+  of(operation: Operation): Promise<Scene> {
+    const name = nameOf(operation);
+    const scene = this.#open.get(name) ?? openScene(this.#url);
+    this.#open.set(name, scene);
+    return scene;
+  }
+
+  /** It was carried out. */
+  spend(operation: Operation): void {
+    if (usesUp(operation)) this.#open.delete(nameOf(operation));
+  }
+
+  /** All are made anew. */
+  clear(): void {
+    this.#open.clear();
+  }
 }

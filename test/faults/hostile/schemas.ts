@@ -27,7 +27,7 @@ export type Expected = {
   /** The known field that the message must name. */
   readonly near?: string;
 };
-export type BadText = { readonly text: string; readonly faults: readonly Expected[] };
+type BadText = { readonly text: string; readonly faults: readonly Expected[] };
 
 /** The schemas behind unions, each of one type. */
 export function variants(schema: Schema): readonly Schema[] {

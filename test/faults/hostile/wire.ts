@@ -44,6 +44,32 @@ function chunksOf(body: Uint8Array): readonly Uint8Array[] {
   return [...chunks, Buffer.from("0\r\n\r\n")];
 }
 
+/** Connections to one server, each used by one request at a time, and again as long as it is open. */
+export class Wires implements Disposable {
+  readonly #url: string;
+  readonly #idle: Wire[] = [];
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** Sends one request; undefined when the connection ends without an answer. Throws when neither comes in time. */
+  async send(request: Request): Promise<WireAnswer | undefined> {
+    let wire = this.#idle.pop();
+    while (wire?.ended) wire = this.#idle.pop();
+    wire ??= await Wire.open(this.#url);
+    wire.send(bytesOf(request), request.method);
+    const answer = await wire.next();
+    if (answer === undefined || answer.headers.connection === "close" || wire.ended) wire[Symbol.dispose]();
+    else this.#idle.push(wire);
+    return answer;
+  }
+
+  [Symbol.dispose](): void {
+    for (const wire of this.#idle.splice(0)) wire[Symbol.dispose]();
+  }
+}
+
 /** A connection. What comes while nobody waits is an answer to nothing, and kept. */
 export class Wire implements Disposable {
   readonly #socket: Socket;

@@ -1,9 +1,9 @@
 // Mails whose every field tries to end its header line: what arrives has the headers and the recipients that it should.
 import { type Mailbox, startMailbox } from "../../../src/embedded/mailbox.ts";
 import { type Api, type Body, mails, newClient, until } from "../../e2e/support/api.ts";
-import type { HostileRun } from "./hostile-run.ts";
-import { SOUND } from "./hostile-scene.ts";
-import { pick, type Random, seeded } from "./random.ts";
+import { pick, type Random, seeded } from "../support/random.ts";
+import type { HostileRun } from "./run.ts";
+import { SOUND } from "./scene.ts";
 
 /** Mails that are asked for, and then looked at, together. */
 const BATCH = 25;

@@ -1,18 +1,20 @@
-// Frames that no client should send: odd as messages, or odd as bytes, and how the server may answer them.
+// Frames that no client should send, odd as messages or as bytes, and what may be answered.
 import { z } from "zod";
 import { MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
 import { CLIENT_FRAMES } from "../../../src/contract/client-frames.ts";
 import { CLOSE as CODES, PROBLEMS } from "../../../src/contract/errors.ts";
 import type { Body } from "../../e2e/support/api.ts";
-import type { Schema } from "../../e2e/support/bad-bodies.ts";
-import { type OddBody, oddBody } from "./hostile-bodies.ts";
-import { BINARY, CLOSE, frameBytes, PING, TEXT, textFrame } from "./hostile-socket.ts";
-import { pick, type Random } from "./random.ts";
+import { pick, type Random, seeded } from "../support/random.ts";
+import { type HostileRun, inParallel } from "./run.ts";
+import { openScene, type Scene } from "./scene.ts";
+import type { Schema } from "./schemas.ts";
+import { BINARY, CLOSE, frameBytes, type Heard, PING, RawSocket, TEXT, textFrame } from "./socket.ts";
+import { type OddBody, oddBody } from "./values.ts";
 
 const SCHEMAS = Object.values(CLIENT_FRAMES).map((schema) => z.toJSONSchema(schema, { io: "input" }) as Schema);
 
 /** A message of any type, odd in one way or in none. */
-export const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token: string): OddBody => {
+const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token: string): OddBody => {
   const good = {
     ...{
       room_id: JSON.stringify(ids.room_id),
@@ -38,7 +40,7 @@ const ERRORS = new Set([
 ]);
 
 /** What comes unasked, and is no answer to a frame. */
-export const isAnswer = ({ type, reason, at }: Body): boolean =>
+const isAnswer = ({ type, reason, at }: Body): boolean =>
   !["event", "notification", "heartbeat", "caught_up", "acked"].includes(type) &&
   !(type === "read" && at !== undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
@@ -55,7 +57,7 @@ function refOf(bytes: Uint8Array): unknown {
 }
 
 /** In words, what is wrong with the answer to a message. */
-export function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
+function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
   const { type, code, message, ref } = answer;
   const faults: string[] = [];
   if (!["ok", "pong", "welcome", "subscribed", "unsubscribed", "error"].includes(type)) faults.push(`type ${type}`);
@@ -67,7 +69,7 @@ export function answerFaults(bytes: Uint8Array, answer: Body): readonly string[]
 }
 
 /** Whether a message must end the connection: no JSON, no object, or without a `type`. */
-export function isMalformed(bytes: Uint8Array): boolean {
+function isMalformed(bytes: Uint8Array): boolean {
   try {
     const value: Body = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
     return typeof value !== "object" || value === null || Array.isArray(value) || typeof value.type !== "string";
@@ -76,12 +78,12 @@ export function isMalformed(bytes: Uint8Array): boolean {
   }
 }
 
-export type OddFrames = { readonly kind: string; readonly bytes: readonly Buffer[]; readonly codes: readonly number[] };
+type OddFrames = { readonly kind: string; readonly bytes: readonly Buffer[]; readonly codes: readonly number[] };
 
 const PONG = JSON.stringify({ type: "ping", ref: "r" });
 
 /** Frames that are odd as bytes, and the codes that may follow; none where the connection must stay. */
-export function oddFrames(random: Random): OddFrames {
+function oddFrames(random: Random): OddFrames {
   const text = Buffer.from(PONG);
   const half = text.subarray(0, 9);
   const rest = text.subarray(9);
@@ -166,4 +168,117 @@ export function oddFrames(random: Random): OddFrames {
     () => made("many pings", [CODES.tooManyFrames], ...Array(150).fill(frameBytes(PING, Buffer.alloc(125)))),
     () => made("many messages", [CODES.tooManyFrames], ...Array(150).fill(textFrame(text))),
   ])();
+}
+
+/** Below what a connection may send in a second. */
+const MESSAGES = 80;
+/** Scenes, each with users of its own: one user has few sockets. */
+const SCENES = 4;
+
+const scenesOf = ({ url }: HostileRun): Promise<readonly Scene[]> =>
+  Promise.all(Array.from({ length: SCENES }, () => openScene(url)));
+
+async function answer(socket: RawSocket): Promise<Heard> {
+  for (;;) {
+    const heard = await socket.next();
+    if (!("message" in heard) || isAnswer(heard.message)) return heard;
+  }
+}
+
+/** Opens a socket as a user, a key, or a key for a user; gives it with its connection's id. */
+async function opened(run: HostileRun, random: Random, { api, token }: Scene) {
+  const socket = await RawSocket.open(run.url);
+  const by = pick(random, [{ token }, { token }, { token: api.key }, { token: api.key, user_id: "alice" }]);
+  socket.send(textFrame(JSON.stringify({ type: "auth", ...by })));
+  const heard = await answer(socket);
+  if (!("message" in heard)) throw new Error(`no welcome: ${JSON.stringify(heard)}`);
+  return { socket, id: String(heard.message.connection_id) };
+}
+
+/** What may follow a message on an authenticated socket; undefined when it is as it should be. */
+function messageFaults(bytes: Buffer, heard: Heard): readonly string[] {
+  if ("message" in heard) {
+    return isMalformed(bytes) ? ["malformed, and answered"] : answerFaults(bytes, heard.message);
+  }
+  if ("cut" in heard) return ["the connection ended without a close"];
+  const codes =
+    bytes.length > MAX_FRAME_BYTES
+      ? [CODES.frameTooLarge]
+      : isMalformed(bytes)
+        ? [CODES.malformed]
+        : [CODES.unauthenticated, CODES.forbidden];
+  return (codes as readonly number[]).includes(heard.closed) ? [] : [`closed with ${heard.closed}`];
+}
+
+/** Sends so many messages, one after the other on each socket: each is answered, or ends its socket. */
+export async function sendMessages(run: HostileRun, seed: number, count: number): Promise<void> {
+  const scenes = await scenesOf(run);
+  await inParallel(run, Math.ceil(count / MESSAGES), async (nth) => {
+    const random = seeded(seed + nth * 15_485_863);
+    const scene = scenes[nth % SCENES] ?? (await openScene(run.url));
+    let { socket, id } = await opened(run, random, scene);
+    let done = 0;
+    for (let sent = 0; sent < MESSAGES && !run.full; sent += 1) {
+      const { kind, bytes } = oddMessage(random, scene.ids, scene.token);
+      const words = `message ${sent} of socket ${nth} of seed ${seed}, ${kind}: ${bytes.subarray(0, 400).toString("latin1")}`;
+      socket.send(textFrame(bytes));
+      run.kinds.add(`message: ${kind}`);
+      const heard = await answer(socket).catch(String);
+      if (typeof heard === "string") {
+        run.fault(words, heard);
+        break;
+      }
+      run.fault(words, ...messageFaults(bytes, heard));
+      run.answers.add("message" in heard ? heard.message.type : "closed" in heard ? heard.closed : "none");
+      if ("message" in heard) {
+        if (heard.message.type === "ok") done += 1;
+        continue;
+      }
+      run.log.allow(id, done);
+      socket[Symbol.dispose]();
+      ({ socket, id } = await opened(run, random, scene));
+      done = 0;
+    }
+    run.log.allow(id, done);
+    socket[Symbol.dispose]();
+  });
+  await run.look();
+}
+
+/** Sends frames that are odd as bytes: the connection ends with a code that says why, or goes on as if nothing were. */
+export async function sendFrames(run: HostileRun, seed: number, count: number): Promise<void> {
+  const scenes = await scenesOf(run);
+  await inParallel(run, count, async (nth) => {
+    const random = seeded(seed + nth * 32_452_843);
+    const isKnown = random.below(4) > 0;
+    const scene = scenes[nth % SCENES] ?? (await openScene(run.url));
+    const { socket } = isKnown ? await opened(run, random, scene) : { socket: await RawSocket.open(run.url) };
+    using _ends = socket;
+    const { kind, bytes, codes } = oddFrames(random);
+    const words = `frames ${nth} of seed ${seed}, ${isKnown ? "" : "before authentication, "}${kind}`;
+    run.kinds.add(`frames: ${kind}`);
+    for (const one of bytes) socket.send(one);
+    const heard = await answer(socket).catch(String);
+    run.answers.add(
+      typeof heard === "string" || "cut" in heard ? "none" : "closed" in heard ? heard.closed : heard.message.type,
+    );
+    if (typeof heard === "string") return run.fault(words, heard);
+    run.fault(words, ...frameFaults(heard, codes, isKnown));
+    if ("message" in heard && random.below(2) === 0) socket.cut();
+  });
+  await run.look();
+}
+
+function frameFaults(heard: Heard, codes: readonly number[], isKnown: boolean): readonly string[] {
+  if ("cut" in heard) return ["the connection ended without a close"];
+  if ("closed" in heard) {
+    const may: readonly number[] = isKnown ? codes : [...codes, CODES.unauthenticated];
+    return may.includes(heard.closed) ? [] : [`closed with ${heard.closed}, not ${codes}`];
+  }
+  const isFirst = heard.message.type === "pong";
+  return isFirst &&
+    isKnown &&
+    (codes.length === 0 || codes.includes(CODES.tooManyFrames) || codes.includes(CODES.malformed))
+    ? []
+    : [`answered with ${heard.message.type}`];
 }
