@@ -4,7 +4,7 @@ import { type ClientDirectory, openClientDirectory } from "./app/client-director
 import { type MemberNames, openMemberNames } from "./app/member-names.ts";
 import { LiveFeed } from "./projections/feed.ts";
 import { allKeys, type ClientRow, clientsAfter } from "./projections/models/clients.ts";
-import { memberName } from "./projections/models/members.ts";
+import { memberName } from "./projections/models/rooms.ts";
 import { revokedGenerations } from "./projections/models/users.ts";
 import type { ReadSide } from "./projections/read-side.ts";
 import type { Storage } from "./storage.ts";

@@ -2,9 +2,8 @@
 import { type MessageId, type RoomId, type Subject, seqOfMessage } from "../../src/contract/ids.ts";
 import { audit } from "../../src/projections/models/audit.ts";
 import { deliveries } from "../../src/projections/models/deliveries.ts";
-import { members } from "../../src/projections/models/members.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
-import { rooms } from "../../src/projections/models/rooms.ts";
+import { members, rooms } from "../../src/projections/models/rooms.ts";
 import { users } from "../../src/projections/models/users.ts";
 import { anyOf, first, type OperatorRead, type ReadAs } from "../../src/projections/read-as.ts";
 

@@ -13,11 +13,10 @@ import {
   openWebsocketDeliveries,
 } from "../../src/projections/models/deliveries.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
-import { listMembers, memberName } from "../../src/projections/models/members.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
-import { listRooms } from "../../src/projections/models/rooms.ts";
+import { listMembers, listRooms, memberName } from "../../src/projections/models/rooms.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
 import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
 import { readAs, readAsOperator } from "../../src/projections/read-as.ts";

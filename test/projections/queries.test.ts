@@ -2,10 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Cursor } from "../../src/contract/fields.ts";
 import type { RoomId, Subject } from "../../src/contract/ids.ts";
-import { listMembers, memberName } from "../../src/projections/models/members.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
-import { listRooms } from "../../src/projections/models/rooms.ts";
+import { listMembers, listRooms, memberName } from "../../src/projections/models/rooms.ts";
 import { listUsers, revokedGenerations, userBySubject } from "../../src/projections/models/users.ts";
 import { InvalidCursor, type Page } from "../../src/projections/page.ts";
 import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";

@@ -1,10 +1,9 @@
 // What happens in a room, folded without a database.
 import { describe, expect, test } from "vitest";
 import { foldRows } from "../../src/projections/fold.ts";
-import { members } from "../../src/projections/models/members.ts";
 import { messages } from "../../src/projections/models/messages.ts";
 import { reads } from "../../src/projections/models/reads.ts";
-import { rooms } from "../../src/projections/models/rooms.ts";
+import { members, rooms } from "../../src/projections/models/rooms.ts";
 import {
   ANNA,
   BEN,

@@ -11,7 +11,7 @@ import { requireLive } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type MemberRow, memberAsKept } from "../../projections/models/members.ts";
+import { type MemberRow, memberAsKept } from "../../projections/models/rooms.ts";
 import { userBySubject } from "../../projections/models/users.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import type { Caller } from "../authenticate.ts";

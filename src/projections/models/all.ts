@@ -4,11 +4,10 @@ import type { Projection } from "../projection.ts";
 import { audit, commandIds } from "./audit.ts";
 import { apiKeys, clients } from "./clients.ts";
 import { attempts, deliveries } from "./deliveries.ts";
-import { members } from "./members.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { reads } from "./reads.ts";
-import { rooms } from "./rooms.ts";
+import { members, rooms } from "./rooms.ts";
 import { users } from "./users.ts";
 
 export const storedProjections: readonly Projection[] = [

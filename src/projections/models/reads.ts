@@ -8,9 +8,8 @@ import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, integer, projection, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { roomOf } from "../stream-ids.ts";
-import { members } from "./members.ts";
 import { type MessageRow, messages, shownMessage } from "./messages.ts";
-import { type RoomRow, rooms } from "./rooms.ts";
+import { members, type RoomRow, rooms } from "./rooms.ts";
 
 const columns = {
   room_id: text<RoomId>(),

@@ -7,7 +7,7 @@ import { input, meta, name, orNull, paging, userId } from "../../../contract/fie
 import { listBody, MemberResource, RoleSchema } from "../../../contract/resources.ts";
 import { roomDecider, roomStream } from "../../../domain/room.ts";
 import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { listMembers as queryMembers } from "../../../projections/models/members.ts";
+import { listMembers as queryMembers } from "../../../projections/models/rooms.ts";
 import { created, listReply, noContent, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 import { roomParams } from "./room-pieces.ts";
