@@ -74,9 +74,8 @@ const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
 
 /** Runs what has an idempotency key once no other request with this key runs, and tells repetitions by `fingerprint`. */
 export function runOnce({ keyring }: Pick<Services, "keyring">, inFlight: InFlight): ApiMiddleware {
-  return async (ctx, next) => {
+  const run = async (ctx: ApiContext, next: () => Promise<unknown>) => {
     const { state } = ctx;
-    if (!state.hasKey) return next();
     const fingerprint = fingerprintOf(await keyring.pepper(state.caller.client), state.body?.value ?? {});
     state.fingerprint = fingerprint;
     await inFlight.run(state.commandId, fingerprint, async (repeated) => {
@@ -85,6 +84,7 @@ export function runOnce({ keyring }: Pick<Services, "keyring">, inFlight: InFlig
       if (repeated) ctx.set("Idempotent-Replayed", "true");
     });
   };
+  return (ctx, next) => (ctx.state.hasKey ? run(ctx, next) : next());
 }
 
 /** `done`: whether it succeeded. */

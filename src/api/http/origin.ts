@@ -96,7 +96,7 @@ export function allowOrigins({ corsOrigins }: Pick<Config, "corsOrigins">): ApiM
   });
   return (ctx, next) => {
     const { origin } = ctx.req.headers;
-    if (!isUnderApi(ctx.path) || (origin === undefined && corsOrigins === undefined)) return next();
+    if ((origin === undefined && corsOrigins === undefined) || !isUnderApi(ctx.path)) return next();
     const isPreflight =
       ctx.method === "OPTIONS" &&
       origin !== undefined &&
