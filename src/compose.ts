@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import { createHttpServer, createProbeServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
-import { routes } from "./api/http/routes.ts";
+import { routes } from "./api/http/routes/routes.ts";
 import { createGateway } from "./api/realtime/gateway.ts";
 import type { Timings } from "./api/realtime/limits.ts";
 import type { Limits } from "./app/rate-limit.ts";

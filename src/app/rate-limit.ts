@@ -16,7 +16,7 @@ export type RateState = {
 };
 
 /** At most `limit` in each window of `windowMs`, by key. */
-export class RateLimiter {
+class RateLimiter {
   readonly #limiter: RateLimiterMemory;
   /** Bounds the keys of the limiter, which forgets them only when their window ends. */
   readonly #keys = new LRUCache<string, true>({
@@ -51,7 +51,7 @@ export class RateLimiter {
 }
 
 /** At most `limit` at the same time, by key. Only what is held is remembered. */
-export class ConcurrencyLimiter {
+class ConcurrencyLimiter {
   readonly #limit: number;
   readonly #held = new Map<string, number>();
 

@@ -1,6 +1,6 @@
 // Who has no right to what a request names: every route and frame, with each fence around a client and without it.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { routes } from "../../src/api/http/routes.ts";
+import { routes } from "../../src/api/http/routes/routes.ts";
 import type { ClientId } from "../../src/contract/ids.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";

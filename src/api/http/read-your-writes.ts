@@ -44,8 +44,8 @@ export class ReadYourWrites {
   /** Throws Problem (read_model_behind) when a named position is not reached in time. */
   async waitFor(target: ReadTarget | undefined): Promise<void> {
     if (target === undefined) return;
-    const reached = await this.#readSide.waitFor(target.position, target.named ? NAMED_WAIT_MS : OWN_WAIT_MS);
-    if (!reached && target.named) throw new Problem("read_model_behind");
+    const isReadable = await this.#readSide.waitFor(target.position, target.named ? NAMED_WAIT_MS : OWN_WAIT_MS);
+    if (!isReadable && target.named) throw new Problem("read_model_behind");
   }
 }
 

@@ -1,7 +1,7 @@
 // The OpenAPI document says what the server does; and each route lets in whom it declares, and nobody else.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Route } from "../../../src/api/http/route.ts";
-import { routes } from "../../../src/api/http/routes.ts";
+import { routes } from "../../../src/api/http/routes/routes.ts";
 import { PROBLEMS } from "../../../src/contract/errors.ts";
 import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { raw } from "../../support/raw.ts";
