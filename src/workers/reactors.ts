@@ -1,17 +1,51 @@
-// The reactors: what each event of a notification or a delivery owes.
-
+// Reactors: the jobs that each event of a notification or a delivery leads to. They never run over the past again.
 import {
+  type ClientId,
   type DeliveryId,
   DeliveryIdSchema,
   type NotificationId,
   NotificationIdSchema,
   type Subject,
 } from "../contract/ids.ts";
+import type { Priority } from "../contract/resources.ts";
 import { HOUR_MS, type Instant, SECOND_MS } from "../contract/time.ts";
+import type { DomainEvent } from "../domain/catalogue.ts";
 import { deliveryStream } from "../domain/delivery.ts";
 import { notificationStream } from "../domain/notification.ts";
-import type { Work } from "./jobs.ts";
-import { jobFor, type Reactor } from "./reactor.ts";
+import type { StoredEvent } from "../event-store/envelope.ts";
+import { createJob, type Job, type Work } from "./jobs.ts";
+
+type Handlers = {
+  readonly [T in DomainEvent["type"]]?: (
+    event: StoredEvent<Extract<DomainEvent, { type: T }>>,
+  ) => readonly (Job | undefined)[];
+};
+
+/** Pure: the same event gives the same jobs with the same ids. */
+type Reactor = { readonly name: string; readonly on: Handlers };
+
+/**
+ * The job that an event leads to; undefined for an event of no client. `reason` makes its id, by default the event's:
+ * events that give the same reason share one job.
+ */
+function jobFor(
+  event: StoredEvent,
+  work: Work,
+  options: { at?: Instant; priority?: Priority; reason?: string | number } = {},
+): Job | undefined {
+  const client: ClientId | null = event.meta.client;
+  if (client === null) return undefined;
+  return createJob(
+    {
+      client,
+      priority: options.priority ?? "normal",
+      cause: { correlation: event.meta.correlation, causation: event.id },
+      work,
+      at: options.at ?? null,
+    },
+    options.reason ?? event.id,
+  );
+}
 
 /** Expiries further away than this get no job: the sweep finds them when they are due. Most are acknowledged before. */
 const EXPIRY_JOB_WITHIN_MS = HOUR_MS;
@@ -85,4 +119,16 @@ function overflow(event: Parameters<typeof jobFor>[0], recipient: Subject) {
   return jobFor(event, { kind: "overflow", recipient }, { at, reason: look });
 }
 
-export const reactors: readonly Reactor[] = [notifications, deliveries];
+const reactors: readonly Reactor[] = [notifications, deliveries];
+
+/** The types of events that lead to jobs; others need not be opened. */
+export const REACTED_TYPES: ReadonlySet<string> = new Set(reactors.flatMap((reactor) => Object.keys(reactor.on)));
+
+/** The jobs that an event leads to in all reactors. */
+export function jobsOf(event: StoredEvent): readonly Job[] {
+  return reactors.flatMap(({ on }) => {
+    // The handler under an event's type takes that event: the mapped type says so, tsc cannot follow.
+    const handler = on[event.type] as ((event: StoredEvent) => readonly (Job | undefined)[]) | undefined;
+    return (handler?.(event) ?? []).filter((job) => job !== undefined);
+  });
+}

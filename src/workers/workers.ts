@@ -1,7 +1,6 @@
 // The workers of a process: reactors turn events into jobs, workers do them, a sweep finds the work that lost its job.
 import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
-import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
 import { attemptDelivery } from "./attempts.ts";
@@ -11,7 +10,6 @@ import type { JobServices } from "./job-services.ts";
 import { QUEUES, type QueueName, type TakenJob, type Verdict } from "./jobs.ts";
 import { openJobQueue } from "./queue.ts";
 import { type ReactorStatus, startReactors } from "./reactor-group.ts";
-import { reactors } from "./reactors.ts";
 import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
 import { Worker, type WorkerStatus } from "./worker.ts";
@@ -43,7 +41,7 @@ const FIRST_SWEEP_AHEAD_MS = 10 * MINUTE_MS;
 
 type WorkersStatus = {
   /** `lag` is how far they are behind the log's end, in positions. Null when the end cannot be read now. */
-  readonly reactors: ReactorStatus & { readonly lag: number | null };
+  readonly reactors: ReactorStatus;
   readonly queues: Readonly<Record<QueueName, WorkerStatus>>;
   readonly later: LoopStatus;
   readonly sweep: LoopStatus;
@@ -68,12 +66,12 @@ type WorkersOptions = Omit<JobServices, "hostLimiter" | "rateLimiter" | "maxOpen
  * finishes or goes back. Throws ForeignCheckpoint when `jobs` belongs to another log.
  */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
-  const { pool, store, logger, now, random } = options;
+  const { pool, logger, now, random } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   await using opened = new AsyncDisposableStack();
   const jobs = opened.use(await openJobQueue({ pool, logger, now }));
   failpoint("job-tables/reactors-placed");
-  const group = opened.use(await startReactors({ ...options, jobs, reactors, alone: options.alone ?? false }));
+  const group = opened.use(await startReactors({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
   const services = { ...options, hostLimiter: new HostLimiter(), rateLimiter: new RateLimiter(), maxOpenDeliveries };
@@ -108,15 +106,12 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
 
   const open = opened.move();
   return {
-    status: async () => {
-      const status = await group.status();
-      return {
-        reactors: { ...status, lag: await lagOf(store, status.handled) },
-        queues: { attempts: workers.attempts.status(), tasks: workers.tasks.status() },
-        later: later.status(),
-        sweep: sweeping.status(),
-      };
-    },
+    status: async () => ({
+      reactors: await group.status(),
+      queues: { attempts: workers.attempts.status(), tasks: workers.tasks.status() },
+      later: later.status(),
+      sweep: sweeping.status(),
+    }),
     async [Symbol.asyncDispose]() {
       const closing = QUEUES.map((queue) => workers[queue].close(limits.graceMs));
       await Promise.all([...closing, later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
@@ -147,12 +142,4 @@ export function handleJob(services: JobServices, job: TakenJob, signal: AbortSig
     case "overflow":
       return expireOverflow(services, job, work.recipient);
   }
-}
-
-async function lagOf(store: EventStore, handled: Position | "start"): Promise<number | null> {
-  const numberOf = (position: string) => parsePosition(position)?.value ?? 0n;
-  return store.tail().then(
-    (tail) => Math.max(0, Number(numberOf(tail) - numberOf(handled))),
-    () => null,
-  );
 }

@@ -72,7 +72,7 @@ export const workMutations: readonly Mutation[] = [
   {
     fence: "reactors-lease",
     name: "lease of the reactors",
-    mutate: replaceWith("(true or ${holds(term, (value) => `$${values.push(value)}`)})"),
+    mutate: replaceWith("(true or ${holds(term, add)})"),
     caughtBy: { file: "workers/reactor-group.test.ts", test: "jobs of a batch whose lease is over" },
   },
   {

@@ -8,8 +8,7 @@ import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { Commands } from "../../../src/event-store/handle-command.ts";
 import { type Job, queueOf, type TakenJob } from "../../../src/workers/jobs.ts";
-import { jobsOf } from "../../../src/workers/reactor.ts";
-import { reactors } from "../../../src/workers/reactors.ts";
+import { jobsOf } from "../../../src/workers/reactors.ts";
 import { handleJob } from "../../../src/workers/workers.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 import { openInMemoryLog } from "../../support/in-memory-log.ts";
@@ -114,7 +113,7 @@ export async function tell(story: Story): Promise<Told> {
   const react = async () => {
     const events = await all();
     // How many are open is a question to the read model; no other job asks it.
-    const jobs = events.slice(seen).flatMap((event) => jobsOf(reactors, event));
+    const jobs = events.slice(seen).flatMap((event) => jobsOf(event));
     for (const job of jobs.filter(({ work }) => work.kind !== "overflow")) {
       queued += 1;
       if (story.lostJobs.includes(queued)) continue;
