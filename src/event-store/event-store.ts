@@ -2,7 +2,7 @@
 import type { Instant } from "../contract/time.ts";
 
 /**
- * A place in the log: `<log id>.<16 lower-case hex digits>`. Positions of one log are unique to each event, grow in
+ * A position in the log: `<log id>.<16 lower-case hex digits>`. Positions of one log are unique to each event, grow in
  * commit order, and compare bytewise. They need not be contiguous. Positions of two logs must never be compared.
  */
 export type Position = `${string}.${string}`;

@@ -15,7 +15,7 @@ const DEFAULT_MAX_BATCH = 500;
 
 /** What a log notifies a read loop of. */
 export type FeedListener = {
-  /** The log reaches at least this far. */
+  /** The log extends at least to this position. */
   appended(upTo: Position): void;
   /** Notifications are broken: the loop cannot know that it is at the end. It reads again after a backoff. */
   failed(error: unknown): void;

@@ -33,7 +33,7 @@ type Sent = { readonly stream: string; readonly expected: number; readonly event
  * port does not promise that; different streams are always written at once.
  */
 export function modelled(store: () => EventStore, { pipelined = false } = {}): void {
-  test("leaves in each stream, and in the log, what the model holds", async () => {
+  test("leaves the events of the model in each stream and in the log", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(step, { minLength: 1, maxLength: 6 }), { maxLength: 8 }), async (bursts) => {
         const names = [newStream(), newStream(), newStream()];
@@ -46,13 +46,13 @@ export function modelled(store: () => EventStore, { pipelined = false } = {}): v
             const send = toSend(next, names, model, sent);
             return { send, outcome: apply(model, send) };
           });
-          const lines = new Map<string, Promise<unknown>>();
+          const pending = new Map<string, Promise<unknown>>();
           const results = await Promise.allSettled(
             expectations.map(({ send }) => {
-              const turn = pipelined ? undefined : lines.get(send.stream);
+              const previous = pipelined ? undefined : pending.get(send.stream);
               const append = () => store().append(send.stream, send.expected, send.events);
-              const appended = turn === undefined ? append() : turn.then(append, append);
-              lines.set(send.stream, appended);
+              const appended = previous === undefined ? append() : previous.then(append, append);
+              pending.set(send.stream, appended);
               return appended;
             }),
           );

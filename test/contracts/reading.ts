@@ -25,7 +25,7 @@ export function reading(store: () => EventStore): void {
     expect(await revisions({ limit: 0 })).toEqual([]);
   });
 
-  test("reads what is not there as empty", async () => {
+  test("reads a missing stream and what is past the end as empty", async () => {
     const stream = newStream();
     expect(await store().readStream(stream, { limit: 10 })).toEqual([]);
     expect(await store().readStream(stream, { direction: "backward", limit: 10 })).toEqual([]);
@@ -38,7 +38,7 @@ export function reading(store: () => EventStore): void {
     expect(past.map((event) => event.revision)).toEqual([1, 0]);
   });
 
-  test("many reads at once each get what they asked for", async () => {
+  test("answers each of many reads at once with its own events", async () => {
     const lengths = Array.from({ length: 250 }, (_, number) => number % 4);
     const written = await Promise.all(
       lengths.map(async (length) => {
@@ -55,7 +55,7 @@ export function reading(store: () => EventStore): void {
     });
   });
 
-  test("an event says all about itself", async () => {
+  test("gives each event with its stream, revision, position and time", async () => {
     const stream = newStream();
     const events = newEvents(1);
     const before = Date.now();
@@ -124,7 +124,7 @@ export function reading(store: () => EventStore): void {
     await expect(store().readStream(newStream(), { from: 0.5, limit: 1 })).rejects.toBeInstanceOf(RangeError);
   });
 
-  test("answers when it is asked whether it is there", async () => {
+  test("answers a ping", async () => {
     await expect(store().ping()).resolves.toBeUndefined();
   });
 }

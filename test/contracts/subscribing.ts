@@ -11,7 +11,7 @@ export function subscribing(store: () => EventStore): void {
     return events;
   };
 
-  test("delivers what is there and then what comes, in order", async () => {
+  test("delivers past events and then new ones, in order", async () => {
     const after = await store().tail();
     const before = await write(5);
     await using seen = collect(store(), after);
@@ -28,7 +28,7 @@ export function subscribing(store: () => EventStore): void {
     await eventually(() => expect(seen.events[0]).toMatchObject({ type: "LogCreated", revision: 0 }));
   });
 
-  test("hands over batches of at most the size asked for, and says how far each goes", async () => {
+  test("delivers batches of at most the requested size, with the position of each", async () => {
     const after = await store().tail();
     await write(25);
     await using seen = collect(store(), after, { maxBatch: 10 });
@@ -135,7 +135,7 @@ export function subscribing(store: () => EventStore): void {
     await eventually(() => expect(seen.subscription.status()).toMatchObject({ state: "live", lastError: null }));
   });
 
-  test("one that fails does not hold up another", async () => {
+  test("does not hold up other subscriptions when one fails", async () => {
     const after = await store().tail();
     const failing = collect(store(), after, { handle: () => Promise.reject(new Error("never")) });
     await using other = collect(store(), after);

@@ -66,7 +66,7 @@ export function writers(subject: () => Subject, shared: boolean): void {
     }
   });
 
-  test("what one has written the other reads, knows, and is told", async () => {
+  test("what one process writes another one reads, recognises, and is notified of", async () => {
     const { store, second } = subject();
     if (second === undefined) throw new Error("a shared log opens twice");
     await using other = await second();

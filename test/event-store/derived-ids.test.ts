@@ -6,7 +6,7 @@ import fc from "../support/seed.ts";
 
 const NAMESPACE = "8f0c6c3e-7d0b-5a7e-9b39-6a0d5f1c2e4b";
 
-test("a derived id is the UUID v5 that another implementation makes of the same name", () => {
+test("derives the UUID v5 that another implementation derives from the same name", () => {
   const part = fc.oneof(fc.string({ unit: "binary" }), fc.integer());
   fc.assert(
     fc.property(fc.array(part), (parts) => {
@@ -15,6 +15,6 @@ test("a derived id is the UUID v5 that another implementation makes of the same 
   );
 });
 
-test("a derived id stays what it was", () => {
+test("keeps the derived ids of earlier versions", () => {
   expect(deriveUuid("event", "room-1", "command", 0)).toBe("b7ba4d09-49c0-5f9a-9a1e-708311fe54cd");
 });

@@ -25,7 +25,7 @@ const stored = async (type: string, data: unknown): Promise<RecordedEvent> => {
   return recorded(one, STREAM);
 };
 
-describe("every event comes back as it went", () => {
+describe("encoding and decoding give back", () => {
   test.each(types)("%s", async (type, definition) => {
     await fc.assert(
       fc.asyncProperty(dataOf(definition.data), async (data) => {
@@ -37,7 +37,7 @@ describe("every event comes back as it went", () => {
     );
   });
 
-  test("many at once, each with its own keys, in order", async () => {
+  test("many events at once, each with its own keys, in order", async () => {
     const posted = fc.array(dataOf(catalogue.MessagePosted.data), { maxLength: 20 });
     await fc.assert(
       fc.asyncProperty(posted, async (all) => {
@@ -53,7 +53,7 @@ describe("every event comes back as it went", () => {
     );
   });
 
-  test("with where it stands and what surrounds it", async () => {
+  test("an event with its stream, revision, position and metadata", async () => {
     const withFingerprint = { ...context, fingerprint: "f1" };
     const events = [
       { type: "MemberLeft", data: { subject: "sub_a", user: { open: "ada" }, reason: "left" } },
@@ -101,7 +101,7 @@ describe("event ids", () => {
   });
 });
 
-describe("what this code cannot read is said to be unreadable:", () => {
+describe("decoding throws UnreadableEvent for", () => {
   const good = () => stored("RoomUpdated", { name: "Room", description: null, kind: "private", meta: {} });
   const refused = async (change: (one: RecordedEvent) => Partial<RecordedEvent>) => {
     const one = await good();
@@ -121,18 +121,18 @@ describe("what this code cannot read is said to be unreadable:", () => {
   test("metadata that is no JSON", () => refused(() => ({ metadata: new Uint8Array() })));
   test("metadata with an actor of no kind", () => refused((one) => meta(one, { actor: { type: "ghost", id: "1" } })));
 
-  test("and an unknown type is not written either", async () => {
+  test("an unknown type, which is not encoded either", async () => {
     await expect(stored("RoomPainted", {})).rejects.toMatchObject({ name: "UnreadableEvent" });
   });
 
-  test("raw data is read without looking into it", async () => {
+  test("raw data that is no object, and for no unknown type", async () => {
     const one = await good();
     expect(decodeRaw({ ...one, type: "RoomPainted" })).toMatchObject({ name: "Room" });
     expect(() => decodeRaw({ ...one, data: bytes([]) })).toThrow(expect.objectContaining({ name: "UnreadableEvent" }));
   });
 });
 
-describe("an older version", () => {
+describe("data of an older version", () => {
   // Version 1 said "size: 3", 2 said "dimensions: [3]", 3 says "dimensions: [3], unit".
   const definition = event({
     v: 3,
@@ -144,7 +144,7 @@ describe("an older version", () => {
     },
   });
 
-  test("is brought to the one written now, step by step", () => {
+  test("is upcast to the current version, step by step", () => {
     const now = { dimensions: [3], unit: "cm", note: { open: "x" } };
     expect(upcast(definition, 1, { size: 3, note: { open: "x" } })).toEqual(now);
     expect(upcast(definition, 2, { dimensions: [3], note: { open: "x" } })).toEqual(now);
@@ -155,14 +155,14 @@ describe("an older version", () => {
     });
   });
 
-  test("passes erased fields on", () =>
+  test("keeps its erased fields", () =>
     expect(upcast(definition, 1, { size: 3, note: { erased: true } })).toEqual({
       dimensions: [3],
       unit: "cm",
       note: { erased: true },
     }));
 
-  test("is checked only once it is the one written now", () => {
+  test("is checked against the schema after upcasting", () => {
     expect(() => upcast(definition, 2, { size: 3, note: null })).toThrow(/dimensions/);
     expect(() => upcast(definition, 0, { size: 3, note: null })).toThrow("no upcaster from version 0");
     expect(() => upcast(definition, 4, {})).toThrow("newer than this code");

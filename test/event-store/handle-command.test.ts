@@ -93,7 +93,7 @@ describe("one queue per stream", () => {
   });
 });
 
-describe("no answer before the state it rests on is in the log", () => {
+describe("no answer leaves before the state it rests on is in the log", () => {
   test("a refusal that rests on an append under way waits for it", async () => {
     const { store, commands } = await setUp();
     await add(commands);
@@ -107,7 +107,7 @@ describe("no answer before the state it rests on is in the log", () => {
     await expect(refused).rejects.toMatchObject({ code: "last_key" });
   });
 
-  test("a replay waits for the append of its first", async () => {
+  test("a replay waits for the append of the first command", async () => {
     const { store, commands } = await setUp();
     const { open, fate } = gate();
     store.fates = [fate];
@@ -120,7 +120,7 @@ describe("no answer before the state it rests on is in the log", () => {
     expect(await names(store)).toEqual(["1"]);
   });
 
-  test("a stale cache on a second process refuses nothing that the log allows, and allows nothing that it forbids", async () => {
+  test("a stale state in a second process refuses nothing that the log allows, and allows nothing that it forbids", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     await add(other);
@@ -132,7 +132,7 @@ describe("no answer before the state it rests on is in the log", () => {
     expect((await other.load(counter, STREAM)).state.count).toBe(3);
   });
 
-  test("nor does a stale cache say that nothing is to be done, on a stream that nobody has raced for", async () => {
+  test("a stale state never answers that nothing is to be done", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     await add(other);
@@ -141,7 +141,7 @@ describe("no answer before the state it rests on is in the log", () => {
   });
 });
 
-describe("a stream that is said to be new", () => {
+describe("a command on a stream that the caller believes to be new", () => {
   const anew = (commands: Commands, command: Partial<CounterCommand> = {}, key?: string, fingerprint?: string) =>
     commands.execute(counter, STREAM, { type: "Add", at: 1_000, ...command }, contextOf(key, fingerprint), {
       newStream: true,
@@ -165,7 +165,7 @@ describe("a stream that is said to be new", () => {
     expect(await names(store)).toEqual(["1"]);
   });
 
-  test("and is not: what was decided on nothing is decided again on the log", async () => {
+  test("is decided again when the stream has events after all", async () => {
     const { store, commands } = await counted();
     for (let n = 0; n < 3; n += 1) await add(commandsOn(store));
     expect((await anew(commands)).state.count).toBe(4);
@@ -174,7 +174,7 @@ describe("a stream that is said to be new", () => {
     expect((await anew(commandsOn(store), { note: "nothing" })).state.count).toBe(4);
   });
 
-  test("a command that made it before is answered from then", async () => {
+  test("is answered from its first time when it made the stream before", async () => {
     const { store, commands } = await counted();
     await anew(commands, {}, "key", "print");
     await add(commands);
@@ -184,8 +184,8 @@ describe("a stream that is said to be new", () => {
   });
 });
 
-describe("what is known without asking", () => {
-  test("is nothing at first, then the newest that passed through this process, whatever others wrote", async () => {
+describe("the state known without reading the log", () => {
+  test("is undefined at first, then the newest that passed through this process, whatever others wrote", async () => {
     const { store, commands } = await setUp();
     expect(commands.known(counter, STREAM)).toBeUndefined();
     await add(commands);
@@ -198,7 +198,7 @@ describe("what is known without asking", () => {
 });
 
 describe("conflicts", () => {
-  test("in the middle of a batch: everything is decided again on the new state", async () => {
+  test("decide the complete batch again on the new state", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     await add(commands);
@@ -213,7 +213,7 @@ describe("conflicts", () => {
     expect(await names(store)).toEqual(["1", "2", "3"]);
   });
 
-  test("a batch halves after each conflict and grows by four after each success", async () => {
+  test("halve the batch; each success lets it grow by four", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     await add(commands);
@@ -234,7 +234,7 @@ describe("conflicts", () => {
     expect(sizes).toEqual([40, 1, 20, 1, 10, 14, 16]);
   });
 
-  test("of two writers on one stream the one with the larger batch does not starve", async () => {
+  test("do not starve the writer with the larger batch", async () => {
     const { store, commands } = await setUp();
     const perCommandMs = 1;
     // Deciding and sending a larger batch takes longer, and the other one writes meanwhile.
@@ -261,7 +261,7 @@ describe("conflicts", () => {
     expect(large.reduce((sum, done) => sum + done, 0)).toBeGreaterThan(10);
   });
 
-  test("two writers on one stream both get on", async () => {
+  test("leave every event of two writers once, in order", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     const many = (side: Commands, count: number) => Promise.all(Array.from({ length: count }, () => add(side)));
@@ -270,8 +270,8 @@ describe("conflicts", () => {
   });
 });
 
-describe("an outcome that stays unknown", () => {
-  test("the same bytes go again with the same revision, and are written once", async () => {
+describe("an append whose outcome is unknown", () => {
+  test("is sent again with the same bytes and revision, and written once", async () => {
     const { store, commands } = await setUp();
     store.fates = [lost, never];
     const outcome = await add(commands);
@@ -281,7 +281,7 @@ describe("an outcome that stays unknown", () => {
     expect(await names(store)).toEqual(["1"]);
   });
 
-  test("written after all, with somebody else's events behind it: it is answered, not done twice", async () => {
+  test("is answered when it was written after all, with another writer's events behind it", async () => {
     const { store, commands } = await setUp();
     const other = commandsOn(store);
     await add(commands);
@@ -295,7 +295,7 @@ describe("an outcome that stays unknown", () => {
     expect(await names(store)).toEqual(["1", "2", "3"]);
   });
 
-  test("a caller whose time is up is told so, and the command is still carried out", async () => {
+  test("times out for its caller and is still carried out", async () => {
     const { store, commands } = await setUp();
     const { open, fate } = gate();
     store.fates = [fate];
@@ -311,7 +311,7 @@ describe("an outcome that stays unknown", () => {
 });
 
 describe("prior events", () => {
-  test("events that a decision needs come from the log, or from the same batch", async () => {
+  test("come from the log, or from the same batch", async () => {
     const { store, commands } = await setUp();
     await add(commands);
     priorEventsSeen.length = 0;

@@ -28,20 +28,20 @@ describe("a command sent again under its id", () => {
     });
   });
 
-  test("with another body it is refused", async () => {
+  test("is refused with another body", async () => {
     const commands = commandsOn(await openInMemoryLog());
     await add(commands, "key-1", "one body");
     await expect(add(commands, "key-1", "another")).rejects.toMatchObject({ code: "idempotency_key_reused" });
   });
 
-  test("one that changed nothing leaves its key free", async () => {
+  test("is decided again when it changed nothing the first time", async () => {
     const commands = commandsOn(await openInMemoryLog());
     const context = contextOf("key-1");
     await commands.execute(counter, STREAM, { type: "Add", at: 1, note: "nothing" }, context);
     expect(await add(commands, "key-1")).toMatchObject({ replayed: false, state: { count: 1 } });
   });
 
-  test("the creation is remembered for ever, others until a thousand came after them; then a projection is asked", async () => {
+  test("is looked up in the read model once a thousand came after it, unless it created the stream", async () => {
     const store = await openInMemoryLog();
     const asked: string[] = [];
     const commands = commandsOn(store, async (commandId) => {

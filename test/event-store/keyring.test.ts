@@ -57,7 +57,7 @@ describe("data keys", () => {
     expect(row.wrapped.includes(Buffer.from(keys.get("sub_a")?.key ?? []))).toBe(false);
   });
 
-  test("that are remembered keep nothing alive but themselves", async () => {
+  test("keep no other memory alive while they are cached", async () => {
     const keyring = await open();
     const made = await keyring.keysFor(CLIENT, refs("sub_a", "sub_b"));
     const found = await (await open()).keysById(new Set(Array.from(made.values(), ({ id }) => id)));
@@ -70,7 +70,7 @@ describe("data keys", () => {
     expect([...found]).toEqual([[key?.id, key]]);
   });
 
-  test("are made once, however many processes ask for them at once, in whatever order", async () => {
+  test("are made once, however many processes need them at once, in any order", async () => {
     const names = Array.from({ length: 300 }, (_, index): KeyRef => `sub_${index}`);
     const rings = await Promise.all([open(), open(), open(), open()]);
     const answers = await Promise.all(
@@ -83,7 +83,7 @@ describe("data keys", () => {
     for (const answer of answers) for (const [ref, key] of answer) expect(key).toEqual(answers[0]?.get(ref));
   });
 
-  test("are made in few round trips, however many callers ask", async () => {
+  test("are made in few round trips, however many callers need them", async () => {
     let queries = 0;
     const pool = watched(database.pool, () => {
       queries += 1;
@@ -109,7 +109,7 @@ describe("destroying a key", () => {
     expect(after?.key).not.toEqual(before?.key);
   });
 
-  test("forgets what was sealed last", async () => {
+  test("clears the plaintext cache", async () => {
     const ring = await open();
     const sealed = Uint8Array.of(1);
     ring.plaintextCache.current().add(sealed, () => ({ data: "open", meta: {} }));
@@ -118,11 +118,11 @@ describe("destroying a key", () => {
     expect(ring.plaintextCache.current().find(sealed)).toBeUndefined();
   });
 
-  test("says when there was none", async () => {
+  test("answers false when there was none", async () => {
     expect(await (await open()).destroy("sub_nobody")).toBe(false);
   });
 
-  test("leaves nothing in the cache of a look-up that was under way", async () => {
+  test("keeps a look-up that was under way out of the cache", async () => {
     const id = (await (await open()).keysFor(CLIENT, refs("sub_a"))).get("sub_a")?.id ?? "";
     let late: Promise<unknown> = Promise.resolve();
     const pool = watched(database.pool, async (answer) => {
@@ -169,7 +169,7 @@ describe("the server's own secrets", () => {
 });
 
 describe("the ring", () => {
-  test("turns: the newest key wraps, the older ones still open", async () => {
+  test("wraps with its newest key and opens with the older ones", async () => {
     const [old, young] = [newKey(), `2026:${newKey()}`];
     const before = await (await open([old])).keysFor(CLIENT, refs("sub_old"));
     const turned = await open([young, old]);
@@ -180,7 +180,7 @@ describe("the ring", () => {
     expect(youngRow.kek).toBe("2026");
   });
 
-  test("that lacks a wrapping key in use, any of them, stops the start and names it", async () => {
+  test("stops the start when it lacks any wrapping key in use, and names it", async () => {
     const [first, second] = [newKey(), newKey()];
     await (await open([`a:${first}`])).keysFor(CLIENT, refs("sub_a"));
     await (await open([`b:${second}`, `a:${first}`])).keysFor(CLIENT, refs("sub_b"));
@@ -195,12 +195,12 @@ describe("the ring", () => {
     }
   });
 
-  test("whose key has the right id but is another key stops the start", async () => {
+  test("stops the start when a key has the right id but is another key", async () => {
     await (await open([`a:${newKey()}`])).keysFor(CLIENT, refs("sub_a"));
     await expect(open([`a:${newKey()}`])).rejects.toBeInstanceOf(WrongEncryptionKeys);
   });
 
-  test("that lost a key since the start fails what needs it, and only that", async () => {
+  test("fails only what needs a key that it lost since the start", async () => {
     const [mine, other] = [`mine:${newKey()}`, `other:${newKey()}`];
     const ring = await open([mine]);
     const foreign = (await (await open([other, mine])).keysFor(CLIENT, refs("sub_other"))).get("sub_other")?.id ?? "";
@@ -234,7 +234,7 @@ describe("the ring", () => {
   });
 });
 
-test("subjects of many clients take the room of what is remembered, and not of what each might have", async () => {
+test("caches subjects of many clients in one bounded cache", async () => {
   const keyring = await open();
   const clients = Array.from({ length: 500 }, (_, n): ClientId => `cli_${n}`);
   await keyring.subjectOfUser(CLIENT, "ann");

@@ -39,7 +39,7 @@ afterEach(() => {
 });
 
 const types: [string, EventDefinition][] = Object.entries(catalogue);
-test.each(types)("it is what its bytes say: %s", async (type, definition) => {
+test.each(types)("an own event reads the same as from its bytes: %s", async (type, definition) => {
   const keyring = memoryKeyring();
   await fc.assert(
     fc.asyncProperty(dataOf(definition.data), async (data) => {
@@ -52,7 +52,7 @@ test.each(types)("it is what its bytes say: %s", async (type, definition) => {
   );
 });
 
-test("no key is asked for, and all who ask are given the same", async () => {
+test("own events are read without a key, and all readers share them", async () => {
   const { keyring, asked } = counting(memoryKeyring());
   const written = handedOver(await write(keyring, "MemberLeft", left));
   const [one] = await decode(keyring, [written]);
@@ -63,7 +63,7 @@ test("no key is asked for, and all who ask are given the same", async () => {
   expect(asked()).toBe(1);
 });
 
-test("own events and others' come out of one batch in their order", async () => {
+test("a batch of own events and others' keeps its order", async () => {
   const keyring = memoryKeyring();
   const names = ["ada", "bob", "cid", "dan"];
   const written = await Promise.all(
@@ -74,7 +74,7 @@ test("own events and others' come out of one batch in their order", async () => 
   expect(read.map((event) => event.data)).toEqual(names.map((name) => ({ ...left, user: { open: name } })));
 });
 
-test("the writer's own data may change afterwards", async () => {
+test("the cache does not change with the writer's own data", async () => {
   const keyring = memoryKeyring();
   const meta = { open: { colour: "red" } };
   const data = { subject: "sub_a", user: { open: "ada" }, role: "member", name: null, meta };
@@ -84,8 +84,8 @@ test("the writer's own data may change afterwards", async () => {
   expect(before?.data).toMatchObject({ meta: { open: { colour: "red" } } });
 });
 
-describe("once a key is destroyed", () => {
-  test("what it sealed is erased", async () => {
+describe("after a key is destroyed", () => {
+  test("what it sealed reads as erased", async () => {
     const keyring = memoryKeyring();
     const written = handedOver(await write(keyring, "MemberLeft", left));
     await decode(keyring, [written]);
@@ -93,7 +93,7 @@ describe("once a key is destroyed", () => {
     expect((await decode(keyring, [written]))[0]?.data).toMatchObject({ user: { erased: true } });
   });
 
-  test("what was being sealed meanwhile is erased too", async () => {
+  test("what was being sealed meanwhile reads as erased too", async () => {
     const keyring = memoryKeyring();
     const keysFor: MemoryKeyring["keysFor"] = async (client, refs) => {
       const keys = await keyring.keysFor(client, refs);
@@ -105,7 +105,7 @@ describe("once a key is destroyed", () => {
   });
 });
 
-test("it is kept for a moment only, for what another process erases", async () => {
+test("entries expire, so that an erasure by another process holds here soon", async () => {
   vi.useFakeTimers({ now: NOW });
   const { keyring, asked } = counting(memoryKeyring());
   const written = handedOver(await write(keyring, "MemberLeft", left));

@@ -170,7 +170,7 @@ describe("an erased key", () => {
     );
   });
 
-  test("is told by metadata which people it concerned", async () => {
+  test("leaves the people it concerned in the metadata", async () => {
     expect(decodeMetadata(await stored("RoomCreated", created)).subjects).toEqual(["sub_a", "sub_b"]);
   });
 });

@@ -64,7 +64,7 @@ function follow(feed: Feed, warnings: string[] = []) {
 }
 const upTo = (last: number) => Array.from({ length: last }, (_, n) => n + 1);
 
-test("a read that fails is tried again behind the last handled event, and shows", async () => {
+test("retries a failed read behind the last handled event, and shows the error", async () => {
   const { log, feed } = troubledLog();
   const warnings: string[] = [];
   const { seen, subscription } = follow(feed, warnings);
@@ -81,7 +81,7 @@ test("a read that fails is tried again behind the last handled event, and shows"
   expect(seen).toEqual(upTo(30));
 });
 
-test("a live loop does not read until it is told of something new, and then once", async () => {
+test("reads once for each notification while it is live", async () => {
   const { log, feed } = troubledLog();
   const { seen, subscription } = follow(feed);
   log.append(3);
@@ -96,7 +96,7 @@ test("a live loop does not read until it is told of something new, and then once
   expect(log.reads).toBe(reads + 1);
 });
 
-test("when what wakes it is broken, it says so, and reads for itself what nobody announced", async () => {
+test("retries while notifications are broken, and reads what nobody announced", async () => {
   const { log, feed } = troubledLog();
   const { seen, subscription } = follow(feed);
   await eventually(() => expect(subscription.status().state).toBe("live"));
@@ -109,7 +109,7 @@ test("when what wakes it is broken, it says so, and reads for itself what nobody
   await eventually(() => expect(subscription.status()).toMatchObject({ state: "live", lastError: null }));
 });
 
-test("an announcement of what is not there does not make it read in a circle", async () => {
+test("does not read in a loop for an announced event that is not there", async () => {
   const { log, feed } = troubledLog();
   const { seen } = follow(feed);
   log.append(2);
@@ -122,7 +122,7 @@ test("an announcement of what is not there does not make it read in a circle", a
   await eventually(() => expect(seen).toEqual(upTo(1_001)));
 });
 
-test("closing all of them ends each, and forgets those that ended by themselves", async () => {
+test("closes all subscriptions of a log, and forgets those that ended by themselves", async () => {
   const { log, feed } = troubledLog();
   const { subscription } = follow(feed);
   await subscription[Symbol.asyncDispose]();

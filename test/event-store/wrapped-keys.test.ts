@@ -32,7 +32,7 @@ const exported = async (ring: PostgresKeyring): Promise<WrappedKey[]> => {
 const count = async (database: TestDatabase) =>
   Number((await database.pool.query("SELECT count(*) AS n FROM keys.data_keys")).rows[0].n);
 
-test("every key arrives with its id, opens there, and is wrapped by the newest key there", async () => {
+test("imports every key under its id, wrapped by the newest key of the new ring", async () => {
   const from = await open(source, OLD);
   const keys = await from.keysFor("cli_a", new Set(NAMES));
   const subject = await from.subjectOfUser("cli_a", "ada");
@@ -45,7 +45,7 @@ test("every key arrives with its id, opens there, and is wrapped by the newest k
   expect(await alone.subjectOfUser("cli_a", "ada")).toBe(subject);
 });
 
-test("importing the same again changes nothing", async () => {
+test("changes nothing when the same keys are imported again", async () => {
   const from = await open(source, OLD);
   await from.keysFor("cli_a", new Set(NAMES.slice(0, 10)));
   const to = await open(target, OLD);
@@ -54,7 +54,7 @@ test("importing the same again changes nothing", async () => {
   expect(await to.importWrapped(keys)).toEqual({ imported: 0, present: 10 });
 });
 
-test("a key of another ring imports nothing", async () => {
+test("imports nothing when a key is wrapped by another ring", async () => {
   const from = await open(source, OLD);
   await from.keysFor("cli_a", new Set(NAMES));
   const to = await open(target, NEW);
@@ -62,7 +62,7 @@ test("a key of another ring imports nothing", async () => {
   expect(await count(target)).toBe(0);
 });
 
-test("an owner with another key here imports nothing, not even the pages before it", async () => {
+test("imports nothing when an owner has another key here, not even the pages before it", async () => {
   const from = await open(source, OLD);
   await from.keysFor("cli_a", new Set(NAMES));
   const keys = await exported(from);
@@ -74,7 +74,7 @@ test("an owner with another key here imports nothing, not even the pages before 
   expect(await count(target)).toBe(1);
 });
 
-test("the server's own secrets stay as they are here", async () => {
+test("keeps the server's own secrets as they are here", async () => {
   const [from, to] = [await open(source, OLD), await open(target, OLD)];
   await from.serverSecret("tokens");
   const mine = await to.serverSecret("tokens");

@@ -90,14 +90,14 @@ export const storageMutations: readonly Mutation[] = [
     mutate: drop,
     caughtBy: {
       file: "event-store/handle-command.test.ts",
-      test: "nor does a stale cache say that nothing is to be done",
+      test: "a stale state never answers that nothing is to be done",
     },
   },
   {
     fence: "idempotency-fingerprint",
     name: "idempotency fingerprint",
     mutate: condition(true),
-    caughtBy: { file: "event-store/idempotency-window.test.ts", test: "with another body it is refused" },
+    caughtBy: { file: "event-store/idempotency-window.test.ts", test: "is refused with another body" },
   },
   {
     fence: "sealed-event-id",
@@ -116,13 +116,16 @@ export const storageMutations: readonly Mutation[] = [
     fence: "erasure-forgets",
     name: "an erasure of what was sealed last",
     mutate: drop,
-    caughtBy: { file: "event-store/keyring.test.ts", test: "forgets what was sealed last" },
+    caughtBy: { file: "event-store/keyring.test.ts", test: "clears the plaintext cache" },
   },
   {
     fence: "erasure-while-sealing",
     name: "an erasure while an event is sealed",
     mutate: replaceWith("{ add: (...args) => keyring.plaintextCache.current().add(...args) }"),
-    caughtBy: { file: "event-store/plaintext-cache.test.ts", test: "what was being sealed meanwhile is erased too" },
+    caughtBy: {
+      file: "event-store/plaintext-cache.test.ts",
+      test: "what was being sealed meanwhile reads as erased too",
+    },
   },
   {
     fence: "key-wrapping-row",
