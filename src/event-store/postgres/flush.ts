@@ -30,9 +30,9 @@ const APPEND = {
 /**
  * Sets a connection up for flushes, whatever the server's defaults are. The commit waits for the disk. Each statement of
  * the function sees what was committed before it got the lock. Its plans use the indexes, also those that are made while
- * the table is empty.
+ * the table is empty. Returns the id of PostgreSQL's process that serves the connection.
  */
-export async function prepareForFlushes(client: pg.ClientBase, timeoutMs: number): Promise<void> {
+export async function prepareForFlushes(client: pg.ClientBase, timeoutMs: number): Promise<number | undefined> {
   await client.query(`
     /* fence: durable-answer */ SET synchronous_commit = on;
     SET default_transaction_isolation = 'read committed';
@@ -44,6 +44,8 @@ export async function prepareForFlushes(client: pg.ClientBase, timeoutMs: number
     SET jit = off;
     SET work_mem = '32MB';
   `);
+  const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+  return rows[0]?.pid;
 }
 
 /**

@@ -56,7 +56,7 @@ BEGIN
   recorded_ms := round(extract(epoch FROM recorded) * 1000);
 
   -- Looked up from the expected revision on: a scan back from the end would first collect a page of the stream's entries.
-  IF EXISTS (
+  IF NOT EXISTS (
     SELECT FROM unnest(a_stream, a_first) AS n(stream, first)
     LEFT JOIN LATERAL (
       SELECT e.revision FROM log.events e WHERE e.stream = n.stream AND e.revision >= n.first
@@ -64,6 +64,11 @@ BEGIN
     ) h ON true
     WHERE /* fence: append-expected-revision */ coalesce(h.revision, -1) <> n.first
   ) THEN
+    INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
+    SELECT base + n.index, n.stream, n.revision, n.id, n.type, n.data, n.metadata, recorded
+    FROM unnest(e_stream, e_revision, e_id, e_type, e_data, e_metadata)
+      WITH ORDINALITY AS n(stream, revision, id, type, data, metadata, index);
+  ELSE
     -- Of appends that follow each other, those from the stream's revision on fit.
     SELECT array_agg(a.index ORDER BY a.index), array_agg(coalesce(s.revision, a.head) ORDER BY a.index),
       array_agg(s.position ORDER BY a.index)
@@ -83,13 +88,13 @@ BEGIN
       GROUP BY n.append
     ) s ON s.append = a.index AND /* fence: append-sent-again */ s.count = a.count
     WHERE NOT a.fits;
-  END IF;
 
-  INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
-  SELECT base + row_number() OVER (), n.stream, n.revision, n.id, n.type, n.data, n.metadata, recorded
-  FROM unnest(e_append, e_stream, e_revision, e_id, e_type, e_data, e_metadata)
-    AS n(append, stream, revision, id, type, data, metadata)
-  WHERE x_append IS NULL OR n.append <> ALL (x_append);
+    INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
+    SELECT base + row_number() OVER (ORDER BY n.index), n.stream, n.revision, n.id, n.type, n.data, n.metadata, recorded
+    FROM unnest(e_append, e_stream, e_revision, e_id, e_type, e_data, e_metadata)
+      WITH ORDINALITY AS n(append, stream, revision, id, type, data, metadata, index)
+    WHERE n.append <> ALL (x_append);
+  END IF;
   GET DIAGNOSTICS written = ROW_COUNT;
   IF written > 0 THEN
     PERFORM pg_notify('${CHANNEL}', (base + written)::text);

@@ -1,8 +1,8 @@
-// What wakes this process's subscriptions: NOTIFY, a slow poll for lost notifications, and its own appends.
+// What wakes the subscriptions of this process, and what it wrote last: they need not read that back.
 
 import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { backoffMs, pause, type WarnLogger } from "../../platform/supervise.ts";
-import { positionOf } from "../event-store.ts";
+import { positionOf, type RecordedEvent } from "../event-store.ts";
 import type { FeedListener } from "../subscription.ts";
 import { CHANNEL } from "./schema.ts";
 
@@ -10,28 +10,33 @@ import { CHANNEL } from "./schema.ts";
 const POLL_MS = 1_000;
 const POLL_TIMEOUT_MS = 5_000;
 
+/** How many bytes of its own events a process keeps, counting EVENT_OVERHEAD_BYTES for each. */
+const MAX_RECENT_BYTES = 16 * 1024 * 1024;
+const EVENT_OVERHEAD_BYTES = 256;
+
 type WakeUpsOptions = {
   readonly url: string;
   readonly logId: string;
+  /** Whether the notifications of this process of PostgreSQL are of our own appends, which the writer announces. */
+  readonly isOwn: (processId: number) => boolean;
   readonly logger: WarnLogger | undefined;
 };
 
-/** One listening connection for all subscriptions of this process, opened again whenever it drops. */
+/**
+ * Announces appends to the subscriptions of this process: its own as soon as they are answered, those of others by NOTIFY, and
+ * by a slow poll. It holds one listening connection, opened again whenever it drops.
+ */
 export class WakeUps {
   readonly #options: WakeUpsOptions;
   readonly #listeners = new Set<FeedListener>();
   readonly #closing = new AbortController();
   readonly #loop: Promise<void>;
+  /** Number of the last event known to be in the log. */
   #end = 0;
 
   constructor(options: WakeUpsOptions) {
     this.#options = options;
     this.#loop = this.#keepListening();
-  }
-
-  /** Number of the last event known to be in the log. */
-  get end(): number {
-    return this.#end;
   }
 
   /** Tells the subscriptions that the log has an event of this number. */
@@ -86,7 +91,10 @@ export class WakeUps {
       lost.abort();
     });
     const interrupted = AbortSignal.any([this.#closing.signal, lost.signal]);
-    client.on("notification", ({ payload }) => this.announce(Number(payload)));
+    client.on("notification", ({ processId, payload }) => {
+      // Our own flush is announced with its answer, when its events are in memory; the notification may come first.
+      if (!this.#options.isOwn(processId)) this.announce(Number(payload));
+    });
     await within(POLL_TIMEOUT_MS, client.query(`LISTEN ${CHANNEL}`), "LISTEN got no answer");
     while (!this.#closing.signal.aborted) {
       const poll = client.query<{ tail: string }>("SELECT coalesce(max(position), 0) AS tail FROM log.events");
@@ -98,3 +106,46 @@ export class WakeUps {
     }
   }
 }
+
+/** The newest run of events without gaps that this process wrote. Another process's append starts a new run. */
+export class RecentEvents {
+  readonly #maxBytes: number;
+  #events: RecordedEvent[] = [];
+  /** Number of the first event kept. */
+  #first = 1;
+  #bytes = 0;
+
+  constructor(maxBytes = MAX_RECENT_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Keeps events without gaps, the first of which is the log's `first`-th. The oldest go when there are too many bytes. */
+  add(first: number, events: readonly RecordedEvent[]): void {
+    if (first !== this.#first + this.#events.length) {
+      this.#first = first;
+      this.#events = [];
+      this.#bytes = 0;
+    }
+    for (const event of events) {
+      this.#events.push(event);
+      this.#bytes += bytesOf(event);
+    }
+    let dropped = 0;
+    for (const event of this.#events) {
+      if (this.#bytes <= this.#maxBytes) break;
+      this.#bytes -= bytesOf(event);
+      dropped += 1;
+    }
+    this.#events.splice(0, dropped);
+    this.#first += dropped;
+  }
+
+  /** At most `limit` events after the number `after`, without gaps; none when the next one is not here. */
+  read(after: number, limit: number): readonly RecordedEvent[] {
+    const from = after + 1 - this.#first;
+    return from < 0 ? [] : this.#events.slice(from, from + limit);
+  }
+}
+
+const bytesOf = ({ data, metadata }: RecordedEvent): number =>
+  data.byteLength + metadata.byteLength + EVENT_OVERHEAD_BYTES;
