@@ -7,11 +7,11 @@ import { decode } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import type { AuditRow } from "../projections/models/audit.ts";
+import { userIdsOf } from "../projections/models/users.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { auditEventBody } from "./bodies/audit.ts";
 import type { Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
-import { userIdsOf } from "./user-ids.ts";
 
 const READS_AT_ONCE = 16;
 

@@ -8,14 +8,13 @@ import {
   PostgresQueryCompiler,
   type QueryCreator,
   type RawBuilder,
-  sql as raw,
   type SqlBool,
+  sql,
 } from "kysely";
 import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
 import { queryAsClient } from "./fence.ts";
 import { type Projection, type Row, type RowOf, tableName } from "./projection.ts";
-import { type Query, render, Sql } from "./sql.ts";
 
 /** Read models by the names that a query gives them. */
 type Named = Readonly<Record<string, Projection>>;
@@ -30,7 +29,7 @@ type Reading = {
    */
   over<const T extends Named>(tables: T): QueryCreator<RowsOf<T>>;
   /** The rows of a query: bigint as number, json parsed. Throws when the database does. */
-  rows<R extends object>(query: Built<R> | Sql): Promise<readonly R[]>;
+  rows<R extends object>(query: Built<R>): Promise<readonly R[]>;
 };
 
 /** Reads as one client: every table in a query is that client's part of it, whatever the query says. */
@@ -54,11 +53,11 @@ const builder = new Kysely<Record<string, Row>>({
 function creatorOver<T extends Named>(tables: T, client: ClientId | null): QueryCreator<RowsOf<T>> {
   let creator: QueryCreator<Record<string, Row>> = builder;
   for (const [name, projection] of Object.entries(tables)) {
-    const table = raw.table(`read.${tableName(projection)}`);
+    const table = sql.table(`read.${tableName(projection)}`);
     const rows =
       client === null
-        ? raw<Row>`(select * from ${table})`
-        : raw<Row>`(select * from ${table} /* fence: tenant-read */ where client = ${client} /* end */)`;
+        ? sql<Row>`(select * from ${table})`
+        : sql<Row>`(select * from ${table} /* fence: tenant-read */ where client = ${client} /* end */)`;
     creator = creator.with(
       (cte) => cte(name).notMaterialized(),
       () => rows,
@@ -73,37 +72,27 @@ function creatorOver<T extends Named>(tables: T, client: ClientId | null): Query
  * it were not there. The second one, PostgreSQL's own, is in `fence.ts`: each holds without the other.
  */
 export function readAs(pool: pg.Pool, client: ClientId): ReadAs {
-  const tableOf = (projection: Projection, parameter: (value: string) => string) =>
-    `(select * from read.${tableName(projection)} where client = ${parameter(client)})`;
   return {
     ...{ kind: "client", client },
     over: (tables) => creatorOver(tables, client),
-    rows: (query) =>
-      queryAsClient(pool, client, configOf(query instanceof Sql ? render(query, tableOf) : built(query))),
+    rows: (query) => queryAsClient(pool, client, configOf(query)),
   };
 }
 
 /** Reads across clients on a pool or in a transaction. */
 export function readAsOperator(pool: Queryable): OperatorRead {
-  const tableOf = (projection: Projection) => `read.${tableName(projection)}`;
   return {
     kind: "operator",
     over: (tables) => creatorOver(tables, null),
-    rows: async (query) =>
-      (await pool.query(configOf(query instanceof Sql ? render(query, tableOf) : built(query)))).rows,
+    rows: async (query) => (await pool.query(configOf(query))).rows,
   };
 }
-
-const built = (query: Built<unknown>): Query => {
-  const { sql, parameters } = query.compile();
-  return { text: sql, values: parameters };
-};
 
 /** `column = any(values)`; one value is compared by `=`, so that an index that begins with the column gives the order too. */
 export const anyOf = (column: string, values: readonly (string | number)[]): RawBuilder<SqlBool> =>
   values.length === 1
-    ? raw<SqlBool>`${raw.ref(column)} = ${values[0]}`
-    : raw<SqlBool>`${raw.ref(column)} = any(${values})`;
+    ? sql<SqlBool>`${sql.ref(column)} = ${values[0]}`
+    : sql<SqlBool>`${sql.ref(column)} = any(${values})`;
 
 const { INT8, JSON: JSON_TYPE } = pg.types.builtins;
 /** bigint columns hold milliseconds, which a number holds exactly. */
@@ -116,7 +105,10 @@ export const columnTypes = {
 };
 
 // Not prepared: a plan made while a table was small would stay in use while it grows.
-const configOf = ({ text, values }: Query) => ({ text, values: [...values], types: columnTypes });
+const configOf = (query: Built<unknown>) => {
+  const { sql: text, parameters } = query.compile();
+  return { text, values: [...parameters], types: columnTypes };
+};
 
 /** The first row, if there is one. */
 export const first = <R>(rows: readonly R[]): R | undefined => rows[0];

@@ -16,8 +16,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import { deliveryId, deriveUuid } from "../event-store/derived-ids.ts";
 import { decode } from "../event-store/envelope.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { users } from "../projections/models/users.ts";
-import { sql } from "../projections/sql.ts";
+import { userIdsOf } from "../projections/models/users.ts";
 import { wasRedriven } from "./attempts.ts";
 import { fallbackEventOf } from "./fallback.ts";
 import { causeOf, contextFor, contextOf, type JobServices } from "./job-services.ts";
@@ -180,12 +179,7 @@ async function withAddresses(
   subjects: readonly Subject[],
   fromRoom: () => Promise<ReadonlyMap<Subject, Sealed<string>>>,
 ): Promise<readonly Recipient[]> {
-  const rows = await readSide
-    .readAs(client)
-    .rows<{ subject: Subject; user_id: string | null }>(
-      sql`select subject, user_id from ${users} u where subject = any(${subjects})`,
-    );
-  const known = new Map(rows.flatMap((row) => (row.user_id === null ? [] : [[row.subject, row.user_id]])));
+  const known = await userIdsOf(readSide.readAs(client), subjects);
   const addressOf = async (subject: Subject): Promise<Sealed<string>> => {
     const id = known.get(subject);
     if (id !== undefined) return seal(id);

@@ -6,7 +6,6 @@ import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { columnTypes, type ReadAs, readAsOperator } from "../../src/projections/read-as.ts";
-import { render, Sql } from "../../src/projections/sql.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
 import { SocketClient } from "../support/socket-client.ts";
 import { sized, sizedTimeout } from "./support/size.ts";
@@ -31,11 +30,8 @@ beforeAll(async () => {
         client,
         over: readAsOperator(pool).over,
         rows(query) {
-          const { text, values } =
-            query instanceof Sql
-              ? render(query, (one) => `read.${tableName(one)}`)
-              : (({ sql, parameters }) => ({ text: sql, values: parameters }))(query.compile());
-          return queryAsClient(pool, client, { text, values: [...values], types: columnTypes });
+          const { sql: text, parameters } = query.compile();
+          return queryAsClient(pool, client, { text, values: [...parameters], types: columnTypes });
         },
       });
       const own = readSide.readAs.bind(readSide);

@@ -98,7 +98,7 @@ function fill(projection: Projection): string {
 const explaining = <T extends ReadAs | OperatorRead>(handle: T): T => ({
   ...handle,
   async rows(query: Parameters<T["rows"]>[0]) {
-    const { sql: text, parameters } = "compile" in query ? query.compile() : { sql: "", parameters: [] };
+    const { sql: text, parameters } = query.compile();
     const lines = await handle.rows<{ "QUERY PLAN": string }>({
       compile: () => CompiledQuery.raw(`explain ${text}`, [...parameters]),
     });

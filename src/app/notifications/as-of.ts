@@ -11,18 +11,16 @@ import { decode, type StoredEvent } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { mapBounded } from "../../platform/bounded.ts";
 import { foldRows } from "../../projections/fold.ts";
-import { type AuditRow, audit } from "../../projections/models/audit.ts";
+import { deliveriesAt, redrivesUpTo } from "../../projections/models/audit.ts";
 import { attempts, deliveries } from "../../projections/models/deliveries.ts";
 import { type DeliveryCounts, notificationStatus, openCount } from "../../projections/models/notification-status.ts";
 import { type NotificationRow, notifications } from "../../projections/models/notifications.ts";
 import type { Projection, RowOf } from "../../projections/projection.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
-import { sql } from "../../projections/sql.ts";
 import { eventsAt } from "../audit-events.ts";
 import type { NotificationView } from "../bodies/notification.ts";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
-import { DELIVERY_PREFIX } from "./timeline.ts";
 import { plannedFor } from "./view.ts";
 
 /** How long an answer waits for the read model, which knows the deliveries of a notification. */
@@ -72,19 +70,9 @@ type History = {
   readonly last_at: Instant;
 };
 
-const historiesUpTo = (read: ReadAs, id: NotificationId, upTo: Position): Promise<readonly History[]> =>
-  read.rows<History>(sql`
-    select d.id, d.channel, d.mail, array_agg(a.type order by a.position) as types, max(a.at) as last_at
-    from ${deliveries} d join ${audit} a on a.stream = ${DELIVERY_PREFIX} || d.id
-    where d.notification_id = ${id} and a.position <= ${upTo}
-    group by d.id, d.channel, d.mail order by min(a.position)`);
-
 /** Until when the deliveries that were started again up to the position go on; none: null. */
 async function renewedUntil(parts: Parts, read: ReadAs, id: NotificationId, upTo: Position): Promise<Instant | null> {
-  const last = await read.rows<AuditRow>(sql`
-    select distinct on (a.stream) a.* from ${deliveries} d join ${audit} a on a.stream = ${DELIVERY_PREFIX} || d.id
-    where d.notification_id = ${id} and a.type = 'DeliveryRedriven' and a.position <= ${upTo}
-    order by a.stream, a.position desc`);
+  const last = await redrivesUpTo(read, id, upTo);
   if (last.length === 0) return null;
   const events = await decode(parts.keyring, await eventsAt(parts, last));
   return Math.max(...events.map((event) => (event.type === "DeliveryRedriven" ? event.data.expiresAt : 0)));
@@ -151,7 +139,7 @@ export async function viewAsOf(
   const own = foldedNotification(await eventsUpTo(parts, notificationStream(id), upTo));
   if (own === undefined) throw new DomainError("not_found");
   await reach(parts, upTo);
-  const histories = await historiesUpTo(read, id, upTo);
+  const histories = await deliveriesAt(read, id, upTo);
   const row = counted(own, histories, await renewedUntil(parts, read, id, upTo));
   const shown = histories.slice(0, SHOWN_DELIVERIES);
   const events = await mapBounded(shown, READS_AT_ONCE, (one) => eventsUpTo(parts, deliveryStream(one.id), upTo));

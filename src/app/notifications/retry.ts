@@ -11,10 +11,9 @@ import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { mapBounded } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { type CommandRow, commandIds } from "../../projections/models/audit.ts";
+import { writtenBy } from "../../projections/models/audit.ts";
 import { type DeliveryRow, deliveriesOf } from "../../projections/models/deliveries.ts";
 import type { NotificationRow } from "../../projections/models/notifications.ts";
-import { sql } from "../../projections/sql.ts";
 import { positionOf, viewAsOf } from "./as-of.ts";
 import { type Change, type Changed, ownNotification, rowNow } from "./change.ts";
 import { plannedFor } from "./view.ts";
@@ -59,9 +58,7 @@ type Before = { readonly deliveries: readonly DeliveryId[]; readonly since: Inst
 /** What the same request did before. Throws idempotency_key_reused when it had another body. */
 async function doneBefore({ services, read, context }: Change): Promise<Before> {
   if (context.fingerprint === undefined) return { deliveries: [], since: null };
-  const rows = await read.rows<CommandRow>(
-    sql`select * from ${commandIds} c where command = ${context.commandId} order by stream`,
-  );
+  const rows = await writtenBy(read, context.commandId);
   if (rows.some((row) => row.fingerprint !== context.fingerprint)) {
     throw new DomainError("idempotency_key_reused", "the key was used with another body");
   }

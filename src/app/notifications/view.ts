@@ -9,10 +9,10 @@ import { userDecider, userStream } from "../../domain/user.ts";
 import { mapBounded } from "../../platform/bounded.ts";
 import { attemptsOf, deliveriesOf } from "../../projections/models/deliveries.ts";
 import { type NotificationRow, SHOWN_RECIPIENTS, type ShownRecipient } from "../../projections/models/notifications.ts";
+import { userIdsOf } from "../../projections/models/users.ts";
 import type { ReadAs } from "../../projections/read-side.ts";
 import { type NotificationView, unmade } from "../bodies/notification.ts";
 import type { Services } from "../services.ts";
-import { userIdsOf } from "../user-ids.ts";
 
 const READS_AT_ONCE = 16;
 

@@ -1,11 +1,19 @@
 // Where each event is, by client, type, actor and time, and by the idempotency key of its command. Holds no content.
-import type { ClientId } from "../../contract/ids.ts";
+import { sql } from "kysely";
+import type { ClientId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
+import { deliveryStream } from "../../domain/delivery.ts";
+import type { DeliveryEvent } from "../../domain/delivery-events.ts";
+import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OlderCommands } from "../../event-store/stream-writer.ts";
 import { bigint, integer, projection, put, type RowOf, text, upsert } from "../projection.ts";
 import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 import type { ReadSide } from "../read-side.ts";
+import { deliveries } from "./deliveries.ts";
+
+/** What the names of deliveries' streams begin with. */
+const DELIVERY_STREAMS = deliveryStream("dlv_").slice(0, -"dlv_".length);
 
 const columns = {
   client: text<ClientId>(),
@@ -62,6 +70,55 @@ export function auditPage(read: ReadAs, list: AuditList): Promise<readonly Audit
   return read.rows(query);
 }
 
+/** The events of a notification and of its deliveries, oldest first, after a position. */
+export function timelineOf(
+  read: ReadAs,
+  id: NotificationId,
+  { after, limit }: { after: string; limit: number },
+): Promise<readonly AuditRow[]> {
+  const streams = sql<string>`(
+    select ${notificationStream(id)} union all select ${DELIVERY_STREAMS} || d.id from d where d.notification_id = ${id})`;
+  return read.rows(
+    read
+      .over({ a: audit, d: deliveries })
+      .selectFrom("a")
+      .selectAll()
+      .where(sql<boolean>`a.position > ${after} and a.stream = any${streams}`)
+      .orderBy("position")
+      .limit(limit),
+  );
+}
+
+const eventsOfDeliveries = (read: ReadAs, id: NotificationId, upTo: Position) =>
+  read
+    .over({ a: audit, d: deliveries })
+    .selectFrom("d")
+    .innerJoin("a", (join) => join.on(sql<boolean>`a.stream = ${DELIVERY_STREAMS} || d.id`))
+    .where("d.notification_id", "=", id)
+    .where("a.position", "<=", upTo);
+
+/** The deliveries that a notification had at a position, first made first, with the types of their events until then. */
+export const deliveriesAt = (read: ReadAs, id: NotificationId, upTo: Position) =>
+  read.rows(
+    eventsOfDeliveries(read, id, upTo)
+      .select(["d.id", "d.channel", "d.mail"])
+      .select((eb) => eb.fn.max("a.at").as("last_at"))
+      .select(sql<readonly DeliveryEvent["type"][]>`array_agg(a.type order by a.position)`.as("types"))
+      .groupBy(["d.id", "d.channel", "d.mail"])
+      .orderBy((eb) => eb.fn.min("a.position")),
+  );
+
+/** The newest redrive of each delivery of a notification, up to a position. */
+export const redrivesUpTo = (read: ReadAs, id: NotificationId, upTo: Position): Promise<readonly AuditRow[]> =>
+  read.rows(
+    eventsOfDeliveries(read, id, upTo)
+      .distinctOn("a.stream")
+      .selectAll("a")
+      .where("a.type", "=", "DeliveryRedriven")
+      .orderBy("a.stream")
+      .orderBy("a.position", "desc"),
+  );
+
 /** How long a command's answer waits for the read model that knows older commands. */
 const OLDER_COMMANDS_WAIT_MS = 5_000;
 
@@ -93,6 +150,10 @@ export const commandIds = projection({
   },
   on: {},
 });
+
+/** Everything that a command wrote, by stream. Says nothing of events after the checkpoint. */
+export const writtenBy = (read: ReadAs, command: string): Promise<readonly CommandRow[]> =>
+  read.rows(read.over({ c: commandIds }).selectFrom("c").selectAll().where("command", "=", command).orderBy("stream"));
 
 /** What a command wrote to a stream; without a stream, to any one. Says nothing of events after the checkpoint. */
 async function findCommand(operator: OperatorRead, command: string, stream?: string): Promise<CommandRow | undefined> {

@@ -10,7 +10,7 @@ import type { Profile } from "../../domain/user.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { bigint, change, integer, json, projection, type RowOf, text, upsert } from "../projection.ts";
-import { first, type OperatorRead, type ReadAs } from "../read-as.ts";
+import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 
 const columns = {
   subject: text<Subject>(),
@@ -98,3 +98,15 @@ export const revokedGenerations = (
       .where("generation", ">", 0)
       .orderBy("subject"),
   );
+
+/** The users' own ids, by subject; who was erased, or is not there yet, is missing. */
+export async function userIdsOf(read: ReadAs, subjects: readonly Subject[]): Promise<ReadonlyMap<Subject, string>> {
+  if (subjects.length === 0) return new Map();
+  const query = read
+    .over({ u: users })
+    .selectFrom("u")
+    .select(["subject", "user_id"])
+    .where(anyOf("subject", subjects));
+  const rows = await read.rows(query);
+  return new Map(rows.flatMap(({ subject, user_id }) => (user_id === null ? [] : [[subject, user_id]])));
+}
