@@ -2,9 +2,8 @@
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { MAX_QUEUE_BYTES } from "./limits.ts";
-import { textFrames } from "./text-frame.ts";
 
-/** Makes the bytes when their turn comes; undefined when they are no longer to be sent. */
+/** Makes the bytes when the reader is ready for them; undefined when they are no longer to be sent. */
 type Paced = { readonly make: () => Buffer | undefined; readonly sent: (sent: boolean) => void };
 
 /** The sending side of a socket. What was handed over goes out in order, or not at all once the socket closes. */
@@ -17,10 +16,6 @@ export class Outgoing implements Disposable {
   #pacedBytes = 0;
   /** Ends when the last of those who read ahead has. */
   #ahead: Promise<unknown> = Promise.resolve();
-  /** What was sent in this turn of the event loop, and its bytes; others may have the array too that came first. */
-  #turn: readonly Buffer[] | undefined;
-  #own: Buffer[] | undefined;
-  #turnBytes = 0;
   /** When something was last sent, on the monotonic clock. */
   lastSentAt = performance.now();
 
@@ -37,21 +32,23 @@ export class Outgoing implements Disposable {
     this.sendAll([Buffer.from(JSON.stringify(frame))]);
   }
 
-  /** Sends frames that may be shared by many sockets; when the reader is too slow for them, says so instead. */
+  /**
+   * Sends frames that may be shared by many sockets, in one write; when the reader is too slow for them, says so instead.
+   * Most of the cost of a broadcast is its writes.
+   */
   sendAll(payloads: readonly Buffer[]): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    for (const { byteLength } of payloads) this.#turnBytes += byteLength;
+    let waiting = this.#socket.bufferedAmount - this.#pacedBytes;
+    for (const { byteLength } of payloads) waiting += byteLength;
     // fence: socket-queue-bound
-    if (this.#socket.bufferedAmount - this.#pacedBytes + this.#turnBytes > MAX_QUEUE_BYTES) {
+    if (waiting > MAX_QUEUE_BYTES) {
       this.#onSlow();
       return;
     }
-    if (this.#own !== undefined) this.#own.push(...payloads);
-    else if (this.#turn !== undefined) this.#turn = this.#own = [...this.#turn, ...payloads];
-    else {
-      this.#turn = payloads;
-      if (sending.push(this) === 1) process.nextTick(flushAll);
-    }
+    this.lastSentAt = performance.now();
+    this.#stream.cork();
+    for (const payload of payloads) this.#socket.send(payload, TEXT);
+    this.#stream.uncork();
   }
 
   /** Sends when the reader has taken what was sent before. Resolves then; false when it was not sent. */
@@ -72,25 +69,12 @@ export class Outgoing implements Disposable {
     return done;
   }
 
-  /** Hands over what was sent in this turn, in one write: of a broadcast, most of the cost is the writes. */
-  flush(now = performance.now()): void {
-    const turn = this.#turn;
-    if (turn === undefined) return;
-    this.#turn = this.#own = undefined;
-    this.#turnBytes = 0;
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.lastSentAt = now;
-    this.#stream.write(textFrames(turn));
-  }
-
   [Symbol.dispose](): void {
-    this.flush();
     this.#stream.off("drain", this.#pump);
     for (const { sent } of this.#paced.splice(0)) sent(false);
   }
 
   readonly #pump = (): void => {
-    this.flush();
     while (this.#paced.length > 0 && !this.#stream.writableNeedDrain) {
       const next = this.#paced.shift();
       if (next === undefined) return;
@@ -108,13 +92,3 @@ export class Outgoing implements Disposable {
 }
 
 const TEXT = { binary: false } as const;
-
-/** Those that sent something in this turn. */
-let sending: Outgoing[] = [];
-
-function flushAll(): void {
-  const all = sending;
-  sending = [];
-  const now = performance.now();
-  for (const outgoing of all) outgoing.flush(now);
-}
