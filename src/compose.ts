@@ -6,8 +6,8 @@ import { createHttpServer, createProbeServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
 import { routes } from "./api/http/routes/routes.ts";
-import { createGateway } from "./api/realtime/gateway.ts";
-import type { Timings } from "./api/realtime/limits.ts";
+import type { Timings } from "./api/realtime/connection.ts";
+import { Gateway } from "./api/realtime/gateway.ts";
 import type { Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { createTokens } from "./app/tokens.ts";
@@ -75,7 +75,7 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
     ...omitUndefined({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
   });
   const { limits } = http;
-  const gateway = open.use(createGateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
+  const gateway = open.use(new Gateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
   http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);

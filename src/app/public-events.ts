@@ -1,20 +1,23 @@
-// Frames: what a room's event looks like to those who listen. A function of the event and of what has become of its message.
+// What the outside sees of a room's event: a function of the event and of what has become of its message since. The same
+// for sockets, SSE, webhooks and pull.
 
-import type { MessageId, RoomId } from "../contract/ids.ts";
+import type { RoomId } from "../contract/ids.ts";
 import type { JsonObject } from "../contract/json.ts";
 import type { Role } from "../contract/resources.ts";
-import type { Instant } from "../contract/time.ts";
+import { type Instant, rfc3339 } from "../contract/time.ts";
+import type { Actor } from "../domain/decider.ts";
 import { reveal, type Sealed } from "../domain/event.ts";
 import type { RoomEvent } from "../domain/room-events.ts";
 import { contentSeq, type LiveRoom, type Room } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
+import { memberOfEvent, memberResource, messageOfEvents, roomOfState } from "./resources.ts";
 
 export type StoredRoomEvent = StoredEvent<RoomEvent>;
 type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
 
-/** What the interface calls each event of a room; the same in frames and webhooks. */
-const EVENT_NAMES = {
+/** Public name of each event of a room. */
+const NAMES = {
   RoomCreated: "room.created",
   RoomUpdated: "room.updated",
   RoomDeactivated: "room.deactivated",
@@ -29,45 +32,44 @@ const EVENT_NAMES = {
   MessageRestored: "message.restored",
 } as const satisfies Record<RoomEvent["type"], string>;
 
-/** A user by its own id, null when the person was erased; a key by its id. */
-export type FrameActor = { readonly type: string; readonly id: string | null };
+/** A user by its own id, null when the person was erased; all others by their id. */
+export type PublicActor = { readonly type: Actor["type"]; readonly id: string | null };
 
-export type EventFrame = {
-  readonly type: "event";
+export type PublicEvent = {
   readonly room_id: RoomId;
   readonly seq: number;
-  readonly event: (typeof EVENT_NAMES)[RoomEvent["type"]];
+  readonly type: (typeof NAMES)[RoomEvent["type"]];
   readonly at: string;
   readonly position: Position;
-  readonly actor: FrameActor;
-  readonly data: JsonObject;
+  readonly actor: PublicActor;
+  readonly data: object;
 };
 
-/** A member's data as the log tells it; just before the event, for one that changed or left. */
+/** A member just before an event that changed or removed it. */
 export type MemberFacts = {
   readonly name: string | null;
-  readonly role: Role | null;
+  readonly role: Role;
   readonly meta: JsonObject;
+  /** Null when it is too far back to be known. */
   readonly joinedAt: Instant | null;
 };
 
-/** What a frame is made of besides its event. */
-type FrameFacts = {
+/** What an event is shown with, besides itself. */
+export type EventFacts = {
   readonly room: RoomId;
-  /** The room now: which of its messages are deleted, and where their contents stand. */
+  /** The room now: which of its messages are deleted, and the seqs of their contents. */
   readonly now: Room;
-  /** The room just after the event, just before it for its deletion. Only `room.*` frames ask for it. */
+  /** The room just after the event, just before it for its deletion. `room.*` events need it. */
   readonly roomThen: LiveRoom | undefined;
-  /** Of the member that changed or left, just before. Only `member.updated` and `member.left` ask for it. */
+  /** The member just before. `member.updated` and `member.left` show it. */
   readonly member: MemberFacts | undefined;
-  /** The user's own name, shown when the member has none in the room. Only `member.*` frames ask for it. */
+  /** The user's own name, shown when the member has none in the room. */
   readonly ownName: string | null;
-  /** The events at the seqs that `framePremises` named. */
-  readonly premises: ReadonlyMap<number, StoredRoomEvent>;
-  readonly actor: FrameActor;
+  /** The events at the seqs that `priorSeqs` named. */
+  readonly priorEvents: ReadonlyMap<number, StoredRoomEvent>;
+  readonly actor: PublicActor;
 };
 
-const iso = (at: Instant): string => new Date(at).toISOString();
 const changeOf = (now: Room, messageSeq: number) => (now.status === "live" ? now.changes.get(messageSeq) : undefined);
 
 /** The seq of the posting of the message that an event is about; null for events about no message. */
@@ -84,8 +86,8 @@ export function messageSeqOf(event: StoredRoomEvent): number | null {
   }
 }
 
-/** The seqs of other events that an event's frame is made of: a message's posting, its content, its deletion. */
-export function framePremises(event: StoredRoomEvent, now: Room): readonly number[] {
+/** The seqs of other events that an event is shown with: its message's posting, content and deletion. */
+export function priorSeqs(event: StoredRoomEvent, now: Room): readonly number[] {
   const seq = messageSeqOf(event);
   if (seq === null || event.type === "MessageDeleted") return [];
   const change = changeOf(now, seq);
@@ -94,21 +96,18 @@ export function framePremises(event: StoredRoomEvent, now: Room): readonly numbe
   return [...new Set([...posting, ...content, ...(change?.deleted === true ? [change.change] : [])])];
 }
 
-/** The frame of a room's event. Throws when a premise is missing. */
-export function frameOf(event: StoredRoomEvent, facts: FrameFacts): EventFrame {
-  return {
-    type: "event",
-    room_id: facts.room,
-    seq: event.revision + 1,
-    event: EVENT_NAMES[event.type],
-    at: iso(event.meta.at),
-    position: event.position,
-    actor: facts.actor,
-    data: dataOf(event, facts),
-  };
-}
+/** A room's event as the outside sees it. Throws when a prior event is missing. */
+export const publicEvent = (event: StoredRoomEvent, facts: EventFacts): PublicEvent => ({
+  room_id: facts.room,
+  seq: event.revision + 1,
+  type: NAMES[event.type],
+  at: rfc3339(event.meta.at),
+  position: event.position,
+  actor: facts.actor,
+  data: dataOf(event, facts),
+});
 
-function dataOf(event: StoredRoomEvent, facts: FrameFacts): JsonObject {
+function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
   const { at } = event.meta;
   switch (event.type) {
     case "RoomCreated":
@@ -116,11 +115,12 @@ function dataOf(event: StoredRoomEvent, facts: FrameFacts): JsonObject {
     case "RoomDeactivated":
     case "RoomActivated":
     case "RoomDeleted":
-      return roomData(facts, event.revision + 1);
+      return roomData(event, facts);
     case "MemberJoined":
+      return memberOfEvent(event.data, at, facts.ownName);
     case "MemberUpdated": {
       const { user, name, role, meta } = event.data;
-      const joinedAt = event.type === "MemberJoined" ? at : (facts.member?.joinedAt ?? null);
+      const joinedAt = facts.member?.joinedAt ?? null;
       return memberData(user, { name: reveal(name), role, meta: reveal(meta) ?? {}, joinedAt }, facts.ownName);
     }
     case "MemberLeft":
@@ -128,81 +128,58 @@ function dataOf(event: StoredRoomEvent, facts: FrameFacts): JsonObject {
     case "MessagePosted":
       return messageData(event, event, facts);
     case "MessageEdited":
-      return messageData(postingOf(facts, event.data.messageSeq), event, facts);
+      return messageData(postingOf(event, facts), event, facts);
     case "MessageRestored":
-      return restoredData(event, facts);
+      return messageData(postingOf(event, facts), contentOf(event, facts), facts);
     case "MessageDeleted":
-      return { id: event.data.id, seq: event.data.messageSeq, deleted_at: iso(at) };
+      return { id: event.data.id, seq: event.data.messageSeq, deleted_at: rfc3339(at) };
   }
 }
 
-function roomData({ room, roomThen: then }: FrameFacts, seq: number): JsonObject {
-  if (then === undefined) throw new Error(`the frame of ${room} at ${seq} needs the room`);
-  return {
-    id: room,
-    external_id: then.externalId,
-    ...then.settings,
-    active: then.active,
-    seq,
-    member_count: then.members.size,
-    message_count: then.posted - then.deleted,
-    created_at: iso(then.createdAt),
-    updated_at: iso(then.updatedAt),
-  };
+function roomData(event: StoredRoomEvent, { room, roomThen }: EventFacts): object {
+  if (roomThen === undefined) throw new Error(`the event at ${event.revision + 1} of ${room} needs the room`);
+  return roomOfState(room, { ...roomThen, seq: event.revision + 1 });
 }
 
-const memberData = (user: Sealed<string>, member: MemberFacts | undefined, ownName: string | null): JsonObject => ({
-  user_id: reveal(user),
-  name: member?.name ?? ownName,
-  role: member?.role ?? null,
-  meta: member?.meta ?? {},
-  joined_at: member === undefined || member.joinedAt === null ? null : iso(member.joinedAt),
-});
+function memberData(user: Sealed<string>, member: MemberFacts | undefined, ownName: string | null): object {
+  const shown = { user_id: reveal(user), name: member?.name ?? ownName, meta: member?.meta ?? {} };
+  if (member !== undefined && member.joinedAt !== null) {
+    return memberResource({ ...shown, role: member.role, joined_at: member.joinedAt });
+  }
+  return { ...shown, role: member?.role ?? null, joined_at: null };
+}
 
 type Content = EventOf<"MessagePosted"> | EventOf<"MessageEdited">;
 
-/** The message with a content of its own: deleted now, whatever the content, it shows none. */
-function messageData(posting: EventOf<"MessagePosted">, content: Content, facts: FrameFacts): JsonObject {
+/** A message with the content of one event; deleted now, it shows none. */
+function messageData(posting: EventOf<"MessagePosted">, content: Content, facts: EventFacts): object {
   const seq = posting.revision + 1;
   const change = changeOf(facts.now, seq);
-  const deleted = change?.deleted === true;
-  const { id, user, senderName, type, replyTo } = posting.data;
   // fence: deleted-in-frames
-  const shown = deleted ? null : reveal(content.data.content);
-  return {
-    id: id satisfies MessageId,
-    room_id: facts.room,
-    seq,
-    sender_id: reveal(user),
-    sender_name: reveal(senderName),
-    type,
-    content: shown,
-    meta: deleted ? {} : (reveal(content.data.meta) ?? {}),
-    reply_to: replyTo,
-    created_at: iso(posting.meta.at),
-    edited_at: content.type === "MessageEdited" ? iso(content.meta.at) : null,
-    deleted_at: deleted ? iso(premise(facts, change.change).meta.at) : null,
-  };
+  const deletion = change?.deleted === true ? priorEvent(facts, change.change) : undefined;
+  return messageOfEvents({
+    ...{ room: facts.room, seq, posting: posting.data, postedAt: posting.meta.at },
+    edit: content.type === "MessageEdited" ? { data: content.data, at: content.meta.at } : null,
+    deletedAt: deletion?.meta.at ?? null,
+  });
 }
 
-function restoredData(event: EventOf<"MessageRestored">, facts: FrameFacts): JsonObject {
-  const { messageSeq } = event.data;
-  const posting = postingOf(facts, messageSeq);
-  const content = facts.now.status === "live" ? premise(facts, contentSeq(facts.now, messageSeq)) : posting;
-  if (content.type !== "MessagePosted" && content.type !== "MessageEdited") {
-    throw new Error(`the event at ${content.revision + 1} of ${facts.room} holds no content`);
-  }
-  return messageData(posting, content, facts);
-}
-
-function postingOf(facts: FrameFacts, seq: number): EventOf<"MessagePosted"> {
-  const posting = premise(facts, seq);
-  if (posting.type !== "MessagePosted") throw new Error(`the event at ${seq} of ${facts.room} is no posting`);
+function postingOf(event: EventOf<"MessageEdited" | "MessageRestored">, facts: EventFacts): EventOf<"MessagePosted"> {
+  const posting = priorEvent(facts, event.data.messageSeq);
+  if (posting.type !== "MessagePosted") throw new Error(`${posting.type} of ${facts.room} is no posting`);
   return posting;
 }
 
-function premise(facts: FrameFacts, seq: number): StoredRoomEvent {
-  const event = facts.premises.get(seq);
-  if (event === undefined) throw new Error(`the frame needs the event at ${seq} of ${facts.room}`);
+/** What a restored message says now. */
+function contentOf({ data }: EventOf<"MessageRestored">, facts: EventFacts): Content {
+  const { now } = facts;
+  const content = priorEvent(facts, now.status === "live" ? contentSeq(now, data.messageSeq) : data.messageSeq);
+  if (content.type === "MessagePosted" || content.type === "MessageEdited") return content;
+  throw new Error(`${content.type} of ${facts.room} holds no content`);
+}
+
+function priorEvent({ room, priorEvents }: EventFacts, seq: number): StoredRoomEvent {
+  const event = priorEvents.get(seq);
+  if (event === undefined) throw new Error(`the event at ${seq} of ${room} is missing`);
   return event;
 }

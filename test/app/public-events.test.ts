@@ -1,27 +1,28 @@
 // Frames: what each event of a room looks like, and what they show of messages that were deleted or erased.
 import { expect, test } from "vitest";
-import { MAX_QUEUE_BYTES } from "../../src/api/realtime/limits.ts";
-import type { FrameRun, LiveRoom } from "../../src/api/realtime/live-room.ts";
-import { LiveRooms } from "../../src/api/realtime/live-rooms.ts";
-import { openPeople } from "../../src/api/realtime/people.ts";
-import type { EventFrame } from "../../src/app/public-events.ts";
+import { MAX_QUEUE_BYTES } from "../../src/api/realtime/outbox.ts";
+import type { FrameRun, RoomChannel } from "../../src/api/realtime/room-channel.ts";
+import { RoomChannels } from "../../src/api/realtime/room-channels.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
-import { contextOf, createRoom, type LiveParts, liveParts, post, quietLogger } from "../support/live.ts";
+import { contextOf, createRoom, type LiveParts, liveParts, post, roomServices } from "../support/live.ts";
 import { roomCommands } from "../support/room-commands.ts";
 
 const CLIENT = "cli_a";
 const ROOM = "room_00000000000000000000000001";
 const REACH_MS = 5_000;
 
-const openRooms = (parts: LiveParts) =>
-  new LiveRooms({ ...parts, logger: quietLogger, people: openPeople(parts.commands) });
+const openRooms = (parts: LiveParts) => new RoomChannels(roomServices(parts), parts.feed);
+
+type EventFrame = { readonly event: string; readonly seq: number; readonly at: string; readonly actor: object } & {
+  readonly data: Readonly<Record<string, unknown>>;
+};
 
 /** Every frame of the room from a seq on, as one who catches up gets them. */
-async function framesOf(room: LiveRoom, from = 1): Promise<EventFrame[]> {
+async function framesOf(room: RoomChannel, from = 1): Promise<EventFrame[]> {
   const maker = room.newMaker();
   const frames: EventFrame[] = [];
   while (from + frames.length <= room.head) {
-    const page = await room.frames(from + frames.length, maker, 1_000_000);
+    const page = await room.past(from + frames.length, maker, 1_000_000);
     frames.push(...page.map((frame) => JSON.parse(frame.bytes.toString())));
   }
   return frames;
@@ -35,16 +36,16 @@ async function bothWays(parts: LiveParts, happen: () => Promise<number>): Promis
   {
     using hold = await rooms.open(ROOM);
     const nothing = () => undefined;
-    hold.room.follow({
+    hold.channel.subscribe({
       subject: null,
       frames: ({ payloads }) => void live.push(...payloads.map((one) => JSON.parse(one.toString()))),
       ...{ marker: nothing, ended: nothing },
     });
     head = await happen();
-    expect(await hold.room.reached(head, REACH_MS)).toBe(true);
+    expect(await hold.channel.reached(head, REACH_MS)).toBe(true);
   }
   using again = await rooms.open(ROOM);
-  return [live, again.room.state === undefined ? [] : await framesOf(again.room)];
+  return [live, again.channel.state === undefined ? [] : await framesOf(again.channel)];
 }
 
 test("members: joined, renamed, removed and back, live and from the log alike", async () => {
@@ -148,10 +149,10 @@ test("frames that are kept in memory forget a text that is deleted meanwhile", a
   using hold = await rooms.open(ROOM);
   const { id } = await post(parts, CLIENT, ROOM, "ann", "secret");
   const edited = await act.edit(id, "secret too");
-  await hold.room.reached(edited, REACH_MS);
-  expect(JSON.stringify(await framesOf(hold.room, 2))).toContain("secret");
-  await hold.room.reached(await act.delete(id), REACH_MS);
-  const frames = await framesOf(hold.room, 2);
+  await hold.channel.reached(edited, REACH_MS);
+  expect(JSON.stringify(await framesOf(hold.channel, 2))).toContain("secret");
+  await hold.channel.reached(await act.delete(id), REACH_MS);
+  const frames = await framesOf(hold.channel, 2);
   expect(frames.map(({ seq }) => seq)).toEqual([2, 3, 4]);
   expect(JSON.stringify(frames)).not.toContain("secret");
 });
@@ -165,17 +166,15 @@ test("what cannot be read for a while delays frames, and loses none", async () =
     if (failures > 0) throw new Error("the keys are away");
     return parts.keyring.keysById(ids);
   };
-  await using rooms = new LiveRooms({
-    ...{ ...parts, keyring: { ...parts.keyring, keysById } },
-    ...{ logger: quietLogger, people: openPeople(parts.commands) },
-  });
+  const services = roomServices({ ...parts, keyring: { ...parts.keyring, keysById } });
+  await using rooms = new RoomChannels(services, parts.feed);
   using hold = await rooms.open(ROOM);
   const seqs: number[] = [];
   const nothing = () => undefined;
   const frames = ({ first, payloads }: FrameRun) => void seqs.push(...payloads.map((_, index) => first + index));
-  hold.room.follow({ subject: null, frames, marker: nothing, ended: nothing });
+  hold.channel.subscribe({ subject: null, frames, marker: nothing, ended: nothing });
   for (let n = 0; n < 30; n += 1) await post(parts, CLIENT, ROOM, "ann", `${n}`);
-  expect(await hold.room.reached(31, REACH_MS)).toBe(true);
+  expect(await hold.channel.reached(31, REACH_MS)).toBe(true);
   expect(seqs).toEqual(Array.from({ length: 30 }, (_, index) => index + 2));
   expect(failures).toBeLessThanOrEqual(0);
 });
@@ -194,10 +193,10 @@ test("what comes at once goes out in pieces, with a turn of the event loop betwe
     });
   };
   const nothing = () => undefined;
-  hold.room.follow({ subject: null, frames, marker: nothing, ended: nothing });
+  hold.channel.subscribe({ subject: null, frames, marker: nothing, ended: nothing });
   const posts = Array.from({ length: 100 }, () => post(parts, CLIENT, ROOM, "ann", "😀".repeat(10_000)));
   const head = Math.max(...(await Promise.all(posts)).map(({ seq }) => seq));
-  expect(await hold.room.reached(head, REACH_MS)).toBe(true);
+  expect(await hold.channel.reached(head, REACH_MS)).toBe(true);
   expect(Math.max(...runs.map(({ bytes }) => bytes))).toBeLessThan(MAX_QUEUE_BYTES / 2);
   expect(new Set(runs.map((run) => run.turn)).size).toBe(runs.length);
 });
@@ -210,7 +209,7 @@ test("of an erased person neither name nor text is shown, and the seqs stay", as
   parts.keyring.destroy(sender);
   await using rooms = openRooms(parts);
   using hold = await rooms.open(ROOM);
-  const frames = await framesOf(hold.room);
+  const frames = await framesOf(hold.channel);
   expect(frames.map(({ seq }) => seq)).toEqual([1, 2, 3]);
   expect(frames[1]?.data).toMatchObject({ sender_id: null, content: null, meta: {}, deleted_at: null });
   expect(frames[2]?.data).toMatchObject({ user_id: null, name: null, reason: "left" });

@@ -3,7 +3,7 @@
 // When one of these fails the interface has changed. If that was meant, run it once with UPDATE_GOLDEN=1, and say in the
 // changelog what changed.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { TIMINGS } from "../../src/api/realtime/limits.ts";
+import { TIMINGS } from "../../src/api/realtime/connection.ts";
 import { expectGolden } from "../support/golden.ts";
 import { raw } from "../support/raw.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";

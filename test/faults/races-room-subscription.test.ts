@@ -1,11 +1,10 @@
 // From catching up to live, in every order of feed, reads, slow readers and lost memberships: each seq once, in order.
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { Lifetime } from "../../src/api/realtime/lifetime.ts";
-import { LiveRooms } from "../../src/api/realtime/live-rooms.ts";
-import { Outgoing } from "../../src/api/realtime/outgoing.ts";
-import { openPeople } from "../../src/api/realtime/people.ts";
-import { Rooms } from "../../src/api/realtime/rooms.ts";
+import { Outbox } from "../../src/api/realtime/outbox.ts";
+import { RoomChannels } from "../../src/api/realtime/room-channels.ts";
+import { RoomSubscriptions } from "../../src/api/realtime/room-subscriptions.ts";
+import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
 import { DomainError } from "../../src/domain/errors.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
@@ -13,7 +12,7 @@ import { Commands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
-import { createRoom, post } from "../support/live.ts";
+import { createRoom, post, roomServices } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { roomCommands } from "../support/room-commands.ts";
 import fc from "../support/seed.ts";
@@ -107,7 +106,7 @@ const commandsOn = (store: EventStore, keyring: Keyring) =>
     ...{ warn: () => undefined },
   });
 
-type Node = { readonly services: ConstructorParameters<typeof Rooms>[0]["services"]; readonly rooms: LiveRooms };
+type Node = { readonly services: Services; readonly rooms: RoomChannels };
 
 /** A client on its socket; after a cut it has another one, on which it goes on behind what it has seen. */
 async function live({ who, acts }: Client, node: Node, script: Script, interleaving: Interleaving) {
@@ -116,13 +115,13 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
   const views: RoomView[] = [];
   const connect = () => {
     const view = new RoomView(who, (seq) => script.fateOf(seq));
-    const over = new Lifetime();
-    const reader = new SlowReader(interleaving, (frame) => over.aborted || view.take(frame));
-    const outgoing = new Outgoing(reader.socket, reader.stream, () => view.faults.push("too slow"));
-    const rooms = new Rooms({ ...node, outgoing, over });
+    const ended = new AbortController();
+    const reader = new SlowReader(interleaving, (frame) => ended.signal.aborted || view.take(frame));
+    const outbox = new Outbox(reader.socket, reader.stream, () => view.faults.push("too slow"));
+    const rooms = new RoomSubscriptions({ ...node, outbox, signal: ended.signal });
     const cut = () => {
-      over.abort();
-      for (const part of [rooms, outgoing]) part[Symbol.dispose]();
+      ended.abort();
+      for (const part of [rooms, outbox]) part[Symbol.dispose]();
       reader.cut();
     };
     views.push(view);
@@ -185,9 +184,9 @@ async function race(
   const store = racingStore(log, interleaving, drawn);
   using _timers = scheduledTimers(interleaving, 6_000);
   const commands = commandsOn(store, keyring);
-  const services = { store, keyring, commands, logger };
+  const services = roomServices({ store, keyring, commands, logger });
   const feed = new LiveFeed({ store, logger, after: "start" });
-  const rooms = new LiveRooms({ ...services, feed, people: openPeople(commands) });
+  const rooms = new RoomChannels(services, feed);
   feed.start();
   const happen = async () => {
     for (const [index, what] of list.entries()) {

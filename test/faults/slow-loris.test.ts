@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { HTTP_TIMINGS, type HttpTimings } from "../../src/api/http/hardening.ts";
-import { TIMINGS, type Timings } from "../../src/api/realtime/limits.ts";
+import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { type Api, apiOf, newClient, tokenOf } from "../e2e/support/api.ts";
 import { seqs } from "../e2e/support/cluster.ts";
 import { connect as connectSocket, subscribe } from "../e2e/support/socket.ts";

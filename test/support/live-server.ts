@@ -3,8 +3,8 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { pino } from "pino";
-import { createGateway, type Gateway } from "../../src/api/realtime/gateway.ts";
-import { TIMINGS, type Timings } from "../../src/api/realtime/limits.ts";
+import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
+import { Gateway } from "../../src/api/realtime/gateway.ts";
 import { keyData, makeApiKey } from "../../src/app/api-keys.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
@@ -65,8 +65,8 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
 }
 
 /** Opens a gateway behind an HTTP server of its own, which answers nothing else. */
-export async function serve(options: Parameters<typeof createGateway>[0]) {
-  const gateway = createGateway(options);
+export async function serve(options: ConstructorParameters<typeof Gateway>[0]) {
+  const gateway = new Gateway(options);
   const server = createServer((_request, response) => response.writeHead(404).end());
   server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   server.listen(0, "127.0.0.1");

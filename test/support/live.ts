@@ -1,6 +1,7 @@
 // The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
 import { randomUUID } from "node:crypto";
 import { type ClientDirectory, openClientDirectory } from "../../src/app/client-directory.ts";
+import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
 import type { Role } from "../../src/contract/resources.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
@@ -35,6 +36,13 @@ export type LiveParts = AsyncDisposable & {
   readonly feed: LiveFeed;
   readonly directory: ClientDirectory;
 };
+
+/** The services that rooms on sockets are made of. */
+export type RoomServices = Pick<Services, "store" | "keyring" | "commands" | "logger">;
+
+/** Services for rooms on sockets, with the quiet logger unless they bring their own; of the others there are none. */
+export const roomServices = (parts: Omit<RoomServices, "logger"> & Partial<RoomServices>): Services =>
+  ({ logger: quietLogger, ...parts }) as unknown as Services;
 
 /** What tests need to make things happen. */
 export type CommandParts = { readonly commands: Commands; readonly keyring: Keyring };

@@ -1,74 +1,99 @@
-// One socket: authentication, the client's frames one after the other, and the end.
+// One socket: authentication, the client's frames one after the other, heartbeats, and the end.
 import type { Duplex } from "node:stream";
-import type { WebSocket } from "ws";
+import type { RawData, WebSocket } from "ws";
+import { AppError, toAppError } from "../../app/errors.ts";
+import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
-import type { ClientFrame, FrameOf, Ref } from "../../contract/client-frames.ts";
+import {
+  type ClientFrame,
+  type FrameOf,
+  type ParsedFrame,
+  parseFrame,
+  type Ref,
+} from "../../contract/client-frames.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
+import { SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { pause } from "../../platform/supervise.ts";
-import { Problem, toProblem } from "../http/problems.ts";
+import { messageOf, pause } from "../../platform/supervise.ts";
 import { acknowledge, markRead } from "./commands.ts";
-import { CredentialWatch, RETRY_MS } from "./credential-watch.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
-import { Incoming, type Task } from "./incoming.ts";
-import { Lifetime } from "./lifetime.ts";
-import { HEARTBEAT_SECONDS, type Timings } from "./limits.ts";
-import type { LiveDeliveries } from "./live-deliveries.ts";
-import type { LiveRooms } from "./live-rooms.ts";
-import { Offers } from "./offers.ts";
-import { Outgoing } from "./outgoing.ts";
-import { Rooms } from "./rooms.ts";
+import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
+import { Outbox } from "./outbox.ts";
+import type { RoomChannels } from "./room-channels.ts";
+import { RoomSubscriptions } from "./room-subscriptions.ts";
 
-export type ConnectionParts = {
+const MAX_FRAMES_A_SECOND = 100;
+/** Max frames of a client that wait to be handled; beyond, nothing more is read from its socket. */
+const MAX_WAITING_FRAMES = 200;
+/** Shown in `welcome`. */
+const HEARTBEAT_SECONDS = 25;
+/** Pause between two checks of a credential while this node cannot tell whether it holds. */
+const RETRY_MS = 200;
+
+/** Durations in milliseconds. */
+export type Timings = {
+  /** From connecting to being authenticated. */
+  readonly authenticationMs: number;
+  /** Silence after which a heartbeat is sent. */
+  readonly heartbeatMs: number;
+  /** Silence of the client after which its connection is closed. */
+  readonly silenceMs: number;
+  /** How long a client may take to answer a close before its socket is destroyed. */
+  readonly closeMs: number;
+};
+
+export const TIMINGS: Timings = {
+  authenticationMs: 5 * SECOND_MS,
+  heartbeatMs: HEARTBEAT_SECONDS * SECOND_MS,
+  silenceMs: 2 * HEARTBEAT_SECONDS * SECOND_MS,
+  closeMs: 3 * SECOND_MS,
+};
+
+/** What all connections of a gateway share. */
+export type ConnectionContext = {
   readonly services: Services;
-  readonly rooms: LiveRooms;
-  readonly deliveries: LiveDeliveries;
+  readonly limits: Limits;
+  readonly rooms: RoomChannels;
+  readonly deliveries: DeliveryFeed;
   readonly timings: Timings;
-  /** Takes the places of a user and a client; undefined when there is none. */
-  readonly admit: (identity: Identity) => Disposable | undefined;
-  /** Counts a credential that did not hold. */
-  readonly failedAuthentication: () => void;
-  /** Nothing more happens on it; its socket may still be closing. */
+  /** Nothing more happens on the connection; its socket may still be closing. */
   readonly onEnd: (connection: Connection) => void;
 };
 
 /** A connection, from the upgrade to its close. */
 export class Connection {
   readonly id: string;
-  readonly #parts: ConnectionParts;
+  readonly #context: ConnectionContext;
   readonly #socket: WebSocket;
-  readonly #incoming: Incoming;
-  readonly #outgoing: Outgoing;
-  readonly #rooms: Rooms;
-  readonly #watch: CredentialWatch;
-  readonly #over = new Lifetime();
-  #late: NodeJS.Timeout | undefined;
+  /** Counts failed authentications; null: they are not counted. */
+  readonly #addressGroup: string | null;
+  readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
+  readonly #subscriptions: RoomSubscriptions;
+  readonly #ended = new AbortController();
+  #authenticationTimer: NodeJS.Timeout | undefined;
   #identity: Identity | undefined;
-  #place: Disposable | undefined;
-  #offers: Offers | undefined;
+  /** Counted against the limits of the client and the user. */
+  #counted: readonly Disposable[] = [];
+  #deliveries: OpenDeliveries | undefined;
   #pingedAt = performance.now();
+  /** The credential may have ended since it was last checked. */
+  #suspect = false;
+  #checking = false;
 
-  constructor(parts: ConnectionParts, socket: WebSocket, stream: Duplex) {
-    const { services, rooms, timings } = parts;
-    const over = this.#over;
+  constructor(context: ConnectionContext, socket: WebSocket, stream: Duplex, addressGroup: string | null) {
+    const { services, rooms, timings } = context;
+    const { signal } = this.#ended;
     const close = (code: CloseCode) => this.close(code);
-    this.#parts = parts;
+    this.#context = context;
     this.#socket = socket;
+    this.#addressGroup = addressGroup;
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
-    this.#outgoing = new Outgoing(socket, stream, () => close(CLOSE.slowConsumer));
-    this.#rooms = new Rooms({ services, rooms, outgoing: this.#outgoing, over });
-    this.#incoming = new Incoming({ socket, carryOut: (task) => this.#carryOut(task), onFault: close, over });
-    this.#watch = new CredentialWatch({
-      services,
-      current: () => this.#identity,
-      onHolds: (identity) => {
-        this.#identity = identity;
-      },
-      onEnd: close,
-      over,
-    });
-    this.#late = setTimeout(() => close(CLOSE.authenticationLate), timings.authenticationMs);
-    socket.on("error", () => this.#end()); // broken, or a frame that the library refused and closed for
+    this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer));
+    this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
+    this.#inbox = new Inbox({ socket, handle: (item) => this.#handle(item), onFault: close, signal });
+    this.#authenticationTimer = setTimeout(() => close(CLOSE.authenticationLate), timings.authenticationMs);
+    socket.on("error", () => this.#end()); // broken, or a frame that ws refused and closed for
     socket.on("close", () => this.#end());
   }
 
@@ -76,65 +101,92 @@ export class Connection {
     return this.#identity;
   }
 
-  /** A credential that came with the upgrade: as if it were the first frame. */
+  /** Takes the credential of the upgrade as if it were the first frame. */
   present(credential: Credential): void {
-    this.#incoming.push({ kind: "credential", credential });
+    this.#inbox.push({ kind: "credential", credential });
   }
 
-  /** Its credential may no longer hold. */
-  doubt(): void {
-    void this.#watch.doubt();
+  /** Checks the credential again, and again for as long as this node cannot tell. Never rejects. */
+  async recheck(): Promise<void> {
+    this.#suspect = true;
+    if (this.#checking) return;
+    this.#checking = true;
+    const { signal } = this.#ended;
+    while (this.#suspect && !signal.aborted) {
+      this.#suspect = false;
+      try {
+        await this.#checkCredential();
+      } catch (error) {
+        this.#suspect = true;
+        this.#context.services.logger.warn({ error: messageOf(error) }, "socket credential check failed; retrying");
+      }
+      if (this.#suspect) await pause(RETRY_MS, signal);
+    }
+    this.#checking = false;
   }
 
-  /** Nothing is sent after this but the close; who does not answer it is cut off. */
+  /** Sends nothing more but the close; destroys the socket of a client that does not answer it. */
   close(code: CloseCode): void {
     this.#end();
     this.#socket.close(code, CLOSE_REASONS[code]);
-    const cut = setTimeout(() => this.#socket.terminate(), this.#parts.timings.closeMs);
+    const cut = setTimeout(() => this.#socket.terminate(), this.#context.timings.closeMs);
     cut.unref();
     this.#socket.once("close", () => clearTimeout(cut));
   }
 
-  /** Called again and again: heartbeats, silence, expiry. `now` is on the monotonic clock. */
+  /** Called at short intervals for heartbeats, silence and expiry. `now` is on the monotonic clock. */
   tick(now: number): void {
-    const { timings, services } = this.#parts;
-    if (this.#identity === undefined || this.#over.aborted) return;
+    const { timings, services } = this.#context;
+    if (this.#identity === undefined || this.#ended.signal.aborted) return;
     const { expiresAt } = this.#identity;
-    const heardAt = this.#incoming.heardAt(now);
+    const heardAt = this.#inbox.heardAt(now);
     if (expiresAt !== null && expiresAt <= services.now()) this.close(CLOSE.expired);
     else if (now - heardAt >= timings.silenceMs) this.close(CLOSE.heartbeatMissed);
     else {
-      const silent = now - this.#outgoing.lastSentAt >= timings.heartbeatMs;
-      if (silent) this.#outgoing.send({ type: "heartbeat" });
-      // Also who is sent a lot must be heard of: browsers answer pings, and send nothing else.
+      const silent = now - this.#outbox.lastSentAt >= timings.heartbeatMs;
+      if (silent) this.#outbox.send({ type: "heartbeat" });
+      // A client that is sent a lot must also be heard of: browsers answer pings, and may send nothing else.
       if (!silent && now - Math.max(heardAt, this.#pingedAt) < timings.heartbeatMs) return;
       this.#pingedAt = now;
       this.#socket.ping();
     }
   }
 
-  async #carryOut(task: Task): Promise<void> {
-    if (task.kind === "wrong") {
-      if (this.#identity === undefined && task.type !== "auth") this.close(CLOSE.unauthenticated);
-      else this.#error(task.code, task.message, task.ref);
-      return;
-    }
-    const ref = task.kind === "frame" ? task.frame.ref : undefined;
-    try {
-      await (task.kind === "frame" ? this.#frame(task.frame) : this.#authenticate(task.credential, undefined));
-    } catch (error) {
-      let problem = toProblem(error);
-      if (problem === undefined) {
-        this.#parts.services.logger.error({ err: error, connection: this.id }, "a frame could not be carried out");
-        problem = new Problem("internal");
-      }
-      this.#error(problem.code, problem.detail, ref);
+  async #checkCredential(): Promise<void> {
+    const { services } = this.#context;
+    const identity = this.#identity;
+    if (identity === undefined) return;
+    const found = await identify(services, identity.credential, services.now());
+    if (this.#ended.signal.aborted) return;
+    const extended = this.#identity !== identity;
+    if (extended || ("refused" in found && found.refused === "unavailable")) this.#suspect = true;
+    else if (!("refused" in found))
+      this.#identity = found; // its expiry may have moved
+    else {
+      const expired = found.refused === "token_expired" || found.refused === "key_expired";
+      // fence: socket-revocation
+      this.close(expired ? CLOSE.expired : CLOSE.unauthenticated);
     }
   }
 
-  /** Answers carry the `ref` of what they answer; JSON leaves it out when there was none. */
-  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
-    this.#outgoing.send({ type: "error", code, message, ref });
+  async #handle(item: InboxItem): Promise<void> {
+    if (item.kind === "wrong") {
+      if (this.#identity === undefined && item.type !== "auth") this.close(CLOSE.unauthenticated);
+      else this.#error(item.code, item.message, item.ref);
+      return;
+    }
+    const ref = item.kind === "frame" ? item.frame.ref : undefined;
+    try {
+      await (item.kind === "frame" ? this.#frame(item.frame) : this.#authenticate(item.credential, undefined));
+    } catch (error) {
+      const known = toAppError(error);
+      if (known === undefined) {
+        const about = { err: error, connection: this.id };
+        this.#context.services.logger.error(about, "socket frame failed; answered with internal");
+      }
+      const { code, detail } = known ?? new AppError("internal");
+      this.#error(code, detail, ref);
+    }
   }
 
   async #frame(frame: ClientFrame): Promise<void> {
@@ -145,11 +197,11 @@ export class Connection {
     if (identity === undefined) return this.close(CLOSE.unauthenticated);
     switch (frame.type) {
       case "ping":
-        return this.#outgoing.send({ type: "pong", ref: frame.ref });
+        return this.#outbox.send({ type: "pong", ref: frame.ref });
       case "subscribe":
-        return this.#rooms.subscribe(identity, frame);
+        return this.#subscriptions.subscribe(identity, frame);
       case "unsubscribe":
-        return this.#rooms.unsubscribe(identity, frame);
+        return this.#subscriptions.unsubscribe(identity, frame);
       case "read":
       case "ack":
         return this.#command(identity, frame);
@@ -157,30 +209,24 @@ export class Connection {
   }
 
   async #command({ caller, user }: Identity, frame: FrameOf<"read"> | FrameOf<"ack">): Promise<void> {
-    const { services } = this.#parts;
+    const { services } = this.#context;
     if (user === null) return this.#error("user_required", "the connection names no user", frame.ref);
     const sender = { caller, user, correlation: this.id };
     if (frame.type === "read") await markRead(services, sender, frame.room_id, frame.seq);
     else await acknowledge(services, sender, frame.delivery_id);
     failpoint("frame-carried-out/ok-sent");
-    this.#outgoing.send({ type: "ok", ref: frame.ref });
+    this.#outbox.send({ type: "ok", ref: frame.ref });
   }
 
-  /** The first one opens the connection; later ones of the same user extend it. */
+  /** The first credential opens the connection; later ones of the same user extend it. */
   async #authenticate(credential: Credential, ref: Ref | undefined): Promise<void> {
     const found = await this.#identify(credential);
-    if (this.#over.aborted) return;
-    if ("refused" in found) {
-      if (found.refused === "unavailable") throw new Problem("unavailable");
-      if (found.refused === "forbidden") return this.close(CLOSE.forbidden);
-      this.#parts.failedAuthentication();
-      return this.close(CLOSE.unauthenticated);
-    }
+    if (this.#ended.signal.aborted) return;
+    if ("refused" in found) return this.#refuse(found);
     const before = this.#identity;
     const { caller, user } = found;
     if (before === undefined) {
-      this.#place = this.#parts.admit(found);
-      if (this.#place === undefined) return this.close(CLOSE.tooManySockets);
+      if (!this.#count(found)) return this.close(CLOSE.tooManySockets);
     } else if (
       /* fence: socket-client */ before.caller.client !== caller.client ||
       /* fence: socket-user */ before.user?.id !== user?.id
@@ -188,39 +234,144 @@ export class Connection {
       return this.close(CLOSE.forbidden);
     }
     this.#identity = found;
-    clearTimeout(this.#late);
-    this.#late = undefined;
-    this.doubt(); // the directory may have moved since it was asked, and does not tell twice
+    clearTimeout(this.#authenticationTimer);
+    this.#authenticationTimer = undefined;
+    void this.recheck(); // the directory may have moved since it was asked, and does not report a change twice
     const who = { connection_id: this.id, user_id: user?.id ?? null };
-    this.#outgoing.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
-    if (before !== undefined || user === null || this.#over.aborted) return;
-    const { services, deliveries } = this.#parts;
-    const about = { services, deliveries, outgoing: this.#outgoing, connection: this.id };
-    this.#offers = new Offers({ ...about, client: caller.client, subject: user.subject });
-    this.#offers.start();
+    this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
+    if (before !== undefined || user === null || this.#ended.signal.aborted) return;
+    const { services, deliveries: feed } = this.#context;
+    const whose = { client: caller.client, subject: user.subject, connection: this.id };
+    this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
   }
 
-  /** While this node does not know the newest revocations it asks again, until it would be too late. */
+  #refuse({ refused }: Refused): void {
+    if (refused === "unavailable") throw new AppError("unavailable");
+    const forbidden = refused === "forbidden"; // it holds, but not for this user
+    if (!forbidden && this.#addressGroup !== null) void this.#context.limits.authentications.take(this.#addressGroup);
+    this.close(forbidden ? CLOSE.forbidden : CLOSE.unauthenticated);
+  }
+
+  /** Checks a credential; while this node does not know the newest revocations, again until it would be too late. */
   async #identify(credential: Credential): Promise<Identity | Refused> {
-    const { services, timings } = this.#parts;
+    const { services, timings } = this.#context;
     const deadline = performance.now() + timings.authenticationMs;
     for (;;) {
       const found = await identify(services, credential, services.now());
       const unknown = "refused" in found && found.refused === "unavailable";
-      if (!unknown || performance.now() >= deadline || this.#over.aborted) return found;
-      await pause(RETRY_MS, this.#over.signal);
+      if (!unknown || performance.now() >= deadline || this.#ended.signal.aborted) return found;
+      await pause(RETRY_MS, this.#ended.signal);
     }
   }
 
+  /** Counts the socket for its client and its user; false when either has too many. */
+  #count({ caller, user }: Identity): boolean {
+    const { socketsByClient, socketsByUser } = this.#context.limits;
+    const ofClient = socketsByClient.take(caller.client);
+    if (ofClient === undefined) return false;
+    const ofUser = user === null ? NOT_COUNTED : socketsByUser.take(user.subject);
+    if (ofUser === undefined) ofClient[Symbol.dispose]();
+    else this.#counted = [ofClient, ofUser];
+    return ofUser !== undefined;
+  }
+
+  /** Answers carry the `ref` of what they answer; JSON leaves it out when there is none. */
+  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
+    this.#outbox.send({ type: "error", code, message, ref });
+  }
+
   #end(): void {
-    if (this.#over.aborted) return;
-    this.#over.abort();
-    clearTimeout(this.#late);
-    this.#late = undefined;
-    this.#offers?.[Symbol.dispose]();
-    this.#rooms[Symbol.dispose]();
-    this.#outgoing[Symbol.dispose]();
-    this.#place?.[Symbol.dispose]();
-    this.#parts.onEnd(this);
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
+    clearTimeout(this.#authenticationTimer);
+    this.#authenticationTimer = undefined;
+    this.#deliveries?.[Symbol.dispose]();
+    this.#subscriptions[Symbol.dispose]();
+    this.#outbox[Symbol.dispose]();
+    for (const one of this.#counted) one[Symbol.dispose]();
+    this.#context.onEnd(this);
   }
 }
+
+const NOT_COUNTED: Disposable = { [Symbol.dispose]: () => undefined };
+
+/** What a connection handles, one after the other; what is malformed ends it instead. */
+type InboxItem =
+  | Exclude<ParsedFrame, { kind: "malformed" }>
+  | { readonly kind: "credential"; readonly credential: Credential };
+
+type InboxOptions = {
+  readonly socket: WebSocket;
+  /** Must not reject. */
+  readonly handle: (item: InboxItem) => Promise<void>;
+  readonly onFault: (code: CloseCode) => void;
+  /** Aborted when the connection ends: nothing is handled after that. */
+  readonly signal: AbortSignal;
+};
+
+/** The receiving side of a socket: counts frames, reads them, and has them handled in order. */
+class Inbox {
+  readonly #options: InboxOptions;
+  readonly #waiting: InboxItem[] = [];
+  #working = false;
+  #heardAt = performance.now();
+  #second = { since: this.#heardAt, frames: 0 };
+
+  constructor(options: InboxOptions) {
+    const { socket } = options;
+    this.#options = options;
+    socket.on("message", (data, isBinary) => {
+      if (this.#hear()) this.#message(data, isBinary);
+    });
+    socket.on("ping", (data) => {
+      if (this.#hear()) socket.pong(data);
+    });
+    socket.on("pong", () => this.#hear());
+  }
+
+  /** When the client last sent anything, on the monotonic clock; `now` while nothing is read from it. */
+  heardAt(now: number): number {
+    if (this.#options.socket.isPaused) this.#heardAt = now;
+    return this.#heardAt;
+  }
+
+  push(item: InboxItem): void {
+    this.#waiting.push(item);
+    if (this.#waiting.length >= MAX_WAITING_FRAMES) this.#options.socket.pause();
+    if (!this.#working) void this.#work();
+  }
+
+  /** Counts a frame; false when there were too many, or the connection has ended. */
+  #hear(): boolean {
+    const now = performance.now();
+    this.#heardAt = now;
+    if (this.#options.signal.aborted) return false;
+    if (now - this.#second.since >= SECOND_MS) this.#second = { since: now, frames: 0 };
+    this.#second.frames += 1;
+    // fence: rate-frames
+    if (this.#second.frames <= MAX_FRAMES_A_SECOND) return true;
+    this.#options.onFault(CLOSE.tooManyFrames);
+    return false;
+  }
+
+  #message(data: RawData, isBinary: boolean): void {
+    const frame = isBinary ? MALFORMED : parseFrame(data.toString());
+    if (frame.kind === "malformed") this.#options.onFault(CLOSE.malformed);
+    else this.push(frame);
+  }
+
+  /** One after the other, so that answers come in the order of what they answer. */
+  async #work(): Promise<void> {
+    this.#working = true;
+    const { socket, handle, signal } = this.#options;
+    for (let item = this.#waiting.shift(); item !== undefined; item = this.#waiting.shift()) {
+      if (signal.aborted) break;
+      if (socket.isPaused && this.#waiting.length < MAX_WAITING_FRAMES / 2) socket.resume();
+      await handle(item);
+    }
+    this.#working = false;
+    if (signal.aborted) this.#waiting.length = 0;
+  }
+}
+
+const MALFORMED: ParsedFrame = { kind: "malformed" };

@@ -1,31 +1,31 @@
-// The WebSocket gateway: takes upgrades, counts sockets, and sees to it that each ends when it must.
+// The WebSocket gateway: checks and counts upgrades, and sees to it that each socket ends when it must.
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type WebSocket, WebSocketServer } from "ws";
-import type { DirectoryChange } from "../../app/client-directory.ts";
+import { WebSocket, WebSocketServer } from "ws";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
-import { userId as userIdSchema } from "../../contract/fields.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
 import { tooMany } from "../http/authentication.ts";
-import { Problem, toProblem } from "../http/problems.ts";
-import { Connection, type ConnectionParts } from "./connection.ts";
-import { GatewaySocket } from "./gateway-socket.ts";
-import { type Identity, identify } from "./identity.ts";
-import { MAX_FRAME_BYTES, MAX_FRAME_PARTS, TIMINGS, type Timings } from "./limits.ts";
-import { LiveDeliveries } from "./live-deliveries.ts";
-import { LiveRooms } from "./live-rooms.ts";
-import { openPeople } from "./people.ts";
-import { presented, refuse, upgradeCheck } from "./upgrade.ts";
+import { answerPlainly, targetOf } from "../http/hardening.ts";
+import { hostCheck, socketOriginCheck } from "../http/origin.ts";
+import { Problem, requestId, toProblem } from "../http/problems.ts";
+import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
+import { concerns, credentialOf, identify } from "./identity.ts";
+import { DeliveryFeed } from "./open-deliveries.ts";
+import { RoomChannels } from "./room-channels.ts";
 
-/** How often connections are looked at: the precision of heartbeats and expiry. */
+const PATHS: ReadonlySet<string> = new Set(["/ws", "/api/v1/ws"]);
+export const MAX_FRAME_BYTES = 256 * 1024;
+/** Max pieces of one frame: each costs more than the bytes in it. */
+const MAX_FRAME_PARTS = 4_096;
+/** Interval at which connections are checked: the precision of heartbeats and expiry. */
 const TICK_MS = 500;
-/** What a caller who is refused for too many sockets is told to wait. */
+/** `Retry-After` of an upgrade that is refused for too many sockets. */
 const RETRY_AFTER_SECONDS = 10;
-/** How often a shutdown looks whether every socket is closed. */
+/** Interval at which a shutdown checks whether every socket is closed. */
 const CLOSE_POLL_MS = 20;
 
 type GatewayOptions = {
@@ -37,166 +37,168 @@ type GatewayOptions = {
   readonly timings?: Timings;
 };
 
-export interface Gateway extends AsyncDisposable {
-  /** For the server's `upgrade` event. Never rejects. */
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
-  /** Sockets and rooms that are open, for metrics. */
-  counts(): { readonly sockets: number; readonly rooms: number };
-}
-
-/** Opens the gateway. Disposing closes every socket with 4000 and waits for them, for a bounded time. */
-export function createGateway({ services, feed, limits, timings = TIMINGS }: GatewayOptions): Gateway {
-  const { config, commands, store, keyring, logger } = services;
-  const rooms = new LiveRooms({ store, keyring, commands, logger, feed, people: openPeople(commands) });
-  const deliveries = new LiveDeliveries({ feed, commands });
-  const server = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    autoPong: false, // pings count as frames before they are answered
-    maxPayload: MAX_FRAME_BYTES,
-    maxFragments: MAX_FRAME_PARTS,
-    maxBufferedChunks: MAX_FRAME_PARTS,
-    WebSocket: GatewaySocket,
-  });
-  server.on("wsClientError", (error, socket, request) => {
-    const headers = { "Sec-WebSocket-Version": "13" };
-    refuse(services, request, socket, new Problem("malformed_request", { detail: error.message, headers }));
-  });
-  const connections = new Set<Connection>();
+/** The gateway of a node. Disposing closes every socket with 4000 and waits for them, for a bounded time. */
+export class Gateway implements AsyncDisposable {
+  readonly #context: ConnectionContext;
+  readonly #server: WebSocketServer;
+  readonly #isKnownHost: ReturnType<typeof hostCheck>;
+  readonly #mayOpen: ReturnType<typeof socketOriginCheck>;
+  readonly #address: ReturnType<typeof clientAddress>;
+  readonly #connections = new Set<Connection>();
   /** Until they are really closed. */
-  const sockets = new Set<WebSocket>();
-  const check = upgradeCheck(config);
-  const address = clientAddress(config);
-  let closing = false;
+  readonly #sockets = new Set<WebSocket>();
+  readonly #ticking: NodeJS.Timeout;
+  readonly #watching: Disposable;
+  #closing = false;
 
-  const ticking = setInterval(
-    () => {
-      const now = performance.now();
-      for (const connection of connections) connection.tick(now);
-    },
-    Math.min(TICK_MS, timings.heartbeatMs / 5),
-  );
-  const watching = services.directory.onChange((change) => {
-    for (const connection of connections) {
-      if (concerns(change, connection.identity)) connection.doubt();
-    }
-  });
-
-  async function closeAll(): Promise<void> {
-    for (const connection of connections) connection.close(CLOSE.shuttingDown);
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), timings.closeMs);
-    while (sockets.size > 0 && !deadline.signal.aborted) await pause(CLOSE_POLL_MS, deadline.signal);
-    clearTimeout(timer);
-    for (const ws of sockets) ws.terminate();
-  }
-
-  /** Places for the user and the client of a connection. */
-  function admit({ caller, user }: Identity): Disposable | undefined {
-    const ofClient = limits.socketsByClient.take(caller.client);
-    if (ofClient === undefined) return undefined;
-    const ofUser = user === null ? NO_PLACE : limits.socketsByUser.take(user.subject);
-    if (ofUser === undefined) {
-      ofClient[Symbol.dispose]();
-      return undefined;
-    }
-    return {
-      [Symbol.dispose]: () => {
-        ofClient[Symbol.dispose]();
-        ofUser[Symbol.dispose]();
-      },
+  constructor({ services, feed, limits, timings = TIMINGS }: GatewayOptions) {
+    const { config, directory } = services;
+    this.#context = {
+      ...{ services, limits, timings },
+      rooms: new RoomChannels(services, feed),
+      deliveries: new DeliveryFeed(services, feed),
+      onEnd: (connection) => this.#connections.delete(connection),
     };
+    this.#isKnownHost = hostCheck(config);
+    this.#mayOpen = socketOriginCheck(config);
+    this.#address = clientAddress(config);
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      autoPong: false, // pings count as frames before they are answered
+      maxPayload: MAX_FRAME_BYTES,
+      maxFragments: MAX_FRAME_PARTS,
+      maxBufferedChunks: MAX_FRAME_PARTS,
+      WebSocket: GatewaySocket,
+    });
+    this.#server.on("wsClientError", (error, socket, request) => {
+      const headers = { "Sec-WebSocket-Version": "13" };
+      this.#refuse(request, socket, new Problem("malformed_request", { detail: error.message, headers }));
+    });
+    this.#ticking = setInterval(() => this.#tick(), Math.min(TICK_MS, timings.heartbeatMs / 5));
+    this.#watching = directory.onChange((change) => {
+      for (const connection of this.#connections) {
+        if (connection.identity !== undefined && concerns(change, connection.identity)) void connection.recheck();
+      }
+    });
   }
 
-  /** Of an address that failed too often only a credential that holds gets a socket. Throws Problem (429, 503). */
-  async function lookFirst(request: IncomingMessage, group: string): Promise<void> {
-    const given = presented(request);
-    const named = given === undefined || given === "wrong" ? undefined : given;
-    const found = named && (await identify(services, named, services.now()));
+  /** Open sockets and rooms, for metrics. */
+  counts(): { readonly sockets: number; readonly rooms: number } {
+    return { sockets: this.#connections.size, rooms: this.#context.rooms.size };
+  }
+
+  /** For the server's `upgrade` event. Never rejects. */
+  async handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const onError = () => socket.destroy();
+    socket.on("error", onError);
+    try {
+      if (this.#closing) throw new Problem("unavailable");
+      this.#check(request);
+      const addressGroup = await this.#admit(request, socket);
+      this.#server.handleUpgrade(request, socket, head, (ws) => this.#connect(request, ws, socket, addressGroup));
+      socket.off("error", onError);
+    } catch (error) {
+      const problem = toProblem(error);
+      if (problem === undefined) {
+        this.#context.services.logger.error({ err: error }, "WebSocket upgrade failed; answered with internal");
+      }
+      this.#refuse(request, socket, problem ?? new Problem("internal"));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing = true;
+    clearInterval(this.#ticking);
+    this.#watching[Symbol.dispose]();
+    await this.#closeAll();
+    this.#context.deliveries[Symbol.dispose]();
+    await this.#context.rooms[Symbol.asyncDispose]();
+  }
+
+  /** Checks host, path, method and origin. Throws Problem (400, 421, 404, 405, 403). */
+  #check(request: IncomingMessage): void {
+    const target = targetOf(request);
+    if (target === undefined) throw new Problem("malformed_request");
+    if (!this.#isKnownHost(target.host)) throw new Problem("unknown_host");
+    if (!PATHS.has(target.path.replace(/(.)\/$/, "$1"))) {
+      throw new Problem("not_found", { detail: "There is no such path." });
+    }
+    if (request.method !== "GET") throw new Problem("method_not_allowed", { headers: { Allow: "GET" } });
+    if (!this.#mayOpen(request.headers.origin)) {
+      throw new Problem("forbidden", { detail: "Pages of this origin may not open a socket. See CORS_ORIGINS." });
+    }
+  }
+
+  /**
+   * Counts a socket for its address. Gives the name that the address is counted by, null when it is exempt. Throws Problem
+   * (429, 503).
+   */
+  async #admit(request: IncomingMessage, socket: Duplex): Promise<string | null> {
+    const { limits, services } = this.#context;
+    if (services.config.development && this.#address.isLoopback(request)) return null;
+    const group = this.#address.group(request);
+    const counted = limits.socketsByAddress.take(group);
+    if (counted === undefined) throw new Problem("rate_limited", { retryAfterSeconds: RETRY_AFTER_SECONDS });
+    socket.once("close", () => counted[Symbol.dispose]());
+    // fence: socket-authentications
+    if (await limits.authentications.isSpent(group)) await this.#authenticateFirst(request, group);
+    return group;
+  }
+
+  /** An address that failed too often gets a socket only with a credential that holds. Throws Problem (429, 503). */
+  async #authenticateFirst(request: IncomingMessage, group: string): Promise<void> {
+    const { limits, services } = this.#context;
+    const credential = credentialOf(request);
+    const known = credential !== undefined && credential !== "wrong";
+    const found = known ? await identify(services, credential, services.now()) : undefined;
     if (found !== undefined && !("refused" in found)) return;
     if (found?.refused === "unavailable") throw new Problem("unavailable");
     throw tooMany("authentications", await limits.authentications.take(group));
   }
 
-  async function open(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const exempt = config.development && address.isLoopback(request);
-    const group = address.group(request);
-    if (!exempt) takePlace(group, socket);
-    // fence: socket-authentications
-    if (!exempt && (await limits.authentications.isSpent(group))) await lookFirst(request, group);
-    const parts = exempt ? partsOfExempt : partsOf(group);
-    server.handleUpgrade(request, socket, head, (ws) => {
-      const connection = connect(parts, ws, socket);
-      if (closing) return connection.close(CLOSE.shuttingDown);
-      const credential = presented(request);
-      if (credential === undefined) return;
-      const named = credential === "wrong" ? undefined : credential.userId;
-      const valid = named === undefined || userIdSchema.safeParse(named).success;
-      if (credential === "wrong" || !valid) connection.close(CLOSE.unauthenticated);
-      else connection.present(credential);
-    });
+  /** Keeps nothing of the request: a connection would hold it for as long as it lasts. */
+  #connect(request: IncomingMessage, ws: WebSocket, socket: Duplex, addressGroup: string | null): void {
+    const connection = new Connection(this.#context, ws, socket, addressGroup);
+    this.#sockets.add(ws);
+    ws.once("close", () => this.#sockets.delete(ws));
+    this.#connections.add(connection);
+    const credential = credentialOf(request);
+    if (this.#closing) connection.close(CLOSE.shuttingDown);
+    else if (credential === "wrong") connection.close(CLOSE.unauthenticated);
+    else if (credential !== undefined) connection.present(credential);
   }
 
-  // What lives as long as a socket is made apart from its request, which would be kept for as long as well.
-
-  function takePlace(group: string, socket: Duplex): void {
-    const place = limits.socketsByAddress.take(group);
-    if (place === undefined) {
-      throw new Problem("rate_limited", { headers: { "Retry-After": String(RETRY_AFTER_SECONDS) } });
-    }
-    socket.once("close", () => place[Symbol.dispose]());
+  /** Answers a refused request with a plain HTTP problem and ends its connection. */
+  #refuse(request: IncomingMessage, socket: Duplex, problem: Problem): void {
+    const { config, newId } = this.#context.services;
+    answerPlainly(socket, problem, config, requestId(request, newId));
   }
 
-  const partsOfExempt: ConnectionParts = {
-    ...{ services, rooms, deliveries, timings, admit },
-    failedAuthentication: () => undefined,
-    onEnd: (connection) => connections.delete(connection),
-  };
-  const partsOf = (group: string): ConnectionParts => ({
-    ...partsOfExempt,
-    failedAuthentication: () => void limits.authentications.take(group),
-  });
-
-  function connect(parts: ConnectionParts, ws: WebSocket, socket: Duplex): Connection {
-    const connection = new Connection(parts, ws, socket);
-    sockets.add(ws);
-    ws.once("close", () => sockets.delete(ws));
-    connections.add(connection);
-    return connection;
+  #tick(): void {
+    const now = performance.now();
+    for (const connection of this.#connections) connection.tick(now);
   }
 
-  return {
-    async handleUpgrade(request, socket, head) {
-      const broken = () => socket.destroy();
-      socket.on("error", broken);
-      try {
-        if (closing) throw new Problem("unavailable");
-        check(request);
-        await open(request, socket, head);
-        socket.off("error", broken);
-      } catch (error) {
-        const problem = toProblem(error);
-        if (problem === undefined) logger.error({ err: error }, "an upgrade failed");
-        refuse(services, request, socket, problem ?? new Problem("internal"));
-      }
-    },
-    counts: () => ({ sockets: connections.size, rooms: rooms.size }),
-    async [Symbol.asyncDispose]() {
-      closing = true;
-      clearInterval(ticking);
-      watching[Symbol.dispose]();
-      await closeAll();
-      deliveries[Symbol.dispose]();
-      await rooms[Symbol.asyncDispose]();
-    },
-  };
+  async #closeAll(): Promise<void> {
+    for (const connection of this.#connections) connection.close(CLOSE.shuttingDown);
+    const deadline = AbortSignal.timeout(this.#context.timings.closeMs);
+    while (this.#sockets.size > 0 && !deadline.aborted) await pause(CLOSE_POLL_MS, deadline);
+    for (const ws of this.#sockets) ws.terminate();
+  }
 }
 
-const NO_PLACE: Disposable = { [Symbol.dispose]: () => undefined };
+/** Close codes for what ws itself finds wrong with a client's frames. */
+const CODES_OF_WS: Readonly<Record<number, number>> = {
+  1002: CLOSE.malformed,
+  1007: CLOSE.malformed,
+  1008: CLOSE.tooManyFrames,
+  1009: CLOSE.frameTooLarge,
+};
 
-/** Whether a change may have ended what a connection came in with. */
-function concerns(change: DirectoryChange, identity: Identity | undefined): boolean {
-  if (identity === undefined) return false;
-  return change.kind === "keys" ? change.client === identity.caller.client : change.subject === identity.user?.subject;
+class GatewaySocket extends WebSocket {
+  override close(code?: number, data?: string | Buffer): void {
+    super.close(code === undefined ? code : (CODES_OF_WS[code] ?? code), data);
+  }
 }

@@ -1,12 +1,16 @@
-// Who a socket speaks for: a user, or a client's key that only watches.
-
+// Who a socket speaks for: a user, or a client's key that only observes.
+import type { IncomingMessage } from "node:http";
 import { hashApiKey } from "../../app/api-keys.ts";
 import { asUser, authenticate, type Caller, type CredentialRefused } from "../../app/authenticate.ts";
+import type { DirectoryChange } from "../../app/client-directory.ts";
 import type { Services } from "../../app/services.ts";
+import { userId as userIdSchema } from "../../contract/fields.ts";
 import type { Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
+import { credential } from "../http/authentication.ts";
+import { targetOf } from "../http/hardening.ts";
 
-/** What was presented: a key or a token, and the user that a key is to speak for. */
+/** A key or a token, and the user that a key is to speak for. */
 export type Credential = { readonly bearer: string; readonly userId: string | undefined };
 
 export type Identity = {
@@ -14,27 +18,41 @@ export type Identity = {
   readonly caller: Caller;
   /** Null: an observer. */
   readonly user: { readonly id: string; readonly subject: Subject } | null;
-  /** Null: it does not end by itself. */
+  /** Null: it does not expire. */
   readonly expiresAt: Instant | null;
 };
 export type Refused = { readonly refused: CredentialRefused["refused"] | "forbidden" };
 
-/** Finds out who a credential stands for. `forbidden`: a token that names another user than its own. */
-export async function identify(
-  services: Pick<Services, "directory" | "tokens" | "keyring">,
-  credential: Credential,
-  at: Instant,
-): Promise<Identity | Refused> {
-  const { bearer, userId } = credential;
+/**
+ * The credential in header or query of an upgrade, if any; `wrong` when it can never be right. The query takes a token
+ * alone: addresses are kept in many logs.
+ */
+export function credentialOf(request: IncomingMessage): Credential | "wrong" | undefined {
+  const query = new URLSearchParams(targetOf(request)?.search);
+  const userId = query.get("user_id") ?? undefined;
+  const inHeader = credential(request);
+  const bearer = inHeader ?? query.get("token");
+  if (bearer === null) return undefined;
+  if (inHeader === undefined && bearer.startsWith("ck_")) return "wrong";
+  return userId === undefined || userIdSchema.safeParse(userId).success ? { bearer, userId } : "wrong";
+}
+
+/** Who a credential stands for. `forbidden`: a token that names another user than its own. */
+export async function identify(services: Services, given: Credential, at: Instant): Promise<Identity | Refused> {
+  const { bearer, userId } = given;
   const caller = await authenticate(services, { bearer }, at);
   if ("refused" in caller) return caller;
   if (caller.kind === "user") {
     if (userId !== undefined && userId !== caller.userId) return { refused: "forbidden" };
     const user = { id: caller.userId, subject: caller.subject };
-    return { credential, caller, user, expiresAt: caller.expiresAt };
+    return { credential: given, caller, user, expiresAt: caller.expiresAt };
   }
   const expiresAt = (await services.directory.keyByHash(hashApiKey(bearer)))?.expiresAt ?? null;
-  if (userId === undefined) return { credential, caller, user: null, expiresAt };
+  if (userId === undefined) return { credential: given, caller, user: null, expiresAt };
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
-  return { credential, caller: asUser(caller, userId, subject), user: { id: userId, subject }, expiresAt };
+  return { credential: given, caller: asUser(caller, userId, subject), user: { id: userId, subject }, expiresAt };
 }
+
+/** Whether a change may have ended the credential of an identity. */
+export const concerns = (change: DirectoryChange, { caller, user }: Identity): boolean =>
+  change.kind === "keys" ? change.client === caller.client : change.subject === user?.subject;

@@ -1,6 +1,6 @@
 // Slow readers, silence and floods: what waits is bounded, and who does not read or answer is let go.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { MAX_QUEUE_BYTES } from "../../../src/api/realtime/limits.ts";
+import { MAX_QUEUE_BYTES } from "../../../src/api/realtime/outbox.ts";
 import type { RoomId } from "../../../src/contract/ids.ts";
 import { createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";

@@ -1,6 +1,6 @@
 // Frames that no client should send, odd as messages or as bytes, and what may be answered.
 import { z } from "zod";
-import { MAX_FRAME_BYTES } from "../../../src/api/realtime/limits.ts";
+import { MAX_FRAME_BYTES } from "../../../src/api/realtime/gateway.ts";
 import { CLIENT_FRAMES } from "../../../src/contract/client-frames.ts";
 import { CLOSE as CODES, PROBLEMS } from "../../../src/contract/errors.ts";
 import type { Body } from "../../e2e/support/api.ts";

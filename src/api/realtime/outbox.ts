@@ -1,25 +1,29 @@
-// What goes out on one socket: at once and counted, or paced by its reader.
+// The sending side of one socket: at once within a bound, or paced by its reader.
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
-import { MAX_QUEUE_BYTES } from "./limits.ts";
 
-/** Makes the bytes when the reader is ready for them; undefined when they are no longer to be sent. */
-type Paced = { readonly make: () => Buffer | undefined; readonly sent: (sent: boolean) => void };
+/** Max bytes that wait to be sent on a socket, besides those paced by its reader. */
+export const MAX_QUEUE_BYTES = 1024 * 1024;
+/** Max bytes read ahead for a reader that paces them, on top of that. */
+export const MAX_AHEAD_BYTES = 1024 * 1024;
 
-/** The sending side of a socket. What was handed over goes out in order, or not at all once the socket closes. */
-export class Outgoing implements Disposable {
+/** Makes the bytes once the reader is ready for them; undefined when they are no longer wanted. */
+type Paced = { readonly make: () => Buffer | undefined; readonly done: (sent: boolean) => void };
+
+/** Sends in the order of the calls, and nothing more once the socket closes. */
+export class Outbox implements Disposable {
   readonly #socket: WebSocket;
   readonly #stream: Duplex;
   readonly #onSlow: () => void;
   readonly #paced: Paced[] = [];
   /** Bytes of paced frames that are still in the socket's queue. */
   #pacedBytes = 0;
-  /** Ends when the last of those who read ahead has. */
+  /** Resolves when the last of the readers ahead is done. */
   #ahead: Promise<unknown> = Promise.resolve();
   /** When something was last sent, on the monotonic clock. */
-  lastSentAt = performance.now();
+  #lastSentAt = performance.now();
 
-  /** `onSlow`: more waits than may wait. */
+  /** `onSlow` is called in place of sending what would exceed MAX_QUEUE_BYTES. */
   constructor(socket: WebSocket, stream: Duplex, onSlow: () => void) {
     this.#socket = socket;
     this.#stream = stream;
@@ -27,15 +31,15 @@ export class Outgoing implements Disposable {
     stream.on("drain", this.#pump);
   }
 
-  /** Sends JSON. */
+  get lastSentAt(): number {
+    return this.#lastSentAt;
+  }
+
   send(frame: object): void {
     this.sendAll([Buffer.from(JSON.stringify(frame))]);
   }
 
-  /**
-   * Sends frames that may be shared by many sockets, in one write; when the reader is too slow for them, says so instead.
-   * Most of the cost of a broadcast is its writes.
-   */
+  /** Sends frames that many sockets may share, in one write: most of the cost of a broadcast is its writes. */
   sendAll(payloads: readonly Buffer[]): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     let waiting = this.#socket.bufferedAmount - this.#pacedBytes;
@@ -45,25 +49,25 @@ export class Outgoing implements Disposable {
       this.#onSlow();
       return;
     }
-    this.lastSentAt = performance.now();
+    this.#lastSentAt = performance.now();
     this.#stream.cork();
     for (const payload of payloads) this.#socket.send(payload, TEXT);
     this.#stream.uncork();
   }
 
-  /** Sends when the reader has taken what was sent before. Resolves then; false when it was not sent. */
+  /** Sends once the reader has taken what was sent before. Resolves then; false when it was not sent. */
   sendPaced(make: () => Buffer | undefined): Promise<boolean> {
-    return new Promise((sent) => {
-      this.#paced.push({ make, sent });
+    return new Promise((done) => {
+      this.#paced.push({ make, done });
       this.#pump();
     });
   }
 
   /**
-   * For work that reads ahead and sends it paced: one after the other, in the order of the calls, so that only one of
-   * all who wait for the reader holds anything, MAX_AHEAD_BYTES at most.
+   * Runs work that reads ahead and sends paced, one after the other in the order of the calls: so one alone of all that
+   * wait for the reader holds data, MAX_AHEAD_BYTES at most.
    */
-  inTurn<T>(work: () => Promise<T>): Promise<T> {
+  readAhead<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#ahead.then(work);
     this.#ahead = done.catch(() => undefined);
     return done;
@@ -71,7 +75,7 @@ export class Outgoing implements Disposable {
 
   [Symbol.dispose](): void {
     this.#stream.off("drain", this.#pump);
-    for (const { sent } of this.#paced.splice(0)) sent(false);
+    for (const { done } of this.#paced.splice(0)) done(false);
   }
 
   readonly #pump = (): void => {
@@ -81,12 +85,12 @@ export class Outgoing implements Disposable {
       const bytes = this.#socket.readyState === WebSocket.OPEN ? next.make() : undefined;
       if (bytes !== undefined) {
         this.#pacedBytes += bytes.byteLength;
-        this.lastSentAt = performance.now();
+        this.#lastSentAt = performance.now();
         this.#socket.send(bytes, TEXT, () => {
           this.#pacedBytes -= bytes.byteLength;
         });
       }
-      next.sent(bytes !== undefined);
+      next.done(bytes !== undefined);
     }
   };
 }

@@ -1,0 +1,256 @@
+// A user's notifications on one socket: the open ones, oldest first, then new ones as they come; none twice.
+import type { Services } from "../../app/services.ts";
+import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
+import type { JsonObject, JsonValue } from "../../contract/json.ts";
+import type { Priority } from "../../contract/resources.ts";
+import { HOUR_MS, type Instant, rfc3339 } from "../../contract/time.ts";
+import { reveal } from "../../domain/event.ts";
+import { notificationDecider, notificationStream } from "../../domain/notification.ts";
+import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
+import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
+import { failpoint } from "../../platform/failpoint.ts";
+import { Loop } from "../../platform/supervise.ts";
+import type { LiveFeed } from "../../projections/feed.ts";
+import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
+import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
+
+/** Open deliveries read at a time; the next page once the socket's queue has drained. */
+const PAGE = 100;
+/** Max new ones that wait to be sent; what exceeds them is read from the read model like those that were missed. */
+const MAX_WAITING = 1_000;
+/** How long the read model is waited for before a warning says that it lags. */
+const READ_MODEL_WAIT_MS = 5_000;
+/** Longest rest of a loop that is woken for what there is to do. */
+const IDLE_MS = HOUR_MS;
+const STREAM_PREFIX = "delivery-";
+
+/** A delivery to a user who is connected. */
+type NewDelivery = {
+  readonly id: DeliveryId;
+  readonly notification: NotificationId;
+  readonly at: Instant;
+  readonly expiresAt: Instant;
+  readonly position: Position;
+  /** It had ended and starts again. */
+  readonly redriven: boolean;
+};
+
+type Content = {
+  readonly subject: string | null;
+  readonly content: JsonValue;
+  readonly meta: JsonObject;
+  readonly priority: Priority;
+  readonly room_id: RoomId | null;
+};
+
+/** One connection of a user. Called in the log's order; must neither throw nor take long. */
+type Listener = {
+  requested(delivery: NewDelivery): void;
+  /** `correlation` is that of the command, so it tells whose acknowledgement it was. */
+  acknowledged(id: DeliveryId, correlation: string): void;
+};
+
+/** What the node's feed says of deliveries, for the users who are connected to this node. */
+export class DeliveryFeed implements Disposable {
+  readonly #services: Services;
+  readonly #listeners = new Map<Subject, Set<Listener>>();
+  /** Shared by all who need the same at once: a room's members all get one notification. */
+  readonly #loading = new Map<NotificationId, Promise<Content | undefined>>();
+  readonly #following: Disposable;
+  /** What this listener has handled: the feed as a whole may be a batch behind. */
+  #handled: Position | "start";
+
+  constructor(services: Services, feed: LiveFeed) {
+    this.#services = services;
+    this.#handled = feed.handled();
+    this.#following = feed.on((events, upTo) => {
+      if (this.#listeners.size > 0) {
+        for (const event of events) if (event.stream.startsWith(STREAM_PREFIX)) this.#publish(event);
+      }
+      this.#handled = upTo;
+    });
+  }
+
+  /**
+   * Listens to a user's deliveries. All after `after` are reported; what was requested up to it is to be read from the
+   * read model once that has reached it.
+   */
+  listen(subject: Subject, listener: Listener): Disposable & { readonly after: Position | "start" } {
+    const listeners = this.#listeners.get(subject) ?? new Set();
+    this.#listeners.set(subject, listeners);
+    listeners.add(listener);
+    return {
+      after: this.#handled,
+      [Symbol.dispose]: () => {
+        listeners.delete(listener);
+        if (listeners.size === 0 && this.#listeners.get(subject) === listeners) this.#listeners.delete(subject);
+      },
+    };
+  }
+
+  /** A released notification's content; undefined when there is none. Throws StoreUnavailable. */
+  contentOf(id: NotificationId): Promise<Content | undefined> {
+    const loading = this.#loading.get(id) ?? this.#load(id).finally(() => this.#loading.delete(id));
+    this.#loading.set(id, loading);
+    return loading;
+  }
+
+  [Symbol.dispose](): void {
+    this.#following[Symbol.dispose]();
+    this.#listeners.clear();
+  }
+
+  async #load(id: NotificationId): Promise<Content | undefined> {
+    const { state } = await this.#services.commands.load(notificationDecider, notificationStream(id));
+    if (state.status === "none") return undefined;
+    const { subject, content, meta, priority, roomId } = state.data;
+    const open = { subject: reveal(subject), content: reveal(content), meta: reveal(meta) ?? {} };
+    return { ...open, priority, room_id: roomId };
+  }
+
+  #publish(event: RecordedEvent): void {
+    const requested = event.type === "DeliveryRequested" || event.type === "DeliveryRedriven";
+    if (!requested && event.type !== "DeliveryAcknowledged") return;
+    const data = decodeRaw(event);
+    // Only WebSocket deliveries have a user's subject as recipient; those of other channels have an address's.
+    const listeners = this.#listeners.get(data.recipient as Subject);
+    if (listeners === undefined) return;
+    const { at, correlation } = decodeMetadata(event);
+    const id = event.stream.slice(STREAM_PREFIX.length) as DeliveryId; // such streams are named after deliveries
+    if (!requested) {
+      for (const listener of listeners) listener.acknowledged(id, correlation);
+      return;
+    }
+    if (event.type === "DeliveryRequested" && data.channel !== "websocket") return;
+    const notification = data.notification as NotificationId;
+    const redriven = event.type === "DeliveryRedriven";
+    const { position } = event;
+    const delivery = { id, notification, at, expiresAt: Number(data.expiresAt), position, redriven };
+    for (const listener of listeners) listener.requested(delivery);
+  }
+}
+
+type OpenDeliveriesOptions = {
+  readonly services: Services;
+  readonly feed: DeliveryFeed;
+  readonly outbox: Outbox;
+  readonly client: ClientId;
+  readonly subject: Subject;
+  readonly connection: string;
+};
+
+/** Sends a user's notifications until it is disposed. Supervised: what fails is tried again. */
+export class OpenDeliveries implements Listener, Disposable {
+  readonly #options: OpenDeliveriesOptions;
+  readonly #loop: Loop;
+  readonly #listening: ReturnType<DeliveryFeed["listen"]>;
+  /** New ones that are still to be sent; undefined while open ones are read. */
+  #waiting: NewDelivery[] | undefined;
+  /** Those redriven while open ones were read. */
+  readonly #redriven: NewDelivery[] = [];
+  /** Up to where open ones are read from the read model. */
+  #wanted: Position | "start";
+  /** The last one that was sent, in the log's order. */
+  #sent: Position | "start" = "start";
+
+  constructor(options: OpenDeliveriesOptions) {
+    this.#options = options;
+    this.#listening = options.feed.listen(options.subject, this);
+    this.#wanted = this.#listening.after;
+    this.#loop = new Loop({
+      name: `notifications ${options.connection}`,
+      step: (signal) => (this.#waiting === undefined ? this.#sendOpen(signal) : this.#sendNew(this.#waiting, signal)),
+      logger: options.services.logger,
+    });
+  }
+
+  requested(delivery: NewDelivery): void {
+    const full = this.#waiting !== undefined && this.#waiting.length >= MAX_WAITING;
+    if (full) this.#waiting = undefined;
+    if (this.#waiting === undefined) this.#wanted = delivery.position;
+    // A redriven one keeps its position among the open ones, which may have been read beyond it.
+    if (delivery.redriven && !full) (this.#waiting ?? this.#redriven).push(delivery);
+    else if (this.#sent === "start" || /* fence: notification-once */ delivery.position > this.#sent)
+      this.#waiting?.push(delivery);
+    if (this.#redriven.length > MAX_WAITING) this.#redriven.shift();
+    this.#loop.wake();
+  }
+
+  acknowledged(id: DeliveryId, correlation: string): void {
+    if (correlation !== this.#options.connection) this.#options.outbox.send({ type: "acked", delivery_id: id });
+  }
+
+  [Symbol.dispose](): void {
+    this.#listening[Symbol.dispose]();
+    void this.#loop[Symbol.asyncDispose]();
+  }
+
+  /** Sends what the read model has up to the wanted position; when that is all, new ones follow, in the same step. */
+  async #sendOpen(signal: AbortSignal): Promise<number> {
+    const { services, outbox } = this.#options;
+    const wanted = this.#wanted;
+    if (wanted !== "start" && !(await services.readSide.waitFor(wanted, READ_MODEL_WAIT_MS))) {
+      throw new Error("the read model lags");
+    }
+    for (let more = true; more; ) {
+      const sent = await outbox.readAhead(() => this.#sendPage(signal));
+      if (sent === "not taken") return IDLE_MS; // the connection has ended
+      more = sent === "more";
+    }
+    if (this.#wanted === wanted) this.#waiting = this.#redriven.splice(0);
+    return 0;
+  }
+
+  /** Sends the next ones from the read model, as the reader takes them. */
+  async #sendPage(signal: AbortSignal): Promise<"more" | "all" | "not taken"> {
+    if (signal.aborted) return "not taken";
+    const { page, more } = await this.#readPage();
+    failpoint("open-offers-read/sent");
+    for (const { position, bytes } of page) {
+      if (!(await this.#options.outbox.sendPaced(() => (signal.aborted ? undefined : bytes)))) return "not taken";
+      this.#sent = position;
+    }
+    return more ? "more" : "all";
+  }
+
+  /** At most MAX_AHEAD_BYTES and one: rows are not kept while a reader takes its time. */
+  async #readPage() {
+    const { services, client, subject } = this.#options;
+    const cursor = this.#sent === "start" ? {} : { cursor: [this.#sent] };
+    const range = { now: services.now(), limit: PAGE, ...cursor };
+    const { rows, next } = await openWebsocketDeliveries(services.readSide.readAs(client), subject, range);
+    const page: { position: Position; bytes: Buffer }[] = [];
+    let weight = 0;
+    for (const row of rows) {
+      if (weight >= MAX_AHEAD_BYTES) return { page, more: true };
+      const bytes = notificationFrame(row.id, row.notification_id, row.requested_at, row);
+      page.push({ position: row.position, bytes });
+      weight += bytes.byteLength;
+    }
+    return { page, more: next !== null };
+  }
+
+  /** Sends the first of those that wait. */
+  async #sendNew(waiting: NewDelivery[], signal: AbortSignal): Promise<number> {
+    const { services, feed, outbox } = this.#options;
+    const [delivery] = waiting;
+    if (delivery === undefined) return IDLE_MS;
+    const { id, notification, at, expiresAt, position } = delivery;
+    const content = await feed.contentOf(notification);
+    // Meanwhile there may have been too many: then this one too is read with the open ones.
+    if (this.#waiting !== waiting) return 0;
+    waiting.shift();
+    failpoint("offer-made/sent");
+    const wanted = content !== undefined && expiresAt > services.now() && !signal.aborted;
+    if (wanted) outbox.sendAll([notificationFrame(id, notification, at, content)]);
+    if (this.#sent === "start" || position > this.#sent) this.#sent = position;
+    return 0;
+  }
+}
+
+function notificationFrame(id: DeliveryId, notification: NotificationId, at: Instant, shown: Content): Buffer {
+  const { subject, content, meta, priority, room_id } = shown;
+  const ids = { delivery_id: id, notification_id: notification };
+  const frame = { type: "notification", ...ids, subject, content, meta, priority, room_id, at: rfc3339(at) };
+  return Buffer.from(JSON.stringify(frame));
+}

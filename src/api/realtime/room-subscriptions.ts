@@ -1,0 +1,188 @@
+// The rooms that one socket has subscribed to: of each what was missed from the log, then live; every seq once, in order.
+import { findRoom, openAsMember, openRoom } from "../../app/rooms/room-access.ts";
+import type { Services } from "../../app/services.ts";
+import type { FrameOf, Ref } from "../../contract/client-frames.ts";
+import type { SocketErrorCode } from "../../contract/errors.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
+import { DomainError } from "../../domain/errors.ts";
+import { requireRole } from "../../domain/room-state.ts";
+import { StoreUnavailable } from "../../event-store/event-store.ts";
+import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
+import type { FrameMaker } from "./frames.ts";
+import type { Identity } from "./identity.ts";
+import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
+import type { EndReason, FrameRun, Subscriber } from "./room-channel.ts";
+import type { ChannelHold, RoomChannels } from "./room-channels.ts";
+
+const MAX_ROOMS = 500;
+/** How long a subscription waits until this node's feed has reached what the room was at the call. */
+const FEED_WAIT_MS = 5_000;
+
+type SubscriptionsOptions = {
+  readonly services: Services;
+  readonly rooms: RoomChannels;
+  readonly outbox: Outbox;
+  /** Aborted when the connection ends. */
+  readonly signal: AbortSignal;
+};
+
+export class RoomSubscriptions implements Disposable {
+  readonly #options: SubscriptionsOptions;
+  readonly #subscriptions = new Map<RoomId, RoomSubscription>();
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options;
+  }
+
+  /** Throws DomainError (not_found, not_a_member), StoreUnavailable. */
+  async subscribe({ caller, user }: Pick<Identity, "caller" | "user">, frame: FrameOf<"subscribe">): Promise<void> {
+    const { services, rooms, signal } = this.#options;
+    const { after_seq: afterSeq, ref } = frame;
+    const open = await openAsMember(services, caller, frame.room_id);
+    if (this.#subscriptions.has(open.id)) {
+      return this.#error("already_subscribed", "the room is subscribed already", ref);
+    }
+    if (this.#subscriptions.size >= MAX_ROOMS) {
+      return this.#error("too_many_subscriptions", `a connection has at most ${MAX_ROOMS} rooms`, ref);
+    }
+    using unused = new DisposableStack();
+    const hold = unused.use(await rooms.open(open.id));
+    if (!(await hold.channel.reached(open.room.seq, FEED_WAIT_MS))) {
+      throw new StoreUnavailable("the room could not be read in time");
+    }
+    if (signal.aborted) return;
+    // From here on nothing waits: what is checked here still holds when the room's next frame comes.
+    const { state, head } = hold.channel;
+    if (state === undefined) throw new DomainError("not_found");
+    requireRole(state, caller.actor, "reader");
+    if (afterSeq !== undefined && afterSeq > head) {
+      return this.#error("seq_out_of_range", `the room's head is ${head}`, ref);
+    }
+    unused.move();
+    const onEnd = () => void this.#subscriptions.delete(open.id);
+    const subscription = new RoomSubscription(this.#options, hold, user?.subject ?? null, onEnd);
+    this.#subscriptions.set(open.id, subscription);
+    this.#options.outbox.send({ type: "subscribed", room_id: open.id, seq: head, ref });
+    subscription.start(afterSeq);
+  }
+
+  /**
+   * Also answers for a room that was not subscribed, if the caller may see it: any other answer would reveal that it
+   * exists. Throws DomainError (not_found), StoreUnavailable.
+   */
+  async unsubscribe({ caller }: Pick<Identity, "caller">, { room_id, ref }: FrameOf<"unsubscribe">): Promise<void> {
+    const { services, outbox } = this.#options;
+    const room = await findRoom(services, caller.client, room_id);
+    // fence: leave-unseen-room
+    if (!this.#subscriptions.has(room)) await openRoom(services, caller, room_id);
+    this.#subscriptions.get(room)?.[Symbol.dispose]();
+    this.#subscriptions.delete(room);
+    outbox.send({ type: "unsubscribed", room_id: room, reason: "asked", ref });
+  }
+
+  [Symbol.dispose](): void {
+    for (const subscription of this.#subscriptions.values()) subscription[Symbol.dispose]();
+    this.#subscriptions.clear();
+  }
+
+  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
+    this.#options.outbox.send({ type: "error", code, message, ref });
+  }
+}
+
+/** One room on one socket. Must be started in the same step in which the room's head was read. */
+class RoomSubscription implements Subscriber, Disposable {
+  readonly subject: Subject | null;
+  readonly #options: SubscriptionsOptions;
+  readonly #hold: ChannelHold;
+  /** The room ended it: membership lost, or the room deleted. */
+  readonly #onEnd: () => void;
+  readonly #ended = new AbortController();
+  /** The next seq to be sent. */
+  #next = 0;
+  #live = false;
+
+  constructor(options: SubscriptionsOptions, hold: ChannelHold, subject: Subject | null, onEnd: () => void) {
+    this.#options = options;
+    this.#hold = hold;
+    this.subject = subject;
+    this.#onEnd = onEnd;
+  }
+
+  /** Starts at the room's head, or after `afterSeq`. */
+  start(afterSeq: number | undefined): void {
+    if (this.#ended.signal.aborted) return; // closed for what was sent last
+    const { channel } = this.#hold;
+    this.#next = (afterSeq ?? channel.head) + 1;
+    this.#live = afterSeq === undefined;
+    channel.subscribe(this);
+    if (!this.#live) void this.#catchUp();
+  }
+
+  frames({ first, payloads }: FrameRun): void {
+    // Whoever catches up reads them from the channel later.
+    const end = first + payloads.length;
+    if (/* fence: catch-up-order */ !this.#live || end <= this.#next) return;
+    const news = this.#next <= first ? payloads : payloads.slice(this.#next - first);
+    this.#next = end;
+    this.#options.outbox.sendAll(news);
+  }
+
+  marker(bytes: Buffer): void {
+    this.#options.outbox.sendAll([bytes]);
+  }
+
+  ended(reason: EndReason): void {
+    if (this.#ended.signal.aborted) return;
+    this[Symbol.dispose]();
+    this.#options.outbox.send({ type: "unsubscribed", room_id: this.#hold.channel.id, reason });
+    this.#onEnd();
+  }
+
+  /** No frame is sent after this. */
+  [Symbol.dispose](): void {
+    this.#ended.abort();
+    this.#hold.channel.unsubscribe(this);
+    this.#hold[Symbol.dispose]();
+  }
+
+  /** Sends what was missed; once the room's head is reached, it is live in the same step. */
+  async #catchUp(): Promise<void> {
+    const { services, outbox } = this.#options;
+    const { channel } = this.#hold;
+    const { signal } = this.#ended;
+    const maker = channel.newMaker();
+    let failures = 0;
+    while (!signal.aborted) {
+      if (this.#next > channel.head) {
+        this.#live = true;
+        outbox.send({ type: "caught_up", room_id: channel.id, seq: this.#next - 1 });
+        return;
+      }
+      try {
+        if (!(await outbox.readAhead(() => this.#sendPage(maker)))) return;
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        const about = { room: channel.id, failures, error: messageOf(error) };
+        services.logger.warn(about, "subscription could not read missed events; retrying");
+        await pause(backoffMs(failures), signal);
+      }
+    }
+  }
+
+  /** Sends the next page as the reader takes it; false when it is no longer wanted. */
+  async #sendPage(maker: FrameMaker): Promise<boolean> {
+    const { outbox } = this.#options;
+    const { channel } = this.#hold;
+    const { signal } = this.#ended;
+    if (signal.aborted) return false;
+    const frames = await channel.past(this.#next, maker, MAX_AHEAD_BYTES);
+    if (frames.length === 0) throw new Error(`${channel.id} gave no frames from seq ${this.#next} on`);
+    for (const frame of frames) {
+      if (!(await outbox.sendPaced(() => (signal.aborted ? undefined : frame.bytes)))) return false;
+      this.#next = frame.seq + 1;
+    }
+    return true;
+  }
+}
