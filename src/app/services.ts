@@ -33,3 +33,6 @@ export type Services = {
   readonly guard: AddressGuard;
   readonly smtp: SmtpChannel;
 };
+
+/** What a node of any role has. */
+export type NodeServices = Pick<Services, "config" | "logger" | "newId" | "store" | "readSide">;

@@ -4,7 +4,7 @@ import { Registry } from "@prometheus-io/client";
 import Koa from "koa";
 import Router from "koa-router";
 import { createLimits, type Limits } from "../../app/rate-limit.ts";
-import type { Services } from "../../app/services.ts";
+import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
@@ -64,10 +64,7 @@ export function createHttpServer(
 }
 
 /** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. Not listening yet. */
-export function createProbeServer(
-  services: Pick<Services, "config" | "logger" | "store" | "readSide" | "newId">,
-  probes: Probes,
-): Server {
+export function createProbeServer(services: NodeServices, probes: Probes): Server {
   const registry = new Registry();
   const router = newRouter();
   addProbes(router, services, probes, registry);
@@ -81,7 +78,7 @@ export function createProbeServer(
 
 /** An application whose requests have an id, are measured, and end with a problem when they fail. */
 function newApp(
-  { logger, newId }: Pick<Services, "logger" | "newId">,
+  { logger, newId }: NodeServices,
   observe: ObserveRequest,
   baseUrl: (request: IncomingMessage) => string,
 ): Koa<ApiState, RouterFields> {

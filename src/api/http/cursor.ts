@@ -15,7 +15,7 @@ const PayloadSchema = z.tuple([z.record(z.string(), z.string()), z.array(z.union
 type Filters = Readonly<Record<string, string>>;
 
 /** Takes the cursor out of a list's query and puts its filters there; what schemas see is where the page begins. */
-export function readCursor({ keyring }: Pick<Services, "keyring">): ApiMiddleware {
+export function readCursor({ keyring }: Services): ApiMiddleware {
   return async ({ path, querystring, state }, next) => {
     const secret = await keyring.pepper(state.caller.client);
     const query: Record<string, unknown> = parseQuery(querystring);

@@ -9,7 +9,7 @@ import {
   STATUS_CODES,
 } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Services } from "../../app/services.ts";
+import type { NodeServices } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { SECOND_MS } from "../../contract/time.ts";
@@ -50,11 +50,7 @@ type Handler = (...parameters: Parameters<RequestListener>) => Promise<void>;
  * Node's HTTP server as every role has it. `handle` gets every request whose head can be read, one at a time for each
  * connection, and never rejects. The server is not listening yet.
  */
-export function createGuardedServer(
-  { config, newId }: Pick<Services, "config" | "newId">,
-  timings: HttpTimings,
-  handle: Handler,
-): Server {
+export function createGuardedServer(services: NodeServices, timings: HttpTimings, handle: Handler): Server {
   const serve = inOrder(async (request, response) => {
     await handle(request, response);
     endUnread(response, timings.answerMs);
@@ -76,7 +72,7 @@ export function createGuardedServer(
   );
   // Left to Node, these would be answered before the requests that precede them.
   server.on("checkExpectation", serve);
-  answerBrokenRequests(server, { config, newId });
+  answerBrokenRequests(server, services);
   server.maxConnections = MAX_CONNECTIONS;
   return server;
 }
@@ -174,7 +170,7 @@ export function drain(request: IncomingMessage): void {
 }
 
 /** Answers what the parser refuses and what takes too long, after the requests before it, and ends the connection. */
-function answerBrokenRequests(server: Server, { config, newId }: Pick<Services, "config" | "newId">): void {
+function answerBrokenRequests(server: Server, { config, newId }: NodeServices): void {
   const ending = new WeakSet<Duplex>();
 
   const refuse = (socket: Duplex, problem: Problem) => {

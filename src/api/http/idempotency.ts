@@ -15,7 +15,7 @@ import type { ApiContext, ApiMiddleware } from "./route.ts";
 const IN_FLIGHT_WAIT_MS = 5_000;
 
 /** Gives the request's command its id: derived from the idempotency key of a POST, else random. */
-export function identifyCommand({ newId }: Pick<Services, "newId">): ApiMiddleware {
+export function identifyCommand({ newId }: Services): ApiMiddleware {
   return (ctx, next) => {
     const { state } = ctx;
     state.faults = [];
@@ -73,7 +73,7 @@ const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
   createHmac("sha256", keyObjectOf(pepper)).update(canonicalJson(body)).digest("base64url");
 
 /** Runs what has an idempotency key once no other request with this key runs, and tells repetitions by `fingerprint`. */
-export function runOnce({ keyring }: Pick<Services, "keyring">, inFlight: InFlight): ApiMiddleware {
+export function runOnce({ keyring }: Services, inFlight: InFlight): ApiMiddleware {
   const run = async (ctx: ApiContext, next: () => Promise<unknown>) => {
     const { state } = ctx;
     const fingerprint = fingerprintOf(await keyring.pepper(state.caller.client), state.body?.value ?? {});

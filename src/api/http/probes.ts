@@ -1,7 +1,7 @@
 // For operators: whether the process lives, whether it can serve, and what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from "@prometheus-io/client";
-import type { Services } from "../../app/services.ts";
+import type { NodeServices } from "../../app/services.ts";
 import type { ApiRouter } from "./api.ts";
 import { isOperator } from "./authentication.ts";
 import { sendJson } from "./pages.ts";
@@ -19,10 +19,8 @@ const PROBE_TIMEOUT_MS = 2_000;
 /** The states of the read models with which a node can serve. */
 const HEALTHY: ReadonlySet<string> = new Set(["live", "catching_up", "standby", "following"]);
 
-type ProbedServices = Pick<Services, "config" | "store" | "readSide">;
-
 /** The parts that every node has. */
-const commonProbes = ({ store, readSide }: ProbedServices): Probes => ({
+const commonProbes = ({ store, readSide }: NodeServices): Probes => ({
   store: async () => {
     await store.ping();
     return { ok: true };
@@ -43,7 +41,7 @@ async function run(probe: Probe): Promise<ProbeResult> {
 }
 
 /** `/livez`, `/readyz`, `/metrics`. Details and metrics are the operator's, and open in development mode. */
-export function addProbes(router: ApiRouter, services: ProbedServices, probes: Probes, registry: Registry): void {
+export function addProbes(router: ApiRouter, services: NodeServices, probes: Probes, registry: Registry): void {
   const { config } = services;
   const all = Object.entries({ ...commonProbes(services), ...probes });
   router.get("/livez", (ctx) => sendJson(ctx, { status: "ok" }));
