@@ -33,9 +33,9 @@ const NAMES = {
 } as const satisfies Record<RoomEvent["type"], string>;
 
 /** A user by its own id, null when the person was erased; all others by their id. */
-export type PublicActor = { readonly type: Actor["type"]; readonly id: string | null };
+type PublicActor = { readonly type: Actor["type"]; readonly id: string | null };
 
-export type PublicEvent = {
+type PublicEvent = {
   readonly room_id: RoomId;
   readonly seq: number;
   readonly type: (typeof NAMES)[RoomEvent["type"]];
@@ -55,7 +55,7 @@ export type MemberFacts = {
 };
 
 /** What an event is shown with, besides itself. */
-export type EventFacts = {
+type EventFacts = {
   readonly room: RoomId;
   /** The room now: which of its messages are deleted, and the seqs of their contents. */
   readonly now: Room;
