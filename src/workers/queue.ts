@@ -1,6 +1,6 @@
 // The jobs in PostgreSQL: pg-boss, by its public interface alone, and our own tables beside it in the schema `jobs`.
 import type pg from "pg";
-import { type Db, type JobWithMetadata, PgBoss } from "pg-boss";
+import { type Db, type JobInsert, type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
 import type { ClientId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
@@ -12,7 +12,7 @@ import { type Job, JobDataSchema, QUEUES, type QueueName, queueOf, ROUND_SHIFT, 
 
 const SCHEMA = "jobs";
 /** The queue of what is due later, in the order of its time. */
-const LATER = "later";
+const LATER = "later" as const;
 /** A job that a worker held for longer counts as that of a crashed worker, and is fetched again. */
 const EXPIRE_SECONDS = 300;
 /** How often a job is fetched again whose worker crashed. */
@@ -49,97 +49,105 @@ type Settlement = {
 };
 
 /** Called after jobs were committed. `at` is null for those that are due now. */
-type QueuedListener = (queue: QueueName | "later", at: Instant | null) => void;
+type QueuedListener = (queue: QueueName | typeof LATER, at: Instant | null) => void;
 
-export type JobQueue = AsyncDisposable & {
-  /**
-   * Adds jobs inside the caller's transaction, and returns those that were accepted: not those whose id is known already,
-   * or whose key waits in the queue. Call `notifyQueued` with them after the commit.
-   */
-  enqueue(sql: Sql, jobs: readonly Job[]): Promise<readonly Job[]>;
-  /** Adds jobs in a transaction of its own, and returns how many were accepted. */
-  add(jobs: readonly Job[]): Promise<number>;
-  notifyQueued(jobs: readonly Job[]): void;
-  /** Fetches up to `limit` jobs in the order of their rounds, none of the clients in `without`. */
-  fetch(queue: QueueName, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]>;
-  /** Moves jobs of `later` that are due now into their queues, where they get their rounds. Returns how many. */
-  promote(): Promise<number>;
-  settle(queue: QueueName, settlement: Settlement): Promise<void>;
-  /** Removes the rounds of clients that would get the current round anyway. */
-  forgetRounds(): Promise<void>;
-  onQueued(listener: QueuedListener): void;
-};
+type JobQueueOptions = { readonly pool: pg.Pool; readonly logger: Logger; readonly now: () => Instant };
 
-/** Opens the queue. Makes the schema `jobs` when it does not exist; several processes may do so at once. */
-export async function openJobQueue(options: { pool: pg.Pool; logger: Logger; now: () => Instant }): Promise<JobQueue> {
-  const { pool, logger, now } = options;
-  const boss = new PgBoss({ db: onPool(pool), schema: SCHEMA, schedule: false, registerInstance: false });
-  boss.on("error", (error) =>
-    logger.warn({ err: error }, "job queue: maintenance failed; retrying at its next interval"),
-  );
-  boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "job queue: warning"));
-  const stop = () => boss.stop({ graceful: false, close: false });
-  try {
-    await boss.start();
-    await transaction(pool, createTables);
-    for (const name of [...QUEUES, LATER]) await createQueue(boss, name);
-  } catch (error) {
-    await stop();
-    throw error;
+export class JobQueue implements AsyncDisposable {
+  readonly #options: JobQueueOptions;
+  readonly #boss: PgBoss;
+  readonly #listeners: QueuedListener[] = [];
+  readonly #currentRounds = new Map<QueueName, number>();
+
+  private constructor(boss: PgBoss, options: JobQueueOptions) {
+    this.#boss = boss;
+    this.#options = options;
   }
-  const listeners: QueuedListener[] = [];
-  const currentRounds = new Map<QueueName, number>();
 
-  async function enqueue(sql: Sql, jobs: readonly Job[]): Promise<readonly Job[]> {
+  /** Opens the queue. Makes the schema `jobs` when it does not exist; several processes may do so at once. */
+  static async open(options: JobQueueOptions): Promise<JobQueue> {
+    const { pool, logger } = options;
+    const boss = new PgBoss({ db: onPool(pool), schema: SCHEMA, schedule: false, registerInstance: false });
+    boss.on("error", (err) => logger.warn({ err }, "job queue: maintenance failed; retrying at its next interval"));
+    boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "job queue: warning"));
+    const queue = new JobQueue(boss, options);
+    try {
+      await boss.start();
+      await transaction(pool, createTables);
+      for (const name of [...QUEUES, LATER]) await createQueue(boss, name);
+      return queue;
+    } catch (error) {
+      await queue[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#boss.stop({ graceful: false, close: false });
+  }
+
+  onQueued(listener: QueuedListener): void {
+    this.#listeners.push(listener);
+  }
+
+  notifyQueued(jobs: readonly Job[]): void {
+    const moment = this.#options.now();
+    for (const { at, work } of jobs) {
+      if (at !== null && at > moment) this.#notify("later", at);
+      else this.#notify(queueOf(work), null);
+    }
+  }
+
+  #notify(queue: QueueName | typeof LATER, at: Instant | null): void {
+    for (const listener of this.#listeners) listener(queue, at);
+  }
+
+  /** Adds jobs in a transaction of its own. Returns how many were accepted. */
+  async add(jobs: readonly Job[]): Promise<number> {
+    if (jobs.length === 0) return 0;
+    const accepted = await inTransaction(this.#options.pool, (sql) => this.enqueue(sql, jobs));
+    this.notifyQueued(accepted);
+    return accepted.length;
+  }
+
+  /**
+   * Adds jobs inside the caller's transaction. Returns those that were accepted: not those whose id is known already, or
+   * whose key waits in the queue. Call `notifyQueued` with them after the commit.
+   */
+  async enqueue(sql: Sql, jobs: readonly Job[]): Promise<readonly Job[]> {
     const unique = [...new Map(jobs.map((job) => [job.id, job])).values()];
-    const moment = now();
-    const accepted = new Set<string>();
-    const insert = async (queue: string, rows: readonly ReturnType<typeof rowOf>[]) => {
-      if (rows.length === 0) return;
-      for (const id of (await boss.insert(queue, [...rows], { db: sql, returnId: true })) ?? []) accepted.add(id);
-    };
-    const later = unique.flatMap(({ at, ...job }) => (at !== null && at > moment ? [laterRowOf(job, at)] : []));
-    await insert(LATER, later);
+    const moment = this.#options.now();
+    const isLater = ({ at }: Job) => at !== null && at > moment;
+    const later = unique.filter(isLater);
+    const accepted = new Set(
+      await this.#insert(
+        sql,
+        LATER,
+        later.map((job) => laterRowOf(job, job.at ?? moment)),
+      ),
+    );
     for (const queue of QUEUES) {
-      const mine = unique.filter((job) => queueOf(job.work) === queue && (job.at === null || job.at <= moment));
+      const mine = unique.filter((job) => queueOf(job.work) === queue && !isLater(job));
       if (mine.length === 0) continue;
       const rounds = await takeRounds(sql, queue, mine);
-      await insert(
-        queue,
-        mine.map((job) => rowOf(job, -((rounds.get(job) ?? 0) + ROUND_SHIFT[job.priority]), null)),
-      );
+      const rows = mine.map((job) => rowOf(job, -((rounds.get(job) ?? 0) + ROUND_SHIFT[job.priority]), null));
+      for (const id of await this.#insert(sql, queue, rows)) accepted.add(id);
       const refused = mine.filter(({ id }) => !accepted.has(id));
       if (refused.length > 0) await returnRounds(sql, queue, refused);
     }
     return unique.filter(({ id }) => accepted.has(id));
   }
 
-  const notify = (queue: QueueName | "later", at: Instant | null) => {
-    for (const listener of listeners) listener(queue, at);
-  };
-  function notifyQueued(jobs: readonly Job[]): void {
-    const moment = now();
-    for (const { at, work } of jobs) {
-      if (at !== null && at > moment) notify("later", at);
-      else notify(queueOf(work), null);
-    }
-  }
-  async function add(jobs: readonly Job[]): Promise<number> {
-    if (jobs.length === 0) return 0;
-    const accepted = await inTransaction(pool, (sql) => enqueue(sql, jobs));
-    notifyQueued(accepted);
-    return accepted.length;
+  /** Returns the ids of the rows that were accepted. */
+  async #insert(sql: Sql, queue: string, rows: JobInsert[]): Promise<readonly string[]> {
+    if (rows.length === 0) return [];
+    return (await this.#boss.insert(queue, rows, { db: sql, returnId: true })) ?? [];
   }
 
-  function jobOf(queue: string, row: JobWithMetadata<unknown>): (Job & { failures: number }) | undefined {
-    const data = JobDataSchema.safeParse(row.data);
-    if (data.success) return { ...data.data, id: row.id, key: row.singletonKey ?? "", at: null };
-    logger.error({ queue, job: row.id }, "job queue: a job has an unknown shape and is dropped");
-    return undefined;
-  }
-
-  async function fetch(queue: QueueName, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
-    const current = currentRounds.get(queue) ?? 0;
+  /** Fetches up to `limit` jobs in the order of their rounds, none of the clients in `without`. */
+  async fetch(queue: QueueName, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
+    const { pool, logger } = this.#options;
+    const current = this.#currentRounds.get(queue) ?? 0;
     const ahead = without.length > 0 ? { ignoreGroups: [...without], minPriority: -(current + LOOK_AHEAD_ROUNDS) } : {};
     const jobs: TakenJob[] = [];
     let round = current;
@@ -147,10 +155,10 @@ export async function openJobQueue(options: { pool: pg.Pool; logger: Logger; now
       // In a transaction: when the answer with the jobs is lost, they go back to the queue at once.
       await inTransaction(pool, async (sql) => {
         const options = { batchSize: limit, includeMetadata: true, ...ahead, /* fence: job-taken */ db: sql } as const;
-        for (const row of await boss.fetch<unknown>(queue, options)) {
-          const { retryCount, priority } = row;
-          const job = jobOf(queue, row);
-          if (job === undefined) await boss.complete(queue, { id: row.id, retryCount }, null, { db: sql });
+        for (const row of await this.#boss.fetch<unknown>(queue, options)) {
+          const job = this.#jobOf(queue, row);
+          const { id, retryCount, priority } = row;
+          if (job === undefined) await this.#boss.complete(queue, { id, retryCount }, null, { db: sql });
           else jobs.push({ ...job, queue, round: -priority, retryCount });
         }
         failpoint("jobs-fetched/round-noted");
@@ -158,7 +166,7 @@ export async function openJobQueue(options: { pool: pg.Pool; logger: Logger; now
         if (round > current) await advanceRound(sql, queue, round);
         failpoint("round-noted/taken");
       });
-      currentRounds.set(queue, round);
+      this.#currentRounds.set(queue, round);
     } catch (error) {
       if (jobs.length === 0) throw error;
       // Whether the commit succeeded is unknown. Handling a job twice is harmless, leaving it to the sweep is slow.
@@ -167,51 +175,63 @@ export async function openJobQueue(options: { pool: pg.Pool; logger: Logger; now
     return jobs;
   }
 
-  async function promote(): Promise<number> {
+  #jobOf(queue: string, row: JobWithMetadata<unknown>): (Job & { failures: number }) | undefined {
+    const data = JobDataSchema.safeParse(row.data);
+    if (data.success) return { ...data.data, id: row.id, key: row.singletonKey ?? "", at: null };
+    this.#options.logger.error({ queue, job: row.id }, "job queue: a job has an unknown shape and is dropped");
+    return undefined;
+  }
+
+  /** Moves jobs of `later` that are due now into their queues, where they get their rounds. Returns how many. */
+  async promote(): Promise<number> {
+    const { pool, now } = this.#options;
     const { found, accepted } = await inTransaction(pool, async (sql) => {
       // The second bounds the part of the index that is read, `startAfter` decides within it.
       const due = { batchSize: LATER_BATCH, includeMetadata: true, minPriority: -secondOf(now()), db: sql } as const;
-      const rows = await boss.fetch<unknown>(LATER, due);
+      const rows = await this.#boss.fetch<unknown>(LATER, due);
       if (rows.length === 0) return { found: 0, accepted: [] };
-      const jobs = rows.map((row) => jobOf(LATER, row)).filter((job) => job !== undefined);
+      const jobs = rows.map((row) => this.#jobOf(LATER, row)).filter((job) => job !== undefined);
       failpoint("later-taken/enqueued");
-      const accepted = await enqueue(sql, jobs);
+      const accepted = await this.enqueue(sql, jobs);
       failpoint("later-enqueued/deleted");
-      await boss.deleteJob(
-        LATER,
-        rows.map(({ id, retryCount }) => ({ id, retryCount })),
-        { db: sql },
-      );
+      await this.#boss.deleteJob(LATER, rows.map(attemptOf), { db: sql });
       return { found: rows.length, accepted };
     });
-    notifyQueued(accepted);
+    this.notifyQueued(accepted);
     return found;
   }
 
-  async function settle(queue: QueueName, { done, retried }: Settlement): Promise<void> {
-    if (done.length > 0) await boss.complete(queue, done.map(attemptOf));
+  /** Ends the fetch of jobs: `done` ones are kept for a while, `retried` ones wait again. */
+  async settle(queue: QueueName, { done, retried }: Settlement): Promise<void> {
+    const { pool, now } = this.#options;
+    if (done.length > 0) await this.#boss.complete(queue, done.map(attemptOf));
     if (retried.length === 0) return;
     const soon = now() + SHORT_WAIT_MS;
+    const waiting = retried.map(({ job, at }) =>
+      at <= soon ? { to: queue, at, row: rowOf(job, -job.round, at) } : { to: LATER, at, row: laterRowOf(job, at) },
+    );
     await inTransaction(pool, async (sql) => {
       const held = retried.map(({ job }) => attemptOf(job));
-      await boss.deleteJob(queue, held, { db: sql });
+      await this.#boss.deleteJob(queue, held, { db: sql });
       failpoint("put-back-deleted/inserted");
-      const short = retried.filter(({ at }) => at <= soon).map(({ job, at }) => rowOf(job, -job.round, at));
-      if (short.length > 0) await boss.insert(queue, short, { db: sql });
-      const long = retried.filter(({ at }) => at > soon).map(({ job, at }) => laterRowOf(job, at));
-      if (long.length > 0) await boss.insert(LATER, long, { db: sql });
+      for (const name of [queue, LATER]) {
+        await this.#insert(
+          sql,
+          name,
+          waiting.flatMap(({ to, row }) => (to === name ? [row] : [])),
+        );
+      }
     });
-    for (const { at } of retried) notify(at > soon ? "later" : queue, at);
+    for (const { to, at } of waiting) this.#notify(to, at);
   }
 
-  return {
-    ...{ enqueue, add, notifyQueued, fetch, promote, settle },
-    forgetRounds: () => forgetRounds(onPool(pool)),
-    onQueued: (listener) => {
-      listeners.push(listener);
-    },
-    [Symbol.asyncDispose]: stop,
-  };
+  /** Removes the rounds of clients that would get the current round anyway. */
+  async forgetRounds(): Promise<void> {
+    await this.#options.pool.query(
+      `delete from jobs.rounds using jobs.current_rounds
+       where rounds.queue = current_rounds.queue and rounds.last < current_rounds.round`,
+    );
+  }
 }
 
 /** Replaces a queue of an older version, which let a key wait twice. The sweep finds the work that its jobs were for. */
@@ -221,10 +241,10 @@ async function createQueue(boss: PgBoss, name: string): Promise<void> {
   await boss.createQueue(name, QUEUE_OPTIONS);
 }
 
-const attemptOf = ({ id, retryCount }: TakenJob) => ({ id, retryCount });
+const attemptOf = ({ id, retryCount }: { id: string; retryCount: number }) => ({ id, retryCount });
 
 /** A job as pg-boss inserts it. */
-function rowOf(job: Omit<Job, "at"> & { failures?: number }, priority: number, at: Instant | null) {
+function rowOf(job: Job & { failures?: number }, priority: number, at: Instant | null): JobInsert {
   const { id, key, client, cause, work, failures = 0 } = job;
   return {
     id,
@@ -235,7 +255,7 @@ function rowOf(job: Omit<Job, "at"> & { failures?: number }, priority: number, a
     ...(at === null ? {} : { startAfter: new Date(at) }),
   };
 }
-const laterRowOf = (job: Omit<Job, "at">, at: Instant) => rowOf(job, -secondOf(at), at);
+const laterRowOf = (job: Job, at: Instant) => rowOf(job, -secondOf(at), at);
 const secondOf = (at: Instant): number => Math.floor(at / SECOND_MS) - EPOCH_2020_SECONDS;
 
 /** Each statement in a transaction of its own. */
@@ -302,14 +322,9 @@ async function takeRounds(sql: Sql, queue: QueueName, jobs: readonly Job[]): Pro
     parametersOf(queue, flows),
   );
   const last = new Map(rows.map((row) => [`${row.client} ${row.priority}`, Number(row.last)]));
-  return new Map(
-    flows.flatMap(({ client, priority, jobs }) =>
-      jobs.map((job, index) => {
-        const first = (last.get(`${client} ${priority}`) ?? 0) - jobs.length + 1;
-        return [job, first + index] as const;
-      }),
-    ),
-  );
+  const roundOf = ({ client, priority, jobs }: Flow, index: number) =>
+    (last.get(`${client} ${priority}`) ?? 0) - jobs.length + 1 + index;
+  return new Map(flows.flatMap((flow) => flow.jobs.map((job, index) => [job, roundOf(flow, index)])));
 }
 
 /** Gives back the rounds of jobs that were not accepted, so that they do not delay their client's next ones. */
@@ -328,12 +343,5 @@ async function advanceRound(sql: Sql, queue: QueueName, round: number): Promise<
     `insert into jobs.current_rounds as known (queue, round) values ($1, $2)
      on conflict (queue) do update set round = excluded.round where known.round < excluded.round`,
     [queue, round],
-  );
-}
-
-async function forgetRounds(sql: Sql): Promise<void> {
-  await sql.executeSql(
-    `delete from jobs.rounds using jobs.current_rounds
-     where rounds.queue = current_rounds.queue and rounds.last < current_rounds.round`,
   );
 }

@@ -7,10 +7,12 @@ import type { DeliveryRow } from "../projections/models/deliveries.ts";
 import {
   dueDeliveries,
   dueNotifications,
+  type MissingMail,
   missingMails,
   stoppingNotifications,
   unroutedNotifications,
 } from "../projections/models/due-work.ts";
+import type { NotificationRow } from "../projections/models/notifications.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
@@ -55,55 +57,47 @@ export async function sweep(options: SweepOptions, reactorsAt: Position, signal:
   return true;
 }
 
-async function* releases(operator: OperatorRead, due: Instant): AsyncGenerator<readonly DueWork[]> {
-  for (let rows = await dueNotifications(operator, due, PAGE); ; ) {
-    yield rows.map((row) => ({
-      ...{ client: row.client, priority: row.priority, at: row.send_at },
-      work: { kind: "release", notification: row.id },
-    }));
-    const last = rows.at(-1);
-    if (rows.length < PAGE || last?.send_at == null) return;
-    rows = await dueNotifications(operator, due, PAGE, { at: last.send_at, id: last.id });
-  }
-}
-
-const routes = (operator: OperatorRead, due: Instant) => byPosition(operator, unroutedNotifications, "route", due);
-const stops = (operator: OperatorRead, due: Instant) => byPosition(operator, stoppingNotifications, "stop", due);
-
-async function* byPosition(
-  operator: OperatorRead,
-  query: typeof unroutedNotifications,
-  kind: "route" | "stop",
-  due: Instant,
+/** Reads page after page. `query` continues after the last row of the page before. */
+async function* pagesOf<R>(
+  query: (last: R | undefined) => Promise<readonly R[]>,
+  workOf: (row: R) => DueWork | undefined,
 ): AsyncGenerator<readonly DueWork[]> {
-  for (let after: Position | null = null; ; ) {
-    const rows: Awaited<ReturnType<typeof query>> = await query(operator, PAGE, after);
-    const found = rows.filter((row) => row.updated_at <= due);
-    yield found.map(({ id, client, priority }) => ({ client, priority, at: null, work: { kind, notification: id } }));
-    after = rows.at(-1)?.position ?? null;
-    if (rows.length < PAGE) return;
-  }
+  let last: R | undefined;
+  do {
+    const rows: readonly R[] = await query(last);
+    yield rows.map(workOf).filter((work) => work !== undefined);
+    last = rows.length < PAGE ? undefined : rows.at(-1);
+  } while (last !== undefined);
 }
 
-async function* mails(operator: OperatorRead): AsyncGenerator<readonly DueWork[]> {
-  const rows = await missingMails(operator, PAGE);
-  yield rows.map(({ client, priority, fallback_of: delivery }) => ({
-    ...{ client, priority, at: null },
-    work: { kind: "mail", delivery },
-  }));
-}
+const releases = (operator: OperatorRead, due: Instant) =>
+  pagesOf<NotificationRow>(
+    (last) => dueNotifications(operator, due, PAGE, last && { at: last.send_at ?? due, id: last.id }),
+    ({ id, client, priority, send_at: at }) => ({ client, priority, at, work: { kind: "release", notification: id } }),
+  );
 
-async function* deliveries(operator: OperatorRead, due: Instant): AsyncGenerator<readonly DueWork[]> {
-  for (let rows = await dueDeliveries(operator, due, PAGE); ; ) {
-    yield rows.map((row) => ({
-      ...{ client: row.client, priority: row.priority, at: row.next_action_at },
-      work: nextOf(row),
-    }));
-    const last = rows.at(-1);
-    if (rows.length < PAGE || last?.next_action_at == null) return;
-    rows = await dueDeliveries(operator, due, PAGE, { at: last.next_action_at, id: last.id });
-  }
-}
+const byPosition =
+  (query: typeof unroutedNotifications, kind: "route" | "stop") => (operator: OperatorRead, due: Instant) =>
+    pagesOf<NotificationRow>(
+      (last) => query(operator, PAGE, last?.position),
+      ({ id, client, priority, updated_at }) =>
+        updated_at <= due ? { client, priority, at: null, work: { kind, notification: id } } : undefined,
+    );
+const routes = byPosition(unroutedNotifications, "route");
+const stops = byPosition(stoppingNotifications, "stop");
+
+/** The first page alone: a mail that was requested is missing no more. */
+const mails = (operator: OperatorRead) =>
+  pagesOf<MissingMail>(
+    async (last) => (last === undefined ? missingMails(operator, PAGE) : []),
+    ({ client, priority, fallback_of: delivery }) => ({ client, priority, at: null, work: { kind: "mail", delivery } }),
+  );
+
+const deliveries = (operator: OperatorRead, due: Instant) =>
+  pagesOf<DeliveryRow>(
+    (last) => dueDeliveries(operator, due, PAGE, last && { at: last.next_action_at ?? due, id: last.id }),
+    (row) => ({ client: row.client, priority: row.priority, at: row.next_action_at, work: nextOf(row) }),
+  );
 
 /** What a delivery is due for: its attempt, or the first of its deadlines. */
 function nextOf(row: DeliveryRow): Work {

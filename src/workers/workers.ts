@@ -8,7 +8,7 @@ import { type ConcurrencyLimits, HostLimiter, RateLimiter } from "./fairness.ts"
 import { expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
 import type { JobServices } from "./job-services.ts";
 import { QUEUES, type QueueName, type TakenJob, type Verdict } from "./jobs.ts";
-import { openJobQueue } from "./queue.ts";
+import { JobQueue } from "./queue.ts";
 import { type ReactorStatus, startReactors } from "./reactor-group.ts";
 import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
@@ -69,7 +69,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const { pool, logger, now, random } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   await using opened = new AsyncDisposableStack();
-  const jobs = opened.use(await openJobQueue({ pool, logger, now }));
+  const jobs = opened.use(await JobQueue.open({ pool, logger, now }));
   failpoint("job-tables/reactors-placed");
   const group = opened.use(await startReactors({ ...options, jobs }));
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import type { Priority } from "../../src/contract/resources.ts";
 import { createJob, type Job } from "../../src/workers/jobs.ts";
-import { inTransaction, type JobQueue, openJobQueue } from "../../src/workers/queue.ts";
+import { inTransaction, JobQueue } from "../../src/workers/queue.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
 const logger = pino({ level: "silent" });
@@ -14,7 +14,7 @@ let database: TestDatabase;
 let jobs: JobQueue;
 beforeAll(async () => {
   database = await testDatabase();
-  jobs = await openJobQueue({ pool: database.pool, logger, now: Date.now });
+  jobs = await JobQueue.open({ pool: database.pool, logger, now: Date.now });
 });
 afterAll(async () => {
   await jobs[Symbol.asyncDispose]();
@@ -144,7 +144,7 @@ test("a queue of an older version, in which a key could wait twice, is replaced"
   await old.start();
   await old.createQueue("tasks", { policy: "standard" });
   await old.stop({ graceful: false, close: false });
-  await using queue = await openJobQueue({ pool, logger, now: Date.now });
+  await using queue = await JobQueue.open({ pool, logger, now: Date.now });
   const one = job("cli_one");
   expect(await queue.add([one])).toBe(1);
   expect(await queue.add([{ ...one, id: randomUUID() }])).toBe(0);

@@ -2,7 +2,7 @@
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
-import { openJobQueue } from "../../src/workers/queue.ts";
+import { JobQueue } from "../../src/workers/queue.ts";
 import { until } from "./until.ts";
 import { receiver, statusIs, webhookOf } from "./webhooks.ts";
 import { openWorld } from "./world.ts";
@@ -79,7 +79,7 @@ describe("recovery", () => {
     await until(waiting, (count) => count === 1);
     await world.stopWorkers();
     // Another process takes it, then is gone.
-    const jobs = await openJobQueue({ pool: world.database.pool, logger: pino({ level: "silent" }), now: Date.now });
+    const jobs = await JobQueue.open({ pool: world.database.pool, logger: pino({ level: "silent" }), now: Date.now });
     expect(await jobs.fetch("tasks", 10, [])).toHaveLength(1);
     await jobs[Symbol.asyncDispose]();
     await world.startWorkers();

@@ -4,7 +4,7 @@ import type pg from "pg";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createJob, type Job } from "../../src/workers/jobs.ts";
-import { openJobQueue } from "../../src/workers/queue.ts";
+import { JobQueue } from "../../src/workers/queue.ts";
 import { surrounded } from "../projections/setting.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
@@ -41,7 +41,7 @@ function losing(pool: pg.Pool, statement: RegExp) {
   return { pool: breaking, arm, lost: () => state === "lost" };
 }
 
-const open = (pool: pg.Pool) => openJobQueue({ pool, logger, now: Date.now });
+const open = (pool: pg.Pool) => JobQueue.open({ pool, logger, now: Date.now });
 
 test.each([
   ["the jobs", /skip locked/i],
