@@ -4,8 +4,11 @@ import { randomUUID } from "node:crypto";
 import { binaryEvent, EventStoreDBClient } from "@eventstore/db-client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EventStore, NO_STREAM, OutcomeUnknown } from "../../src/event-store/event-store.ts";
-import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
-import { holdStrayRejections } from "../../src/event-store/eventstoredb/stray-rejections.ts";
+import {
+  type EventStoreDbOptions,
+  holdStrayRejections,
+  openEventStoreDb,
+} from "../../src/event-store/eventstoredb/log.ts";
 import { eventually, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingEventStore, type TestEventStore, testEventStore } from "../support/eventstored.ts";
 import { withoutRunnersListeners } from "./unheard-rejections.ts";

@@ -1,7 +1,7 @@
 // Appends to EventStoreDB in groups: what waits goes together, and no answer that is missing holds the others for long.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { Groups } from "../../src/event-store/eventstoredb/groups.ts";
+import { Groups } from "../../src/event-store/eventstoredb/writer.ts";
 import { batchPerTick } from "../../src/platform/batch-loader.ts";
 
 const NEVER_MS = 60_000;

@@ -1,7 +1,7 @@
 // The gate for appends: first come, first served, within its bounds, and shut while somebody needs to be alone.
 
 import { expect, test } from "vitest";
-import { InFlight } from "../../src/event-store/eventstoredb/in-flight.ts";
+import { InFlight } from "../../src/event-store/eventstoredb/writer.ts";
 import { eventually } from "../contracts/subject.ts";
 
 const MB = 1024 * 1024;

@@ -1,17 +1,15 @@
 // The log on EventStoreDB: one client a process, exact revisions, our own bounds and deadlines.
 
+import { setImmediate as tick } from "node:timers/promises";
 import { EventStoreDBClient } from "@eventstore/db-client";
 import type { WarnLogger } from "../../platform/supervise.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../envelope.ts";
 import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { Subscriptions } from "../subscription.ts";
-import { FilteredFeed } from "./filtered-feed.ts";
-import { LiveEnd } from "./live-end.ts";
+import { FilteredFeed, LiveEnd } from "./feed.ts";
 import { Reader } from "./reader.ts";
-import { clientPosition, type LogNames } from "./records.ts";
-import { holdStrayRejections } from "./stray-rejections.ts";
+import { clientPosition, type LogNames, WrittenEvents } from "./records.ts";
 import { Writer } from "./writer.ts";
-import { WrittenEvents } from "./written-events.ts";
 
 /** How long an append waits for its answer before its outcome is unknown: the client's fast path has no deadline. */
 const APPEND_TIMEOUT_MS = 10_000;
@@ -98,4 +96,32 @@ async function logIdAt(reader: Reader, writer: Writer): Promise<string> {
   const [made] = await reader.stream(LOG_STREAM, { limit: 1 });
   if (made === undefined) throw new StoreUnavailable("the log's first event cannot be read");
   return logIdOf(made);
+}
+
+// The client's late replies and broken writes reject promises that nobody holds; such a rejection must not end the process.
+
+let guarded = 0;
+let strayLogger: WarnLogger | undefined;
+
+const isClients = (reason: unknown): boolean =>
+  reason instanceof Error && /@eventstore[\\/]db-client|@grpc[\\/]grpc-js/.test(reason.stack ?? "");
+
+function onStray(reason: unknown): void {
+  // Anybody else's is as fatal as it would be without us.
+  if (!isClients(reason)) throw reason;
+  strayLogger?.warn({ err: reason }, "the EventStoreDB client rejected a promise that nobody waits for");
+}
+
+/** While held, rejections out of the client's depths are logged. Their appends have deadlines of our own. */
+export function holdStrayRejections(warn: WarnLogger | undefined): AsyncDisposable {
+  strayLogger = warn ?? strayLogger;
+  if (guarded === 0) process.on("unhandledRejection", onStray);
+  guarded += 1;
+  return {
+    async [Symbol.asyncDispose]() {
+      await tick(); // those of the last client's end come before
+      guarded -= 1;
+      if (guarded === 0) process.off("unhandledRejection", onStray);
+    },
+  };
 }

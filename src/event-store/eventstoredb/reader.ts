@@ -23,8 +23,16 @@ import {
   StoreUnavailable,
   type StreamRead,
 } from "../event-store.ts";
-import { isNotLeader, TURN_MS, typeOf } from "./append-errors.ts";
-import { type ClientRecord, clientPosition, commitOf, fromRecord, type LogNames } from "./records.ts";
+import {
+  type ClientRecord,
+  clientPosition,
+  commitOf,
+  fromRecord,
+  isNotLeader,
+  type LogNames,
+  RETRY_MS,
+  typeOf,
+} from "./records.ts";
 
 /** How long a page may take. */
 const PAGE_TIMEOUT_MS = 10_000;
@@ -142,7 +150,7 @@ export class Reader {
       deadline,
     };
     try {
-      return await this.#whole(() => this.#client.readStream(this.#names.prefix + stream, options));
+      return await this.#pageAtLeader(() => this.#client.readStream(this.#names.prefix + stream, options));
     } catch (error) {
       if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return [];
       throw unavailable(error);
@@ -156,19 +164,19 @@ export class Reader {
   ): Promise<readonly ClientRecord[]> {
     const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
     try {
-      return await this.#whole(() => this.#client.readAll(options));
+      return await this.#pageAtLeader(() => this.#client.readAll(options));
     } catch (error) {
       throw unavailable(error);
     }
   }
 
   /** A node that does not lead may lag, and says so: once more, at the one that leads. */
-  async #whole(open: () => Reading): Promise<readonly ClientRecord[]> {
+  async #pageAtLeader(open: () => Reading): Promise<readonly ClientRecord[]> {
     try {
       return await this.#toItsEnd(open());
     } catch (error) {
       if (!isNotLeader(error)) throw error;
-      await sleep(TURN_MS);
+      await sleep(RETRY_MS);
       return this.#toItsEnd(open());
     }
   }

@@ -1,13 +1,27 @@
-// Between our events and the client's: exact bytes both ways, and positions as text.
+// Between our events and the client's: exact bytes both ways, positions as text, and what the client's errors say.
 
 import { isUtf8 } from "node:buffer";
 import {
   type BinaryEventType,
   binaryEvent,
   type Position as ClientPosition,
+  ErrorType,
   type EventData,
 } from "@eventstore/db-client";
-import { type NewEvent, type Position, parsePosition, positionOf, type RecordedEvent } from "../event-store.ts";
+import { LRUCache } from "lru-cache";
+import { messageOf } from "../../platform/supervise.ts";
+import {
+  AppendTooLarge,
+  type NewEvent,
+  NO_STREAM,
+  OutcomeUnknown,
+  type Position,
+  parsePosition,
+  positionOf,
+  type RecordedEvent,
+  sizeOf,
+  WrongExpectedRevision,
+} from "../event-store.ts";
 
 /**
  * The client parses metadata on reading whenever it is JSON, and the bytes are gone. Metadata that would not come back
@@ -88,4 +102,69 @@ export function clientPosition({ logId }: LogNames, position: Position): ClientP
   const parsed = parsePosition(position);
   if (parsed?.logId !== logId) throw new RangeError(`not a position of log ${logId}: ${position}`);
   return { commit: parsed.value, prepare: parsed.value };
+}
+
+/** Bytes of its own events that a process keeps. */
+const MAX_WRITTEN_BYTES = 8 * 1024 * 1024;
+
+export class WrittenEvents {
+  readonly #byId = new LRUCache<string, NewEvent>({ maxSize: MAX_WRITTEN_BYTES, sizeCalculation: sizeOf });
+
+  add(events: readonly NewEvent[]): void {
+    for (const event of events) this.#byId.set(event.id, event);
+  }
+
+  /**
+   * The event with the writer's own arrays, when it has the same bytes: what is known of those (`PlaintextCache`) need not
+   * be found out again. Of two events that were sent under one id only one is in the log, and it need not be the last.
+   */
+  sameBytes(recorded: RecordedEvent): RecordedEvent {
+    const own = this.#byId.get(recorded.id);
+    if (
+      own === undefined ||
+      /* fence: written-data */ !isSame(own.data, recorded.data) ||
+      /* fence: written-metadata */ !isSame(own.metadata, recorded.metadata)
+    )
+      return recorded;
+    return { ...recorded, data: own.data, metadata: own.metadata };
+  }
+}
+
+const isSame = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0;
+
+/** The client's name for an error; undefined for what comes straight from its transport. */
+export const typeOf = (error: unknown): unknown => (error instanceof Error && "type" in error ? error.type : undefined);
+
+/** Refusals that the server gives before it writes anything; all else may have been written. */
+const REFUSED: ReadonlySet<unknown> = new Set([
+  ErrorType.WRONG_EXPECTED_VERSION,
+  ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED,
+  ErrorType.ACCESS_DENIED,
+  ErrorType.INVALID_ARGUMENT,
+  ErrorType.STREAM_DELETED,
+]);
+
+/** Whether the server has answered the append, if only to refuse it. */
+export const isRefusal = (error: unknown): boolean =>
+  error instanceof WrongExpectedRevision || REFUSED.has(typeOf(error));
+
+/** Whether the server itself has given up waiting; the batch path knows no other deadline. */
+export const isServersTimeout = (error: unknown): boolean => typeOf(error) === ErrorType.DEADLINE_EXCEEDED;
+
+/** Whether another node leads the cluster; the client goes there with the next call. */
+export const isNotLeader = (error: unknown): boolean => typeOf(error) === ErrorType.NOT_LEADER;
+
+/** How long to wait before a call goes to another node: the client needs that to connect to it. */
+export const RETRY_MS = 20;
+
+/** The error that the port names, or the client's own for a refusal that it does not. */
+export function appendError(error: unknown, stream: string, expected: number, bytes: number): unknown {
+  if (error instanceof OutcomeUnknown || error instanceof WrongExpectedRevision) return error;
+  const type = typeOf(error);
+  if (type === ErrorType.WRONG_EXPECTED_VERSION && error instanceof Error && "actualVersion" in error) {
+    const actual = typeof error.actualVersion === "bigint" ? Number(error.actualVersion) : NO_STREAM;
+    return new WrongExpectedRevision(stream, expected, actual);
+  }
+  if (type === ErrorType.MAXIMUM_APPEND_SIZE_EXCEEDED) return new AppendTooLarge(bytes);
+  return REFUSED.has(type) ? error : new OutcomeUnknown(messageOf(error) || String(type), { cause: error });
 }

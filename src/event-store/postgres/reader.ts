@@ -19,7 +19,7 @@ const READ_CONNECTIONS = 4;
 const READ_TIMEOUT_MS = 30_000;
 /** About how many bytes of events a subscription reads at once, whatever its batch. */
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
-/** Reads of so few events go together in one query: looking whether a stream has grown is what is asked most. */
+/** Reads of so few events go together in one query: looking whether a stream has grown is the most frequent read. */
 const MAX_GATHERED_EVENTS = 10;
 
 // Milliseconds since the epoch leave the database as a whole number, so that nothing depends on its time zone.
@@ -28,10 +28,10 @@ const COLUMNS =
 
 const QUERIES = {
   forward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision >= $2::bigint ORDER BY revision LIMIT $3`,
-  together: `SELECT ask.nth, found.* FROM unnest($1::text[], $2::bigint[], $3::int[]) WITH ORDINALITY AS ask(stream, first, count, nth)
+  together: `SELECT request.nth, found.* FROM unnest($1::text[], $2::bigint[], $3::int[]) WITH ORDINALITY AS request(stream, first, count, nth)
     CROSS JOIN LATERAL (
-      SELECT ${COLUMNS} FROM log.events WHERE stream = ask.stream AND revision >= ask.first ORDER BY revision LIMIT ask.count
-    ) AS found ORDER BY ask.nth, found.revision`,
+      SELECT ${COLUMNS} FROM log.events WHERE stream = request.stream AND revision >= request.first ORDER BY revision LIMIT request.count
+    ) AS found ORDER BY request.nth, found.revision`,
   backward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision <= $2::bigint ORDER BY revision DESC LIMIT $3`,
   all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
   page: `SELECT ${COLUMNS} FROM (
@@ -44,8 +44,8 @@ const QUERIES = {
 } as const;
 
 /** Events of a stream from a revision on. */
-type Ask = { readonly stream: string; readonly first: number; readonly limit: number };
-const MAX_ASKS = 100;
+type StreamRequest = { readonly stream: string; readonly first: number; readonly limit: number };
+const MAX_REQUESTS = 100;
 
 /** A row as text, in the order of COLUMNS. */
 type Row = readonly (string | null)[];
@@ -56,7 +56,10 @@ const AS_TEXT: pg.CustomTypesConfig = { getTypeParser: () => (value: string) => 
 export class Reader {
   readonly #pool: pg.Pool;
   readonly #logId: string;
-  readonly #together = batchLoader<Ask, RecordedEvent[]>((asks) => this.#askTogether(asks), MAX_ASKS);
+  readonly #together = batchLoader<StreamRequest, RecordedEvent[]>(
+    (requests) => this.#readTogether(requests),
+    MAX_REQUESTS,
+  );
 
   constructor(url: string, logId: string, logger: WarnLogger | undefined) {
     this.#logId = logId;
@@ -109,14 +112,18 @@ export class Reader {
     return this.#pool.end();
   }
 
-  async #askTogether(asks: ReadonlyMap<string, Ask>): Promise<ReadonlyMap<string, RecordedEvent[]>> {
-    const names = [...asks.keys()];
-    const all = [...asks.values()];
+  async #readTogether(requests: ReadonlyMap<string, StreamRequest>): Promise<ReadonlyMap<string, RecordedEvent[]>> {
+    const names = [...requests.keys()];
+    const all = [...requests.values()];
     const [one] = all;
     if (all.length === 1 && one !== undefined) {
       return new Map([[names[0] ?? "", await this.#events("forward", [one.stream, one.first, one.limit])]]);
     }
-    const columns = [all.map((ask) => ask.stream), all.map((ask) => ask.first), all.map((ask) => ask.limit)];
+    const columns = [
+      all.map((request) => request.stream),
+      all.map((request) => request.first),
+      all.map((request) => request.limit),
+    ];
     const found = new Map<string, RecordedEvent[]>();
     for (const [nth, ...row] of await this.#rows("together", columns)) {
       const name = names[Number(nth) - 1] ?? "";

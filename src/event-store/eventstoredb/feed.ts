@@ -1,12 +1,182 @@
-// What one read loop reads from: a subscription of its own up to the log's end, and there what all share.
+// What subscriptions read: a subscription of the server's for each read loop up to the log's end, and one that all share there.
 
-import type { EventStoreDBClient } from "@eventstore/db-client";
+import { type AllStreamSubscription, type EventStoreDBClient, START, streamNameFilter } from "@eventstore/db-client";
 import { pause } from "../../platform/supervise.ts";
 import { type Position, type RecordedEvent, sizeOf } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
-import { AllStream } from "./all-stream.ts";
-import type { LiveEnd } from "./live-end.ts";
-import type { LogNames } from "./records.ts";
+import { clientPosition, fromRecord, type LogNames, type WrittenEvents } from "./records.ts";
+
+/** What it is told; nothing more once it is closed. */
+type Listener = {
+  event(recorded: RecordedEvent): void;
+  /** The server has gone through others' events, or says that it is at the log's end. */
+  progress(): void;
+  /** Once: it says nothing more. */
+  broken(error: unknown): void;
+};
+
+class AllStream {
+  readonly #stream: AllStreamSubscription;
+  #listener: Listener | undefined;
+  #confirmed = false;
+  #caughtUp = false;
+  #heard = 0;
+
+  constructor(client: EventStoreDBClient, names: LogNames, after: Position | "start", listener: Listener) {
+    this.#listener = listener;
+    const stream = client.subscribeToAll({
+      fromPosition: after === "start" ? START : clientPosition(names, after),
+      filter: streamNameFilter({ prefixes: [names.prefix], checkpointReached: () => this.#hear() }),
+    });
+    this.#stream = stream;
+    stream.on("data", ({ event }) => {
+      if (event === undefined || this.#listener === undefined) return;
+      this.#heard += 1;
+      this.#listener.event(fromRecord(event, names));
+    });
+    stream.on("confirmation", () => {
+      this.#confirmed = true;
+    });
+    stream.on("caughtUp", () => {
+      this.#caughtUp = true;
+      this.#hear();
+    });
+    stream.on("error", (error) => this.fail(error));
+    stream.on("end", () => this.fail(new Error("the subscription ended")));
+    stream.on("close", () => this.fail(new Error("the subscription was closed")));
+  }
+
+  /** Whether the server has accepted it. */
+  get confirmed(): boolean {
+    return this.#confirmed;
+  }
+
+  /** Whether the server has said that it was at the log's end; some never do. */
+  get caughtUp(): boolean {
+    return this.#caughtUp;
+  }
+
+  /** Grows with all that it says. */
+  get heard(): number {
+    return this.#heard;
+  }
+
+  get isOpen(): boolean {
+    return this.#listener !== undefined;
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  close(): void {
+    if (this.#listener === undefined) return;
+    this.#listener = undefined;
+    // What it still says is of no interest, but it must be read out, and an error that nobody hears ends the process.
+    this.#stream.resume();
+    this.#stream.unsubscribe().catch(() => undefined);
+  }
+
+  /** Ends it with an error: the server's, or a reason of ours. */
+  fail(error: unknown): void {
+    const listener = this.#listener;
+    this.close();
+    listener?.broken(error);
+  }
+
+  #hear(): void {
+    this.#heard += 1;
+    this.#listener?.progress();
+  }
+}
+
+/** What is kept for loops that are not as fast as the log; who falls further behind reads for itself. */
+const MAX_KEPT = 4_000;
+const MAX_KEPT_BYTES = 8 * 1024 * 1024;
+
+/**
+ * A loop that has come to the log's end by itself lets it begin there; from then on all loops whose place is behind that
+ * are served from memory. The server sends each event once then, and it is read once.
+ */
+export class LiveEnd {
+  readonly #client: EventStoreDBClient;
+  readonly #names: LogNames;
+  readonly #written: WrittenEvents;
+  readonly #listeners = new Set<FeedListener>();
+  #stream: AllStream | undefined;
+  /** All that follows it is kept, or will be heard. */
+  #from: Position | undefined;
+  #kept: RecordedEvent[] = [];
+  #bytes = 0;
+
+  constructor(client: EventStoreDBClient, names: LogNames, written: WrittenEvents) {
+    this.#client = client;
+    this.#names = names;
+    this.#written = written;
+  }
+
+  /** Begins behind a place in the log, unless it has begun already. */
+  begin(after: Position): void {
+    if (this.#stream !== undefined || this.#listeners.size === 0) return;
+    this.#from = after;
+    this.#stream = new AllStream(this.#client, this.#names, after, {
+      event: (recorded) => this.#keep(this.#written.sameBytes(recorded)),
+      progress: () => {},
+      broken: (error) => {
+        this.#end();
+        for (const listener of this.#listeners) listener.failed(error);
+      },
+    });
+  }
+
+  /** The subscription behind it, while there is one. */
+  get stream(): AllStream | undefined {
+    return this.#stream;
+  }
+
+  /** What has been heard after this place; undefined when it does not serve that, or has not heard of it yet. */
+  read(after: Position | "start", limit: number): Page | undefined {
+    if (this.#from === undefined || after === "start" || /* fence: eventstoredb-live-end */ after < this.#from)
+      return undefined;
+    if (after > (this.#kept.at(-1)?.position ?? this.#from)) return undefined;
+    let at = this.#kept.length;
+    while (at > 0 && (this.#kept[at - 1]?.position ?? "") > after) at -= 1;
+    return { events: this.#kept.slice(at, at + limit), atEnd: this.#kept.length - at <= limit };
+  }
+
+  /** Tells of events and of its end. Gives how to stop; it ends with its last listener. */
+  listen(listener: FeedListener): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#end();
+    };
+  }
+
+  #keep(event: RecordedEvent): void {
+    this.#kept.push(event);
+    this.#bytes += sizeOf(event);
+    while (this.#kept.length > MAX_KEPT || this.#bytes > MAX_KEPT_BYTES) {
+      const oldest = this.#kept.shift();
+      if (oldest === undefined) break;
+      this.#bytes -= sizeOf(oldest);
+      this.#from = oldest.position;
+    }
+    for (const listener of this.#listeners) listener.appended(event.position);
+  }
+
+  #end(): void {
+    this.#stream?.close();
+    this.#stream = undefined;
+    this.#from = undefined;
+    this.#kept = [];
+    this.#bytes = 0;
+  }
+}
 
 /** What is kept ahead of the reader, in events and in bytes, before the stream is paused. */
 const MAX_AHEAD = 2_000;
