@@ -5,7 +5,6 @@ import { type Config, ConfigError } from "./config.ts";
 import { ownEncryptionKeys } from "./embedded/data-folder.ts";
 import { startEmbeddedPostgres } from "./embedded/postgres.ts";
 import type { EventStore } from "./event-store/event-store.ts";
-import { openEventStoreDb } from "./event-store/eventstoredb/log.ts";
 import { Commands } from "./event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
@@ -15,7 +14,6 @@ import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
 import { createPool } from "./platform/postgres.ts";
 import { postgresBus } from "./platform/postgres-bus.ts";
-import { redisBus } from "./platform/redis-bus.ts";
 import { checkFence } from "./projections/fence.ts";
 import { storedProjections } from "./projections/models/all.ts";
 import { olderCommandsOf } from "./projections/models/audit.ts";
@@ -77,19 +75,21 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };
 }
 
+/** The clients of EventStoreDB and Redis are loaded only where they are configured: they take half of a start's loading. */
 async function openLog(
   config: Config,
   databaseUrl: string,
   logger: Logger,
   open: AsyncDisposableStack,
 ): Promise<Pick<Storage, "store" | "bus">> {
-  const busOf = ({ logId }: EventStore) => open.use(openBus(config, databaseUrl, { logId, logger }));
+  const busOf = async ({ logId }: EventStore) => open.use(await openBus(config, databaseUrl, { logId, logger }));
   if (config.eventStore !== undefined) {
+    const { openEventStoreDb } = await import("./event-store/eventstoredb/log.ts");
     const store = open.use(await openEventStoreDb({ ...config.eventStore, logger }));
-    return { store, bus: busOf(store) };
+    return { store, bus: await busOf(store) };
   }
   const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
-  const bus = busOf(store);
+  const bus = await busOf(store);
   // Without Redis PostgreSQL's own NOTIFY wakes the log's readers.
   if (config.redisUrl !== undefined) store.wakeBy(bus);
   return { store, bus };
@@ -120,7 +120,10 @@ async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring>
 }
 
 /** Redis where it is configured, the process alone where no other node can be, else PostgreSQL's NOTIFY. */
-function openBus(config: Config, databaseUrl: string, options: { logId: string; logger: Logger }): Bus {
-  if (config.redisUrl !== undefined) return redisBus({ url: config.redisUrl, ...options });
+async function openBus(config: Config, databaseUrl: string, options: { logId: string; logger: Logger }): Promise<Bus> {
+  if (config.redisUrl !== undefined) {
+    const { redisBus } = await import("./platform/redis-bus.ts");
+    return redisBus({ url: config.redisUrl, ...options });
+  }
   return config.databaseUrl === undefined ? processBus() : postgresBus({ url: databaseUrl, ...options });
 }
