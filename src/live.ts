@@ -23,7 +23,7 @@ export type Live = AsyncDisposable & {
  */
 export async function openLive({ store, keyring, readSide }: Storage, logger: Logger): Promise<Live> {
   await using open = new AsyncDisposableStack();
-  const feed = open.use(new LiveFeed({ store, logger, after: readSide.checkpoint() }));
+  const feed = open.use(new LiveFeed({ clock: () => performance.now(), store, logger, after: readSide.checkpoint() }));
   const operator = readSide.operator();
   const facts = {
     clients: await everyClient(readSide),

@@ -1,18 +1,13 @@
-// The node's feed: one subscription to the log, fanned out in order to all on this node that follow what happens.
+// The node's feed: follows the log once, and hands each batch in order to all on this node that follow what happens.
+import type { Batch, EventStore, Position, RecordedEvent, SubscriptionStatus } from "../event-store/event-store.ts";
+import { batchLoader } from "../platform/batch-loader.ts";
+import { within } from "../platform/postgres.ts";
+import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
+import { type Checkpoint, Consumer, isAfter, PositionTracker } from "./consumer.ts";
 
-import type {
-  Batch,
-  EventStore,
-  Position,
-  RecordedEvent,
-  Subscription,
-  SubscriptionStatus,
-} from "../event-store/event-store.ts";
-import { messageOf, pause } from "../platform/supervise.ts";
-
-/** How often the feed asks where the log ends, to know whether it lags. */
+/** How often the feed reads where the log ends, to know whether it lags. */
 const PROBE_MS = 250;
-/** How long one such answer is waited for before the feed asks anew. */
+/** How long it waits to reach that end before it reads it anew. */
 const PROBE_TIMEOUT_MS = 5_000;
 
 /**
@@ -22,147 +17,114 @@ const PROBE_TIMEOUT_MS = 5_000;
  */
 type FeedListener = (events: readonly RecordedEvent[], upTo: Position) => Promise<void> | void;
 
-type Place = Position | "start";
-type Listening = { readonly listener: FeedListener; handled: Place };
-type Waiter = { readonly position: Position; readonly done: (reached: boolean) => void };
+type Listening = { readonly listener: FeedListener; handled: Checkpoint };
 
 type LiveFeedOptions = {
   readonly store: EventStore;
-  readonly logger: { warn(fields: object, message: string): void };
+  readonly logger: WarnLogger;
   /** Where it begins, exclusive: the read side's checkpoint when listeners start from the read model. */
-  readonly after: Place;
+  readonly after: Checkpoint;
+  /** The monotonic clock, in milliseconds. */
+  readonly clock: () => number;
 };
 
 /** The feed of this node. Listeners that must see every event are added before `start`. */
 export class LiveFeed implements AsyncDisposable {
   readonly #options: LiveFeedOptions;
   readonly #listening = new Set<Listening>();
-  readonly #waiters = new Set<Waiter>();
-  readonly #closing = new AbortController();
-  #handled: Place;
-  #subscription: Subscription | undefined;
-  #probing: Promise<void> = Promise.resolve();
-  /** All that was in the log at this moment of the monotonic clock has been handled. */
+  readonly #positions: PositionTracker;
+  readonly #consumer: Consumer;
+  #probing: Loop | undefined;
+  /** All that was in the log at this moment of the clock has been handled. */
   #freshAt = Number.NEGATIVE_INFINITY;
-  #tail: Promise<Position> | undefined;
-  #nextTail: Promise<Position> | undefined;
+  /** The log's end, read after the call: a flood of callers costs one read at a time. */
+  readonly #tail: () => Promise<Position>;
 
   constructor(options: LiveFeedOptions) {
+    const { store, logger } = options;
     this.#options = options;
-    this.#handled = options.after;
+    this.#positions = new PositionTracker(options.after);
+    const handle = (batch: Batch) => this.#handle(batch);
+    const open = async () => ({ after: this.#positions.position, handle });
+    this.#consumer = new Consumer({ name: "live", store, logger, open });
+    const load = batchLoader<null, { position: Position }>(
+      async () => new Map([["tail", { position: await store.tail() }]]),
+      1,
+    );
+    this.#tail = async () => (await load("tail", null))?.position ?? store.tail();
   }
 
   /** Adds a listener: it is called with what comes after `handled()`. */
   on(listener: FeedListener): Disposable {
-    const listening: Listening = { listener, handled: this.#handled };
+    const listening: Listening = { listener, handled: this.handled() };
     this.#listening.add(listening);
     return { [Symbol.dispose]: () => void this.#listening.delete(listening) };
   }
 
-  /** Starts the subscription; does nothing the second time. */
+  /** Starts to follow; does nothing the second time. */
   start(): void {
-    if (this.#subscription !== undefined) return;
-    const { store, after } = this.#options;
-    this.#subscription = store.subscribe({ name: "live", after, handle: (batch) => this.#handle(batch) });
-    this.#probing = this.#probe(this.#closing.signal);
+    void this.#consumer.start();
+    this.#probing ??= new Loop({ name: "live probe", step: () => this.#probe(), logger: this.#options.logger });
   }
 
   /** What every listener has handled. */
-  handled(): Place {
-    return this.#handled;
+  handled(): Checkpoint {
+    return this.#positions.position;
   }
 
   /** Resolves once everything up to the position was handled: true, or false when the time is up or the feed closes. */
   reached(position: Position, timeoutMs: number): Promise<boolean> {
-    if (isAtLeast(this.#handled, position)) return Promise.resolve(true);
-    if (this.#closing.signal.aborted) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      const waiter: Waiter = {
-        position,
-        done: (reached) => {
-          clearTimeout(timer);
-          this.#waiters.delete(waiter);
-          resolve(reached);
-        },
-      };
-      const timer = setTimeout(() => waiter.done(false), timeoutMs);
-      this.#waiters.add(waiter);
-    });
+    return this.#positions.waitFor(position, timeoutMs);
   }
 
   /** Resolves once everything that was in the log at this call was handled: true, or false when the time is up. */
   async caughtUp(timeoutMs: number): Promise<boolean> {
-    const deadline = performance.now() + timeoutMs;
-    const tail = await Promise.race([this.#tailFromNow().catch(() => undefined), this.#timeUp(timeoutMs)]);
-    return tail !== undefined && this.reached(tail, Math.max(0, deadline - performance.now()));
+    const { clock } = this.#options;
+    const deadline = clock() + timeoutMs;
+    const tail = await within(timeoutMs, this.#tail(), "the log's end was not read in time").catch(() => undefined);
+    return tail !== undefined && this.reached(tail, Math.max(0, deadline - clock()));
   }
 
   /** For how long something in the log may have gone unhandled, in milliseconds; small when nothing has. */
   lagMs(): number {
-    return performance.now() - this.#freshAt;
+    return this.#options.clock() - this.#freshAt;
   }
 
   /** For `/readyz`. */
   status(): SubscriptionStatus {
-    return this.#subscription?.status() ?? { name: "live", state: "closed", handled: this.#handled, lastError: null };
+    const { name, state, lastError } = this.#consumer.status();
+    const shown = state === "stopped" || state === "standby" ? "closed" : state;
+    return { name, state: shown, handled: this.handled(), lastError };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
-    for (const waiter of this.#waiters) waiter.done(false);
-    await this.#subscription?.[Symbol.asyncDispose]();
-    await this.#probing;
+    this.#positions[Symbol.dispose]();
+    await Promise.all([this.#consumer[Symbol.asyncDispose](), this.#probing?.[Symbol.asyncDispose]()]);
   }
 
   async #handle({ events, upTo }: Batch): Promise<void> {
-    // One that is added meanwhile is handed this batch too: what comes after `handled()` is what it was promised.
+    // One that is added meanwhile is handed this batch too: it was promised what comes after `handled()`.
     for (const listening of this.#listening) {
       const from = listening.handled;
-      if (from !== "start" && from >= upTo) continue;
+      if (!isAfter(upTo, from)) continue;
       const first = events[0];
-      const whole = first === undefined || from === "start" || from < first.position;
-      await listening.listener(whole ? events : events.filter((event) => event.position > from), upTo);
+      const isNew = first === undefined || isAfter(first.position, from);
+      await listening.listener(isNew ? events : events.filter((event) => isAfter(event.position, from)), upTo);
       listening.handled = upTo;
     }
-    this.#handled = upTo;
-    for (const waiter of this.#waiters) if (waiter.position <= upTo) waiter.done(true);
+    this.#positions.advance(upTo);
   }
 
-  async #probe(closing: AbortSignal): Promise<void> {
-    while (!closing.aborted) {
-      const asked = performance.now();
-      try {
-        const tail = await this.#tailFromNow();
-        if (await this.reached(tail, PROBE_TIMEOUT_MS)) this.#freshAt = asked;
-      } catch (error) {
-        this.#options.logger.warn({ error: messageOf(error) }, "the log's end could not be read");
-      }
-      await pause(PROBE_MS, closing);
+  /** Catches its errors itself: `lagMs` must fall as soon as the log can be read again. */
+  async #probe(): Promise<number> {
+    const { clock, logger } = this.#options;
+    const startedAt = clock();
+    try {
+      const tail = await this.#tail();
+      if (await this.reached(tail, PROBE_TIMEOUT_MS)) this.#freshAt = startedAt;
+    } catch (error) {
+      logger.warn({ error: messageOf(error) }, "live feed could not read the log's end; retrying");
     }
-  }
-
-  /** The log's tail, asked for after this call; callers share what was not asked yet, so a flood costs one question at a time. */
-  #tailFromNow(): Promise<Position> {
-    if (this.#tail === undefined) {
-      this.#tail = this.#options.store.tail().finally(() => {
-        this.#tail = undefined;
-      });
-      return this.#tail;
-    }
-    this.#nextTail ??= this.#tail
-      .catch(() => undefined)
-      .then(() => {
-        this.#nextTail = undefined;
-        return this.#tailFromNow();
-      });
-    return this.#nextTail;
-  }
-
-  #timeUp(ms: number): Promise<undefined> {
-    return new Promise((resolve) => {
-      setTimeout(() => resolve(undefined), ms).unref();
-    });
+    return PROBE_MS;
   }
 }
-
-const isAtLeast = (place: Place, position: Position): boolean => place !== "start" && place >= position;

@@ -57,11 +57,17 @@ test("facts of the read model and the same events told again give one truth", as
   const key = await registerClient(parts, "cli_a", "old");
   const rotate = { type: "RotateKey", at: 1, old: key.id, key: { id: "key_b", hash: "new", last4: "5678" } } as const;
   await parts.commands.execute(clientDecider, clientStream("cli_a"), { ...rotate, graceMs: 0 }, contextOf("cli_a"));
+  await parts.feed.caughtUp(5_000);
   const expected = [await parts.directory.keyByHash("old"), await parts.directory.keyByHash("new")];
   const rows = expected.flatMap((one, index) =>
     one === undefined ? [] : { ...one, hash: ["old", "new"][index] ?? "" },
   );
-  await using feed = new LiveFeed({ store: parts.store, logger: quietLogger, after: "start" });
+  await using feed = new LiveFeed({
+    clock: () => performance.now(),
+    store: parts.store,
+    logger: quietLogger,
+    after: "start",
+  });
   await using again = openClientDirectory({
     feed,
     keyring: parts.keyring,

@@ -185,7 +185,7 @@ async function race(
   using _timers = scheduledTimers(interleaving, 6_000);
   const commands = commandsOn(store, keyring);
   const services = roomServices({ store, keyring, commands, logger });
-  const feed = new LiveFeed({ store, logger, after: "start" });
+  const feed = new LiveFeed({ clock: () => performance.now(), store, logger, after: "start" });
   const rooms = new RoomChannels(services, feed);
   feed.start();
   const happen = async () => {

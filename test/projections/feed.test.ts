@@ -11,7 +11,12 @@ const event = (): NewEvent => ({ id: crypto.randomUUID(), type: "T", data: bytes
 
 test("each listener is handed every event once, in order, though another fails in between", async () => {
   await using store = await openInMemoryLog();
-  await using feed = new LiveFeed({ store, logger: quietLogger, after: await store.tail() });
+  await using feed = new LiveFeed({
+    clock: () => performance.now(),
+    store,
+    logger: quietLogger,
+    after: await store.tail(),
+  });
   const seen: [number[], number[]] = [[], []];
   let failures = 2;
   feed.on((events) => void seen[0].push(...events.map((one) => one.revision)));
@@ -32,7 +37,7 @@ test("each listener is handed every event once, in order, though another fails i
 
 test("a listener that comes later is handed what comes after it, one that left nothing more", async () => {
   await using store = await openInMemoryLog();
-  await using feed = new LiveFeed({ store, logger: quietLogger, after: "start" });
+  await using feed = new LiveFeed({ clock: () => performance.now(), store, logger: quietLogger, after: "start" });
   const early: number[] = [];
   const late: number[] = [];
   const listening = feed.on((events) => void early.push(...events.map((one) => one.revision)));
@@ -50,7 +55,7 @@ test("a listener that comes later is handed what comes after it, one that left n
 test("it knows that it lags: while a listener is stuck, and while the log cannot be asked", async () => {
   await using memory = await openInMemoryLog();
   const store = faultyStore(memory);
-  await using feed = new LiveFeed({ store, logger: quietLogger, after: "start" });
+  await using feed = new LiveFeed({ clock: () => performance.now(), store, logger: quietLogger, after: "start" });
   const { promise: stuck, resolve: release } = Promise.withResolvers<void>();
   feed.on((events) => (events.some((one) => one.stream === "s") ? stuck : undefined));
   feed.start();

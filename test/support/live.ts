@@ -58,7 +58,7 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
     olderCommands: undefined,
     warn: (error, message) => quietLogger.warn(error, message),
   });
-  const feed = new LiveFeed({ store, logger: quietLogger, after: "start" });
+  const feed = new LiveFeed({ clock: () => performance.now(), store, logger: quietLogger, after: "start" });
   const directory = openClientDirectory({ feed, keyring, facts: { clients: [], keys: [], revoked: [], at: 0 } });
   feed.start();
   return {

@@ -132,7 +132,12 @@ test("connecting at any moment while they come: none is missed, none comes twice
 
 test("what the read model shows before the feed tells of it comes once", async () => {
   const { services } = server;
-  await using feed = new LiveFeed({ store: services.store, logger: quietLogger, after: await services.store.tail() });
+  await using feed = new LiveFeed({
+    clock: () => performance.now(),
+    store: services.store,
+    logger: quietLogger,
+    after: await services.store.tail(),
+  });
   await using slow = await serve({ services, feed, limits: createLimits() });
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const { promise: stuck, resolve: nowStuck } = Promise.withResolvers<void>();
