@@ -8,9 +8,9 @@ import type { Probes } from "./api/http/probes.ts";
 import { routes } from "./api/http/routes/routes.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
+import { Tokens } from "./app/credentials.ts";
 import type { Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
-import { createTokens } from "./app/tokens.ts";
 import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
@@ -92,9 +92,9 @@ type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
 
 async function apiServices({ config, logger, storage, guard, smtp }: Parts, following: Live): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
-  const { directory, memberNames } = following;
-  const tokens = createTokens({ secret: await keyring.serverSecret("tokens"), keyring });
-  const parts = { store, keyring, commands, readSide, directory, tokens, memberNames, guard, smtp };
+  const { directory, people } = following;
+  const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const parts = { store, keyring, commands, readSide, directory, tokens, people, guard, smtp };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 

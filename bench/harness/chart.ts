@@ -1,7 +1,6 @@
 // The table as a picture: for each row how far the result is beyond its goal, or short of it.
 import { loadRival } from "../support/rival.ts";
-import type { Row } from "./row.ts";
-import { shown } from "./row.ts";
+import { type Row, shown } from "./row.ts";
 
 type VegaLite = { compile(spec: object): { spec: object } };
 type Vega = {

@@ -43,7 +43,14 @@ async function write({ room, writers, ms }: WritersRun): Promise<WritersResult> 
   const post = async () => {
     while (performance.now() < until) {
       const begun = performance.now();
-      const about = { room, actor: { type: "key", id: "key_1" }, sender, user: USER, senderName: null } as const;
+      const about = {
+        room,
+        actor: { type: "key", id: "key_1" },
+        sender,
+        user: USER,
+        senderName: null,
+        ownName: null,
+      } as const;
       const message = { messageType: "text", content: "Are you there already?", meta: {}, replyTo: null } as const;
       await commands.execute(roomDecider, stream, { type: "Post", at: Date.now(), ...about, ...message }, context());
       latencies.push(performance.now() - begun);

@@ -1,7 +1,7 @@
 // A log with its keys on a database, and large numbers of messages in it, as clients would have posted them.
 import { randomBytes, randomUUID } from "node:crypto";
 import pg from "pg";
-import { keyData, makeApiKey } from "../../src/app/api-keys.ts";
+import { keyData, makeApiKey } from "../../src/app/credentials.ts";
 import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { roomStream } from "../../src/domain/room.ts";

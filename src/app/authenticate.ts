@@ -1,38 +1,29 @@
 // Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Scope } from "../contract/fields.ts";
-import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
+import type { Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import type { Actor } from "../domain/decider.ts";
-import { hashApiKey, isApiKey } from "./api-keys.ts";
-import type { Services } from "./services.ts";
-
-/** A caller that was let in. */
-export type Caller = { readonly client: ClientId; readonly actor: Actor } & (
-  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
-  | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
-);
+import type { ClientDirectory } from "./client-directory.ts";
+import { hashApiKey, isApiKey } from "./credentials.ts";
+import type { Caller, Services } from "./services.ts";
 
 /** Why a credential does not count. `unavailable`: this node does not know the newest revocations. */
 export type CredentialRefused = {
   readonly refused: "unauthenticated" | "token_expired" | "key_expired" | "unavailable";
 };
 
-type Parts = Pick<Services, "directory" | "tokens">;
-
 /**
  * The caller that a credential stands for. A key whose checksum is wrong is refused without a look-up; a well-formed one
  * that is not known yet waits, at most a second, until this node has read the log's tail.
  */
 export async function authenticate(
-  { directory, tokens }: Parts,
+  { directory, tokens }: Pick<Services, "directory" | "tokens">,
   { bearer }: { readonly bearer?: string | undefined },
   at: Instant,
 ): Promise<Caller | CredentialRefused> {
   if (bearer === undefined) return { refused: "unauthenticated" };
   if (bearer.startsWith("ck_")) {
     if (!isApiKey(bearer)) return { refused: "unauthenticated" };
-    if (!(await isReady(directory))) return { refused: "unavailable" };
+    if (!(await becomesReady(directory))) return { refused: "unavailable" };
     const key = await directory.keyByHash(hashApiKey(bearer));
     if (key === undefined) return { refused: "unauthenticated" };
     // fence: key-grace
@@ -43,10 +34,10 @@ export async function authenticate(
   const claims = await tokens.verify(bearer, at);
   if (claims === undefined) return { refused: "unauthenticated" };
   if (claims === "expired") return { refused: "token_expired" };
-  if (!(await isReady(directory))) return { refused: "unavailable" };
+  if (!(await becomesReady(directory))) return { refused: "unavailable" };
   const { client, subject, userId, generation, expiresAt } = claims;
   // fence: token-revoked
-  if (!directory.tokenHolds(client, subject, generation)) return { refused: "unauthenticated" };
+  if (!directory.tokenHolds(subject, generation)) return { refused: "unauthenticated" };
   return { kind: "user", client, actor: { type: "user", id: subject }, subject, userId, expiresAt };
 }
 
@@ -54,7 +45,7 @@ export async function authenticate(
 const READY_WAIT_MS = 1_000;
 const READY_POLL_MS = 25;
 
-async function isReady(directory: Parts["directory"]): Promise<boolean> {
+async function becomesReady(directory: ClientDirectory): Promise<boolean> {
   for (let waited = 0; !directory.ready(); waited += READY_POLL_MS) {
     if (waited >= READY_WAIT_MS) return false;
     await sleep(READY_POLL_MS);

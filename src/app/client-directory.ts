@@ -1,18 +1,18 @@
-// Who may come in: clients, keys and revoked tokens, folded on this node, so that "at once" means within a second.
+// Who may come in: keys and revoked tokens, folded on this node, so that "at once" means within a second.
 import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
+import { MAX_TOKEN_MS } from "../contract/requests.ts";
 import { HOUR_MS, type Instant } from "../contract/time.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { LiveFeed } from "../projections/feed.ts";
-import { MAX_TOKEN_MS } from "./tokens.ts";
 
 /** How old the newest certain knowledge may be before the node answers 503. */
 const MAX_LAG_MS = 1_000;
 /** How long a key that is not known yet waits for the fold to reach the log's tail. */
 const UNKNOWN_KEY_WAIT_MS = 1_000;
-/** Keys of one client that are known, those that have ended among them: of more, the oldest of these are as unknown ones. */
+/** Max keys known of a client; of more, those that have ended are forgotten, oldest first. */
 const KNOWN_KEYS = 100;
 /** How long a revocation is known: no token that it ended holds longer. The hour is for clocks that differ. */
 const REVOCATION_MS = MAX_TOKEN_MS + HOUR_MS;
@@ -21,9 +21,7 @@ const REVOCATION_MS = MAX_TOKEN_MS + HOUR_MS;
 type KnownKey = {
   readonly client: ClientId;
   readonly keyId: KeyId;
-  readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
-  readonly createdAt: Instant;
   readonly expiresAt: Instant | null;
 };
 
@@ -32,21 +30,8 @@ export type DirectoryChange =
   | { readonly kind: "keys"; readonly client: ClientId }
   | { readonly kind: "tokens"; readonly subject: Subject };
 
-export interface ClientDirectory extends AsyncDisposable {
-  /** The key with this SHA-256 (hex). One that is unknown waits, at most a second, until the fold reached the log's tail. */
-  keyByHash(hash: string): Promise<KnownKey | undefined>;
-  clientName(id: ClientId): string | undefined;
-  /** Whether tokens of this generation have not been revoked. */
-  tokenHolds(client: ClientId, subject: Subject, generation: number): boolean;
-  /** False when it may be more than a second behind the log; nobody must be let in then. */
-  ready(): boolean;
-  /** Tells of changes that may have ended credentials. */
-  onChange(listener: (change: DirectoryChange) => void): Disposable;
-}
-
 /** Where the fold begins: rows of the read model that hold at least all up to the feed's first position. */
-type DirectoryFacts = {
-  readonly clients: Iterable<{ readonly client: ClientId; readonly name: string }>;
+type DirectorySeed = {
   readonly keys: Iterable<Omit<KnownKey, "scopes"> & { readonly hash: string }>;
   /** Subjects whose tokens were revoked, with their generation now. */
   readonly revoked: Iterable<{ readonly subject: Subject; readonly generation: number }>;
@@ -54,76 +39,85 @@ type DirectoryFacts = {
   readonly at: Instant;
 };
 
-type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; readonly facts: DirectoryFacts };
+type DirectoryOptions = { readonly feed: LiveFeed; readonly keyring: Keyring; readonly seed: DirectorySeed };
 
-/**
- * Opens the directory. The feed must not have been started, or not have passed what the facts hold: take the read
- * side's checkpoint first, then the facts, then a feed after that checkpoint. What comes twice is folded once.
- */
-export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions): ClientDirectory {
-  const names = new Map<ClientId, string>();
-  const keys = new Map<string, KnownKey>();
+/** Keys and revoked tokens, folded from the node's feed. */
+export class ClientDirectory implements Disposable {
+  readonly #feed: LiveFeed;
+  /** By hash. */
+  readonly #keys = new Map<string, KnownKey>();
   /** The hashes of a client's keys, by id, oldest first. */
-  const hashes = new Map<ClientId, Map<KeyId, string>>();
+  readonly #hashes = new Map<ClientId, Map<KeyId, string>>();
   /** The oldest revocation first. */
-  const revoked = new Map<Subject, { readonly generation: number; readonly at: Instant }>();
-  const listeners = new Set<(change: DirectoryChange) => void>();
+  readonly #revoked = new Map<Subject, { readonly generation: number; readonly at: Instant }>();
+  readonly #listeners = new Set<(change: DirectoryChange) => void>();
+  readonly #following: Disposable;
 
-  for (const { client, name } of facts.clients) names.set(client, name);
-  for (const { hash, ...key } of facts.keys) addKey(hash, { ...key, scopes: ALL_SCOPES }, facts.at);
-  for (const { subject, generation } of facts.revoked) revoked.set(subject, { generation, at: facts.at });
-
-  function addKey(hash: string, key: KnownKey, at: Instant): void {
-    if (keys.has(hash)) return; // from the read model, perhaps with an end that the log is still to tell
-    const own = hashes.get(key.client) ?? new Map<KeyId, string>();
-    hashes.set(key.client, own.set(key.keyId, hash));
-    keys.set(hash, key);
-    for (const [id, other] of own) {
-      if (own.size <= KNOWN_KEYS) break;
-      const { expiresAt = null } = keys.get(other) ?? {};
-      if (expiresAt === null || expiresAt > at) continue;
-      keys.delete(other);
-      own.delete(id);
-    }
+  /**
+   * The feed must not have been started, or not have passed what the seed holds: take the read side's checkpoint first,
+   * then the seed, then a feed after that checkpoint. What comes twice is folded once.
+   */
+  constructor({ feed, keyring, seed }: DirectoryOptions) {
+    this.#feed = feed;
+    for (const { hash, ...key } of seed.keys) this.#addKey(hash, { ...key, scopes: ALL_SCOPES }, seed.at);
+    for (const { subject, generation } of seed.revoked) this.#revoked.set(subject, { generation, at: seed.at });
+    this.#following = feed.on(async (events) => {
+      const concerned = events.filter(isConcerned);
+      if (concerned.length === 0) return;
+      const changes = (await decode(keyring, concerned)).flatMap((event) => this.#fold(event) ?? []);
+      for (const change of changes) for (const listener of this.#listeners) listener(change);
+    });
   }
 
-  function revoke(subject: Subject, generation: number, at: Instant): void {
-    const known = revoked.get(subject)?.generation ?? 0;
-    revoked.delete(subject);
-    revoked.set(subject, { generation: Math.max(generation, known), at });
-    for (const [oldest, { at: then }] of revoked) {
-      if (then > at - REVOCATION_MS) break;
-      revoked.delete(oldest);
-    }
+  /** The key with this SHA-256 (hex). One that is unknown waits, at most a second, until the fold reached the log's tail. */
+  async keyByHash(hash: string): Promise<KnownKey | undefined> {
+    const known = this.#keys.get(hash);
+    if (known !== undefined) return known;
+    await this.#feed.caughtUp(UNKNOWN_KEY_WAIT_MS);
+    return this.#keys.get(hash);
   }
 
-  function fold(event: StoredEvent): DirectoryChange | undefined {
-    const createdAt = event.meta.at;
+  /** Whether tokens of this generation have not been revoked. */
+  tokenHolds(subject: Subject, generation: number): boolean {
+    return generation >= (this.#revoked.get(subject)?.generation ?? 0);
+  }
+
+  /** False when it may be more than a second behind the log; nobody must be let in then. */
+  ready(): boolean {
+    return this.#feed.lagMs() <= MAX_LAG_MS;
+  }
+
+  /** Tells of changes that may have ended credentials. */
+  onChange(listener: (change: DirectoryChange) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#following[Symbol.dispose]();
+    this.#listeners.clear();
+  }
+
+  #fold(event: StoredEvent): DirectoryChange | undefined {
+    const { at, client } = event.meta;
     switch (event.type) {
       case "ClientRegistered": {
-        const { client, name, key } = event.data;
-        names.set(client, name);
-        const about = { client, keyId: key.id, name: key.name, scopes: ALL_SCOPES, createdAt, expiresAt: null };
-        addKey(key.hash, about, createdAt);
+        const { client, key } = event.data;
+        this.#addKey(key.hash, { client, keyId: key.id, scopes: ALL_SCOPES, expiresAt: null }, at);
         return undefined;
       }
-      case "ClientUpdated":
-        if (event.meta.client !== null) names.set(event.meta.client, event.data.name);
-        return undefined;
       case "KeyRotated": {
         const { old, key, graceUntil } = event.data;
-        const { client } = event.meta;
-        const hash = (client === null ? undefined : hashes.get(client)?.get(old)) ?? "";
-        const known = keys.get(hash);
+        const hash = (client === null ? undefined : this.#hashes.get(client)?.get(old)) ?? "";
+        const known = this.#keys.get(hash);
         if (client === null || known === undefined) return undefined;
-        keys.set(hash, { ...known, expiresAt: graceUntil });
-        const about = { client, keyId: key.id, name: key.name, scopes: known.scopes, createdAt, expiresAt: null };
-        addKey(key.hash, about, createdAt);
+        this.#keys.set(hash, { ...known, expiresAt: graceUntil });
+        this.#addKey(key.hash, { client, keyId: key.id, scopes: known.scopes, expiresAt: null }, at);
         return { kind: "keys", client };
       }
       case "TokensRevoked": {
         const { subject, generation } = event.data;
-        revoke(subject, generation, event.meta.at);
+        this.#revoke(subject, generation, at);
         return { kind: "tokens", subject };
       }
       default:
@@ -131,36 +125,32 @@ export function openClientDirectory({ feed, keyring, facts }: DirectoryOptions):
     }
   }
 
-  const following = feed.on(async (events) => {
-    const concerned = events.filter(isConcerned);
-    if (concerned.length === 0) return;
-    const decoded = await decode(keyring, concerned);
-    const changes = decoded.flatMap((event) => fold(event) ?? []);
-    for (const change of changes) for (const listener of listeners) listener(change);
-  });
+  #addKey(hash: string, key: KnownKey, at: Instant): void {
+    if (this.#keys.has(hash)) return; // from the read model, perhaps with an end that the log has still to say
+    const own = this.#hashes.get(key.client) ?? new Map<KeyId, string>();
+    this.#hashes.set(key.client, own.set(key.keyId, hash));
+    this.#keys.set(hash, key);
+    for (const [id, other] of own) {
+      if (own.size <= KNOWN_KEYS) break;
+      const { expiresAt = null } = this.#keys.get(other) ?? {};
+      if (expiresAt === null || expiresAt > at) continue;
+      this.#keys.delete(other);
+      own.delete(id);
+    }
+  }
 
-  return {
-    async keyByHash(hash) {
-      const known = keys.get(hash);
-      if (known !== undefined) return known;
-      await feed.caughtUp(UNKNOWN_KEY_WAIT_MS);
-      return keys.get(hash);
-    },
-    clientName: (id) => names.get(id),
-    tokenHolds: (_client, subject, generation) => generation >= (revoked.get(subject)?.generation ?? 0),
-    ready: () => feed.lagMs() <= MAX_LAG_MS,
-    onChange(listener) {
-      listeners.add(listener);
-      return { [Symbol.dispose]: () => void listeners.delete(listener) };
-    },
-    async [Symbol.asyncDispose]() {
-      following[Symbol.dispose]();
-      listeners.clear();
-    },
-  };
+  #revoke(subject: Subject, generation: number, at: Instant): void {
+    const known = this.#revoked.get(subject)?.generation ?? 0;
+    this.#revoked.delete(subject);
+    this.#revoked.set(subject, { generation: Math.max(generation, known), at });
+    for (const [oldest, { at: then }] of this.#revoked) {
+      if (then > at - REVOCATION_MS) break;
+      this.#revoked.delete(oldest);
+    }
+  }
 }
 
-const CLIENT_EVENTS = new Set(["ClientRegistered", "ClientUpdated", "KeyRotated"]);
+const CLIENT_EVENTS = new Set(["ClientRegistered", "KeyRotated"]);
 
 const isConcerned = (event: RecordedEvent): boolean =>
   (event.stream.startsWith("client-") && CLIENT_EVENTS.has(event.type)) ||

@@ -1,6 +1,6 @@
 // How a use case refuses: one type of error with a code of the interface, for HTTP and sockets alike.
 import { type FieldFault, PROBLEMS, type ProblemCode } from "../contract/errors.ts";
-import { DomainError, InvalidInput } from "../domain/errors.ts";
+import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { AppendTooLarge, StoreUnavailable } from "../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../event-store/handle-command.ts";
 import { isDatabaseAway } from "../platform/postgres.ts";

@@ -7,8 +7,7 @@ import type { Role } from "../contract/resources.ts";
 import { type Instant, rfc3339 } from "../contract/time.ts";
 import type { Actor } from "../domain/decider.ts";
 import { reveal, type Sealed } from "../domain/event.ts";
-import type { RoomEvent } from "../domain/room-events.ts";
-import { contentSeq, type LiveRoom, type Room } from "../domain/room-state.ts";
+import { contentSeq, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { memberOfEvent, memberResource, messageOfEvents, roomOfState } from "./resources.ts";
@@ -60,7 +59,7 @@ type EventFacts = {
   /** The room now: which of its messages are deleted, and the seqs of their contents. */
   readonly now: Room;
   /** The room just after the event, just before it for its deletion. `room.*` events need it. */
-  readonly roomThen: LiveRoom | undefined;
+  readonly roomThen: ExistingRoom | undefined;
   /** The member just before. `member.updated` and `member.left` show it. */
   readonly member: MemberFacts | undefined;
   /** The user's own name, shown when the member has none in the room. */

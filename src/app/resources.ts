@@ -15,8 +15,7 @@ import type {
 } from "../contract/resources.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import { reveal } from "../domain/event.ts";
-import type { MemberData, RoomEvent } from "../domain/room-events.ts";
-import type { LiveRoom } from "../domain/room-state.ts";
+import type { ExistingRoom, MemberData, RoomEvent } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";
 import type { AttemptRow, DeliveryRow } from "../projections/models/deliveries.ts";
 import type { UserRoom } from "../projections/models/reads.ts";
@@ -55,7 +54,7 @@ export const roomResource = (room: RoomFields): RoomResource => ({
 });
 
 /** The room as it was just after the event that the state ends with. */
-export const roomOfState = (id: RoomId, room: LiveRoom): RoomResource =>
+export const roomOfState = (id: RoomId, room: ExistingRoom): RoomResource =>
   roomResource({
     room_id: id,
     external_id: room.externalId,

@@ -1,18 +1,22 @@
-// What the API is made of: handed in by the composition root, so that handlers reach for nothing else.
+// What use cases are given: the services of the process, and who calls.
 import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { AddressGuard } from "../channels/guard.ts";
 import type { Config } from "../config.ts";
+import type { Scope } from "../contract/fields.ts";
+import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import type { EventStore } from "../event-store/event-store.ts";
+import type { Actor } from "../domain/decider.ts";
+import type { CommandContext } from "../event-store/envelope.ts";
+import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import type { ReadSide } from "../projections/read-side.ts";
+import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
-import type { MemberNames } from "./member-names.ts";
-import type { Tokens } from "./tokens.ts";
+import type { Tokens } from "./credentials.ts";
+import type { People } from "./people.ts";
 
-/** The parts; all live as long as the server. */
+/** All live as long as the server. */
 export type Services = {
   readonly config: Config;
   readonly logger: Logger;
@@ -25,14 +29,41 @@ export type Services = {
   readonly keyring: Keyring;
   readonly commands: Commands;
   readonly readSide: ReadSide;
-  /** Clients, keys and revoked tokens, folded on this node. */
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
-  /** Display names of members, for messages posted without one. */
-  readonly memberNames: MemberNames;
+  readonly people: People;
   readonly guard: AddressGuard;
   readonly smtp: SmtpChannel;
 };
+
+/** A caller that was let in: a client key, or a user's token. */
+export type Caller = { readonly client: ClientId; readonly actor: Actor } & (
+  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
+  | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
+);
+
+/** A call of a use case. */
+export type Call = {
+  readonly services: Services;
+  readonly caller: Caller;
+  /** Queries that know the caller's client. */
+  readonly read: ReadAs;
+  /** The time of its commands. */
+  readonly at: Instant;
+  /** The context of its commands. The id follows from the idempotency key, or is random. */
+  readonly context: CommandContext;
+};
+
+/** What a use case that writes says beside its result. */
+export type Written = {
+  /** At or after its last event. */
+  readonly position: Position;
+  /** It was done before, under the same idempotency key. */
+  readonly replayed: boolean;
+};
+
+/** The context of a command that no idempotency window needs to keep: doing it again changes nothing. */
+export const unkeyed = ({ fingerprint: _fingerprint, ...context }: CommandContext): CommandContext => context;
 
 /** What a node of any role has. */
 export type NodeServices = Pick<Services, "config" | "logger" | "newId" | "store" | "readSide">;

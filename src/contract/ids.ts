@@ -24,6 +24,7 @@ export const RoomIdSchema = id("room");
 export const MessageIdSchema = id("msg");
 export const NotificationIdSchema = id("ntf");
 export const DeliveryIdSchema = id("dlv");
+export const EndpointIdSchema = id("whk");
 export const SubjectSchema = id("sub");
 export const KeyRefSchema = z.custom<KeyRef>(
   (value) => typeof value === "string" && /^(sub|cli|ntf)_[0-9a-z]{1,64}$/.test(value),

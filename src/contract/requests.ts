@@ -1,5 +1,6 @@
 // What requests send, by resource: parameters of paths, bodies and queries. What a body means is in docs of the resource.
 import { z } from "zod";
+import type { FieldFault } from "./errors.ts";
 import {
   commaSeparated,
   created,
@@ -39,6 +40,7 @@ import { DAY_MS, SECOND_MS } from "./time.ts";
 
 /** The query of a list without filters. */
 export const PageQuery = input(paging);
+export type PageQuery = z.output<typeof PageQuery>;
 
 // Clients and their keys
 
@@ -47,7 +49,9 @@ const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;
 const GRACE_SECONDS = DAY_MS / SECOND_MS;
 
 export const NewClient = input({ name, description: orNull(description) });
+export type NewClient = z.output<typeof NewClient>;
 export const ClientPatch = input({ name: name.optional(), description: patched(description) });
+export type ClientPatch = z.output<typeof ClientPatch>;
 export const Rotation = input({
   grace_seconds: seconds(0, MAX_GRACE_SECONDS)
     .default(GRACE_SECONDS)
@@ -69,6 +73,7 @@ export const UserProfile = input({
   timezone: orNull(timezone),
   meta: meta.default({}),
 });
+export type UserProfile = z.output<typeof UserProfile>;
 export const UserPatch = input({
   name: patched(name),
   email: patched(email),
@@ -77,6 +82,7 @@ export const UserPatch = input({
 });
 export type UserPatch = z.output<typeof UserPatch>;
 export const UserQuery = input({ ...paging, ...created });
+export type UserQuery = z.output<typeof UserQuery>;
 export const NewToken = input({
   ttl_seconds: seconds(MIN_TTL_SECONDS, MAX_TOKEN_MS / SECOND_MS).default(TTL_SECONDS),
   revoke_previous: z.boolean().default(false),
@@ -169,11 +175,11 @@ const MAX_RETRIED = 1_000;
 
 const contentTooLong = `must have at most ${MAX_CONTENT_BYTES} bytes, content and text together`;
 
-/** The fault of content and text that are too long together; content that is no text counts as JSON. */
-export function contentFault(content: JsonValue, plain: string | null) {
+/** What is wrong with content and text that are too long together; content that is no text counts as JSON. */
+export function contentSizeFaults(content: JsonValue, plain: string | null): readonly FieldFault[] {
   const bytes = Buffer.byteLength(typeof content === "string" ? content : JSON.stringify(content));
   if (bytes + Buffer.byteLength(plain ?? "") <= MAX_CONTENT_BYTES) return [];
-  return [{ path: "content", code: "too_long", message: contentTooLong } as const];
+  return [{ path: "content", code: "too_long", message: contentTooLong }];
 }
 
 const mailSubject = line(255, /[\r\n]/, "must be one line");

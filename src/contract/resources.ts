@@ -199,6 +199,7 @@ export const ProviderVerdict = z
     message: z.string().nullable().describe("At most 200 characters"),
   })
   .meta({ id: "ProviderVerdict" });
+export type ProviderVerdict = z.infer<typeof ProviderVerdict>;
 
 // Notifications and their deliveries
 

@@ -3,11 +3,11 @@
 import { z } from "zod";
 import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
-import { type DeliveryEvent, deliveryEvents } from "./delivery-events.ts";
+import { type DeliveryEvent, deliveryEvents } from "./delivery.ts";
 import { type EventsOf, event } from "./event.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
-import { type RoomEvent, roomEvents } from "./room-events.ts";
+import { type RoomEvent, roomEvents } from "./room-state.ts";
 import { type UserEvent, userEvents } from "./user.ts";
 
 /** The log's own first event. */

@@ -1,8 +1,7 @@
 // domain/claim.ts: who holds a name that must be unique: a room's external id, or a pair of people.
 import { z } from "zod";
 import { type RoomId, RoomIdSchema } from "../contract/ids.ts";
-import type { Decider, TimedCommand } from "./decider.ts";
-import { DomainError } from "./errors.ts";
+import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event } from "./event.ts";
 
 /** `hash`: an HMAC of the client and the name, so that the stream's name tells nobody what is claimed. */

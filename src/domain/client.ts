@@ -4,8 +4,7 @@ import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contr
 import { sameJson } from "../contract/json.ts";
 import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import type { Decider, EventContext, TimedCommand } from "./decider.ts";
-import { DomainError } from "./errors.ts";
+import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
@@ -70,8 +69,8 @@ export const clientEvents = {
 export type ClientEvent = EventsOf<typeof clientEvents>;
 
 // State.
-export type ApiKey = KeyData & { readonly createdAt: Instant; readonly expiresAt: Instant | null };
-export type LiveClient = {
+type ApiKey = KeyData & { readonly createdAt: Instant; readonly expiresAt: Instant | null };
+export type ExistingClient = {
   readonly status: "live";
   readonly id: ClientId;
   readonly name: string;
@@ -82,7 +81,7 @@ export type LiveClient = {
   readonly previousSecret: { readonly secret: Sealed<string>; readonly until: Instant } | null;
   readonly providers: readonly ProviderData[];
 };
-export type Client = { readonly status: "none" } | LiveClient;
+export type Client = { readonly status: "none" } | ExistingClient;
 
 function evolve(state: Client, event: ClientEvent, { at }: EventContext): Client {
   if (event.type === "ClientRegistered") {
@@ -113,7 +112,7 @@ function evolve(state: Client, event: ClientEvent, { at }: EventContext): Client
 }
 
 const holds = (at: Instant) => (one: ApiKey) => one.expiresAt === null || one.expiresAt > at;
-const without = (state: LiveClient, name: string) => state.providers.filter((one) => one.name !== name);
+const without = (state: ExistingClient, name: string) => state.providers.filter((one) => one.name !== name);
 
 // Commands, and what each means now.
 export type ClientCommand = TimedCommand &
@@ -169,7 +168,7 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
 }
 
 function setProvider(
-  state: LiveClient,
+  state: ExistingClient,
   given: Extract<ClientCommand, { type: "SetProvider" }>["provider"],
 ): readonly ClientEvent[] {
   const next: ProviderData = { ...given, config: seal(given.config) };

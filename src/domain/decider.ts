@@ -1,6 +1,9 @@
 // The shape of an aggregate: pure functions that everything else is built around.
 
+import type { FieldFault, ProblemCode } from "../contract/errors.ts";
+import { MAX_META_BYTES, metaTooLarge } from "../contract/fields.ts";
 import type { Subject } from "../contract/ids.ts";
+import { type JsonObject, mergePatch } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import type { AnyEvent, EventCatalogue } from "./event.ts";
 
@@ -40,3 +43,52 @@ export type Decider<S, E extends AnyEvent, C extends TimedCommand> = {
 export type Actor =
   | { readonly type: "user"; readonly id: Subject }
   | { readonly type: "key" | "operator" | "system"; readonly id: string };
+
+/** The rules refuse the command; nothing is written. */
+export class DomainError extends Error {
+  override readonly name = "DomainError";
+  readonly code: ProblemCode;
+  /** Members added to the problem, such as `existing_id`. */
+  readonly extra: Readonly<Record<string, string | number>>;
+  constructor(code: ProblemCode, detail?: string, extra: Readonly<Record<string, string | number>> = {}) {
+    super(detail ?? code);
+    this.code = code;
+    this.extra = extra;
+  }
+}
+
+/** A field's value is against a rule that only the state can check; nothing is written. */
+export class InvalidInput extends Error {
+  override readonly name = "InvalidInput";
+  readonly faults: readonly FieldFault[];
+  constructor(faults: readonly FieldFault[]) {
+    super(faults.map((fault) => `${fault.path}: ${fault.message}`).join("; "));
+    this.faults = faults;
+  }
+}
+
+// Rules that several aggregates share.
+/** Throws precondition_failed. `ifMatch`: null asks for nothing. */
+export function requireMatch(ifMatch: number | null, etag: number): void {
+  // fence: if-match
+  if (ifMatch !== null && ifMatch !== etag)
+    throw new DomainError("precondition_failed", `the current ETag is "${etag}"`);
+}
+
+/** Throws InvalidInput when there is any fault. */
+export function refuse(faults: readonly FieldFault[]): void {
+  if (faults.length > 0) throw new InvalidInput(faults);
+}
+
+/** What is wrong with a meta that a patch was merged into. */
+export const metaFaults = (meta: JsonObject): readonly FieldFault[] =>
+  metaTooLarge(meta)
+    ? [{ path: "meta", code: "too_long", message: `must have at most ${MAX_META_BYTES} bytes as JSON once merged` }]
+    : [];
+
+/** The meta with the changes of a merge patch; null clears it. Throws InvalidInput when it grows too large. */
+export function mergeMeta(old: JsonObject, patch: JsonObject | null): JsonObject {
+  const merged = patch === null ? {} : mergePatch(old, patch);
+  refuse(metaFaults(merged));
+  return merged;
+}

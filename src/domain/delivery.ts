@@ -1,15 +1,129 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome; a state machine in the log.
-
-import type { DeliveryId, Subject } from "../contract/ids.ts";
-import type { DeliveryStatus } from "../contract/resources.ts";
-import type { Instant } from "../contract/time.ts";
-import type { Decider, EventContext, TimedCommand } from "./decider.ts";
-import { type DeliveryEvent, type DeliveryRequest, deliveryEvents } from "./delivery-events.ts";
-import { DomainError } from "./errors.ts";
-import { seal } from "./event.ts";
-import { nextAttemptAt, type RetryPolicy } from "./retry-policy.ts";
+import { z } from "zod";
+import {
+  type DeliveryId,
+  DeliveryIdSchema,
+  EndpointIdSchema,
+  NotificationIdSchema,
+  type Subject,
+  SubjectSchema,
+} from "../contract/ids.ts";
+import {
+  type Channel,
+  ChannelSchema,
+  type DeliveryStatus,
+  DeliveryStatusSchema,
+  PrioritySchema,
+} from "../contract/resources.ts";
+import { HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
+import { type EventsOf, event, seal, sealed } from "./event.ts";
 
 export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
+
+/** On each event: whose it is, and the status before and after, so that counting by status is an addition. */
+const base = z.object({
+  notification: NotificationIdSchema,
+  recipient: SubjectSchema,
+  from: DeliveryStatusSchema.nullable(),
+  to: DeliveryStatusSchema,
+});
+const attempt = base.extend({ n: z.number(), provider: z.string() });
+const response = sealed(z.object({ status: z.number().nullable(), body: z.string() })).nullable();
+const fault = sealed(z.object({ code: z.string(), message: z.string() }));
+
+/** What a delivery is of: a notification, or, as nothing requests yet, an event for an endpoint. */
+const source = z.union([
+  z.object({ notification: NotificationIdSchema }),
+  z.object({ endpoint: EndpointIdSchema, event: z.string() }),
+]);
+
+// Events. A storage format.
+export const deliveryEvents = {
+  DeliveryRequested: event({
+    v: 2,
+    data: base.extend({
+      source,
+      channel: ChannelSchema,
+      /** Null: there is none to send to. */
+      address: sealed(z.string()).nullable(),
+      name: sealed(z.string()).nullable(),
+      fallbackOf: DeliveryIdSchema.nullable(),
+      priority: PrioritySchema,
+      /** Whether its notification has one recipient or more: it chooses among providers. */
+      bulk: z.boolean(),
+      expiresAt: z.number(),
+      /** When an unacknowledged one falls back to email; null: never. */
+      fallbackAt: z.number().nullable(),
+    }),
+    seals: { address: "recipient", name: "recipient" },
+    upcasts: {
+      // Version 1 knew deliveries of notifications alone.
+      1: (data) => ({ ...data, source: { notification: data.notification ?? null } }),
+    },
+  }),
+  DeliveryAttemptStarted: event({ data: attempt.extend({ leaseUntil: z.number() }) }),
+  DeliverySucceeded: event({
+    data: attempt.extend({ response, providerMessageId: z.string().nullable() }),
+    seals: { response: "recipient" },
+  }),
+  DeliveryAttemptFailed: event({
+    data: attempt.extend({ kind: z.enum(["transient", "permanent", "unknown"]), response, error: fault }),
+    seals: { response: "recipient", error: "recipient" },
+  }),
+  DeliveryRetryScheduled: event({ data: base.extend({ n: z.number(), at: z.number() }) }),
+  DeliveryExhausted: event({ data: base.extend({ reason: z.string() }) }),
+  /** The person has it; after a fallback it only says when it was read. */
+  DeliveryAcknowledged: event({ data: base }),
+  /** Nobody acknowledged in time: the mail with this id starts from this event alone. */
+  DeliveryFallbackRequested: event({
+    data: base.extend({
+      mail: DeliveryIdSchema,
+      mailRecipient: SubjectSchema,
+      address: sealed(z.string()).nullable(),
+      name: sealed(z.string()).nullable(),
+    }),
+    seals: { address: "mailRecipient", name: "mailRecipient" },
+  }),
+  /** Asked to stop while an attempt is open: its outcome counts, none follows. */
+  DeliveryCancelRequested: event({ data: base }),
+  DeliveryCancelled: event({ data: base }),
+  DeliveryExpired: event({ data: base.extend({ reason: z.enum(["expired", "too_many_open"]) }) }),
+  DeliveryRedriven: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
+} as const;
+export type DeliveryEvent = EventsOf<typeof deliveryEvents>;
+type DataOf<T extends DeliveryEvent["type"]> = Extract<DeliveryEvent, { type: T }>["data"];
+export type DeliveryRequest = DataOf<"DeliveryRequested">;
+
+// The state machine.
+/** The status after each type of event; null: as before. What a success or an acknowledgement means depends. */
+const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null>> = {
+  DeliveryRequested: "pending",
+  DeliveryAttemptStarted: "sending",
+  DeliverySucceeded: "sent",
+  DeliveryAttemptFailed: null,
+  DeliveryRetryScheduled: "retrying",
+  DeliveryExhausted: "exhausted",
+  DeliveryAcknowledged: "delivered",
+  DeliveryFallbackRequested: "fell_back",
+  DeliveryCancelRequested: null,
+  DeliveryCancelled: "cancelled",
+  DeliveryExpired: "expired",
+  DeliveryRedriven: "pending",
+};
+
+/** The status of a delivery on a channel after an event of a type. */
+export function statusAfter(before: DeliveryStatus, type: DeliveryEvent["type"], channel: Channel): DeliveryStatus {
+  if (type === "DeliverySucceeded" && channel === "webhook") return "delivered";
+  if (type === "DeliveryAcknowledged" && before === "fell_back") return before;
+  return STATUS_AFTER[type] ?? before;
+}
+
+const OPEN: ReadonlySet<DeliveryStatus> = new Set(["pending", "sending", "retrying"]);
+/** Whether nothing more will happen by itself. */
+export const hasEnded = (status: DeliveryStatus): boolean => !OPEN.has(status);
+/** The states that `Redrive` starts again. */
+export const REDRIVABLE: readonly DeliveryStatus[] = ["exhausted", "bounced", "expired"];
 
 // State. `n` is the number of the attempt that is open, due next, or was the last.
 export type KnownDelivery = {
@@ -36,26 +150,16 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): De
     const { data } = event;
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };
     const flags = { cancelRequested: false, acknowledged: false, requestedAt: at };
-    return {
-      status: data.to,
-      request: data,
-      ...counters,
-      ...flags,
-      expiresAt: data.expiresAt,
-      fallbackAt: data.fallbackAt,
-    };
+    const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
+    return { status: data.to, request: data, ...counters, ...flags, ...ends };
   }
   if (state.status === "none") return state;
   const known: KnownDelivery = { ...state, status: event.data.to };
   switch (event.type) {
-    case "DeliveryAttemptStarted":
-      return {
-        ...known,
-        n: event.data.n,
-        attempted: true,
-        provider: event.data.provider,
-        leaseUntil: event.data.leaseUntil,
-      };
+    case "DeliveryAttemptStarted": {
+      const { n, provider, leaseUntil } = event.data;
+      return { ...known, n, attempted: true, provider, leaseUntil };
+    }
     case "DeliveryAttemptFailed":
       return { ...known, failures: known.failures + 1 };
     case "DeliveryRetryScheduled":
@@ -67,16 +171,8 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): De
     case "DeliveryRedriven": {
       const { expiresAt, fallbackAt } = event.data;
       const n = state.attempted ? known.n + 1 : known.n;
-      return {
-        ...known,
-        n,
-        attempted: false,
-        nextAt: at,
-        failures: 0,
-        cancelRequested: false,
-        expiresAt,
-        fallbackAt,
-      };
+      const anew = { attempted: false, nextAt: at, failures: 0, cancelRequested: false };
+      return { ...known, n, ...anew, expiresAt, fallbackAt };
     }
     case "DeliverySucceeded":
     case "DeliveryExhausted":
@@ -98,9 +194,10 @@ export type AttemptOutcome = {
   readonly providerMessageId: string | null;
 };
 type Retrying = { readonly policy: RetryPolicy /** Uniform in [0, 1). */; readonly random: number };
+type Requested = Omit<DeliveryRequest, "from" | "to" | "source">;
 export type DeliveryCommand = TimedCommand &
   (
-    | { type: "Request"; request: Omit<DeliveryRequest, "from" | "to"> }
+    | { type: "Request"; request: Requested }
     /** Opens attempt n for at most `leaseMs`. An attempt found open after its lease counts as failed, outcome unknown. */
     | ({ type: "StartAttempt"; n: number; provider: string; leaseMs: number } & Retrying)
     | ({ type: "RecordOutcome"; n: number; outcome: AttemptOutcome } & Retrying)
@@ -110,27 +207,11 @@ export type DeliveryCommand = TimedCommand &
     | { type: "Expire"; reason: "expired" | "too_many_open" }
     | { type: "Redrive" }
   );
-
-const ENDED: ReadonlySet<DeliveryStatus> = new Set([
-  "sent",
-  "delivered",
-  "fell_back",
-  "bounced",
-  "complained",
-  "exhausted",
-  "cancelled",
-  "suppressed",
-  "expired",
-]);
-/** Whether nothing more will happen by itself. */
-export const hasEnded = (status: DeliveryStatus): boolean => ENDED.has(status);
-/** The states that `Redrive` starts again. */
-export const REDRIVABLE: readonly DeliveryStatus[] = ["exhausted", "bounced", "expired"];
+type CommandOf<T extends DeliveryCommand["type"]> = Extract<DeliveryCommand, { type: T }>;
 
 function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEvent[] {
-  if (command.type === "Request") return request(state, command.request);
+  if (command.type === "Request") return state.status === "none" ? request(command.request) : [];
   if (state.status === "none") throw new DomainError("not_found");
-  const base = { notification: state.request.notification, recipient: state.request.recipient, from: state.status };
   switch (command.type) {
     case "StartAttempt":
       return startAttempt(state, command);
@@ -142,97 +223,73 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
         /* fence: acknowledge-recipient */ state.request.recipient !== command.subject
       )
         throw new DomainError("not_found");
-      if (state.acknowledged) return [];
-      if (state.status === "pending") return [{ type: "DeliveryAcknowledged", data: { ...base, to: "delivered" } }];
-      if (state.status === "fell_back") return [{ type: "DeliveryAcknowledged", data: { ...base, to: "fell_back" } }];
-      return [];
-    case "FallbackDue": {
-      const due = state.fallbackAt !== null && command.at >= state.fallbackAt;
-      if (!due || /* fence: fallback-pending */ state.status !== "pending" || state.request.channel !== "websocket")
-        return [];
-      if (!fallsBack(state)) return [{ type: "DeliveryExpired", data: { ...base, to: "expired", reason: "expired" } }];
-      const { id: mail, recipient: mailRecipient, address, name } = command.mail;
-      const to = { address: address === null ? null : seal(address), name: name === null ? null : seal(name) };
-      return [{ type: "DeliveryFallbackRequested", data: { ...base, to: "fell_back", mail, mailRecipient, ...to } }];
-    }
+      if (state.acknowledged || (state.status !== "pending" && state.status !== "fell_back")) return [];
+      return [next(state, "DeliveryAcknowledged", {})];
+    case "FallbackDue":
+      return fallBack(state, command);
     case "Cancel":
       if (hasEnded(state.status) || state.cancelRequested) return [];
-      if (state.status === "sending") return [{ type: "DeliveryCancelRequested", data: { ...base, to: "sending" } }];
-      return [{ type: "DeliveryCancelled", data: { ...base, to: "cancelled" } }];
+      return [next(state, state.status === "sending" ? "DeliveryCancelRequested" : "DeliveryCancelled", {})];
     case "Expire": {
       const due = command.reason === "too_many_open" || (command.at >= state.expiresAt && !fallsBack(state));
       if (!due || hasEnded(state.status) || state.status === "sending") return [];
-      return [{ type: "DeliveryExpired", data: { ...base, to: "expired", reason: command.reason } }];
+      return [next(state, "DeliveryExpired", { reason: command.reason })];
     }
     case "Redrive":
       return redrive(state, command.at);
   }
 }
 
-/** Whether its deadline comes before its end: then silence leads to the mail, however late that is noticed. */
-const fallsBack = ({ request, fallbackAt, expiresAt }: KnownDelivery): boolean =>
-  request.channel === "websocket" && fallbackAt !== null && fallbackAt <= expiresAt;
-
-function request(state: Delivery, asked: Omit<DeliveryRequest, "from" | "to">): readonly DeliveryEvent[] {
-  if (state.status !== "none") return [];
-  const requested: DeliveryEvent = { type: "DeliveryRequested", data: { ...asked, from: null, to: "pending" } };
-  if (asked.address !== null) return [requested];
-  const { notification, recipient } = asked;
-  const end = { notification, recipient, from: "pending", to: "exhausted", reason: "no_address" } as const;
-  return [requested, { type: "DeliveryExhausted", data: end }];
+/** The event that a delivery goes on with, from the status in which it is. */
+function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested">>(
+  { status: from, request }: Pick<KnownDelivery, "status" | "request">,
+  type: T,
+  data: Omit<DataOf<T>, keyof z.infer<typeof base>>,
+): DeliveryEvent {
+  const { notification, recipient, channel } = request;
+  // Of the right shape for its type, which TypeScript cannot follow here.
+  return {
+    type,
+    data: { notification, recipient, from, to: statusAfter(from, type, channel), ...data },
+  } as DeliveryEvent;
 }
 
-function startAttempt(
-  state: KnownDelivery,
-  command: Extract<DeliveryCommand, { type: "StartAttempt" }>,
-): readonly DeliveryEvent[] {
-  const { notification, recipient } = state.request;
+function request(requested: Requested): readonly DeliveryEvent[] {
+  const source = { notification: requested.notification };
+  const data = { ...requested, source, from: null, to: "pending" } as const;
+  const first: DeliveryEvent = { type: "DeliveryRequested", data };
+  if (requested.address !== null) return [first];
+  return [first, next({ status: data.to, request: data }, "DeliveryExhausted", { reason: "no_address" })];
+}
+
+function startAttempt(state: KnownDelivery, command: CommandOf<"StartAttempt">): readonly DeliveryEvent[] {
+  const { at, n, provider, leaseMs } = command;
   if (
     hasEnded(state.status) ||
-    /* fence: attempt-number-started */ command.n !== state.n ||
+    /* fence: attempt-number-started */ n !== state.n ||
     state.request.channel === "websocket"
   )
     return [];
   if (state.status === "sending") {
     // fence: attempt-lease
-    if (command.at < state.leaseUntil) return [];
+    if (at < state.leaseUntil) return [];
     const error = { code: "lease_ended", message: "no outcome was recorded before the attempt's time was up" };
     return failed(state, "unknown", { provider: state.provider, response: null, error, retryAfterMs: null }, command);
   }
-  if (command.at >= state.expiresAt) {
-    return [
-      {
-        type: "DeliveryExpired",
-        data: { notification, recipient, from: state.status, to: "expired", reason: "expired" },
-      },
-    ];
-  }
+  if (at >= state.expiresAt) return [next(state, "DeliveryExpired", { reason: "expired" })];
   // fence: attempt-before-time
-  if (command.at < state.nextAt) return [];
-  const data = {
-    notification,
-    recipient,
-    from: state.status,
-    to: "sending",
-    n: state.n,
-    provider: command.provider,
-  } as const;
-  return [{ type: "DeliveryAttemptStarted", data: { ...data, leaseUntil: command.at + command.leaseMs } }];
+  if (at < state.nextAt) return [];
+  return [next(state, "DeliveryAttemptStarted", { n, provider, leaseUntil: at + leaseMs })];
 }
 
-function recordOutcome(
-  state: KnownDelivery,
-  command: Extract<DeliveryCommand, { type: "RecordOutcome" }>,
-): readonly DeliveryEvent[] {
+function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">): readonly DeliveryEvent[] {
   const { n, outcome } = command;
   const started = n < state.n || (n === state.n && state.attempted);
   if (/* fence: recorded-after-end */ hasEnded(state.status) || !started) return [];
   if (outcome.outcome === "succeeded") {
-    const { notification, recipient, channel } = state.request;
-    const to = channel === "webhook" ? "delivered" : "sent";
+    const { provider, providerMessageId } = outcome;
     const response = outcome.response === null ? null : seal(outcome.response);
-    const data = { notification, recipient, from: state.status, to, n, provider: outcome.provider, response } as const;
-    return [{ type: "DeliverySucceeded", data: { ...data, providerMessageId: outcome.providerMessageId } }];
+    return [next(state, "DeliverySucceeded", { n, provider, response, providerMessageId })];
   }
   if (state.status !== "sending" || /* fence: attempt-number-recorded */ n !== state.n) return [];
   return failed(state, outcome.outcome, outcome, command);
@@ -245,33 +302,81 @@ function failed(
   outcome: Pick<AttemptOutcome, "provider" | "response" | "error" | "retryAfterMs">,
   { at, policy, random }: { at: Instant } & Retrying,
 ): readonly DeliveryEvent[] {
-  const { notification, recipient } = state.request;
-  const base = { notification, recipient, from: "sending" } as const;
+  const { n } = state;
+  const { provider, retryAfterMs } = outcome;
   const error = outcome.error ?? { code: "failed", message: "the attempt failed" };
   const response = outcome.response === null ? null : seal(outcome.response);
-  const about = { n: state.n, provider: outcome.provider, kind, response, error: seal(error) };
-  const failure: DeliveryEvent = { type: "DeliveryAttemptFailed", data: { ...base, to: "sending", ...about } };
-  if (state.cancelRequested) return [failure, { type: "DeliveryCancelled", data: { ...base, to: "cancelled" } }];
-  const next = nextAttemptAt(policy, state.failures + 1, at, outcome.retryAfterMs, random);
-  if (kind === "permanent" || next === undefined) {
+  const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error) });
+  if (state.cancelRequested) return [failure, next(state, "DeliveryCancelled", {})];
+  const retryAt = nextAttemptAt(policy, state.failures + 1, at, retryAfterMs, random);
+  if (kind === "permanent" || retryAt === undefined) {
     const reason = kind === "permanent" ? error.code : "attempts_exhausted";
-    return [failure, { type: "DeliveryExhausted", data: { ...base, to: "exhausted", reason } }];
+    return [failure, next(state, "DeliveryExhausted", { reason })];
   }
-  if (next >= state.expiresAt) {
-    return [failure, { type: "DeliveryExpired", data: { ...base, to: "expired", reason: "expired" } }];
-  }
-  return [failure, { type: "DeliveryRetryScheduled", data: { ...base, to: "retrying", n: state.n + 1, at: next } }];
+  if (retryAt >= state.expiresAt) return [failure, next(state, "DeliveryExpired", { reason: "expired" })];
+  return [failure, next(state, "DeliveryRetryScheduled", { n: n + 1, at: retryAt })];
+}
+
+/** Whether its deadline comes before its end: then silence leads to the mail, however late that is noticed. */
+const fallsBack = ({ request, fallbackAt, expiresAt }: KnownDelivery): boolean =>
+  request.channel === "websocket" && fallbackAt !== null && fallbackAt <= expiresAt;
+
+function fallBack(state: KnownDelivery, { at, mail }: CommandOf<"FallbackDue">): readonly DeliveryEvent[] {
+  const due = state.fallbackAt !== null && at >= state.fallbackAt;
+  if (!due || /* fence: fallback-pending */ state.status !== "pending" || state.request.channel !== "websocket")
+    return [];
+  if (!fallsBack(state)) return [next(state, "DeliveryExpired", { reason: "expired" })];
+  const address = mail.address === null ? null : seal(mail.address);
+  const name = mail.name === null ? null : seal(mail.name);
+  const data = { mail: mail.id, mailRecipient: mail.recipient, address, name };
+  return [next(state, "DeliveryFallbackRequested", data)];
 }
 
 function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {
   if (/* fence: redrive-status */ !REDRIVABLE.includes(state.status) || state.request.address === null) return [];
-  const { notification, recipient } = state.request;
   const moved = at - state.requestedAt;
   const expiresAt = state.expiresAt > at ? state.expiresAt : state.request.expiresAt + moved;
   const again = state.request.fallbackAt === null ? null : state.request.fallbackAt + moved;
   const fallbackAt = again === null || !fallsBack(state) ? again : Math.min(again, expiresAt);
-  const base = { notification, recipient, from: state.status, to: "pending" } as const;
-  return [{ type: "DeliveryRedriven", data: { ...base, expiresAt, fallbackAt } }];
+  return [next(state, "DeliveryRedriven", { expiresAt, fallbackAt })];
+}
+
+// When a failed attempt is followed by another.
+export type RetryPolicy = {
+  /** The wait after the first failure, the second, … ; one attempt more than it has entries. */
+  readonly scheduleMs: readonly number[];
+  /** 0.2: each wait is drawn from 80 % to 120 % of its length. */
+  readonly jitter: number;
+};
+
+const M = MINUTE_MS;
+const H = HOUR_MS;
+/** 11 attempts over some 52 hours. */
+export const DEFAULT_RETRY_POLICY: RetryPolicy = {
+  scheduleMs: [5 * SECOND_MS, 30 * SECOND_MS, 2 * M, 10 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H],
+  jitter: 0.2,
+};
+
+const MAX_RETRY_AFTER_MS = 24 * HOUR_MS;
+
+/**
+ * When the next attempt is due; undefined when the schedule is used up.
+ * @param failures how many attempts failed since the delivery began, or was started again; at least 1
+ * @param retryAfterMs what the receiver asked for; it wins over the schedule, and jitter only adds to it
+ * @param random uniform in [0, 1)
+ */
+export function nextAttemptAt(
+  policy: RetryPolicy,
+  failures: number,
+  at: Instant,
+  retryAfterMs: number | null,
+  random: number,
+): Instant | undefined {
+  const wait = policy.scheduleMs[failures - 1];
+  if (wait === undefined) return undefined;
+  if (retryAfterMs === null)
+    return Math.round(at + wait * (1 - policy.jitter + /* fence: retry-jitter */ 2 * policy.jitter * random));
+  return Math.round(at + Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) * (1 + policy.jitter * random));
 }
 
 export const deliveryDecider: Decider<Delivery, DeliveryEvent, DeliveryCommand> = {

@@ -1,12 +1,21 @@
 // domain/notification.ts: a notification decides until its time has come; from then on each delivery does.
 import { z } from "zod";
+import type { FieldFault } from "../contract/errors.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
-import { JsonObjectSchema, JsonValueSchema, sameJson } from "../contract/json.ts";
-import { ChannelSchema, PrioritySchema } from "../contract/resources.ts";
-import type { Instant } from "../contract/time.ts";
-import type { Decider, EventContext, TimedCommand } from "./decider.ts";
-import { DomainError } from "./errors.ts";
-import { type EventsOf, event, sealed } from "./event.ts";
+import { isObject, JsonObjectSchema, type JsonValue, JsonValueSchema, mergePatch, sameJson } from "../contract/json.ts";
+import { contentSizeFaults, type NotificationPatch } from "../contract/requests.ts";
+import { type Channel, ChannelSchema, PrioritySchema } from "../contract/resources.ts";
+import { DAY_MS, type Instant } from "../contract/time.ts";
+import {
+  type Decider,
+  DomainError,
+  type EventContext,
+  metaFaults,
+  refuse,
+  requireMatch,
+  type TimedCommand,
+} from "./decider.ts";
+import { type EventsOf, event, reveal, seal, sealed } from "./event.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
 
@@ -121,37 +130,30 @@ function evolve(state: Notification, event: NotificationEvent, context: EventCon
 export type NotificationCommand = TimedCommand &
   (
     | { type: "Request"; data: NotificationData }
-    /** Makes the new content from the old. */
-    | { type: "Edit"; change: (old: NotificationContent) => NotificationContent; ifMatch: number | null }
+    | { type: "Edit"; patch: NotificationPatch; ifMatch: number | null }
     | { type: "Release" }
     /** `openDeliveries`: whether any of its deliveries had not ended when last seen. */
     | { type: "Cancel"; openDeliveries: boolean; ifMatch: number | null }
     | { type: "MarkRouted"; deliveries: number }
   );
 
-const due = (sendAt: Instant | null, at: Instant): boolean => sendAt === null || sendAt <= at;
+const isDue = (sendAt: Instant | null, at: Instant): boolean => sendAt === null || sendAt <= at;
 const RELEASED: NotificationEvent = { type: "NotificationReleased", data: {} };
-
-function requireMatch(ifMatch: number | null, state: KnownNotification): void {
-  if (ifMatch !== null && ifMatch !== state.revision) {
-    throw new DomainError("precondition_failed", `the current ETag is "${state.revision}"`);
-  }
-}
 
 function decide(state: Notification, command: NotificationCommand): readonly NotificationEvent[] {
   if (command.type === "Request") {
     if (state.status !== "none") return [];
-    const asked: NotificationEvent = { type: "NotificationRequested", data: command.data };
-    return due(command.data.sendAt, command.at) ? [asked, RELEASED] : [asked];
+    const requested: NotificationEvent = { type: "NotificationRequested", data: command.data };
+    return isDue(command.data.sendAt, command.at) ? [requested, RELEASED] : [requested];
   }
   if (state.status === "none") throw new DomainError("not_found");
   switch (command.type) {
     case "Edit":
       return edit(state, command);
     case "Release":
-      return state.status === "scheduled" && due(state.data.sendAt, command.at) ? [RELEASED] : [];
+      return state.status === "scheduled" && isDue(state.data.sendAt, command.at) ? [RELEASED] : [];
     case "Cancel":
-      requireMatch(command.ifMatch, state);
+      requireMatch(command.ifMatch, state.revision);
       if (state.status === "cancelled" || state.stopRequested) return [];
       if (state.status === "scheduled") return [{ type: "NotificationCancelled", data: {} }];
       if (state.routed && !command.openDeliveries) throw new DomainError("not_cancellable", "every delivery has ended");
@@ -164,18 +166,122 @@ function decide(state: Notification, command: NotificationCommand): readonly Not
 
 function edit(
   state: KnownNotification,
-  command: Extract<NotificationCommand, { type: "Edit" }>,
+  { patch, ifMatch, at }: Extract<NotificationCommand, { type: "Edit" }>,
 ): readonly NotificationEvent[] {
-  requireMatch(command.ifMatch, state);
+  refuse(patchFaults(state.data.channel, patch));
+  requireMatch(ifMatch, state.revision);
   if (state.status !== "scheduled")
     throw new DomainError("not_editable", "only a scheduled notification can be edited");
-  const { contentKey, subject, text, meta, priority, sendAt, expiresAt } = state.data;
-  const old = { contentKey, subject, content: state.data.content, text, meta, priority, sendAt, expiresAt };
-  const next = command.change(old);
+  const { contentKey, subject, content, text, meta, priority, sendAt, expiresAt } = state.data;
+  const old = { contentKey, subject, content, text, meta, priority, sendAt, expiresAt };
+  const next = patched(old, patch, at, state.createdAt);
   if (sameJson(next, old)) return [];
   const edited: NotificationEvent = { type: "NotificationEdited", data: next };
-  return due(next.sendAt, command.at) ? [edited, RELEASED] : [edited];
+  return isDue(next.sendAt, at) ? [edited, RELEASED] : [edited];
 }
+
+/** What a patch may not say about a notification of this channel, whatever it was before. */
+function patchFaults(channel: Channel, { subject, content, text }: NotificationPatch): readonly FieldFault[] {
+  const faults: FieldFault[] = [];
+  if (channel === "email" && subject === null) {
+    faults.push({ path: "subject", code: "required", message: "an email has a subject" });
+  }
+  if (channel === "email" && typeof subject === "string" && /[\r\n]/.test(subject)) {
+    faults.push({ path: "subject", code: "invalid_format", message: "must be one line" });
+  }
+  if (channel !== "email" && text !== undefined && text !== null) {
+    faults.push({ path: "text", code: "not_allowed", message: "only an email has a text" });
+  }
+  if (channel === "webhook" || content === undefined) return faults;
+  if (content === null) faults.push({ path: "content", code: "required", message: "is required" });
+  else if (typeof content !== "string")
+    faults.push({ path: "content", code: "wrong_type", message: "must be a string" });
+  else if (content === "") {
+    faults.push({ path: "content", code: "too_short", message: "must have at least 1 character" });
+  }
+  return faults;
+}
+
+/** The content after a merge patch. Throws InvalidInput for what only the old content can show to be wrong. */
+function patched(
+  old: NotificationContent,
+  patch: NotificationPatch,
+  at: Instant,
+  createdAt: Instant,
+): NotificationContent {
+  const faults: FieldFault[] = [];
+  const text = patch.text === undefined ? reveal(old.text) : patch.text;
+  const content = patch.content === undefined ? reveal(old.content) : merged(reveal(old.content), patch.content);
+  const meta = patch.meta === null ? {} : mergePatch(reveal(old.meta) ?? {}, patch.meta ?? {});
+  faults.push(...contentSizeFaults(content, text), ...metaFaults(meta));
+  const times = newTimes(old, patch, at, createdAt, faults);
+  refuse(faults);
+  return {
+    contentKey: old.contentKey,
+    subject: patch.subject === undefined ? old.subject : sealOrNull(patch.subject),
+    content: patch.content === undefined ? old.content : seal(content),
+    text: patch.text === undefined ? old.text : sealOrNull(patch.text),
+    meta: patch.meta === undefined ? old.meta : seal(meta),
+    priority: patch.priority === undefined ? old.priority : (patch.priority ?? "normal"),
+    ...times,
+  };
+}
+
+/** RFC 7396 on any JSON: objects merge, all else replaces. */
+const merged = (old: JsonValue, patch: JsonValue): JsonValue =>
+  isObject(patch) ? mergePatch(isObject(old) ? old : {}, patch) : patch;
+
+/** A time of expiry that nobody chose moves with the sending. */
+function newTimes(
+  old: NotificationContent,
+  { send_at, expires_at }: NotificationPatch,
+  at: Instant,
+  createdAt: Instant,
+  faults: FieldFault[],
+): Times {
+  const { sendAt, expiresAt } = old;
+  if (send_at === undefined && expires_at === undefined) return { sendAt, expiresAt };
+  const isDefault = expiresAt === (sendAt ?? createdAt) + DEFAULT_LIFE_MS;
+  const wanted = {
+    sendAt: send_at === undefined ? sendAt : send_at,
+    expiresAt: expires_at === undefined ? (isDefault ? null : expiresAt) : expires_at,
+  };
+  const checked = checkTimes(wanted, at);
+  faults.push(...checked.faults);
+  return checked.times;
+}
+
+const DEFAULT_LIFE_MS = 7 * DAY_MS;
+type Times = { readonly sendAt: Instant | null; readonly expiresAt: Instant };
+
+/**
+ * The times as they are kept, and what is wrong with them: a past \`sendAt\` means now, which is null. Without
+ * \`expiresAt\` it is 7 days after sending.
+ */
+export function checkTimes(
+  { sendAt, expiresAt }: { readonly sendAt: Instant | null; readonly expiresAt: Instant | null },
+  at: Instant,
+): { readonly times: Times; readonly faults: readonly FieldFault[] } {
+  const faults: FieldFault[] = [];
+  if (sendAt !== null && sendAt > aYearAfter(at)) {
+    faults.push({ path: "send_at", code: "too_large", message: "must be at most a year ahead" });
+  }
+  const later = sendAt !== null && sendAt > at ? sendAt : null;
+  const begins = later ?? at;
+  if (expiresAt !== null && expiresAt <= begins) {
+    const message = later === null ? "must be in the future" : "must be after send_at";
+    faults.push({ path: "expires_at", code: "too_small", message });
+  }
+  return { times: { sendAt: later, expiresAt: expiresAt ?? begins + DEFAULT_LIFE_MS }, faults };
+}
+
+/** The same day of the next year; of 29 February, 1 March. */
+function aYearAfter(at: Instant): Instant {
+  const day = new Date(at);
+  return day.setUTCFullYear(day.getUTCFullYear() + 1);
+}
+
+const sealOrNull = (value: string | null) => (value === null ? null : seal(value));
 
 export const notificationDecider: Decider<Notification, NotificationEvent, NotificationCommand> = {
   name: "notification",

@@ -1,45 +1,59 @@
 // Decisions about a room's messages: posting, editing, deleting, restoring.
-
+import type { FieldFault } from "../contract/errors.ts";
 import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
-import { type JsonObject, sameJson } from "../contract/json.ts";
-import type { Actor, PriorEvents, TimedCommand } from "./decider.ts";
-import { DomainError, InvalidInput } from "./errors.ts";
-import { type Sealed, seal } from "./event.ts";
-import type { RoomEvent } from "./room-events.ts";
-import { contentSeq, type LiveRoom, messageEtag, requireMatch, requireRole } from "./room-state.ts";
+import { isObject, type JsonObject, sameJson } from "../contract/json.ts";
+import {
+  type Actor,
+  DomainError,
+  InvalidInput,
+  mergeMeta,
+  type PriorEvents,
+  refuse,
+  requireMatch,
+  type TimedCommand,
+} from "./decider.ts";
+import { reveal, seal } from "./event.ts";
+import {
+  contentSeq,
+  descriptionIn,
+  type ExistingRoom,
+  messageEtag,
+  type RoomEvent,
+  requireRole,
+} from "./room-state.ts";
 
 export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
     | {
         type: "Post";
         sender: Subject;
         user: string;
+        /** Null: the sender's name in the room, else `ownName`. */
         senderName: string | null;
+        /** The user's own name, if it has one. */
+        ownName: string | null;
         messageType: string;
         content: string;
         meta: JsonObject;
         replyTo: string | null;
       }
-    | { type: "Edit"; id: string; content: string | null; meta: MetaChange | null; ifMatch: number | null }
+    /** `content: null` and `meta: undefined` stay as they are; `meta` is a merge patch, null clears it. */
+    | { type: "Edit"; id: string; content: string | null; meta: JsonObject | null | undefined; ifMatch: number | null }
     | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: number | null }
   );
-/** Makes the new meta from the old. */
-type MetaChange = (old: JsonObject) => JsonObject;
+type Post = Extract<MessageCommand, { type: "Post" }>;
 type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
-/** The events that a command on messages needs: a message's posting and its last content; the one replied to. */
-export function messagePriorEvents(room: LiveRoom, command: MessageCommand): readonly number[] {
+/** The seqs of the events that a command needs: a message's posting and its last content, or what a posting refers to. */
+export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
   const id = command.type === "Post" ? command.replyTo : command.id;
-  return id === null ? [] : seqs(room, command.room, id);
-}
-
-function seqs(room: LiveRoom, id: RoomId, message: string): readonly number[] {
-  const seq = seqOfMessage(id, message);
-  if (seq === undefined || seq > room.seq) return [];
-  return [...new Set([seq, contentSeq(room, seq)])];
+  const seq = id === null ? undefined : seqOfMessage(command.room, id);
+  const message = seq === undefined || seq > room.seq ? [] : [seq, contentSeq(room, seq)];
+  const sender = command.type === "Post" && command.senderName === null ? room.members.get(command.sender) : undefined;
+  return [...new Set([...message, ...(sender?.named === true ? [sender.described] : [])])];
 }
 
 export function decideMessage(
-  room: LiveRoom,
+  room: ExistingRoom,
   command: MessageCommand,
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
@@ -69,39 +83,32 @@ export function decideMessage(
   }
 }
 
-function post(
-  room: LiveRoom,
-  command: Extract<MessageCommand, { type: "Post" }>,
-  priorEvents: PriorEvents<RoomEvent>,
-): readonly RoomEvent[] {
-  const system = command.messageType === "system";
-  if (system && command.actor.type === "user") {
-    throw new InvalidInput([
-      { path: "type", code: "not_allowed", message: "only a client key may post for the system" },
-    ]);
-  }
+function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
+  const { actor, sender, messageType } = command;
+  const system = messageType === "system";
+  refuse(systemFaults(messageType, actor.type));
   // fence: post-member
-  requireRole(room, command.actor, "member");
+  requireRole(room, actor, "member");
   // fence: post-own-name
-  if (command.actor.type === "user" && command.actor.id !== command.sender) throw new DomainError("sender_mismatch");
+  if (actor.type === "user" && actor.id !== sender) throw new DomainError("sender_mismatch");
+  const member = room.members.get(sender);
   // fence: post-sender-member
-  if (!system && !room.members.has(command.sender))
-    throw new DomainError("not_a_member", "the sender is not a member of this room");
-  if (!system && command.actor.type !== "user" && room.members.get(command.sender) === "reader")
-    throw new DomainError("read_only");
+  if (!system && member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
+  if (!system && actor.type !== "user" && member?.role === "reader") throw new DomainError("read_only");
   const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, priorEvents);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
-  requireContent(command.messageType, command.content, command.meta);
+  refuse(contentFaults(messageType, command.content, command.meta));
   if (!room.active) throw new DomainError("room_inactive");
-  const id = messageId(command.room, room.seq + 1, command.at);
+  const described = member?.named === true ? descriptionIn(priorEvents.get(member.described), sender) : undefined;
+  const name = command.senderName ?? reveal(described?.name) ?? command.ownName;
   const data: Posting = {
-    id,
-    sender: command.sender,
+    id: messageId(command.room, room.seq + 1, command.at),
+    sender,
     user: seal(command.user),
-    senderName: command.senderName === null ? null : seal(command.senderName),
-    type: command.messageType,
+    senderName: name === null ? null : seal(name),
+    type: messageType,
     content: seal(command.content),
     meta: seal(command.meta),
     replyTo: target?.data.id ?? null,
@@ -111,7 +118,7 @@ function post(
 }
 
 function edit(
-  room: LiveRoom,
+  room: ExistingRoom,
   posting: Posting,
   seq: number,
   command: Extract<MessageCommand, { type: "Edit" }>,
@@ -120,26 +127,27 @@ function edit(
   const old = contentOf(priorEvents.get(contentSeq(room, seq)));
   if (old === undefined) throw new Error(`the content of message ${posting.id} was not given to the decision`);
   const content = command.content === null ? old.content : seal(command.content);
-  const meta = command.meta === null ? old.meta : seal(command.meta(opened(old.meta)));
-  if ("open" in content && "open" in meta) requireContent(posting.type, content.open, meta.open);
+  const meta = command.meta === undefined ? old.meta : seal(mergeMeta(reveal(old.meta) ?? {}, command.meta));
+  if ("open" in content && "open" in meta) refuse(contentFaults(posting.type, content.open, meta.open));
   if (sameJson([content, meta], [old.content, old.meta])) return [];
   const about = { id: posting.id, messageSeq: seq, sender: posting.sender };
   return [{ type: "MessageEdited", data: { ...about, content, meta } }];
 }
 
 /** Only what shows something else, an image, a file or the client's own type, may do without text. */
-function requireContent(type: string, content: string, meta: JsonObject): void {
-  if (content !== "") return;
-  const why =
-    type === "text" || type === "system"
-      ? `must not be empty for type ${type}`
-      : Object.keys(meta).length === 0
-        ? "must not be empty without meta"
-        : undefined;
-  if (why !== undefined) throw new InvalidInput([{ path: "content", code: "too_short", message: why }]);
+export function contentFaults(type: unknown, content: unknown, meta: unknown): readonly FieldFault[] {
+  if (content !== "") return [];
+  const needsText = type === "text" || type === "system";
+  if (!needsText && !(isObject(meta) && Object.keys(meta).length === 0)) return [];
+  const message = needsText ? `must not be empty for type ${type}` : "must not be empty without meta";
+  return [{ path: "content", code: "too_short", message }];
 }
 
-const opened = (meta: Sealed<JsonObject>): JsonObject => ("open" in meta ? meta.open : {});
+/** No user speaks for the system. */
+export const systemFaults = (type: unknown, actor: Actor["type"]): readonly FieldFault[] =>
+  type === "system" && actor === "user"
+    ? [{ path: "type", code: "not_allowed", message: "only a client key may post for the system" }]
+    : [];
 
 function contentOf(event: RoomEvent | undefined): Pick<Posting, "content" | "meta"> | undefined {
   return event?.type === "MessagePosted" || event?.type === "MessageEdited" ? event.data : undefined;

@@ -1,43 +1,124 @@
-// A room's state, folded from its events, and the checks that every command on it shares.
-
-import type { Subject } from "../contract/ids.ts";
-import type { Role } from "../contract/resources.ts";
+// A room's events and state, and the checks that every command on a room shares.
+import { z } from "zod";
+import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
+import { JsonObjectSchema } from "../contract/json.ts";
+import { type Role, RoleSchema, RoomKindSchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import type { Actor, EventContext } from "./decider.ts";
-import { DomainError } from "./errors.ts";
+import { type Actor, DomainError, type EventContext } from "./decider.ts";
+import { type EventsOf, event, sealed } from "./event.ts";
 import { PersistentMap } from "./persistent-map.ts";
-import type { RoomEvent, RoomSettings } from "./room-events.ts";
 
-// State: only what decisions need; never a message.
+const member = z.object({
+  subject: SubjectSchema,
+  /** The client's own id of the user. */
+  user: sealed(z.string()),
+  role: RoleSchema,
+  name: sealed(z.string()).nullable(),
+  meta: sealed(JsonObjectSchema),
+});
+const settings = z.object({
+  name: z.string(),
+  description: z.string().nullable(),
+  kind: RoomKindSchema,
+  meta: JsonObjectSchema,
+});
+const content = { content: sealed(z.string()), meta: sealed(JsonObjectSchema) };
+const forSubject = { user: "subject", name: "subject", meta: "subject" };
+const forSender = { user: "sender", senderName: "sender", content: "sender", meta: "sender" };
+
+// Events. A storage format.
+export const roomEvents = {
+  RoomCreated: event({
+    data: settings.extend({ externalId: z.string().nullable(), members: z.array(member) }),
+    seals: {
+      "members.*.user": "members.*.subject",
+      "members.*.name": "members.*.subject",
+      "members.*.meta": "members.*.subject",
+    },
+  }),
+  /** The settings as they are from now on, all of them. */
+  RoomUpdated: event({ data: settings }),
+  RoomDeactivated: event({ data: z.object({}) }),
+  RoomActivated: event({ data: z.object({}) }),
+  RoomDeleted: event({ data: z.object({}) }),
+  MemberJoined: event({ data: member, seals: forSubject }),
+  MemberUpdated: event({ data: member, seals: forSubject }),
+  MemberLeft: event({
+    data: z.object({ subject: SubjectSchema, user: sealed(z.string()), reason: z.enum(["left", "removed"]) }),
+    seals: { user: "subject" },
+  }),
+  MessagePosted: event({
+    data: z.object({
+      id: MessageIdSchema,
+      sender: SubjectSchema,
+      user: sealed(z.string()),
+      senderName: sealed(z.string()).nullable(),
+      type: z.string(),
+      ...content,
+      replyTo: MessageIdSchema.nullable(),
+      /** Which of the room's messages it is, from 1; `system` ones repeat the last number. Unread is a difference of these. */
+      ordinal: z.number(),
+    }),
+    seals: forSender,
+  }),
+  MessageEdited: event({
+    data: z.object({ id: MessageIdSchema, messageSeq: z.number(), sender: SubjectSchema, ...content }),
+    seals: { content: "sender", meta: "sender" },
+  }),
+  MessageDeleted: event({ data: z.object({ id: MessageIdSchema, messageSeq: z.number() }) }),
+  MessageRestored: event({ data: z.object({ id: MessageIdSchema, messageSeq: z.number() }) }),
+} as const;
+
+export type RoomEvent = EventsOf<typeof roomEvents>;
+export type MemberData = z.infer<typeof member>;
+export type RoomSettings = z.infer<typeof settings>;
+
+// State: only what decisions need; never a message, never a name.
+const Member = z.object({
+  role: RoleSchema,
+  joinedAt: z.number(),
+  /** The seq of the event that describes the member now: its name and meta are read there. */
+  described: z.number(),
+  /** Whether that event gives it a name in this room. */
+  named: z.boolean(),
+});
+type Member = Readonly<z.infer<typeof Member>>;
+
 /** What became of a message after its posting: the seqs of its last content and of its last change. */
-type Change = { readonly content: number; readonly change: number; readonly deleted: boolean };
+const Change = z.object({ content: z.number(), change: z.number(), deleted: z.boolean() });
+type Change = Readonly<z.infer<typeof Change>>;
 
-export type LiveRoom = {
-  readonly status: "live";
-  readonly settings: RoomSettings;
-  readonly externalId: string | null;
-  readonly active: boolean;
-  readonly seq: number;
-  readonly members: PersistentMap<Subject, Role>;
-  readonly owners: number;
+/** All that is kept but for the two large maps. */
+const plain = z.object({
+  status: z.literal("live"),
+  settings,
+  externalId: z.string().nullable(),
+  active: z.boolean(),
+  seq: z.number(),
+  owners: z.number(),
   /** All messages ever posted, those deleted now, and those that count as unread. */
-  readonly posted: number;
-  readonly deleted: number;
-  readonly ordinal: number;
-  readonly changes: PersistentMap<number, Change>;
-  readonly createdAt: Instant;
-  readonly updatedAt: Instant;
+  posted: z.number(),
+  deleted: z.number(),
+  ordinal: z.number(),
+  createdAt: z.number(),
+  updatedAt: z.number(),
   /** The seq of the last change to name, description, kind, meta or state: the room's ETag. */
-  readonly settingsSeq: number;
+  settingsSeq: z.number(),
+});
+
+export type ExistingRoom = Readonly<z.infer<typeof plain>> & {
+  readonly members: PersistentMap<Subject, Member>;
+  readonly changes: PersistentMap<number, Change>;
 };
-export type Room = { readonly status: "none" } | LiveRoom | { readonly status: "deleted" };
+export type Room = { readonly status: "none" } | ExistingRoom | { readonly status: "deleted" };
 
 export function evolve(state: Room, event: RoomEvent, context: EventContext): Room {
   if (event.type === "RoomCreated") return created(event.data, context);
   if (event.type === "RoomDeleted") return { status: "deleted" };
   if (state.status !== "live") return state;
-  const room = { ...state, seq: context.seq };
-  const changed = { ...room, settingsSeq: context.seq, updatedAt: context.at };
+  const { seq, at } = context;
+  const room = { ...state, seq };
+  const changed = { ...room, settingsSeq: seq, updatedAt: at };
   switch (event.type) {
     case "RoomUpdated":
       return { ...changed, settings: event.data };
@@ -47,21 +128,21 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
       return { ...changed, active: true };
     case "MemberJoined":
     case "MemberUpdated":
-      return withRole(room, event.data.subject, event.data.role);
+      return withMember(room, event.data.subject, memberOf(event.data, seq, at));
     case "MemberLeft":
-      return withRole(room, event.data.subject, undefined);
+      return withMember(room, event.data.subject, undefined);
     case "MessagePosted":
       return { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
     case "MessageEdited":
-      return withChange(room, event.data.messageSeq, { content: context.seq, change: context.seq, deleted: false });
+      return withChange(room, event.data.messageSeq, { content: seq, change: seq, deleted: false });
     case "MessageDeleted": {
       const content = contentSeq(room, event.data.messageSeq);
-      const gone = withChange(room, event.data.messageSeq, { content, change: context.seq, deleted: true });
+      const gone = withChange(room, event.data.messageSeq, { content, change: seq, deleted: true });
       return { ...gone, deleted: room.deleted + 1 };
     }
     case "MessageRestored": {
       const content = contentSeq(room, event.data.messageSeq);
-      const back = withChange(room, event.data.messageSeq, { content, change: context.seq, deleted: false });
+      const back = withChange(room, event.data.messageSeq, { content, change: seq, deleted: false });
       return { ...back, deleted: room.deleted - 1 };
     }
   }
@@ -69,15 +150,14 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
 
 function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { seq, at }: EventContext): Room {
   const { name, description, kind, meta, externalId } = data;
-  const members = PersistentMap.of(data.members.map(({ subject, role }) => [subject, role]));
   return {
     status: "live",
     settings: { name, description, kind, meta },
     externalId,
     active: true,
     seq,
-    members,
-    owners: [...members.entries()].filter(([, role]) => role === "owner").length,
+    members: PersistentMap.of(data.members.map((one) => [one.subject, memberOf(one, seq, at)])),
+    owners: data.members.filter(({ role }) => role === "owner").length,
     posted: 0,
     deleted: 0,
     ordinal: 0,
@@ -88,45 +168,78 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
   };
 }
 
-function withRole(room: LiveRoom, subject: Subject, role: Role | undefined): LiveRoom {
+const memberOf = ({ role, name }: MemberData, seq: number, joinedAt: Instant): Member => ({
+  role,
+  joinedAt,
+  described: seq,
+  named: name !== null,
+});
+
+function withMember(room: ExistingRoom, subject: Subject, now: Member | undefined): ExistingRoom {
   const before = room.members.get(subject);
-  const owners = room.owners - (before === "owner" ? 1 : 0) + (role === "owner" ? 1 : 0);
-  const members = role === undefined ? room.members.delete(subject) : room.members.set(subject, role);
-  return { ...room, members, owners };
+  const owners = room.owners - (before?.role === "owner" ? 1 : 0) + (now?.role === "owner" ? 1 : 0);
+  if (now === undefined) return { ...room, members: room.members.delete(subject), owners };
+  const joinedAt = before?.joinedAt ?? now.joinedAt;
+  return { ...room, members: room.members.set(subject, { ...now, joinedAt }), owners };
 }
 
-const withChange = (room: LiveRoom, messageSeq: number, change: Change): LiveRoom => ({
+const withChange = (room: ExistingRoom, messageSeq: number, change: Change): ExistingRoom => ({
   ...room,
   changes: room.changes.set(messageSeq, change),
 });
 
 /** The seq of the event that holds a message's content now. */
-export const contentSeq = (room: LiveRoom, messageSeq: number): number =>
+export const contentSeq = (room: ExistingRoom, messageSeq: number): number =>
   room.changes.get(messageSeq)?.content ?? messageSeq;
 
 /** The seq of a message's last posting, edit, deletion or restoring: its ETag. */
-export const messageEtag = (room: LiveRoom, messageSeq: number): number =>
+export const messageEtag = (room: ExistingRoom, messageSeq: number): number =>
   room.changes.get(messageSeq)?.change ?? messageSeq;
 
+/** How an event describes a member; undefined for one that describes it not. */
+export function descriptionIn(event: RoomEvent | undefined, subject: Subject): MemberData | undefined {
+  if (event?.type === "RoomCreated") return event.data.members.find((one) => one.subject === subject);
+  const describes = event?.type === "MemberJoined" || event?.type === "MemberUpdated";
+  return describes && event.data.subject === subject ? event.data : undefined;
+}
+
+// The state as JSON, for snapshots. Raise the version with every change of shape.
+const Snapshot = z.discriminatedUnion("status", [
+  z.object({ status: z.literal("none") }),
+  z.object({ status: z.literal("deleted") }),
+  plain.extend({
+    members: z.array(z.tuple([SubjectSchema, Member])),
+    changes: z.array(z.tuple([z.number(), Change])),
+  }),
+]);
+
+export const roomSnapshot = {
+  version: 2,
+  toJson: (room: Room): unknown =>
+    room.status === "live"
+      ? { ...room, members: [...room.members.entries()], changes: [...room.changes.entries()] }
+      : room,
+  fromJson(json: unknown): Room {
+    const room = Snapshot.parse(json);
+    if (room.status !== "live") return room;
+    return { ...room, members: PersistentMap.of(room.members), changes: PersistentMap.of(room.changes) };
+  },
+};
+
+// Checks.
 export const RANK: Record<Role, number> = { reader: 0, member: 1, admin: 2, owner: 3 };
 
 /** Refuses as the interface says: an invisible room is not found, a public one needs membership. Gives the role. */
-export function requireRole(room: LiveRoom, actor: Actor, least: Role): Role {
+export function requireRole(room: ExistingRoom, actor: Actor, least: Role): Role {
   if (actor.type !== "user") return "owner";
-  const role = room.members.get(actor.id);
+  const role = room.members.get(actor.id)?.role;
   if (role === undefined) throw new DomainError(room.settings.kind === "public" ? "not_a_member" : "not_found");
   if (RANK[role] < RANK[least]) throw new DomainError(role === "reader" ? "read_only" : "role_required");
   return role;
 }
 
-export function requireMatch(ifMatch: number | null, etag: number): void {
-  // fence: if-match
-  if (ifMatch !== null && ifMatch !== etag)
-    throw new DomainError("precondition_failed", `the current ETag is "${etag}"`);
-}
-
-/** The room, unless there is none any more. */
-export function requireLive(state: Room): LiveRoom {
+/** The room, unless it was never made or is deleted. Throws not_found. */
+export function requireExisting(state: Room): ExistingRoom {
   if (state.status !== "live") throw new DomainError("not_found");
   return state;
 }

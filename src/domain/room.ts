@@ -1,43 +1,61 @@
 // domain/room.ts: a room, its members and its messages; one stream, whose revision + 1 is the room's seq.
-
+import type { FieldFault } from "../contract/errors.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Role } from "../contract/resources.ts";
-import type { Actor, Decider, PriorEvents, TimedCommand } from "./decider.ts";
-import { DomainError, InvalidInput } from "./errors.ts";
-import { type MemberData, type RoomEvent, type RoomSettings, roomEvents } from "./room-events.ts";
+import {
+  type Actor,
+  type Decider,
+  DomainError,
+  mergeMeta,
+  type PriorEvents,
+  refuse,
+  requireMatch,
+  type TimedCommand,
+} from "./decider.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
-import { fromRoomSnapshot, toRoomSnapshot } from "./room-snapshot.ts";
-import { evolve, type LiveRoom, RANK, type Room, requireLive, requireMatch, requireRole } from "./room-state.ts";
+import {
+  descriptionIn,
+  type ExistingRoom,
+  evolve,
+  type MemberData,
+  RANK,
+  type Room,
+  type RoomEvent,
+  type RoomSettings,
+  requireExisting,
+  requireRole,
+  roomEvents,
+  roomSnapshot,
+} from "./room-state.ts";
 
 export const roomStream = (id: RoomId) => `room-${id}`;
 export const MAX_MEMBERS = 50_000;
 
 // Commands, and what each means now.
-/** `meta`: the whole new value, or what makes it from the old, so that two patches at once both hold. */
-type SettingsChange = Partial<Omit<RoomSettings, "meta">> & { meta?: JsonObject | ((old: JsonObject) => JsonObject) };
+/** `meta` is a merge patch, so that two at once both hold; null clears it. */
+type SettingsChange = Partial<Omit<RoomSettings, "meta">> & { meta?: JsonObject | null };
 type RoomChange =
   | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
   | { type: "Update"; actor: Actor; changes: SettingsChange; ifMatch: number | null }
   | { type: "Deactivate" | "Activate" | "Delete"; actor: Actor; ifMatch: number | null }
   /** The room was to be made and was not: from now on it never is, so that another may have what was claimed for it. */
   | { type: "Abandon" }
-  /** `role: null` keeps the role, or is `member` for one who joins. Every `data` field is the whole new value. */
-  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null; same: boolean }
+  /** `role: null` keeps the role, or is `member` for one who joins. Every field of `member` is the whole new value. */
+  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null }
   | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string };
 export type RoomCommand = (RoomChange & TimedCommand) | MessageCommand;
+type CommandOf<T extends RoomChange["type"]> = Extract<RoomChange, { type: T }>;
 
-function requireAdmin(room: LiveRoom, actor: Actor, least: "admin" | "owner"): void {
+function requireAdmin(room: ExistingRoom, actor: Actor, least: "admin" | "owner"): void {
   const role = requireRole(room, actor, "reader");
   if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
 }
 
 function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
-  if (command.type === "Create") {
-    return state.status === "none" ? create(command) : [];
-  }
+  if (command.type === "Create") return state.status === "none" ? create(command) : [];
   if (command.type === "Abandon") return state.status === "none" ? [{ type: "RoomDeleted", data: {} }] : [];
-  const room = requireLive(state);
+  const room = requireExisting(state);
   switch (command.type) {
     case "Update":
       return update(room, command);
@@ -54,7 +72,7 @@ function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<Room
       requireMatch(command.ifMatch, room.settingsSeq);
       return [{ type: "RoomDeleted", data: {} }];
     case "SetMember":
-      return setMember(room, command);
+      return setMember(room, command, priorEvents);
     case "RemoveMember":
       return removeMember(room, command);
     default:
@@ -62,35 +80,44 @@ function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<Room
   }
 }
 
-function create({ settings, externalId, members }: Extract<RoomCommand, { type: "Create" }>): readonly RoomEvent[] {
-  const path = "members";
-  if (new Set(members.map((member) => member.subject)).size < members.length) {
-    throw new InvalidInput([{ path, code: "not_allowed", message: "name the same user twice" }]);
-  }
-  if (settings.kind === "direct" && members.length !== 2) {
-    const code = members.length < 2 ? "too_short" : "too_long";
-    throw new InvalidInput([{ path, code, message: "must be exactly two in a direct room" }]);
-  }
+function create({ settings, externalId, members }: CommandOf<"Create">): readonly RoomEvent[] {
+  const subjects = members.map((member) => member.subject);
+  refuse(firstMemberFaults(settings.kind, subjects));
   return [{ type: "RoomCreated", data: { ...settings, externalId, members: [...members] } }];
 }
 
-function update(room: LiveRoom, command: Extract<RoomCommand, { type: "Update" }>): readonly RoomEvent[] {
+/** Nobody is named twice, and a direct room has exactly two members. `members`: whatever tells them apart. */
+export function firstMemberFaults(kind: unknown, members: readonly string[]): readonly FieldFault[] {
+  const path = "members";
+  if (new Set(members).size < members.length) {
+    return [{ path, code: "not_allowed", message: "must not name the same user twice" }];
+  }
+  if (kind !== "direct" || members.length === 2) return [];
+  const code = members.length < 2 ? "too_short" : "too_long";
+  return [{ path, code, message: "must be exactly two in a direct room" }];
+}
+
+function update(room: ExistingRoom, command: CommandOf<"Update">): readonly RoomEvent[] {
   requireAdmin(room, command.actor, "admin");
   requireMatch(command.ifMatch, room.settingsSeq);
-  const { meta = room.settings.meta, ...changes } = command.changes;
-  const next = { ...room.settings, ...changes, meta: typeof meta === "function" ? meta(room.settings.meta) : meta };
-  const kindMoves = next.kind !== room.settings.kind;
-  if (kindMoves && (room.settings.kind === "direct" || next.kind === "direct"))
+  const { meta, ...changes } = command.changes;
+  const old = room.settings;
+  const next = { ...old, ...changes, meta: meta === undefined ? old.meta : mergeMeta(old.meta, meta) };
+  if (next.kind !== old.kind && (old.kind === "direct" || next.kind === "direct"))
     throw new DomainError("direct_room_fixed");
-  if (sameJson(next, room.settings)) return [];
+  if (sameJson(next, old)) return [];
   return [{ type: "RoomUpdated", data: next }];
 }
 
-function setMember(room: LiveRoom, command: Extract<RoomCommand, { type: "SetMember" }>): readonly RoomEvent[] {
-  const { member, actor } = command;
-  const before = room.members.get(member.subject);
+function setMember(
+  room: ExistingRoom,
+  { member, actor, role: wanted }: CommandOf<"SetMember">,
+  priorEvents: PriorEvents<RoomEvent>,
+): readonly RoomEvent[] {
+  const known = room.members.get(member.subject);
+  const before = known?.role;
   const self = actor.type === "user" && actor.id === member.subject;
-  const role = command.role ?? before ?? "member";
+  const role = wanted ?? before ?? "member";
   if (self && before === undefined) {
     if (room.settings.kind !== "public") throw new DomainError("not_found");
     if (role !== "member") throw new DomainError("role_required", "who joins a public room joins as member");
@@ -98,28 +125,39 @@ function setMember(room: LiveRoom, command: Extract<RoomCommand, { type: "SetMem
     requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
   }
   if (room.settings.kind === "direct" && before === undefined) throw new DomainError("direct_room_fixed");
-  if (before === "owner" && role !== "owner" && lastOwner(room)) throw new DomainError("last_owner");
-  if (before === undefined && room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
-  if (before === undefined) return [{ type: "MemberJoined", data: { ...member, role } }];
-  return before === role && command.same ? [] : [{ type: "MemberUpdated", data: { ...member, role } }];
+  if (before === "owner" && role !== "owner" && isLastOwner(room)) throw new DomainError("last_owner");
+  if (known === undefined) {
+    if (room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
+    return [{ type: "MemberJoined", data: { ...member, role } }];
+  }
+  const described = descriptionIn(priorEvents.get(known.described), member.subject);
+  if (described !== undefined && sameJson({ ...described, role: before }, { ...member, role })) return [];
+  return [{ type: "MemberUpdated", data: { ...member, role } }];
 }
 
 /** Admins add and remove members and readers; any other giving or taking of a role is an owner's. */
 const setsRole = (before: Role | undefined, after: Role): boolean =>
   before === undefined ? RANK[after] > RANK.member : before !== after || RANK[before] > RANK.member;
 
-const lastOwner = (room: LiveRoom): boolean => room.owners === 1 && room.members.size > 1;
+const isLastOwner = (room: ExistingRoom): boolean => room.owners === 1 && room.members.size > 1;
 
-function removeMember(room: LiveRoom, command: Extract<RoomCommand, { type: "RemoveMember" }>): readonly RoomEvent[] {
-  const { actor, subject, user } = command;
+function removeMember(room: ExistingRoom, { actor, subject, user }: CommandOf<"RemoveMember">): readonly RoomEvent[] {
   const self = actor.type === "user" && actor.id === subject;
-  const before = room.members.get(subject);
+  const before = room.members.get(subject)?.role;
   if (!self) requireAdmin(room, actor, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
   else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
   if (before === undefined) return [];
   if (room.settings.kind === "direct") throw new DomainError("direct_room_fixed");
-  if (before === "owner" && lastOwner(room)) throw new DomainError("last_owner");
+  if (before === "owner" && isLastOwner(room)) throw new DomainError("last_owner");
   return [{ type: "MemberLeft", data: { subject, user: { open: user }, reason: self ? "left" : "removed" } }];
+}
+
+/** A member's description is compared where the log holds it. */
+function priorEvents(state: Room, command: RoomCommand): readonly number[] {
+  if (state.status !== "live") return [];
+  if ("room" in command) return messagePriorEvents(state, command);
+  const member = command.type === "SetMember" ? state.members.get(command.member.subject) : undefined;
+  return member === undefined ? [] : [member.described];
 }
 
 export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
@@ -128,8 +166,7 @@ export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
   initial: { status: "none" },
   evolve,
   decide,
-  priorEvents: (state, command) =>
-    state.status === "live" && "room" in command ? messagePriorEvents(state, command) : [],
-  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size) / 10 : 0),
-  snapshot: { version: 1, toJson: toRoomSnapshot, fromJson: fromRoomSnapshot },
+  priorEvents,
+  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size) / 8 : 0),
+  snapshot: roomSnapshot,
 };

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema, sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
-import type { Decider, TimedCommand } from "./decider.ts";
+import { type Decider, mergeMeta, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const userStream = (subject: Subject) => `user-${subject}`;
@@ -75,12 +75,13 @@ function evolve(state: User, event: UserEvent, context: { at: Instant }): User {
 
 // Commands, and what each means now.
 type Plain = { name: string | null; email: string | null; timezone: string | null; meta: JsonObject };
+type ProfilePatch = Partial<Omit<Plain, "meta">> & { readonly meta?: JsonObject | null };
 export type UserCommand = TimedCommand & { subject: Subject; user: string } & (
     | { type: "Put"; profile: Plain }
-    /** Makes the new profile from the old; a user who is not known yet starts empty. */
-    | { type: "Change"; change: (old: Plain) => Plain }
+    /** Changes what the patch names, \`meta\` by a merge patch. */
+    | { type: "Change"; patch: ProfilePatch }
     /** The user took part in something: it exists from now on. */
-    | { type: "Meet" }
+    | { type: "Ensure" }
     | { type: "IssueToken"; jti: string; expiresAt: Instant; revokePrevious: boolean }
     | { type: "RevokeTokens" }
   );
@@ -106,14 +107,14 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
   const register = (plain: Plain): readonly UserEvent[] => [
     { type: "UserRegistered", data: { subject, user: seal(command.user), ...sealProfile(plain) } },
   ];
-  const met = state.status === "none" ? register(EMPTY) : [];
+  const ensured = state.status === "none" ? register(EMPTY) : [];
   switch (command.type) {
-    case "Meet":
-      return met;
+    case "Ensure":
+      return ensured;
     case "Put":
     case "Change": {
       const old = state.status === "none" ? EMPTY : openProfile(state.profile);
-      const next = command.type === "Put" ? command.profile : command.change(old);
+      const next = command.type === "Put" ? command.profile : patched(old, command.patch);
       if (state.status === "none") return register(next);
       if (sameJson(old, next)) return [];
       return [{ type: "UserUpdated", data: { subject, ...sealProfile(next) } }];
@@ -122,16 +123,19 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
       const revokes = command.revokePrevious && state.issued;
       const generation = state.generation + (revokes ? 1 : 0);
       const revoked: UserEvent[] = revokes ? [{ type: "TokensRevoked", data: { subject, generation } }] : [];
-      const issued: UserEvent = {
-        type: "TokenIssued",
-        data: { jti: command.jti, generation, expiresAt: command.expiresAt },
-      };
-      return [...met, ...revoked, issued];
+      const { jti, expiresAt } = command;
+      return [...ensured, ...revoked, { type: "TokenIssued", data: { jti, generation, expiresAt } }];
     }
     case "RevokeTokens":
       return state.issued ? [{ type: "TokensRevoked", data: { subject, generation: state.generation + 1 } }] : [];
   }
 }
+
+const patched = (old: Plain, { meta, ...fields }: ProfilePatch): Plain => ({
+  ...old,
+  ...fields,
+  meta: meta === undefined ? old.meta : mergeMeta(old.meta, meta),
+});
 
 export const userDecider: Decider<User, UserEvent, UserCommand> = {
   name: "user",

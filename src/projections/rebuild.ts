@@ -3,8 +3,7 @@ import type pg from "pg";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { Build, type Progress, type Rebuilt } from "./build.ts";
 import { type Projection, tableName } from "./projection.ts";
-import type { ProjectionDependencies } from "./projector.ts";
-import { type GroupState, openGroup } from "./projector.ts";
+import { type GroupState, openGroup, type ProjectionDependencies } from "./projector.ts";
 import { createGroups, existingTables } from "./tables.ts";
 
 export { SwapFailed } from "./build.ts";

@@ -4,7 +4,7 @@ import type { MailContent } from "../channels/email/message.ts";
 import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
 import type { DeliveryId, NotificationId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import type { LiveClient, ProviderData } from "../domain/client.ts";
+import type { ExistingClient, ProviderData } from "../domain/client.ts";
 import type { AttemptOutcome, KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
@@ -28,7 +28,7 @@ type Attempted = {
   readonly id: DeliveryId;
   readonly delivery: KnownDelivery;
   readonly notification: KnownNotification;
-  readonly client: LiveClient;
+  readonly client: ExistingClient;
 };
 
 const WEBHOOK_ATTEMPTS_PER_HOST = 20;
@@ -71,7 +71,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
 }
 
 /** The current secret first, then the previous one while its grace lasts. */
-function secretsAt({ secret, previousSecret }: LiveClient, at: Instant): readonly string[] {
+function secretsAt({ secret, previousSecret }: ExistingClient, at: Instant): readonly string[] {
   const previous =
     previousSecret !== null && /* fence: webhook-secret-grace */ previousSecret.until > at
       ? reveal(previousSecret.secret)
@@ -134,7 +134,7 @@ function smtpProvider(data: ProviderData): TimedProvider | undefined {
   return { ...config, name, fromEmail, fromName, replyTo, timeoutSeconds };
 }
 
-const mailboxProvider = (mailbox: { host: string; port: number }, client: LiveClient): TimedProvider => ({
+const mailboxProvider = (mailbox: { host: string; port: number }, client: ExistingClient): TimedProvider => ({
   name: "development-mailbox",
   ...mailbox,
   security: "none",

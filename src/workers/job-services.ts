@@ -4,7 +4,7 @@ import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
 import type { ClientId } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import type { RetryPolicy } from "../domain/retry-policy.ts";
+import type { RetryPolicy } from "../domain/delivery.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";

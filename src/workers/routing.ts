@@ -1,8 +1,8 @@
 // From a notification to its deliveries: released at its time, routed in pages, stopped on request.
 
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
+import { DomainError } from "../domain/decider.ts";
 import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
-import { DomainError } from "../domain/errors.ts";
 import { type Sealed, seal } from "../domain/event.ts";
 import {
   type KnownNotification,

@@ -1,7 +1,7 @@
 // API keys: their shape, and what is kept of them.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/app/api-keys.ts";
+import { hashApiKey, isApiKey, keyData, makeApiKey } from "../../src/app/credentials.ts";
 
 describe("API keys", () => {
   test("have one shape, and one wrong character is noticed", () => {

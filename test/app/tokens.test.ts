@@ -1,6 +1,6 @@
 // User tokens: what is remembered of one does not outlive it.
 import { expect, test } from "vitest";
-import { createTokens } from "../../src/app/tokens.ts";
+import { Tokens } from "../../src/app/credentials.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 
 const CLIENT = "cli_01jb000000000000000000000a";
@@ -8,7 +8,7 @@ const NOW = 1_800_000_000_000;
 
 test("a token that was checked and is remembered ends at its time all the same", async () => {
   const keyring = memoryKeyring();
-  const tokens = createTokens({ secret: Buffer.alloc(32, 1), keyring });
+  const tokens = new Tokens({ secret: Buffer.alloc(32, 1), keyring });
   const subject = await keyring.subjectOfUser(CLIENT, "alice");
   const asked = {
     client: CLIENT,

@@ -54,8 +54,8 @@ const step: fc.Arbitrary<NotificationStep> = fc
       if (type === "Cancel" && rare === 0) return { type, at, openDeliveries, ifMatch };
       if (type === "MarkRouted") return { type, at, deliveries: 1 };
       if (type !== "Edit") return { type: "Release", at };
-      const moved = sendIn === undefined ? {} : { sendAt: sendIn === null ? null : NOW + sendIn };
-      return { type, at, ifMatch, change: (old) => ({ ...old, priority, ...moved }) };
+      const moved = sendIn === undefined ? {} : { send_at: sendIn === null ? null : NOW + sendIn };
+      return { type, at, ifMatch, patch: { priority, ...moved } };
     },
   }));
 const steps = fc

@@ -1,8 +1,13 @@
 // Runs commands one after another as the command side does, and checks what holds for every decider.
 import { expect } from "vitest";
 import type { Instant } from "../../src/contract/time.ts";
-import type { Decider, EventContext, TimedCommand } from "../../src/domain/decider.ts";
-import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
+import {
+  type Decider,
+  DomainError,
+  type EventContext,
+  InvalidInput,
+  type TimedCommand,
+} from "../../src/domain/decider.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 import { PersistentMap } from "../../src/domain/persistent-map.ts";
 import { NOW } from "../support/given.ts";

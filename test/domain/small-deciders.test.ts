@@ -91,7 +91,7 @@ test("a user keeps its promises", () => {
   const step: fc.Arbitrary<Step<UserEvent, UserCommand>> = fc
     .record({
       pause: pause(),
-      type: fc.constantFrom<UserCommand["type"]>("Put", "Change", "Meet", "IssueToken", "RevokeTokens"),
+      type: fc.constantFrom<UserCommand["type"]>("Put", "Change", "Ensure", "IssueToken", "RevokeTokens"),
       name,
       meta,
       revokePrevious: fc.boolean(),
@@ -100,8 +100,7 @@ test("a user keeps its promises", () => {
       pause,
       command: (at, log): UserCommand => {
         if (type === "Put") return { ...about, at, type, profile: { name, email: null, timezone: null, meta } };
-        if (type === "Change")
-          return { ...about, at, type, change: (old) => ({ ...old, meta: { ...old.meta, ...meta } }) };
+        if (type === "Change") return { ...about, at, type, patch: { meta } };
         if (type !== "IssueToken") return { ...about, at, type };
         return { ...about, at, type, jti: `t${log.length}`, expiresAt: at + 60_000, revokePrevious };
       },

@@ -1,8 +1,7 @@
 // A Postgres log with a bus beside its NOTIFY: each append is told there, and being told twice does no harm.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { Position } from "../../src/event-store/event-store.ts";
-import { NO_STREAM } from "../../src/event-store/event-store.ts";
+import { NO_STREAM, type Position } from "../../src/event-store/event-store.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { processBus } from "../../src/platform/bus.ts";
 import { testDatabase } from "../support/postgres.ts";

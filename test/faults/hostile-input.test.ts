@@ -2,7 +2,7 @@
 // in the log of what was refused.
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { makeApiKey } from "../../src/app/api-keys.ts";
+import { makeApiKey } from "../../src/app/credentials.ts";
 import { seed } from "../support/seed.ts";
 import type { Refused } from "./hostile/answers.ts";
 import { sendRaw, sendSlowly, sendUpgrades } from "./hostile/connections.ts";

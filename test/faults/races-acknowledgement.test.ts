@@ -1,7 +1,8 @@
 // Acknowledgements and the deadline, from two nodes and with answers lost: never both, never neither, never two mails.
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
-import { acknowledge } from "../../src/api/realtime/commands.ts";
+import { acknowledge } from "../../src/app/notifications.ts";
+import type { Services } from "../../src/app/services.ts";
 import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
 import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
 import { seal } from "../../src/domain/event.ts";
@@ -58,8 +59,9 @@ class Scene {
     if (what === "deadline") return this.deadline(delivery, node);
     await this.#untilTold(node, async (parts) => {
       if (what === "acknowledge") {
-        const sender = { caller: { client: CLIENT, actor: { type: "user", id: whose } }, correlation: "c" } as const;
-        await acknowledge(parts, { ...sender, user: { id: "user", subject: whose } }, delivery);
+        // Acknowledging needs commands alone.
+        const services = parts as unknown as Services;
+        await acknowledge({ services, at: parts.now(), context: contextOf(CLIENT) }, delivery, whose);
         this.acknowledged.add(delivery);
       } else {
         const at = parts.now();

@@ -1,6 +1,6 @@
 // Several nodes decide commands of one stream, in every order of their steps and with answers lost: what was answered holds.
 import { expect, test } from "vitest";
-import { DomainError } from "../../src/domain/errors.ts";
+import { DomainError } from "../../src/domain/decider.ts";
 import { decode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.ts";

@@ -6,7 +6,7 @@ import { RoomChannels } from "../../src/api/realtime/room-channels.ts";
 import { RoomSubscriptions } from "../../src/api/realtime/room-subscriptions.ts";
 import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
-import { DomainError } from "../../src/domain/errors.ts";
+import { DomainError } from "../../src/domain/decider.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
 import { Commands } from "../../src/event-store/handle-command.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";

@@ -13,7 +13,7 @@ import type { Channel, Role } from "../../src/contract/resources.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
-import type { MemberData } from "../../src/domain/room-events.ts";
+import type { MemberData } from "../../src/domain/room-state.ts";
 import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type Appended, type EventStore, positionOf } from "../../src/event-store/event-store.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
@@ -207,6 +207,7 @@ export const deliveryAsked = (
   type: "DeliveryRequested",
   data: {
     notification: more.notification ?? NOTIFICATION,
+    source: { notification: more.notification ?? NOTIFICATION },
     recipient,
     from: null,
     to: "pending",

@@ -1,9 +1,14 @@
 // Deliveries as their specifications tell of them: events and commands in few words.
 
 import type { DeliveryStatus } from "../../src/contract/resources.ts";
-import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
-import type { DeliveryEvent, DeliveryRequest } from "../../src/domain/delivery-events.ts";
-import type { RetryPolicy } from "../../src/domain/retry-policy.ts";
+import {
+  type AttemptOutcome,
+  type DeliveryCommand,
+  type DeliveryEvent,
+  type DeliveryRequest,
+  deliveryDecider,
+  type RetryPolicy,
+} from "../../src/domain/delivery.ts";
 import { given, type History, NOW } from "../support/given.ts";
 
 export const HOUR = 3_600_000;
@@ -12,7 +17,7 @@ export const LEASE = 60_000;
 export const POLICY: RetryPolicy = { scheduleMs: [10_000, 20_000], jitter: 0 };
 
 export const base = { notification: "ntf_a", recipient: "sub_ada" } as const;
-const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to">> = {}) => ({
+const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source">> = {}) => ({
   ...base,
   channel: "email" as const,
   address: { open: "ada@example.com" },
@@ -26,7 +31,7 @@ const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to">> = {}) => (
 });
 export const requested = (changes: Parameters<typeof asked>[0] = {}): DeliveryEvent => ({
   type: "DeliveryRequested",
-  data: { ...asked(changes), from: null, to: "pending" },
+  data: { ...asked(changes), source: { notification: base.notification }, from: null, to: "pending" },
 });
 export const webhookRequested = requested({ channel: "webhook", address: { open: "https://example.com/hook" } });
 /** To a socket, with a fallback to email 30 s later. */

@@ -1,6 +1,6 @@
 // A notification: it decides until its time has come.
 import { describe, test } from "vitest";
-import type { JsonValue } from "../../src/contract/json.ts";
+import type { NotificationPatch } from "../../src/contract/requests.ts";
 import {
   type NotificationCommand,
   type NotificationData,
@@ -56,10 +56,10 @@ const request = (changes: Partial<NotificationData> = {}): NotificationCommand =
   at: NOW,
   data: data(changes),
 });
-const edit = (changes: Partial<Content>, time = NOW, ifMatch: number | null = null): NotificationCommand => ({
+const edit = (patch: NotificationPatch, time = NOW, ifMatch: number | null = null): NotificationCommand => ({
   type: "Edit",
   at: time,
-  change: (old) => ({ ...old, ...changes }),
+  patch,
   ifMatch,
 });
 const release = (time = LATER): NotificationCommand => ({ type: "Release", at: time });
@@ -105,7 +105,7 @@ test.each([edit({}), release(), cancel(), markRouted])("one that was never reque
 describe("editing", () => {
   test("changes what is named and keeps the rest", () =>
     notification(scheduled)
-      .when(edit({ subject: { open: "Hi" } }))
+      .when(edit({ subject: "Hi" }))
       .then(edited({ subject: { open: "Hi" } })));
 
   test("starts from the last edit", () =>
@@ -114,21 +114,23 @@ describe("editing", () => {
       .then(edited({ subject: { open: "Hi" }, priority: "high" })));
 
   test("to what it is changes nothing, in whatever order its content comes", () => {
-    const content = (value: JsonValue) => ({ content: { open: value } });
-    notification(scheduled, edited(content({ a: 1, b: [2] })))
-      .when(edit(content({ b: [2], a: 1 })))
+    const hook = requested({ channel: "webhook", sendAt: LATER, content: { open: { a: 1, b: [2] } } });
+    notification(hook)
+      .when(edit({ content: { b: [2], a: 1 } }))
       .thenNothing();
   });
 
   test("the time into the past, or away, releases it", () => {
     for (const sendAt of [NOW, NOW - 1, null]) {
-      notification(scheduled).when(edit({ sendAt })).then(edited({ sendAt }), released);
+      notification(scheduled)
+        .when(edit({ send_at: sendAt }))
+        .then(edited({ sendAt: null }), released);
     }
   });
 
   test("the time further away schedules it anew", () => {
     notification(scheduled)
-      .when(edit({ sendAt: LATER + 500 }))
+      .when(edit({ send_at: LATER + 500 }))
       .then(edited({ sendAt: LATER + 500 }));
     notification(scheduled, edited({ sendAt: LATER + 500 }))
       .when(release())

@@ -1,7 +1,7 @@
 // When a failed attempt is followed by another.
 import { describe, expect, test } from "vitest";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
-import { DEFAULT_RETRY_POLICY, nextAttemptAt, type RetryPolicy } from "../../src/domain/retry-policy.ts";
+import { DEFAULT_RETRY_POLICY, nextAttemptAt, type RetryPolicy } from "../../src/domain/delivery.ts";
 import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";
 

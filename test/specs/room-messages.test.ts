@@ -132,7 +132,7 @@ describe("editing", () => {
 
   test("keeps what is not named, as it last was", () => {
     room(privateRoom, posted(2), edited(2, "second", { a: 1 }))
-      .when(edit(memberMax, 2, { content: null, meta: (old) => ({ ...old, b: 2 }) }))
+      .when(edit(memberMax, 2, { content: null, meta: { b: 2 } }))
       .then(edited(2, "second", { a: 1, b: 2 }));
     room(privateRoom, posted(2), edited(2, "second", { a: 1 }), messageDeleted(2), restored(2))
       .when(edit(memberMax, 2, { content: "third" }))
@@ -144,7 +144,7 @@ describe("editing", () => {
       .when(edit(memberMax, 2, { content: "hello" }))
       .thenNothing();
     room(privateRoom, posted(2), edited(2, "second", { a: 1, b: 2 }))
-      .when(edit(memberMax, 2, { content: "second", meta: () => ({ b: 2, a: 1 }) }))
+      .when(edit(memberMax, 2, { content: "second", meta: { b: 2, a: 1 } }))
       .thenNothing();
   });
 
@@ -165,14 +165,14 @@ describe("editing", () => {
       .when(edit(memberMax, 2, { content: "" }))
       .then(edited(2, "", { url: "x" }));
     room(privateRoom, image, edited(2, "", { url: "x" }))
-      .when(edit(memberMax, 2, { content: null, meta: () => ({}) }))
+      .when(edit(memberMax, 2, { content: null, meta: null }))
       .thenInvalid("content", "too_short");
   });
 
   test("what was erased keeps it erased, and takes new content", () => {
     const erased = posted(2, { content: { erased: true }, meta: { erased: true } });
     room(privateRoom, erased)
-      .when(edit(key, 2, { content: null, meta: (old) => ({ ...old, a: 1 }) }))
+      .when(edit(key, 2, { content: null, meta: { a: 1 } }))
       .then({
         type: "MessageEdited",
         data: { id: idAt(2), messageSeq: 2, sender: "sub_max", content: { erased: true }, meta: { open: { a: 1 } } },

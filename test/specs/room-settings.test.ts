@@ -2,7 +2,7 @@
 import { describe, test } from "vitest";
 import type { RoomKind } from "../../src/contract/resources.ts";
 import type { RoomCommand } from "../../src/domain/room.ts";
-import type { MemberData } from "../../src/domain/room-events.ts";
+import type { MemberData } from "../../src/domain/room-state.ts";
 import { at, NOW } from "../support/given.ts";
 import {
   activated,
@@ -103,7 +103,7 @@ describe("changing the settings", () => {
 
   test("makes meta from what it is at that moment", () =>
     room({ type: "RoomCreated", data: { ...settings({ meta: { a: 1 } }), externalId: null, members: [] } })
-      .when(update(key, { meta: (old) => ({ ...old, b: 2 }) }))
+      .when(update(key, { meta: { b: 2 } }))
       .then({ type: "RoomUpdated", data: settings({ meta: { a: 1, b: 2 } }) }));
 
   test("never makes a direct room another kind, nor another kind direct", () => {

@@ -4,7 +4,7 @@ import { type MessageId, messageId, type RoomId, type Subject } from "../../src/
 import type { Role, RoomKind } from "../../src/contract/resources.ts";
 import type { Actor } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
-import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-events.ts";
+import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-state.ts";
 import { given, type History, NOW } from "../support/given.ts";
 
 export const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
@@ -103,6 +103,7 @@ export const post = (actor: Actor, changes: Partial<Of<"Post">> = {}): RoomComma
   sender: actor.type === "user" ? actor.id : "sub_max",
   user: actor.type === "user" ? actor.id.slice(4) : "max",
   senderName: null,
+  ownName: null,
   messageType: "text",
   content: "hello",
   meta: {},
@@ -115,7 +116,7 @@ export const edit = (actor: Actor, seq: number, changes: Partial<Of<"Edit">> = {
   actor,
   id: idAt(seq),
   content: "better",
-  meta: null,
+  meta: undefined,
   ifMatch: null,
   ...changes,
 });
@@ -138,7 +139,7 @@ export const setMember = (
   subject: Subject,
   role: Role | null = null,
   changes: Partial<Of<"SetMember">> = {},
-): RoomCommand => ({ type: "SetMember", at: NOW, actor, member: person(subject), role, same: true, ...changes });
+): RoomCommand => ({ type: "SetMember", at: NOW, actor, member: person(subject), role, ...changes });
 export const removeMember = (actor: Actor, subject: Subject): RoomCommand => ({
   type: "RemoveMember",
   at: NOW,

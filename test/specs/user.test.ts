@@ -28,9 +28,9 @@ const patch = (changes: object): UserCommand => ({
   ...ADA,
   type: "Change",
   at: NOW,
-  change: (old) => ({ ...old, ...changes }),
+  patch: changes,
 });
-const meet: UserCommand = { ...ADA, type: "Meet", at: NOW };
+const ensure: UserCommand = { ...ADA, type: "Ensure", at: NOW };
 const issue = (revokePrevious = false): UserCommand => ({
   ...ADA,
   type: "IssueToken",
@@ -80,8 +80,8 @@ describe("a profile", () => {
 });
 
 describe("taking part in something", () => {
-  test("registers the user", () => given(userDecider).when(meet).then(registered()));
-  test("changes nothing for one who is registered", () => given(userDecider, registered()).when(meet).thenNothing());
+  test("registers the user", () => given(userDecider).when(ensure).then(registered()));
+  test("changes nothing for one who is registered", () => given(userDecider, registered()).when(ensure).thenNothing());
 });
 
 describe("a token", () => {

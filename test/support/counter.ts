@@ -2,8 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { clientEvents } from "../../src/domain/client.ts";
-import type { Decider, TimedCommand } from "../../src/domain/decider.ts";
-import { DomainError } from "../../src/domain/errors.ts";
+import { type Decider, DomainError, type TimedCommand } from "../../src/domain/decider.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 
 /** Each event is a ClientUpdated whose name counts up: a real type of the catalogue, so that envelopes are real too. */

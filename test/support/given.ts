@@ -2,8 +2,13 @@
 import { expect } from "vitest";
 import type { FaultCode, ProblemCode } from "../../src/contract/errors.ts";
 import type { Instant } from "../../src/contract/time.ts";
-import type { Decider, PriorEvents, TimedCommand } from "../../src/domain/decider.ts";
-import { DomainError, InvalidInput } from "../../src/domain/errors.ts";
+import {
+  type Decider,
+  DomainError,
+  InvalidInput,
+  type PriorEvents,
+  type TimedCommand,
+} from "../../src/domain/decider.ts";
 import type { AnyEvent } from "../../src/domain/event.ts";
 
 /** When everything in a specification happens, unless it says otherwise. */

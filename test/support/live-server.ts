@@ -5,10 +5,9 @@ import { createServer } from "node:http";
 import { pino } from "pino";
 import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { Gateway } from "../../src/api/realtime/gateway.ts";
-import { keyData, makeApiKey } from "../../src/app/api-keys.ts";
+import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
-import { createTokens } from "../../src/app/tokens.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { readConfig } from "../../src/config.ts";
@@ -44,14 +43,14 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const logger = pino({ level: process.env.TEST_LOG ?? "silent" });
   const storage = open.use(await openStorage({ config, logger, databaseUrl: database.url }));
   await storage.readSide.start();
-  const { feed, directory, memberNames } = open.use(await openLive(storage, logger));
+  const { feed, directory, people } = open.use(await openLive(storage, logger));
   const { store, keyring, commands, readSide } = storage;
   const guard = createAddressGuard({ allow: [], allowLoopback: true });
   const smtp = open.use(createSmtpChannel({ guard }));
-  const tokens = createTokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, memberNames, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, people, guard, smtp },
   };
   const limits = options.limits ?? createLimits();
   const { gateway, port } = open.use(
@@ -114,6 +113,6 @@ export async function issueToken(
   const command = { type: "IssueToken", ...about } as const;
   const { state } = await services.commands.execute(userDecider, userStream(subject), command, contextOf(client));
   const { generation } = state;
-  const { token } = await services.tokens.mint({ client, subject, userId: user, generation, ttlSeconds, now, jti });
+  const { token } = await services.tokens.mint({ client, userId: user, generation, ttlSeconds, now, jti });
   return { token, subject };
 }

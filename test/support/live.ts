@@ -1,6 +1,6 @@
 // The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
 import { randomUUID } from "node:crypto";
-import { type ClientDirectory, openClientDirectory } from "../../src/app/client-directory.ts";
+import { ClientDirectory } from "../../src/app/client-directory.ts";
 import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
 import type { Role } from "../../src/contract/resources.ts";
@@ -59,7 +59,7 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
     warn: (error, message) => quietLogger.warn(error, message),
   });
   const feed = new LiveFeed({ clock: () => performance.now(), store, logger: quietLogger, after: "start" });
-  const directory = openClientDirectory({ feed, keyring, facts: { clients: [], keys: [], revoked: [], at: 0 } });
+  const directory = new ClientDirectory({ feed, keyring, seed: { keys: [], revoked: [], at: 0 } });
   feed.start();
   return {
     store,
@@ -68,7 +68,7 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
     feed,
     directory,
     async [Symbol.asyncDispose]() {
-      await directory[Symbol.asyncDispose]();
+      directory[Symbol.dispose]();
       await feed[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();
     },
@@ -125,6 +125,7 @@ export async function post(
     sender,
     user,
     senderName: null,
+    ownName: null,
     messageType: "text",
   } as const;
   const command = { type: "Post", at: Date.now(), ...about, content, meta: {}, replyTo: null } as const;

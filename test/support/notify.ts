@@ -1,8 +1,12 @@
 // Notifications without workers: requested, released and, as the router would, with a delivery for each recipient.
 
 import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/ids.ts";
-import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
-import type { DeliveryRequest } from "../../src/domain/delivery-events.ts";
+import {
+  type DeliveryCommand,
+  type DeliveryRequest,
+  deliveryDecider,
+  deliveryStream,
+} from "../../src/domain/delivery.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { type CommandParts, contextOf } from "./live.ts";
@@ -38,7 +42,7 @@ export async function notify(
   };
   const stream = notificationStream(notification);
   await commands.execute(notificationDecider, stream, { type: "Request", at, data }, contextOf(client));
-  const request: Omit<DeliveryRequest, "from" | "to"> = {
+  const request: Omit<DeliveryRequest, "from" | "to" | "source"> = {
     ...{ notification, recipient: subject, address: { open: user }, name: null },
     ...{ fallbackOf: null, bulk: false, expiresAt },
     channel: "websocket",

@@ -2,7 +2,7 @@
 
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
 import type { Role } from "../../src/contract/resources.ts";
-import { DomainError } from "../../src/domain/errors.ts";
+import { DomainError } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../../src/domain/room.ts";
 import { type CommandParts, contextOf } from "./live.ts";
 
@@ -25,7 +25,7 @@ export function roomCommands(parts: CommandParts, client: ClientId, room: RoomId
       const subject = await parts.keyring.subjectOfUser(client, user);
       const open = name === null ? null : { open: name };
       const member = { subject, user: { open: user }, name: open, meta: { open: {} } };
-      return run({ type: "SetMember", actor: KEY, member, role, same: false });
+      return run({ type: "SetMember", actor: KEY, member, role });
     },
     async remove(user: string, self = false): Promise<number> {
       const subject = await parts.keyring.subjectOfUser(client, user);

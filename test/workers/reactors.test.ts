@@ -12,6 +12,7 @@ const DELIVERY = "dlv_1" as const;
 const base = { notification: NOTIFICATION, recipient: "sub_1" } as const;
 const sent = {
   ...base,
+  source: { notification: NOTIFICATION },
   from: null,
   to: "pending",
   address: seal("a"),

@@ -42,7 +42,7 @@ describe("scheduling and stopping", () => {
       type: "Edit",
       at: Date.now(),
       ifMatch: null,
-      change: (old) => ({ ...old, sendAt }),
+      patch: { send_at: sendAt },
     });
     await until(
       () => mailsTo("b@example.com").length,

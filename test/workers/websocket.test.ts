@@ -39,7 +39,7 @@ describe("websocket deliveries", () => {
     const atSeq = state.status === "live" ? state.seq : 0;
     const subject = await world.keyring.subjectOfUser(client, "user1");
     await run({ type: "RemoveMember", at: Date.now(), actor, subject, user: "user1" });
-    await run({ type: "SetMember", at: Date.now(), actor, member: await member("late"), role: null, same: false });
+    await run({ type: "SetMember", at: Date.now(), actor, member: await member("late"), role: null });
     await world.readSide.waitFor(await world.store.tail(), 5_000);
     const audience = { roomId: room, atSeq, count: users.length };
     const id = await world.notify(client, "websocket", [], { audience, roomId: room });

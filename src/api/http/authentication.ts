@@ -1,9 +1,9 @@
 // Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { authenticate as authenticateBearer, type Caller } from "../../app/authenticate.ts";
+import { authenticate as authenticateBearer } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
-import type { Services } from "../../app/services.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";

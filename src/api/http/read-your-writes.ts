@@ -1,6 +1,6 @@
 // Reading one's own writes: a read waits until the read model has what its caller wrote, or the position it names.
 import { LRUCache } from "lru-cache";
-import type { Caller } from "../../app/authenticate.ts";
+import type { Caller } from "../../app/services.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { ReadSide } from "../../projections/read-side.ts";
 import { Problem } from "./problems.ts";

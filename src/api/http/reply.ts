@@ -28,12 +28,8 @@ export const noContent = (about: About = {}): Reply => ({ status: 204, ...about 
 
 type ListReply<T> = Reply & { readonly body: { readonly data: readonly T[]; readonly next_cursor: string | null } };
 
-/** 200 with a page of a list, each row as `bodyOf` shows it. */
-export function listReply<R, T>(
+/** 200 with a page of a list. */
+export const listReply = <T>(
   { cursorFor }: Pick<Handling<undefined, undefined, undefined>, "cursorFor">,
-  { rows, next }: Page<R>,
-  bodyOf: (row: R) => T,
-): ListReply<T> {
-  const body = { data: rows.map((row) => bodyOf(row)), next_cursor: next === null ? null : cursorFor(next) };
-  return { status: 200, body };
-}
+  { rows, next }: Page<T>,
+): ListReply<T> => ({ status: 200, body: { data: rows, next_cursor: next === null ? null : cursorFor(next) } });

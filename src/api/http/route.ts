@@ -1,14 +1,11 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
 import type { Middleware } from "koa";
 import { z } from "zod";
-import type { Caller } from "../../app/authenticate.ts";
-import type { Services } from "../../app/services.ts";
+import type { Call, Caller } from "../../app/services.ts";
 import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
 import type { Cursor, Scope } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { CommandContext } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import type { ReadAs } from "../../projections/read-side.ts";
 
 /** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
 export type Access =
@@ -29,18 +26,10 @@ export type Reply = {
 type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
 
 /** What a handler is given: checked input, and only what its caller may use. */
-export type Handling<P, Q, B> = {
-  readonly services: Services;
-  readonly caller: Caller;
-  /** Queries that know their client. */
-  readonly read: ReadAs;
+export type Handling<P, Q, B> = Call & {
   readonly params: Parsed<P>;
   readonly query: Parsed<Q>;
   readonly body: Parsed<B>;
-  /** When the request came; the time of its commands. */
-  readonly at: Instant;
-  /** The context of its commands: the id is derived from the idempotency key, or random. */
-  readonly context: CommandContext;
   /** The revision or seq in `If-Match`; null without one, -1 for an `ETag` that we never give. */
   readonly ifMatch: number | null;
   /** The `next_cursor` that leads on from here with the same filters; for routes whose query has `cursor`. */

@@ -1,9 +1,9 @@
 // Who a socket speaks for: a user, or a client's key that only observes.
 import type { IncomingMessage } from "node:http";
-import { hashApiKey } from "../../app/api-keys.ts";
-import { asUser, authenticate, type Caller, type CredentialRefused } from "../../app/authenticate.ts";
+import { asUser, authenticate, type CredentialRefused } from "../../app/authenticate.ts";
 import type { DirectoryChange } from "../../app/client-directory.ts";
-import type { Services } from "../../app/services.ts";
+import { hashApiKey } from "../../app/credentials.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import { userId as userIdSchema } from "../../contract/fields.ts";
 import type { Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";

@@ -6,7 +6,7 @@ import { HOUR_MS, rfc3339 } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import { readsStream } from "../../domain/reads.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
-import type { LiveRoom, Room } from "../../domain/room-state.ts";
+import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import { batchPerTick } from "../../platform/batch-loader.ts";
@@ -59,7 +59,7 @@ export class RoomChannel implements AsyncDisposable {
   readonly #closing = new AbortController();
   readonly #waiters = new Set<() => void>();
   /** The room at `head`, or just before its deletion: it says which messages are deleted. */
-  #existing: LiveRoom | undefined;
+  #existing: ExistingRoom | undefined;
   #deleted = false;
   #head = 0;
   /** The seq of the last event that was taken to be handled, and of the last known to exist. */
@@ -95,7 +95,7 @@ export class RoomChannel implements AsyncDisposable {
   }
 
   /** The room at `head`; undefined when it is deleted or never was. */
-  get state(): LiveRoom | undefined {
+  get state(): ExistingRoom | undefined {
     return this.#deleted ? undefined : this.#existing;
   }
 

@@ -1,10 +1,10 @@
 // The rooms that one socket has subscribed to: of each what was missed from the log, then live; every seq once, in order.
-import { findRoom, openAsMember, openRoom } from "../../app/rooms/room-access.ts";
+import { findRoom, openAsMember, openRoom } from "../../app/rooms.ts";
 import type { Services } from "../../app/services.ts";
 import type { FrameOf, Ref } from "../../contract/client-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import { DomainError } from "../../domain/errors.ts";
+import { DomainError } from "../../domain/decider.ts";
 import { requireRole } from "../../domain/room-state.ts";
 import { StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";

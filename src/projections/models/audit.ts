@@ -2,8 +2,8 @@
 import { sql } from "kysely";
 import type { ClientId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
+import type { DeliveryEvent } from "../../domain/delivery.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
-import type { DeliveryEvent } from "../../domain/delivery-events.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OlderCommands } from "../../event-store/stream-writer.ts";
@@ -131,7 +131,7 @@ const commandColumns = {
   last: integer(),
   fingerprint: text(),
 };
-export type CommandRow = RowOf<typeof commandColumns>;
+type CommandRow = RowOf<typeof commandColumns>;
 
 export const commandIds = projection({
   name: "command_ids",

@@ -10,7 +10,6 @@ const columns = {
   description: text({ nullable: true }),
   created_at: bigint(),
 };
-export type ClientRow = RowOf<typeof columns>;
 
 export const clients = projection({
   name: "clients",
@@ -28,22 +27,6 @@ export const clients = projection({
     ],
   },
 });
-
-/** At most `limit` clients after the given one, in the order of their ids. */
-export const clientsAfter = (
-  operator: OperatorRead,
-  after: ClientId | null,
-  limit: number,
-): Promise<readonly ClientRow[]> =>
-  operator.rows(
-    operator
-      .over({ c: clients })
-      .selectFrom("c")
-      .selectAll()
-      .where("client", ">", after ?? "cli_")
-      .orderBy("client")
-      .limit(limit),
-  );
 
 const keyColumns = {
   id: text<KeyId>(),

@@ -4,7 +4,7 @@ import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
 import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryRequest } from "../../domain/delivery-events.ts";
+import type { DeliveryRequest } from "../../domain/delivery.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
@@ -320,9 +320,6 @@ export async function openWebsocketDeliveries(
   if (after !== undefined) query = query.where(sql<boolean>`d.position > ${after}`);
   return pageOf(await read.rows(query), limit, (last) => [last.position]);
 }
-
-/** An open delivery with what its frame is made of. */
-export type OfferedDelivery = Awaited<ReturnType<typeof openWebsocketDeliveries>>["rows"][number];
 
 /** How many WebSocket deliveries of a user are pending. */
 export async function countOpen(read: ReadAs, subject: Subject): Promise<number> {

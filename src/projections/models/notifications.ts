@@ -5,7 +5,7 @@ import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../.
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
 import type { Channel, NotificationStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryEvent } from "../../domain/delivery-events.ts";
+import type { DeliveryEvent } from "../../domain/delivery.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Fallback, NotificationContent, Recipient } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";

@@ -6,7 +6,7 @@ import type { JsonObject } from "../../contract/json.ts";
 import type { Role, RoomKind } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
-import type { MemberData, RoomSettings } from "../../domain/room-events.ts";
+import type { MemberData, RoomSettings } from "../../domain/room-state.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import {
@@ -22,7 +22,7 @@ import {
   remove,
   text,
 } from "../projection.ts";
-import { anyOf, first, type ReadAs } from "../read-as.ts";
+import { anyOf, type ReadAs } from "../read-as.ts";
 import { roomOf } from "../stream-ids.ts";
 import { users } from "./users.ts";
 
@@ -159,7 +159,7 @@ export const members = projection({
   },
 });
 /** `name` is the one in the room, else the user's own, else null. */
-export type MemberRow = MemberTableRow;
+type MemberRow = MemberTableRow;
 
 const described = (data: MemberData) => ({
   user_id: reveal(data.user),
@@ -262,14 +262,6 @@ function afterCursor({ sort, cursor }: RoomList): RawBuilder<boolean> | undefine
   if (position === undefined) return undefined;
   return sort === "created_at" ? sql`r.position > ${position}` : sql`r.position < ${position}`;
 }
-
-/** A member as it was described: `name` is only the one in the room; also of a deleted room. */
-export const memberAsKept = async (read: ReadAs, room: RoomId, subject: Subject): Promise<MemberRow | undefined> =>
-  first(
-    await read.rows(
-      read.over({ m: members }).selectFrom("m").selectAll().where("room_id", "=", room).where("subject", "=", subject),
-    ),
-  );
 
 /** The name to show for someone in a room: the member's, else the user's, also of one who is no member. */
 export async function memberName(read: ReadAs, room: RoomId, subject: Subject): Promise<string | null> {

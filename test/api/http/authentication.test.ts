@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { authorize } from "../../../src/api/http/authentication.ts";
 import type { Access, ApiContext } from "../../../src/api/http/route.ts";
-import type { Caller } from "../../../src/app/authenticate.ts";
+import type { Caller } from "../../../src/app/services.ts";
 import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 
 const key = (...scopes: string[]): Caller => {

@@ -1,6 +1,6 @@
 // Clients and keys over HTTP: registering, what a client sees of itself, rotating secrets and keys.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { isApiKey } from "../../../src/app/api-keys.ts";
+import { isApiKey } from "../../../src/app/credentials.ts";
 import { apiOf, type Body, newClient, until } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 

@@ -1,7 +1,7 @@
 // Reading what was written: Read-After, one's own writes, conditions, and pages with their cursors.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ReadYourWrites } from "../../../src/api/http/read-your-writes.ts";
-import type { Caller } from "../../../src/app/authenticate.ts";
+import type { Caller } from "../../../src/app/services.ts";
 import type { Position } from "../../../src/event-store/event-store.ts";
 import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";

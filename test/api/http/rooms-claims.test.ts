@@ -1,6 +1,6 @@
 // What may exist once: external ids and direct rooms, also when requests meet or are given up.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { externalId } from "../../../src/app/rooms/claims.ts";
+import { externalIdClaim } from "../../../src/app/rooms.ts";
 import type { ClientId, RoomId } from "../../../src/contract/ids.ts";
 import { claimDecider } from "../../../src/domain/claim.ts";
 import { roomDecider, roomStream } from "../../../src/domain/room.ts";
@@ -46,7 +46,7 @@ describe("an external id", () => {
   describe("claimed for a room that never came", () => {
     const claimFor = async (name: string, room: RoomId, age: number): Promise<void> => {
       const client = api.id as ClientId;
-      const { stream } = await externalId(server.services.keyring, client, name);
+      const { stream } = await externalIdClaim(server.services.keyring, client, name);
       const command = { type: "Claim", at: Date.now() - age, room, abandoned: null } as const;
       await server.services.commands.execute(claimDecider, stream, command, contextOf(client));
     };

@@ -1,6 +1,6 @@
 // Coming in over WebSocket: by header, query or first frame; staying in; and being put out.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { keyData, makeApiKey } from "../../../src/app/api-keys.ts";
+import { keyData, makeApiKey } from "../../../src/app/credentials.ts";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
 import { deriveTail } from "../../../src/event-store/derived-ids.ts";

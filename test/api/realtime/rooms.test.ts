@@ -1,6 +1,6 @@
 // Rooms over real sockets: who may subscribe, what is sent, and when it ends.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { externalId } from "../../../src/app/rooms/claims.ts";
+import { externalIdClaim } from "../../../src/app/rooms.ts";
 import type { RoomId } from "../../../src/contract/ids.ts";
 import { claimDecider } from "../../../src/domain/claim.ts";
 import { contextOf, createRoom, post } from "../../support/live.ts";
@@ -205,7 +205,7 @@ test("a deleted message's text goes out to nobody who comes later, until it is r
 
 test("a room may be named by its external id", async () => {
   const room: RoomId = "room_external";
-  const { stream } = await externalId(server.services.keyring, client.id, "order-1");
+  const { stream } = await externalIdClaim(server.services.keyring, client.id, "order-1");
   const claim = { type: "Claim", at: Date.now(), room, abandoned: null } as const;
   await server.services.commands.execute(claimDecider, stream, claim, contextOf(client.id));
   await createRoom(server.services, client.id, room, { ann: "owner" }, "order-1");

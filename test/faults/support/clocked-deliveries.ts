@@ -2,9 +2,8 @@
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
 import { type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
-import type { NotificationData } from "../../../src/domain/notification.ts";
-import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
-import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
+import { DEFAULT_RETRY_POLICY } from "../../../src/domain/delivery.ts";
+import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { Commands } from "../../../src/event-store/handle-command.ts";
 import { type Job, queueOf, type TakenJob } from "../../../src/workers/jobs.ts";

@@ -1,6 +1,6 @@
 // What is asked of a server beside the work: what it refuses, and everything that it shows.
 import { randomBytes } from "node:crypto";
-import { makeApiKey } from "../../../src/app/api-keys.ts";
+import { makeApiKey } from "../../../src/app/credentials.ts";
 import type { Body } from "../../e2e/support/api.ts";
 import { breakOff } from "../../support/raw.ts";
 import type { Kept } from "./secrets-kept.ts";

@@ -1,8 +1,7 @@
 // Those outside who receive from a server: an SMTP server that asks for a password, and a webhook receiver that answers.
 import { mailServer, type ReceivedMail, reply } from "../../channels/email/mail-server.ts";
 import { bodyOf, httpServer } from "../../channels/servers.ts";
-import type { Kept } from "./secrets-kept.ts";
-import { tag } from "./secrets-kept.ts";
+import { type Kept, tag } from "./secrets-kept.ts";
 
 export type SecretReceivers = AsyncDisposable & {
   readonly smtp: { readonly port: number; readonly username: string; readonly password: string };

@@ -122,7 +122,7 @@ export async function cast(server: TestServer): Promise<Cast> {
   const client = first.id as ClientId;
   const subject = await server.services.keyring.subjectOfUser(client, "erin");
   const past = { ttlSeconds: 60, now: Date.now() - HOUR_MS, jti: randomUUID() };
-  const expired = await server.services.tokens.mint({ client, subject, userId: "erin", generation: 1, ...past });
+  const expired = await server.services.tokens.mint({ client, userId: "erin", generation: 1, ...past });
 
   const foreign = { foreign: true, own: others, hidden: [...ALL_MARKS, first.id, subject] } as const;
   const ended = { foreign: false, own: erins, hidden: foreign.hidden } as const;

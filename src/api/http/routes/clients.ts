@@ -1,143 +1,105 @@
-// Clients: registering one, and what a client sees and changes of itself.
-import { KEY_BYTES, keyData, makeApiKey } from "../../../app/api-keys.ts";
-import type { Caller } from "../../../app/authenticate.ts";
-import { clientBody, registeredBody, webhookSecretBody } from "../../../app/bodies/client.ts";
-import type { Services } from "../../../app/services.ts";
-import { description, input, name, orNull, patched, seconds } from "../../../contract/fields.ts";
-import type { ClientId } from "../../../contract/ids.ts";
-import { ClientResource, RegisteredClientResource, WebhookSecretResource } from "../../../contract/resources.ts";
-import { DAY_MS, SECOND_MS } from "../../../contract/time.ts";
-import { clientDecider, clientStream, type LiveClient } from "../../../domain/client.ts";
-import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { Problem } from "../problems.ts";
+// Clients: registering one, what a client sees and changes of itself, its keys.
+import {
+  changeClient,
+  getClient,
+  getWebhookSecret,
+  registerClient,
+  rotateKey,
+  rotateWebhookSecret,
+} from "../../../app/clients.ts";
+import { ClientPatch, KeyParams, NewClient, Rotation } from "../../../contract/requests.ts";
+import {
+  ClientResource,
+  RegisteredClientResource,
+  RotatedKeyResource,
+  WebhookSecretResource,
+} from "../../../contract/resources.ts";
 import { created, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 
-/** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
-const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;
-const GRACE_SECONDS = DAY_MS / SECOND_MS;
-
-export const graceBody = input({
-  grace_seconds: seconds(0, MAX_GRACE_SECONDS)
-    .default(GRACE_SECONDS)
-    .describe("How long the old one goes on, at most 7 days; a day when it is left out."),
-});
-
-/** Makes the secret that signs a client's webhooks. */
-const makeWebhookSecret = ({ randomBytes }: Pick<Services, "randomBytes">): string =>
-  `whsec_${Buffer.from(randomBytes(32)).toString("base64")}`;
-
-/** The client of a caller, as it is now. */
-async function ownState({ commands }: Services, client: ClientId): Promise<LiveClient> {
-  return live((await commands.load(clientDecider, clientStream(client))).state);
-}
-
-/** Whoever calls has a client. */
-export function live(state: LiveClient | { readonly status: "none" }): LiveClient {
-  if (state.status === "none") throw new Problem("not_found");
-  return state;
-}
-
-/** The id of the key that calls; routes for clients let no user in. */
-function keyOf(caller: Caller) {
-  if (caller.kind !== "key") throw new Problem("forbidden");
-  return caller.keyId;
-}
-
-function shown({ config }: Services, client: LiveClient, caller: Caller) {
-  const id = keyOf(caller);
-  const key = client.keys.find((one) => one.id === id);
-  if (key === undefined) throw new Problem("unauthenticated");
-  return clientBody(client, key, config);
-}
+const tag = "clients";
 
 const register = route({
   method: "POST",
   path: "/clients",
-  summary: "Registers a client. Its key is shown this once.",
-  tag: "clients",
+  summary: "Register a client; its key is shown this once",
+  tag,
   access: { kind: "registration" },
-  body: input({ name, description: orNull(description) }),
+  body: NewClient,
   responses: { 201: RegisteredClientResource },
   problems: ["rate_limited"],
-  handle: async ({ services, caller, body, at, context }) => {
-    const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));
-    const command = {
-      type: "Register",
-      at,
-      client: caller.client,
-      ...body,
-      key: keyData(keyOf(caller), "default", apiKey),
-      webhookSecret: makeWebhookSecret(services),
-    } as const;
-    const outcome = await services.commands.execute(clientDecider, clientStream(caller.client), command, context);
-    const { position, replayed } = outcome;
-    const shownKey = replayed ? null : apiKey;
-    return created(registeredBody(live(outcome.state), shownKey), "/clients/me", { position, replayed });
+  handle: async (call) => {
+    const { client, ...about } = await registerClient(call, call.body);
+    return created(client, "/clients/me", about);
   },
 });
 
-const getClient = route({
+const get = route({
   method: "GET",
   path: "/clients/me",
-  summary: "The client itself, and the key that asks.",
-  tag: "clients",
+  summary: "Read the client itself, and the key that asks",
+  tag,
   access: { kind: "key", scope: null },
   responses: { 200: ClientResource },
   problems: [],
-  handle: async ({ services, caller }) => ok(shown(services, await ownState(services, caller.client), caller)),
+  handle: async (call) => ok(await getClient(call)),
 });
 
-const patchClient = route({
+const patch = route({
   method: "PATCH",
   path: "/clients/me",
-  summary: "Changes the client's name or description.",
-  tag: "clients",
+  summary: "Change the client's name or description",
+  tag,
   access: { kind: "key", scope: "keys:manage" },
-  body: input({ name: name.optional(), description: patched(description) }),
+  body: ClientPatch,
   responses: { 200: ClientResource },
   problems: [],
-  handle: async ({ services, caller, body, at, context }) => {
-    const command = { type: "Update", at, changes: omitUndefined(body) } as const;
-    const { state, position } = await services.commands.execute(
-      clientDecider,
-      clientStream(caller.client),
-      command,
-      context,
-    );
-    return ok(shown(services, live(state), caller), { position });
+  handle: async (call) => {
+    const { client, position } = await changeClient(call, call.body);
+    return ok(client, { position });
   },
 });
 
-const getWebhookSecret = route({
+const getSecret = route({
   method: "GET",
   path: "/clients/me/webhook-secret",
-  summary: "The secret that signs webhooks, and the one before while it signs too.",
-  tag: "clients",
+  summary: "Read the secret that signs webhooks, and the one before while it signs too",
+  tag,
   access: { kind: "key", scope: "webhooks:manage" },
   responses: { 200: WebhookSecretResource },
   problems: [],
-  handle: async ({ services, caller, at }) => ok(webhookSecretBody(await ownState(services, caller.client), at)),
+  handle: async (call) => ok(await getWebhookSecret(call)),
 });
 
-const rotateWebhookSecret = route({
+const rotateSecret = route({
   method: "POST",
   path: "/clients/me/webhook-secret/rotate",
-  summary: "Makes a new secret for webhooks. Both sign until the grace ends.",
-  tag: "clients",
+  summary: "Make a new secret for webhooks; both sign until the grace ends",
+  tag,
   access: { kind: "key", scope: "webhooks:manage" },
-  body: graceBody,
+  body: Rotation,
   responses: { 200: WebhookSecretResource },
   problems: [],
-  handle: async ({ services, caller, body, at, context }) => {
-    const graceMs = body.grace_seconds * SECOND_MS;
-    const command = { type: "RotateWebhookSecret", at, secret: makeWebhookSecret(services), graceMs } as const;
-    const outcome = await services.commands.execute(clientDecider, clientStream(caller.client), command, context);
-    const { position, replayed } = outcome;
-    // As of the rotation, so that a replay shows the same.
-    const rotatedAt = outcome.events[0]?.at ?? at;
-    return ok(webhookSecretBody(live(outcome.state), rotatedAt), { position, replayed });
+  handle: async (call) => {
+    const { secret, ...about } = await rotateWebhookSecret(call, call.body.grace_seconds);
+    return ok(secret, about);
   },
 });
 
-export const clientRoutes: readonly Route[] = [register, getClient, patchClient, getWebhookSecret, rotateWebhookSecret];
+const rotate = route({
+  method: "POST",
+  path: "/clients/me/keys/:key_id/rotate",
+  summary: "Make a new key in place of one, which works until the grace ends; the new key is shown this once",
+  tag,
+  access: { kind: "key", scope: "keys:manage" },
+  params: KeyParams,
+  body: Rotation,
+  responses: { 200: RotatedKeyResource },
+  problems: ["not_found", "key_limit"],
+  handle: async (call) => {
+    const { key, ...about } = await rotateKey(call, call.params.key_id, call.body.grace_seconds);
+    return ok(key, about);
+  },
+});
+
+export const clientRoutes: readonly Route[] = [register, get, patch, getSecret, rotateSecret, rotate];

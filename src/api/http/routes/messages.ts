@@ -1,156 +1,138 @@
-// Messages: posting, listing and reading them.
-import { z } from "zod";
-import type { Caller } from "../../../app/authenticate.ts";
-import { meetUsers } from "../../../app/meet-users.ts";
-import { messageOfEvents, messageResource } from "../../../app/resources.ts";
-import { messageFacts } from "../../../app/rooms/message-facts.ts";
-import { findRoom, openAsMember } from "../../../app/rooms/room-access.ts";
-import type { FieldFault } from "../../../contract/errors.ts";
+// Messages.
 import {
-  commaSeparated,
-  input,
-  meta,
-  name,
-  orNull,
-  paging,
-  pattern,
-  queryBoolean,
-  queryInteger,
-  text,
-  userId,
-} from "../../../contract/fields.ts";
+  deleteMessage,
+  editMessage,
+  getMessage,
+  listMessages,
+  postMessage,
+  restoreMessage,
+} from "../../../app/messages.ts";
+import type { Caller } from "../../../app/services.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
 import { isObject } from "../../../contract/json.ts";
+import { MessageParams, MessagePatch, MessageQuery, NewMessage, RoomParams } from "../../../contract/requests.ts";
 import { listBody, MessageResource } from "../../../contract/resources.ts";
-import { roomDecider, roomStream } from "../../../domain/room.ts";
-import { messageEtag } from "../../../domain/room-state.ts";
-import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { listMessages as queryMessages } from "../../../projections/models/messages.ts";
-import { created, listReply, ok } from "../reply.ts";
-import { type Route, route } from "../route.ts";
-import { messageChangeRoutes } from "./message-changes.ts";
-import { content, messageParams } from "./message-pieces.ts";
-import { roomParams } from "./room-pieces.ts";
+import { contentFaults, systemFaults } from "../../../domain/room-messages.ts";
+import { created, listReply, noContent, ok } from "../reply.ts";
+import { type Handling, type Route, route } from "../route.ts";
 
-const write = { kind: "keyOrUser", scope: "messages:write" } as const;
-const read = { kind: "keyOrUser", scope: "messages:read" } as const;
-const MAX_SEQ = 2 ** 31 - 1;
-const messageType = pattern(/^[a-z][a-z0-9_.-]*$/, "of a-z 0-9 _ . - and begin with a letter", 1, 64);
+const tag = "messages";
+const readAccess = { kind: "keyOrUser", scope: "messages:read" } as const;
+const writeAccess = { kind: "keyOrUser", scope: "messages:write" } as const;
 
-const NewMessage = input({
-  sender_id: orNull(userId).describe("Needed with a client key; a user token's own otherwise"),
-  sender_name: orNull(name).describe("Left out: the member's name, else the user's"),
-  content: content.describe("May be empty with meta, except for `text` and `system`"),
-  type: messageType.default("text").describe("text, image, file, system or your own"),
-  meta: meta.default({}),
-  reply_to: orNull(text(1, 128)),
-});
-
-/** Who speaks: a client key says it, a user token is it and never the system. And what may be said without words. */
+/** Who speaks: a client key says it, a user's token is it and never the system. And what may be said without text. */
 function messageFaults({ kind }: Caller, body: unknown): readonly FieldFault[] {
   if (!isObject(body)) return [];
-  const sent: Readonly<Record<"sender_id" | "type" | "content" | "meta", unknown>> = {
-    ...{ sender_id: null, type: "text", content: null, meta: {} },
-    ...body,
-  };
-  const faults: FieldFault[] = [];
-  if (kind === "key" && sent.sender_id === null) {
-    faults.push({ path: "sender_id", code: "required", message: "is required with a client key" });
-  }
-  const plain = sent.type === "text" || sent.type === "system";
-  const bare = isObject(sent.meta) && Object.keys(sent.meta).length === 0;
-  if (sent.content === "" && (plain || bare)) {
-    const message = plain ? `must not be empty for type ${sent.type}` : "must not be empty without meta";
-    faults.push({ path: "content", code: "too_short", message });
-  }
-  if (kind === "user" && sent.type === "system") {
-    faults.push({ path: "type", code: "not_allowed", message: "only a client key may post for the system" });
-  }
-  return faults;
+  const { sender_id = null, type = "text", content = null, meta = {} } = body;
+  const sender: readonly FieldFault[] =
+    kind === "key" && sender_id === null
+      ? [{ path: "sender_id", code: "required", message: "is required with a client key" }]
+      : [];
+  return [...sender, ...contentFaults(type, content, meta), ...systemFaults(type, kind)];
 }
 
-const postMessage = route({
+const post = route({
   method: "POST",
   path: "/rooms/:room_id/messages",
-  summary: "Posts a message.",
-  tag: "messages",
-  access: write,
-  params: roomParams,
+  summary: "Post a message",
+  tag,
+  access: writeAccess,
+  params: RoomParams,
   body: NewMessage,
   faultsFor: messageFaults,
   responses: { 201: MessageResource },
   problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
-  handle: async ({ services, caller, read, params, context, at, body }) => {
-    const { keyring, commands, memberNames } = services;
-    const room = await findRoom(services, caller.client, params.room_id);
-    const user = body.sender_id ?? (caller.kind === "user" ? caller.userId : "");
-    const sender = await keyring.subjectOfUser(caller.client, user);
-    const senderName = body.sender_name ?? (await memberNames.nameOf(read, room, sender));
-    const { type: messageType, content, meta, reply_to: replyTo } = body;
-    const about = { room, actor: caller.actor, sender, user, senderName } as const;
-    const command = { type: "Post", at, ...about, messageType, content, meta, replyTo } as const;
-    const outcome = await commands.execute(roomDecider, roomStream(room), command, context);
-    const [event] = outcome.events;
-    if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
-    const position = await meetUsers(services, [{ subject: sender, userId: user }], {
-      ...{ context, at },
-      after: outcome.position,
-    });
-    const seq = event.revision + 1;
-    const shown = messageOfEvents({ room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null });
-    const { replayed } = outcome;
-    return created(shown, `/rooms/${room}/messages/${shown.id}`, { position, replayed, etag: seq });
+  handle: async (call) => {
+    const { message, ...about } = await postMessage(call, call.params.room_id, call.body);
+    return created(message, `/rooms/${message.room_id}/messages/${message.id}`, about);
   },
 });
 
-const MessageQuery = z.strictObject({
-  ...paging,
-  after_seq: queryInteger(0, MAX_SEQ).optional(),
-  before_seq: queryInteger(0, MAX_SEQ).optional(),
-  order: z.enum(["asc", "desc"]).optional().describe("Left out: asc when only after_seq is given, else desc"),
-  sender_id: commaSeparated(userId).optional(),
-  type: commaSeparated(messageType).optional(),
-  include_deleted: queryBoolean.default(false),
-});
-
-const listMessages = route({
+const list = route({
   method: "GET",
   path: "/rooms/:room_id/messages",
-  summary: "Lists messages; the bounds are exclusive.",
-  tag: "messages",
-  access: read,
-  params: roomParams,
+  summary: "List messages; the bounds are exclusive",
+  tag,
+  access: readAccess,
+  params: RoomParams,
   query: MessageQuery,
   responses: { 200: listBody(MessageResource) },
   problems: ["not_found", "not_a_member"],
-  handle: async (handling) => {
-    const { services, caller, read, params, query } = handling;
-    const { id } = await openAsMember(services, caller, params.room_id);
-    const { after_seq: afterSeq, before_seq: beforeSeq, include_deleted: includeDeleted, limit, cursor } = query;
-    const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
-    const senders = query.sender_id?.map((user) => services.keyring.subjectOfUser(caller.client, user));
-    const filters = {
-      ...omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type }),
-      ...(senders === undefined ? {} : { senders: await Promise.all(senders) }),
-    };
-    const page = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
-    return listReply(handling, page, messageResource);
-  },
+  handle: async (call) => listReply(call, await listMessages(call, call.params.room_id, call.query)),
 });
 
-const getMessage = route({
+const get = route({
   method: "GET",
   path: "/rooms/:room_id/messages/:message_id",
-  summary: "Reads a message as it is now; of a deleted one content and meta are gone.",
-  tag: "messages",
-  access: read,
-  params: messageParams,
+  summary: "Read a message as it is now; a deleted one has neither content nor meta",
+  tag,
+  access: readAccess,
+  params: MessageParams,
   responses: { 200: MessageResource },
   problems: ["not_found", "not_a_member"],
-  handle: async ({ services, caller, params }) => {
-    const { id, room } = await openAsMember(services, caller, params.room_id);
-    const facts = await messageFacts(services, id, room, params.message_id);
-    return ok(messageOfEvents(facts), { etag: messageEtag(room, facts.seq) });
+  handle: async (call) => {
+    const { message, etag } = await getMessage(call, call.params.room_id, call.params.message_id);
+    return ok(message, { etag });
   },
 });
 
-export const messageRoutes: readonly Route[] = [postMessage, listMessages, getMessage, ...messageChangeRoutes];
+const changing = { tag, access: writeAccess, params: MessageParams, conditional: true } as const;
+const refusals = [
+  "not_found",
+  "not_a_member",
+  "read_only",
+  "role_required",
+  "precondition_failed",
+  "room_inactive",
+] as const;
+
+const named = ({
+  params,
+  ifMatch,
+}: Pick<Handling<typeof MessageParams, undefined, undefined>, "params" | "ifMatch">) => ({
+  room: params.room_id,
+  message: params.message_id,
+  ifMatch,
+});
+
+const patch = route({
+  ...changing,
+  method: "PATCH",
+  path: "/rooms/:room_id/messages/:message_id",
+  summary: "Edit a message by a JSON Merge Patch",
+  body: MessagePatch,
+  responses: { 200: MessageResource },
+  problems: [...refusals, "message_deleted"],
+  handle: async (call) => {
+    const { message, ...about } = await editMessage(call, named(call), call.body);
+    return ok(message, about);
+  },
+});
+
+const remove = route({
+  ...changing,
+  method: "DELETE",
+  path: "/rooms/:room_id/messages/:message_id",
+  summary: "Delete a message; it keeps its id and seq and can be restored",
+  responses: { 204: null },
+  problems: refusals,
+  handle: async (call) => {
+    const { position } = await deleteMessage(call, named(call));
+    return noContent({ position });
+  },
+});
+
+const restore = route({
+  ...changing,
+  method: "POST",
+  path: "/rooms/:room_id/messages/:message_id/restore",
+  summary: "Restore a deleted message",
+  responses: { 200: MessageResource },
+  problems: refusals,
+  handle: async (call) => {
+    const { message, ...about } = await restoreMessage(call, named(call));
+    return ok(message, about);
+  },
+});
+
+export const messageRoutes: readonly Route[] = [post, list, get, patch, remove, restore];

@@ -1,136 +1,161 @@
-// Notifications: asking for them, finding and reading them.
-import { z } from "zod";
-import { eventsAt, shownEvents } from "../../../app/audit-events.ts";
-import { notificationBody, notificationSummaryBody } from "../../../app/bodies/notification.ts";
-import { askFor } from "../../../app/notifications/ask.ts";
-import { NotificationInput } from "../../../app/notifications/input.ts";
-import { subjectsNamed } from "../../../app/notifications/targets.ts";
-import { timelinePage } from "../../../app/notifications/timeline.ts";
-import { timeFaults } from "../../../app/notifications/times.ts";
-import { viewNow } from "../../../app/notifications/view.ts";
-import { commaSeparated, created, input, paging, text } from "../../../contract/fields.ts";
-import { type NotificationId, NotificationIdSchema, type RoomId } from "../../../contract/ids.ts";
+// Notifications, and deliveries as the people whom they are for see them.
+import { notificationTimeline } from "../../../app/audit.ts";
+import { createNotification, timeFaults } from "../../../app/create-notification.ts";
+import { AppError } from "../../../app/errors.ts";
+import {
+  acknowledgeDelivery,
+  cancelNotification,
+  editNotification,
+  getNotification,
+  listNotifications,
+  retryNotification,
+} from "../../../app/notifications.ts";
+import {
+  ChangedNotificationParams,
+  DeliveryParams,
+  NewNotification,
+  NotificationParams,
+  NotificationPatch,
+  NotificationQuery,
+  PageQuery,
+  Retry,
+} from "../../../contract/requests.ts";
 import {
   AuditEventResource,
-  ChannelSchema,
+  DeliveryResource,
   listBody,
   NotificationResource,
-  NotificationStatusSchema,
   NotificationSummary,
 } from "../../../contract/resources.ts";
-import { DomainError } from "../../../domain/errors.ts";
-import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import {
-  notificationById,
-  listNotifications as queryNotifications,
-} from "../../../projections/models/notifications.ts";
 import { accepted, listReply, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
-import { notificationChangeRoutes } from "./notification-changes.ts";
 
-const read = { kind: "key", scope: "notifications:read" } as const;
-const params = z.object({ notification_id: NotificationIdSchema });
+const tag = "notifications";
+const readAccess = { kind: "key", scope: "notifications:read" } as const;
+const writeAccess = { kind: "key", scope: "notifications:write" } as const;
 
-const createNotification = route({
+const create = route({
   method: "POST",
   path: "/notifications",
-  summary: "Asks for a notification by email, WebSocket or webhook.",
-  tag: "notifications",
-  access: { kind: "key", scope: "notifications:write" },
-  body: NotificationInput,
+  summary: "Send a notification by email, WebSocket or webhook",
+  tag,
+  access: writeAccess,
+  body: NewNotification,
   furtherFaults: (_caller, body, at) => timeFaults(body, at),
   responses: { 202: NotificationResource },
   problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
-  handle: async ({ services, read, context, at, body }) => {
-    const { view, position, replayed } = await askFor(services, read, { context, at }, body);
-    const location = `/api/v1/notifications/${view.row.id}`;
-    return { ...accepted(notificationBody(view), { position, replayed, etag: view.row.revision }), location };
+  handle: async (call) => {
+    const { notification, ...about } = await createNotification(call, call.body);
+    return accepted(notification, { ...about, location: `/api/v1/notifications/${notification.id}` });
   },
 });
 
-/** A URL may have commas in it, and then is the only value. */
-const recipients = z
-  .string()
-  .transform((value) => (/^https?:/i.test(value) ? [value] : value.split(",").map((one) => one.trim())))
-  .pipe(z.array(text(1, 2_048)).max(100));
-
-const NotificationQuery = input({
-  ...paging,
-  ...created,
-  status: commaSeparated(NotificationStatusSchema).optional(),
-  type: commaSeparated(ChannelSchema).optional(),
-  recipient: recipients.optional().meta({ type: "string", description: "User ids, mail addresses, or a URL" }),
-  room_id: commaSeparated(text(1, 128)).optional(),
-  ids: commaSeparated(text(1, 128)).optional(),
-});
-
-const listNotifications = route({
+const list = route({
   method: "GET",
   path: "/notifications",
-  summary: "Lists notifications, newest first.",
-  tag: "notifications",
-  access: read,
+  summary: "List notifications, newest first",
+  tag,
+  access: readAccess,
   query: NotificationQuery,
   responses: { 200: listBody(NotificationSummary) },
   problems: [],
-  handle: async (handling) => {
-    const { services, caller, read, query } = handling;
-    const { status, type, recipient, room_id, ids, limit, cursor, from, to } = query;
-    const people = recipient?.map((one) => subjectsNamed(services, caller.client, one));
-    const page = await queryNotifications(read, {
-      limit,
-      ...omitUndefined({
-        ...{ cursor, from, to, statuses: status, channels: type },
-        recipient: people === undefined ? undefined : [...new Set((await Promise.all(people)).flat())],
-        // What is no id is nobody's.
-        roomIds: room_id as RoomId[] | undefined,
-        ids: ids as NotificationId[] | undefined,
-      }),
-    });
-    return listReply(handling, page, notificationSummaryBody);
-  },
+  handle: async (call) => listReply(call, await listNotifications(call, call.query)),
 });
 
-const getNotification = route({
+const get = route({
   method: "GET",
   path: "/notifications/:notification_id",
-  summary: "Reads a notification with its deliveries and every attempt.",
-  tag: "notifications",
-  access: read,
-  params,
+  summary: "Read a notification with its deliveries and every attempt",
+  tag,
+  access: readAccess,
+  params: NotificationParams,
   responses: { 200: NotificationResource },
   problems: ["not_found"],
-  handle: async ({ services, read, params }) => {
-    const row = await notificationById(read, params.notification_id);
-    if (row === undefined) throw new DomainError("not_found");
-    return ok(notificationBody(await viewNow(services, read, row)), { etag: row.revision });
+  handle: async (call) => {
+    const { notification, etag } = await getNotification(call, call.params.notification_id);
+    return ok(notification, { etag });
   },
 });
 
-const getTimeline = route({
+const timeline = route({
   method: "GET",
   path: "/notifications/:notification_id/timeline",
-  summary: "Lists every event of a notification and its deliveries, oldest first.",
-  tag: "notifications",
-  access: read,
-  params,
-  query: input(paging),
+  summary: "List every event of a notification and its deliveries, oldest first",
+  tag,
+  access: readAccess,
+  params: NotificationParams,
+  query: PageQuery,
   responses: { 200: listBody(AuditEventResource) },
   problems: ["not_found"],
-  handle: async (handling) => {
-    const { services, read, params, query } = handling;
-    if ((await notificationById(read, params.notification_id)) === undefined) throw new DomainError("not_found");
-    const { limit, cursor } = query;
-    const { rows, next } = await timelinePage(read, params.notification_id, { limit, ...omitUndefined({ cursor }) });
-    const events = await shownEvents(services, read, await eventsAt(services, rows));
-    return listReply(handling, { rows: events, next }, (one) => one);
+  handle: async (call) => listReply(call, await notificationTimeline(call, call.params.notification_id, call.query)),
+});
+
+const changing = {
+  tag,
+  access: writeAccess,
+  params: ChangedNotificationParams,
+  responses: { 200: NotificationResource },
+} as const;
+
+const cancel = route({
+  ...changing,
+  method: "POST",
+  path: "/notifications/:notification_id/cancel",
+  summary: "Stop every delivery that is not sent yet, and its fallbacks",
+  problems: ["not_found", "not_cancellable", "precondition_failed", "read_model_behind"],
+  conditional: true,
+  handle: async (call) => {
+    const { notification, ...about } = await cancelNotification(call, call.params.notification_id, call.ifMatch);
+    return ok(notification, about);
   },
 });
 
-export const notificationRoutes: readonly Route[] = [
-  createNotification,
-  listNotifications,
-  getNotification,
-  getTimeline,
-  ...notificationChangeRoutes,
-];
+const patch = route({
+  ...changing,
+  method: "PATCH",
+  path: "/notifications/:notification_id",
+  summary: "Change a notification that is still scheduled",
+  body: NotificationPatch,
+  problems: ["not_found", "not_editable", "precondition_failed", "read_model_behind"],
+  conditional: true,
+  handle: async (call) => {
+    const { body, ifMatch, params } = call;
+    const { notification, ...about } = await editNotification(call, params.notification_id, body, ifMatch);
+    return ok(notification, about);
+  },
+});
+
+const retry = route({
+  ...changing,
+  method: "POST",
+  path: "/notifications/:notification_id/retry",
+  summary: "Start deliveries again that are exhausted, bounced or expired",
+  body: Retry,
+  problems: ["not_found", "nothing_to_retry", "read_model_behind"],
+  handle: async (call) => {
+    const { body, params } = call;
+    const { notification, ...about } = await retryNotification(call, params.notification_id, body.delivery_ids);
+    return ok(notification, about);
+  },
+});
+
+const acknowledge = route({
+  method: "POST",
+  path: "/deliveries/:delivery_id/ack",
+  summary: "Acknowledge a WebSocket delivery, for users without a socket",
+  tag,
+  access: { kind: "keyOrUser", scope: null },
+  params: DeliveryParams,
+  responses: { 200: DeliveryResource },
+  problems: ["forbidden", "not_found"],
+  handle: async (call) => {
+    const { caller, params } = call;
+    if (caller.kind !== "user") {
+      throw new AppError("forbidden", { detail: "Only the user whom a delivery is for acknowledges it." });
+    }
+    const { delivery, ...about } = await acknowledgeDelivery(call, params.delivery_id, caller.subject);
+    return ok(delivery, about);
+  },
+});
+
+export const notificationRoutes: readonly Route[] = [create, list, get, timeline, cancel, patch, retry, acknowledge];

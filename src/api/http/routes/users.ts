@@ -1,70 +1,31 @@
-// Users: their profiles, and the rooms they are in.
-import { z } from "zod";
-import type { Caller } from "../../../app/authenticate.ts";
-import { userOfState, userResource, userRoomResource } from "../../../app/resources.ts";
-import type { Services } from "../../../app/services.ts";
+// Users, their tokens, and the rooms they are in.
+import type { Caller } from "../../../app/services.ts";
+import { changeUser, getUser, listUserRooms, listUsers, mintToken, putUser, revokeTokens } from "../../../app/users.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
-import {
-  created as createdBetween,
-  email,
-  input,
-  MAX_META_BYTES,
-  meta,
-  metaTooLarge,
-  name,
-  orNull,
-  paging,
-  patched,
-  timezone,
-  userId,
-} from "../../../contract/fields.ts";
-import type { Subject } from "../../../contract/ids.ts";
-import { isObject, mergePatch } from "../../../contract/json.ts";
-import { listBody, UserResource, UserRoomList } from "../../../contract/resources.ts";
-import { InvalidInput } from "../../../domain/errors.ts";
-import { type openProfile, type User, userDecider, userStream } from "../../../domain/user.ts";
-import { omitUndefined } from "../../../platform/omit-undefined.ts";
-import { roomsOfUser, unreadTotal } from "../../../projections/models/reads.ts";
-import { listUsers as queryUsers, userBySubject } from "../../../projections/models/users.ts";
-import { Problem } from "../problems.ts";
-import { created, listReply, ok } from "../reply.ts";
+import { isObject } from "../../../contract/json.ts";
+import { NewToken, PageQuery, UserParams, UserPatch, UserProfile, UserQuery } from "../../../contract/requests.ts";
+import { listBody, TokenResource, UserResource, UserRoomList } from "../../../contract/resources.ts";
+import { created, listReply, noContent, ok } from "../reply.ts";
 import { type Route, route } from "../route.ts";
 
-export const userParams = z.object({ user_id: userId });
+const tag = "users";
+const params = UserParams;
+const manage = { kind: "key", scope: "users:manage" } as const;
 
-/** The user that a path names. To a user's token every other one does not exist. */
-export async function subjectOf({ keyring }: Services, caller: Caller, user: string): Promise<Subject> {
-  if (caller.kind === "key") return keyring.subjectOfUser(caller.client, user);
-  if (caller.userId !== user) throw new Problem("not_found");
-  return caller.subject;
-}
-
-type PlainProfile = ReturnType<typeof openProfile>;
-
-function registered(state: User): Extract<User, { status: "registered" }> {
-  if (state.status === "none") throw new Problem("not_found");
-  return state;
-}
-
-const putUser = route({
+const put = route({
   method: "PUT",
   path: "/users/:user_id",
-  summary: "Makes or replaces a user's profile; what is left out is cleared.",
-  tag: "users",
-  access: { kind: "key", scope: "users:manage" },
-  params: userParams,
-  body: input({ name: orNull(name), email: orNull(email), timezone: orNull(timezone), meta: meta.default({}) }),
+  summary: "Create a user or replace its profile; what is left out is cleared",
+  tag,
+  access: manage,
+  params,
+  body: UserProfile,
   responses: { 200: UserResource, 201: UserResource },
   problems: [],
-  handle: async ({ services, caller, params, body, at, context }) => {
-    const subject = await subjectOf(services, caller, params.user_id);
-    const command = { type: "Put", at, subject, user: params.user_id, profile: body } as const;
-    const outcome = await services.commands.execute(userDecider, userStream(subject), command, context);
-    const { position } = outcome;
-    const answer = userOfState(params.user_id, registered(outcome.state));
-    return outcome.events[0]?.type === "UserRegistered"
-      ? created(answer, `/users/${encodeURIComponent(params.user_id)}`, { position })
-      : ok(answer, { position });
+  handle: async (call) => {
+    const { user, created: isNew, position } = await putUser(call, call.params.user_id, call.body);
+    const path = `/users/${encodeURIComponent(call.params.user_id)}`;
+    return isNew ? created(user, path, { position }) : ok(user, { position });
   },
 });
 
@@ -74,94 +35,93 @@ function emailFaults(caller: Caller, body: unknown): readonly FieldFault[] {
   return [{ path: "email", code: "not_allowed", message: "cannot be changed by the user" }];
 }
 
-const patchUser = route({
+const patch = route({
   method: "PATCH",
   path: "/users/:user_id",
-  summary: "Changes fields of a user's profile. A user's token changes its own, but never `email`.",
-  tag: "users",
+  summary: "Change a user's profile; a user's token changes its own, but never `email`",
+  tag,
   access: { kind: "keyOrUser", scope: "users:manage" },
-  params: userParams,
-  body: input({ name: patched(name), email: patched(email), timezone: patched(timezone), meta: patched(meta) }),
+  params,
+  body: UserPatch,
   faultsFor: emailFaults,
   responses: { 200: UserResource },
   problems: ["not_found"],
-  handle: async ({ services, caller, params, body, at, context }) => {
-    const subject = await subjectOf(services, caller, params.user_id);
-    const stream = userStream(subject);
-    registered((await services.commands.load(userDecider, stream)).state);
-    const { meta: changes, ...fields } = omitUndefined(body);
-    const command = {
-      type: "Change",
-      at,
-      subject,
-      user: params.user_id,
-      change: (old: PlainProfile) => {
-        const next = changes === null ? {} : mergePatch(old.meta, changes ?? {});
-        if (metaTooLarge(next)) {
-          const message = `must have at most ${MAX_META_BYTES} bytes as JSON`;
-          throw new InvalidInput([{ path: "meta", code: "too_long", message }]);
-        }
-        return { ...old, ...fields, meta: next };
-      },
-    } as const;
-    const outcome = await services.commands.execute(userDecider, stream, command, context);
-    return ok(userOfState(params.user_id, registered(outcome.state)), { position: outcome.position });
+  handle: async (call) => {
+    const { user, position } = await changeUser(call, call.params.user_id, call.body);
+    return ok(user, { position });
   },
 });
 
-const getUser = route({
+const get = route({
   method: "GET",
   path: "/users/:user_id",
-  summary: "A user's profile. A user's token reads its own.",
-  tag: "users",
+  summary: "Read a user's profile; a user's token reads its own",
+  tag,
   access: { kind: "keyOrUser", scope: "users:manage" },
-  params: userParams,
+  params,
   responses: { 200: UserResource },
   problems: ["not_found"],
-  handle: async ({ services, caller, params }) => {
-    // From the log: who was just given a token finds itself.
-    const stream = userStream(await subjectOf(services, caller, params.user_id));
-    const { state } = await services.commands.load(userDecider, stream);
-    return ok(userOfState(params.user_id, registered(state)));
-  },
+  handle: async (call) => ok(await getUser(call, call.params.user_id)),
 });
 
-const listUsers = route({
+const list = route({
   method: "GET",
   path: "/users",
-  summary: "Lists users, newest first.",
-  tag: "users",
-  access: { kind: "key", scope: "users:manage" },
-  query: input({ ...paging, ...createdBetween }),
+  summary: "List users, newest first",
+  tag,
+  access: manage,
+  query: UserQuery,
   responses: { 200: listBody(UserResource) },
   problems: [],
-  handle: async (handling) =>
-    listReply(handling, await queryUsers(handling.read, omitUndefined(handling.query)), userResource),
+  handle: async (call) => listReply(call, await listUsers(call, call.query)),
 });
 
-const listUserRooms = route({
+const listRooms = route({
   method: "GET",
   path: "/users/:user_id/rooms",
-  summary: "The rooms a user is in, newest activity first, with what is unread in each.",
-  tag: "users",
+  summary: "List the rooms a user is in, newest activity first, with what is unread in each",
+  tag,
   access: { kind: "keyOrUser", scope: "rooms:read" },
-  params: userParams,
-  query: input(paging),
+  params,
+  query: PageQuery,
   responses: { 200: UserRoomList },
   problems: ["not_found"],
-  handle: async (handling) => {
-    const { services, caller, read, params, query } = handling;
-    const subject = await subjectOf(services, caller, params.user_id);
-    const [user, page, total] = await Promise.all([
-      userBySubject(read, subject),
-      roomsOfUser(read, subject, omitUndefined(query)),
-      unreadTotal(read, subject),
-    ]);
-    // A token's own user exists, also where its making has not been read yet.
-    if (user === undefined && caller.kind === "key") throw new Problem("not_found");
-    const reply = listReply(handling, page, userRoomResource);
-    return { ...reply, body: { ...reply.body, unread_total: total } };
+  handle: async (call) => {
+    const page = await listUserRooms(call, call.params.user_id, call.query);
+    const reply = listReply(call, page);
+    return { ...reply, body: { ...reply.body, unread_total: page.unreadTotal } };
   },
 });
 
-export const userRoutes: readonly Route[] = [putUser, patchUser, getUser, listUsers, listUserRooms];
+const mint = route({
+  method: "POST",
+  path: "/users/:user_id/tokens",
+  summary: "Mint a token with which its holder acts as the user; a replay mints anew",
+  tag,
+  access: manage,
+  params,
+  body: NewToken,
+  responses: { 201: TokenResource },
+  problems: [],
+  handle: async (call) => {
+    const { token, ...about } = await mintToken(call, call.params.user_id, call.body);
+    return created(token, `/users/${encodeURIComponent(call.params.user_id)}/tokens`, about);
+  },
+});
+
+const revoke = route({
+  method: "DELETE",
+  path: "/users/:user_id/tokens",
+  summary: "Revoke all tokens of the user that were issued so far, within a second on every node",
+  tag,
+  access: manage,
+  params,
+  responses: { 204: null },
+  problems: [],
+  handle: async (call) => {
+    const { position } = await revokeTokens(call, call.params.user_id);
+    return noContent({ position });
+  },
+});
+
+export const userRoutes: readonly Route[] = [put, patch, get, list, listRooms, mint, revoke];

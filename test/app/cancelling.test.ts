@@ -1,14 +1,15 @@
 // Cancelling while the router is at work: what it makes between the look at the read model and the decision is open.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { cancel } from "../../../src/app/notifications/change.ts";
-import { ClientIdSchema, NotificationIdSchema } from "../../../src/contract/ids.ts";
-import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
-import { notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
-import { deliveryId } from "../../../src/event-store/derived-ids.ts";
-import type { Commands } from "../../../src/event-store/handle-command.ts";
-import { newClient } from "../../e2e/support/api.ts";
-import { contextOf } from "../../support/live.ts";
-import { startTestServer, type TestServer } from "../../support/server.ts";
+import { cancelNotification } from "../../src/app/notifications.ts";
+import type { Call } from "../../src/app/services.ts";
+import { ClientIdSchema, NotificationIdSchema } from "../../src/contract/ids.ts";
+import { deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
+import { notificationDecider, notificationStream } from "../../src/domain/notification.ts";
+import { deliveryId } from "../../src/event-store/derived-ids.ts";
+import type { Commands } from "../../src/event-store/handle-command.ts";
+import { newClient } from "../e2e/support/api.ts";
+import { contextOf } from "../support/live.ts";
+import { startTestServer, type TestServer } from "../support/server.ts";
 
 const stack = new AsyncDisposableStack();
 let server: TestServer;
@@ -49,7 +50,9 @@ test("a notification whose delivery is requested just before the decision can be
     return execute(decider, onStream, command, context, options);
   };
   const read = services.readSide.readAs(client);
-  await cancel({ services, read, context: contextOf(client), at: Date.now() }, id, null);
+  // Cancelling asks nothing of its caller.
+  const call = { services, read, context: contextOf(client), at: Date.now() } as unknown as Call;
+  await cancelNotification(call, id, null);
   const { state } = await services.commands.load(notificationDecider, stream);
   expect(state).toMatchObject({ routed: true, stopRequested: true });
 });

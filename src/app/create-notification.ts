@@ -1,0 +1,295 @@
+// Creating a notification: whom it is for, and what only the log, the clock or the network can check.
+import { isIP } from "node:net";
+import type { AddressGuard } from "../channels/guard.ts";
+import type { FieldFault } from "../contract/errors.ts";
+import { canonicalMailAddress } from "../contract/fields.ts";
+import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
+import { isObject } from "../contract/json.ts";
+import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/requests.ts";
+import type { NotificationResource } from "../contract/resources.ts";
+import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
+import { clientDecider, clientStream } from "../domain/client.ts";
+import { seal } from "../domain/event.ts";
+import {
+  checkTimes,
+  type Fallback,
+  type NotificationCommand,
+  type NotificationData,
+  type NotificationEvent,
+  notificationDecider,
+  notificationStream,
+  type Recipient,
+} from "../domain/notification.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { deriveTail } from "../event-store/derived-ids.ts";
+import type { CommandContext, StoredEvent } from "../event-store/envelope.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import type { OwnEvent } from "../event-store/stream-writer.ts";
+import { mapBounded } from "../platform/bounded.ts";
+import { AppError, invalid } from "./errors.ts";
+import { foldedNotification, notificationResource, plannedFor } from "./notification-views.ts";
+import type { Call, Services, Written } from "./services.ts";
+import { streamOwner } from "./stream-owner.ts";
+
+type Created = Written & { readonly notification: NotificationResource; readonly etag: number };
+
+/**
+ * Creates a notification in a stream whose id follows from the command's. The answer follows from the command's own
+ * events. Throws validation_failed, ambiguous_recipients, no_recipients, email_provider_not_configured.
+ */
+export async function createNotification(call: Call, wanted: NewNotification): Promise<Created> {
+  const { services, read, context } = call;
+  const id: NotificationId = `ntf_${deriveTail("notification", context.commandId)}`;
+  const stream = notificationStream(id);
+  const command = await commandFor(call, id, wanted);
+  const outcome = await services.commands.execute(notificationDecider, stream, command, context, { newStream: true });
+  const { position, replayed } = outcome;
+  const row = foldedNotification(outcome.events.map((own) => storedEvent(own, stream, context, position)));
+  if (row === undefined) throw new Error(`${stream} was requested without an event`);
+  const view = { row, made: [], attempts: [], planned: await plannedFor(services, read, row) };
+  return { notification: notificationResource(view), etag: row.revision, position, replayed };
+}
+
+/** What was requested before is not checked again: its time may be over, its room gone, its provider removed. */
+async function commandFor(call: Call, id: NotificationId, wanted: NewNotification): Promise<NotificationCommand> {
+  const { services, caller, at, context } = call;
+  if (context.fingerprint !== undefined) {
+    const { state } = await services.commands.load(notificationDecider, notificationStream(id));
+    if (state.status !== "none") return { type: "Request", at, data: state.data };
+  }
+  return { type: "Request", at, data: await notificationData(services, caller.client, id, wanted, at) };
+}
+
+/** An own event as folds take it. */
+const storedEvent = (
+  { type, data, id, revision, at }: OwnEvent<NotificationEvent>,
+  stream: string,
+  { client, actor, commandId, correlation, causation }: CommandContext,
+  position: Position,
+): StoredEvent =>
+  ({
+    ...{ type, data, id, stream, revision, position },
+    meta: { v: 1, at, client, actor, command: commandId, correlation, causation, subjects: [] },
+  }) as StoredEvent;
+
+async function notificationData(
+  services: Services,
+  client: ClientId,
+  id: NotificationId,
+  wanted: NewNotification,
+  at: Instant,
+): Promise<NotificationData> {
+  const targets = targetsOf(wanted);
+  const { times, faults: timeFaults } = checkTimes({ sendAt: wanted.send_at, expiresAt: wanted.expires_at }, at);
+  const text = wanted.type === "email" ? wanted.text : null;
+  const faults = [...timeFaults, ...contentSizeFaults(wanted.content, text), ...copyFaults(wanted, targets)];
+  const room = await roomNamed(services, client, wanted.room_id, faults);
+  if (wanted.type === "webhook") faults.push(...(await forbiddenUrls(services.guard, targets ?? [])));
+  if (faults.length > 0) throw invalid(faults);
+  const audience = targets === null && room !== null ? audienceOf(room) : null;
+  const recipients = targets === null ? [] : await recipientsOf(services.keyring, client, wanted.type, targets);
+  const fallback =
+    wanted.type === "websocket" ? await fallbackOf(services.keyring, client, wanted.email_fallback) : null;
+  if (wanted.type === "email" || fallback !== null) {
+    await requireProvider(services, client, audience !== null || recipients.length > 1);
+  }
+  return {
+    client,
+    ...contentOf(wanted, recipients, id),
+    ...times,
+    roomId: room?.id ?? null,
+    recipients: [...recipients],
+    audience,
+    fallback,
+  };
+}
+
+/** What the channel has, sealed for its only recipient, else for the notification itself. */
+function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id: NotificationId) {
+  const [first] = recipients;
+  const sealOrNull = <T>(value: T | null) => (value === null ? null : seal(value));
+  const mail = wanted.type === "email" ? wanted : { text: null, reply_to: null, cc: null, bcc: null };
+  return {
+    channel: wanted.type,
+    contentKey: recipients.length === 1 && first !== undefined ? first.subject : id,
+    subject: sealOrNull(wanted.subject),
+    content: seal(wanted.content),
+    text: sealOrNull(mail.text),
+    meta: seal(wanted.meta ?? {}),
+    priority: wanted.priority ?? "normal",
+    replyTo: sealOrNull(mail.reply_to),
+    cc: seal(listOf(mail.cc)),
+    bcc: seal(listOf(mail.bcc)),
+  } as const;
+}
+
+const listOf = (given: string | readonly string[] | null): string[] =>
+  given === null ? [] : typeof given === "string" ? [given] : [...given];
+
+function copyFaults(wanted: NewNotification, targets: readonly Target[] | null): readonly FieldFault[] {
+  if (wanted.type !== "email" || targets?.length === 1) return [];
+  const copied = (["cc", "bcc"] as const).filter((path) => listOf(wanted[path]).length > 0);
+  return copied.map((path) => ({ path, code: "not_allowed", message: "is only possible with exactly one recipient" }));
+}
+
+/** The faults of the times in a body as it was sent, as far as they are times. */
+export function timeFaults(body: unknown, at: Instant): readonly FieldFault[] {
+  if (!isObject(body)) return [];
+  const time = (value: unknown) => (typeof value === "string" ? (parseInstant(value) ?? null) : null);
+  return checkTimes({ sendAt: time(body.send_at), expiresAt: time(body.expires_at) }, at).faults;
+}
+
+// Whom it is for.
+
+/** One whom a request names; `canonical` tells whether two are the same. */
+type Target = {
+  readonly address: string;
+  readonly canonical: string;
+  readonly name: string | null;
+  /** Where in the body. */
+  readonly path: string;
+};
+
+/** The alternative fields, of which exactly one must be given. */
+function alternatives(wanted: NewNotification): Readonly<Record<string, unknown>> {
+  switch (wanted.type) {
+    case "email":
+      return { to_email: wanted.to_email, to: wanted.to, recipients: wanted.recipients };
+    case "websocket":
+      return { user_ids: wanted.user_ids, recipients: wanted.recipients };
+    case "webhook":
+      return { url: wanted.url, urls: wanted.urls, recipients: wanted.recipients };
+  }
+}
+
+/** Whom the request names, each once, the first mention wins; null: the members of its room. */
+function targetsOf(wanted: NewNotification): readonly Target[] | null {
+  const fields = alternatives(wanted);
+  const named = Object.entries(fields).filter(([, value]) => value !== null);
+  const [only] = named;
+  const ofRoom = wanted.type === "websocket" && wanted.room_id !== null;
+  if (named.length === 0 && ofRoom) return null;
+  if (only === undefined || named.length > 1) {
+    const names = [...Object.keys(fields), ...(wanted.type === "websocket" ? ["room_id"] : [])];
+    throw new AppError("ambiguous_recipients", { detail: `give exactly one of ${names.join(", ")}` });
+  }
+  const [field, value] = only;
+  const items: readonly unknown[] = Array.isArray(value) ? value : [value];
+  const seen = new Map<string, Target>();
+  for (const [index, item] of items.entries()) {
+    const target = targetOf(wanted.type, item, Array.isArray(value) ? `${field}.${index}` : field);
+    if (!seen.has(target.canonical)) seen.set(target.canonical, target);
+  }
+  return [...seen.values()];
+}
+
+function targetOf(type: NewNotification["type"], item: unknown, path: string): Target {
+  const { email, name } = isObject(item) ? item : { email: item, name: null };
+  const address = String(email);
+  return { address, canonical: canonicalOf(type, address), name: typeof name === "string" ? name : null, path };
+}
+
+const canonicalUrl = (url: string): string => URL.parse(url)?.href ?? url;
+const canonicalMail = (address: string): string => canonicalMailAddress(address) ?? address;
+
+function canonicalOf(type: NewNotification["type"], address: string): string {
+  if (type === "email") return canonicalMail(address);
+  return type === "webhook" ? canonicalUrl(address) : address;
+}
+
+/** The targets as events name them. */
+const recipientsOf = (
+  keyring: Keyring,
+  client: ClientId,
+  type: NewNotification["type"],
+  targets: readonly Target[],
+): Promise<readonly Recipient[]> =>
+  Promise.all(
+    targets.map(async ({ address, canonical, name }) => ({
+      subject: await (type === "websocket"
+        ? keyring.subjectOfUser(client, canonical)
+        : keyring.subjectOfAddress(client, canonical)),
+      address: seal(address),
+      name: name === null ? null : seal(name),
+    })),
+  );
+
+/** The subjects by which a recipient may be known: a user id, a mail address or a URL. */
+export function subjectsNamed(keyring: Keyring, client: ClientId, recipient: string): Promise<readonly Subject[]> {
+  const addresses = new Set([recipient, canonicalMail(recipient), canonicalUrl(recipient)]);
+  const asAddress = [...addresses].map((address) => keyring.subjectOfAddress(client, address));
+  return Promise.all([keyring.subjectOfUser(client, recipient), ...asAddress]);
+}
+
+/** Host names looked up at once for one request, and for how long in all: what is not known then is left to the attempt. */
+const LOOK_UPS_AT_ONCE = 8;
+const LOOK_UPS_FOR_MS = 5 * SECOND_MS;
+
+/** The targets among URLs that may not be called. A name that does not resolve is accepted, and fails at the attempt. */
+async function forbiddenUrls(guard: AddressGuard, targets: readonly Target[]): Promise<readonly FieldFault[]> {
+  const byHost = Map.groupBy(targets, (target) => URL.parse(target.address)?.hostname ?? "");
+  const literal = (host: string) => isIP(host.replace(/^\[|\]$/g, "")) !== 0;
+  const deadline = performance.now() + LOOK_UPS_FOR_MS;
+  const faults = await mapBounded([...byHost], LOOK_UPS_AT_ONCE, async ([host, there]) => {
+    const [first] = there;
+    if (first === undefined || (!literal(host) && performance.now() > deadline)) return [];
+    const verdict = await guard.checkUrl(first.address);
+    // fence: ssrf-request
+    if (verdict.ok) return [];
+    return there.map(({ path }) => ({ path, code: verdict.code, message: verdict.reason }));
+  });
+  return faults.flat();
+}
+
+// What it rests on.
+
+type NamedRoom = { readonly id: RoomId; readonly seq: number; readonly members: number };
+
+/** The room that is named; one of another client answers as one that does not exist. */
+async function roomNamed(
+  { store, commands }: Services,
+  client: ClientId,
+  named: string | null,
+  faults: FieldFault[],
+): Promise<NamedRoom | null> {
+  if (named === null) return null;
+  const { data: id } = RoomIdSchema.safeParse(named);
+  if (id !== undefined && (await streamOwner(store, roomStream(id))) === client) {
+    const { state } = await commands.load(roomDecider, roomStream(id));
+    if (state.status === "live") return { id, seq: state.seq, members: state.members.size };
+  }
+  faults.push({ path: "room_id", code: "not_allowed", message: "there is no such room" });
+  return null;
+}
+
+function audienceOf({ id, seq, members }: NamedRoom): NotificationData["audience"] {
+  if (members === 0) throw new AppError("no_recipients", { detail: "the room has no members" });
+  return { roomId: id, atSeq: seq, count: members };
+}
+
+async function fallbackOf(
+  keyring: Keyring,
+  client: ClientId,
+  wanted: NewNotification["email_fallback"],
+): Promise<Fallback | null> {
+  if (wanted === null || wanted === false) return null;
+  if (wanted === true) return { to: null, subject: null, content: null, afterMs: DEFAULT_FALLBACK_SECONDS * SECOND_MS };
+  if (!wanted.enabled) return null;
+  const { to_email: to, subject, content, after_seconds } = wanted;
+  return {
+    to: to === null ? null : { subject: await keyring.subjectOfAddress(client, canonicalMail(to)), address: seal(to) },
+    subject: subject === null ? null : seal(subject),
+    content: content === null ? null : seal(content),
+    afterMs: after_seconds * SECOND_MS,
+  };
+}
+
+/** Development mode has its mailbox; elsewhere mail needs a provider for its kind. */
+async function requireProvider({ config, commands }: Services, client: ClientId, bulk: boolean): Promise<void> {
+  if (config.development) return;
+  const { state } = await commands.load(clientDecider, clientStream(client));
+  const kind = bulk ? "bulk" : "single";
+  if (state.status === "live" && state.providers.some((provider) => provider.useFor.includes(kind))) return;
+  throw new AppError("email_provider_not_configured");
+}

@@ -1,0 +1,152 @@
+// Credentials: API keys, of which only a hash is kept, and user tokens, which only this server makes and believes.
+import { hash } from "node:crypto";
+import { crc32 } from "node:zlib";
+import { errors, jwtVerify, SignJWT } from "jose";
+import { LRUCache } from "lru-cache";
+import { z } from "zod";
+import { type ClientId, ClientIdSchema, type KeyId, type Subject } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
+import type { KeyData } from "../domain/client.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+
+// API keys: `ck_`, 43 base62 characters of 32 random bytes, 6 of the CRC-32 of what precedes.
+const BASE62_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const BODY_WIDTH = 43;
+const CHECK_WIDTH = 6;
+const SHAPE = /^ck_[0-9A-Za-z]{49}$/;
+/** Random bytes that a key is made of. */
+export const KEY_BYTES = 32;
+
+function base62(value: bigint, width: number): string {
+  let rest = value;
+  let text = "";
+  while (text.length < width) {
+    text = BASE62_DIGITS.charAt(Number(rest % 62n)) + text;
+    rest /= 62n;
+  }
+  return text;
+}
+
+/** The CRC-32 in base62; in plain numbers, because it is asked for with every request. */
+function checksum(body: string): string {
+  let rest = crc32(body);
+  let text = "";
+  while (text.length < CHECK_WIDTH) {
+    text = BASE62_DIGITS.charAt(rest % 62) + text;
+    rest = Math.floor(rest / 62);
+  }
+  return text;
+}
+
+/** The key that KEY_BYTES random bytes make. */
+export function makeApiKey(random: Uint8Array): string {
+  const body = `ck_${base62(BigInt(`0x${Buffer.from(random).toString("hex")}`), BODY_WIDTH)}`;
+  return body + checksum(body);
+}
+
+/** Whether text is a key as we make them; a typing error is found without a look-up. */
+export const isApiKey = (text: string): boolean =>
+  SHAPE.test(text) && checksum(text.slice(0, -CHECK_WIDTH)) === text.slice(-CHECK_WIDTH);
+
+/** What is kept of a key: SHA-256, hex. */
+export const hashApiKey = (key: string): string => hash("sha256", key, "hex");
+
+/** A key's record for the log. */
+export const keyData = (id: KeyId, name: string, key: string): KeyData => ({
+  id,
+  name,
+  hash: hashApiKey(key),
+  last4: key.slice(-4),
+});
+
+// User tokens: JWTs, HS256 with a secret kept beside the data keys.
+const ISSUER = "chatapi";
+const AUDIENCE = "chatapi:user";
+const ALGORITHM = "HS256";
+/** Tokens whose signature has been checked and that are remembered, so that each is checked once. */
+const REMEMBERED = 10_000;
+/** No token of ours is longer; a longer one is not even looked at. */
+const MAX_TOKEN_LENGTH = 2_048;
+
+/** What a token says; whether it was revoked is for the directory to say. */
+type TokenClaims = {
+  readonly client: ClientId;
+  readonly subject: Subject;
+  readonly userId: string;
+  /** The user's generation of tokens that it belongs to. */
+  readonly generation: number;
+  readonly expiresAt: Instant;
+};
+
+const ClaimsSchema = z.object({
+  sub: z.string(),
+  cid: ClientIdSchema,
+  gen: z.int().min(0),
+  exp: z.int(),
+});
+
+/** What a token is made for. */
+type TokenRequest = {
+  readonly client: ClientId;
+  readonly userId: string;
+  readonly generation: number;
+  readonly ttlSeconds: number;
+  readonly now: Instant;
+  readonly jti: string;
+};
+
+export class Tokens {
+  readonly #secret: Uint8Array;
+  readonly #keyring: Pick<Keyring, "subjectOfUser">;
+  readonly #checked = new LRUCache<string, TokenClaims>({ max: REMEMBERED });
+
+  /** `secret`: the same on every node. `keyring` gives the subject of a user id. */
+  constructor({ secret, keyring }: { secret: Uint8Array; keyring: Pick<Keyring, "subjectOfUser"> }) {
+    this.#secret = secret;
+    this.#keyring = keyring;
+  }
+
+  async mint({ client, userId, generation, ttlSeconds, now, jti }: TokenRequest) {
+    const issuedAt = Math.floor(now / SECOND_MS);
+    const token = await new SignJWT({ cid: client, gen: generation })
+      .setProtectedHeader({ alg: ALGORITHM, typ: "JWT" })
+      .setIssuer(ISSUER)
+      .setAudience(AUDIENCE)
+      .setSubject(userId)
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(issuedAt + ttlSeconds)
+      .setJti(jti)
+      .sign(this.#secret);
+    return { token, expiresAt: (issuedAt + ttlSeconds) * SECOND_MS };
+  }
+
+  /** The claims of a token of ours; undefined for anything else. */
+  async verify(token: string, now: Instant): Promise<TokenClaims | "expired" | undefined> {
+    if (token.length > MAX_TOKEN_LENGTH) return undefined;
+    const known = this.#checked.get(token);
+    if (known !== undefined) return /* fence: token-expiry */ known.expiresAt <= now ? "expired" : known;
+    const claims = await this.#check(token, now);
+    if (claims !== undefined && claims !== "expired") this.#checked.set(token, claims);
+    return claims;
+  }
+
+  async #check(token: string, now: Instant): Promise<TokenClaims | "expired" | undefined> {
+    try {
+      const { payload } = await jwtVerify(token, this.#secret, {
+        issuer: ISSUER,
+        audience: AUDIENCE,
+        algorithms: [ALGORITHM],
+        currentDate: new Date(now),
+      });
+      const claims = ClaimsSchema.safeParse(payload);
+      if (!claims.success) return undefined;
+      const { sub: userId, cid: client, gen: generation, exp } = claims.data;
+      const subject = await this.#keyring.subjectOfUser(client, userId);
+      return { client, subject, userId, generation, expiresAt: exp * SECOND_MS };
+    } catch (error) {
+      if (error instanceof errors.JWTExpired) return "expired";
+      if (error instanceof errors.JOSEError) return undefined;
+      throw error;
+    }
+  }
+}

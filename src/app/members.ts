@@ -1,0 +1,125 @@
+// Members of rooms, and how far each has read.
+import type { Subject } from "../contract/ids.ts";
+import type { MemberInput, PageQuery } from "../contract/requests.ts";
+import type { MemberResource, ReadMarkerResource } from "../contract/resources.ts";
+import { SECOND_MS } from "../contract/time.ts";
+import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { seal } from "../domain/event.ts";
+import { readsDecider, readsStream } from "../domain/reads.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { requireExisting } from "../domain/room-state.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
+import { listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
+import { listMembers as queryMembers } from "../projections/models/rooms.ts";
+import type { Page } from "../projections/page.ts";
+import { ensureUsers } from "./ensure-users.ts";
+import { AppError } from "./errors.ts";
+import { memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
+import { findRoom, openAsMember } from "./rooms.ts";
+import type { Call } from "./services.ts";
+
+/** How long an answer waits for the read model to count what is unread now. */
+const COUNT_WAIT_MS = 5 * SECOND_MS;
+
+type SetMember = {
+  readonly member: MemberResource;
+  readonly joined: boolean;
+  readonly position: Position;
+  /** Where the member is found. */
+  readonly path: string;
+};
+
+/** Adds a member, or replaces its role, name and meta. Throws what the room's rules refuse. */
+export async function setMember(
+  call: Call,
+  named: string,
+  userId: string,
+  { role, name, meta }: MemberInput,
+): Promise<SetMember> {
+  const { services, caller, at, context } = call;
+  const room = await findRoom(services, caller.client, named);
+  const subject = await services.keyring.subjectOfUser(caller.client, userId);
+  const member = { subject, user: seal(userId), name: name === null ? null : seal(name), meta: seal(meta) };
+  const command = { type: "SetMember", at, actor: caller.actor, member, role } as const;
+  const outcome = await services.commands.execute(roomDecider, roomStream(room), command, context);
+  const known = requireExisting(outcome.state).members.get(subject);
+  if (known === undefined) throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
+  const position = await ensureUsers(call, [{ subject, userId }], outcome.position);
+  const ownName = name === null ? (await services.people.of(subject)).name : null;
+  return {
+    member: memberOfEvent({ ...member, role: known.role }, known.joinedAt, ownName),
+    joined: outcome.events[0]?.type === "MemberJoined",
+    position,
+    path: `/rooms/${room}/members/${encodeURIComponent(userId)}`,
+  };
+}
+
+/** A user leaves by naming itself. Throws what the room's rules refuse. */
+export async function removeMember({ services, caller, at, context }: Call, named: string, user: string) {
+  const room = await findRoom(services, caller.client, named);
+  const subject = await services.keyring.subjectOfUser(caller.client, user);
+  const command = { type: "RemoveMember", at, actor: caller.actor, subject, user } as const;
+  return services.commands.execute(roomDecider, roomStream(room), command, context);
+}
+
+/** Newest first. Throws not_found, not_a_member, InvalidCursor. */
+export async function listMembers(
+  { services, caller, read }: Call,
+  named: string,
+  query: PageQuery,
+): Promise<Page<MemberResource>> {
+  const { id } = await openAsMember(services, caller, named);
+  const { rows, next } = await queryMembers(read, id, omitUndefined(query));
+  return { rows: rows.map(memberResource), next };
+}
+
+/** Moves a member's read marker forward; a lower seq changes nothing. Throws not_found, not_a_member, InvalidInput. */
+export async function markRead(
+  { services, caller, read, at, context }: Call,
+  named: string,
+  { user, subject }: { readonly user: string; readonly subject: Subject },
+  seq: number,
+) {
+  const { id, room, position: head } = await openAsMember(services, caller, named);
+  if (caller.kind === "user" && caller.subject !== subject) {
+    throw new AppError("forbidden", { detail: "a user token may only move its own user's marker" });
+  }
+  if (!room.members.has(subject)) throw new DomainError("not_a_member", "the user is not a member of this room");
+  if (seq > room.seq) {
+    throw new InvalidInput([{ path: "seq", code: "too_large", message: `must be at most ${room.seq}` }]);
+  }
+  // An older floor only means a marker that says nothing new.
+  const floor = (await unreadOf(read, id, subject))?.read_seq ?? 0;
+  const command = { type: "MarkRead", at, subject, user, seq, floor } as const;
+  const { position } = await services.commands.execute(readsDecider, readsStream(id), command, context);
+  return { room: id, head, position };
+}
+
+/** As `markRead`, with what is unread then. Throws read_model_behind as well. */
+export async function putReadMarker(
+  call: Call,
+  named: string,
+  user: string,
+  seq: number,
+): Promise<{ readonly marker: ReadMarkerResource; readonly position: Position }> {
+  const { services, caller, read } = call;
+  const subject = await services.keyring.subjectOfUser(caller.client, user);
+  const { room, head, position } = await markRead(call, named, { user, subject }, seq);
+  const needed = head !== null && head > position ? head : position;
+  if (!(await services.readSide.waitFor(needed, COUNT_WAIT_MS))) throw new AppError("read_model_behind");
+  const unread = await unreadOf(read, room, subject);
+  if (unread === undefined) throw new DomainError("not_a_member", "the user left the room meanwhile");
+  return { marker: readMarkerResource({ room_id: room, user_id: user, ...unread }), position };
+}
+
+/** Newest member first. Throws not_found, not_a_member, InvalidCursor. */
+export async function listReadMarkers(
+  { services, caller, read }: Call,
+  named: string,
+  query: PageQuery,
+): Promise<Page<ReadMarkerResource>> {
+  const { id } = await openAsMember(services, caller, named);
+  const { rows, next } = await queryReads(read, id, omitUndefined(query));
+  return { rows: rows.map(readMarkerResource), next };
+}

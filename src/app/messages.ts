@@ -1,0 +1,130 @@
+// Messages: posting, changing, reading and listing them.
+import { type RoomId, seqOfMessage } from "../contract/ids.ts";
+import type { MessagePatch, MessageQuery, NewMessage } from "../contract/requests.ts";
+import type { MessageResource } from "../contract/resources.ts";
+import { DomainError } from "../domain/decider.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { contentSeq, type ExistingRoom, messageEtag, type RoomEvent, requireExisting } from "../domain/room-state.ts";
+import type { StoredEvent } from "../event-store/envelope.ts";
+import { readDecoded } from "../event-store/handle-command.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
+import { listMessages as queryMessages } from "../projections/models/messages.ts";
+import type { Page } from "../projections/page.ts";
+import { ensureUsers } from "./ensure-users.ts";
+import { type MessageHistory, messageOfEvents, messageResource } from "./resources.ts";
+import { findRoom, openAsMember } from "./rooms.ts";
+import type { Call, Services, Written } from "./services.ts";
+
+type ShownMessage = { readonly message: MessageResource; readonly etag: number };
+
+/** Throws what the room's rules refuse. */
+export async function postMessage(call: Call, named: string, wanted: NewMessage): Promise<ShownMessage & Written> {
+  const { services, caller, at, context } = call;
+  const { sender_name: senderName, type: messageType, content, meta, reply_to: replyTo } = wanted;
+  const room = await findRoom(services, caller.client, named);
+  const user = wanted.sender_id ?? (caller.kind === "user" ? caller.userId : "");
+  const sender = await services.keyring.subjectOfUser(caller.client, user);
+  const ownName = senderName === null ? (await services.people.of(sender)).name : null;
+  const about = { room, actor: caller.actor, sender, user, senderName, ownName } as const;
+  const command = { type: "Post", at, ...about, messageType, content, meta, replyTo } as const;
+  const { events, replayed, ...outcome } = await services.commands.execute(
+    roomDecider,
+    roomStream(room),
+    command,
+    context,
+  );
+  const [event] = events;
+  if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
+  const position = await ensureUsers(call, [{ subject: sender, userId: user }], outcome.position);
+  const seq = event.revision + 1;
+  const history = { room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null };
+  return { message: messageOfEvents(history), etag: seq, position, replayed };
+}
+
+/** A message as a path names it, and the ETag that a change rests on. */
+type Named = { readonly room: string; readonly message: string; readonly ifMatch: number | null };
+
+type Change =
+  | { readonly type: "DeleteMessage" | "RestoreMessage" }
+  | { readonly type: "Edit"; readonly content: string | null; readonly meta: MessagePatch["meta"] };
+
+async function execute(
+  { services, caller, at, context }: Call,
+  { message: id, ifMatch, ...named }: Named,
+  change: Change,
+) {
+  const room = await findRoom(services, caller.client, named.room);
+  const command = { ...change, at, room, actor: caller.actor, id, ifMatch };
+  return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
+}
+
+/** Carries out a change; gives the message as it is just after that. */
+async function changed(call: Call, named: Named, change: Change): Promise<ShownMessage & Written> {
+  const { room, state, position, replayed } = await execute(call, named, change);
+  return { ...(await shown(call.services, room, requireExisting(state), named.message)), position, replayed };
+}
+
+/** Throws what the room's rules refuse. */
+export const editMessage = (call: Call, named: Named, { content, meta }: MessagePatch) =>
+  changed(call, named, { type: "Edit", content: content ?? null, meta });
+
+/** Throws what the room's rules refuse. */
+export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
+
+/** Throws what the room's rules refuse. */
+export const deleteMessage = (call: Call, named: Named): Promise<Written> =>
+  execute(call, named, { type: "DeleteMessage" });
+
+/** Throws not_found, not_a_member. */
+export async function getMessage({ services, caller }: Call, named: string, message: string): Promise<ShownMessage> {
+  const { id, room } = await openAsMember(services, caller, named);
+  return shown(services, id, room, message);
+}
+
+async function shown(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<ShownMessage> {
+  const history = await historyOf(services, room, state, id);
+  return { message: messageOfEvents(history), etag: messageEtag(state, history.seq) };
+}
+
+/** The message as of the state, from at most three events. Throws not_found. */
+async function historyOf(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<MessageHistory> {
+  const seq = seqOfMessage(room, id);
+  if (seq === undefined || seq > state.seq) throw new DomainError("not_found");
+  const change = state.changes.get(seq);
+  const content = contentSeq(state, seq);
+  const [posting, edit, deletion] = await Promise.all([
+    eventAt(services, room, seq),
+    content === seq ? undefined : eventAt(services, room, content),
+    change?.deleted === true ? eventAt(services, room, change.change) : undefined,
+  ]);
+  if (posting?.type !== "MessagePosted" || posting.data.id !== id) throw new DomainError("not_found");
+  return {
+    room,
+    seq,
+    posting: posting.data,
+    postedAt: posting.meta.at,
+    edit: edit?.type === "MessageEdited" ? { data: edit.data, at: edit.meta.at } : null,
+    deletedAt: deletion?.meta.at ?? null,
+  };
+}
+
+async function eventAt(services: Services, room: RoomId, seq: number): Promise<StoredEvent<RoomEvent> | undefined> {
+  const [event] = await readDecoded(services, roomStream(room), { from: seq - 1, limit: 1 });
+  return event as StoredEvent<RoomEvent> | undefined;
+}
+
+/** By seq; upwards when only `after_seq` is given. Throws not_found, not_a_member, InvalidCursor. */
+export async function listMessages(
+  { services, caller, read }: Call,
+  named: string,
+  query: MessageQuery,
+): Promise<Page<MessageResource>> {
+  const { id } = await openAsMember(services, caller, named);
+  const { after_seq: afterSeq, before_seq: beforeSeq, include_deleted: includeDeleted, limit, cursor } = query;
+  const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
+  const subjects = query.sender_id?.map((user) => services.keyring.subjectOfUser(caller.client, user));
+  const senders = subjects === undefined ? undefined : await Promise.all(subjects);
+  const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders });
+  const { rows, next } = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
+  return { rows: rows.map(messageResource), next };
+}

@@ -1,0 +1,270 @@
+// Notifications: finding them, cancelling, editing, starting deliveries again, and acknowledging them. Each change answers
+// as of what it wrote.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FieldFault } from "../contract/errors.ts";
+import type { Cursor } from "../contract/fields.ts";
+import {
+  type DeliveryId,
+  DeliveryIdSchema,
+  type NotificationId,
+  NotificationIdSchema,
+  type RoomId,
+  type Subject,
+} from "../contract/ids.ts";
+import type { NotificationPatch, NotificationQuery } from "../contract/requests.ts";
+import type { DeliveryResource, NotificationResource, NotificationSummary } from "../contract/resources.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
+import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
+import { type NotificationCommand, notificationDecider, notificationStream } from "../domain/notification.ts";
+import { deliveryId } from "../event-store/derived-ids.ts";
+import { decodeMetadata } from "../event-store/envelope.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { mapBounded } from "../platform/bounded.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
+import { writtenBy } from "../projections/models/audit.ts";
+import { type DeliveryRow, deliveriesOf } from "../projections/models/deliveries.ts";
+import {
+  type NotificationRow,
+  notificationById,
+  listNotifications as queryNotifications,
+} from "../projections/models/notifications.ts";
+import type { Page } from "../projections/page.ts";
+import type { ReadAs } from "../projections/read-side.ts";
+import { DELIVERY_PREFIX } from "./audit.ts";
+import { subjectsNamed } from "./create-notification.ts";
+import {
+  awaitReadModel,
+  deliveryAsOf,
+  type NotificationView,
+  notificationResource,
+  notificationSummary,
+  plannedFor,
+  positionOf,
+  viewAsOf,
+  viewNow,
+} from "./notification-views.ts";
+import type { Call, Written } from "./services.ts";
+import { streamOwner } from "./stream-owner.ts";
+
+const COMMANDS_AT_ONCE = 32;
+const PAGE = 1_000;
+
+/** Throws not_found. */
+export async function getNotification(
+  { services, read }: Call,
+  id: NotificationId,
+): Promise<{ readonly notification: NotificationResource; readonly etag: number }> {
+  const row = await notificationById(read, id);
+  if (row === undefined) throw new DomainError("not_found");
+  return { notification: notificationResource(await viewNow(services, read, row)), etag: row.revision };
+}
+
+/** Newest first. Throws InvalidCursor. */
+export async function listNotifications(
+  { services, caller, read }: Call,
+  query: NotificationQuery,
+): Promise<Page<NotificationSummary>> {
+  const { status: statuses, type: channels, recipient, room_id, ids, limit, cursor, from, to } = query;
+  const people = recipient?.map((one) => subjectsNamed(services.keyring, caller.client, one));
+  const filters = omitUndefined({
+    ...{ cursor, from, to, statuses, channels },
+    recipient: people === undefined ? undefined : [...new Set((await Promise.all(people)).flat())],
+    // What is no id is nobody's.
+    roomIds: room_id as RoomId[] | undefined,
+    ids: ids as NotificationId[] | undefined,
+  });
+  const { rows, next } = await queryNotifications(read, { limit, ...filters });
+  return { rows: rows.map(notificationSummary), next };
+}
+
+/** A change that was made, and the notification as it was just after that. */
+type Changed = Written & { readonly notification: NotificationResource; readonly etag: number };
+
+const changed = (view: NotificationView, written: Written): Changed => ({
+  notification: notificationResource(view),
+  etag: view.row.revision,
+  ...written,
+});
+
+/** The notification's id, if it is the client's. Throws not_found. */
+async function ownNotification({ services, read }: Call, named: string): Promise<NotificationId> {
+  const { data: id } = NotificationIdSchema.safeParse(named);
+  if (
+    id === undefined ||
+    /* fence: tenant-notification */ (await streamOwner(services.store, notificationStream(id))) !== read.client
+  ) {
+    throw new DomainError("not_found");
+  }
+  return id;
+}
+
+/** The row, with all that is in the log now. */
+async function rowNow({ services, read }: Call, id: NotificationId): Promise<NotificationRow> {
+  await awaitReadModel(services);
+  const row = await notificationById(read, id);
+  if (row === undefined) throw new DomainError("not_found");
+  return row;
+}
+
+/** Stops what is not sent yet. Throws not_found, precondition_failed, not_cancellable. */
+export async function cancelNotification(call: Call, named: string, ifMatch: number | null): Promise<Changed> {
+  const id = await ownNotification(call, named);
+  const row = await rowNow(call, id);
+  // As long as the row is not routed its deliveries may be made before this is decided.
+  const openDeliveries = !row.routed || row.open > 0 || row.mails_due;
+  return execute(call, id, { type: "Cancel", at: call.at, openDeliveries, ifMatch });
+}
+
+/** Changes what is still scheduled. Throws not_found, precondition_failed, not_editable, InvalidInput. */
+export async function editNotification(
+  call: Call,
+  named: string,
+  patch: NotificationPatch,
+  ifMatch: number | null,
+): Promise<Changed> {
+  const id = await ownNotification(call, named);
+  return execute(call, id, { type: "Edit", at: call.at, patch, ifMatch });
+}
+
+/** Gives a command to the notification's own stream, and answers as of it. */
+async function execute(call: Call, id: NotificationId, command: NotificationCommand): Promise<Changed> {
+  const { services, read, context } = call;
+  const stream = notificationStream(id);
+  const { events, ...written } = await services.commands.execute(notificationDecider, stream, command, context);
+  const { position, replayed } = written;
+  const last = events.at(-1);
+  const view =
+    last === undefined
+      ? await viewNow(services, read, await rowNow(call, id))
+      : await viewAsOf(services, read, id, await positionOf(services, stream, last.revision));
+  return changed(view, { position, replayed });
+}
+
+/**
+ * Starts again what is exhausted, bounced or expired, of all deliveries or those named. A repetition under the same key
+ * finishes what a crash cut short, and leaves alone what ended later. Throws not_found, nothing_to_retry, InvalidInput.
+ */
+export async function retryNotification(call: Call, named: string, wanted: readonly string[] | null): Promise<Changed> {
+  const { services, read, context, at } = call;
+  const id = await ownNotification(call, named);
+  const row = await rowNow(call, id);
+  const before = await doneBefore(call);
+  const ended = await endedDeliveries(call, row, wanted);
+  const again = before.since === null ? ended : ended.filter((one) => one.updated_at <= (before.since ?? 0));
+  const targets = [...new Set([...before.deliveries, ...again.map((one) => one.id)])];
+  const outcomes = await mapBounded(targets, COMMANDS_AT_ONCE, async (delivery) => {
+    const stream = deliveryStream(delivery);
+    const outcome = await services.commands.execute(deliveryDecider, stream, { type: "Redrive", at }, context);
+    failpoint("redriven/next-redriven");
+    const last = outcome.events.at(-1);
+    const upTo = last === undefined ? null : await positionOf(services, stream, last.revision);
+    return { upTo, position: outcome.position, replayed: outcome.replayed };
+  });
+  const upTo = latest(outcomes.map((outcome) => outcome.upTo));
+  if (upTo === null) throw new DomainError("nothing_to_retry");
+  return changed(await viewAsOf(services, read, id, upTo), {
+    position: latest(outcomes.map((outcome) => outcome.position)) ?? upTo,
+    replayed: outcomes.every((outcome) => outcome.replayed || outcome.upTo === null),
+  });
+}
+
+const latest = (positions: readonly (Position | null)[]): Position | null =>
+  positions.reduce((one, other) => (one === null || (other !== null && other > one) ? other : one), null);
+
+type Before = { readonly deliveries: readonly DeliveryId[]; readonly since: Instant | null };
+
+/** What the same request did before. Throws idempotency_key_reused when it had another body. */
+async function doneBefore({ services, read, context }: Call): Promise<Before> {
+  if (context.fingerprint === undefined) return { deliveries: [], since: null };
+  const rows = await writtenBy(read, context.commandId);
+  if (rows.some((row) => row.fingerprint !== context.fingerprint)) {
+    throw new DomainError("idempotency_key_reused", "the key was used with another body");
+  }
+  const times = await mapBounded(rows, COMMANDS_AT_ONCE, async ({ stream, first }) => {
+    const [event] = await services.store.readStream(stream, { from: first, limit: 1 });
+    return event === undefined ? Number.POSITIVE_INFINITY : decodeMetadata(event).at;
+  });
+  const deliveries = rows.map(({ stream }) => DeliveryIdSchema.parse(stream.slice(DELIVERY_PREFIX.length)));
+  return { deliveries, since: rows.length === 0 ? null : Math.min(...times) };
+}
+
+/** The deliveries that can be started again. Throws InvalidInput for ids that the notification does not have. */
+async function endedDeliveries(
+  { services, read }: Call,
+  row: NotificationRow,
+  wanted: readonly string[] | null,
+): Promise<readonly DeliveryRow[]> {
+  const ids = wanted?.flatMap((one) => DeliveryIdSchema.safeParse(one).data ?? []);
+  const statuses = wanted === null ? REDRIVABLE : undefined;
+  const found: DeliveryRow[] = [];
+  for (let cursor: Cursor | null | undefined; cursor !== null; ) {
+    const { rows, next } = await deliveriesOf(read, row.id, {
+      limit: PAGE,
+      ...omitUndefined({ cursor, statuses, ids }),
+    });
+    found.push(...rows);
+    cursor = next;
+  }
+  if (wanted !== null) await requireKnown(services, read, row, found, wanted);
+  return found.filter((one) => REDRIVABLE.includes(one.status) && one.address !== null);
+}
+
+async function requireKnown(
+  services: Call["services"],
+  read: ReadAs,
+  row: NotificationRow,
+  found: readonly DeliveryRow[],
+  wanted: readonly string[],
+): Promise<void> {
+  const planned = await plannedFor(services, read, row);
+  const known = new Set<string>([
+    ...found.map((one) => one.id),
+    ...planned.map(({ subject }) => deliveryId(row.id, subject, row.channel)),
+  ]);
+  const faults = wanted.flatMap((one, index): FieldFault[] => {
+    if (known.has(one)) return [];
+    const message = "is no delivery of this notification";
+    return [{ path: `delivery_ids.${index}`, code: "not_allowed", message }];
+  });
+  if (faults.length > 0) throw new InvalidInput(faults);
+}
+
+/** How long an acknowledgement waits for a delivery that has its id already and is not made yet. */
+const MAKING_WAIT_MS = SECOND_MS;
+const MAKING_POLL_MS = 50;
+
+/**
+ * Acknowledges a delivery to a subject, again for a while as long as it is not found: it is made a moment after its
+ * notification was accepted, or released. Another's is waited for like one that does not exist: the time tells nothing.
+ * Throws not_found, and what commands throw.
+ */
+export async function acknowledge(
+  { services, at, context }: Pick<Call, "services" | "at" | "context">,
+  id: DeliveryId,
+  subject: Subject,
+) {
+  const deadline = performance.now() + MAKING_WAIT_MS;
+  for (;;) {
+    try {
+      // The subject holds the client too: of another client's delivery this finds nothing.
+      const command = { type: "Acknowledge", at, subject } as const;
+      return await services.commands.execute(deliveryDecider, deliveryStream(id), command, context);
+    } catch (error) {
+      const missing = error instanceof DomainError && error.code === "not_found";
+      if (!missing || performance.now() >= deadline) throw error;
+    }
+    await sleep(MAKING_POLL_MS);
+  }
+}
+
+/** As `acknowledge`, with the delivery as it was just after that. */
+export async function acknowledgeDelivery(
+  call: Call,
+  id: DeliveryId,
+  subject: Subject,
+): Promise<Written & { readonly delivery: DeliveryResource }> {
+  const { events, position, replayed } = await acknowledge(call, id, subject);
+  return { delivery: await deliveryAsOf(call.services, id, events.at(-1)?.revision), position, replayed };
+}

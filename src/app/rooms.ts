@@ -1,0 +1,145 @@
+// Rooms: which one a caller means and may see, how it is changed, and what lists show of it.
+
+import { type ClientId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
+import type { RoomPatch, RoomQuery } from "../contract/requests.ts";
+import type { RoomResource } from "../contract/resources.ts";
+import { claimDecider, claimStream } from "../domain/claim.ts";
+import { DomainError } from "../domain/decider.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { type ExistingRoom, type Room, requireExisting, requireRole } from "../domain/room-state.ts";
+import { deriveSecretTail } from "../event-store/derived-ids.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
+import { listRooms as queryRooms } from "../projections/models/rooms.ts";
+import type { Page } from "../projections/page.ts";
+import { AppError } from "./errors.ts";
+import { roomOfState, roomResource } from "./resources.ts";
+import type { Call, Caller, Services, Written } from "./services.ts";
+import { streamOwner } from "./stream-owner.ts";
+
+/** A room that its caller may see. `position` is that of its last event as of the call. */
+type OpenRoom = { readonly id: RoomId; readonly room: ExistingRoom; readonly position: Position | null };
+
+/**
+ * The room that a caller names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
+ * not_found; whether it still exists and what its caller may do is left to the command that follows.
+ */
+export async function findRoom(services: Services, client: ClientId, named: string): Promise<RoomId> {
+  const id = named.startsWith("ext:") ? await roomWithExternalId(services, client, named.slice(4)) : named;
+  const parsed = RoomIdSchema.safeParse(id);
+  if (
+    !parsed.success ||
+    /* fence: tenant-room */ (await streamOwner(services.store, roomStream(parsed.data))) !== client
+  )
+    throw new DomainError("not_found");
+  return parsed.data;
+}
+
+/** The room that has an external id: one that claimed it for something else, or is gone, does not. */
+async function roomWithExternalId(
+  { keyring, commands }: Services,
+  client: ClientId,
+  id: string,
+): Promise<RoomId | null> {
+  const { stream, isOf } = await externalIdClaim(keyring, client, id);
+  const { room } = (await commands.load(claimDecider, stream)).state;
+  if (room === null) return null;
+  const { state } = await commands.load(roomDecider, roomStream(room));
+  return state.status === "live" && isOf(state) ? room : null;
+}
+
+/** The room, never older than the call, if the caller may see its object. Throws not_found. */
+export async function openRoom(services: Services, { client, actor }: RoomCaller, named: string): Promise<OpenRoom> {
+  const id = await findRoom(services, client, named);
+  const { state, position } = await services.commands.load(roomDecider, roomStream(id));
+  const room = requireExisting(state);
+  // fence: private-room
+  if (actor.type === "user" && room.settings.kind !== "public" && !room.members.has(actor.id))
+    throw new DomainError("not_found");
+  return { id, room, position };
+}
+
+/** The part of a caller that rooms care about. */
+type RoomCaller = Pick<Caller, "client" | "actor">;
+
+/** As `openRoom`, for what only members see. Throws not_found, or not_a_member for a public room. */
+export async function openAsMember(services: Services, caller: RoomCaller, named: string): Promise<OpenRoom> {
+  const open = await openRoom(services, caller, named);
+  requireRole(open.room, caller.actor, "reader");
+  return open;
+}
+
+/** What only one room may have: where the claim on it is kept, and how to tell that a room has it. */
+export type Claimable = { readonly stream: string; readonly isOf: (room: ExistingRoom) => boolean };
+
+/** An external id. */
+export async function externalIdClaim(keyring: Keyring, client: ClientId, id: string): Promise<Claimable> {
+  const hash = deriveSecretTail(await keyring.pepper(client), "external", id);
+  return { stream: claimStream(hash), isOf: (room) => room.externalId === id };
+}
+
+type ShownRoom = { readonly room: RoomResource; readonly etag: number };
+
+const shown = (id: RoomId, state: Room): ShownRoom => {
+  const room = requireExisting(state);
+  return { room: roomOfState(id, room), etag: room.settingsSeq };
+};
+
+/** Throws not_found. */
+export async function getRoom({ services, caller }: Call, named: string): Promise<ShownRoom> {
+  const { id, room } = await openRoom(services, caller, named);
+  return shown(id, room);
+}
+
+/** Throws what the room's rules refuse. */
+export async function changeRoom(
+  { services, caller, at, context }: Call,
+  named: string,
+  { name, description, kind, meta }: RoomPatch,
+  ifMatch: number | null,
+): Promise<ShownRoom & Written> {
+  const id = await findRoom(services, caller.client, named);
+  const changes = omitUndefined({ name, description, kind, meta });
+  const command = { type: "Update", at, actor: caller.actor, changes, ifMatch } as const;
+  const { state, position, replayed } = await services.commands.execute(roomDecider, roomStream(id), command, context);
+  return { ...shown(id, state), position, replayed };
+}
+
+/** Closes a room for posting, or opens it again. Throws what the room's rules refuse. */
+export async function setRoomActive(
+  { services, caller, at, context }: Call,
+  named: string,
+  active: boolean,
+  ifMatch: number | null,
+): Promise<ShownRoom & Written> {
+  const id = await findRoom(services, caller.client, named);
+  const command = { type: active ? "Activate" : "Deactivate", at, actor: caller.actor, ifMatch } as const;
+  const { state, position, replayed } = await services.commands.execute(roomDecider, roomStream(id), command, context);
+  return { ...shown(id, state), position, replayed };
+}
+
+/** Throws what the room's rules refuse. */
+export async function deleteRoom(
+  { services, caller, at, context }: Call,
+  named: string,
+  ifMatch: number | null,
+): Promise<Written> {
+  const id = await findRoom(services, caller.client, named);
+  const command = { type: "Delete", at, actor: caller.actor, ifMatch } as const;
+  return services.commands.execute(roomDecider, roomStream(id), command, context);
+}
+
+/** To a user its own rooms and public ones. Throws forbidden. */
+export async function listRooms({ services, caller, read }: Call, query: RoomQuery): Promise<Page<RoomResource>> {
+  const { external_id: externalIds, member, ...rest } = query;
+  const named = member?.map((user) => services.keyring.subjectOfUser(caller.client, user));
+  const members = named === undefined ? undefined : await Promise.all(named);
+  const visibleTo = caller.kind === "user" ? caller.subject : undefined;
+  // Who is in a public room only its members may know.
+  if (visibleTo !== undefined && members?.some((one) => one !== visibleTo) === true) {
+    throw new AppError("forbidden", { detail: "a user token may only ask for its own user's rooms" });
+  }
+  const { rows, next } = await queryRooms(read, omitUndefined({ ...rest, members, visibleTo, externalIds }));
+  return { rows: rows.map(roomResource), next };
+}

@@ -1,0 +1,125 @@
+// Users of a client: their profiles, their tokens, and the rooms they are in.
+import type { Subject } from "../contract/ids.ts";
+import type { NewToken, PageQuery, UserPatch, UserProfile, UserQuery } from "../contract/requests.ts";
+import type { TokenResource, UserResource, UserRoomResource } from "../contract/resources.ts";
+import { rfc3339, SECOND_MS } from "../contract/time.ts";
+import { DomainError } from "../domain/decider.ts";
+import { type User, type UserCommand, type UserEvent, userDecider, userStream } from "../domain/user.ts";
+import { deriveUuid } from "../event-store/derived-ids.ts";
+import type { CommandContext } from "../event-store/envelope.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
+import { roomsOfUser, unreadTotal } from "../projections/models/reads.ts";
+import { listUsers as queryUsers, userBySubject } from "../projections/models/users.ts";
+import type { Page } from "../projections/page.ts";
+import { userOfState, userResource, userRoomResource } from "./resources.ts";
+import { type Call, unkeyed, type Written } from "./services.ts";
+
+/** The user that a caller names. To a user's token every other one does not exist. Throws not_found. */
+async function subjectOf({ services, caller }: Call, user: string): Promise<Subject> {
+  if (caller.kind === "key") return services.keyring.subjectOfUser(caller.client, user);
+  if (caller.userId !== user) throw new DomainError("not_found");
+  return caller.subject;
+}
+
+/** A command on a user, without what all have in common. */
+type UserChange = UserCommand extends infer C
+  ? C extends UserCommand
+    ? Omit<C, "at" | "subject" | "user">
+    : never
+  : never;
+
+async function execute(call: Call, user: string, change: UserChange, context: CommandContext = call.context) {
+  const subject = await subjectOf(call, user);
+  const command = { ...change, at: call.at, subject, user } as UserCommand;
+  return { subject, ...(await call.services.commands.execute(userDecider, userStream(subject), command, context)) };
+}
+
+function shown(id: string, state: User): UserResource {
+  if (state.status === "none") throw new DomainError("not_found");
+  return userOfState(id, state);
+}
+
+/** Makes or replaces a profile. `created`: the user is new. */
+export async function putUser(call: Call, id: string, profile: UserProfile) {
+  const { state, events, position } = await execute(call, id, { type: "Put", profile });
+  return { user: shown(id, state), created: events[0]?.type === "UserRegistered", position };
+}
+
+/** Throws not_found, InvalidInput. */
+export async function changeUser(call: Call, id: string, patch: UserPatch) {
+  await getUser(call, id);
+  const { state, position } = await execute(call, id, { type: "Change", patch: omitUndefined(patch) });
+  return { user: shown(id, state), position };
+}
+
+/** From the log: who was just given a token finds itself. Throws not_found. */
+export async function getUser(call: Call, id: string): Promise<UserResource> {
+  const { state } = await call.services.commands.load(userDecider, userStream(await subjectOf(call, id)));
+  return shown(id, state);
+}
+
+/** Newest first. Throws InvalidCursor. */
+export async function listUsers({ read }: Call, query: UserQuery): Promise<Page<UserResource>> {
+  const { rows, next } = await queryUsers(read, omitUndefined(query));
+  return { rows: rows.map(userResource), next };
+}
+
+/** The rooms that a user is in, newest activity first, and what is unread in all of them. Throws not_found, InvalidCursor. */
+export async function listUserRooms(
+  call: Call,
+  id: string,
+  query: PageQuery,
+): Promise<Page<UserRoomResource> & { readonly unreadTotal: number }> {
+  const { read, caller } = call;
+  const subject = await subjectOf(call, id);
+  const [user, page, total] = await Promise.all([
+    userBySubject(read, subject),
+    roomsOfUser(read, subject, omitUndefined(query)),
+    unreadTotal(read, subject),
+  ]);
+  // A token's own user exists, also when the read model does not have it yet.
+  if (user === undefined && caller.kind === "key") throw new DomainError("not_found");
+  return { rows: page.rows.map(userRoomResource), next: page.next, unreadTotal: total };
+}
+
+/** Mints a token with which its holder acts as the user. A replay mints anew. */
+export async function mintToken(
+  call: Call,
+  user: string,
+  { ttl_seconds: ttlSeconds, revoke_previous: revokePrevious }: NewToken,
+): Promise<Written & { readonly token: TokenResource }> {
+  const { services, caller, at, context } = call;
+  const expiresAt = at + ttlSeconds * SECOND_MS;
+  const issue = { type: "IssueToken", expiresAt, revokePrevious } as const;
+  let outcome = await execute(call, user, { ...issue, jti: deriveUuid("token", context.commandId) });
+  const { replayed } = outcome;
+  let { jti, generation } = issuedIn(outcome.events);
+  // Tokens may have been revoked since the first answer: then one that holds has to be issued, not the same again.
+  if (
+    replayed &&
+    generation < (await services.commands.load(userDecider, userStream(outcome.subject))).state.generation
+  ) {
+    const anew = { ...issue, revokePrevious: false, jti: services.newId() };
+    outcome = await execute(call, user, anew, { ...unkeyed(context), commandId: services.newId() });
+    ({ jti, generation } = issuedIn(outcome.events));
+  }
+  const about = { client: caller.client, userId: user, generation, ttlSeconds, now: at, jti };
+  const minted = await services.tokens.mint(about);
+  return {
+    token: { token: minted.token, expires_at: rfc3339(minted.expiresAt) },
+    position: outcome.position,
+    replayed,
+  };
+}
+
+function issuedIn(events: readonly UserEvent[]) {
+  const issued = events.find((event) => event.type === "TokenIssued");
+  if (issued === undefined) throw new DomainError("not_found");
+  return issued.data;
+}
+
+/** Revokes all tokens that were issued so far, within a second on every node. */
+export async function revokeTokens(call: Call, user: string): Promise<{ readonly position: Position }> {
+  return execute(call, user, { type: "RevokeTokens" });
+}
