@@ -35,7 +35,7 @@ test("after kill -9 of the server, the next one adopts its PostgreSQL, and stops
     },
   });
   expect(postgres).toMatchObject({ adopted: true, url: child.said.url });
-  expect(lines).toEqual([`PostgreSQL (pid ${pid}) was left running by an earlier server and is taken over`]);
+  expect(lines).toEqual([`PostgreSQL (pid ${pid}) was left running by an earlier server; adopting it`]);
   expect(await query(postgres.url, "select n from kept")).toEqual([{ n: 1 }]);
   expect(await query(postgres.url, held)).toHaveLength(1);
   await postgres[Symbol.asyncDispose]();

@@ -72,21 +72,25 @@ async function golden(type: string, definition: EventDefinition): Promise<Golden
   return JSON.parse(readFileSync(file, "utf8"));
 }
 
+/** The event of these stored bytes, as it is read now. */
+async function read(type: string, { id, data, metadata }: Omit<Golden, "given">) {
+  const keyring = await goldenKeyring(blobsOf(JSON.parse(data)).map((blob) => blob.key));
+  const bytes = { data: Buffer.from(data), metadata: Buffer.from(metadata) };
+  const where = { stream: STREAM, revision: 0, position: positionOf("log1", 1), recordedAt: NOW };
+  const [event] = await decode(keyring, [{ id, type, ...bytes, ...where }]);
+  return event;
+}
+
+const OLDER = readdirSync(FOLDER).filter((name) => /\.v\d+\.json$/.test(name));
+test.each(OLDER)("%s of an earlier version is read as the version of now", async (name) => {
+  const { upcast, ...stored } = JSON.parse(readFileSync(new URL(name, FOLDER), "utf8"));
+  expect((await read(name.replace(/\.v\d+\.json$/, ""), stored))?.data).toEqual(upcast);
+});
+
 describe.each(Object.entries<EventDefinition>(catalogue))("%s", (type, definition) => {
   test("that was written once is still read", async () => {
-    const { given, id, data, metadata } = await golden(type, definition);
-    const keyring = await goldenKeyring(blobsOf(JSON.parse(data)).map((blob) => blob.key));
-    const stored = {
-      id,
-      type,
-      data: Buffer.from(data),
-      metadata: Buffer.from(metadata),
-      stream: STREAM,
-      revision: 0,
-      position: positionOf("log1", 1),
-      recordedAt: NOW,
-    };
-    const [event] = await decode(keyring, [stored]);
+    const { given, ...stored } = await golden(type, definition);
+    const event = await read(type, stored);
     expect(event?.data).toEqual(given);
     expect(event?.meta).toMatchObject({ command: CONTEXT.commandId, at: NOW });
   });

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import {
   ClientIdSchema,
   DeliveryIdSchema,
+  EndpointIdSchema,
   KeyIdSchema,
   KeyRefSchema,
   MessageIdSchema,
@@ -30,6 +31,7 @@ const CUSTOM: ReadonlyMap<z.ZodType, readonly string[]> = new Map<z.ZodType, rea
   [MessageIdSchema, ["msg_a", "msg_b"]],
   [NotificationIdSchema, ["ntf_a"]],
   [DeliveryIdSchema, ["dlv_a", "dlv_b"]],
+  [EndpointIdSchema, ["whk_a"]],
   [SubjectSchema, ["sub_a", "sub_b", "sub_c"]],
   [KeyRefSchema, ["sub_a", "cli_a", "ntf_a"]],
 ]);
@@ -40,6 +42,7 @@ export type Node =
   | { kind: "array"; element: z.ZodType }
   | { kind: "nullable"; inner: z.ZodType }
   | { kind: "sealed"; inner: z.ZodType }
+  | { kind: "union"; options: readonly [z.ZodType, ...z.ZodType[]] }
   | { kind: "choice"; values: readonly unknown[] }
   | { kind: "id"; values: readonly string[] }
   | { kind: "text" | "number" | "boolean" | "json" | "jsonObject" };
@@ -69,6 +72,8 @@ export function nodeOf(schema: z.ZodType): Node {
     const [open, erased] = [(first.def as Def).shape, (second.def as Def).shape];
     if (open?.open !== undefined && erased?.erased !== undefined) return { kind: "sealed", inner: open.open };
   }
+  if (def.type === "union" && first !== undefined)
+    return { kind: "union", options: [first, ...(def.options ?? []).slice(1)] };
   if (def.type === "enum" && def.entries !== undefined) return { kind: "choice", values: Object.values(def.entries) };
   if (def.type === "literal" && def.values !== undefined) return { kind: "choice", values: def.values };
   if (def.type === "string") return { kind: "text" };
@@ -90,6 +95,8 @@ export function dataOf(schema: z.ZodType, open: Sources = WILD, sealed: Sources 
       return fc.option(dataOf(node.inner, open, sealed), { freq: 4 });
     case "sealed":
       return dataOf(node.inner, sealed, sealed).map((value) => ({ open: value }));
+    case "union":
+      return fc.oneof(...node.options.map((option) => dataOf(option, open, sealed)));
     case "choice":
     case "id":
       return fc.constantFrom<unknown>(...node.values);
@@ -123,6 +130,8 @@ export function exampleOf(schema: z.ZodType, path = ""): unknown {
       return exampleOf(node.inner, path);
     case "sealed":
       return { open: exampleOf(node.inner, path) };
+    case "union":
+      return exampleOf(node.options[0], path);
     case "choice":
       return node.values[0];
     case "id":
