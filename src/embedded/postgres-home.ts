@@ -87,7 +87,7 @@ async function create(dataDir: string, options: Options): Promise<string> {
     throw error;
   }
   if (!inside) {
-    options.log(`PostgreSQL cannot access ${dataDir} as an unprivileged user; keeping its data in ${dir}`);
+    options.log(`PostgreSQL cannot access ${dataDir} as an unprivileged user: its data is in ${dir}`);
     const pointer = join(dataDir, LOCATION_FILE);
     await writeFile(`${pointer}.new`, `${dir}\n`, { flush: true });
     await rename(`${pointer}.new`, pointer);

@@ -52,7 +52,7 @@ describe("the configuration", () => {
     expect(edge(from, "config").faults).toEqual([]);
   });
 
-  test.each(["platform", "event-store", "projections", "channels", "app", "workers", "api", "embedded"])(
+  test.each(["event-store", "projections", "channels", "app", "workers", "api", "embedded"])(
     "%s knows its type only",
     (from) => {
       expect(edge(from, "config", "import type").faults).toEqual([]);

@@ -115,7 +115,8 @@ export const plain = (value: unknown): unknown => {
   if (value instanceof PersistentMap) return new Map([...value.entries()].map(([key, one]) => [key, plain(one)]));
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null) return value;
-  return Object.entries(value).map(([name, member]) => [name, plain(member)]);
+  const members = Object.entries(value).map(([name, member]) => [name, plain(member)] as const);
+  return members.toSorted(([one], [other]) => (one < other ? -1 : 1)); // the order of names means nothing
 };
 
 function frozen<T>(value: T): T {
