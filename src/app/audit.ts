@@ -7,7 +7,6 @@ import { type Instant, rfc3339 } from "../contract/time.ts";
 import { catalogue } from "../domain/catalogue.ts";
 import { clientStream } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
-import { deliveryStream } from "../domain/delivery.ts";
 import type { EventDefinition } from "../domain/event.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../event-store/event-store.ts";
@@ -83,9 +82,6 @@ export async function notificationTimeline({ services, read }: Call, id: Notific
   const rows = await timelineOf(read, id, { after, limit: query.limit + 1 });
   return shownPage(services, read, rows, query.limit);
 }
-
-/** What the names of deliveries' streams begin with. */
-export const DELIVERY_PREFIX = deliveryStream("dlv_").slice(0, -"dlv_".length);
 
 async function shownPage(services: Services, read: ReadAs, rows: readonly AuditRow[], limit: number): AuditPage {
   const page = pageOf(rows, limit, (last) => [last.position]);

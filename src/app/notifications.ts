@@ -23,7 +23,7 @@ import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
-import { writtenBy } from "../projections/models/audit.ts";
+import { DELIVERY_STREAMS, writtenBy } from "../projections/models/audit.ts";
 import { type DeliveryRow, deliveriesOf } from "../projections/models/deliveries.ts";
 import {
   type NotificationRow,
@@ -32,7 +32,6 @@ import {
 } from "../projections/models/notifications.ts";
 import type { Page } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
-import { DELIVERY_PREFIX } from "./audit.ts";
 import { subjectsNamed } from "./create-notification.ts";
 import {
   awaitReadModel,
@@ -186,7 +185,7 @@ async function doneBefore({ services, read, context }: Call): Promise<Before> {
     const [event] = await services.store.readStream(stream, { from: first, limit: 1 });
     return event === undefined ? Number.POSITIVE_INFINITY : decodeMetadata(event).at;
   });
-  const deliveries = rows.map(({ stream }) => DeliveryIdSchema.parse(stream.slice(DELIVERY_PREFIX.length)));
+  const deliveries = rows.map(({ stream }) => DeliveryIdSchema.parse(stream.slice(DELIVERY_STREAMS.length)));
   return { deliveries, since: rows.length === 0 ? null : Math.min(...times) };
 }
 

@@ -13,7 +13,7 @@ import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
 
 /** What the names of deliveries' streams begin with. */
-const DELIVERY_STREAMS = deliveryStream("dlv_").slice(0, -"dlv_".length);
+export const DELIVERY_STREAMS = deliveryStream("dlv_").slice(0, -"dlv_".length);
 
 const columns = {
   client: text<ClientId>(),

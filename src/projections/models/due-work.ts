@@ -46,6 +46,14 @@ export const dueNotifications = (
       .limit(limit),
   );
 
+const notificationsAfter = (operator: OperatorRead, after: Position | null) =>
+  operator
+    .over({ n: notifications })
+    .selectFrom("n")
+    .selectAll()
+    .where(sql<boolean>`position > ${after ?? ""}`)
+    .orderBy("position");
+
 /** Released notifications of which not every delivery is known to be made, oldest first. */
 export const unroutedNotifications = (
   operator: OperatorRead,
@@ -53,14 +61,9 @@ export const unroutedNotifications = (
   after: Position | null = null,
 ): Promise<readonly NotificationRow[]> =>
   operator.rows(
-    operator
-      .over({ n: notifications })
-      .selectFrom("n")
-      .selectAll()
+    notificationsAfter(operator, after)
       .where("state", "=", "released")
       .where((eb) => eb.not("routed"))
-      .where(sql<boolean>`position > ${after ?? ""}`)
-      .orderBy("position")
       .limit(limit),
   );
 
@@ -71,15 +74,7 @@ export const stoppingNotifications = (
   after: Position | null = null,
 ): Promise<readonly NotificationRow[]> =>
   operator.rows(
-    operator
-      .over({ n: notifications })
-      .selectFrom("n")
-      .selectAll()
-      .where(sql<boolean>`stop_requested`)
-      .where("open", ">", 0)
-      .where(sql<boolean>`position > ${after ?? ""}`)
-      .orderBy("position")
-      .limit(limit),
+    notificationsAfter(operator, after).where(sql<boolean>`stop_requested`).where("open", ">", 0).limit(limit),
   );
 
 /** Mails that fallbacks requested and that are not made yet, of notifications that were not stopped. */
