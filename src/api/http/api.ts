@@ -8,7 +8,15 @@ import { BodyBudget, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
 import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
-import type { ApiContext, ApiMiddleware, ApiState, ReadyRoute, Reply, Route, RouterFields } from "./route.ts";
+import {
+  API_PREFIX,
+  type ApiContext,
+  type ApiMiddleware,
+  type ApiState,
+  type Reply,
+  type Route,
+  type RouterFields,
+} from "./route.ts";
 import { validate } from "./validation.ts";
 
 export type ApiRouter = Router<ApiState, RouterFields>;
@@ -16,7 +24,7 @@ export type ApiRouter = Router<ApiState, RouterFields>;
 /** Puts routes on the router. Gives the middleware that authenticates, for paths that no route has. */
 export function addApiRoutes(
   router: ApiRouter,
-  routes: readonly ReadyRoute[],
+  routes: readonly Route[],
   services: Services,
   limits: Limits,
 ): ApiMiddleware {
@@ -25,19 +33,18 @@ export function addApiRoutes(
   const inFlight = new InFlight();
   const writes = new ReadYourWrites(services.readSide);
 
-  for (const ready of routes) {
-    const { route } = ready;
+  for (const route of routes) {
     router.register(
-      ready.path,
+      API_PREFIX + route.path,
       [route.method],
       [
         ...admission(route, authentication),
-        ...(ready.body === null ? [] : [readBody(ready, bodies)]),
+        ...(route.body === null ? [] : [readBody(route, bodies)]),
         identifyCommand(services),
-        ...(ready.paged ? [readCursor(services)] : []),
+        ...(route.paged ? [readCursor(services)] : []),
         ...(route.method === "GET"
-          ? [readReadAfter(writes), validate(ready), waitForWrites(writes)]
-          : [validate(ready), runOnce(services, inFlight)]),
+          ? [readReadAfter(writes), validate(route), waitForWrites(writes)]
+          : [validate(route), runOnce(services, inFlight)]),
         handle(route, services, writes),
       ],
     );

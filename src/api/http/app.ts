@@ -13,7 +13,7 @@ import { allowOrigins, hostCheck, ownOriginCheck, requireKnownHost } from "./ori
 import { addDocs, addMailbox, type DevMailbox } from "./pages.ts";
 import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
 import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
-import { type ApiMiddleware, type ApiState, isUnderApi, type Route, type RouterFields, readyRoute } from "./route.ts";
+import { type ApiMiddleware, type ApiState, isUnderApi, type NamedRoute, type RouterFields } from "./route.ts";
 
 type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
@@ -34,19 +34,18 @@ type HttpServer = { readonly server: Server; readonly limits: Limits };
 /** The server of a node with the role api. Throws when two routes could match one request. */
 export function createHttpServer(
   services: Services,
-  routes: readonly Route[],
+  routes: readonly NamedRoute[],
   options: HttpServerOptions = {},
 ): HttpServer {
   const { config } = services;
   const { limits = createLimits(), registry = new Registry(), timings = HTTP_TIMINGS } = options;
-  const ready = routes.map(readyRoute);
   const isKnownHost = hostCheck(config);
   const router = newRouter();
   const probes = { directory: () => ({ ok: services.directory.ready() }), ...options.probes };
   addProbes(router, services, probes, registry);
-  addDocs(router, ready, config);
+  addDocs(router, routes, config);
   if (options.mailbox !== undefined) addMailbox(router, options.mailbox, ownOriginCheck(config));
-  const authenticate = addApiRoutes(router, ready, services, limits);
+  const authenticate = addApiRoutes(router, routes, services, limits);
   requireUnambiguous(router);
 
   const baseUrl = ({ headers: { host }, socket }: IncomingMessage): string =>

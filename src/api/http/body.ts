@@ -6,7 +6,7 @@ import { MAX_FAULTS } from "../../contract/issues.ts";
 import { batchPerTick } from "../../platform/batch-loader.ts";
 import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
-import type { ApiMiddleware, ParsedBody, ReadyRoute } from "./route.ts";
+import type { ApiMiddleware, ParsedBody, Route } from "./route.ts";
 
 const MEBIBYTE = 1024 * 1024;
 /** Max bytes of a body. */
@@ -25,8 +25,8 @@ export class ClientGone extends Error {
 }
 
 /** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
-export function readBody(ready: ReadyRoute, budget: BodyBudget): ApiMiddleware {
-  const acceptsPatch = ready.route.method === "PATCH";
+export function readBody(route: Route, budget: BodyBudget): ApiMiddleware {
+  const acceptsPatch = route.method === "PATCH";
   return async ({ req, state }, next) => {
     using share = budget.open(state.registration === undefined ? state.caller.client : "registration");
     const bytes = hasBody(req) ? await receive(req, share) : NOTHING;

@@ -3,19 +3,19 @@ import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
 import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
-import type { Access, ReadyRoute, Route } from "./route.ts";
+import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
 type Json = Record<string, unknown>;
 
 const HTTP_METHODS = { GET: "get", POST: "post", PUT: "put", PATCH: "patch", DELETE: "delete" } as const;
 
 /** Makes the document. `servers`: where the API is reached; nothing when that is where the document was read. */
-export function openApiDocument(routes: readonly ReadyRoute[], publicUrl: string | undefined): Json {
+export function openApiDocument(routes: readonly NamedRoute[], publicUrl: string | undefined): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
-  for (const ready of routes) {
-    const path = ready.path.replace(/:([a-z_]+)/g, "{$1}");
-    paths[path] = { ...paths[path], [HTTP_METHODS[ready.route.method]]: operation(ready, components) };
+  for (const route of routes) {
+    const path = API_PREFIX + route.path.replace(/:([a-z_]+)/g, "{$1}");
+    paths[path] = { ...paths[path], [HTTP_METHODS[route.method]]: operation(route, components) };
   }
   return {
     openapi: "3.1.0",
@@ -26,7 +26,7 @@ export function openApiDocument(routes: readonly ReadyRoute[], publicUrl: string
       license: { name: manifest.license, identifier: manifest.license },
     },
     servers: [{ url: publicUrl ?? "/" }],
-    tags: [...new Set(routes.map(({ route }) => route.tag))].map((name) => ({ name })),
+    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
     components: {
       schemas: { ...components.schemas, Problem: PROBLEM_SCHEMA },
@@ -61,34 +61,30 @@ class Components {
   }
 }
 
-function operation(ready: ReadyRoute, components: Components): Json {
-  const { route } = ready;
+function operation(route: NamedRoute, components: Components): Json {
   const body =
-    route.body === undefined
+    route.body === null || route.body === NO_BODY
       ? {}
       : { requestBody: { content: { "application/json": { schema: components.of(route.body, "input") } } } };
   return {
-    operationId: operationId(ready),
+    operationId: route.operation,
     summary: route.summary,
     tags: [route.tag],
     security: security(route.access),
     ...(scopeOf(route.access) === null ? {} : { "x-scope": scopeOf(route.access) }),
-    parameters: parameters(ready, components),
+    parameters: parameters(route, components),
     ...body,
-    responses: responses(ready, components),
+    responses: responses(route, components),
   };
 }
-
-/** `POST /api/v1/rooms/:room_id/messages`: `post_rooms_room_id_messages`. */
-const operationId = ({ route }: ReadyRoute): string =>
-  `${route.method.toLowerCase()}${route.path.replaceAll(/[/:-]+/g, "_")}`;
 
 const scopeOf = (access: Access) => (access.kind === "registration" ? null : access.scope);
 
 const security = (access: Access): readonly Json[] =>
   access.kind === "registration" ? [{}, { adminKey: [] }] : [{ bearer: [] }, { apiKey: [] }];
 
-function parameters({ route, params, query, paged: _paged }: ReadyRoute, components: Components): readonly Json[] {
+function parameters(route: Route, components: Components): readonly Json[] {
+  const { params, query } = route;
   const inPath = [...route.path.matchAll(/:([a-z_]+)/g)].map(([, name = ""]) => {
     const schema = params instanceof z.ZodObject ? params.shape[name] : undefined;
     return { name, in: "path", required: true, schema: isSchema(schema) ? components.of(schema, "input") : STRING };
@@ -114,7 +110,7 @@ function headerNames(route: Route): readonly (keyof typeof PARAMETERS)[] {
 }
 
 /** The codes that a route may answer with: its own, and those of the checks before it. */
-export function problemsOf({ route, body }: ReadyRoute): readonly ProblemCode[] {
+export function problemsOf(route: Route): readonly ProblemCode[] {
   const codes: ProblemCode[] = [
     "unknown_host",
     "unauthenticated",
@@ -127,7 +123,7 @@ export function problemsOf({ route, body }: ReadyRoute): readonly ProblemCode[] 
   else codes.push("token_expired", "key_expired");
   if (route.access.kind === "key") codes.push("forbidden");
   if (scopeOf(route.access) !== null) codes.push("insufficient_scope");
-  if (body !== null) codes.push("malformed_json", "body_too_large", "unsupported_media_type");
+  if (route.body !== null) codes.push("malformed_json", "body_too_large", "unsupported_media_type");
   if (route.method === "GET") codes.push("invalid_position", "read_model_behind");
   if (route.method === "POST") codes.push("idempotency_key_reused", "idempotency_key_in_flight");
   if (route.conditional === true) codes.push("precondition_failed");
@@ -135,8 +131,7 @@ export function problemsOf({ route, body }: ReadyRoute): readonly ProblemCode[] 
   return [...new Set([...codes, ...route.problems])];
 }
 
-function responses(ready: ReadyRoute, components: Components): Json {
-  const { route } = ready;
+function responses(route: Route, components: Components): Json {
   const all: Record<string, Json> = {};
   for (const [status, schema] of Object.entries(route.responses)) {
     const content = isSchema(schema)
@@ -144,7 +139,7 @@ function responses(ready: ReadyRoute, components: Components): Json {
       : {};
     all[status] = { description: STATUS_CODES[status] ?? "", headers: successHeaders(route, status), ...content };
   }
-  const codes = [...problemsOf(ready), ...(ready.paged ? (["invalid_cursor"] as const) : [])];
+  const codes = [...problemsOf(route), ...(route.paged ? (["invalid_cursor"] as const) : [])];
   for (const [status, same] of Object.entries(Object.groupBy(codes, (code) => String(PROBLEMS[code].status)))) {
     const list = (same ?? []).map((code) => `\`${code}\``).join(", ");
     const schema = { allOf: [{ $ref: "#/components/schemas/Problem" }, { properties: { code: { enum: same } } }] };

@@ -8,7 +8,7 @@ import type { ApiRouter } from "./api.ts";
 import { openApiDocument, problemsOf } from "./openapi.ts";
 import type { OwnOriginCheck } from "./origin.ts";
 import { Problem } from "./problems.ts";
-import type { Access, ApiContext, ReadyRoute } from "./route.ts";
+import { type Access, API_PREFIX, type ApiContext, type NamedRoute, NO_BODY } from "./route.ts";
 import { parseQuery } from "./validation.ts";
 
 export function sendJson(ctx: ApiContext, value: unknown, status = 200): void {
@@ -30,7 +30,7 @@ function sendPage(ctx: ApiContext, html: string, policy = pagePolicy()): void {
 /** `/docs`, `/docs/errors`, `/openapi.json`; each is made once, when it is first requested. */
 export function addDocs(
   router: ApiRouter,
-  routes: readonly ReadyRoute[],
+  routes: readonly NamedRoute[],
   { publicUrl }: Pick<Config, "publicUrl">,
 ): void {
   let reference: string | undefined;
@@ -118,32 +118,31 @@ ${body}
 
 // The reference and the errors
 
-function referencePage(routes: readonly ReadyRoute[]): Html {
-  const tags = [...new Set(routes.map(({ route }) => route.tag))];
+function referencePage(routes: readonly NamedRoute[]): Html {
+  const tags = [...new Set(routes.map((route) => route.tag))];
   return html`<h1>ChatAPI</h1>
 <p>JSON over HTTP. Send your key as <code>Authorization: Bearer</code>. Errors are problems with a stable
 <code>code</code>, listed under <a href="/docs/errors">errors</a>. Send an <code>Idempotency-Key</code> with a POST that
 you may have to repeat, and a write's <code>Position</code> as <code>Read-After</code> with a read that has to see it.
 What goes on live is on the WebSocket at <code>/ws</code>.</p>
 <p>${tags.map((tag) => html`<a href="#${tag}">${tag}</a> `)}</p>
-${tags.map((tag) => html`<h2 id="${tag}">${tag}</h2>${routes.filter(({ route }) => route.tag === tag).map(operation)}`)}`;
+${tags.map((tag) => html`<h2 id="${tag}">${tag}</h2>${routes.filter((route) => route.tag === tag).map(operation)}`)}`;
 }
 
-function operation(ready: ReadyRoute): Html {
-  const { route, path } = ready;
-  const query = ready.query instanceof z.ZodObject ? Object.keys(ready.query.shape) : [];
+function operation(route: NamedRoute): Html {
+  const query = route.query instanceof z.ZodObject ? Object.keys(route.query.shape) : [];
   const statuses = Object.keys(route.responses).map((status) => `${status} ${STATUS_CODES[status] ?? ""}`);
-  return html`<h3 id="${anchor(ready)}"><span class="method">${route.method}</span> <code>${path}</code></h3>
+  return html`<h3 id="${anchor(route)}"><span class="method">${route.method}</span> <code>${API_PREFIX + route.path}</code></h3>
 <p>${route.summary} <span class="soft">${allowed(route.access)}</span></p>
 ${query.length > 0 ? html`<p>Query: ${query.map((name) => html`<code>${name}</code> `)}</p>` : ""}
-${route.body === undefined ? "" : schemaOf("Body", route.body, "input")}
+${route.body === null || route.body === NO_BODY ? "" : schemaOf("Body", route.body, "input")}
 ${Object.values(route.responses)
   .slice(0, 1)
   .map((schema) => (schema instanceof z.ZodType ? schemaOf("Answer", schema, "output") : html``))}
-<p>${statuses.join(", ")}. Problems: ${problemsOf(ready).map((code) => html`<a href="/docs/errors#${code}">${code}</a> `)}</p>`;
+<p>${statuses.join(", ")}. Problems: ${problemsOf(route).map((code) => html`<a href="/docs/errors#${code}">${code}</a> `)}</p>`;
 }
 
-const anchor = ({ route }: ReadyRoute): string => `${route.method}${route.path.replaceAll(/[/:]+/g, "-")}`;
+const anchor = ({ method, path }: NamedRoute): string => `${method}${path.replaceAll(/[/:]+/g, "-")}`;
 
 function allowed(access: Access): string {
   if (access.kind === "registration") return "Open in development mode, else for the ADMIN_KEY.";

@@ -6,6 +6,7 @@ import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
 import type { Cursor, Scope } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import type { Page } from "../../projections/page.ts";
 
 /** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
 export type Access =
@@ -37,12 +38,8 @@ export type Handling<P, Q, B> = Call & {
 };
 
 type RouteDefinition<P, Q, B> = {
-  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-  /** Below `/api/v1`, with `:name` for parameters. */
-  readonly path: string;
   /** One sentence for the reference page. */
   readonly summary: string;
-  readonly tag: "clients" | "users" | "rooms" | "messages" | "notifications" | "providers" | "audit";
   readonly access: Access;
   readonly params?: P;
   readonly query?: Q;
@@ -55,25 +52,60 @@ type RouteDefinition<P, Q, B> = {
   /** Faults that handling finds by itself, of the body as it was sent: asked for only when there are others to tell. */
   readonly furtherFaults?: (caller: Caller, body: unknown, at: Instant) => readonly FieldFault[];
   /** By status: the schema of a success, for OpenAPI. */
-  readonly responses: Readonly<Partial<Record<200 | 201 | 202 | 204, z.ZodType | null>>>;
+  readonly responses: Readonly<Partial<Record<Reply["status"], z.ZodType | null>>>;
   /** Refusals of its own, besides those that every route may give. */
-  readonly problems: readonly ProblemCode[];
+  readonly problems?: readonly ProblemCode[];
   /** Whether `If-Match` is taken. */
   readonly conditional?: boolean;
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;
 };
 
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+type Tag = "clients" | "users" | "rooms" | "messages" | "notifications" | "providers" | "audit";
+
 /** A route whose types have been checked and are no longer needed. */
-export type Route = RouteDefinition<z.ZodType | undefined, z.ZodType | undefined, z.ZodType | undefined>;
+export type Route = Omit<
+  RouteDefinition<z.ZodType, z.ZodType, z.ZodType | null>,
+  "params" | "query" | "body" | "problems"
+> & {
+  readonly method: Method;
+  /** Below `/api/v1`, with `:name` for parameters. */
+  readonly path: string;
+  readonly params: z.ZodType;
+  readonly query: z.ZodType;
+  /** Null when a body is ignored; NO_BODY when there is nothing to say in one. */
+  readonly body: z.ZodType | null;
+  readonly problems: readonly ProblemCode[];
+  /** Whether it is a list with cursors. */
+  readonly paged: boolean;
+};
+
+/** A route with its name and the group of the reference page that it is in. */
+export type NamedRoute = Route & { readonly operation: string; readonly tag: Tag };
+
+/** The body of a POST that takes none: absent, or `{}`. */
+export const NO_BODY = z.strictObject({});
+const NO_QUERY = z.strictObject({});
+const ANY_PARAMS = z.record(z.string(), z.string());
 
 /** Declares a route. */
-export const route = <
+export function route<
   P extends z.ZodType | undefined = undefined,
   Q extends z.ZodType | undefined = undefined,
   B extends z.ZodType | undefined = undefined,
->(
-  definition: RouteDefinition<P, Q, B>,
-): Route => definition as unknown as Route;
+>(method: Method, path: string, definition: RouteDefinition<P, Q, B>): Route {
+  const { params = ANY_PARAMS, query = NO_QUERY, body, problems = [], ...rest } = definition;
+  return {
+    ...(rest as unknown as Pick<Route, "summary" | "access" | "responses" | "handle">),
+    ...{ method, path, params, query, problems },
+    body: body ?? (method === "GET" || method === "DELETE" ? null : NO_BODY),
+    paged: query instanceof z.ZodObject && "cursor" in query.shape,
+  };
+}
+
+/** The routes of one group, by the names of their operations. */
+export const routesOf = (tag: Tag, routes: Readonly<Record<string, Route>>): readonly NamedRoute[] =>
+  Object.entries(routes).map(([operation, one]) => ({ ...one, operation, tag }));
 
 /** Where all routes of the list are. */
 export const API_PREFIX = "/api/v1";
@@ -81,34 +113,37 @@ export const API_PREFIX = "/api/v1";
 export const isUnderApi = (path: string): boolean =>
   path.startsWith(API_PREFIX) && (path.length === API_PREFIX.length || path[API_PREFIX.length] === "/");
 
-/** A route with what serving and describing it needs. */
-export type ReadyRoute = {
-  readonly route: Route;
-  /** With the prefix, as metrics and OpenAPI name it. */
-  readonly path: string;
-  readonly params: z.ZodType;
-  readonly query: z.ZodType;
-  /** Null when a body is ignored. */
-  readonly body: z.ZodType | null;
-  /** Whether it is a list with cursors. */
-  readonly paged: boolean;
-};
+// Answers: what handlers return, in the words of the interface.
 
-const NOTHING = z.strictObject({});
-const ANY_PARAMS = z.record(z.string(), z.string());
-const WITH_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
+/** What the result of a use case says beside its resource. */
+type About = Pick<Reply, "position" | "etag" | "replayed">;
+type Result<K extends string> = About & Readonly<Record<K, unknown>>;
 
-export function readyRoute(definition: Route): ReadyRoute {
-  const query = definition.query ?? NOTHING;
-  return {
-    route: definition,
-    path: API_PREFIX + definition.path,
-    params: definition.params ?? ANY_PARAMS,
-    query,
-    body: definition.body ?? (WITH_BODY.has(definition.method) ? NOTHING : null),
-    paged: query instanceof z.ZodObject && "cursor" in query.shape,
-  };
-}
+/** 200 with an object. */
+export const ok = (body: unknown): Reply => ({ status: 200, body });
+/** 200 with the resource of that name. */
+export const shown = <K extends string>(result: Result<K>, name: K): Reply => ({
+  ...result,
+  status: 200,
+  body: result[name],
+});
+/** 201 with the new resource of that name. `path`: where it is, below `/api/v1`. */
+export const created = <K extends string>(result: Result<K>, name: K, path: string): Reply => ({
+  ...result,
+  status: 201,
+  body: result[name],
+  location: API_PREFIX + path,
+});
+/** 204 after a deletion. */
+export const noContent = ({ position }: { readonly position: Position }): Reply => ({ status: 204, position });
+
+type ListReply<T> = Reply & { readonly body: { readonly data: readonly T[]; readonly next_cursor: string | null } };
+
+/** 200 with a page of a list. */
+export const listReply = <T>(
+  { cursorFor }: Pick<Handling<undefined, undefined, undefined>, "cursorFor">,
+  { rows, next }: Page<T>,
+): ListReply<T> => ({ status: 200, body: { data: rows, next_cursor: next === null ? null : cursorFor(next) } });
 
 /** A body as it was sent, and the faults of its strings and numbers. An absent body is `{}`. */
 export type ParsedBody = { readonly value: unknown; readonly faults: readonly FieldFault[] };

@@ -6,33 +6,33 @@ import type { FieldFault } from "../../contract/errors.ts";
 import { bodyPath, type PathStyle, queryPath, toFaults } from "../../contract/issues.ts";
 import { wrongText } from "./body.ts";
 import { Problem } from "./problems.ts";
-import type { ApiContext, ApiMiddleware, ReadyRoute } from "./route.ts";
+import type { ApiContext, ApiMiddleware, Route } from "./route.ts";
 
 const REPORT = { reportInput: true } as const;
 
 /** Sets `input` and `ifMatch`. Throws Problem: validation_failed with every fault, and only without any not_found. */
-export function validate(ready: ReadyRoute): ApiMiddleware {
+export function validate(route: Route): ApiMiddleware {
   return (ctx, next) => {
     const { state } = ctx;
-    state.ifMatch = ready.route.conditional === true ? ifMatch(ctx.req, state.faults) : null;
-    state.input = checkInput(ready, ctx);
+    state.ifMatch = route.conditional === true ? ifMatch(ctx.req, state.faults) : null;
+    state.input = checkInput(route, ctx);
     return next();
   };
 }
 
-function checkInput(ready: ReadyRoute, { params, querystring, state }: ApiContext) {
+function checkInput(route: Route, { params, querystring, state }: ApiContext) {
   const { caller, body, at } = state;
-  const faults = [...state.faults, ...(ready.route.faultsFor?.(caller, body?.value) ?? [])];
-  const checkedParams = checkParams(ready, params);
+  const faults = [...state.faults, ...(route.faultsFor?.(caller, body?.value) ?? [])];
+  const checkedParams = checkParams(route, params);
   if (checkedParams !== "unknown") faults.push(...checkedParams.faults);
   const query = state.query ?? parseQuery(querystring);
-  const checkedQuery = check(ready.query, query, textFaults(query), queryPath, faults);
+  const checkedQuery = check(route.query, query, textFaults(query), queryPath, faults);
   const checkedBody =
-    ready.body === null || body === undefined
+    route.body === null || body === undefined
       ? undefined
-      : check(ready.body, body.value, body.faults, bodyPath, faults);
+      : check(route.body, body.value, body.faults, bodyPath, faults);
   if (faults.length > 0) {
-    throw invalid(firstOfEach([...faults, ...(ready.route.furtherFaults?.(caller, body?.value, at) ?? [])]));
+    throw invalid(firstOfEach([...faults, ...(route.furtherFaults?.(caller, body?.value, at) ?? [])]));
   }
   if (checkedParams === "unknown") throw new Problem("not_found");
   return { params: checkedParams.value, query: checkedQuery, body: checkedBody };
@@ -52,12 +52,12 @@ export function parseQuery(querystring: string): Record<string, string> {
 type CheckedParams = { readonly value: unknown; readonly faults: readonly FieldFault[] } | "unknown";
 
 /** Parameters of a path. What is no id of ours is unknown; the caller's own names, where it makes them, are checked. */
-function checkParams(ready: ReadyRoute, params: Readonly<Record<string, string>>): CheckedParams {
+function checkParams(route: Route, params: Readonly<Record<string, string>>): CheckedParams {
   if (Object.values(params).some((value) => wrongText(value) !== undefined)) return "unknown";
-  const parsed = ready.params.safeParse(params, REPORT);
+  const parsed = route.params.safeParse(params, REPORT);
   if (parsed.success) return { value: parsed.data, faults: [] };
-  const faults = toFaults(ready.params, parsed.error.issues, bodyPath);
-  const makes = ready.route.method === "PUT" || ready.route.method === "POST";
+  const faults = toFaults(route.params, parsed.error.issues, bodyPath);
+  const makes = route.method === "PUT" || route.method === "POST";
   const own = faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"));
   return makes && own ? { value: undefined, faults } : "unknown";
 }

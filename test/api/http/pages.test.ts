@@ -2,7 +2,7 @@
 import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createHttpServer } from "../../../src/api/http/app.ts";
-import { route } from "../../../src/api/http/route.ts";
+import { route, routesOf } from "../../../src/api/http/route.ts";
 import { PROBLEMS } from "../../../src/contract/errors.ts";
 import { newClient, until } from "../../e2e/support/api.ts";
 import { type RawAnswer, raw } from "../../support/raw.ts";
@@ -58,20 +58,16 @@ const listen = async (http: { listen(port: number, host: string, done: () => voi
 };
 
 test("a fault of ours is logged once with the request's id, and shown to nobody", async () => {
-  const broken = route({
-    method: "GET",
-    path: "/broken",
+  const broken = route("GET", "/broken", {
     summary: "Breaks.",
-    tag: "rooms",
     access: { kind: "keyOrUser", scope: null },
     responses: { 200: null },
-    problems: [],
     handle: async () => {
       throw new Error("the secret is open sesame");
     },
   });
   const { key } = await newClient(server.url);
-  const http = createHttpServer(server.services, [broken]);
+  const http = createHttpServer(server.services, routesOf("rooms", { broken }));
   const url = await listen(http.server);
   const before = server.logged.length;
   const headers = { authorization: `Bearer ${key}`, "x-request-id": "broken-1" };

@@ -2,35 +2,25 @@
 import { EVENT_TYPES, listEvents, listStreamEvents } from "../../../app/audit.ts";
 import { auditQuery, PageQuery, StreamParams } from "../../../contract/requests.ts";
 import { AuditEventResource, listBody } from "../../../contract/resources.ts";
-import { listReply } from "../reply.ts";
-import { type Route, route } from "../route.ts";
+import { listReply, route, routesOf } from "../route.ts";
 
-const tag = "audit";
 const access = { kind: "key", scope: "audit:read" } as const;
 
-const events = route({
-  method: "GET",
-  path: "/audit/events",
-  summary: "List the client's events, oldest first",
-  tag,
-  access,
-  query: auditQuery(EVENT_TYPES),
-  responses: { 200: listBody(AuditEventResource) },
-  problems: [],
-  handle: async (call) => listReply(call, await listEvents(call, call.query)),
+export const auditRoutes = routesOf("audit", {
+  listEvents: route("GET", "/audit/events", {
+    summary: "List the client's events, oldest first",
+    access,
+    query: auditQuery(EVENT_TYPES),
+    responses: { 200: listBody(AuditEventResource) },
+    handle: async (call) => listReply(call, await listEvents(call, call.query)),
+  }),
+  listStreamEvents: route("GET", "/audit/streams/:stream/events", {
+    summary: "List the events of one stream, oldest first; `client` is the tenant's own",
+    access,
+    params: StreamParams,
+    query: PageQuery,
+    responses: { 200: listBody(AuditEventResource) },
+    problems: ["not_found"],
+    handle: async (call) => listReply(call, await listStreamEvents(call, call.params.stream, call.query)),
+  }),
 });
-
-const streamEvents = route({
-  method: "GET",
-  path: "/audit/streams/:stream/events",
-  summary: "List the events of one stream, oldest first; `client` is the tenant's own",
-  tag,
-  access,
-  params: StreamParams,
-  query: PageQuery,
-  responses: { 200: listBody(AuditEventResource) },
-  problems: ["not_found"],
-  handle: async (call) => listReply(call, await listStreamEvents(call, call.params.stream, call.query)),
-});
-
-export const auditRoutes: readonly Route[] = [events, streamEvents];

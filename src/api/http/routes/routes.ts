@@ -1,5 +1,5 @@
 // The one list of routes: routing, checks, authorisation, OpenAPI and the tests' matrix come from it.
-import type { Route } from "../route.ts";
+import type { NamedRoute } from "../route.ts";
 import { auditRoutes } from "./audit.ts";
 import { clientRoutes } from "./clients.ts";
 import { messageRoutes } from "./messages.ts";
@@ -8,7 +8,7 @@ import { providerRoutes } from "./providers.ts";
 import { roomRoutes } from "./rooms.ts";
 import { userRoutes } from "./users.ts";
 
-export const routes: readonly Route[] = [
+export const routes: readonly NamedRoute[] = [
   ...clientRoutes,
   ...userRoutes,
   ...roomRoutes,
