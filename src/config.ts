@@ -4,7 +4,7 @@ import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./contract/time.ts";
 import { DEFAULT_RETRY_POLICY } from "./domain/delivery.ts";
-import { failpointFault } from "./platform/failpoint.ts";
+import { FAILPOINTS } from "./platform/failpoint.ts";
 
 /** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */
 export class ConfigError extends Error {
@@ -83,6 +83,13 @@ const EnvironmentSchema = z.object({
     .transform((text, context) => list(text).map((one) => duration(one, context)))
     .default([...DEFAULT_RETRY_POLICY.scheduleMs]),
   RETRY_JITTER: z.coerce.number().min(0).max(1).default(DEFAULT_RETRY_POLICY.jitter),
+  /** Read in `platform/failpoint.ts`; checked here. */
+  CHATAPI_FAILPOINT: z
+    .string()
+    .refine((text) => FAILPOINTS.some((name) => name === text.replace(/:[1-9]\d{0,8}$/, "")), {
+      error: ({ input }) => `"${input}" is no failpoint, nor one with a number such as append/answer:3`,
+    })
+    .optional(),
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
 });
 
@@ -128,8 +135,6 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     const [issue] = parsed.error.issues;
     throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message ?? "is wrong"}`);
   }
-  const fault = failpointFault(environment.CHATAPI_FAILPOINT);
-  if (fault !== undefined) throw new ConfigError(`CHATAPI_FAILPOINT: ${fault}`);
   const env = parsed.data;
   if (env.DATABASE_URL === undefined) {
     if (env.EVENTSTORE_URL !== undefined) {

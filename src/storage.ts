@@ -89,10 +89,7 @@ async function openLog(
     return { store, bus: await busOf(store) };
   }
   const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
-  const bus = await busOf(store);
-  // Without Redis PostgreSQL's own NOTIFY wakes the log's readers.
-  if (config.redisUrl !== undefined) store.wakeBy(bus);
-  return { store, bus };
+  return { store, bus: await busOf(store) };
 }
 
 async function embedded(

@@ -1,8 +1,9 @@
 // Read models: kept up live in batches against row by row, and rebuilt from the whole log.
 import { parsePosition } from "../../src/event-store/event-store.ts";
 import { decodeFor, foldBatch } from "../../src/projections/fold.ts";
+import { commitBatch, openGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
-import { commitBatch, createProjector, openGroup } from "../../src/projections/projector.ts";
+import { createProjector } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { interleave, median } from "../harness/measure.ts";

@@ -8,7 +8,7 @@ import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../even
 import { KeyConflict, WrongEncryptionKeys } from "../event-store/wrapped-keys.ts";
 import { createLogger } from "../platform/logger.ts";
 import { NoFence } from "../projections/fence.ts";
-import { ForeignCheckpoint } from "../projections/projector.ts";
+import { ForeignCheckpoint } from "../projections/group.ts";
 import { openStorage, type Storage } from "../storage.ts";
 import { ImportError } from "./events-import.ts";
 

@@ -50,7 +50,7 @@ function parseLine(text: string, number: number): Line {
 }
 
 /** Reads the file once without writing: it must be complete, in order, and of another log than this one. */
-async function checkWhole(file: string, store: EventStore): Promise<{ log: string; events: number }> {
+async function checkComplete(file: string, store: EventStore): Promise<{ log: string; events: number }> {
   let log: string | undefined;
   let last = "";
   const counted = { events: 0, keys: 0 };
@@ -96,7 +96,7 @@ export async function importEvents(
   onProgress: (events: number, total: number) => void,
 ): Promise<Moved> {
   const { store, keyring } = storage;
-  const { log, events: total } = await checkWhole(file, store);
+  const { log, events: total } = await checkComplete(file, store);
   const { imported: keys } = await keyring.importWrapped(keysOf(file));
   failpoint("keys-imported/events-appended");
   let events = 0;

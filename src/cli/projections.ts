@@ -1,7 +1,7 @@
 // `projections list` and `projections rebuild`.
 
+import { readGroup } from "../projections/group.ts";
 import { storedProjections } from "../projections/models/all.ts";
-import { readGroup } from "../projections/projector.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
 import type { Storage } from "../storage.ts";

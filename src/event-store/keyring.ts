@@ -2,7 +2,7 @@
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
-import { batchLoader, type Failed } from "../platform/batch-loader.ts";
+import { batchLoader, type Failed } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { deriveSecretTail } from "./derived-ids.ts";
 import { type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";

@@ -1,7 +1,7 @@
 // The writer of one stream: a queue of commands that are decided in batches, appended, and answered once that is in the log.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Decider, DomainError, InvalidInput, type TimedCommand } from "../domain/decider.ts";
-import { batchPerTick } from "../platform/batch-loader.ts";
+import { batchPerTick } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { type CommandContext, encode } from "./envelope.ts";
 import {

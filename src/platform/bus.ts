@@ -1,8 +1,4 @@
-// Wake-ups between nodes: "the log has grown", "the read models have moved". Lossy: whoever listens also polls.
-
-/** `log`: the log reaches at least this position. `read`: the read models do. */
-export type Topic = "log" | "read";
-const TOPICS: readonly Topic[] = ["log", "read"];
+// Wake-ups between nodes: "the read models have reached this position". Lossy: whoever listens also polls.
 
 /** A position of the log: its id, a dot, 16 hex digits. */
 type Position = `${string}.${string}`;
@@ -17,32 +13,35 @@ type BusStatus = {
 /** Carries wake-ups to every node, this one included or not. A late one is sent once, with the newest position. */
 export interface Bus extends AsyncDisposable {
   /** Never throws and never waits; what cannot be sent is dropped. */
-  publish(topic: Topic, position: Position): void;
+  publish(position: Position): void;
   /** Called with what any node published. The listener must neither throw nor take long. */
-  on(topic: Topic, listener: (position: Position) => void): Disposable;
+  on(listener: (position: Position) => void): Disposable;
   status(): BusStatus;
 }
 
 /** The listeners of this node. */
 export class Listeners {
-  readonly #byTopic: Readonly<Record<Topic, Set<(position: Position) => void>>> = { log: new Set(), read: new Set() };
+  readonly #all = new Set<(position: Position) => void>();
 
-  add(topic: Topic, listener: (position: Position) => void): Disposable {
-    this.#byTopic[topic].add(listener);
-    return { [Symbol.dispose]: () => void this.#byTopic[topic].delete(listener) };
+  add(listener: (position: Position) => void): Disposable {
+    this.#all.add(listener);
+    return { [Symbol.dispose]: () => void this.#all.delete(listener) };
   }
 
-  notify(topic: Topic, position: Position): void {
-    for (const listener of this.#byTopic[topic]) listener(position);
+  /** Passes on a message as it came over the wire; ignores anything but a position of this log. */
+  notify(text: string, logId: string): void {
+    if (!text.startsWith(`${logId}.`) || !HEX.test(text.slice(logId.length + 1))) return;
+    for (const listener of this.#all) listener(text as Position);
   }
 }
 
-/** The bus of a node that is alone. */
+const HEX = /^[0-9a-f]{16}$/;
+
+/** The bus of a node that is alone: nobody else moves its read models. */
 export function processBus(): Bus {
-  const listeners = new Listeners();
   return {
-    publish: (topic, position) => listeners.notify(topic, position),
-    on: (topic, listener) => listeners.add(topic, listener),
+    publish: () => undefined,
+    on: () => ({ [Symbol.dispose]: () => undefined }),
     status: () => ({ kind: "process", connected: true, lastError: null }),
     [Symbol.asyncDispose]: async () => undefined,
   };
@@ -51,50 +50,37 @@ export function processBus(): Bus {
 /** The channel of all nodes. A position names its log, so that several systems may share a server. */
 export const CHANNEL = "chatapi_wake_ups";
 
-export const encode = (topic: Topic, position: Position): string => `${topic} ${position}`;
-
-const HEX = /^[0-9a-f]{16}$/;
-
-/** Undefined for anything but a wake-up of this log. */
-export function decode(text: string, logId: string): { topic: Topic; position: Position } | undefined {
-  const topic = TOPICS.find((one) => text.startsWith(`${one} ${logId}.`));
-  if (topic === undefined) return undefined;
-  const value = text.slice(topic.length + logId.length + 2);
-  return HEX.test(value) ? { topic, position: `${logId}.${value}` } : undefined;
-}
-
 /**
- * Sends the newest position of each topic, one message at a time. A burst, or a server that does not answer, piles
- * nothing up: a position that was overtaken is never sent.
+ * Sends the newest position, one message at a time. A burst, or a server that does not answer, piles nothing up: a
+ * position that was overtaken is never sent.
  */
 export class Outbox {
-  readonly #send: (topic: Topic, position: Position) => Promise<void>;
-  readonly #next = new Map<Topic, Position>();
+  readonly #send: (position: Position) => Promise<unknown>;
+  #next: Position | undefined;
   #sending: Promise<void> | undefined;
 
   /** `send` may fail; the message is lost then. */
-  constructor(send: (topic: Topic, position: Position) => Promise<void>) {
+  constructor(send: (position: Position) => Promise<unknown>) {
     this.#send = send;
   }
 
-  put(topic: Topic, position: Position): void {
-    this.#next.set(topic, position);
+  put(position: Position): void {
+    this.#next = position;
     this.#sending ??= this.#run();
   }
 
   /** Drops what waits, and returns once the message that is being sent has been. */
   async close(): Promise<void> {
-    this.#next.clear();
+    this.#next = undefined;
     await this.#sending;
   }
 
   async #run(): Promise<void> {
     await Promise.resolve(); // what is put in one go is sent as one
-    for (;;) {
-      const [first] = this.#next;
-      if (first === undefined) break;
-      this.#next.delete(first[0]);
-      await this.#send(...first).catch(() => undefined);
+    while (this.#next !== undefined) {
+      const position = this.#next;
+      this.#next = undefined;
+      await this.#send(position).catch(() => undefined);
     }
     this.#sending = undefined;
   }

@@ -98,13 +98,7 @@ function parse(text: string): Armed | undefined {
   return name === undefined ? undefined : { name, hit: Number(hit) };
 }
 
-/** What is wrong with a value of CHATAPI_FAILPOINT, as one line; undefined when nothing is. */
-export const failpointFault = (text: string | undefined): string | undefined =>
-  text === undefined || text === "" || parse(text) !== undefined
-    ? undefined
-    : `"${text}" is no failpoint, nor one with a number such as append/answer:3`;
-
-// Read here and not from the configuration, so that it is a constant for whoever passes a point.
+// Read here and not from the configuration, which checks it, so that it is a constant for whoever passes a point.
 const armed = parse(process.env.CHATAPI_FAILPOINT ?? "");
 let hits = 0;
 

@@ -1,6 +1,6 @@
 // The bus on PostgreSQL's LISTEN and NOTIFY: for several nodes without Redis.
 import type pg from "pg";
-import { type Bus, CHANNEL, decode, encode, Listeners, Outbox } from "./bus.ts";
+import { type Bus, CHANNEL, Listeners, Outbox } from "./bus.ts";
 import { connect, within } from "./postgres.ts";
 import { backoffMs, messageOf, pause, type WarnLogger } from "./supervise.ts";
 
@@ -15,9 +15,7 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
   const closing = new AbortController();
   let client: pg.Client | undefined;
   let lastError: string | null = null;
-  const outbox = new Outbox(async (topic, position) => {
-    await client?.query("select pg_notify($1, $2)", [CHANNEL, encode(topic, position)]);
-  });
+  const outbox = new Outbox(async (position) => client?.query("select pg_notify($1, $2)", [CHANNEL, position]));
 
   async function listen(): Promise<void> {
     const connection = await connect(url, "chatapi bus");
@@ -28,10 +26,7 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
       reason = error;
       lost.abort();
     });
-    own.on("notification", ({ payload = "" }) => {
-      const message = decode(payload, logId);
-      if (message !== undefined) listeners.notify(message.topic, message.position);
-    });
+    own.on("notification", ({ payload = "" }) => listeners.notify(payload, logId));
     try {
       const interrupted = AbortSignal.any([closing.signal, lost.signal]);
       for (let listening = false; !closing.signal.aborted; listening = true) {
@@ -63,10 +58,10 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
   const running = keepListening();
 
   return {
-    publish: (topic, position) => {
-      if (client !== undefined) outbox.put(topic, position);
+    publish: (position) => {
+      if (client !== undefined) outbox.put(position);
     },
-    on: (topic, listener) => listeners.add(topic, listener),
+    on: (listener) => listeners.add(listener),
     status: () => ({ kind: "postgres", connected: client !== undefined, lastError }),
     async [Symbol.asyncDispose]() {
       closing.abort();

@@ -1,6 +1,6 @@
 // The bus on Redis: publish and subscribe, on one connection each. Redis may go and come back at any time.
 import { Redis, type RedisOptions } from "ioredis";
-import { type Bus, CHANNEL, decode, encode, Listeners, Outbox } from "./bus.ts";
+import { type Bus, CHANNEL, Listeners, Outbox } from "./bus.ts";
 import { messageOf, type WarnLogger } from "./supervise.ts";
 
 /** The longest wait between two attempts to connect: so soon it is used again. */
@@ -46,10 +46,7 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
       recovered();
     }, failed);
   });
-  subscriber.on("message", (_channel, text) => {
-    const message = decode(text, logId);
-    if (message !== undefined) listeners.notify(message.topic, message.position);
-  });
+  subscriber.on("message", (_channel, text) => listeners.notify(text, logId));
   for (const one of both) {
     one.on("error", failed);
     one.on("close", () => {
@@ -71,15 +68,13 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
     }
   }
   const probing = setInterval(() => both.forEach((one) => void probe(one)), PROBE_MS);
-  const outbox = new Outbox(async (topic, position) => {
-    await publisher.publish(CHANNEL, encode(topic, position));
-  });
+  const outbox = new Outbox((position) => publisher.publish(CHANNEL, position));
 
   return {
-    publish: (topic, position) => {
-      if (publisher.status === "ready") outbox.put(topic, position);
+    publish: (position) => {
+      if (publisher.status === "ready") outbox.put(position);
     },
-    on: (topic, listener) => listeners.add(topic, listener),
+    on: (listener) => listeners.add(listener),
     status: () => ({ kind: "redis", connected: connected(), lastError }),
     async [Symbol.asyncDispose]() {
       closed = true;

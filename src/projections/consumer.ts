@@ -198,7 +198,7 @@ export class Consumer implements AsyncDisposable {
 /** How many may wait for one tracker at once; one more is told at once that the position was not reached. */
 const MAX_WAITERS = 10_000;
 
-type Waiter = { readonly position: Position; readonly done: (reached: boolean) => void };
+type Waiter = { readonly position: Position; readonly done: (arrived: boolean) => void };
 
 /** How far something has come, as far as this process knows, and who waits for it to come further. Never goes back. */
 export class PositionTracker implements Disposable {
@@ -234,10 +234,10 @@ export class PositionTracker implements Disposable {
     if (!isAfter(position, this.#position)) return Promise.resolve(true);
     if (this.#closed || timeoutMs <= 0 || this.#waiting.size >= MAX_WAITERS) return Promise.resolve(false);
     return new Promise((resolve) => {
-      const done = (reached: boolean) => {
+      const done = (arrived: boolean) => {
         clearTimeout(timer);
         this.#waiting.delete(waiter);
-        resolve(reached);
+        resolve(arrived);
       };
       const waiter: Waiter = { position, done };
       const timer = setTimeout(() => done(false), timeoutMs);

@@ -1,6 +1,6 @@
 // The node's feed: follows the log once, and hands each batch in order to all on this node that follow what happens.
 import type { Batch, EventStore, Position, RecordedEvent, SubscriptionStatus } from "../event-store/event-store.ts";
-import { batchLoader } from "../platform/batch-loader.ts";
+import { batchLoader } from "../platform/bounded.ts";
 import { within } from "../platform/postgres.ts";
 import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
 import { type Checkpoint, Consumer, isAfter, PositionTracker } from "./consumer.ts";
@@ -73,7 +73,7 @@ export class LiveFeed implements AsyncDisposable {
   }
 
   /** Resolves once everything up to the position was handled: true, or false when the time is up or the feed closes. */
-  reached(position: Position, timeoutMs: number): Promise<boolean> {
+  waitFor(position: Position, timeoutMs: number): Promise<boolean> {
     return this.#positions.waitFor(position, timeoutMs);
   }
 
@@ -82,7 +82,7 @@ export class LiveFeed implements AsyncDisposable {
     const { clock } = this.#options;
     const deadline = clock() + timeoutMs;
     const tail = await within(timeoutMs, this.#tail(), "the log's end was not read in time").catch(() => undefined);
-    return tail !== undefined && this.reached(tail, Math.max(0, deadline - clock()));
+    return tail !== undefined && this.waitFor(tail, Math.max(0, deadline - clock()));
   }
 
   /** For how long something in the log may have gone unhandled, in milliseconds; small when nothing has. */
@@ -121,7 +121,7 @@ export class LiveFeed implements AsyncDisposable {
     const startedAt = clock();
     try {
       const tail = await this.#tail();
-      if (await this.reached(tail, PROBE_TIMEOUT_MS)) this.#freshAt = startedAt;
+      if (await this.waitFor(tail, PROBE_TIMEOUT_MS)) this.#freshAt = startedAt;
     } catch (error) {
       logger.warn({ error: messageOf(error) }, "live feed could not read the log's end; retrying");
     }

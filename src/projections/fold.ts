@@ -1,4 +1,5 @@
 // Folding events onto rows: pure and in memory, the same for the live path, rebuilds, and answers as of an event.
+import type { ClientId } from "../contract/ids.ts";
 import { catalogue } from "../domain/catalogue.ts";
 import { decode, decodeMetadata, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
@@ -29,8 +30,8 @@ export async function decodeFor(
   });
 }
 
-/** What events do to one row, in order. */
-type Touched = { readonly key: Key; readonly changes: RowChange[] };
+/** What events do to one row, in order; the client is that of the first. */
+type Touched = { readonly key: Key; readonly client: ClientId; readonly changes: RowChange[] };
 /** The rows of one table that events touch, by their keys as text. */
 type TouchedRows = ReadonlyMap<string, Touched>;
 
@@ -40,10 +41,12 @@ const keyText = (key: Key): string => JSON.stringify(key);
 function touchedRows(projection: Projection, events: readonly FoldEvent[]): TouchedRows {
   const rows = new Map<string, Touched>();
   for (const { facts, opened } of events) {
+    const { client } = facts.meta;
+    if (client === null) continue; // its rows would be seen by nobody
     for (const change of changesOf(projection, facts, opened)) {
       const name = keyText(change.key);
       const row = rows.get(name);
-      if (row === undefined) rows.set(name, { key: change.key, changes: [change] });
+      if (row === undefined) rows.set(name, { key: change.key, client, changes: [change] });
       else row.changes.push(change);
     }
   }
@@ -63,7 +66,7 @@ function changesOf(projection: Projection, facts: EventFacts, opened: StoredEven
 const needsRow = ({ changes: [first] }: Touched): boolean => first?.kind === "upsert" && !first.fresh;
 
 /** The row after its changes; undefined when there is none; `before` itself when nothing changed. */
-function foldRow(projection: Projection, { key, changes }: Touched, before: Row | undefined): Row | undefined {
+function foldRow(projection: Projection, { key, client, changes }: Touched, before: Row | undefined): Row | undefined {
   let row = before;
   for (const change of changes) {
     if (change.kind === "remove") {
@@ -71,17 +74,17 @@ function foldRow(projection: Projection, { key, changes }: Touched, before: Row 
       continue;
     }
     const body = change.fold(row);
-    if (body !== undefined) row = complete(projection, key, body);
+    if (body !== undefined) row = complete(projection, key, client, body);
   }
   return row;
 }
 
 /** A row with all its columns, in their order. Throws when a column that may not be null has no value. */
-function complete(projection: Projection, key: Key, body: Row): Row {
+function complete(projection: Projection, key: Key, client: ClientId, body: Row): Row {
   const row: Record<string, Row[string]> = {};
   for (const name in projection.columns) {
     const index = projection.key.indexOf(name);
-    const value = (index < 0 ? body[name] : key[index]) ?? null;
+    const value = (index < 0 ? body[name] : key[index]) ?? (name === "client" ? client : null);
     if (value === null && projection.columns[name]?.nullable !== true) {
       throw new Error(`${projection.name} ${keyText(key)}: ${name} has no value`);
     }

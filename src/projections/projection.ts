@@ -1,5 +1,6 @@
 // What a read model is: columns, and pure handlers that say which rows an event touches and what becomes of them.
 
+import type { ClientId, DeliveryId, NotificationId, RoomId } from "../contract/ids.ts";
 import type { JsonValue } from "../contract/json.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
@@ -10,8 +11,8 @@ export type Key = readonly (string | number)[];
 
 /**
  * What an event does to a row of its projection's table. `fold` is pure, it never sees another row, and it gives the
- * whole row (columns of the key need not be repeated) or undefined, which leaves things as they are. `fresh`: the fold
- * does not look at the row, so that it need not be loaded.
+ * complete row or undefined, which leaves things as they are. Columns of the key need not be repeated; a new row's
+ * `client` is the event's. `fresh`: the fold does not look at the row, so that it need not be loaded.
  */
 export type RowChange<R = Row, B = Row> =
   // A method, so that a change of a typed row is also a change of any row.
@@ -59,6 +60,9 @@ type Columns = Readonly<Record<string, Column>>;
 /** A row of a table with these columns. */
 export type RowOf<C extends Columns> = { readonly [N in keyof C]: C[N] extends Column<infer T> ? T : never };
 
+/** What a fold gives of a row: the fold's caller adds the key, and the client of the event that made the row. */
+export type Body<R, K extends keyof R> = Omit<R, K | "client">;
+
 /** What is known of an event without opening it. */
 export type EventFacts = Omit<StoredEvent, "data" | "type"> & { readonly type: string };
 
@@ -80,11 +84,11 @@ type Definition<C extends Columns, K extends keyof C & string> = {
   readonly indexes: readonly string[];
   /** Columns that hold a person's data, blanked when the person is erased. */
   readonly personal: readonly (keyof C & string)[];
-  /** What every event does, whatever its type: it is not opened for this. */
-  readonly each?: (event: EventFacts) => readonly RowChange<RowOf<C>, Omit<RowOf<C>, K>>[];
+  /** What every event of a client does, whatever its type: it is not opened for this. */
+  readonly each?: (event: EventFacts) => readonly RowChange<RowOf<C>, Body<RowOf<C>, K>>[];
   /** What an event does whose type `on` does not name. Every event of a known type is opened for this. */
-  readonly other?: (event: StoredEvent) => readonly RowChange<RowOf<C>, Omit<RowOf<C>, K>>[];
-  readonly on: Handlers<RowOf<C>, Omit<RowOf<C>, K>>;
+  readonly other?: (event: StoredEvent) => readonly RowChange<RowOf<C>, Body<RowOf<C>, K>>[];
+  readonly on: Handlers<RowOf<C>, Body<RowOf<C>, K>>;
 };
 
 /** One read model: one table, `read.<name>_v<version>`. */
@@ -117,3 +121,12 @@ export function projection<const C extends Columns, const K extends keyof C & st
 
 /** The table of a projection, in the schema `read`. */
 export const tableName = (projection: Projection): string => `${projection.name}_v${projection.version}`;
+
+const idIn = (stream: string): string => stream.slice(stream.indexOf("-") + 1);
+
+// Stream names are made by the domain from ids of these types (`roomStream` and its like).
+export const clientOf = (stream: string) => idIn(stream) as ClientId;
+/** Of `room-…` and `reads-…` streams. */
+export const roomOf = (stream: string) => idIn(stream) as RoomId;
+export const notificationOf = (stream: string) => idIn(stream) as NotificationId;
+export const deliveryOf = (stream: string) => idIn(stream) as DeliveryId;

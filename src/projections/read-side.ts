@@ -2,22 +2,16 @@
 import { createHash } from "node:crypto";
 import type { ClientId } from "../contract/ids.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
+import type { Bus } from "../platform/bus.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, messageOf, pause } from "../platform/supervise.ts";
 import { type Checkpoint, type Consumer, isAfter, lagOf, PositionTracker } from "./consumer.ts";
+import { checkGroup, createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
 import { tableName } from "./projection.ts";
-import {
-  checkGroup,
-  createProjector,
-  GROUP,
-  type GroupState,
-  openGroup,
-  type ProjectionDependencies,
-  readGroup,
-} from "./projector.ts";
+import { createProjector, type ProjectionDependencies } from "./projector.ts";
 import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
-import { createGroups, existingTables } from "./tables.ts";
+import { existingTables } from "./tables.ts";
 
 export type { OperatorRead, ReadAs } from "./read-as.ts";
 
@@ -47,18 +41,13 @@ type ReadSideStatus = {
   readonly lastError: string | null;
 };
 
-/** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
-type ReadWakeUps = {
-  publish(topic: "read", position: Position): void;
-  on(topic: "read", listener: () => void): Disposable;
-};
-
 type ReadSideOptions = {
   /** False: never builds nor writes, but follows what another process does. Default true. */
   readonly projector?: boolean;
   /** No other process works on this database: what a crashed one left is taken over at once. Default false. */
   readonly alone?: boolean;
-  readonly wakeUps?: ReadWakeUps;
+  /** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
+  readonly wakeUps?: Bus;
 };
 
 /** Opens the read side; nothing is read from the log before `start`. */
@@ -78,7 +67,7 @@ export class ReadSide implements AsyncDisposable {
   readonly #operator: OperatorRead;
   readonly #positions: PositionTracker;
   readonly #polling: Loop;
-  readonly #wakeUps: ReadWakeUps | undefined;
+  readonly #wakeUps: Bus | undefined;
   readonly #listening: Disposable | undefined;
   /** Undefined without the projector's role. */
   readonly #projector: Consumer | undefined;
@@ -94,7 +83,7 @@ export class ReadSide implements AsyncDisposable {
     const poll = { name: "checkpoint poll", step: () => this.#poll(), maxBackoffMs: MAX_POLL_BACKOFF_MS };
     this.#polling = new Loop({ ...poll, logger });
     this.#wakeUps = wakeUps;
-    this.#listening = wakeUps?.on("read", () => this.#polling.wake());
+    this.#listening = wakeUps?.on(() => this.#polling.wake());
     if (!projector) return;
     this.#projector = createProjector(dependencies, {
       lease: { pool, table: "read.leases", name: leaseName(this.#tables), alone },
@@ -134,12 +123,12 @@ export class ReadSide implements AsyncDisposable {
 
   /** Whether they reached the position within the time; at once when they have. It must be one of this log. */
   waitFor(position: Position, timeoutMs: number): Promise<boolean> {
-    const reached = this.#positions.waitFor(position, timeoutMs);
+    const arrival = this.#positions.waitFor(position, timeoutMs);
     if (this.#positions.isAwaited) {
       this.#projector?.flushNow();
       this.#polling.wakeIn(POLL_MS);
     }
-    return reached;
+    return arrival;
   }
 
   /**
@@ -181,7 +170,7 @@ export class ReadSide implements AsyncDisposable {
   #moved(checkpoint: Checkpoint): void {
     this.#positions.advance(checkpoint);
     failpoint("waiters-told/nodes-told");
-    if (checkpoint !== "start") this.#wakeUps?.publish("read", checkpoint);
+    if (checkpoint !== "start") this.#wakeUps?.publish(checkpoint);
   }
 
   async #poll(): Promise<number> {

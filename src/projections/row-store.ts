@@ -1,5 +1,8 @@
-// Rows in PostgreSQL: loading by key, and writing many in one statement. Arrays go in, `unnest` makes rows of them.
-import { arrayText } from "./array-text.ts";
+// Rows in PostgreSQL: loaded by key, written many in one statement (arrays go in, `unnest` makes rows of them), or by COPY.
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type pg from "pg";
+import { from as copyFrom } from "pg-copy-streams";
 import type { Column, Key, Projection, Row } from "./projection.ts";
 import { columnTypes, type Queryable } from "./read-as.ts";
 
@@ -54,7 +57,7 @@ function upsertRows({ projection, table, put }: TableWrite, parameters: Paramete
   const names = columns.map(([name]) => name);
   const arrays = columns.map(([name, column]) => {
     const values = put.map((row) => scalar(column, row[name] ?? null));
-    return `${parameters.add(arrayText(values))}::${ARRAY_TYPES[column.type]}`;
+    return `${parameters.add(values)}::${ARRAY_TYPES[column.type]}`;
   });
   const selected = columns.map(([name, { type }]) => (type === "json" ? `n.${name}::json` : `n.${name}`));
   const rest = names.filter((name) => !projection.key.includes(name));
@@ -71,13 +74,41 @@ function deleteRows({ projection, table, removed }: TableWrite, parameters: Para
 }
 
 function keyRows(projection: Projection, keys: readonly Key[], parameters: Parameters): string {
-  const arrays = projection.key.map((name, place) => {
+  const arrays = projection.key.map((name, index) => {
     const type = projection.columns[name]?.type ?? "text";
-    return `${parameters.add(arrayText(keys.map((key) => key[place] ?? null)))}::${ARRAY_TYPES[type]}`;
+    return `${parameters.add(keys.map((key) => key[index] ?? null))}::${ARRAY_TYPES[type]}`;
   });
   return `unnest(${arrays.join(", ")}) as k(${projection.key.join(", ")})`;
 }
 
 /** A value as the driver takes it; JSON as the text that is kept. */
-export const scalar = ({ type }: Column, value: Row[string]): string | number | boolean | null =>
+const scalar = ({ type }: Column, value: Row[string]): string | number | boolean | null =>
   value === null ? null : type === "json" || typeof value === "object" ? JSON.stringify(value) : value;
+
+const ROWS_A_CHUNK = 200;
+const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+const escaped = (text: string): string => text.replace(/[\\\n\r\t]/g, (found) => ESCAPES[found] ?? found);
+
+/** Copies rows whose keys the table does not hold; throws the database's unique violation when it does. */
+export async function copyRows(
+  client: pg.ClientBase,
+  { columns }: Projection,
+  table: string,
+  rows: readonly Row[],
+): Promise<void> {
+  const named = Object.entries(columns);
+  const lineOf = (row: Row): string => {
+    const values = named.map(([name, column]) => scalar(column, row[name] ?? null));
+    return `${values.map((value) => (value === null ? "\\N" : escaped(String(value)))).join("\t")}\n`;
+  };
+  function* chunks() {
+    for (let start = 0; start < rows.length; start += ROWS_A_CHUNK) {
+      yield rows
+        .slice(start, start + ROWS_A_CHUNK)
+        .map(lineOf)
+        .join("");
+    }
+  }
+  const copy = copyFrom(`copy read.${table} (${Object.keys(columns).join(", ")}) from stdin`);
+  await pipeline(Readable.from(chunks()), client.query(copy));
+}

@@ -1,14 +1,15 @@
-// Read models being built beside the live ones: from the first event, in bounded memory, seen by nobody.
+// Read models being built beside the live ones: from the first event, in bounded memory, seen by nobody; and compared with them.
 import type pg from "pg";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { transactionOn } from "../platform/postgres.ts";
 import { type Checkpoint, isAfter } from "./consumer.ts";
-import { copyRows } from "./copy-rows.ts";
 import { decodeFor, type FoldEvent, type FoldedTable, foldBatch } from "./fold.ts";
-import type { Projection, Row } from "./projection.ts";
-import { Parameters, writeParts } from "./row-store.ts";
-import { createIndexes, createTable, shadowName } from "./tables.ts";
+import { type Projection, type Row, tableName } from "./projection.ts";
+import { columnTypes } from "./read-as.ts";
+import { copyRows, Parameters, writeParts } from "./row-store.ts";
+import { createIndexes, createTable, existingTables, shadowName } from "./tables.ts";
 
 /** Events that are in memory at once; as many more are read ahead meanwhile. */
 const PAGE = 2_000;
@@ -100,16 +101,11 @@ export class ShadowTables {
   }
 
   async #commit(writes: readonly FoldedTable[], copy: boolean): Promise<void> {
-    await this.#client.query("begin");
-    try {
+    await transactionOn(this.#client, async () => {
       await this.#client.query("set local synchronous_commit = off");
       await this.#write(writes, copy);
       failpoint("shadow-rows/page-commit");
-      await this.#client.query("commit");
-    } catch (error) {
-      await this.#client.query("rollback").catch(() => undefined); // the first error says more
-      throw error;
-    }
+    });
   }
 
   /** One table after the other: a connection takes one query at a time. */
@@ -134,4 +130,70 @@ export class ShadowTables {
       }
     }
   }
+
+  /** Compares with the live tables that are there, within the caller's transaction: its snapshot has both at one position. */
+  async compare(): Promise<readonly Comparison[]> {
+    const live = await existingTables(this.#client, this.#projections);
+    const compared: Comparison[] = [];
+    for (const one of this.#projections) {
+      if (live.has(tableName(one))) compared.push(await compareTables(this.#client, one));
+    }
+    return compared;
+  }
+}
+
+/** Differences that are told of one table; further ones are only counted. */
+const MAX_DIFFERENCES = 100;
+
+export type Difference = {
+  readonly table: string;
+  readonly key: Row;
+  /** `missing`: only the rebuilt table has the row; `extra`: only the live one; `different`: in these columns. */
+  readonly kind: "missing" | "extra" | "different";
+  readonly columns: readonly string[];
+};
+/** Of one table: how many rows differ, and the first of them. */
+export type Comparison = {
+  readonly table: string;
+  readonly rows: number;
+  readonly differing: number;
+  readonly differences: readonly Difference[];
+};
+
+async function compareTables(client: pg.ClientBase, projection: Projection): Promise<Comparison> {
+  const [live, built] = [`read.${tableName(projection)}`, `read.${shadowName(projection)}`];
+  const names = Object.keys(projection.columns);
+  const text = (alias: string, name: string) =>
+    projection.columns[name]?.type === "json" ? `${alias}.${name}::text` : `${alias}.${name}`;
+  const differs = names.map((name) => `${text("l", name)} is distinct from ${text("b", name)}`);
+  const same = projection.key.map((name) => `l.${name} = b.${name}`).join(" and ");
+  const [first = names[0]] = projection.key;
+  const found = await client.query<Row & { kind: Difference["kind"]; columns: string[]; differing: number }>({
+    text: `
+      select ${projection.key.map((name) => `coalesce(l.${name}, b.${name}) as ${name}`).join(", ")},
+        case when l.${first} is null then 'missing' when b.${first} is null then 'extra' else 'different' end as kind,
+        array_remove(array[${names.map((name, at) => `case when ${differs[at]} then '${name}' end`).join(", ")}], null)
+          as columns,
+        count(*) over () as differing
+      from ${live} l full join ${built} b on ${same}
+      where ${differs.join(" or ")}
+      limit ${MAX_DIFFERENCES}`,
+    types: columnTypes,
+  });
+  const counted = await client.query<{ count: number }>({
+    text: `select count(*) as count from ${built}`,
+    types: columnTypes,
+  });
+  const differences = found.rows.map(({ kind, columns, differing: _, ...key }) => ({
+    table: tableName(projection),
+    key: Object.fromEntries(projection.key.map((name) => [name, key[name] ?? null])),
+    kind,
+    columns: kind === "different" ? columns : [],
+  }));
+  return {
+    table: tableName(projection),
+    rows: counted.rows[0]?.count ?? 0,
+    differing: found.rows[0]?.differing ?? 0,
+    differences,
+  };
 }

@@ -1,9 +1,6 @@
-// The tables of read models: how they come to be. Names in here come from declarations in code, checked as identifiers.
+// The tables of read models: how they are made and replaced. Names in here come from declarations in code, checked as identifiers.
 import type pg from "pg";
-import { createLeases } from "../platform/leader.ts";
-import { LOCKS, lockInTransaction } from "../platform/locks.ts";
-import { inTransaction } from "../platform/postgres.ts";
-import { fenceOf, OPEN_SCHEMA } from "./fence.ts";
+import { fenceOf } from "./fence.ts";
 import { type ColumnType, type Projection, tableName } from "./projection.ts";
 
 // Names and positions compare by their bytes, so that neither order nor indexes depend on a locale. `json` keeps the
@@ -15,28 +12,6 @@ const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
   boolean: "boolean",
   json: "json",
 };
-
-// `checkpoint` is null before the first event. `tables` names what the checkpoint is true of. Every writer moves
-// `checkpoint` or `generation`, and only from the values that it knows: that is the fence.
-const GROUPS = `
-create table if not exists read.groups (
-  name text primary key,
-  log_id text not null,
-  checkpoint text,
-  generation bigint not null,
-  tables text[] not null
-)`;
-
-/** Makes the schema and the table of checkpoints; several processes may do so at once. */
-export async function createGroups(pool: pg.Pool): Promise<void> {
-  await inTransaction(pool, async (client) => {
-    await lockInTransaction(client, LOCKS.readSchema);
-    await client.query("create schema if not exists read");
-    await client.query(OPEN_SCHEMA);
-    await client.query(GROUPS);
-    await client.query(createLeases("read.leases"));
-  });
-}
 
 /** What a shadow's table and indexes are called until they take their place. */
 export const shadowName = (projection: Projection): string => `${tableName(projection)}_new`;

@@ -8,7 +8,7 @@ import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { holds, type LeaseTerm } from "../platform/leader.ts";
 import { type Checkpoint, Consumer, FenceLost, lagOf } from "../projections/consumer.ts";
-import { ForeignCheckpoint } from "../projections/projector.ts";
+import { ForeignCheckpoint } from "../projections/group.ts";
 import { inTransaction, type JobQueue, type Sql } from "./queue.ts";
 import { jobsOf, REACTED_TYPES } from "./reactors.ts";
 

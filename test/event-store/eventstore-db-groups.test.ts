@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Groups } from "../../src/event-store/eventstoredb/writer.ts";
-import { batchPerTick } from "../../src/platform/batch-loader.ts";
+import { batchPerTick } from "../../src/platform/bounded.ts";
 
 const NEVER_MS = 60_000;
 

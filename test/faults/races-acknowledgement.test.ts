@@ -14,7 +14,15 @@ import { Commands, CommandTimedOut } from "../../src/event-store/handle-command.
 import { fallBack, requestFallbackMail } from "../../src/workers/fallback.ts";
 import type { JobServices } from "../../src/workers/job-services.ts";
 import { createJob, type TakenJob, type Verdict, type Work } from "../../src/workers/jobs.ts";
-import { ANNA, asked, BEN, CLIENT, deliveryAsked, NOTIFICATION, writerTo } from "../projections/log.ts";
+import {
+  ANNA,
+  BEN,
+  CLIENT,
+  deliveryRequested,
+  NOTIFICATION,
+  requestedNotification,
+  writerTo,
+} from "../projections/log.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { jobServices } from "../support/job-services.ts";
 import { contextOf } from "../support/live.ts";
@@ -121,12 +129,12 @@ async function race(scheduler: fc.Scheduler, list: readonly Happening[], drawn: 
   const fallback = { to, subject: null, content: null, afterMs: DEADLINE };
   const expiresAt = 10 * DEADLINE;
   await write(notificationStream(NOTIFICATION), [
-    asked("websocket", [ANNA, BEN], { fallback, expiresAt }),
+    requestedNotification("websocket", [ANNA, BEN], { fallback, expiresAt }),
     { type: "NotificationReleased", data: {} },
   ]);
   const deliveries = [ANNA, BEN].map((whose) => deliveryId(NOTIFICATION, whose, "websocket"));
   for (const [index, whose] of [ANNA, BEN].entries()) {
-    const requested = deliveryAsked(whose, "websocket", { fallbackAt: DEADLINE, expiresAt });
+    const requested = deliveryRequested(whose, "websocket", { fallbackAt: DEADLINE, expiresAt });
     await write(deliveryStream(deliveries[index] ?? "dlv_none"), [requested]);
   }
   const parts = { store, keyring, snapshots: undefined, olderCommands: undefined, warn: () => undefined };

@@ -1,6 +1,7 @@
 // A rebuild while the live group goes on, in every order of their statements: the tables are what the log says, row by row.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createProjector, readGroup } from "../../src/projections/projector.ts";
+import { readGroup } from "../../src/projections/group.ts";
+import { createProjector } from "../../src/projections/projector.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { writerTo } from "../projections/log.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";

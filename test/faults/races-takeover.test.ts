@@ -1,7 +1,7 @@
 // Projectors that take over from one another by the lease, in every order of their statements: one writes at a time, the
 // one that leads, and the tables are what the log says, row by row.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readGroup } from "../../src/projections/projector.ts";
+import { readGroup } from "../../src/projections/group.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { writerTo } from "../projections/log.ts";
 import { surrounded } from "../projections/setting.ts";

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Position, positionOf } from "../../src/event-store/event-store.ts";
-import { type Bus, decode, encode, Outbox, processBus, type Topic } from "../../src/platform/bus.ts";
+import { type Bus, Listeners, Outbox } from "../../src/platform/bus.ts";
 import { postgresBus } from "../../src/platform/postgres-bus.ts";
 import { redisBus } from "../../src/platform/redis-bus.ts";
 import { testDatabase } from "../support/postgres.ts";
@@ -17,9 +17,9 @@ async function until(holds: () => boolean, timeoutMs = 10_000): Promise<void> {
   }
 }
 
-function heard(bus: Bus, topic: Topic): Position[] {
+function heard(bus: Bus): Position[] {
   const positions: Position[] = [];
-  bus.on(topic, (position) => positions.push(position));
+  bus.on((position) => positions.push(position));
   return positions;
 }
 
@@ -28,42 +28,36 @@ function recorder() {
   return { warnings, logger: { warn: (_fields: object, message: string) => warnings.push(message) } };
 }
 
-test("a process's own: who listens is told at once, by topic, until it stops", async () => {
-  await using bus = processBus();
-  const [log, read] = [heard(bus, "log"), heard(bus, "read")];
-  const once: Position[] = [];
-  const listening = bus.on("read", (position) => once.push(position));
-  bus.publish("read", at(1));
+test("who listens hears each position of its log until it stops, and nothing else", () => {
+  const listeners = new Listeners();
+  const [all, once]: [Position[], Position[]] = [[], []];
+  listeners.add((position) => all.push(position));
+  const listening = listeners.add((position) => once.push(position));
+  for (const text of ["", "x", LOG, `${LOG}.`, `read ${at(1)}`, positionOf("another", 1)]) listeners.notify(text, LOG);
+  listeners.notify(at(1), LOG);
   listening[Symbol.dispose]();
-  bus.publish("read", at(2));
-  expect([log, read, once]).toEqual([[], [at(1), at(2)], [at(1)]]);
-});
-
-test("a message names its topic and a position of this log; all else is nothing", () => {
-  expect(decode(encode("read", at(7)), LOG)).toEqual({ topic: "read", position: at(7) });
-  for (const text of ["", "read", "read x", `write ${at(1)}`, `read ${positionOf("another", 1)}`]) {
-    expect(decode(text, LOG)).toBeUndefined();
-  }
+  listeners.notify(at(2), LOG);
+  expect([all, once]).toEqual([[at(1), at(2)], [at(1)]]);
 });
 
 test("a burst is sent as its newest position, one at a time, and a failure is passed over", async () => {
   const sent: string[] = [];
   let go = () => {};
-  const outbox = new Outbox(async (topic, position) => {
-    sent.push(encode(topic, position));
+  const outbox = new Outbox(async (position) => {
+    sent.push(position);
     await new Promise<void>((resolve) => {
       go = resolve;
     });
     if (sent.length === 1) throw new Error("lost");
   });
-  for (let n = 1; n <= 100; n += 1) outbox.put("read", at(n));
+  for (let n = 1; n <= 100; n += 1) outbox.put(at(n));
   await until(() => sent.length === 1);
-  for (let n = 101; n <= 200; n += 1) outbox.put("read", at(n));
+  for (let n = 101; n <= 200; n += 1) outbox.put(at(n));
   go();
   await until(() => sent.length === 2);
   go();
   await outbox.close();
-  expect(sent).toEqual([encode("read", at(100)), encode("read", at(200))]);
+  expect(sent).toEqual([at(100), at(200)]);
 });
 
 test("PostgreSQL: nodes hear each other, also after their connections were cut", async () => {
@@ -72,16 +66,16 @@ test("PostgreSQL: nodes hear each other, also after their connections were cut",
   await using first = postgresBus({ url: database.url, logId: LOG, logger });
   await using second = postgresBus({ url: database.url, logId: LOG, logger });
   await using foreign = postgresBus({ url: database.url, logId: "another", logger });
-  const [read, elsewhere] = [heard(second, "read"), heard(foreign, "read")];
+  const [read, elsewhere] = [heard(second), heard(foreign)];
   await until(() => [first, second, foreign].every((bus) => bus.status().connected));
-  first.publish("read", at(1));
+  first.publish(at(1));
   await until(() => read.length === 1);
   await database.pool.query(
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'chatapi bus'",
   );
   await until(() => warnings.length === 3);
   await until(() => first.status().connected && second.status().connected);
-  first.publish("read", at(2));
+  first.publish(at(2));
   await until(() => read.length === 2);
   expect(elsewhere).toEqual([]);
   expect(first.status()).toEqual({ kind: "postgres", connected: true, lastError: null });
@@ -94,22 +88,22 @@ describe.skipIf(missingRedis !== undefined)("Redis", () => {
     const { warnings, logger } = recorder();
     await using first = redisBus({ url: redis.url, logId: LOG, logger });
     await using second = redisBus({ url: redis.url, logId: LOG, logger });
-    const read = heard(second, "read");
+    const read = heard(second);
     const up = () => first.status().connected && second.status().connected;
     await until(up);
-    first.publish("read", at(1));
+    first.publish(at(1));
     await until(() => read.length === 1);
 
     await redis.kill();
     await until(() => !first.status().connected && !second.status().connected);
-    for (let n = 2; n < 100; n += 1) first.publish("read", at(n));
+    for (let n = 2; n < 100; n += 1) first.publish(at(n));
     await sleep(1_500);
     expect(warnings).toHaveLength(2);
     expect(first.status()).toMatchObject({ kind: "redis", connected: false, lastError: expect.any(String) });
 
     await redis.restart();
     await until(up);
-    first.publish("read", at(100));
+    first.publish(at(100));
     await until(() => read.length === 2);
     expect(read).toEqual([at(1), at(100)]);
     expect(warnings).toHaveLength(2);

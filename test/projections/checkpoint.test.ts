@@ -1,8 +1,14 @@
 // The fences of the read models' checkpoint, each alone: who does not know where the group stands writes nothing.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
-import { checkGroup, commitBatch, type Fence, ForeignCheckpoint, openGroup } from "../../src/projections/projector.ts";
-import { createGroups } from "../../src/projections/tables.ts";
+import {
+  checkGroup,
+  commitBatch,
+  createGroups,
+  type Fence,
+  ForeignCheckpoint,
+  openGroup,
+} from "../../src/projections/group.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 

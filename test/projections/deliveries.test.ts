@@ -8,7 +8,7 @@ import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { attempts, deliveries } from "../../src/projections/models/deliveries.ts";
 import { notifications, recipients } from "../../src/projections/models/notifications.ts";
-import { ANNA, asked, BEN, deliveryAsked, EVE, NOTIFICATION, storedEvents } from "./log.ts";
+import { ANNA, BEN, deliveryRequested, EVE, NOTIFICATION, requestedNotification, storedEvents } from "./log.ts";
 
 const STREAM = `notification-${NOTIFICATION}`;
 const FIRST = "delivery-dlv_1";
@@ -61,7 +61,7 @@ describe("a notification's row", () => {
     const at = storedEvents();
     const many = Array.from({ length: 150 }, (_, index): Subject => `sub_${index}`);
     const fall = { to: null, subject: null, content: seal("mail"), afterMs: 30_000 };
-    const events = [at(STREAM, asked("websocket", many, { fallback: fall, roomId: "room_x" }))];
+    const events = [at(STREAM, requestedNotification("websocket", many, { fallback: fall, roomId: "room_x" }))];
     const [row] = foldRows(notifications, events);
     expect(row).toMatchObject({
       id: NOTIFICATION,
@@ -82,7 +82,7 @@ describe("a notification's row", () => {
 
   test("edits replace the content; release, cancel and stop change the state", () => {
     const at = storedEvents();
-    const events = [at(STREAM, asked("email", [ANNA], { sendAt: 5_000 }))];
+    const events = [at(STREAM, requestedNotification("email", [ANNA], { sendAt: 5_000 }))];
     const content = { contentKey: NOTIFICATION, subject: null, content: seal("New"), text: null, meta: seal({}) };
     const edit = { ...content, priority: "high" as const, sendAt: 6_000, expiresAt: 7_000 };
     events.push(at(STREAM, { type: "NotificationEdited", data: edit }, { at: 2_000 }));
@@ -95,9 +95,9 @@ describe("a notification's row", () => {
 
   test("counts its deliveries by status, in whatever order streams are read", () => {
     const at = storedEvents();
-    const before = [at(STREAM, asked("email", [ANNA, BEN])), at(STREAM, released)];
-    const one = [deliveryAsked(ANNA, "email"), started(1), succeeded(1)].map((event) => at(FIRST, event));
-    const two = [deliveryAsked(BEN, "email"), started(1)].map((event) => at("delivery-dlv_2", event));
+    const before = [at(STREAM, requestedNotification("email", [ANNA, BEN])), at(STREAM, released)];
+    const one = [deliveryRequested(ANNA, "email"), started(1), succeeded(1)].map((event) => at(FIRST, event));
+    const two = [deliveryRequested(BEN, "email"), started(1)].map((event) => at("delivery-dlv_2", event));
     const forward = foldRows(notifications, [...before, ...one, ...two]);
     expect(forward).toMatchObject([{ counts: { sent: 1, sending: 1 }, open: 1, attempts_started: true }]);
     expect(foldRows(notifications, [...before, ...two, ...one])).toEqual(forward);
@@ -106,9 +106,9 @@ describe("a notification's row", () => {
 
   test("from pending over processing to sent", () => {
     const at = storedEvents();
-    const events = [at(STREAM, asked("email", [ANNA])), at(STREAM, released)];
+    const events = [at(STREAM, requestedNotification("email", [ANNA])), at(STREAM, released)];
     expect(statusOf(events)).toBe("pending");
-    events.push(at(FIRST, deliveryAsked(ANNA, "email")), at(STREAM, routed));
+    events.push(at(FIRST, deliveryRequested(ANNA, "email")), at(STREAM, routed));
     expect(statusOf(events)).toBe("pending");
     events.push(at(FIRST, started(1)));
     expect(statusOf(events)).toBe("processing");
@@ -119,15 +119,15 @@ describe("a notification's row", () => {
   test("a fallback's mail is due until it is made, however many fall back to it", () => {
     const at = storedEvents();
     const events = [
-      at(STREAM, asked("websocket", [ANNA, BEN])),
+      at(STREAM, requestedNotification("websocket", [ANNA, BEN])),
       at(STREAM, released),
-      at(FIRST, deliveryAsked(ANNA, "websocket", { fallbackAt: 2_000 })),
-      at("delivery-dlv_2", deliveryAsked(BEN, "websocket", { fallbackAt: 2_000 })),
+      at(FIRST, deliveryRequested(ANNA, "websocket", { fallbackAt: 2_000 })),
+      at("delivery-dlv_2", deliveryRequested(BEN, "websocket", { fallbackAt: 2_000 })),
       at(STREAM, routed),
       at(FIRST, fallback("dlv_mail")),
     ];
     expect(foldRows(notifications, events)).toMatchObject([{ mails_due: true, status: "pending" }]);
-    events.push(at("delivery-dlv_mail", deliveryAsked(EVE, "email", { fallbackOf: "dlv_1" })));
+    events.push(at("delivery-dlv_mail", deliveryRequested(EVE, "email", { fallbackOf: "dlv_1" })));
     expect(foldRows(notifications, events)).toMatchObject([{ mails_due: false }]);
     events.push(at("delivery-dlv_2", fallback("dlv_mail", BEN)));
     expect(foldRows(notifications, events)).toMatchObject([
@@ -140,7 +140,7 @@ describe("a notification's row", () => {
 describe("a delivery's row", () => {
   test("is due at once, then when its lease ends, then at the retry, then never", () => {
     const at = storedEvents();
-    const events = [at(FIRST, deliveryAsked(ANNA, "email"))];
+    const events = [at(FIRST, deliveryRequested(ANNA, "email"))];
     const row = () => foldRows(deliveries, events)[0];
     expect(row()).toMatchObject({
       id: "dlv_1",
@@ -149,7 +149,7 @@ describe("a delivery's row", () => {
       next_action_at: 1_000,
       next_attempt_at: 1_000,
       attempt_count: 0,
-      offered: false,
+      to_push: false,
     });
     events.push(at(FIRST, started(1)));
     expect(row()).toMatchObject({ status: "sending", next_action_at: 9_001, next_attempt_at: null, attempt_count: 1 });
@@ -180,43 +180,45 @@ describe("a delivery's row", () => {
 
   test("a webhook's success is its delivery", () => {
     const at = storedEvents();
-    const events = [deliveryAsked(ANNA, "webhook"), started(1), succeeded(1, "delivered")].map((one) => at(FIRST, one));
+    const events = [deliveryRequested(ANNA, "webhook"), started(1), succeeded(1, "delivered")].map((one) =>
+      at(FIRST, one),
+    );
     expect(foldRows(deliveries, events)).toMatchObject([{ status: "delivered", sent_at: 1_000, delivered_at: 1_000 }]);
   });
 
   test("one without an address says why it was given up", () => {
     const at = storedEvents();
     const data = { ...base("pending", "exhausted"), reason: "no_address" };
-    const events = [at(FIRST, deliveryAsked(ANNA, "email")), at(FIRST, { type: "DeliveryExhausted", data })];
+    const events = [at(FIRST, deliveryRequested(ANNA, "email")), at(FIRST, { type: "DeliveryExhausted", data })];
     expect(foldRows(deliveries, events)).toMatchObject([
       { status: "exhausted", error: { code: "no_address" }, next_action_at: null },
     ]);
   });
 
-  test("on a WebSocket the fallback or the expiry is due, and it is offered until somebody has it", () => {
+  test("on a WebSocket the fallback or the expiry is due, and it is pushed on connect until somebody has it", () => {
     const at = storedEvents();
-    const events = [at(FIRST, deliveryAsked(ANNA, "websocket", { fallbackAt: 31_000 }))];
+    const events = [at(FIRST, deliveryRequested(ANNA, "websocket", { fallbackAt: 31_000 }))];
     const row = () => foldRows(deliveries, events)[0];
-    expect(row()).toMatchObject({ offered: true, next_action_at: 31_000, next_attempt_at: null });
+    expect(row()).toMatchObject({ to_push: true, next_action_at: 31_000, next_attempt_at: null });
     events.push(at(FIRST, fallback("dlv_mail")));
     expect(row()).toMatchObject({
       status: "fell_back",
-      offered: true,
+      to_push: true,
       next_action_at: null,
       mail: "dlv_mail",
       mail_recipient: EVE,
       mail_address: "a@b.c",
     });
     events.push(at(FIRST, { type: "DeliveryAcknowledged", data: base("fell_back", "fell_back") }, { at: 40_000 }));
-    expect(row()).toMatchObject({ offered: false, read_at: 40_000, delivered_at: null, status: "fell_back" });
+    expect(row()).toMatchObject({ to_push: false, read_at: 40_000, delivered_at: null, status: "fell_back" });
   });
 
   test("an acknowledgement in time is delivery and reading", () => {
     const at = storedEvents();
     const acknowledged: DomainEvent = { type: "DeliveryAcknowledged", data: base("pending", "delivered") };
-    const events = [at(FIRST, deliveryAsked(ANNA, "websocket")), at(FIRST, acknowledged, { at: 3_000 })];
+    const events = [at(FIRST, deliveryRequested(ANNA, "websocket")), at(FIRST, acknowledged, { at: 3_000 })];
     expect(foldRows(deliveries, events)).toMatchObject([
-      { status: "delivered", delivered_at: 3_000, read_at: 3_000, offered: false, next_action_at: null },
+      { status: "delivered", delivered_at: 3_000, read_at: 3_000, to_push: false, next_action_at: null },
     ]);
   });
 
@@ -230,13 +232,15 @@ describe("a delivery's row", () => {
       type: "DeliveryRedriven",
       data: { ...base("exhausted", "pending"), expiresAt: 2_000_000, fallbackAt: null },
     };
-    const events = [deliveryAsked(ANNA, "email"), started(1), failed(1), exhausted].map((event) => at(FIRST, event));
+    const events = [deliveryRequested(ANNA, "email"), started(1), failed(1), exhausted].map((event) =>
+      at(FIRST, event),
+    );
     events.push(at(FIRST, redriven, { at: 50_000 }));
     expect(foldRows(deliveries, events)).toMatchObject([
       { status: "pending", n: 2, next_action_at: 50_000, error: null, expires_at: 2_000_000, attempt_count: 1 },
     ]);
     const whole = (expiresAt: number) =>
-      foldRows(notifications, [at(STREAM, asked("email", [ANNA], { expiresAt })), ...events]);
+      foldRows(notifications, [at(STREAM, requestedNotification("email", [ANNA], { expiresAt })), ...events]);
     expect(whole(1_500_000)).toMatchObject([{ expires_at: 2_000_000 }]);
     expect(whole(3_000_000)).toMatchObject([{ expires_at: 3_000_000 }]);
   });

@@ -19,7 +19,7 @@ import {
   notificationById,
 } from "../../src/projections/models/notifications.ts";
 import type { OperatorRead, ReadAs, ReadSide } from "../../src/projections/read-side.ts";
-import { ANNA, asked, BEN, CLIENT, deliveryAsked, EVE, OTHER } from "./log.ts";
+import { ANNA, BEN, CLIENT, deliveryRequested, EVE, OTHER, requestedNotification } from "./log.ts";
 import { deliveryById, streamPositions } from "./lookups.ts";
 import { type Setting, setting } from "./setting.ts";
 
@@ -35,7 +35,7 @@ let operator: OperatorRead;
 
 const ask = (id: NotificationId, events: readonly DomainEvent[]) => given.write(`notification-${id}`, events);
 const deliver = (id: DeliveryId, events: readonly DomainEvent[]) => given.write(`delivery-${id}`, events);
-const email = (more: Partial<NotificationData> = {}) => asked("email", [ANNA], more);
+const email = (more: Partial<NotificationData> = {}) => requestedNotification("email", [ANNA], more);
 const fallback = (notification: NotificationId, recipient: Subject, mail: DeliveryId): DomainEvent => ({
   type: "DeliveryFallbackRequested",
   data: {
@@ -52,12 +52,12 @@ beforeAll(async () => {
   await ask("ntf_later", [email({ sendAt: 5_000 })]);
   await ask("ntf_unrouted", [email({ roomId: "room_a" }), released]);
   await ask("ntf_stopping", [email(), released, routed]);
-  await deliver("dlv_stop", [deliveryAsked(ANNA, "email", { notification: "ntf_stopping" })]);
+  await deliver("dlv_stop", [deliveryRequested(ANNA, "email", { notification: "ntf_stopping" })]);
   await ask("ntf_stopping", [stopped]);
-  await ask("ntf_socket", [asked("websocket", [ANNA, BEN]), released]);
+  await ask("ntf_socket", [requestedNotification("websocket", [ANNA, BEN]), released]);
   const socket = { notification: "ntf_socket", fallbackAt: 31_000 } as const;
-  await deliver("dlv_anna", [deliveryAsked(ANNA, "websocket", socket)]);
-  await deliver("dlv_ben", [deliveryAsked(BEN, "websocket", socket)]);
+  await deliver("dlv_anna", [deliveryRequested(ANNA, "websocket", socket)]);
+  await deliver("dlv_ben", [deliveryRequested(BEN, "websocket", socket)]);
   await ask("ntf_socket", [routed]);
   await deliver("dlv_anna", [fallback("ntf_socket", ANNA, "dlv_mail")]);
   await deliver("dlv_ben", [fallback("ntf_socket", BEN, "dlv_mail")]);
@@ -123,7 +123,7 @@ describe("deliveries", () => {
       next: null,
     });
     expect(await countOpen(read, ANNA)).toBe(0);
-    await deliver("dlv_more", [deliveryAsked(ANNA, "websocket", { notification: "ntf_socket" })]);
+    await deliver("dlv_more", [deliveryRequested(ANNA, "websocket", { notification: "ntf_socket" })]);
     await readSide.caughtUp();
     expect(await countOpen(read, ANNA)).toBe(1);
     expect(await offered(2_000)).toEqual(["dlv_anna", "dlv_more"]);
@@ -157,7 +157,7 @@ describe("due work", () => {
       { client: CLIENT, mail: "dlv_mail", mail_recipient: EVE, mail_address: "e@v.e", fallback_of: "dlv_anna" },
     ]);
     const made = { notification: "ntf_socket", fallbackOf: "dlv_anna" } as const;
-    await deliver("dlv_mail", [deliveryAsked(EVE, "email", made)]);
+    await deliver("dlv_mail", [deliveryRequested(EVE, "email", made)]);
     await readSide.caughtUp();
     expect(await dueWork.missingMails(operator, 9)).toEqual([]);
   });

@@ -27,7 +27,7 @@ afterAll(() => given[Symbol.asyncDispose]());
 const table = `read.${tableName(rooms)}`;
 const all = { text: `select room_id from ${table}`, values: [] };
 const seen = async (from = pool) => (await queryAsClient<{ room_id: string }>(from, CLIENT, all)).map((r) => r.room_id);
-const asked = async () => {
+const query = async () => {
   const read = readAs(pool, CLIENT);
   return (await read.rows(read.over({ r: rooms }).selectFrom("r").selectAll())).map((row) => row.room_id);
 };
@@ -51,7 +51,7 @@ async function unfenced<T>(work: () => Promise<T>): Promise<T> {
 
 describe("a client sees its own rows alone", () => {
   test("by the query's own condition, without the policies", async () => {
-    expect(await unfenced(asked)).toEqual(["room_ours"]);
+    expect(await unfenced(query)).toEqual(["room_ours"]);
   });
 
   test("by the policies, without a condition", async () => {

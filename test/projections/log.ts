@@ -171,7 +171,7 @@ export const registered = (subject: Subject, name: string | null = null): Domain
 
 export const NOTIFICATION: NotificationId = "ntf_welcome";
 
-export const asked = (
+export const requestedNotification = (
   channel: Channel,
   recipients: readonly Subject[],
   more: Partial<NotificationData> = {},
@@ -199,7 +199,7 @@ export const asked = (
   },
 });
 
-export const deliveryAsked = (
+export const deliveryRequested = (
   recipient: Subject,
   channel: Channel,
   more: { fallbackOf?: DeliveryId; fallbackAt?: number; notification?: NotificationId; expiresAt?: number } = {},

@@ -60,12 +60,12 @@ function everything(): readonly StoredEvent[] {
     at(`room-${ROOM}`, events.edited(ANNA, 4, MARK)),
     at(`room-${ROOM}`, events.left(BEN)),
     at(`reads-${ROOM}`, events.marked(ANNA, 3)),
-    at(`notification-${NOTIFICATION}`, events.asked("email", [ANNA], { fallback })),
+    at(`notification-${NOTIFICATION}`, events.requestedNotification("email", [ANNA], { fallback })),
     at(`notification-${NOTIFICATION}`, {
       type: "NotificationEdited",
       data: { ...edit, priority: "low", sendAt: null, expiresAt: 9 },
     }),
-    at("delivery-dlv_1", events.deliveryAsked(ANNA, "email")),
+    at("delivery-dlv_1", events.deliveryRequested(ANNA, "email")),
     at("delivery-dlv_1", {
       type: "DeliveryAttemptStarted",
       data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1 },
@@ -74,7 +74,7 @@ function everything(): readonly StoredEvent[] {
       type: "DeliveryAttemptFailed",
       data: { ...attempt, ...failure, from: "sending", to: "sending" },
     }),
-    at("delivery-dlv_2", events.deliveryAsked(ANNA, "email")),
+    at("delivery-dlv_2", events.deliveryRequested(ANNA, "email")),
     at("delivery-dlv_2", {
       type: "DeliveryAttemptStarted",
       data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1 },
@@ -83,7 +83,7 @@ function everything(): readonly StoredEvent[] {
       type: "DeliverySucceeded",
       data: { ...attempt, from: "sending", to: "sent", response: { open: response }, providerMessageId: null },
     }),
-    at("delivery-dlv_3", events.deliveryAsked(ANNA, "websocket")),
+    at("delivery-dlv_3", events.deliveryRequested(ANNA, "websocket")),
     at("delivery-dlv_3", {
       type: "DeliveryFallbackRequested",
       data: { ...base, ...mail, from: "pending", to: "fell_back" },

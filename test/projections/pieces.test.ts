@@ -3,7 +3,6 @@
 import type pg from "pg";
 import { describe, expect, test } from "vitest";
 import type { Cursor } from "../../src/contract/fields.ts";
-import { copyLine } from "../../src/projections/copy-rows.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
@@ -84,13 +83,5 @@ describe("declaring a projection", () => {
     const gone = at("room-a", { type: "RoomDeleted", data: {} });
     expect(foldRows(counted, [created(), created(), gone])).toEqual([]);
     expect(foldRows(counted, [created(), created(), gone, created()])).toMatchObject([{ at: 1 }]);
-  });
-
-  test("a line of COPY keeps tabs, backslashes and what looks like null", () => {
-    const things = projection({ ...base, on: {} });
-    const row = { id: "a\tb\\N\r\n", client: "\\N", note: { t: "\t\\" }, at: 1, on: false };
-    expect(copyLine(things, row)).toBe('a\\tb\\\\N\\r\\n\t\\\\N\t{"t":"\\\\t\\\\\\\\"}\t1\tfalse\n');
-    expect(copyLine(things, { ...row, note: null })).toContain("\t\\N\t1");
-    expect(copyLine(things, { ...row, id: "" })).toMatch(/^\t/);
   });
 });

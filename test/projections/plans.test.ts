@@ -16,7 +16,7 @@ import * as dueWork from "../../src/projections/models/due-work.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
-import { listMembers, listRooms, memberName } from "../../src/projections/models/rooms.ts";
+import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
 import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
 import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
@@ -36,7 +36,7 @@ const VALUES: Readonly<Record<string, string>> = {
   client: `case when n % 3 = 0 then 'cli_other' else '${CLIENT}' end`,
   position: "'log.' || lpad(to_hex(n), 16, '0')",
   activity_position: "'log.' || lpad(to_hex(n * 7 % 40000), 16, '0')",
-  place: "0",
+  join_index: "0",
   id: "'id_' || n",
   room_id: "'room_' || n % 1000",
   subject: "'sub_' || n % 997",
@@ -59,7 +59,7 @@ const VALUES: Readonly<Record<string, string>> = {
   stop_requested: "n % 100 = 2",
   open: "case when n % 500 = 2 then 1 else 0 end",
   mails_due: "n % 500 = 3",
-  offered: "n % 10 = 0",
+  to_push: "n % 10 = 0",
   expires_at: "n * 1000",
   next_action_at: "case when n % 10 = 0 then n * 1000 end",
   send_at: "n * 1000",
@@ -138,7 +138,6 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "a user": () => userBySubject(read, WHO),
   users: () => listUsers(read, { limit: 50, cursor: [position] }),
   "a member": () => memberOf(read, ROOM, WHO),
-  "a member's name": () => memberName(read, ROOM, WHO),
   members: () => listMembers(read, ROOM, { limit: 50, cursor: [position, 0] }),
   "members to be expanded": () => membersPage(read, ROOM, WHO, 50),
   messages: () => listMessages(read, ROOM, { order: "desc", includeDeleted: false, limit: 50 }),

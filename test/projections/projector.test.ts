@@ -1,10 +1,11 @@
 // The projector on a real database: batches, the fence, resuming, faults.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
+import { ForeignCheckpoint, readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { change, projection, put, text } from "../../src/projections/projection.ts";
-import { createProjector, ForeignCheckpoint, readGroup } from "../../src/projections/projector.ts";
+import { createProjector } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { buildMissing } from "../../src/projections/rebuild.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";

@@ -1,17 +1,16 @@
 // Rebuilding: from nothing, beside a group that goes on, with and without differences.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LOCKS, lockSession } from "../../src/platform/locks.ts";
+import { readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
-import { readGroup } from "../../src/projections/projector.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
 import {
   ANNA,
-  asked,
   BEN,
   CLIENT,
-  deliveryAsked,
+  deliveryRequested,
   edited,
   joined,
   left,
@@ -22,6 +21,7 @@ import {
   ROOM,
   registered,
   removed,
+  requestedNotification,
   roomCreated,
 } from "./log.ts";
 import { pausing, type Setting, setting } from "./setting.ts";
@@ -58,8 +58,11 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   await write(STREAM, messages, { fingerprint: "g" });
   await write(STREAM, [removed(4), edited(ANNA, 3, "tab\tback\\slash\r\nnull \\N"), left(BEN), joined(BEN)]);
   await write(`reads-${ROOM}`, [marked(ANNA, 5), marked(BEN, 9)]);
-  await write(`notification-${NOTIFICATION}`, [asked("email", [ANNA]), { type: "NotificationReleased", data: {} }]);
-  await write("delivery-dlv_1", [deliveryAsked(ANNA, "email")]);
+  await write(`notification-${NOTIFICATION}`, [
+    requestedNotification("email", [ANNA]),
+    { type: "NotificationReleased", data: {} },
+  ]);
+  await write("delivery-dlv_1", [deliveryRequested(ANNA, "email")]);
   const about = { notification: NOTIFICATION, recipient: ANNA, n: 1, provider: "smtp" } as const;
   await write("delivery-dlv_1", [
     { type: "DeliveryAttemptStarted", data: { ...about, from: "pending", to: "sending", leaseUntil: 5_000 } },
@@ -111,7 +114,7 @@ describe("rebuilding", () => {
   test("a missing table is built alone, up to where the group is", async () => {
     const before = await contents(given);
     const group = await readGroup(given.database.pool);
-    await given.database.pool.query("drop table read.members_v1");
+    await given.database.pool.query("drop table read.members_v2");
     await using _again = await given.open();
     expect(await contents(given)).toEqual(before);
     expect(await readGroup(given.database.pool)).toMatchObject({ checkpoint: group?.checkpoint });

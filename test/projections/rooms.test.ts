@@ -89,7 +89,7 @@ describe("members", () => {
       at(STREAM, joined(BEN, "reader"), { at: 2_000 }),
     ];
     expect(foldRows(members, events)).toMatchObject([
-      { room_id: ROOM, subject: ANNA, user_id: "anna", name: "Anna", role: "owner", joined_seq: 0, place: 0 },
+      { room_id: ROOM, subject: ANNA, user_id: "anna", name: "Anna", role: "owner", joined_seq: 0, join_index: 0 },
       { subject: BEN, name: null, role: "reader", joined_seq: 3, joined_at: 2_000, position: events[2]?.position },
     ]);
   });

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import getRawBody, { type RawBodyError } from "raw-body";
 import type { FieldFault } from "../../contract/errors.ts";
 import { MAX_FAULTS } from "../../contract/issues.ts";
-import { batchPerTick } from "../../platform/batch-loader.ts";
+import { batchPerTick } from "../../platform/bounded.ts";
 import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
 import type { ApiMiddleware, ParsedBody, Route } from "./route.ts";

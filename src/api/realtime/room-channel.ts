@@ -9,7 +9,7 @@ import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
-import { batchPerTick } from "../../platform/batch-loader.ts";
+import { batchPerTick } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";

@@ -7,7 +7,7 @@ import {
   type EventStoreDBClient,
   NO_STREAM as NO_SUCH_STREAM,
 } from "@eventstore/db-client";
-import { batchPerTick } from "../../platform/batch-loader.ts";
+import { batchPerTick } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { pause, type WarnLogger } from "../../platform/supervise.ts";
 import {

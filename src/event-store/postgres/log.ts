@@ -3,7 +3,7 @@
 import { connect } from "../../platform/postgres.ts";
 import type { WarnLogger } from "../../platform/supervise.ts";
 import { newLogId } from "../envelope.ts";
-import { checkAppend, type EventStore, numberOf, type Position, positionOf, StoreUnavailable } from "../event-store.ts";
+import { checkAppend, type EventStore, numberOf, positionOf, StoreUnavailable } from "../event-store.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
 import { Reader } from "./reader.ts";
 import { openSchema } from "./schema.ts";
@@ -20,38 +20,24 @@ type PostgresLogOptions = {
   readonly logger?: WarnLogger;
 };
 
-/** Carries to other processes that the log has grown, and from them to this one. May lose any of it. */
-type LogBus = {
-  publish(topic: "log", position: Position): void;
-  on(topic: "log", listener: (position: Position) => void): Disposable;
-};
-
-type PostgresLog = EventStore & {
-  /** Publishes and receives appends on a bus besides NOTIFY and the poll: for a database behind which NOTIFY is lost. */
-  wakeBy(bus: LogBus): void;
-};
-
 /**
  * Opens the log in a database, creating it when it is not there; several processes may do so at once. It holds one
  * connection for writing, one for listening, and up to four for reading. Throws when the database cannot be reached or
  * cannot hold a log. Disposing ends the subscriptions, sends what waits, and closes the connections.
  */
-export async function openPostgresLog(options: PostgresLogOptions): Promise<PostgresLog> {
+export async function openPostgresLog(options: PostgresLogOptions): Promise<EventStore> {
   const { url, logger, appendTimeoutMs = APPEND_TIMEOUT_MS } = options;
   const logId = await createdAt(url);
   const open = new AsyncDisposableStack(); // closes in reverse order
   const reader = open.adopt(new Reader(url, logId, logger), (part) => part.close());
   const recent = new RecentEvents();
-  let publish: LogBus["publish"] = () => {};
 
   const isOwn = (processId: number) => processId === writer.processId;
   const wakeUps = open.adopt(new WakeUps({ url, logId, isOwn, logger }), (part) => part.close());
   const onWritten = (events: Parameters<RecentEvents["add"]>[1]) => {
     const first = numberOf(logId, events[0]?.position ?? "start");
-    const last = first + events.length - 1;
     recent.add(first, events);
-    wakeUps.announce(last);
-    publish("log", positionOf(logId, last));
+    wakeUps.announce(first + events.length - 1);
   };
   const writer = open.adopt(new Writer({ url, logId, appendTimeoutMs, onWritten, logger }), (part) => part.close());
 
@@ -80,10 +66,6 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
       return subscriptions.start(subscribe);
     },
     ping: () => reader.ping(),
-    wakeBy(bus) {
-      publish = (topic, position) => bus.publish(topic, position);
-      open.use(bus.on("log", (position) => wakeUps.announce(numberOf(logId, position))));
-    },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }

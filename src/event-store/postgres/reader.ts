@@ -1,7 +1,7 @@
 // Reading the log's table: pages by position or by revision, each an index scan.
 
 import type pg from "pg";
-import { batchLoader } from "../../platform/batch-loader.ts";
+import { batchLoader } from "../../platform/bounded.ts";
 import { createPool } from "../../platform/postgres.ts";
 import { messageOf, type WarnLogger } from "../../platform/supervise.ts";
 import {

@@ -38,10 +38,9 @@ export const audit = projection({
   indexes: ["(client, type, position)", "(stream, position)"],
   personal: [],
   each: ({ id, type, stream, revision, position, meta }) => {
-    if (meta.client === null) return [];
-    const { at, actor, correlation, causation } = meta;
+    const { client, at, actor, correlation, causation } = meta;
     const facts = { id, type, stream, revision, at, correlation, causation };
-    return [put([meta.client, position], { ...facts, actor_type: actor.type, actor_id: actor.id })];
+    return client === null ? [] : [put([client, position], { ...facts, actor_type: actor.type, actor_id: actor.id })];
   },
   on: {},
 });
@@ -142,11 +141,9 @@ export const commandIds = projection({
   indexes: [],
   personal: [],
   each: ({ stream, revision, meta }) => {
-    const { client, command, fingerprint } = meta;
-    if (client === null || fingerprint === undefined) return [];
-    return [
-      upsert([command, stream], (row) => ({ client, fingerprint, first: row?.first ?? revision, last: revision })),
-    ];
+    const { command, fingerprint } = meta;
+    if (fingerprint === undefined) return [];
+    return [upsert([command, stream], (row) => ({ fingerprint, first: row?.first ?? revision, last: revision }))];
   },
   on: {},
 });

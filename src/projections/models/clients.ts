@@ -1,8 +1,7 @@
 // Clients and their API keys. Secrets and providers are folded from the client's stream.
 import type { ClientId, KeyId } from "../../contract/ids.ts";
-import { bigint, change, projection, put, type RowOf, text } from "../projection.ts";
+import { type Body, bigint, change, clientOf, projection, put, type RowOf, text } from "../projection.ts";
 import type { OperatorRead } from "../read-as.ts";
-import { clientOf } from "../stream-ids.ts";
 
 const columns = {
   client: text<ClientId>(),
@@ -48,23 +47,16 @@ export const apiKeys = projection({
   indexes: [],
   personal: [],
   on: {
-    ClientRegistered: (e) => [newKey(e.stream, e.data.key, e.meta.at)],
+    ClientRegistered: (e) => [newKey(e.data.key, e.meta.at)],
     KeyRotated: (e) => [
       change([e.data.old], (row) => ({ ...row, expires_at: e.data.graceUntil })),
-      newKey(e.stream, e.data.key, e.meta.at),
+      newKey(e.data.key, e.meta.at),
     ],
   },
 });
 
-function newKey(stream: string, key: { id: KeyId; name: string; hash: string; last4: string }, at: number) {
-  const { id, name, hash, last4 } = key;
-  return put<ApiKeyRow, Omit<ApiKeyRow, "id">>([id], {
-    client: clientOf(stream),
-    ...{ name, hash, last4 },
-    created_at: at,
-    expires_at: null,
-  });
-}
+const newKey = ({ id, ...key }: Pick<ApiKeyRow, "id" | "name" | "hash" | "last4">, at: number) =>
+  put<ApiKeyRow, Body<ApiKeyRow, "id">>([id], { ...key, created_at: at, expires_at: null });
 
 /** Every key of every client, the oldest first, for a node's directory at its start. */
 export const allKeys = (operator: OperatorRead): Promise<readonly ApiKeyRow[]> =>

@@ -9,9 +9,11 @@ import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import {
+  type Body,
   bigint,
   boolean,
   change,
+  deliveryOf,
   type EventFacts,
   integer,
   json,
@@ -22,7 +24,6 @@ import {
   text,
 } from "../projection.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
-import { deliveryOf } from "../stream-ids.ts";
 import { notifications } from "./notifications.ts";
 
 const columns = {
@@ -58,8 +59,8 @@ const columns = {
   mail_recipient: text<Subject>({ nullable: true }),
   mail_address: text({ nullable: true }),
   mail_name: text({ nullable: true }),
-  /** Whether it is offered to the user on connect, until it expires. */
-  offered: boolean(),
+  /** Whether it is pushed to the user on connect, until it expires. */
+  to_push: boolean(),
   expires_at: bigint(),
   fallback_at: bigint({ nullable: true }),
   requested_at: bigint(),
@@ -67,23 +68,22 @@ const columns = {
   position: text<Position>(),
 };
 export type DeliveryRow = RowOf<typeof columns>;
-type Body = Omit<DeliveryRow, "id">;
+type DeliveryBody = Body<DeliveryRow, "id">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 1,
+  version: 2,
   key: ["id"],
   columns,
   indexes: [
     "(notification_id, position)",
     "(next_action_at, id) where next_action_at is not null",
-    "(client, subject, expires_at) where offered",
+    "(client, subject, expires_at) where to_push",
     "(notification_id) where status = 'fell_back'",
   ],
   personal: ["address", "name", "error", "mail_address", "mail_name"],
   on: {
-    DeliveryRequested: (e) =>
-      e.meta.client === null ? [] : [put([deliveryOf(e.stream)], requested(e.data, e.meta.client, e))],
+    DeliveryRequested: (e) => [put([deliveryOf(e.stream)], requested(e.data, e))],
     DeliveryAttemptStarted: (e) => [
       moved(e, (row) => ({
         ...{ n: e.data.n, provider: e.data.provider, lease_until: e.data.leaseUntil },
@@ -119,7 +119,7 @@ export const deliveries = projection({
     DeliveryFallbackRequested: (e) => [
       moved(e, () => ({
         ...ENDED,
-        offered: true,
+        to_push: true,
         mail: e.data.mail,
         mail_recipient: e.data.mailRecipient,
         mail_address: reveal(e.data.address),
@@ -145,11 +145,10 @@ export const deliveries = projection({
 });
 
 /** Nothing more happens by itself. */
-const ENDED = { next_action_at: null, next_attempt_at: null, lease_until: null, offered: false } as const;
+const ENDED = { next_action_at: null, next_attempt_at: null, lease_until: null, to_push: false } as const;
 
-function requested(data: DeliveryRequest, client: ClientId, e: EventFacts): Body {
+function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
   return {
-    client,
     notification_id: data.notification,
     subject: data.recipient,
     ...{ channel: data.channel, priority: data.priority, bulk: data.bulk, status: data.to },
@@ -174,8 +173,8 @@ function due(
   at: Instant,
   { expiresAt, fallbackAt }: Pick<DeliveryRequest, "expiresAt" | "fallbackAt">,
 ) {
-  if (channel !== "websocket") return { next_attempt_at: at, next_action_at: at, offered: false };
-  return { next_attempt_at: null, next_action_at: Math.min(expiresAt, fallbackAt ?? expiresAt), offered: true };
+  if (channel !== "websocket") return { next_attempt_at: at, next_action_at: at, to_push: false };
+  return { next_attempt_at: null, next_action_at: Math.min(expiresAt, fallbackAt ?? expiresAt), to_push: true };
 }
 
 const FAULTS: Readonly<Record<string, string>> = {
@@ -187,8 +186,8 @@ const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] 
 /** Any event after the first; the status is always the one that it ends in. */
 const moved = (
   e: EventFacts & { data: { to: DeliveryStatus } },
-  changed: (row: DeliveryRow) => Partial<Body>,
-): RowChange<DeliveryRow, Body> =>
+  changed: (row: DeliveryRow) => Partial<DeliveryBody>,
+): RowChange<DeliveryRow, DeliveryBody> =>
   change([deliveryOf(e.stream)], (row) => ({ ...row, ...changed(row), status: e.data.to, updated_at: e.meta.at }));
 
 const attemptColumns = {
@@ -216,18 +215,14 @@ export const attempts = projection({
   indexes: [],
   personal: ["response", "error"],
   on: {
-    DeliveryAttemptStarted: (e) => {
-      if (e.meta.client === null) return [];
-      return [
-        put([deliveryOf(e.stream), e.data.n], {
-          client: e.meta.client,
-          notification_id: e.data.notification,
-          started_at: e.meta.at,
-          provider: e.data.provider,
-          ...{ ended_at: null, outcome: null, response: null, error: null, next_attempt_at: null },
-        }),
-      ];
-    },
+    DeliveryAttemptStarted: (e) => [
+      put([deliveryOf(e.stream), e.data.n], {
+        notification_id: e.data.notification,
+        started_at: e.meta.at,
+        provider: e.data.provider,
+        ...{ ended_at: null, outcome: null, response: null, error: null, next_attempt_at: null },
+      }),
+    ],
     // A late success wins over the failure that its attempt was taken for.
     DeliverySucceeded: (e) => [
       change([deliveryOf(e.stream), e.data.n], (row) => ({
@@ -312,7 +307,7 @@ export async function openWebsocketDeliveries(
     .innerJoin("n", "n.id", "d.notification_id")
     .select(["d.id", "d.notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
     .select(["n.subject", "n.content", "n.meta", "n.priority", "n.room_id"])
-    .where(sql<boolean>`d.offered`)
+    .where(sql<boolean>`d.to_push`)
     .where("d.subject", "=", subject)
     .where("d.expires_at", ">", now)
     .orderBy("d.position")
@@ -327,7 +322,7 @@ export async function countOpen(read: ReadAs, subject: Subject): Promise<number>
     .over({ d: deliveries })
     .selectFrom("d")
     .select(sql<number>`count(*)::int`.as("count"))
-    .where(sql<boolean>`d.offered`)
+    .where(sql<boolean>`d.to_push`)
     .where("d.subject", "=", subject)
     .where("d.status", "=", "pending");
   return first(await read.rows(query))?.count ?? 0;

@@ -6,9 +6,19 @@ import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts
 import type { JsonObject } from "../../contract/json.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
-import { bigint, change, integer, json, projection, put, type RowOf, text } from "../projection.ts";
+import {
+  bigint,
+  change,
+  type EventFacts,
+  integer,
+  json,
+  projection,
+  put,
+  type RowOf,
+  roomOf,
+  text,
+} from "../projection.ts";
 import { anyOf, type ReadAs } from "../read-as.ts";
-import { roomOf } from "../stream-ids.ts";
 import { rooms } from "./rooms.ts";
 
 const columns = {
@@ -48,12 +58,10 @@ export const messages = projection({
   personal: ["user_id", "sender_name", "content", "meta"],
   on: {
     MessagePosted: (e) => {
-      if (e.meta.client === null) return [];
       const { id, sender, type, replyTo, ordinal } = e.data;
       const seq = e.revision + 1;
       return [
         put([roomOf(e.stream), seq], {
-          client: e.meta.client,
           ...{ id, sender, type, ordinal },
           user_id: reveal(e.data.user),
           sender_name: reveal(e.data.senderName),
@@ -69,58 +77,40 @@ export const messages = projection({
       ];
     },
     MessageEdited: (e) => [
-      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
-        ...row,
+      changed(e, {
         content: reveal(e.data.content),
         meta: reveal(e.data.meta) ?? {},
         edited_at: e.meta.at,
         content_seq: e.revision + 1,
-        change_seq: e.revision + 1,
-      })),
+      }),
     ],
-    MessageDeleted: (e) => [
-      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
-        ...row,
-        deleted_at: e.meta.at,
-        change_seq: e.revision + 1,
-      })),
-    ],
-    MessageRestored: (e) => [
-      change([roomOf(e.stream), e.data.messageSeq], (row) => ({
-        ...row,
-        deleted_at: null,
-        change_seq: e.revision + 1,
-      })),
-    ],
+    MessageDeleted: (e) => [changed(e, { deleted_at: e.meta.at })],
+    MessageRestored: (e) => [changed(e, { deleted_at: null })],
   },
 });
+
+const changed = (e: EventFacts & { data: { messageSeq: number } }, changes: Partial<MessageRow>) =>
+  change<MessageRow, MessageRow>([roomOf(e.stream), e.data.messageSeq], (row) => ({
+    ...row,
+    ...changes,
+    change_seq: e.revision + 1,
+  }));
 
 type Visible = { readonly m: MessageRow };
 /** The columns of a message `m` as they may be shown. */
 export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
   [
-    ...([
-      "m.room_id",
-      "m.seq",
-      "m.client",
-      "m.id",
-      "m.sender",
-      "m.user_id",
-      "m.sender_name",
-      "m.type",
-      "m.reply_to",
-      "m.created_at",
-      "m.edited_at",
-      "m.deleted_at",
-      "m.content_seq",
-      "m.change_seq",
-      "m.ordinal",
-    ] as const),
+    ...SHOWN.map((name) => `m.${name}` as const),
     sql<string | null>`/* fence: deleted-in-lists */ case when m.deleted_at is null then m.content end /* end */`.as(
       "content",
     ),
     sql<JsonObject>`case when m.deleted_at is null then m.meta else '{}'::json end`.as("meta"),
   ] as const;
+
+type Concealed = "content" | "meta";
+const SHOWN = Object.keys(columns).filter(
+  (name): name is Exclude<keyof MessageRow, Concealed> => name !== "content" && name !== "meta",
+);
 
 type MessageList = {
   /** Exclusive bounds. */

@@ -11,12 +11,15 @@ import type { Fallback, NotificationContent, Recipient } from "../../domain/noti
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import {
+  type Body,
   bigint,
   boolean,
   change,
+  deliveryOf,
   type EventFacts,
   integer,
   json,
+  notificationOf,
   projection,
   put,
   type RowChange,
@@ -25,7 +28,6 @@ import {
   upsert,
 } from "../projection.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
-import { deliveryOf, notificationOf } from "../stream-ids.ts";
 import { type DeliveryCounts, notificationStatus, openCount } from "./notification-status.ts";
 
 /** How many recipients a notification's row shows. */
@@ -76,7 +78,7 @@ const columns = {
   position: text<Position>(),
 };
 export type NotificationRow = RowOf<typeof columns>;
-type Body = Omit<NotificationRow, "id">;
+type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
@@ -96,11 +98,11 @@ export const notifications = projection({
   personal: ["subject", "content", "text", "meta", "recipients", "fallback"],
   on: {
     NotificationRequested: (e) => {
-      const { client, channel, roomId, recipients, audience, fallback } = e.data;
+      const { channel, roomId, recipients, audience, fallback } = e.data;
       const nothing = { stop_requested: false, routed: false, attempts_started: false, mails_due: false } as const;
       return [
         put([notificationOf(e.stream)], {
-          ...{ client, channel, audience },
+          ...{ channel, audience },
           ...contentOf(e.data),
           room_id: roomId,
           recipients: recipients.slice(0, SHOWN_RECIPIENTS).map(shown),
@@ -170,7 +172,10 @@ const settle = (row: NotificationRow): NotificationRow => ({
 });
 
 /** An event of the notification's own stream. */
-const decided = (e: EventFacts, changed: () => Partial<Body>): RowChange<NotificationRow, Body> =>
+const decided = (
+  e: EventFacts,
+  changed: () => Partial<NotificationBody>,
+): RowChange<NotificationRow, NotificationBody> =>
   change([notificationOf(e.stream)], (row) =>
     settle({ ...row, ...changed(), revision: e.revision, updated_at: later(row, e.meta.at) }),
   );
@@ -178,8 +183,8 @@ const decided = (e: EventFacts, changed: () => Partial<Body>): RowChange<Notific
 /** An event of one of its deliveries. What is done here commutes with what other deliveries' events do. */
 function counted(
   e: Omit<EventFacts, "type"> & DeliveryEvent,
-  changed: (row: NotificationRow) => Partial<Body> = () => ({}),
-): RowChange<NotificationRow, Body> {
+  changed: (row: NotificationRow) => Partial<NotificationBody> = () => ({}),
+): RowChange<NotificationRow, NotificationBody> {
   const { notification, from, to } = e.data;
   return change([notification], (row) => {
     const counts = { ...row.counts };
@@ -193,7 +198,7 @@ function counted(
 const later = (row: NotificationRow, at: Instant): Instant => Math.max(row.updated_at, at);
 
 /** Several deliveries may fall back to one mail, before and after it is made. */
-function mail(row: NotificationRow, id: DeliveryId, made: boolean): Pick<Body, "mails" | "mails_due"> {
+function mail(row: NotificationRow, id: DeliveryId, made: boolean): Pick<NotificationBody, "mails" | "mails_due"> {
   const mails = { ...row.mails, [id]: made || row.mails[id] === true };
   return { mails, mails_due: Object.values(mails).includes(false) };
 }
@@ -216,19 +221,17 @@ export const recipients = projection({
   personal: [],
   on: {
     NotificationRequested: (e) => {
-      const { client, position } = { client: e.data.client, position: e.position };
       const subjects = new Set(e.data.recipients.map((one) => one.subject));
-      return [...subjects].map((subject) => named(notificationOf(e.stream), subject, client, position));
+      return [...subjects].map((subject) => named(notificationOf(e.stream), subject, e.position));
     },
     // The members of a room, and the addresses of fallbacks.
-    DeliveryRequested: (e) =>
-      e.meta.client === null ? [] : [named(e.data.notification, e.data.recipient, e.meta.client, e.position)],
+    DeliveryRequested: (e) => [named(e.data.notification, e.data.recipient, e.position)],
   },
 });
 
-const named = (notification: NotificationId, subject: Subject, client: ClientId, position: Position) =>
-  upsert<RecipientRow, Omit<RecipientRow, "notification_id" | "subject">>([notification, subject], (row) =>
-    row === undefined ? { client, position } : undefined,
+const named = (notification: NotificationId, subject: Subject, position: Position) =>
+  upsert<RecipientRow, Body<RecipientRow, "notification_id" | "subject">>([notification, subject], (row) =>
+    row === undefined ? { position } : undefined,
   );
 
 export const notificationById = async (read: ReadAs, id: NotificationId): Promise<NotificationRow | undefined> =>

@@ -5,9 +5,8 @@ import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { Role } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
-import { bigint, integer, projection, text, upsert } from "../projection.ts";
+import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
-import { roomOf } from "../stream-ids.ts";
 import { type MessageRow, messages, shownMessage } from "./messages.ts";
 import { members, type RoomRow, rooms } from "./rooms.ts";
 
@@ -28,17 +27,13 @@ export const reads = projection({
   indexes: [],
   personal: ["user_id"],
   on: {
-    ReadMarked: (e) => {
-      const { client, at } = e.meta;
-      if (client === null) return [];
-      return [
-        upsert([roomOf(e.stream), e.data.subject], (row) =>
-          row !== undefined && row.seq >= e.data.seq
-            ? undefined
-            : { client, user_id: reveal(e.data.user), seq: e.data.seq, at },
-        ),
-      ];
-    },
+    ReadMarked: (e) => [
+      upsert([roomOf(e.stream), e.data.subject], (row) =>
+        row !== undefined && row.seq >= e.data.seq
+          ? undefined
+          : { user_id: reveal(e.data.user), seq: e.data.seq, at: e.meta.at },
+      ),
+    ],
   },
 });
 
@@ -92,7 +87,7 @@ type ReadRow = Unread & {
   readonly user_id: string | null;
   readonly at: number | null;
   readonly position: string;
-  readonly place: number;
+  readonly join_index: number;
 };
 
 /** The markers of a room's members, newest member first. Throws InvalidCursor. */
@@ -103,14 +98,23 @@ export async function listReads(
 ): Promise<Page<ReadRow>> {
   const before = readCursor(cursor, ["text", "integer"]);
   let query = membersWithUnread(read)
-    .select(["m.room_id", "m.subject", "m.user_id", "unread.read_seq", "unread.unread_count", "m.position", "m.place"])
+    .select([
+      "m.room_id",
+      "m.subject",
+      "m.user_id",
+      "unread.read_seq",
+      "unread.unread_count",
+      "m.position",
+      "m.join_index",
+    ])
     .select(sql<number | null>`(select d.at from d where d.room_id = m.room_id and d.subject = m.subject)`.as("at"))
     .where("m.room_id", "=", room)
     .orderBy("m.position", "desc")
-    .orderBy("m.place", "desc")
+    .orderBy("m.join_index", "desc")
     .limit(limit + 1);
-  if (before !== undefined) query = query.where(sql<boolean>`(m.position, m.place) < (${before[0]}, ${before[1]})`);
-  return pageOf<ReadRow>(await read.rows(query), limit, (last) => [last.position, last.place]);
+  if (before !== undefined)
+    query = query.where(sql<boolean>`(m.position, m.join_index) < (${before[0]}, ${before[1]})`);
+  return pageOf<ReadRow>(await read.rows(query), limit, (last) => [last.position, last.join_index]);
 }
 
 export type UserRoom = Unread & {

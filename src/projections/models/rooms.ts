@@ -10,6 +10,7 @@ import type { MemberData, RoomSettings } from "../../domain/room-state.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import {
+  type Body,
   bigint,
   boolean,
   change,
@@ -20,10 +21,10 @@ import {
   put,
   type RowOf,
   remove,
+  roomOf,
   text,
 } from "../projection.ts";
 import { anyOf, type ReadAs } from "../read-as.ts";
-import { roomOf } from "../stream-ids.ts";
 import { users } from "./users.ts";
 
 const columns = {
@@ -54,7 +55,7 @@ const columns = {
   activity_position: text<Position>(),
 };
 export type RoomRow = RowOf<typeof columns>;
-type Body = Omit<RoomRow, "room_id">;
+type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
@@ -70,27 +71,17 @@ export const rooms = projection({
   ],
   personal: [],
   on: {
-    RoomCreated: (e) => {
-      if (e.meta.client === null) return [];
-      return [
-        put([roomOf(e.stream)], {
-          client: e.meta.client,
-          external_id: e.data.externalId,
-          ...settingsOf(e.data),
-          active: true,
-          deleted: false,
-          seq: e.revision + 1,
-          ordinal: 0,
-          member_count: e.data.members.length,
-          message_count: 0,
-          created_at: e.meta.at,
-          updated_at: e.meta.at,
-          settings_seq: e.revision + 1,
-          position: e.position,
-          activity_position: e.position,
-        }),
-      ];
-    },
+    RoomCreated: (e) => [
+      put([roomOf(e.stream)], {
+        external_id: e.data.externalId,
+        ...settingsOf(e.data),
+        ...{ active: true, deleted: false },
+        ...{ seq: e.revision + 1, settings_seq: e.revision + 1 },
+        ...{ ordinal: 0, member_count: e.data.members.length, message_count: 0 },
+        ...{ created_at: e.meta.at, updated_at: e.meta.at },
+        ...{ position: e.position, activity_position: e.position },
+      }),
+    ],
     RoomUpdated: (e) => [settled(e, () => settingsOf(e.data))],
     RoomDeactivated: (e) => [settled(e, () => ({ active: false }))],
     RoomActivated: (e) => [settled(e, () => ({ active: true }))],
@@ -114,15 +105,15 @@ const settingsOf = ({ name, description, kind, meta }: RoomSettings) => ({
 const nameKey = (name: string): string => name.toLowerCase();
 
 /** Any event moves the head. */
-const moved = (e: EventFacts, changed: (row: RoomRow) => Partial<Body>) =>
-  change<RoomRow, Body>([roomOf(e.stream)], (row) => ({
+const moved = (e: EventFacts, changed: (row: RoomRow) => Partial<RoomBody>) =>
+  change<RoomRow, RoomBody>([roomOf(e.stream)], (row) => ({
     ...row,
     ...changed(row),
     seq: e.revision + 1,
     activity_position: e.position,
   }));
 
-const settled = (e: EventFacts, changed: () => Partial<Body>) =>
+const settled = (e: EventFacts, changed: () => Partial<RoomBody>) =>
   moved(e, () => ({ ...changed(), settings_seq: e.revision + 1, updated_at: e.meta.at }));
 
 const memberColumns = {
@@ -140,19 +131,19 @@ const memberColumns = {
   joined_seq: integer(),
   position: text<Position>(),
   /** Among the members that joined with the same event. */
-  place: integer(),
+  join_index: integer(),
 };
 type MemberTableRow = RowOf<typeof memberColumns>;
 
 export const members = projection({
   name: "members",
-  version: 1,
+  version: 2,
   key: ["room_id", "subject"],
   columns: memberColumns,
-  indexes: ["(room_id, position, place)", "(client, subject, room_id)"],
+  indexes: ["(room_id, position, join_index)", "(client, subject, room_id)"],
   personal: ["user_id", "name", "meta"],
   on: {
-    RoomCreated: (e) => e.data.members.flatMap((member, place) => joined(e, member, 0, place)),
+    RoomCreated: (e) => e.data.members.flatMap((member, index) => joined(e, member, 0, index)),
     MemberJoined: (e) => joined(e, e.data, e.revision + 1, 0),
     MemberUpdated: (e) => [change([roomOf(e.stream), e.data.subject], (row) => ({ ...row, ...described(e.data) }))],
     MemberLeft: (e) => [remove([roomOf(e.stream), e.data.subject])],
@@ -168,16 +159,14 @@ const described = (data: MemberData) => ({
   meta: reveal(data.meta) ?? {},
 });
 
-function joined(e: EventFacts, data: MemberData, joinedSeq: number, place: number) {
-  if (e.meta.client === null) return [];
+function joined(e: EventFacts, data: MemberData, joinedSeq: number, index: number) {
   return [
-    put<MemberTableRow, Omit<MemberTableRow, "room_id" | "subject">>([roomOf(e.stream), data.subject], {
-      client: e.meta.client,
+    put<MemberTableRow, Body<MemberTableRow, "room_id" | "subject">>([roomOf(e.stream), data.subject], {
       ...described(data),
       joined_at: e.meta.at,
       joined_seq: joinedSeq,
       position: e.position,
-      place,
+      join_index: index,
     }),
   ];
 }
@@ -263,15 +252,6 @@ function afterCursor({ sort, cursor }: RoomList): RawBuilder<boolean> | undefine
   return sort === "created_at" ? sql`r.position > ${position}` : sql`r.position < ${position}`;
 }
 
-/** The name to show for someone in a room: the member's, else the user's, also of one who is no member. */
-export async function memberName(read: ReadAs, room: RoomId, subject: Subject): Promise<string | null> {
-  const db = read.over({ m: members, u: users });
-  const inRoom = db.selectFrom("m").select("name").where("room_id", "=", room).where("subject", "=", subject);
-  const own = db.selectFrom("u").select("name").where("subject", "=", subject);
-  const rows = await read.rows(db.selectNoFrom((eb) => eb.fn.coalesce(inRoom, own).as("name")));
-  return rows[0]?.name ?? null;
-}
-
 /** Newest first; `name` is the one in the room, else the user's own. Throws InvalidCursor. */
 export async function listMembers(
   read: ReadAs,
@@ -289,8 +269,9 @@ export async function listMembers(
     .select((eb) => eb.fn.coalesce("m.name", "u.name").as("name"))
     .where("m.room_id", "=", room)
     .orderBy("m.position", "desc")
-    .orderBy("m.place", "desc")
+    .orderBy("m.join_index", "desc")
     .limit(limit + 1);
-  if (before !== undefined) query = query.where(sql<boolean>`(m.position, m.place) < (${before[0]}, ${before[1]})`);
-  return pageOf(await read.rows(query), limit, (last) => [last.position, last.place]);
+  if (before !== undefined)
+    query = query.where(sql<boolean>`(m.position, m.join_index) < (${before[0]}, ${before[1]})`);
+  return pageOf(await read.rows(query), limit, (last) => [last.position, last.join_index]);
 }

@@ -37,21 +37,16 @@ export const users = projection({
   indexes: ["(client, position)", "(subject) where generation > 0"],
   personal: ["user_id", "name", "email", "timezone", "meta"],
   on: {
-    UserRegistered: (e) => {
-      const { client, at } = e.meta;
-      if (client === null) return [];
-      return [
-        upsert([e.data.subject], (row) => ({
-          client,
-          user_id: reveal(e.data.user),
-          ...opened(e.data),
-          generation: row?.generation ?? 0,
-          created_at: row?.created_at ?? at,
-          updated_at: at,
-          position: row?.position ?? e.position,
-        })),
-      ];
-    },
+    UserRegistered: (e) => [
+      upsert([e.data.subject], (row) => ({
+        user_id: reveal(e.data.user),
+        ...opened(e.data),
+        generation: row?.generation ?? 0,
+        created_at: row?.created_at ?? e.meta.at,
+        updated_at: e.meta.at,
+        position: row?.position ?? e.position,
+      })),
+    ],
     UserUpdated: (e) => [change([e.data.subject], (row) => ({ ...row, ...opened(e.data), updated_at: e.meta.at }))],
     TokensRevoked: (e) => [change([e.data.subject], (row) => ({ ...row, generation: e.data.generation }))],
   },

@@ -4,6 +4,7 @@ import { decode } from "../../../src/event-store/envelope.ts";
 import type { EventStore } from "../../../src/event-store/event-store.ts";
 import type { Keyring } from "../../../src/event-store/sealing.ts";
 import { foldRows } from "../../../src/projections/fold.ts";
+import { createGroups } from "../../../src/projections/group.ts";
 import {
   change,
   integer,
@@ -16,7 +17,6 @@ import {
 } from "../../../src/projections/projection.ts";
 import type { ProjectionDependencies } from "../../../src/projections/projector.ts";
 import { buildMissing } from "../../../src/projections/rebuild.ts";
-import { createGroups } from "../../../src/projections/tables.ts";
 import { CLIENT, roomCreated, type Writer } from "../../projections/log.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
 

@@ -23,9 +23,9 @@ export async function makeTrouble({ talk, kept, used, databaseUrl, name, output 
   await using database = await connection(databaseUrl);
   const { client } = database;
   const table = "read.messages_v1";
-  await client.query("alter table read.members_v1 rename to members_away");
+  await client.query("alter table read.members_v2 rename to members_away");
   await talk.call("GET", `/users/${encodeURIComponent(used.user)}/rooms`, { as: used.key, status: 500 });
-  await client.query("alter table read.members_away rename to members_v1");
+  await client.query("alter table read.members_away rename to members_v2");
 
   const rule = client.escapeIdentifier(name);
   await client.query(`alter table ${table} add constraint ${rule} check (sender is null) not valid`);

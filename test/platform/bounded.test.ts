@@ -1,6 +1,6 @@
 // Batching by round trip and by tick.
 import { describe, expect, test } from "vitest";
-import { batchLoader, batchPerTick } from "../../src/platform/batch-loader.ts";
+import { batchLoader, batchPerTick } from "../../src/platform/bounded.ts";
 
 describe("a batch loader", () => {
   /** Loads the length of each key, except for "gone" and "broken"; records its batches. */
