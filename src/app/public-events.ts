@@ -1,16 +1,14 @@
 // What the outside sees of a room's event: a function of the event and of what has become of its message since. The same
 // for sockets, SSE, webhooks and pull.
 
-import type { RoomId } from "../contract/ids.ts";
-import type { JsonObject } from "../contract/json.ts";
-import type { Role } from "../contract/resources.ts";
-import { type Instant, rfc3339 } from "../contract/time.ts";
+import type { RoomId, Subject } from "../contract/ids.ts";
+import type { MemberResource } from "../contract/resources.ts";
+import { rfc3339 } from "../contract/time.ts";
 import type { Actor } from "../domain/decider.ts";
-import { reveal, type Sealed } from "../domain/event.ts";
-import { contentSeq, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
+import { contentSeq, descriptionIn, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
-import { memberOfEvent, memberResource, messageOfEvents, roomOfState } from "./resources.ts";
+import { memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
 
 export type StoredRoomEvent = StoredEvent<RoomEvent>;
 type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
@@ -44,30 +42,24 @@ type PublicEvent = {
   readonly data: object;
 };
 
-/** A member just before an event that changed or removed it. */
-export type MemberFacts = {
-  readonly name: string | null;
-  readonly role: Role;
-  readonly meta: JsonObject;
-  /** Null when it is too far back to be known. */
-  readonly joinedAt: Instant | null;
-};
-
 /** What an event is shown with, besides itself. */
 type EventFacts = {
   readonly room: RoomId;
   /** The room now: which of its messages are deleted, and the seqs of their contents. */
   readonly now: Room;
-  /** The room just after the event, just before it for its deletion. `room.*` events need it. */
-  readonly roomThen: ExistingRoom | undefined;
-  /** The member just before. `member.updated` and `member.left` show it. */
-  readonly member: MemberFacts | undefined;
+  /** The room just before the event and just after it, where `showsRoom` says that it is needed. */
+  readonly before: Room | undefined;
+  readonly after: Room | undefined;
   /** The user's own name, shown when the member has none in the room. */
   readonly ownName: string | null;
   /** The events at the seqs that `priorSeqs` named. */
   readonly priorEvents: ReadonlyMap<number, StoredRoomEvent>;
   readonly actor: PublicActor;
 };
+
+/** Whether an event is shown with the room around it: its settings, or what it knew of a member. */
+export const showsRoom = ({ type }: StoredRoomEvent): boolean =>
+  type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft";
 
 const changeOf = (now: Room, messageSeq: number) => (now.status === "live" ? now.changes.get(messageSeq) : undefined);
 
@@ -85,8 +77,12 @@ export function messageSeqOf(event: StoredRoomEvent): number | null {
   }
 }
 
-/** The seqs of other events that an event is shown with: its message's posting, content and deletion. */
-export function priorSeqs(event: StoredRoomEvent, now: Room): readonly number[] {
+/** The seqs of other events that an event is shown with: its message's posting, content and deletion, or its member's description. */
+export function priorSeqs(
+  event: StoredRoomEvent,
+  { now, before }: Pick<EventFacts, "now" | "before">,
+): readonly number[] {
+  if (event.type === "MemberLeft") return [memberIn(before, event.data.subject).described];
   const seq = messageSeqOf(event);
   if (seq === null || event.type === "MessageDeleted") return [];
   const change = changeOf(now, seq);
@@ -117,13 +113,10 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
       return roomData(event, facts);
     case "MemberJoined":
       return memberOfEvent(event.data, at, facts.ownName);
-    case "MemberUpdated": {
-      const { user, name, role, meta } = event.data;
-      const joinedAt = facts.member?.joinedAt ?? null;
-      return memberData(user, { name: reveal(name), role, meta: reveal(meta) ?? {}, joinedAt }, facts.ownName);
-    }
+    case "MemberUpdated":
+      return memberOfEvent(event.data, memberIn(facts.after, event.data.subject).joinedAt, facts.ownName);
     case "MemberLeft":
-      return { ...memberData(event.data.user, facts.member, facts.ownName), reason: event.data.reason };
+      return { ...leftMember(event, facts), reason: event.data.reason };
     case "MessagePosted":
       return messageData(event, event, facts);
     case "MessageEdited":
@@ -135,17 +128,28 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
   }
 }
 
-function roomData(event: StoredRoomEvent, { room, roomThen }: EventFacts): object {
-  if (roomThen === undefined) throw new Error(`the event at ${event.revision + 1} of ${room} needs the room`);
-  return roomOfState(room, { ...roomThen, seq: event.revision + 1 });
+function roomData(event: StoredRoomEvent, { room, before, after }: EventFacts): object {
+  const shown = liveRoom(event.type === "RoomDeleted" ? before : after);
+  return roomOfState(room, { ...shown, seq: event.revision + 1 });
 }
 
-function memberData(user: Sealed<string>, member: MemberFacts | undefined, ownName: string | null): object {
-  const shown = { user_id: reveal(user), name: member?.name ?? ownName, meta: member?.meta ?? {} };
-  if (member !== undefined && member.joinedAt !== null) {
-    return memberResource({ ...shown, role: member.role, joined_at: member.joinedAt });
-  }
-  return { ...shown, role: member?.role ?? null, joined_at: null };
+/** The member as it was: described by an event before, with the role that it had last. */
+function leftMember({ data }: EventOf<"MemberLeft">, facts: EventFacts): MemberResource {
+  const { described, role, joinedAt } = memberIn(facts.before, data.subject);
+  const description = descriptionIn(priorEvent(facts, described), data.subject);
+  if (description === undefined) throw new Error(`the event at ${described} of ${facts.room} describes no such member`);
+  return memberOfEvent({ ...description, role }, joinedAt, facts.ownName);
+}
+
+function liveRoom(room: Room | undefined): ExistingRoom {
+  if (room?.status !== "live") throw new Error("an event of a room is shown without the room");
+  return room;
+}
+
+function memberIn(room: Room | undefined, subject: Subject) {
+  const member = liveRoom(room).members.get(subject);
+  if (member === undefined) throw new Error(`${subject} is no member of the room that its event is shown with`);
+  return member;
 }
 
 type Content = EventOf<"MessagePosted"> | EventOf<"MessageEdited">;

@@ -1,11 +1,12 @@
 // Frames: what each event of a room looks like, and what they show of messages that were deleted or erased.
 import { expect, test } from "vitest";
-import { MAX_QUEUE_BYTES } from "../../src/api/realtime/outbox.ts";
 import type { FrameRun, RoomChannel } from "../../src/api/realtime/room-channel.ts";
 import { RoomChannels } from "../../src/api/realtime/room-channels.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { contextOf, createRoom, type LiveParts, liveParts, post, roomServices } from "../support/live.ts";
 import { roomCommands } from "../support/room-commands.ts";
+
+const MAX_QUEUE_BYTES = 1024 * 1024;
 
 const CLIENT = "cli_a";
 const ROOM = "room_00000000000000000000000001";
@@ -42,7 +43,7 @@ async function bothWays(parts: LiveParts, happen: () => Promise<number>): Promis
       ...{ marker: nothing, ended: nothing },
     });
     head = await happen();
-    expect(await hold.channel.reached(head, REACH_MS)).toBe(true);
+    expect(await hold.channel.awaitHead(head, REACH_MS)).toBe(true);
   }
   using again = await rooms.open(ROOM);
   return [live, again.channel.state === undefined ? [] : await framesOf(again.channel)];
@@ -149,9 +150,9 @@ test("frames that are kept in memory forget a text that is deleted meanwhile", a
   using hold = await rooms.open(ROOM);
   const { id } = await post(parts, CLIENT, ROOM, "ann", "secret");
   const edited = await act.edit(id, "secret too");
-  await hold.channel.reached(edited, REACH_MS);
+  await hold.channel.awaitHead(edited, REACH_MS);
   expect(JSON.stringify(await framesOf(hold.channel, 2))).toContain("secret");
-  await hold.channel.reached(await act.delete(id), REACH_MS);
+  await hold.channel.awaitHead(await act.delete(id), REACH_MS);
   const frames = await framesOf(hold.channel, 2);
   expect(frames.map(({ seq }) => seq)).toEqual([2, 3, 4]);
   expect(JSON.stringify(frames)).not.toContain("secret");
@@ -174,7 +175,7 @@ test("what cannot be read for a while delays frames, and loses none", async () =
   const frames = ({ first, payloads }: FrameRun) => void seqs.push(...payloads.map((_, index) => first + index));
   hold.channel.subscribe({ subject: null, frames, marker: nothing, ended: nothing });
   for (let n = 0; n < 30; n += 1) await post(parts, CLIENT, ROOM, "ann", `${n}`);
-  expect(await hold.channel.reached(31, REACH_MS)).toBe(true);
+  expect(await hold.channel.awaitHead(31, REACH_MS)).toBe(true);
   expect(seqs).toEqual(Array.from({ length: 30 }, (_, index) => index + 2));
   expect(failures).toBeLessThanOrEqual(0);
 });
@@ -196,7 +197,7 @@ test("what comes at once goes out in pieces, with a turn of the event loop betwe
   hold.channel.subscribe({ subject: null, frames, marker: nothing, ended: nothing });
   const posts = Array.from({ length: 100 }, () => post(parts, CLIENT, ROOM, "ann", "😀".repeat(10_000)));
   const head = Math.max(...(await Promise.all(posts)).map(({ seq }) => seq));
-  expect(await hold.channel.reached(head, REACH_MS)).toBe(true);
+  expect(await hold.channel.awaitHead(head, REACH_MS)).toBe(true);
   expect(Math.max(...runs.map(({ bytes }) => bytes))).toBeLessThan(MAX_QUEUE_BYTES / 2);
   expect(new Set(runs.map((run) => run.turn)).size).toBe(runs.length);
 });

@@ -136,7 +136,7 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
   } as const;
   const actor = { type: "user", id: subject } as const;
   const user = { kind: "user", client: CLIENT, actor, subject, userId: who ?? "", expiresAt: 0 } as const;
-  const identity = who === null ? { caller: key, user: null } : { caller: user, user: { id: who, subject } };
+  const caller = who === null ? key : user;
 
   let socket = connect();
   const subscribe = async (after: number | undefined) => {
@@ -147,13 +147,13 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
       ref,
       ...(after === undefined ? {} : { after_seq: after }),
     } as const;
-    await socket.rooms.subscribe(identity, frame).catch(refused);
+    await socket.rooms.subscribe(caller, frame).catch(refused);
   };
   for (const { what, back, wait } of acts) {
     if (what === "catch up") await subscribe(Math.max(0, script.head - back));
     else if (what === "follow") await subscribe(undefined);
     else if (what === "unsubscribe") {
-      await socket.rooms.unsubscribe(identity, { type: "unsubscribe", room_id: ROOM }).catch(refused);
+      await socket.rooms.unsubscribe(caller, { type: "unsubscribe", room_id: ROOM }).catch(refused);
     } else if (what === "cut") {
       const { seen } = socket.view;
       socket.cut();

@@ -1,7 +1,7 @@
 // A request's body: bounded, budgeted by client, JSON in UTF-8 only, and searched for what no field may hold.
 import type { IncomingMessage } from "node:http";
 import getRawBody, { type RawBodyError } from "raw-body";
-import type { FieldFault } from "../../contract/errors.ts";
+import type { FaultCode, FieldFault } from "../../contract/errors.ts";
 import { MAX_FAULTS } from "../../contract/issues.ts";
 import { batchPerTick } from "../../platform/bounded.ts";
 import { drain, problemOf } from "./hardening.ts";
@@ -150,10 +150,7 @@ function parseBody(request: IncomingMessage, bytes: Buffer, acceptsPatch: boolea
     const detail = error instanceof SyntaxError ? "the body is not JSON" : "the body is not UTF-8";
     throw new Problem("malformed_json", { detail });
   }
-  // NUL and lone surrogates can only be written as escapes.
-  const faults: FieldFault[] = [];
-  inspect(value, { path: "", depth: 0, escapes: text.includes("\\u"), faults });
-  return { value, faults };
+  return { value, faults: faultsIn(value, text) };
 }
 
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
@@ -170,60 +167,49 @@ function checkType(request: IncomingMessage, acceptsPatch: boolean): void {
   throw new Problem("unsupported_media_type", { detail });
 }
 
-type Inspection = {
-  readonly path: string;
-  readonly depth: number;
-  /** Whether the text has escapes at all. */
-  readonly escapes: boolean;
-  readonly faults: FieldFault[];
-};
-
-/** One walk over the value; stops at MAX_JSON_DEPTH, so that it never runs out of stack. */
-function inspect(value: unknown, inspection: Inspection): void {
-  if (typeof value === "string") {
-    const message = inspection.escapes ? wrongText(value) : undefined;
-    if (message !== undefined) addFault(inspection, { path: inspection.path, code: "invalid_format", message });
-  } else if (typeof value === "number") {
-    if (!Number.isFinite(value))
-      addFault(inspection, { path: inspection.path, code: "too_large", message: "is too large a number" });
-  } else if (typeof value === "object" && value !== null) {
-    const depth = inspection.depth + 1;
-    // fence: body-depth
-    if (depth > MAX_JSON_DEPTH) {
-      throw new Problem("malformed_json", { detail: `the body is nested deeper than ${MAX_JSON_DEPTH} levels` });
-    }
-    if (Array.isArray(value)) {
-      for (let index = 0; index < value.length; index += 1) {
-        const item: unknown = value[index];
-        if (isQuiet(item, inspection.escapes)) continue;
-        inspect(item, { ...inspection, path: join(inspection.path, String(index)), depth });
+/**
+ * The faults of what no field may hold: NUL, lone surrogates, numbers without a value, `__proto__` below the outermost
+ * object, which the schema refuses itself. Throws Problem (malformed_json) beyond MAX_JSON_DEPTH, so that it never runs
+ * out of stack.
+ */
+function faultsIn(body: unknown, text: string): readonly FieldFault[] {
+  const faults: FieldFault[] = [];
+  // NUL and lone surrogates can only be written as escapes.
+  const wrongIn = text.includes("\\u") ? wrongText : () => undefined;
+  const path: (string | number)[] = [];
+  const add = (code: FaultCode, message: string) => {
+    if (faults.length < MAX_FAULTS) faults.push({ path: path.join("."), code, message });
+  };
+  const inspect = (value: unknown): void => {
+    if (typeof value === "string") {
+      const wrong = wrongIn(value);
+      if (wrong !== undefined) add("invalid_format", wrong);
+    } else if (typeof value === "number") {
+      if (!Number.isFinite(value)) add("too_large", "is too large a number");
+    } else if (typeof value === "object" && value !== null) {
+      // fence: body-depth
+      if (path.length >= MAX_JSON_DEPTH) {
+        throw new Problem("malformed_json", { detail: `the body is nested deeper than ${MAX_JSON_DEPTH} levels` });
       }
-    } else inspectObject(value, { ...inspection, depth });
-  }
-}
-
-function inspectObject(value: object, inspection: Inspection): void {
-  for (const [name, field] of Object.entries(value)) {
-    // On the outside the schema refuses it as unknown; further in it could be taken for data.
-    const reserved = name === "__proto__" && inspection.depth > 1 ? "a field cannot have this name" : undefined;
-    const wrong = reserved ?? (inspection.escapes ? wrongText(name) : undefined);
-    if (wrong !== undefined) {
-      const code = reserved === undefined ? "invalid_format" : "not_allowed";
-      addFault(inspection, { path: join(inspection.path, name), code, message: `the name ${wrong}` });
+      if (Array.isArray(value)) value.forEach(inspectItem);
+      else for (const [name, field] of Object.entries(value)) inspectField(name, field);
     }
-    if (isQuiet(field, inspection.escapes)) continue;
-    inspect(field, { ...inspection, path: join(inspection.path, name) });
-  }
-}
-
-/** Whether a value cannot be at fault, without a closer look. */
-const isQuiet = (value: unknown, escapes: boolean): boolean =>
-  value === null || typeof value === "boolean" || (typeof value === "string" && !escapes);
-
-const join = (path: string, step: string): string => (path === "" ? step : `${path}.${step}`);
-
-function addFault(inspection: Inspection, fault: FieldFault): void {
-  if (inspection.faults.length < MAX_FAULTS) inspection.faults.push(fault);
+  };
+  const inspectItem = (item: unknown, index: number) => {
+    path.push(index);
+    inspect(item);
+    path.pop();
+  };
+  const inspectField = (name: string, field: unknown) => {
+    path.push(name);
+    const wrong = wrongIn(name);
+    if (name === "__proto__" && path.length > 1) add("not_allowed", "no field can have this name");
+    else if (wrong !== undefined) add("invalid_format", `the name ${wrong}`);
+    inspect(field);
+    path.pop();
+  };
+  inspect(body);
+  return faults;
 }
 
 /** Why text cannot be kept: NUL, or a surrogate without its other half. */

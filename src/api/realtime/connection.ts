@@ -2,8 +2,10 @@
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { AppError, toAppError } from "../../app/errors.ts";
+import { markRead } from "../../app/members.ts";
+import { acknowledge } from "../../app/notifications.ts";
 import type { Limits } from "../../app/rate-limit.ts";
-import type { Services } from "../../app/services.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import {
   type ClientFrame,
   type FrameOf,
@@ -12,10 +14,10 @@ import {
   type Ref,
 } from "../../contract/client-frames.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
+import { DeliveryIdSchema } from "../../contract/ids.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
-import { acknowledge, markRead } from "./commands.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { Outbox } from "./outbox.ts";
@@ -199,21 +201,29 @@ export class Connection {
       case "ping":
         return this.#outbox.send({ type: "pong", ref: frame.ref });
       case "subscribe":
-        return this.#subscriptions.subscribe(identity, frame);
+        return this.#subscriptions.subscribe(identity.caller, frame);
       case "unsubscribe":
-        return this.#subscriptions.unsubscribe(identity, frame);
+        return this.#subscriptions.unsubscribe(identity.caller, frame);
       case "read":
       case "ack":
-        return this.#command(identity, frame);
+        return this.#command(identity.caller, frame);
     }
   }
 
-  async #command({ caller, user }: Identity, frame: FrameOf<"read"> | FrameOf<"ack">): Promise<void> {
+  /** What a user does is a use case as that of a request, under an id of its own. */
+  async #command(caller: Caller, frame: FrameOf<"read"> | FrameOf<"ack">): Promise<void> {
     const { services } = this.#context;
-    if (user === null) return this.#error("user_required", "the connection names no user", frame.ref);
-    const sender = { caller, user, correlation: this.id };
-    if (frame.type === "read") await markRead(services, sender, frame.room_id, frame.seq);
-    else await acknowledge(services, sender, frame.delivery_id);
+    if (caller.kind !== "user") return this.#error("user_required", "the connection names no user", frame.ref);
+    const { client, actor, subject, userId: user } = caller;
+    const commandId = services.newId();
+    const context = { client, actor, commandId, correlation: this.id, causation: commandId };
+    const call = { services, caller, read: services.readSide.readAs(client), at: services.now(), context };
+    if (frame.type === "read") await markRead(call, frame.room_id, { user, subject }, frame.seq);
+    else {
+      const { data: id } = DeliveryIdSchema.safeParse(frame.delivery_id);
+      if (id === undefined) throw new AppError("not_found");
+      await acknowledge(call, id, subject);
+    }
     failpoint("frame-carried-out/ok-sent");
     this.#outbox.send({ type: "ok", ref: frame.ref });
   }
@@ -224,12 +234,12 @@ export class Connection {
     if (this.#ended.signal.aborted) return;
     if ("refused" in found) return this.#refuse(found);
     const before = this.#identity;
-    const { caller, user } = found;
+    const { caller } = found;
     if (before === undefined) {
       if (!this.#count(found)) return this.close(CLOSE.tooManySockets);
     } else if (
       /* fence: socket-client */ before.caller.client !== caller.client ||
-      /* fence: socket-user */ before.user?.id !== user?.id
+      /* fence: socket-user */ userOf(before.caller) !== userOf(caller)
     ) {
       return this.close(CLOSE.forbidden);
     }
@@ -237,11 +247,11 @@ export class Connection {
     clearTimeout(this.#authenticationTimer);
     this.#authenticationTimer = undefined;
     void this.recheck(); // the directory may have moved since it was asked, and does not report a change twice
-    const who = { connection_id: this.id, user_id: user?.id ?? null };
+    const who = { connection_id: this.id, user_id: userOf(caller) };
     this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
-    if (before !== undefined || user === null || this.#ended.signal.aborted) return;
+    if (before !== undefined || caller.kind !== "user" || this.#ended.signal.aborted) return;
     const { services, deliveries: feed } = this.#context;
-    const whose = { client: caller.client, subject: user.subject, connection: this.id };
+    const whose = { client: caller.client, subject: caller.subject, connection: this.id };
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
   }
 
@@ -265,11 +275,11 @@ export class Connection {
   }
 
   /** Counts the socket for its client and its user; false when either has too many. */
-  #count({ caller, user }: Identity): boolean {
+  #count({ caller }: Identity): boolean {
     const { socketsByClient, socketsByUser } = this.#context.limits;
     const ofClient = socketsByClient.take(caller.client);
     if (ofClient === undefined) return false;
-    const ofUser = user === null ? NOT_COUNTED : socketsByUser.take(user.subject);
+    const ofUser = caller.kind === "user" ? socketsByUser.take(caller.subject) : NOT_COUNTED;
     if (ofUser === undefined) ofClient[Symbol.dispose]();
     else this.#counted = [ofClient, ofUser];
     return ofUser !== undefined;
@@ -292,6 +302,9 @@ export class Connection {
     this.#context.onEnd(this);
   }
 }
+
+/** The user that a caller speaks for; null for an observer. */
+const userOf = (caller: Caller): string | null => (caller.kind === "user" ? caller.userId : null);
 
 const NOT_COUNTED: Disposable = { [Symbol.dispose]: () => undefined };
 

@@ -1,9 +1,10 @@
 // The newest frames of a room, ready to be sent, in front of reading its stream.
+import { LRUCache } from "lru-cache";
 
 /** Frames kept for a room that somebody listens to. */
-export const RING_FRAMES = 1_000;
+const RING_FRAMES = 1_000;
 /** What they may weigh together, and what those of all rooms of this node may. */
-export const RING_BYTES = 4 * 1024 * 1024;
+const RING_BYTES = 4 * 1024 * 1024;
 const RINGS_BYTES = 256 * 1024 * 1024;
 
 /** A frame as bytes: made once for each event, shared by all who get it. */
@@ -15,34 +16,14 @@ export type Frame = {
 };
 
 /** The rings of all rooms: when they weigh too much, the one that nothing was added to for the longest time is emptied. */
-export class Rings {
-  readonly #maxBytes: number;
-  /** Those with frames in them, with what they weigh, in the order in which something was last added. */
-  readonly #weights = new Map<FrameRing, number>();
-  #bytes = 0;
-
-  constructor(maxBytes = RINGS_BYTES) {
-    this.#maxBytes = maxBytes;
-  }
-
-  /** Something was added to a ring, which weighs so much now. */
-  added(ring: FrameRing, bytes: number): void {
-    this.left(ring);
-    this.#weights.set(ring, bytes);
-    this.#bytes += bytes;
-    for (const other of this.#weights.keys()) {
-      if (this.#bytes <= this.#maxBytes || other === ring) return;
-      this.left(other);
-      other.clear();
-    }
-  }
-
-  /** A ring is given up. */
-  left(ring: FrameRing): void {
-    this.#bytes -= this.#weights.get(ring) ?? 0;
-    this.#weights.delete(ring);
-  }
-}
+export type Rings = LRUCache<FrameRing, number>;
+export const createRings = (maxBytes = RINGS_BYTES): Rings =>
+  new LRUCache({
+    maxSize: maxBytes,
+    sizeCalculation: (bytes) => Math.max(1, bytes),
+    dispose: (_bytes, ring) => ring.clear(),
+    noDisposeOnSet: true,
+  });
 
 /** The last frames, by seq without gaps. One that no longer says what became of its message is taken out. */
 export class FrameRing implements Disposable {
@@ -67,7 +48,7 @@ export class FrameRing implements Disposable {
       this.#bytes -= this.#frames.shift()?.bytes.byteLength ?? 0;
       this.#first += 1;
     }
-    this.#rings.added(this, this.#bytes);
+    this.#rings.set(this, this.#bytes);
   }
 
   /** The frames that show a message are no longer right. */
@@ -99,6 +80,6 @@ export class FrameRing implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#rings.left(this);
+    this.#rings.delete(this);
   }
 }

@@ -1,27 +1,14 @@
-// Makes the frames of a room's events, once for all sockets: reads what else they show, and keeps what the next ones need.
-import { LRUCache } from "lru-cache";
-import {
-  type MemberFacts,
-  messageSeqOf,
-  priorSeqs,
-  publicEvent,
-  type StoredRoomEvent,
-} from "../../app/public-events.ts";
+// Makes the frames of a room's events, once for all sockets, and reads what else they show.
+import { messageSeqOf, priorSeqs, publicEvent, type StoredRoomEvent, showsRoom } from "../../app/public-events.ts";
 import type { Services } from "../../app/services.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
-import type { MemberData, Room } from "../../domain/room-state.ts";
+import type { Room } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
-import { decode, decodeRaw } from "../../event-store/envelope.ts";
+import { decode } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Frame } from "./frame-ring.ts";
-
-/** Max characters of the members' data that a maker keeps. */
-const KEPT_MEMBERS = 256 * 1024;
-/** Max events read back for a member's joining; beyond, its frame shows null. */
-const MEMBER_SCAN = 5_000;
-const SCAN_PAGE = 500;
 
 /** Decodes a room's recorded events. */
 export const decodeRoom = async ({ keyring }: Services, events: readonly RecordedEvent[]) =>
@@ -34,18 +21,13 @@ export const evolved = (room: Room, event: StoredRoomEvent): Room =>
 
 type User = { readonly id: string | null; readonly name: string | null };
 
-/** Makes frames along a stretch of a room's stream. A gap between two calls costs time, never truth. */
+/** Makes the frames of one room. `past` remembers where it ended: of consecutive pages the second costs no loading. */
 export class FrameMaker {
   readonly #services: Services;
   readonly #room: RoomId;
   readonly #stream: string;
-  /** The members' data just before `#next`, as far as it is known. */
-  readonly #members = new LRUCache<Subject, MemberFacts>({
-    maxSize: KEPT_MEMBERS,
-    sizeCalculation: (member) => 100 + JSON.stringify(member).length,
-  });
-  /** The revision that follows the last call. */
-  #next = 0;
+  /** The room after the last page of past events, if they were shown with it. */
+  #end: { readonly revision: number; readonly room: Room } | undefined;
 
   constructor(services: Services, room: RoomId) {
     this.#services = services;
@@ -55,71 +37,70 @@ export class FrameMaker {
 
   /** Frames of new events. `states`: the room just before the first of them, then just after each. */
   live(events: readonly StoredRoomEvent[], states: readonly Room[]): Promise<readonly Frame[]> {
-    return this.#make(events, (index) => states[index + 1] ?? roomDecider.initial, states);
+    return this.#make(events, states, (index) => states[index + 1] ?? roomDecider.initial);
   }
 
   /** Frames of past events, with what has become of their messages in the room as it is `now`. */
   async past(events: readonly StoredRoomEvent[], now: Room): Promise<readonly Frame[]> {
-    return this.#make(events, () => now, await this.#statesFor(events));
+    return this.#make(events, await this.#statesAround(events), () => now);
   }
 
   async #make(
     events: readonly StoredRoomEvent[],
-    nowAt: (index: number) => Room,
     states: readonly (Room | undefined)[],
+    nowAt: (index: number) => Room,
   ): Promise<readonly Frame[]> {
-    if (events[0]?.revision !== this.#next) this.#members.clear();
-    const before = await this.#membersBefore(events);
-    const priorEvents = await this.#priorEvents(events, nowAt);
+    const around = (index: number) => ({ now: nowAt(index), before: states[index], after: states[index + 1] });
+    const priorEvents = await this.#priorEvents(
+      events,
+      events.flatMap((event, index) => priorSeqs(event, around(index))),
+    );
     const users = await this.#usersOf(events, priorEvents);
-    // From here on nothing waits: what fails above is made again from where it began.
-    const frames = events.map((event, index): Frame => {
-      const then = states[event.type === "RoomDeleted" ? index : index + 1];
+    return events.map((event, index): Frame => {
       const subject = "subject" in event.data ? event.data.subject : undefined;
       const { actor } = event.meta;
-      const shown = publicEvent(event, {
-        ...{ room: this.#room, now: nowAt(index), priorEvents },
-        roomThen: then?.status === "live" ? then : undefined,
-        member: subject && (this.#members.get(subject) ?? before.get(subject)),
+      const { room_id, seq, type, ...more } = publicEvent(event, {
+        ...{ room: this.#room, priorEvents, ...around(index) },
         ownName: (subject && users.get(subject)?.name) ?? null,
         actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
       });
-      this.#remember(event, before);
-      const { room_id, seq, type, ...more } = shown;
       const bytes = Buffer.from(JSON.stringify({ type: "event", room_id, seq, event: type, ...more }));
       return { seq, messageSeq: messageSeqOf(event), bytes };
     });
-    this.#next = (events.at(-1)?.revision ?? this.#next - 1) + 1;
-    return frames;
   }
 
-  /** The room around each event, from the first that shows it on. */
-  async #statesFor(events: readonly StoredRoomEvent[]): Promise<readonly (Room | undefined)[]> {
-    const first = events.findIndex((event) => event.type.startsWith("Room"));
+  /** The room around each event, from the first that is shown with it on. */
+  async #statesAround(events: readonly StoredRoomEvent[]): Promise<readonly (Room | undefined)[]> {
+    const [head] = events;
+    const known = this.#end !== undefined && this.#end.revision + 1 === head?.revision ? this.#end.room : undefined;
+    const first = known === undefined ? events.findIndex(showsRoom) : 0;
     const [from] = events.slice(first, first + 1);
     if (first === -1 || from === undefined) return [];
-    const { commands } = this.#services;
-    let room =
-      from.revision === 0 ? roomDecider.initial : await commands.loadAt(roomDecider, this.#stream, from.revision - 1);
+    let room = known ?? (await this.#roomBefore(from.revision));
     const states: (Room | undefined)[] = [...events.slice(0, first).map(() => undefined), room];
     for (const event of events.slice(first)) {
       room = evolved(room, event);
       states.push(room);
+      this.#end = { revision: event.revision, room };
     }
     return states;
   }
 
+  async #roomBefore(revision: number): Promise<Room> {
+    if (revision === 0) return roomDecider.initial;
+    return this.#services.commands.loadAt(roomDecider, this.#stream, revision - 1);
+  }
+
   /** The events themselves, and the others that they are shown with, by seq. */
-  async #priorEvents(events: readonly StoredRoomEvent[], nowAt: (index: number) => Room) {
+  async #priorEvents(events: readonly StoredRoomEvent[], seqs: readonly number[]) {
     const found = new Map(events.map((event) => [event.revision + 1, event]));
-    const missing = new Set(events.flatMap((event, index) => priorSeqs(event, nowAt(index))));
     const read = async (seq: number) => {
       const recorded = await this.#services.store.readStream(this.#stream, { from: seq - 1, limit: 1 });
       const [event] = await decodeRoom(this.#services, recorded);
       if (event === undefined) throw new Error(`${this.#stream} has no event at seq ${seq}`);
       found.set(seq, event);
     };
-    await Promise.all([...missing].filter((seq) => !found.has(seq)).map(read));
+    await Promise.all([...new Set(seqs)].filter((seq) => !found.has(seq)).map(read));
     return found;
   }
 
@@ -144,57 +125,6 @@ export class FrameMaker {
     await Promise.all([...unknown].map(load));
     return users;
   }
-
-  /** The members that change or leave and are not known, as they were before. One scan back serves all. */
-  async #membersBefore(events: readonly StoredRoomEvent[]): Promise<Map<Subject, MemberFacts>> {
-    const unknown = new Set<Subject>();
-    const joined = new Set<Subject>();
-    for (const event of events) {
-      if (event.type === "MemberUpdated" || event.type === "MemberLeft") {
-        const { subject } = event.data;
-        if (!joined.has(subject) && !this.#members.has(subject)) unknown.add(subject);
-      }
-      for (const { subject } of membersOf(event)) joined.add(subject);
-    }
-    const before = new Map<Subject, MemberFacts>();
-    if (unknown.size === 0) return before;
-    const found = await this.#scanBack(unknown, events[0]?.revision ?? 0);
-    for (const event of await decodeRoom(this.#services, found)) {
-      for (const data of membersOf(event)) {
-        if (unknown.has(data.subject)) before.set(data.subject, factsOf(event, data, before.get(data.subject)));
-      }
-    }
-    return before;
-  }
-
-  /** The events of these members before a revision, back to the joining of each, oldest first; opens none of them. */
-  async #scanBack(subjects: ReadonlySet<Subject>, before: number): Promise<readonly RecordedEvent[]> {
-    const wanted = new Set(subjects);
-    const found: RecordedEvent[] = [];
-    let from = before - 1;
-    const last = Math.max(0, before - MEMBER_SCAN);
-    while (wanted.size > 0 && from >= last) {
-      const limit = Math.min(SCAN_PAGE, from - last + 1);
-      const page = await this.#services.store.readStream(this.#stream, { from, direction: "backward", limit });
-      for (const event of page) {
-        const named = namedIn(event).filter((subject) => wanted.has(subject));
-        if (named.length > 0) found.push(event);
-        if (event.type !== "MemberUpdated") for (const subject of named) wanted.delete(subject);
-      }
-      from -= limit;
-    }
-    return found.toReversed();
-  }
-
-  #remember(event: StoredRoomEvent, before: Map<Subject, MemberFacts>): void {
-    for (const data of membersOf(event)) {
-      const { subject } = data;
-      this.#members.set(subject, factsOf(event, data, this.#members.get(subject) ?? before.get(subject)));
-    }
-    if (event.type !== "MemberLeft") return;
-    this.#members.delete(event.data.subject);
-    before.delete(event.data.subject);
-  }
 }
 
 const isMemberEvent = (event: StoredRoomEvent) =>
@@ -203,24 +133,3 @@ const isMemberEvent = (event: StoredRoomEvent) =>
 /** Whether an event holds the id of this user. */
 const namesUser = ({ data }: StoredRoomEvent, subject: Subject): boolean =>
   "user" in data && ("sender" in data ? data.sender : data.subject) === subject;
-
-/** A member just after an event that holds its data. */
-const factsOf = (event: StoredRoomEvent, data: MemberData, before: MemberFacts | undefined): MemberFacts => ({
-  name: reveal(data.name),
-  role: data.role,
-  meta: reveal(data.meta) ?? {},
-  joinedAt: event.type === "MemberUpdated" ? (before?.joinedAt ?? null) : event.meta.at,
-});
-
-/** The members whose data an event holds. */
-function membersOf(event: StoredRoomEvent): readonly MemberData[] {
-  if (event.type === "RoomCreated") return event.data.members;
-  return event.type === "MemberJoined" || event.type === "MemberUpdated" ? [event.data] : [];
-}
-
-/** Their subjects, without opening anything. */
-function namedIn(event: RecordedEvent): readonly Subject[] {
-  if (event.type === "MemberJoined" || event.type === "MemberUpdated") return [decodeRaw(event).subject as Subject];
-  if (event.type !== "RoomCreated") return [];
-  return (decodeRaw(event).members as { subject: Subject }[]).map(({ subject }) => subject);
-}

@@ -18,7 +18,7 @@ import { DeliveryFeed } from "./open-deliveries.ts";
 import { RoomChannels } from "./room-channels.ts";
 
 const PATHS: ReadonlySet<string> = new Set(["/ws", "/api/v1/ws"]);
-export const MAX_FRAME_BYTES = 256 * 1024;
+const MAX_FRAME_BYTES = 256 * 1024;
 /** Max pieces of one frame: each costs more than the bytes in it. */
 const MAX_FRAME_PARTS = 4_096;
 /** Interval at which connections are checked: the precision of heartbeats and expiry. */

@@ -5,7 +5,6 @@ import type { DirectoryChange } from "../../app/client-directory.ts";
 import { hashApiKey } from "../../app/credentials.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { userId as userIdSchema } from "../../contract/fields.ts";
-import type { Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import { credential } from "../http/authentication.ts";
 import { targetOf } from "../http/hardening.ts";
@@ -15,9 +14,8 @@ export type Credential = { readonly bearer: string; readonly userId: string | un
 
 export type Identity = {
   readonly credential: Credential;
+  /** A client key that names no user only observes. */
   readonly caller: Caller;
-  /** Null: an observer. */
-  readonly user: { readonly id: string; readonly subject: Subject } | null;
   /** Null: it does not expire. */
   readonly expiresAt: Instant | null;
 };
@@ -44,15 +42,16 @@ export async function identify(services: Services, given: Credential, at: Instan
   if ("refused" in caller) return caller;
   if (caller.kind === "user") {
     if (userId !== undefined && userId !== caller.userId) return { refused: "forbidden" };
-    const user = { id: caller.userId, subject: caller.subject };
-    return { credential: given, caller, user, expiresAt: caller.expiresAt };
+    return { credential: given, caller, expiresAt: caller.expiresAt };
   }
   const expiresAt = (await services.directory.keyByHash(hashApiKey(bearer)))?.expiresAt ?? null;
-  if (userId === undefined) return { credential: given, caller, user: null, expiresAt };
+  if (userId === undefined) return { credential: given, caller, expiresAt };
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
-  return { credential: given, caller: asUser(caller, userId, subject), user: { id: userId, subject }, expiresAt };
+  return { credential: given, caller: asUser(caller, userId, subject), expiresAt };
 }
 
 /** Whether a change may have ended the credential of an identity. */
-export const concerns = (change: DirectoryChange, { caller, user }: Identity): boolean =>
-  change.kind === "keys" ? change.client === caller.client : change.subject === user?.subject;
+export const concerns = (change: DirectoryChange, { caller }: Identity): boolean =>
+  change.kind === "keys"
+    ? change.client === caller.client
+    : caller.kind === "user" && change.subject === caller.subject;

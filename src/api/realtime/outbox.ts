@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 
 /** Max bytes that wait to be sent on a socket, besides those paced by its reader. */
-export const MAX_QUEUE_BYTES = 1024 * 1024;
+const MAX_QUEUE_BYTES = 1024 * 1024;
 /** Max bytes read ahead for a reader that paces them, on top of that. */
 export const MAX_AHEAD_BYTES = 1024 * 1024;
 

@@ -4,7 +4,6 @@ import type { Services } from "../../app/services.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { HOUR_MS, rfc3339 } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
-import { readsStream } from "../../domain/reads.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
@@ -55,7 +54,8 @@ export class RoomChannel implements AsyncDisposable {
   readonly #ring: FrameRing;
   readonly #pending = new PendingEvents();
   readonly #maker: FrameMaker;
-  readonly #markers: ReadMarkers;
+  /** By reader, the newest read marker that was not published yet. */
+  readonly #markers = new Map<string, RecordedEvent>();
   readonly #closing = new AbortController();
   readonly #waiters = new Set<() => void>();
   /** The room at `head`, or just before its deletion: it says which messages are deleted. */
@@ -76,7 +76,6 @@ export class RoomChannel implements AsyncDisposable {
     this.#stream = roomStream(id);
     this.#ring = new FrameRing(rings);
     this.#maker = this.newMaker();
-    this.#markers = new ReadMarkers(services, id, this.#subscribers);
   }
 
   /** Loads the room; its frames begin after what the stream holds at this call. Rejects when the log cannot be read. */
@@ -86,7 +85,7 @@ export class RoomChannel implements AsyncDisposable {
     this.#head = this.#taken = revision + 1;
     if (this.#closing.signal.aborted) return;
     const { logger } = this.#services;
-    this.#loop = new Loop({ name: this.#stream, step: () => this.#step(), logger });
+    this.#loop = new Loop({ name: this.#stream, step: (closing) => this.#step(closing), logger });
   }
 
   /** The seq up to which every live subscriber has been sent all. */
@@ -116,11 +115,12 @@ export class RoomChannel implements AsyncDisposable {
 
   /** A read marker from the feed. */
   pushMarker(event: RecordedEvent): void {
-    this.#markers.push(event);
+    this.#markers.set(readerOf(event), event);
+    this.#loop?.wake();
   }
 
   /** Resolves when `head` is at the seq or beyond: true, or false when the time is up or the channel is closed. */
-  async reached(seq: number, timeoutMs: number): Promise<boolean> {
+  async awaitHead(seq: number, timeoutMs: number): Promise<boolean> {
     this.#learn(seq);
     const { signal } = this.#closing;
     const deadline = performance.now() + timeoutMs;
@@ -163,7 +163,7 @@ export class RoomChannel implements AsyncDisposable {
     this.#subscribers.clear();
     this.#ring[Symbol.dispose]();
     this.#release();
-    await Promise.all([this.#loop?.[Symbol.asyncDispose](), this.#markers[Symbol.asyncDispose]()]);
+    await this.#loop?.[Symbol.asyncDispose]();
   }
 
   #learn(seq: number): void {
@@ -181,13 +181,26 @@ export class RoomChannel implements AsyncDisposable {
     for (const done of [...this.#waiters]) done();
   }
 
-  async #step(): Promise<number> {
+  async #step(closing: AbortSignal): Promise<number> {
     if (this.#batch.length === 0) this.#batch = await this.#next();
     if (this.#batch.length > 0) await this.#handle(this.#batch);
     this.#batch = [];
-    if (this.#known <= this.#taken) return IDLE_MS;
-    await batchPerTick();
+    if (this.#markers.size === 0 && this.#known <= this.#taken) return IDLE_MS;
+    await batchPerTick(); // together with what else comes meanwhile, and after the answer to a reader of this node
+    await this.#publishMarkers(closing);
     return 0;
+  }
+
+  async #publishMarkers(closing: AbortSignal): Promise<void> {
+    const events = [...this.#markers.values()];
+    for (const event of await decode(this.#services.keyring, events)) {
+      if (event.type !== "ReadMarked" || closing.aborted) continue;
+      const { user, seq } = event.data;
+      const frame = { type: "read", room_id: this.id, user_id: reveal(user), seq, at: rfc3339(event.meta.at) };
+      const bytes = Buffer.from(JSON.stringify(frame));
+      for (const subscriber of this.#subscribers) subscriber.marker(bytes);
+    }
+    for (const event of events) if (this.#markers.get(readerOf(event)) === event) this.#markers.delete(readerOf(event));
   }
 
   async #next(): Promise<readonly RecordedEvent[]> {
@@ -300,48 +313,6 @@ class PendingEvents {
     const events = this.#events.splice(0, count);
     for (const event of events) this.#bytes -= bytesOf(event);
     return events;
-  }
-}
-
-/** Read markers of a room on their way to its subscribers: of each reader the newest alone. */
-class ReadMarkers implements AsyncDisposable {
-  readonly #services: Services;
-  readonly #room: RoomId;
-  readonly #subscribers: ReadonlySet<Subscriber>;
-  /** By reader, the newest marker that was not published yet. */
-  readonly #waiting = new Map<string, RecordedEvent>();
-  /** Runs from the first marker on: most rooms are closed without one. */
-  #loop: Loop | undefined;
-
-  constructor(services: Services, room: RoomId, subscribers: ReadonlySet<Subscriber>) {
-    this.#services = services;
-    this.#room = room;
-    this.#subscribers = subscribers;
-  }
-
-  push(event: RecordedEvent): void {
-    const { logger } = this.#services;
-    this.#waiting.set(readerOf(event), event);
-    this.#loop ??= new Loop({ name: readsStream(this.#room), step: (closing) => this.#step(closing), logger });
-    this.#loop.wake();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#loop?.[Symbol.asyncDispose]();
-  }
-
-  async #step(closing: AbortSignal): Promise<number> {
-    await batchPerTick(); // together with what else comes meanwhile, and after the answer to a reader of this node
-    const events = [...this.#waiting.values()];
-    for (const event of await decode(this.#services.keyring, events)) {
-      if (event.type !== "ReadMarked" || closing.aborted) continue;
-      const { user, seq } = event.data;
-      const frame = { type: "read", room_id: this.#room, user_id: reveal(user), seq, at: rfc3339(event.meta.at) };
-      const bytes = Buffer.from(JSON.stringify(frame));
-      for (const subscriber of this.#subscribers) subscriber.marker(bytes);
-    }
-    for (const event of events) if (this.#waiting.get(readerOf(event)) === event) this.#waiting.delete(readerOf(event));
-    return this.#waiting.size > 0 ? 0 : IDLE_MS;
   }
 }
 

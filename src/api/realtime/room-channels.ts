@@ -3,7 +3,7 @@ import type { Services } from "../../app/services.ts";
 import type { RoomId } from "../../contract/ids.ts";
 import { roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
-import { Rings } from "./frame-ring.ts";
+import { createRings } from "./frame-ring.ts";
 import { RoomChannel } from "./room-channel.ts";
 
 const ROOM = "room-";
@@ -15,7 +15,7 @@ type Entry = { readonly channel: RoomChannel; readonly opened: Promise<void>; ho
 
 export class RoomChannels implements AsyncDisposable {
   readonly #services: Services;
-  readonly #rings = new Rings();
+  readonly #rings = createRings();
   readonly #open = new Map<string, Entry>();
   readonly #closing = new Set<Promise<void>>();
   readonly #following: Disposable;

@@ -1,6 +1,6 @@
 // The rooms that one socket has subscribed to: of each what was missed from the log, then live; every seq once, in order.
 import { findRoom, openAsMember, openRoom } from "../../app/rooms.ts";
-import type { Services } from "../../app/services.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import type { FrameOf, Ref } from "../../contract/client-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
@@ -9,7 +9,6 @@ import { requireRole } from "../../domain/room-state.ts";
 import { StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import type { FrameMaker } from "./frames.ts";
-import type { Identity } from "./identity.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 import type { EndReason, FrameRun, Subscriber } from "./room-channel.ts";
 import type { ChannelHold, RoomChannels } from "./room-channels.ts";
@@ -35,7 +34,7 @@ export class RoomSubscriptions implements Disposable {
   }
 
   /** Throws DomainError (not_found, not_a_member), StoreUnavailable. */
-  async subscribe({ caller, user }: Pick<Identity, "caller" | "user">, frame: FrameOf<"subscribe">): Promise<void> {
+  async subscribe(caller: Caller, frame: FrameOf<"subscribe">): Promise<void> {
     const { services, rooms, signal } = this.#options;
     const { after_seq: afterSeq, ref } = frame;
     const open = await openAsMember(services, caller, frame.room_id);
@@ -47,7 +46,7 @@ export class RoomSubscriptions implements Disposable {
     }
     using unused = new DisposableStack();
     const hold = unused.use(await rooms.open(open.id));
-    if (!(await hold.channel.reached(open.room.seq, FEED_WAIT_MS))) {
+    if (!(await hold.channel.awaitHead(open.room.seq, FEED_WAIT_MS))) {
       throw new StoreUnavailable("the room could not be read in time");
     }
     if (signal.aborted) return;
@@ -60,7 +59,8 @@ export class RoomSubscriptions implements Disposable {
     }
     unused.move();
     const onEnd = () => void this.#subscriptions.delete(open.id);
-    const subscription = new RoomSubscription(this.#options, hold, user?.subject ?? null, onEnd);
+    const subject = caller.kind === "user" ? caller.subject : null;
+    const subscription = new RoomSubscription(this.#options, hold, subject, onEnd);
     this.#subscriptions.set(open.id, subscription);
     this.#options.outbox.send({ type: "subscribed", room_id: open.id, seq: head, ref });
     subscription.start(afterSeq);
@@ -70,7 +70,7 @@ export class RoomSubscriptions implements Disposable {
    * Also answers for a room that was not subscribed, if the caller may see it: any other answer would reveal that it
    * exists. Throws DomainError (not_found), StoreUnavailable.
    */
-  async unsubscribe({ caller }: Pick<Identity, "caller">, { room_id, ref }: FrameOf<"unsubscribe">): Promise<void> {
+  async unsubscribe(caller: Caller, { room_id, ref }: FrameOf<"unsubscribe">): Promise<void> {
     const { services, outbox } = this.#options;
     const room = await findRoom(services, caller.client, room_id);
     // fence: leave-unseen-room

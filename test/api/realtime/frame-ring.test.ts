@@ -1,6 +1,9 @@
 // The ring of a room's newest frames: bounded, without gaps, and without what is no longer right.
 import { expect, test } from "vitest";
-import { type Frame, FrameRing, RING_BYTES, RING_FRAMES, Rings } from "../../../src/api/realtime/frame-ring.ts";
+import { createRings, type Frame, FrameRing } from "../../../src/api/realtime/frame-ring.ts";
+
+const RING_FRAMES = 1_000;
+const RING_BYTES = 4 * 1024 * 1024;
 
 const frame = (seq: number, messageSeq: number | null = null, size = 1): Frame => ({
   ...{ seq, messageSeq },
@@ -9,7 +12,7 @@ const frame = (seq: number, messageSeq: number | null = null, size = 1): Frame =
 const seqs = (frames: readonly Frame[]) => frames.map(({ seq }) => seq);
 
 test("it gives what it has from a seq on, and nothing when that one is gone or not there yet", () => {
-  const ring = new FrameRing(new Rings());
+  const ring = new FrameRing(createRings());
   expect(ring.read(1, 10)).toEqual([]);
   for (let seq = 5; seq < 5 + RING_FRAMES + 10; seq += 1) ring.add(frame(seq));
   expect(ring.read(14, 10)).toEqual([]);
@@ -19,7 +22,7 @@ test("it gives what it has from a seq on, and nothing when that one is gone or n
 });
 
 test("it is bounded by bytes, and forgets everything at a gap", () => {
-  const ring = new FrameRing(new Rings());
+  const ring = new FrameRing(createRings());
   for (let seq = 1; seq <= 10; seq += 1) ring.add(frame(seq, null, RING_BYTES / 4));
   expect(ring.read(6, 10)).toEqual([]);
   expect(seqs(ring.read(7, 10))).toEqual([7, 8, 9, 10]);
@@ -29,7 +32,7 @@ test("it is bounded by bytes, and forgets everything at a gap", () => {
 });
 
 test("the frames of a message are forgotten, and those around them stay", () => {
-  const ring = new FrameRing(new Rings());
+  const ring = new FrameRing(createRings());
   for (const [seq, message] of [
     [1, 1],
     [2, 2],
@@ -44,7 +47,7 @@ test("the frames of a message are forgotten, and those around them stay", () => 
 });
 
 test("the rings of all rooms are bounded together: the one that is idle for the longest time is emptied", () => {
-  const rings = new Rings(100);
+  const rings = createRings(100);
   const [first, second, third] = [new FrameRing(rings), new FrameRing(rings), new FrameRing(rings)];
   first.add(frame(1, null, 30));
   second.add(frame(1, null, 30));

@@ -1,11 +1,12 @@
 // Slow readers, silence and floods: what waits is bounded, and who does not read or answer is let go.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { MAX_QUEUE_BYTES } from "../../../src/api/realtime/outbox.ts";
 import type { RoomId } from "../../../src/contract/ids.ts";
 import { createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { roomCommands } from "../../support/room-commands.ts";
 import { SocketClient } from "../../support/socket-client.ts";
+
+const MAX_QUEUE_BYTES = 1024 * 1024;
 
 let server: LiveServer;
 let client: TestClient;

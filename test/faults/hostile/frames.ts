@@ -1,6 +1,5 @@
 // Frames that no client should send, odd as messages or as bytes, and what may be answered.
 import { z } from "zod";
-import { MAX_FRAME_BYTES } from "../../../src/api/realtime/gateway.ts";
 import { CLIENT_FRAMES } from "../../../src/contract/client-frames.ts";
 import { CLOSE as CODES, PROBLEMS } from "../../../src/contract/errors.ts";
 import type { Body } from "../../e2e/support/api.ts";
@@ -10,6 +9,8 @@ import { openScene, type Scene } from "./scene.ts";
 import type { Schema } from "./schemas.ts";
 import { BINARY, CLOSE, frameBytes, type Heard, PING, RawSocket, TEXT, textFrame } from "./socket.ts";
 import { type OddBody, oddBody } from "./values.ts";
+
+const MAX_FRAME_BYTES = 256 * 1024;
 
 const SCHEMAS = Object.values(CLIENT_FRAMES).map((schema) => z.toJSONSchema(schema, { io: "input" }) as Schema);
 
