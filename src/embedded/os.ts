@@ -1,7 +1,7 @@
 // Operating system calls of the embedded parts: processes, accounts, and access to paths.
 
 import { type SpawnOptions, spawn } from "node:child_process";
-import { chown, open, readFile, realpath, stat } from "node:fs/promises";
+import { chown, lstat, open, readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** An unprivileged account to run PostgreSQL as; undefined means the current account. */
@@ -22,6 +22,11 @@ export function isErrno(error: unknown, ...codes: string[]): boolean {
 export function absent(error: unknown): undefined {
   if (!isErrno(error, "ENOENT")) throw error;
   return undefined;
+}
+
+/** Whether there is something at the path, if only a broken link. */
+export async function exists(path: string): Promise<boolean> {
+  return (await lstat(path).catch(absent)) !== undefined;
 }
 
 /** Flushes a folder's entries to disk (fsync). */

@@ -23,11 +23,8 @@ export type FeedListener = {
 
 /** Where a read loop reads from. */
 export type Feed = {
-  /**
-   * Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. One
-   * that waits need not go on once the subscription is closing.
-   */
-  read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page>;
+  /** Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. */
+  read(after: Position | "start", limit: number): Promise<Page>;
   /**
    * Notifies the listener of every append after the call, by any process, sooner or later. It also calls the listener at
    * once with the end that is known, for what was appended between a read and this call. Returns how to stop.
@@ -154,7 +151,7 @@ class ReadLoop implements Subscription {
 
   async #readBatch(): Promise<{ batch: Batch; atEnd: boolean } | undefined> {
     const announced = this.#announced;
-    const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch, this.#closing.signal);
+    const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch);
     const upTo = events.at(-1)?.position;
     if (upTo !== undefined) return { batch: { events, upTo }, atEnd };
     // What was announced before the read is not there (a log restored from a backup): do not read for it in a loop.

@@ -4,7 +4,7 @@ import { chmod, chown, cp, lstat, mkdir, readdir, readFile, rm, stat, writeFile 
 import { dirname, extname, join } from "node:path";
 import { expect, test } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
-import { installedBinaries, preparePostgresBinaries } from "../../src/embedded/postgres-home.ts";
+import { installedBinaries, preparePostgresBinaries } from "../../src/embedded/postgres-binaries.ts";
 import { dataFolder, postmasterPid, query } from "./data-folder.ts";
 
 const asRoot = process.getuid?.() === 0;
@@ -84,7 +84,7 @@ async function bareInstall(parent: string) {
 test("an install without its scripts is repaired in its place", async () => {
   await using folder = await dataFolder();
   const bare = await bareInstall(folder.path);
-  expect(await preparePostgresBinaries(undefined, join(folder.path, "copy"), bare)).toEqual(bare);
+  expect(await preparePostgresBinaries(bare, undefined, join(folder.path, "copy"))).toEqual(bare);
   expect(await readdir(folder.path)).toEqual(["native"]);
 });
 
@@ -93,7 +93,7 @@ test.runIf(asRoot)("programs that PostgreSQL's account cannot reach are copied o
   await using reachable = await dataFolder();
   await mkdir(reachable.path, { mode: 0o755 });
   const bare = await bareInstall(hidden.path);
-  const prepare = () => preparePostgresBinaries(NAMELESS, reachable.path, bare);
+  const prepare = () => preparePostgresBinaries(bare, NAMELESS, reachable.path);
   const copied = await prepare();
   expect(dirname(copied.dir)).toBe(reachable.path);
   const made = (await stat(copied.dir)).ino;
@@ -107,7 +107,7 @@ test("programs that are beyond repair are one clear line", async () => {
   const broken = { ...(await installedBinaries()), dir: join(folder.path, "native") };
   await mkdir(join(broken.dir, "bin"), { recursive: true });
   await writeFile(join(broken.dir, "bin", "postgres"), "not a program");
-  const preparing = preparePostgresBinaries(undefined, folder.path, broken);
+  const preparing = preparePostgresBinaries(broken, undefined, folder.path);
   await expect(preparing).rejects.toThrow(
     /^the PostgreSQL programs of .* cannot be run \(.*\): run "npm ci" again, or/,
   );

@@ -1,13 +1,13 @@
 // Appends to EventStoreDB in groups: what waits goes together, and no answer that is missing holds the others for long.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { Groups } from "../../src/event-store/eventstoredb/writer.ts";
+import { AppendGroups } from "../../src/event-store/eventstoredb/append-gate.ts";
 import { batchPerTick } from "../../src/platform/bounded.ts";
 
 const NEVER_MS = 60_000;
 
 /** Something to send whose answers the test gives, and what has become of it. */
-function sendings(groups: Groups) {
+function sendings(groups: AppendGroups) {
   const sent: string[] = [];
   const settled: string[] = [];
   const answers = new Map<string, PromiseWithResolvers<string>>();
@@ -34,7 +34,7 @@ function sendings(groups: Groups) {
 }
 
 test("two groups are on their way at once, and what comes meanwhile waits and goes together, in order", async () => {
-  const { sent, send, answer } = sendings(new Groups(NEVER_MS));
+  const { sent, send, answer } = sendings(new AppendGroups(NEVER_MS));
   send("a", "b");
   await expect.poll(() => sent).toEqual(["a", "b"]);
   send("c");
@@ -48,7 +48,7 @@ test("two groups are on their way at once, and what comes meanwhile waits and go
 });
 
 test("those of a group are answered together, each with its own answer or error", async () => {
-  const { sent, settled, send, answer, fail } = sendings(new Groups(NEVER_MS));
+  const { sent, settled, send, answer, fail } = sendings(new AppendGroups(NEVER_MS));
   send("a", "b", "c");
   await expect.poll(() => sent).toHaveLength(3);
   answer("c");
@@ -60,7 +60,7 @@ test("those of a group are answered together, each with its own answer or error"
 });
 
 test("an answer that is missing holds neither the others nor the next group for longer than its time", async () => {
-  const { sent, settled, send, answer } = sendings(new Groups(20));
+  const { sent, settled, send, answer } = sendings(new AppendGroups(20));
   send("a", "b");
   await expect.poll(() => sent).toHaveLength(2);
   send("c");
@@ -75,7 +75,7 @@ test("an answer that is missing holds neither the others nor the next group for 
 });
 
 test("what throws at once is an error of its own, and others go on", async () => {
-  const groups = new Groups(NEVER_MS);
+  const groups = new AppendGroups(NEVER_MS);
   const thrown = groups.send(() => {
     throw new Error("not sent");
   });

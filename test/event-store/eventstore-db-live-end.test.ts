@@ -4,8 +4,9 @@ import { randomUUID } from "node:crypto";
 import { EventStoreDBClient } from "@eventstore/db-client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EventStore, NO_STREAM, type RecordedEvent } from "../../src/event-store/event-store.ts";
-import { FilteredFeed, LiveEnd } from "../../src/event-store/eventstoredb/feed.ts";
+import { LiveFeed } from "../../src/event-store/eventstoredb/feed.ts";
 import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
+import { Reader } from "../../src/event-store/eventstoredb/reader.ts";
 import { WrittenEvents } from "../../src/event-store/eventstoredb/records.ts";
 import { Subscriptions } from "../../src/event-store/subscription.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
@@ -34,10 +35,10 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
     };
     const watched = Object.assign(client, { subscribeToAll });
     const names = { prefix, logId: store.logId };
-    const live = new LiveEnd(watched, names, new WrittenEvents());
+    const reader = new Reader(watched, names);
+    const live = new LiveFeed({ client: watched, names, reader, written: new WrittenEvents() });
     const follow = (after: Parameters<EventStore["subscribe"]>[0]["after"], handling = Promise.resolve()) => {
-      const feed = new FilteredFeed({ client: watched, names, live, tail: () => store.tail() });
-      const subscriptions = opening.use(new Subscriptions(feed, undefined));
+      const subscriptions = opening.use(new Subscriptions(live, undefined));
       const events: RecordedEvent[] = [];
       const handle = async (batch: { readonly events: readonly RecordedEvent[] }) => {
         events.push(...batch.events);
@@ -54,13 +55,6 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
     await store.append(newStream(), NO_STREAM, events);
     return events;
   };
-
-  /** Whoever has come to the end lets go of its own subscription with what comes next. */
-  const together = (store: EventStore, open: () => number) =>
-    eventually(async () => {
-      await write(store, 1);
-      expect(open()).toBe(1);
-    });
 
   test("loops that have come there share one subscription, wherever they began", async () => {
     await using scened = await scene();
@@ -79,7 +73,7 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
         ids(now),
       ]);
     });
-    await together(store, open);
+    expect(open()).toBe(1);
     const [first, second, third] = loops.map(({ events }) => events.at(-1));
     expect(second).toBe(first);
     expect(third).toBe(first);
@@ -93,12 +87,12 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
     for (let round = 0; round < 3; round += 1) {
       sent.push(...ids(await write(store, 5)));
       await eventually(() => expect(loops.map(({ events }) => ids(events))).toEqual([sent, sent]));
-      await eventually(() => expect(live.stream?.isOpen).toBe(true));
-      live.stream?.fail(new Error("cut"));
+      await eventually(() => expect(open()).toBe(1));
+      live.fail(new Error("cut"));
       sent.push(...ids(await write(store, 5)));
       await eventually(() => expect(loops.map(({ events }) => ids(events))).toEqual([sent, sent]));
     }
-    await together(store, open);
+    await eventually(() => expect(open()).toBe(1));
   });
 
   test("who is slower than what is kept reads the rest for itself", async () => {
@@ -116,13 +110,15 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
     await eventually(() => expect(ids(slow.events)).toEqual(sent));
   });
 
-  test("a place beyond it is not served by it, and disturbs nobody who is", async () => {
+  test("a position beyond it is not served by it, and disturbs nobody who is", async () => {
     await using store = await openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-`, watchdogMs: 200 });
     await using well = collect(store, await store.tail());
     const sent = ids(await write(store, 1));
     await eventually(() => expect(ids(well.events)).toEqual(sent));
     await using beyond = collect(store, `${store.logId}.4000000000000000`);
-    await eventually(() => expect(beyond.subscription.status().lastError).toContain("behind the log's end"));
+    await eventually(() =>
+      expect(beyond.subscription.status().lastError).toContain("before the subscription's position"),
+    );
     sent.push(...ids(await write(store, 2)));
     await eventually(() => expect(ids(well.events)).toEqual(sent));
     expect(well.subscription.status()).toMatchObject({ state: "live", lastError: null });

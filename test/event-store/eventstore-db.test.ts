@@ -4,8 +4,9 @@ import { randomUUID } from "node:crypto";
 import { EventStoreDBClient } from "@eventstore/db-client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NO_STREAM, parsePosition, positionOf } from "../../src/event-store/event-store.ts";
-import { FilteredFeed, LiveEnd } from "../../src/event-store/eventstoredb/feed.ts";
+import { LiveFeed } from "../../src/event-store/eventstoredb/feed.ts";
 import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
+import { Reader } from "../../src/event-store/eventstoredb/reader.ts";
 import { WrittenEvents } from "../../src/event-store/eventstoredb/records.ts";
 import { Subscriptions } from "../../src/event-store/subscription.ts";
 import { collect, content, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
@@ -139,9 +140,11 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
     const retrying = (lastError: string) => ({ state: "retrying", lastError: expect.stringContaining(lastError) });
     // The server confirms the one and is silent for ever after; it refuses the other.
     await using behind = collect(store, positionOf(store.logId, 2n ** 62n));
-    await eventually(() => expect(behind.subscription.status()).toMatchObject(retrying("behind the log's end")));
+    await eventually(() =>
+      expect(behind.subscription.status()).toMatchObject(retrying("before the subscription's position")),
+    );
     await using between = collect(store, positionOf(store.logId, place - 1n));
-    await eventually(() => expect(between.subscription.status()).toMatchObject(retrying("invalid position")));
+    await eventually(() => expect(between.subscription.status()).toMatchObject(retrying("InvalidPosition")));
     await using well = collect(store, position);
     await eventually(() => expect(well.subscription.status().state).toBe("live"));
     await new Promise((resolve) => setTimeout(resolve, 1_000));
@@ -156,8 +159,9 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
     let further = 0n;
     const tail = async () => positionOf(store.logId, (parsePosition(await store.tail())?.value ?? 0n) + further);
     const names = { prefix, logId: store.logId };
-    const live = new LiveEnd(client, names, new WrittenEvents());
-    const feed = new FilteredFeed({ client, names, live, tail, watchdogMs: 100 });
+    const pages = new Reader(client, names);
+    const reader = { tail, page: pages.page.bind(pages) };
+    const feed = new LiveFeed({ client, names, reader, written: new WrittenEvents(), watchdogMs: 100 });
     const warnings: string[] = [];
     const logger = { warn: (fields: { err?: unknown }) => warnings.push(String(fields.err)) };
     await using subscriptions = new Subscriptions(feed, logger);
@@ -178,7 +182,7 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
     await write();
     expect(warnings).toEqual([]);
     further = 2n ** 40n;
-    await eventually(() => expect(warnings).toContainEqual(expect.stringContaining("fell silent")));
+    await eventually(() => expect(warnings).toContainEqual(expect.stringContaining("does not follow the log's end")));
     await write();
     await client.dispose();
   });

@@ -12,12 +12,14 @@ import {
   sizeOf,
 } from "../../src/event-store/event-store.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { MAX_PAGE_BYTES } from "../../src/event-store/postgres/reader.ts";
-import { MAX_WAITING_BYTES } from "../../src/event-store/postgres/writer.ts";
 import { modelled } from "../contracts/modelled.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { flushesWaiting, holdFlushes } from "./postgres-sessions.ts";
+
+/** The most bytes of appends that wait in a process, and of events in a page. */
+const WAITING_BYTES = 64 * 1024 * 1024;
+const PAGE_BYTES = 8 * 1024 * 1024;
 
 let database: TestDatabase;
 let store: EventStore;
@@ -125,7 +127,7 @@ describe("writing", () => {
     const held = await holdFlushes(database.pool);
     const data = Buffer.alloc(1_000_000, "x");
     const stream = newStream();
-    const count = Math.ceil((MAX_WAITING_BYTES * 1.2) / data.length);
+    const count = Math.ceil((WAITING_BYTES * 1.2) / data.length);
     const events = Array.from({ length: count }, () => newEvent({ data }));
     const append = (event: ReturnType<typeof newEvent>, at: number) => store.append(stream, at - 1, [event]);
     const outcomes = await Promise.all([Promise.allSettled(events.map(append)), held[Symbol.asyncDispose]()]);
@@ -165,7 +167,7 @@ describe("subscribing", () => {
     await eventually(() => expect(ids(seen.events)).toEqual(ids(events)));
     for (const batch of seen.batches) {
       const bytes = batch.events.reduce((sum, event) => sum + sizeOf(event), 0);
-      expect(bytes).toBeLessThan(MAX_PAGE_BYTES + 2_000_000);
+      expect(bytes).toBeLessThan(PAGE_BYTES + 2_000_000);
     }
   });
 

@@ -1,167 +1,124 @@
-// What subscriptions read: a subscription of the server's for each read loop up to the log's end, and one that all share there.
-
-import { type AllStreamSubscription, type EventStoreDBClient, START, streamNameFilter } from "@eventstore/db-client";
+// What subscriptions read: pages of the log up to its end, and from there one subscription of the server's that all share.
+import { type AllStreamSubscription, type EventStoreDBClient, streamNameFilter } from "@eventstore/db-client";
 import { pause } from "../../platform/supervise.ts";
 import { type Position, type RecordedEvent, sizeOf } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
+import type { Reader } from "./reader.ts";
 import { clientPosition, fromRecord, type LogNames, type WrittenEvents } from "./records.ts";
 
-/** What it is told; nothing more once it is closed. */
-type Listener = {
-  event(recorded: RecordedEvent): void;
-  /** The server has gone through others' events, or says that it is at the log's end. */
-  progress(): void;
-  /** Once: it says nothing more. */
-  broken(error: unknown): void;
+/** Live events kept for read loops that are slower than the log; a loop that falls further behind reads pages. */
+const MAX_RECENT_EVENTS = 4_000;
+const MAX_RECENT_BYTES = 8 * 1024 * 1024;
+/** How often a silent subscription is compared with the log's end. */
+const WATCHDOG_MS = 5_000;
+
+type LiveFeedOptions = {
+  readonly client: EventStoreDBClient;
+  readonly names: LogNames;
+  readonly reader: Pick<Reader, "page" | "tail">;
+  readonly written: WrittenEvents;
+  /** Default: WATCHDOG_MS. */
+  readonly watchdogMs?: number | undefined;
 };
 
-class AllStream {
-  readonly #stream: AllStreamSubscription;
-  #listener: Listener | undefined;
-  #confirmed = false;
-  #caughtUp = false;
-  #heard = 0;
-
-  constructor(client: EventStoreDBClient, names: LogNames, after: Position | "start", listener: Listener) {
-    this.#listener = listener;
-    const stream = client.subscribeToAll({
-      fromPosition: after === "start" ? START : clientPosition(names, after),
-      filter: streamNameFilter({ prefixes: [names.prefix], checkpointReached: () => this.#hear() }),
-    });
-    this.#stream = stream;
-    stream.on("data", ({ event }) => {
-      if (event === undefined || this.#listener === undefined) return;
-      this.#heard += 1;
-      this.#listener.event(fromRecord(event, names));
-    });
-    stream.on("confirmation", () => {
-      this.#confirmed = true;
-    });
-    stream.on("caughtUp", () => {
-      this.#caughtUp = true;
-      this.#hear();
-    });
-    stream.on("error", (error) => this.fail(error));
-    stream.on("end", () => this.fail(new Error("the subscription ended")));
-    stream.on("close", () => this.fail(new Error("the subscription was closed")));
-  }
-
-  /** Whether the server has accepted it. */
-  get confirmed(): boolean {
-    return this.#confirmed;
-  }
-
-  /** Whether the server has said that it was at the log's end; some never do. */
-  get caughtUp(): boolean {
-    return this.#caughtUp;
-  }
-
-  /** Grows with all that it says. */
-  get heard(): number {
-    return this.#heard;
-  }
-
-  get isOpen(): boolean {
-    return this.#listener !== undefined;
-  }
-
-  pause(): void {
-    this.#stream.pause();
-  }
-
-  resume(): void {
-    this.#stream.resume();
-  }
-
-  close(): void {
-    if (this.#listener === undefined) return;
-    this.#listener = undefined;
-    // What it still says is of no interest, but it must be read out, and an error that nobody hears ends the process.
-    this.#stream.resume();
-    this.#stream.unsubscribe().catch(() => undefined);
-  }
-
-  /** Ends it with an error: the server's, or a reason of ours. */
-  fail(error: unknown): void {
-    const listener = this.#listener;
-    this.close();
-    listener?.broken(error);
-  }
-
-  #hear(): void {
-    this.#heard += 1;
-    this.#listener?.progress();
-  }
-}
-
-/** What is kept for loops that are not as fast as the log; who falls further behind reads for itself. */
-const MAX_KEPT = 4_000;
-const MAX_KEPT_BYTES = 8 * 1024 * 1024;
-
 /**
- * A loop that has come to the log's end by itself lets it begin there; from then on all loops whose place is behind that
- * are served from memory. The server sends each event once then, and it is read once.
+ * Serves all read loops of a process. A loop behind the log's end reads pages. The first that gets to the end subscribes
+ * there, and from then on every loop that is not behind the recent events is served from memory: the server sends each
+ * event once a process, and it is parsed once.
  */
-export class LiveEnd {
-  readonly #client: EventStoreDBClient;
-  readonly #names: LogNames;
-  readonly #written: WrittenEvents;
+export class LiveFeed implements Feed {
+  readonly #options: LiveFeedOptions;
   readonly #listeners = new Set<FeedListener>();
-  #stream: AllStream | undefined;
-  /** All that follows it is kept, or will be heard. */
+  #live: { readonly stream: AllStreamSubscription; readonly watching: AbortController } | undefined;
+  /** Every event after this position is in `#recent`, or will be received. */
   #from: Position | undefined;
-  #kept: RecordedEvent[] = [];
+  #recent: RecordedEvent[] = [];
   #bytes = 0;
 
-  constructor(client: EventStoreDBClient, names: LogNames, written: WrittenEvents) {
-    this.#client = client;
-    this.#names = names;
-    this.#written = written;
+  constructor(options: LiveFeedOptions) {
+    this.#options = options;
   }
 
-  /** Begins behind a place in the log, unless it has begun already. */
-  begin(after: Position): void {
-    if (this.#stream !== undefined || this.#listeners.size === 0) return;
-    this.#from = after;
-    this.#stream = new AllStream(this.#client, this.#names, after, {
-      event: (recorded) => this.#keep(this.#written.sameBytes(recorded)),
-      progress: () => {},
-      broken: (error) => {
-        this.#end();
-        for (const listener of this.#listeners) listener.failed(error);
-      },
-    });
+  /** Throws when the log ends before `after`: it was replaced by an older copy. */
+  async read(after: Position | "start", limit: number): Promise<Page> {
+    const live = this.#readLive(after, limit);
+    if (live !== undefined) return live;
+    const { reader } = this.#options;
+    for (;;) {
+      const page = await reader.page(after, limit);
+      const last = page.events.at(-1)?.position ?? after;
+      if (!page.atEnd || last === "start") return page;
+      // A position that was never in the log has nothing after it either.
+      const tail = page.events.length === 0 ? await reader.tail() : last;
+      if (tail < last) throw new Error(`the log ends at ${tail}, before the subscription's position ${last}`);
+      if (tail > last) continue; // appended in between
+      if (this.#live === undefined && this.#listeners.size > 0) this.#subscribe(last);
+      return page;
+    }
   }
 
-  /** The subscription behind it, while there is one. */
-  get stream(): AllStream | undefined {
-    return this.#stream;
-  }
-
-  /** What has been heard after this place; undefined when it does not serve that, or has not heard of it yet. */
-  read(after: Position | "start", limit: number): Page | undefined {
-    if (this.#from === undefined || after === "start" || /* fence: eventstoredb-live-end */ after < this.#from)
-      return undefined;
-    if (after > (this.#kept.at(-1)?.position ?? this.#from)) return undefined;
-    let at = this.#kept.length;
-    while (at > 0 && (this.#kept[at - 1]?.position ?? "") > after) at -= 1;
-    return { events: this.#kept.slice(at, at + limit), atEnd: this.#kept.length - at <= limit };
-  }
-
-  /** Tells of events and of its end. Gives how to stop; it ends with its last listener. */
+  /** The subscription of the server's ends with the last listener. */
   listen(listener: FeedListener): () => void {
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);
-      if (this.#listeners.size === 0) this.#end();
+      if (this.#listeners.size === 0) this.#unsubscribe();
     };
   }
 
-  #keep(event: RecordedEvent): void {
-    this.#kept.push(event);
+  /** Ends the server's subscription with an error; each loop reads again from its own position. */
+  fail(error: unknown): void {
+    if (this.#live === undefined) return;
+    this.#unsubscribe();
+    for (const listener of this.#listeners) listener.failed(error);
+  }
+
+  #readLive(after: Position | "start", limit: number): Page | undefined {
+    if (this.#from === undefined || after === "start" || /* fence: eventstoredb-live-end */ after < this.#from)
+      return undefined;
+    if (after > (this.#recent.at(-1)?.position ?? this.#from)) return undefined;
+    let index = this.#recent.length;
+    while (index > 0 && (this.#recent[index - 1]?.position ?? "") > after) index -= 1;
+    return { events: this.#recent.slice(index, index + limit), atEnd: this.#recent.length - index <= limit };
+  }
+
+  #subscribe(after: Position): void {
+    const { client, names, written } = this.#options;
+    const stream = client.subscribeToAll({
+      fromPosition: clientPosition(names, after),
+      filter: streamNameFilter({ prefixes: [names.prefix] }),
+    });
+    const isCurrent = () => this.#live?.stream === stream;
+    const failWith = (error: unknown) => {
+      if (isCurrent()) this.fail(error);
+    };
+    stream.on("data", ({ event }) => {
+      if (event !== undefined && isCurrent()) this.#add(written.sameBytes(fromRecord(event, names)));
+    });
+    stream.on("error", failWith); // also after the end: an error that nobody listens to ends the process
+    stream.on("end", () => failWith(new Error("the subscription ended")));
+    stream.on("close", () => failWith(new Error("the subscription was closed")));
+    const watching = new AbortController();
+    this.#live = { stream, watching };
+    this.#from = after;
+    void this.#watch(watching.signal, failWith);
+  }
+
+  #unsubscribe(): void {
+    this.#live?.watching.abort();
+    // What it still sends is dropped, but must be read.
+    this.#live?.stream.unsubscribe().catch(() => undefined);
+    this.#live = undefined;
+    this.#from = undefined;
+    this.#recent = [];
+    this.#bytes = 0;
+  }
+
+  #add(event: RecordedEvent): void {
+    this.#recent.push(event);
     this.#bytes += sizeOf(event);
-    while (this.#kept.length > MAX_KEPT || this.#bytes > MAX_KEPT_BYTES) {
-      const oldest = this.#kept.shift();
+    while (this.#recent.length > MAX_RECENT_EVENTS || this.#bytes > MAX_RECENT_BYTES) {
+      const oldest = this.#recent.shift();
       if (oldest === undefined) break;
       this.#bytes -= sizeOf(oldest);
       this.#from = oldest.position;
@@ -169,166 +126,18 @@ export class LiveEnd {
     for (const listener of this.#listeners) listener.appended(event.position);
   }
 
-  #end(): void {
-    this.#stream?.close();
-    this.#stream = undefined;
-    this.#from = undefined;
-    this.#kept = [];
-    this.#bytes = 0;
-  }
-}
-
-/** What is kept ahead of the reader, in events and in bytes, before the stream is paused. */
-const MAX_AHEAD = 2_000;
-const MAX_AHEAD_BYTES = 8 * 1024 * 1024;
-/** How long a stream that the server has confirmed may say nothing before it counts as being at the log's end. */
-const SILENCE_MS = 2_000;
-/** How often a silent stream is held against the log's end: one from a place that never was says nothing, and no error. */
-const WATCHDOG_MS = 5_000;
-
-type FilteredFeedOptions = {
-  readonly client: EventStoreDBClient;
-  readonly names: LogNames;
-  readonly live: LiveEnd;
-  readonly tail: () => Promise<Position>;
-  /** Default: WATCHDOG_MS. */
-  readonly watchdogMs?: number | undefined;
-};
-
-/** Serves one read loop. */
-export class FilteredFeed implements Feed {
-  readonly #options: FilteredFeedOptions;
-  #listener: FeedListener | undefined;
-  /** Its own; undefined while the shared one serves it. */
-  #stream: AllStream | undefined;
-  #brokenBy: unknown;
-  #ahead: RecordedEvent[] = [];
-  #aheadBytes = 0;
-  /** Where the next event to be taken follows. */
-  #taken: Position | "start" = "start";
-  #arrived: () => void = () => {};
-
-  constructor(options: FilteredFeedOptions) {
-    this.#options = options;
-  }
-
-  async read(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page> {
-    const page = this.#readLive(after, limit) ?? (await this.#readOwn(after, limit, closing));
-    this.#taken = page.events.at(-1)?.position ?? after;
-    if (page.atEnd && this.#taken !== "start" && this.#stream?.caughtUp === true) this.#options.live.begin(this.#taken);
-    return page;
-  }
-
-  listen(listener: FeedListener): () => void {
-    this.#listener = listener;
-    const stopListening = this.#options.live.listen(listener);
-    const watchdog = this.#watch();
-    return () => {
-      watchdog.abort();
-      stopListening();
-      this.#close();
-    };
-  }
-
-  #readLive(after: Position | "start", limit: number): Page | undefined {
-    const page = this.#options.live.read(after, limit);
-    if (page !== undefined) this.#close();
-    return page;
-  }
-
-  async #readOwn(after: Position | "start", limit: number, closing: AbortSignal): Promise<Page> {
-    const stream = this.#stream !== undefined && this.#taken === after ? this.#stream : this.#open(after);
-    while (this.#ahead.length === 0 && !stream.caughtUp && !closing.aborted) {
-      const { heard } = stream;
-      await this.#something(closing);
-      if (this.#stream !== stream) throw this.#brokenBy;
-      if (stream.confirmed && stream.heard === heard) break; // a server that does not say when it has caught up
+  /** Fails a subscription that has not sent the log's last event in time. A server that does not answer says nothing of it. */
+  async #watch(signal: AbortSignal, failWith: (error: Error) => void): Promise<void> {
+    const { reader, watchdogMs = WATCHDOG_MS } = this.#options;
+    const received = () => this.#recent.at(-1)?.position ?? this.#from;
+    for (;;) {
+      await pause(watchdogMs, signal);
+      const before = received();
+      const tail = await reader.tail().catch(() => before);
+      if (tail !== before) await pause(watchdogMs / 2, signal);
+      if (signal.aborted) return;
+      if (tail !== before && received() === before)
+        failWith(new Error("the subscription does not follow the log's end"));
     }
-    const events = this.#ahead.splice(0, limit);
-    for (const event of events) this.#aheadBytes -= sizeOf(event);
-    if (this.#ahead.length < MAX_AHEAD / 2 && this.#aheadBytes < MAX_AHEAD_BYTES / 2) stream.resume();
-    return { events, atEnd: this.#ahead.length === 0 };
-  }
-
-  #open(after: Position | "start"): AllStream {
-    this.#close();
-    const { client, names } = this.#options;
-    const stream = new AllStream(client, names, after, {
-      event: (recorded) => {
-        this.#ahead.push(recorded);
-        this.#aheadBytes += sizeOf(recorded);
-        if (this.#ahead.length >= MAX_AHEAD || this.#aheadBytes >= MAX_AHEAD_BYTES) stream.pause();
-        this.#arrived();
-        this.#listener?.appended(recorded.position);
-      },
-      progress: () => this.#arrived(),
-      // The loop reads again, after its backoff, from what it has handled; that opens another stream.
-      broken: (error) => {
-        this.#brokenBy = error;
-        this.#close();
-        this.#arrived();
-        this.#listener?.failed(error);
-      },
-    });
-    this.#stream = stream;
-    this.#taken = after;
-    return stream;
-  }
-
-  #close(): void {
-    this.#stream?.close();
-    this.#stream = undefined;
-    this.#ahead = [];
-    this.#aheadBytes = 0;
-  }
-
-  #something(closing: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        closing.removeEventListener("abort", done);
-        this.#arrived = () => {};
-        resolve();
-      };
-      const timer = setTimeout(done, SILENCE_MS);
-      closing.addEventListener("abort", done);
-      this.#arrived = done;
-    });
-  }
-
-  /** Looks again and again whether the stream says what it should, until it is told to stop. */
-  #watch(): AbortController {
-    const stop = new AbortController();
-    const { watchdogMs = WATCHDOG_MS } = this.#options;
-    void (async () => {
-      for (;;) {
-        await pause(watchdogMs, stop.signal);
-        if (stop.signal.aborted) return;
-        await this.#look(() => pause(watchdogMs / 2, stop.signal));
-      }
-    })();
-    return stop;
-  }
-
-  async #look(grace: () => Promise<void>): Promise<void> {
-    const taken = this.#taken;
-    const stream = this.#stream ?? this.#options.live.stream;
-    if (stream === undefined || this.#hasMore()) return;
-    const { heard } = stream;
-    const unheard = () => stream.isOpen && stream.heard === heard && this.#taken === taken && !this.#hasMore();
-    try {
-      const tail = await this.#options.tail();
-      if (taken === tail) return;
-      if (taken !== "start" && tail < taken) throw new Error("the subscription stands behind the log's end");
-      await grace();
-      if (unheard()) throw new Error("the subscription fell silent before the log's end");
-    } catch (error) {
-      if (unheard()) stream.fail(error);
-    }
-  }
-
-  /** Whether there is something that the loop has not taken yet. */
-  #hasMore(): boolean {
-    return this.#ahead.length > 0 || (this.#options.live.read(this.#taken, 1)?.events.length ?? 0) > 0;
   }
 }

@@ -6,7 +6,7 @@ import type { WarnLogger } from "../../platform/supervise.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../envelope.ts";
 import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { Subscriptions } from "../subscription.ts";
-import { FilteredFeed, LiveEnd } from "./feed.ts";
+import { LiveFeed } from "./feed.ts";
 import { Reader } from "./reader.ts";
 import { clientPosition, type LogNames, WrittenEvents } from "./records.ts";
 import { Writer } from "./writer.ts";
@@ -52,13 +52,9 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
   const writer = opening.adopt(new Writer(writing), (part) => part.close());
   // Until the log's id is known nothing has a position.
   names.logId = await logIdAt(reader, writer);
-  const subscriptions = new Set<Subscriptions>();
-  opening.defer(async () => {
-    await Promise.all(Array.from(subscriptions, (one) => one[Symbol.asyncDispose]()));
-  });
+  const feed = new LiveFeed({ client, names, reader, written, watchdogMs });
+  const subscriptions = opening.use(new Subscriptions(feed, logger));
   const open = opening.move();
-  const live = new LiveEnd(client, names, written);
-  const feeding = { client, names, live, watchdogMs, tail: () => reader.tail() };
 
   return {
     logId: names.logId,
@@ -69,17 +65,7 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
     subscribe(subscribe) {
       if (open.disposed) throw new StoreUnavailable("the log is closed");
       if (subscribe.after !== "start") clientPosition(names, subscribe.after); // refused here, not retried for ever
-      // A feed for each: it stands where its reader stands.
-      const own = new Subscriptions(new FilteredFeed(feeding), logger);
-      const subscription = own.start(subscribe);
-      subscriptions.add(own);
-      return {
-        status: () => subscription.status(),
-        async [Symbol.asyncDispose]() {
-          await own[Symbol.asyncDispose]();
-          subscriptions.delete(own);
-        },
-      };
+      return subscriptions.start(subscribe);
     },
     ping: () => reader.ping(),
     [Symbol.asyncDispose]: () => open.disposeAsync(),

@@ -1,4 +1,4 @@
-// Reads of streams and of the whole log, in pages that are always read to their end.
+// Reads of streams and of the whole log, in pages.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -22,6 +22,7 @@ import {
   type RecordedEvent,
   StoreUnavailable,
   type StreamRead,
+  sizeOf,
 } from "../event-store.ts";
 import {
   type ClientRecord,
@@ -42,7 +43,11 @@ const MAX_PAGE = 1_000;
 const FIRST_PAGE = 8;
 const PAGE_GROWTH = 8;
 
-type Reading = AsyncIterable<{ readonly event?: ClientRecord }>;
+/** Events of a page end once they have so many bytes. */
+const MAX_PAGE_BYTES = 8 * 1024 * 1024;
+
+type Reading = ReturnType<EventStoreDBClient["readAll"]> | ReturnType<EventStoreDBClient["readStream"]>;
+type Page = { readonly records: readonly ClientRecord[]; readonly atEnd: boolean };
 
 /** The newest event of ours, and how far the log was searched for a newer one. */
 type Tail = { readonly own: bigint; readonly searched: bigint };
@@ -73,9 +78,9 @@ export class Reader {
     while (events.length < limit) {
       const size = Math.min(limit - events.length, MAX_PAGE);
       const page = await this.#streamPage(stream, { from, direction, limit: size }, PAGE_TIMEOUT_MS);
-      events.push(...page.map((record) => fromRecord(record, this.#names)));
+      events.push(...page.records.map((record) => fromRecord(record, this.#names)));
       const last = events.at(-1);
-      if (last === undefined || page.length < size || (step < 0 && last.revision === 0)) break;
+      if (last === undefined || page.atEnd || (step < 0 && last.revision === 0)) break;
       from = last.revision + step;
     }
     return events;
@@ -85,23 +90,39 @@ export class Reader {
     await this.#streamPage(LOG_STREAM, { from: 0, direction: "forward", limit: 1 }, PING_TIMEOUT_MS);
   }
 
-  /** Others' events are read as well: reading knows no filter. */
   async all(after: Position | "start", limit: number): Promise<readonly RecordedEvent[]> {
     checkLimit(limit);
     const events: RecordedEvent[] = [];
-    let from = after === "start" ? undefined : clientPosition(this.#names, after);
-    for (let size = Math.min(Math.max(limit + 1, FIRST_PAGE), MAX_PAGE); events.length < limit; ) {
-      const page = await this.#allPage(from ?? START, FORWARDS, size);
-      for (const record of page) {
-        // Reading begins with the event that stands at the position; it has been read before.
-        if (from !== undefined && commitOf(record) <= from.commit) continue;
-        if (events.length < limit && this.#isOurs(record)) events.push(fromRecord(record, this.#names));
-      }
-      if (page.length < size) break;
-      from = page.at(-1)?.position;
-      size = Math.min(size * PAGE_GROWTH, MAX_PAGE);
+    while (events.length < limit) {
+      const page = await this.page(events.at(-1)?.position ?? after, limit - events.length);
+      events.push(...page.events);
+      if (page.atEnd) break;
     }
     return events;
+  }
+
+  /**
+   * The next events of ours, at most `limit` and about MAX_PAGE_BYTES; and whether the log had no more. Others' events
+   * are read as well: reading knows no filter.
+   */
+  async page(after: Position | "start", limit: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
+    const events: RecordedEvent[] = [];
+    let bytes = 0;
+    let from = after === "start" ? undefined : clientPosition(this.#names, after);
+    for (let size = Math.min(Math.max(limit + 1, FIRST_PAGE), MAX_PAGE); ; ) {
+      const page = await this.#allPage(from ?? START, FORWARDS, size);
+      for (const record of page.records) {
+        // Reading begins with the event that stands at the position; it has been read before.
+        if ((from !== undefined && commitOf(record) <= from.commit) || !this.#isOurs(record)) continue;
+        if (events.length >= limit || bytes >= MAX_PAGE_BYTES) return { events, atEnd: false };
+        const event = fromRecord(record, this.#names);
+        events.push(event);
+        bytes += sizeOf(event);
+      }
+      if (page.atEnd) return { events, atEnd: true };
+      from = page.records.at(-1)?.position;
+      size = Math.min(size * PAGE_GROWTH, MAX_PAGE);
+    }
   }
 
   /**
@@ -113,13 +134,13 @@ export class Reader {
     let searched: bigint | undefined;
     let from: typeof END | ClientPosition = END;
     for (let size = FIRST_PAGE; ; size = Math.min(size * PAGE_GROWTH, MAX_PAGE)) {
-      const page: readonly ClientRecord[] = await this.#allPage(from, BACKWARDS, size);
-      const newest: ClientRecord | undefined = page[0];
+      const { records }: Page = await this.#allPage(from, BACKWARDS, size);
+      const newest: ClientRecord | undefined = records[0];
       searched ??= newest === undefined ? 0n : commitOf(newest);
       // A log that ends earlier than it did was put back from a backup: nothing is known of it.
       const floor = known !== undefined && known.searched <= searched ? known : undefined;
-      const ours = page.find((record) => this.#isOurs(record));
-      const oldest = page.at(-1);
+      const ours = records.find((record) => this.#isOurs(record));
+      const oldest = records.at(-1);
       let own = ours === undefined ? undefined : commitOf(ours);
       if (floor !== undefined && (oldest === undefined || commitOf(oldest) <= floor.searched)) own ??= floor.own;
       if (own !== undefined) {
@@ -139,7 +160,7 @@ export class Reader {
     stream: string,
     { from, direction, limit }: { from: number | undefined; direction: "forward" | "backward"; limit: number },
     deadline: number,
-  ): Promise<readonly ClientRecord[]> {
+  ): Promise<Page> {
     const backward = direction === "backward";
     const edge = backward ? END : START;
     const options: ReadStreamOptions = {
@@ -150,9 +171,9 @@ export class Reader {
       deadline,
     };
     try {
-      return await this.#pageAtLeader(() => this.#client.readStream(this.#names.prefix + stream, options));
+      return await this.#pageAtLeader(limit, () => this.#client.readStream(this.#names.prefix + stream, options));
     } catch (error) {
-      if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return [];
+      if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return { records: [], atEnd: true };
       throw unavailable(error);
     }
   }
@@ -161,32 +182,40 @@ export class Reader {
     fromPosition: typeof START | typeof END | ClientPosition,
     direction: typeof FORWARDS | typeof BACKWARDS,
     maxCount: number,
-  ): Promise<readonly ClientRecord[]> {
+  ): Promise<Page> {
     const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
     try {
-      return await this.#pageAtLeader(() => this.#client.readAll(options));
+      return await this.#pageAtLeader(maxCount, () => this.#client.readAll(options));
     } catch (error) {
       throw unavailable(error);
     }
   }
 
   /** A node that does not lead may lag, and says so: once more, at the one that leads. */
-  async #pageAtLeader(open: () => Reading): Promise<readonly ClientRecord[]> {
+  async #pageAtLeader(size: number, open: () => Reading): Promise<Page> {
     try {
-      return await this.#toItsEnd(open());
+      return await this.#readPage(size, open());
     } catch (error) {
       if (!isNotLeader(error)) throw error;
       await sleep(RETRY_MS);
-      return this.#toItsEnd(open());
+      return this.#readPage(size, open());
     }
   }
 
-  /** To its end always: one that is left in the middle fails later, when nobody listens, and ends the process. */
-  async #toItsEnd(reading: Reading): Promise<readonly ClientRecord[]> {
+  async #readPage(size: number, reading: Reading): Promise<Page> {
     const records: ClientRecord[] = [];
-    for await (const { event } of reading) if (event !== undefined) records.push(event);
+    let bytes = 0;
+    reading.on("error", () => undefined); // a reading that is cut fails later, and an error without a listener ends the process
+    for await (const { event } of reading as AsyncIterable<{ readonly event?: ClientRecord }>) {
+      if (event === undefined) continue;
+      records.push(event);
+      bytes += event.data instanceof Uint8Array ? event.data.byteLength : 0;
+      if (bytes < MAX_PAGE_BYTES) continue;
+      await reading.cancel();
+      break;
+    }
     if (this.#closed) throw new StoreUnavailable("the log is closed");
-    return records;
+    return { records, atEnd: records.length < size && bytes < MAX_PAGE_BYTES };
   }
 }
 

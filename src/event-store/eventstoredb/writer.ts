@@ -7,9 +7,8 @@ import {
   type EventStoreDBClient,
   NO_STREAM as NO_SUCH_STREAM,
 } from "@eventstore/db-client";
-import { batchPerTick } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { pause, type WarnLogger } from "../../platform/supervise.ts";
+import type { WarnLogger } from "../../platform/supervise.ts";
 import {
   type Appended,
   checkAppend,
@@ -21,6 +20,7 @@ import {
   StoreUnavailable,
   WrongExpectedRevision,
 } from "../event-store.ts";
+import { AppendGroups, appendGate } from "./append-gate.ts";
 import type { Reader } from "./reader.ts";
 import {
   appendError,
@@ -37,6 +37,8 @@ import {
 const FORGOTTEN_MS = 30_000;
 /** How often a client that has gone deaf is replaced at most. */
 const REPLACE_EVERY_MS = 30_000;
+/** What an event costs on the wire beside its bytes. */
+const EVENT_OVERHEAD_BYTES = 128;
 /** How long the end of a client waits for the appends of other logs in this process. */
 const OTHERS_MS = 2_000;
 
@@ -54,7 +56,7 @@ type WriterOptions = {
 
 export class Writer {
   readonly #options: WriterOptions;
-  readonly #groups = new Groups();
+  readonly #groups = new AppendGroups();
   #client: EventStoreDBClient;
   #closed = false;
   #underWay = 0;
@@ -77,7 +79,7 @@ export class Writer {
     const deadline = performance.now() + this.#options.timeoutMs;
     let sentAt: number | undefined;
     try {
-      if (!(await inFlight.enter(bytes, this.#options.timeoutMs))) {
+      if (!(await appendGate.enter(bytes, this.#options.timeoutMs))) {
         throw new OutcomeUnknown("too many appends wait; this one was not sent");
       }
       const sent = this.#groups.send(() => {
@@ -109,7 +111,7 @@ export class Writer {
         this.#idle = resolve;
       });
     }
-    await inFlight.alone(OTHERS_MS, () => this.#client.dispose());
+    await appendGate.alone(OTHERS_MS, () => this.#client.dispose());
   }
 
   /** A server that gives up waiting for its own commit (as for an append that it is just writing) is asked again. */
@@ -154,7 +156,7 @@ export class Writer {
       if (this.#answeredAt >= sentAt) return;
       this.#options.logger?.warn({}, "appends are not answered, though the server is there: connecting anew");
       this.#replacedAt = performance.now();
-      await inFlight.alone(OTHERS_MS, async () => {
+      await appendGate.alone(OTHERS_MS, async () => {
         await this.#client.dispose();
         if (!this.#closed) this.#client = this.#options.connect();
       });
@@ -172,7 +174,7 @@ function answered(sent: Promise<AppendResult>, bytes: number, deadline: number):
     let inside = true;
     const leave = () => {
       clearTimeout(timer);
-      if (inside) inFlight.leave(bytes);
+      if (inside) appendGate.leave(bytes);
       inside = false;
     };
     const late = () => {
@@ -192,141 +194,3 @@ function answered(sent: Promise<AppendResult>, bytes: number, deadline: number):
     );
   });
 }
-
-/** Groups on their way at once. */
-const GROUPS_IN_FLIGHT = 2;
-/** So long do the answers of a group wait for its last one, and the next group for this one. */
-const PATIENCE_MS = 50;
-
-/** Lets whoever waits for an answer have it. */
-type Settle = () => void;
-
-/**
- * The server answers each append by itself. Callers that go on one by one send one by one, and all of their code is cold
- * each time; those of a group go on together. (Measured: 1.4 to 1.7 times the posts a second, and more appends.)
- */
-export class Groups {
-  readonly #patienceMs: number;
-  #waiting: (() => Promise<Settle>)[] = [];
-  #free = GROUPS_IN_FLIGHT;
-
-  constructor(patienceMs: number = PATIENCE_MS) {
-    this.#patienceMs = patienceMs;
-  }
-
-  /** Calls `send`, in the order of these calls, and settles as it does. */
-  send<T>(send: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push(async () => {
-        try {
-          const answer = await send();
-          return () => resolve(answer);
-        } catch (error) {
-          return () => reject(error);
-        }
-      });
-      if (this.#free > 0) void this.#sendGroups();
-    });
-  }
-
-  async #sendGroups(): Promise<void> {
-    this.#free -= 1;
-    await batchPerTick(); // so that what comes up together goes together
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting;
-      this.#waiting = [];
-      const answers = group.map((send) => send());
-      const answered = new AbortController();
-      void Promise.all(answers).then(() => answered.abort());
-      await pause(this.#patienceMs, answered.signal);
-      for (const answer of answers) void answer.then((settle) => settle());
-      await batchPerTick(); // so that the callers that were answered can be in the next one
-    }
-    this.#free += 1;
-  }
-}
-
-/** Appends and bytes that may be under way at once: a burst over the client's buffer ends in unhandled rejections. */
-const MAX_IN_FLIGHT_APPENDS = 512;
-const MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024;
-/** What an event costs on the wire beside its bytes. */
-const EVENT_OVERHEAD_BYTES = 128;
-/** Appends that may wait for a place; the next is told at once to send again. */
-const MAX_WAITING_APPENDS = 20_000;
-const QUIET_POLL_MS = 10;
-
-/** A gate for appends, first come, first served. */
-export class InFlight {
-  #appends = 0;
-  #bytes = 0;
-  #shut = 0;
-  readonly #waiting: { readonly bytes: number; readonly start: () => void }[] = [];
-
-  /** Waits for a place; false when too many wait, or the time is up. */
-  enter(bytes: number, timeoutMs: number): boolean | Promise<boolean> {
-    if (this.#waiting.length === 0 && this.#fits(bytes)) {
-      this.#take(bytes);
-      return true;
-    }
-    if (this.#waiting.length >= MAX_WAITING_APPENDS) return false;
-    return new Promise((resolve) => {
-      const waiting = {
-        bytes,
-        start: () => {
-          clearTimeout(timer);
-          resolve(true);
-        },
-      };
-      const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
-        resolve(false);
-        this.#letIn();
-      }, timeoutMs);
-      this.#waiting.push(waiting);
-    });
-  }
-
-  /** Gives the place back. */
-  leave(bytes: number): void {
-    this.#appends -= 1;
-    this.#bytes -= bytes;
-    this.#letIn();
-  }
-
-  /** Does something while nothing is under way; after `patienceMs` also when something is. */
-  async alone(patienceMs: number, work: () => Promise<unknown>): Promise<void> {
-    this.#shut += 1;
-    try {
-      const deadline = performance.now() + patienceMs;
-      while (this.#appends > 0 && performance.now() < deadline) await sleep(QUIET_POLL_MS);
-      await work();
-    } finally {
-      this.#shut -= 1;
-      this.#letIn();
-    }
-  }
-
-  #letIn(): void {
-    for (let next = this.#waiting[0]; next !== undefined && this.#fits(next.bytes); next = this.#waiting[0]) {
-      this.#waiting.shift();
-      this.#take(next.bytes);
-      next.start();
-    }
-  }
-
-  #fits(bytes: number): boolean {
-    if (this.#shut > 0) return false;
-    return this.#appends === 0 || (this.#appends < MAX_IN_FLIGHT_APPENDS && this.#bytes + bytes <= MAX_IN_FLIGHT_BYTES);
-  }
-
-  #take(bytes: number): void {
-    this.#appends += 1;
-    this.#bytes += bytes;
-  }
-}
-
-/**
- * One for the process, because the client keeps what all its instances await in one table: the end of one rejects
- * what another has under way, and the late reply to that leaves the other deaf for good.
- */
-const inFlight = new InFlight();

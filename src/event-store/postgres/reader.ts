@@ -18,7 +18,7 @@ import {
 const READ_CONNECTIONS = 4;
 const READ_TIMEOUT_MS = 30_000;
 /** About how many bytes of events a subscription reads at once, whatever its batch. */
-export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 /** Reads of so few events go together in one query: looking whether a stream has grown is the most frequent read. */
 const MAX_GATHERED_EVENTS = 10;
 

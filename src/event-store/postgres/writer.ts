@@ -15,7 +15,7 @@ const MAX_FLUSH_APPENDS = 2_000;
 const MAX_FLUSH_BYTES = 8 * 1024 * 1024;
 /** Appends and bytes that may wait for a flush; an append beyond them is rejected at once and may be sent again. */
 const MAX_WAITING_APPENDS = 20_000;
-export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** What an event costs in memory and on the wire besides its bytes. */
 const EVENT_OVERHEAD_BYTES = 128;
 
