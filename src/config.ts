@@ -21,7 +21,7 @@ function duration(text: string, context: z.RefinementCtx): number {
   return 0;
 }
 
-const list = (text: string): string[] => text.split(",").flatMap((item) => item.trim() || []);
+const list = (text: string): readonly string[] => text.split(",").flatMap((item) => item.trim() || []);
 const cidr = (text: string): boolean => ipaddr.isValidCIDR(text) || ipaddr.isValid(text);
 const cidrs = z
   .string()
@@ -68,7 +68,11 @@ const EnvironmentSchema = z.object({
     .regex(/^rediss?:\/\//, "must begin with redis:// or rediss://")
     .refine((url) => URL.canParse(url), CODED)
     .optional(),
-  ROLES: z.string().default(ROLES.join(",")).transform(list).pipe(roles),
+  ROLES: z
+    .string()
+    .default(ROLES.join(","))
+    .transform((text) => [...list(text)])
+    .pipe(roles),
   ENCRYPTION_KEYS: z.string().transform(list).optional(),
   ADMIN_KEY: secret,
   METRICS_TOKEN: secret,
@@ -93,40 +97,11 @@ const EnvironmentSchema = z.object({
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
 });
 
-/** The configuration of a server. */
-export type Config = Readonly<{
-  host: string;
-  port: number;
-  dataDir: string;
-  /** Undefined: a PostgreSQL of our own in the data folder. */
-  databaseUrl: string | undefined;
-  /** Undefined: the log is in PostgreSQL. `prefix` precedes each stream name. */
-  eventStore: { readonly url: string; readonly prefix: string } | undefined;
-  /** Carries wake-ups between nodes; undefined: PostgreSQL does, or nothing where there is one node alone. */
-  redisUrl: string | undefined;
-  /** Not empty; all of them unless the nodes share a PostgreSQL. */
-  roles: ReadonlySet<Role>;
-  /** No servers configured and a loopback host: open registration, `/dev/*`, loopback targets. */
-  development: boolean;
-  encryptionKeys: readonly string[] | undefined;
-  adminKey: string | undefined;
-  metricsToken: string | undefined;
-  openRegistration: boolean;
-  publicUrl: string | undefined;
-  allowedHosts: readonly string[];
-  /** Undefined: any origin. */
-  corsOrigins: readonly string[] | undefined;
-  trustProxy: readonly string[];
-  outboundAllow: readonly string[];
-  retryPolicy: { readonly scheduleMs: readonly number[]; readonly jitter: number };
-  logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
-}>;
-
 const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && ipaddr.process(host).range() === "loopback");
 
 /** Reads and checks the environment. Throws ConfigError for the first variable that is wrong. */
-export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(environment: Readonly<Record<string, string | undefined>>) {
   const set = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
   );
@@ -155,11 +130,16 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     host: env.HOST,
     port: env.PORT,
     dataDir: env.DATA_DIR,
+    /** Undefined: a PostgreSQL of our own in the data folder. */
     databaseUrl: env.DATABASE_URL,
+    /** Undefined: the log is in PostgreSQL. `prefix` precedes each stream name. */
     eventStore:
       env.EVENTSTORE_URL === undefined ? undefined : { url: env.EVENTSTORE_URL, prefix: env.EVENTSTORE_STREAM_PREFIX },
+    /** Carries wake-ups between nodes; undefined: PostgreSQL does, or nothing where there is one node alone. */
     redisUrl: env.REDIS_URL,
+    /** Not empty; all of them unless the nodes share a PostgreSQL. */
     roles: env.ROLES,
+    /** No servers configured and a loopback host: open registration, `/dev/*`, loopback targets. */
     development,
     encryptionKeys: env.ENCRYPTION_KEYS,
     adminKey: env.ADMIN_KEY,
@@ -167,6 +147,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     openRegistration: env.OPEN_REGISTRATION,
     publicUrl: env.PUBLIC_URL?.replace(/\/$/, ""),
     allowedHosts: env.ALLOWED_HOSTS,
+    /** Undefined: any origin. */
     corsOrigins: env.CORS_ORIGINS,
     trustProxy: env.TRUST_PROXY,
     outboundAllow: env.OUTBOUND_ALLOW,
@@ -174,3 +155,6 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     logLevel: env.LOG_LEVEL,
   });
 }
+
+/** The configuration of a server. */
+export type Config = ReturnType<typeof readConfig>;

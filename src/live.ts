@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { ClientDirectory } from "./app/client-directory.ts";
 import { People } from "./app/people.ts";
 import { LiveFeed } from "./projections/feed.ts";
-import { allKeys } from "./projections/models/clients.ts";
+import { allKeys } from "./projections/models/api-keys.ts";
 import { revokedGenerations } from "./projections/models/users.ts";
 import type { Storage } from "./storage.ts";
 

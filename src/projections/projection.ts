@@ -1,6 +1,6 @@
 // What a read model is: columns, and pure handlers that say which rows an event touches and what becomes of them.
 
-import type { ClientId, DeliveryId, NotificationId, RoomId } from "../contract/ids.ts";
+import type { DeliveryId, NotificationId, RoomId } from "../contract/ids.ts";
 import type { JsonValue } from "../contract/json.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
@@ -125,7 +125,6 @@ export const tableName = (projection: Projection): string => `${projection.name}
 const idIn = (stream: string): string => stream.slice(stream.indexOf("-") + 1);
 
 // Stream names are made by the domain from ids of these types (`roomStream` and its like).
-export const clientOf = (stream: string) => idIn(stream) as ClientId;
 /** Of `room-…` and `reads-…` streams. */
 export const roomOf = (stream: string) => idIn(stream) as RoomId;
 export const notificationOf = (stream: string) => idIn(stream) as NotificationId;

@@ -72,7 +72,6 @@ const VALUES: Readonly<Record<string, string>> = {
 };
 /** Where a column is what tells rows apart. */
 const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  clients: { client: "'cli_' || n" },
   users: { subject: "'sub_' || n" },
   rooms: { room_id: "'room_' || n" },
   notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },

@@ -1,8 +1,8 @@
 // Every stored read model: one group with one checkpoint.
 
 import type { Projection } from "../projection.ts";
+import { apiKeys } from "./api-keys.ts";
 import { audit, commandIds } from "./audit.ts";
-import { apiKeys, clients } from "./clients.ts";
 import { attempts, deliveries } from "./deliveries.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
@@ -11,7 +11,6 @@ import { members, rooms } from "./rooms.ts";
 import { users } from "./users.ts";
 
 export const storedProjections: readonly Projection[] = [
-  clients,
   apiKeys,
   users,
   rooms,

@@ -7,7 +7,7 @@ import type { Instant } from "../../contract/time.ts";
 import type { DeliveryRequest } from "../../domain/delivery.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, readPage } from "../page.ts";
 import {
   type Body,
   bigint,
@@ -276,19 +276,10 @@ export async function deliveriesOf(
   notification: NotificationId,
   { ids, statuses, limit, cursor }: DeliveryList,
 ): Promise<Page<DeliveryRow>> {
-  const [after] = readCursor(cursor, ["text"]) ?? [];
-  let query = read
-    .over({ d: deliveries })
-    .selectFrom("d")
-    .selectAll()
-    .where("notification_id", "=", notification)
-    .orderBy("position")
-    .limit(limit + 1);
-  if (after !== undefined) query = query.where(sql<boolean>`position > ${after}`);
+  let query = read.over({ d: deliveries }).selectFrom("d").selectAll().where("notification_id", "=", notification);
   if (ids !== undefined) query = query.where(anyOf("id", ids));
   if (statuses !== undefined) query = query.where(anyOf("status", statuses));
-  const rows = await read.rows(query);
-  return pageOf(rows, limit, (last) => [last.position]);
+  return readPage(read, query, { by: { position: "text" }, order: "asc", limit, cursor }, (last) => [last.position]);
 }
 
 /**
@@ -300,8 +291,7 @@ export async function openWebsocketDeliveries(
   subject: Subject,
   { now, limit, cursor }: { now: Instant; limit: number; cursor?: Cursor },
 ) {
-  const [after] = readCursor(cursor, ["text"]) ?? [];
-  let query = read
+  const query = read
     .over({ d: deliveries, n: notifications })
     .selectFrom("d")
     .innerJoin("n", "n.id", "d.notification_id")
@@ -309,11 +299,10 @@ export async function openWebsocketDeliveries(
     .select(["n.subject", "n.content", "n.meta", "n.priority", "n.room_id"])
     .where(sql<boolean>`d.to_push`)
     .where("d.subject", "=", subject)
-    .where("d.expires_at", ">", now)
-    .orderBy("d.position")
-    .limit(limit + 1);
-  if (after !== undefined) query = query.where(sql<boolean>`d.position > ${after}`);
-  return pageOf(await read.rows(query), limit, (last) => [last.position]);
+    .where("d.expires_at", ">", now);
+  return readPage(read, query, { by: { "d.position": "text" }, order: "asc", limit, cursor }, (last) => [
+    last.position,
+  ]);
 }
 
 /** How many WebSocket deliveries of a user are pending. */

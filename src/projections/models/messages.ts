@@ -5,7 +5,7 @@ import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import { reveal } from "../../domain/event.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, readPage } from "../page.ts";
 import {
   bigint,
   change,
@@ -130,23 +130,17 @@ const clamp = (seq: number): number => Math.max(-1, Math.min(MAX_SEQ, seq));
 
 /** By seq, in the given order. Throws InvalidCursor. */
 export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<MessageRow>> {
-  const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit } = list;
-  const [behind] = readCursor(list.cursor, ["integer"]) ?? [];
-  const ascending = order === "asc";
+  const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit, cursor } = list;
   let query = read
     .over({ m: messages, r: rooms })
     .selectFrom("m")
     .select(shownMessage)
     .where("m.room_id", "=", room)
-    .where(sql<boolean>`exists (select from r where r.room_id = m.room_id and not r.deleted)`)
-    .orderBy("m.seq", order)
-    .limit(limit + 1);
+    .where(sql<boolean>`exists (select from r where r.room_id = m.room_id and not r.deleted)`);
   if (afterSeq !== undefined) query = query.where("m.seq", ">", clamp(afterSeq));
   if (beforeSeq !== undefined) query = query.where("m.seq", "<", clamp(beforeSeq));
-  if (behind !== undefined) query = query.where("m.seq", ascending ? ">" : "<", behind);
   if (senders !== undefined) query = query.where(anyOf("m.sender", senders));
   if (types !== undefined) query = query.where(anyOf("m.type", types));
   if (!includeDeleted) query = query.where("m.deleted_at", "is", null);
-  const rows = await read.rows(query);
-  return pageOf(rows, limit, (last) => [last.seq]);
+  return readPage(read, query, { by: { "m.seq": "integer" }, order, limit, cursor }, (last) => [last.seq]);
 }

@@ -9,7 +9,7 @@ import type { DeliveryEvent } from "../../domain/delivery.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Fallback, NotificationContent, Recipient } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, readPage } from "../page.ts";
 import {
   type Body,
   bigint,
@@ -253,9 +253,9 @@ export type NotificationList = {
 
 /** Newest first. Throws InvalidCursor. */
 export async function listNotifications(read: ReadAs, list: NotificationList): Promise<Page<NotificationRow>> {
-  const { statuses, channels, roomIds, ids, from, to, limit } = list;
+  const { statuses, channels, roomIds, ids, from, to, limit, cursor } = list;
   const people = typeof list.recipient === "string" ? [list.recipient] : list.recipient;
-  const [before] = readCursor(list.cursor, ["text"]) ?? [];
+  const page = { order: "desc", limit, cursor } as const;
   const db = read.over({ n: notifications, p: recipients });
   const conditions: Expression<SqlBool>[] = [];
   if (statuses !== undefined) conditions.push(anyOf("n.status", statuses));
@@ -265,16 +265,12 @@ export async function listNotifications(read: ReadAs, list: NotificationList): P
   if (from !== undefined) conditions.push(sql`n.created_at >= ${from}`);
   if (to !== undefined) conditions.push(sql`n.created_at < ${to}`);
   if (people === undefined) {
-    if (before !== undefined) conditions.push(sql`n.position < ${before}`);
     const query = db
       .selectFrom("n")
       .selectAll()
-      .orderBy("position", "desc")
-      .limit(limit + 1);
-    const rows = await read.rows(query.where((eb) => eb.and(conditions)));
-    return pageOf(rows, limit, (last) => [last.position]);
+      .where((eb) => eb.and(conditions));
+    return readPage(read, query, { ...page, by: { "n.position": "text" } }, (last) => [last.position]);
   }
-  if (before !== undefined) conditions.push(sql`p.position < ${before}`);
   conditions.push(anyOf("p.subject", people));
   if (people.length > 1) {
     // Of several people each notification comes once, at its first position.
@@ -287,8 +283,6 @@ export async function listNotifications(read: ReadAs, list: NotificationList): P
     .innerJoin("n", "n.id", "p.notification_id")
     .selectAll("n")
     .select("p.position as listed_at")
-    .orderBy("p.position", "desc")
-    .limit(limit + 1);
-  const rows = await read.rows(query.where((eb) => eb.and(conditions)));
-  return pageOf(rows, limit, (last) => [last.listed_at]);
+    .where((eb) => eb.and(conditions));
+  return readPage(read, query, { ...page, by: { "p.position": "text" } }, (last) => [last.listed_at]);
 }

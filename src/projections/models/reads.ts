@@ -4,11 +4,11 @@ import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { Role } from "../../contract/resources.ts";
 import { reveal } from "../../domain/event.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { keyset, type Page, pageOf, readPage } from "../page.ts";
 import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { type MessageRow, messages, shownMessage } from "./messages.ts";
-import { members, type RoomRow, rooms } from "./rooms.ts";
+import { members, NEWEST_MEMBER_FIRST, type RoomRow, rooms } from "./rooms.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -96,8 +96,7 @@ export async function listReads(
   room: RoomId,
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<ReadRow>> {
-  const before = readCursor(cursor, ["text", "integer"]);
-  let query = membersWithUnread(read)
+  const query = membersWithUnread(read)
     .select([
       "m.room_id",
       "m.subject",
@@ -108,13 +107,9 @@ export async function listReads(
       "m.join_index",
     ])
     .select(sql<number | null>`(select d.at from d where d.room_id = m.room_id and d.subject = m.subject)`.as("at"))
-    .where("m.room_id", "=", room)
-    .orderBy("m.position", "desc")
-    .orderBy("m.join_index", "desc")
-    .limit(limit + 1);
-  if (before !== undefined)
-    query = query.where(sql<boolean>`(m.position, m.join_index) < (${before[0]}, ${before[1]})`);
-  return pageOf<ReadRow>(await read.rows(query), limit, (last) => [last.position, last.join_index]);
+    .where("m.room_id", "=", room);
+  const page = { by: NEWEST_MEMBER_FIRST, order: "desc", limit, cursor } as const;
+  return readPage(read, query, page, (last) => [last.position, last.join_index]);
 }
 
 export type UserRoom = Unread & {
@@ -133,36 +128,33 @@ export async function roomsOfUser(
   subject: Subject,
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<UserRoom>> {
-  const [before] = readCursor(cursor, ["text"]) ?? [];
   const db = read.over(UNREAD_TABLES);
-  let memberships = db
+  const memberships = db
     .selectFrom("m")
     .innerJoin("r", "r.room_id", "m.room_id")
     .select(["m.room_id", "m.subject", "m.role", "m.joined_seq"])
     .where("m.subject", "=", subject)
-    .where((eb) => eb.not("r.deleted"))
-    .orderBy("r.activity_position", "desc")
-    .limit(limit + 1);
-  if (before !== undefined) memberships = memberships.where(sql<boolean>`r.activity_position < ${before}`);
+    .where((eb) => eb.not("r.deleted"));
+  const page = { by: { "r.activity_position": "text" }, order: "desc", limit, cursor } as const;
   const entries = await read.rows(
     db
-      .selectFrom(memberships.as("m"))
+      .selectFrom(keyset(memberships, page).as("m"))
       .innerJoin("r", "r.room_id", "m.room_id")
       .crossJoin(unreadOfMember)
       .selectAll("r")
       .select(["m.role", "unread.read_seq", "unread.unread_count"])
       .orderBy("r.activity_position", "desc"),
   );
-  const page = pageOf(entries, limit, (last) => [last.activity_position]);
+  const found = pageOf(entries, limit, (last) => [last.activity_position]);
   const last = await lastMessages(
     read,
-    page.rows.map((entry) => entry.room_id),
+    found.rows.map((entry) => entry.room_id),
   );
-  const rows = page.rows.map(({ role, read_seq, unread_count, ...room }) => ({
+  const rows = found.rows.map(({ role, read_seq, unread_count, ...room }) => ({
     ...{ room, role, read_seq, unread_count },
     last_message: last.get(room.room_id) ?? null,
   }));
-  return { rows, next: page.next };
+  return { rows, next: found.next };
 }
 
 async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<ReadonlyMap<RoomId, MessageRow>> {

@@ -1,5 +1,5 @@
 // Rooms and their members: settings, head, counts, and lists of them.
-import { type RawBuilder, sql } from "kysely";
+import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
@@ -8,7 +8,7 @@ import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import type { MemberData, RoomSettings } from "../../domain/room-state.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { type Keyset, keyset, type Page, readPage } from "../page.ts";
 import {
   type Body,
   bigint,
@@ -189,25 +189,21 @@ type RoomList = {
 };
 
 const ORDER = {
-  "-created_at": sql`r.position desc`,
-  created_at: sql`r.position`,
-  name: sql`r.name_key, r.room_id`,
-};
+  "-created_at": { by: { "r.position": "text" }, order: "desc" },
+  created_at: { by: { "r.position": "text" }, order: "asc" },
+  name: { by: { "r.name_key": "text", "r.room_id": "text" }, order: "asc" },
+} as const;
 
 /** Rooms that are not deleted, in the given order; `name` ignores case. Throws InvalidCursor. */
 export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<RoomRow>> {
   const db = read.over({ r: rooms, m: members });
   const all = db.selectFrom("r").selectAll();
   const of = (subjects: readonly Subject[]) => db.selectFrom("m").where(anyOf("subject", subjects)).select("room_id");
-  const page = (query: typeof all) =>
-    filtered(query)
-      .orderBy(ORDER[list.sort])
-      .limit(list.limit + 1);
+  const page: Keyset = { ...ORDER[list.sort], limit: list.limit, cursor: list.cursor };
+  const cursorOf = (last: RoomRow): Cursor => (list.sort === "name" ? [last.name_key, last.room_id] : [last.position]);
   const filtered = (query: typeof all): typeof all => {
     const { search, active, externalIds, from, to } = list;
     let found = query.where((eb) => eb.not("deleted"));
-    const after = afterCursor(list);
-    if (after !== undefined) found = found.where(after);
     if (search !== undefined && search !== "") {
       const needle = nameKey(search);
       found = found.where(
@@ -221,36 +217,18 @@ export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<Room
     return list.members === undefined ? found : found.where("room_id", "in", of(list.members));
   };
   const { visibleTo } = list;
-  if (visibleTo === undefined) return pageOf(await read.rows(page(all)), list.limit, cursorOf(list));
+  if (visibleTo === undefined) return readPage(read, filtered(all), page, cursorOf);
   // Own rooms and public ones apart: each part is read in order from an index of its own.
-  const own = page(all.where("room_id", "in", of([visibleTo])));
-  const others = page(all.where("kind", "=", "public").where("room_id", "not in", of([visibleTo])));
+  const own = keyset(filtered(all.where("room_id", "in", of([visibleTo]))), page);
+  const others = keyset(filtered(all.where("kind", "=", "public").where("room_id", "not in", of([visibleTo]))), page);
   const both = db
     .selectFrom(own.as("r"))
     .selectAll()
     .unionAll(({ parens }) => parens(db.selectFrom(others.as("r")).selectAll()));
-  const query = db
-    .selectFrom(both.as("r"))
-    .selectAll()
-    .orderBy(ORDER[list.sort])
-    .limit(list.limit + 1);
-  return pageOf(await read.rows(query), list.limit, cursorOf(list));
+  return readPage(read, db.selectFrom(both.as("r")).selectAll(), page, cursorOf);
 }
 
-const cursorOf =
-  ({ sort }: RoomList) =>
-  (last: RoomRow): Cursor =>
-    sort === "name" ? [last.name_key, last.room_id] : [last.position];
-
-function afterCursor({ sort, cursor }: RoomList): RawBuilder<boolean> | undefined {
-  if (sort === "name") {
-    const after = readCursor(cursor, ["text", "text"]);
-    return after === undefined ? undefined : sql`(r.name_key, r.room_id) > (${after[0]}, ${after[1]})`;
-  }
-  const [position] = readCursor(cursor, ["text"]) ?? [];
-  if (position === undefined) return undefined;
-  return sort === "created_at" ? sql`r.position > ${position}` : sql`r.position < ${position}`;
-}
+export const NEWEST_MEMBER_FIRST = { "m.position": "text", "m.join_index": "integer" } as const;
 
 /** Newest first; `name` is the one in the room, else the user's own. Throws InvalidCursor. */
 export async function listMembers(
@@ -258,8 +236,7 @@ export async function listMembers(
   room: RoomId,
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<MemberRow>> {
-  const before = readCursor(cursor, ["text", "integer"]);
-  let query = read
+  const query = read
     .over({ m: members, r: rooms, u: users })
     .selectFrom("m")
     // Inner: the children of a deleted room are hidden.
@@ -267,11 +244,7 @@ export async function listMembers(
     .leftJoin("u", "u.subject", "m.subject")
     .selectAll("m")
     .select((eb) => eb.fn.coalesce("m.name", "u.name").as("name"))
-    .where("m.room_id", "=", room)
-    .orderBy("m.position", "desc")
-    .orderBy("m.join_index", "desc")
-    .limit(limit + 1);
-  if (before !== undefined)
-    query = query.where(sql<boolean>`(m.position, m.join_index) < (${before[0]}, ${before[1]})`);
-  return pageOf(await read.rows(query), limit, (last) => [last.position, last.join_index]);
+    .where("m.room_id", "=", room);
+  const page = { by: NEWEST_MEMBER_FIRST, order: "desc", limit, cursor } as const;
+  return readPage(read, query, page, (last) => [last.position, last.join_index]);
 }

@@ -1,6 +1,5 @@
 // Users: their profiles, and from which generation on their tokens hold.
 
-import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
@@ -8,7 +7,7 @@ import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Profile } from "../../domain/user.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { type Page, pageOf, readCursor } from "../page.ts";
+import { type Page, readPage } from "../page.ts";
 import { bigint, change, integer, json, projection, type RowOf, text, upsert } from "../projection.ts";
 import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 
@@ -67,18 +66,10 @@ type UserList = { limit: number; cursor?: Cursor; from?: Instant; to?: Instant }
 
 /** Newest first. Throws InvalidCursor. */
 export async function listUsers(read: ReadAs, { limit, cursor, from, to }: UserList): Promise<Page<UserRow>> {
-  const [before] = readCursor(cursor, ["text"]) ?? [];
-  let query = read
-    .over({ u: users })
-    .selectFrom("u")
-    .selectAll()
-    .orderBy("position", "desc")
-    .limit(limit + 1);
-  if (before !== undefined) query = query.where(sql<boolean>`position < ${before}`);
+  let query = read.over({ u: users }).selectFrom("u").selectAll();
   if (from !== undefined) query = query.where("created_at", ">=", from);
   if (to !== undefined) query = query.where("created_at", "<", to);
-  const rows = await read.rows(query);
-  return pageOf(rows, limit, (last) => [last.position]);
+  return readPage(read, query, { by: { position: "text" }, order: "desc", limit, cursor }, (last) => [last.position]);
 }
 
 /** Everyone whose tokens were ever revoked, for a node's directory at its start. */
