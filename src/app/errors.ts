@@ -1,5 +1,6 @@
 // How a use case refuses: one type of error with a code of the interface, for HTTP and sockets alike.
 import { type FieldFault, PROBLEMS, type ProblemCode } from "../contract/errors.ts";
+import { faultsText } from "../contract/issues.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { AppendTooLarge, StoreUnavailable } from "../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../event-store/handle-command.ts";
@@ -39,10 +40,7 @@ export class AppError extends Error {
 
 /** An error that lists faults of the input. */
 export const invalid = (faults: readonly FieldFault[]): AppError =>
-  new AppError("validation_failed", {
-    detail: faults.map((fault) => (fault.path === "" ? fault.message : `${fault.path}: ${fault.message}`)).join("; "),
-    faults,
-  });
+  new AppError("validation_failed", { detail: faultsText(faults), faults });
 
 /** Max bytes that an append may carry, sealed. */
 const MAX_STORED_BYTES = 1_000_000;

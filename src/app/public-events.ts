@@ -1,13 +1,11 @@
 // What the outside sees of a room's event: a function of the event and of what has become of its message since. The same
 // for sockets, SSE, webhooks and pull.
-
+import type { PublicActor, PublicEvent, PublicEventType } from "../contract/frames.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
 import type { MemberResource } from "../contract/resources.ts";
 import { rfc3339 } from "../contract/time.ts";
-import type { Actor } from "../domain/decider.ts";
 import { contentSeq, descriptionIn, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import type { Position } from "../event-store/event-store.ts";
 import { memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
 
 export type StoredRoomEvent = StoredEvent<RoomEvent>;
@@ -27,20 +25,7 @@ const NAMES = {
   MessageEdited: "message.edited",
   MessageDeleted: "message.deleted",
   MessageRestored: "message.restored",
-} as const satisfies Record<RoomEvent["type"], string>;
-
-/** A user by its own id, null when the person was erased; all others by their id. */
-type PublicActor = { readonly type: Actor["type"]; readonly id: string | null };
-
-type PublicEvent = {
-  readonly room_id: RoomId;
-  readonly seq: number;
-  readonly type: (typeof NAMES)[RoomEvent["type"]];
-  readonly at: string;
-  readonly position: Position;
-  readonly actor: PublicActor;
-  readonly data: object;
-};
+} as const satisfies Record<RoomEvent["type"], PublicEventType>;
 
 /** What an event is shown with, besides itself. */
 type EventFacts = {

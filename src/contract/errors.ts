@@ -117,8 +117,9 @@ export type FieldFault = {
   readonly message: string;
 };
 
-/** Codes of a socket's `error` frames besides those of problems. */
-const SOCKET_ERROR_CODES = [
+/** Codes of a socket's `error` frames: those of problems, and its own. */
+export const SOCKET_ERROR_CODES = [
+  ...(Object.keys(PROBLEMS) as ProblemCode[]),
   "unknown_type",
   "user_required",
   "already_subscribed",
@@ -126,7 +127,7 @@ const SOCKET_ERROR_CODES = [
   "seq_out_of_range",
 ] as const;
 
-export type SocketErrorCode = ProblemCode | (typeof SOCKET_ERROR_CODES)[number];
+export type SocketErrorCode = (typeof SOCKET_ERROR_CODES)[number];
 
 /** Why the server closes a socket. 4000 to 4499: reconnect and resume; 4500 to 4999: do not. */
 export const CLOSE = {

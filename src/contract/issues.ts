@@ -24,6 +24,10 @@ export function toFaults(schema: z.ZodType, issues: readonly Issue[], style: Pat
   return [...faults.values()];
 }
 
+/** Faults as one text. */
+export const faultsText = (faults: readonly FieldFault[]): string =>
+  faults.map((fault) => (fault.path === "" ? fault.message : `${fault.path}: ${fault.message}`)).join("; ");
+
 function faultsOf(
   schema: z.ZodType,
   issue: Issue,

@@ -2,12 +2,15 @@
 import { z } from "zod";
 
 /** A time in an answer. */
-const time = z.string().meta({ format: "date-time" });
+export const time = z.string().meta({ format: "date-time" });
 const anyObject = z.record(z.string(), z.unknown());
 
 /** The body of a list. */
 export const listBody = <T extends z.ZodType>(item: T) =>
   z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+
+/** Who acts. */
+export const ActorTypeSchema = z.enum(["key", "user", "system", "operator"]);
 
 // Rooms
 
@@ -345,7 +348,7 @@ export const AuditEventResource = z
     position: z.string(),
     at: time,
     actor: z.object({
-      type: z.enum(["key", "user", "system", "operator"]),
+      type: ActorTypeSchema,
       id: z.string().describe("A user's own id as long as it is known, else the subject"),
     }),
     correlation_id: z.string(),

@@ -3,6 +3,7 @@
 import type { FieldFault, ProblemCode } from "../contract/errors.ts";
 import { MAX_META_BYTES, metaTooLarge } from "../contract/fields.ts";
 import type { Subject } from "../contract/ids.ts";
+import { faultsText } from "../contract/issues.ts";
 import { type JsonObject, mergePatch } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import type { AnyEvent, EventCatalogue } from "./event.ts";
@@ -12,6 +13,9 @@ export type EventContext = { readonly seq: number; readonly at: Instant };
 
 /** What every command carries: the moment at which it is decided. */
 export type TimedCommand = { readonly type: string; readonly at: Instant };
+
+/** A command without what all of its kind are given alike. */
+export type Bare<C, K extends PropertyKey> = C extends unknown ? Omit<C, K> : never;
 
 /** Events of the same stream that a decision needs besides the state, by seq. */
 export type PriorEvents<E> = ReadonlyMap<number, E>;
@@ -62,7 +66,7 @@ export class InvalidInput extends Error {
   override readonly name = "InvalidInput";
   readonly faults: readonly FieldFault[];
   constructor(faults: readonly FieldFault[]) {
-    super(faults.map((fault) => `${fault.path}: ${fault.message}`).join("; "));
+    super(faultsText(faults));
     this.faults = faults;
   }
 }

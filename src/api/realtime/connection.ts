@@ -6,14 +6,8 @@ import { markRead } from "../../app/members.ts";
 import { acknowledge } from "../../app/notifications.ts";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { Caller, Services } from "../../app/services.ts";
-import {
-  type ClientFrame,
-  type FrameOf,
-  type ParsedFrame,
-  parseFrame,
-  type Ref,
-} from "../../contract/client-frames.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
+import { type ClientFrame, type FrameOf, type ParsedFrame, parseFrame, type Ref } from "../../contract/frames.ts";
 import { DeliveryIdSchema } from "../../contract/ids.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";

@@ -1,6 +1,7 @@
 // Makes the frames of a room's events, once for all sockets, and reads what else they show.
 import { messageSeqOf, priorSeqs, publicEvent, type StoredRoomEvent, showsRoom } from "../../app/public-events.ts";
 import type { Services } from "../../app/services.ts";
+import type { ServerFrame } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
@@ -64,8 +65,9 @@ export class FrameMaker {
         ownName: (subject && users.get(subject)?.name) ?? null,
         actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
       });
-      const bytes = Buffer.from(JSON.stringify({ type: "event", room_id, seq, event: type, ...more }));
-      return { seq, messageSeq: messageSeqOf(event), bytes };
+      // Its data is JSON made of resources.
+      const frame = { type: "event", room_id, seq, event: type, ...more } as ServerFrame;
+      return { seq, messageSeq: messageSeqOf(event), bytes: Buffer.from(JSON.stringify(frame)) };
     });
   }
 

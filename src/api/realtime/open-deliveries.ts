@@ -1,5 +1,6 @@
 // A user's notifications on one socket: the open ones, oldest first, then new ones as they come; none twice.
 import type { Services } from "../../app/services.ts";
+import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
 import type { Priority } from "../../contract/resources.ts";
@@ -251,6 +252,15 @@ export class OpenDeliveries implements Listener, Disposable {
 function notificationFrame(id: DeliveryId, notification: NotificationId, at: Instant, shown: Content): Buffer {
   const { subject, content, meta, priority, room_id } = shown;
   const ids = { delivery_id: id, notification_id: notification };
-  const frame = { type: "notification", ...ids, subject, content, meta, priority, room_id, at: rfc3339(at) };
+  const frame: ServerFrame = {
+    type: "notification",
+    ...ids,
+    subject,
+    content,
+    meta,
+    priority,
+    room_id,
+    at: rfc3339(at),
+  };
   return Buffer.from(JSON.stringify(frame));
 }

@@ -1,6 +1,7 @@
 // The sending side of one socket: at once within a bound, or paced by its reader.
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
+import type { ServerFrame } from "../../contract/frames.ts";
 
 /** Max bytes that wait to be sent on a socket, besides those paced by its reader. */
 const MAX_QUEUE_BYTES = 1024 * 1024;
@@ -35,7 +36,7 @@ export class Outbox implements Disposable {
     return this.#lastSentAt;
   }
 
-  send(frame: object): void {
+  send(frame: ServerFrame): void {
     this.sendAll([Buffer.from(JSON.stringify(frame))]);
   }
 

@@ -1,6 +1,7 @@
 // One room that somebody on this node listens to: its events become frames once, in order, for all its subscribers.
 import type { StoredRoomEvent } from "../../app/public-events.ts";
 import type { Services } from "../../app/services.ts";
+import type { EndReason, ServerFrame } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { HOUR_MS, rfc3339 } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
@@ -27,8 +28,6 @@ const MAX_PENDING = 2_000;
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
-
-export type EndReason = "left" | "removed" | "room_deleted";
 
 /** Frames of consecutive seqs, shared by all who get them. */
 export type FrameRun = { readonly first: number; readonly payloads: readonly Buffer[] };
@@ -196,7 +195,13 @@ export class RoomChannel implements AsyncDisposable {
     for (const event of await decode(this.#services.keyring, events)) {
       if (event.type !== "ReadMarked" || closing.aborted) continue;
       const { user, seq } = event.data;
-      const frame = { type: "read", room_id: this.id, user_id: reveal(user), seq, at: rfc3339(event.meta.at) };
+      const frame: ServerFrame = {
+        type: "read",
+        room_id: this.id,
+        user_id: reveal(user),
+        seq,
+        at: rfc3339(event.meta.at),
+      };
       const bytes = Buffer.from(JSON.stringify(frame));
       for (const subscriber of this.#subscribers) subscriber.marker(bytes);
     }

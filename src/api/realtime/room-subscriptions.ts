@@ -1,8 +1,8 @@
 // The rooms that one socket has subscribed to: of each what was missed from the log, then live; every seq once, in order.
 import { findRoom, openAsMember, openRoom } from "../../app/rooms.ts";
 import type { Caller, Services } from "../../app/services.ts";
-import type { FrameOf, Ref } from "../../contract/client-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
+import type { EndReason, FrameOf, Ref } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/decider.ts";
 import { requireRole } from "../../domain/room-state.ts";
@@ -10,7 +10,7 @@ import { StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import type { FrameMaker } from "./frames.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
-import type { EndReason, FrameRun, Subscriber } from "./room-channel.ts";
+import type { FrameRun, Subscriber } from "./room-channel.ts";
 import type { ChannelHold, RoomChannels } from "./room-channels.ts";
 
 const MAX_ROOMS = 500;

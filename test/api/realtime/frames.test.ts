@@ -1,6 +1,6 @@
 // What clients send wrong: some of it is answered, some of it ends the connection.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseFrame } from "../../../src/contract/client-frames.ts";
+import { parseFrame } from "../../../src/contract/frames.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 

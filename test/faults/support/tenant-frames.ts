@@ -1,7 +1,7 @@
 // Every frame on every stranger's socket: an error that says no more than one about an unknown id, or the end of it.
 
-import type { ClientFrame } from "../../../src/contract/client-frames.ts";
 import { CLOSE } from "../../../src/contract/errors.ts";
+import type { ClientFrame } from "../../../src/contract/frames.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 import { ALL_MARKS, type Asker, type Cast } from "./tenant-cast.ts";
 import { unknown } from "./tenant-matrix.ts";

@@ -1,0 +1,140 @@
+// Frames of sockets, one JSON object a message: what clients may send, checked like a request's body, and what the server
+// sends, with the public events among it.
+import { z } from "zod";
+import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
+import { userId } from "./fields.ts";
+import { bodyPath, faultsText, toFaults } from "./issues.ts";
+import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
+import { ActorTypeSchema, MemberResource, MessageResource, PrioritySchema, RoomResource, time } from "./resources.ts";
+
+/** Comes back with the answer. */
+export type Ref = string | number;
+const ref = z.union([z.string().max(200), z.number()]).optional();
+const roomId = z.string().min(1).max(300);
+const seq = z.int().min(0);
+
+// What clients send
+
+/** By type. */
+const CLIENT_FRAMES = {
+  auth: z.strictObject({ type: z.literal("auth"), ref, token: z.string().max(8_192), user_id: userId.optional() }),
+  subscribe: z.strictObject({ type: z.literal("subscribe"), ref, room_id: roomId, after_seq: seq.optional() }),
+  unsubscribe: z.strictObject({ type: z.literal("unsubscribe"), ref, room_id: roomId }),
+  read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
+  ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),
+  ping: z.strictObject({ type: z.literal("ping"), ref }),
+} as const;
+
+export type ClientFrame = z.output<(typeof CLIENT_FRAMES)[keyof typeof CLIENT_FRAMES]>;
+export type FrameOf<T extends ClientFrame["type"]> = Extract<ClientFrame, { type: T }>;
+
+/** A frame, one that cannot be carried out, or nothing that could be answered. */
+export type ParsedFrame =
+  | { readonly kind: "frame"; readonly frame: ClientFrame }
+  | {
+      readonly kind: "wrong";
+      readonly type: string;
+      readonly ref: Ref | undefined;
+      readonly code: SocketErrorCode;
+      readonly message: string;
+    }
+  | { readonly kind: "malformed" };
+
+const known: Readonly<Record<string, z.ZodType<ClientFrame>>> = Object.assign(Object.create(null), CLIENT_FRAMES);
+
+/** Reads a message. Malformed: not JSON, no object, or without a `type`. */
+export function parseFrame(text: string): ParsedFrame {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { kind: "malformed" };
+  }
+  const head = z.looseObject({ type: z.string(), ref: z.unknown().optional() }).safeParse(value);
+  if (!head.success) return { kind: "malformed" };
+  const { type } = head.data;
+  const refs = ref.safeParse(head.data.ref);
+  // It waits for its turn: no more of it is kept than is asked for.
+  const wrong = { kind: "wrong", type: shorten(type), ref: refs.data } as const;
+  const schema = known[type];
+  if (schema === undefined)
+    return { ...wrong, code: "unknown_type", message: `there is no frame of type ${shorten(type)}` };
+  const parsed = schema.safeParse(value, { reportInput: true });
+  if (parsed.success) return { kind: "frame", frame: parsed.data };
+  const faults = toFaults(schema, parsed.error.issues, bodyPath);
+  return { ...wrong, code: "validation_failed", message: shorten(faultsText(faults), 1_000) };
+}
+
+const shorten = (text: string, max = 64): string =>
+  (text.length > max ? `${text.slice(0, max)}…` : text).toWellFormed();
+
+// What the server sends
+
+/** The `data` of each public event. The same on sockets, SSE, webhooks and pull. */
+export const PUBLIC_EVENTS = {
+  "room.created": RoomResource,
+  "room.updated": RoomResource,
+  "room.deactivated": RoomResource,
+  "room.activated": RoomResource,
+  "room.deleted": RoomResource,
+  "member.joined": MemberResource,
+  "member.updated": MemberResource,
+  "member.left": MemberResource.extend({ reason: z.enum(["left", "removed"]) }),
+  "message.posted": MessageResource,
+  "message.edited": MessageResource,
+  "message.restored": MessageResource,
+  "message.deleted": z.object({ id: z.string(), seq: z.int(), deleted_at: time }),
+} as const;
+export type PublicEventType = keyof typeof PUBLIC_EVENTS;
+
+/** A user by its own id, null when the person was erased; all others by their id. */
+const publicActor = z.object({ type: ActorTypeSchema, id: z.string().nullable() });
+export type PublicActor = z.infer<typeof publicActor>;
+
+/** What all public events have, beside `type` and `data`. */
+const eventMembers = { room_id: z.string(), seq: z.int(), at: time, position: z.string(), actor: publicActor };
+export type PublicEvent = z.infer<z.ZodObject<typeof eventMembers>> & {
+  readonly type: PublicEventType;
+  readonly data: object;
+};
+
+const frame = <T extends string, S extends z.ZodRawShape>(type: T, shape: S) =>
+  z.strictObject({ type: z.literal(type), ...shape });
+const atSeq = { room_id: z.string(), seq: z.int() };
+const publicEventTypes = Object.keys(PUBLIC_EVENTS) as PublicEventType[];
+
+/** Why a subscription ended: `asked` by the client, or for what became of the membership or the room. */
+const EndReasonSchema = z.enum(["asked", "left", "removed", "room_deleted"]);
+export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
+
+/** Every frame of the server. Answers carry the `ref` of what they answer. */
+const ServerFrameSchema = z.discriminatedUnion("type", [
+  frame("welcome", { connection_id: z.string(), user_id: z.string().nullable(), heartbeat_seconds: z.int(), ref }),
+  frame("subscribed", { ...atSeq, ref }),
+  frame("caught_up", atSeq),
+  frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref }),
+  frame("event", { ...eventMembers, event: z.enum(publicEventTypes), data: JsonObjectSchema }),
+  frame("read", { ...atSeq, user_id: z.string().nullable(), at: time }),
+  frame("notification", {
+    delivery_id: z.string(),
+    notification_id: z.string(),
+    subject: z.string().nullable(),
+    content: JsonValueSchema,
+    meta: JsonObjectSchema,
+    priority: PrioritySchema,
+    room_id: z.string().nullable(),
+    at: time,
+  }),
+  frame("acked", { delivery_id: z.string() }),
+  frame("ok", { ref }),
+  frame("pong", { ref }),
+  frame("heartbeat", {}),
+  frame("error", {
+    room_id: z.string().optional(),
+    code: z.enum(SOCKET_ERROR_CODES),
+    message: z.string(),
+    errors: z.array(z.object({ path: z.string(), code: z.enum(FAULT_CODES), message: z.string() })).optional(),
+    ref,
+  }),
+]);
+export type ServerFrame = z.infer<typeof ServerFrameSchema>;
