@@ -6,49 +6,40 @@ import { canonicalMailAddress } from "../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/requests.ts";
-import type { NotificationResource } from "../contract/resources.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
-import { seal } from "../domain/event.ts";
+import { seal, sealOrNull } from "../domain/event.ts";
 import {
   checkTimes,
   type Fallback,
   type NotificationCommand,
   type NotificationData,
-  type NotificationEvent,
   notificationDecider,
   notificationStream,
   type Recipient,
 } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveTail } from "../event-store/derived-ids.ts";
-import type { CommandContext, StoredEvent } from "../event-store/envelope.ts";
-import type { Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import type { OwnEvent } from "../event-store/stream-writer.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { AppError, invalid } from "./errors.ts";
-import { foldedNotification, notificationResource, plannedFor } from "./notification-views.ts";
-import type { Call, Services, Written } from "./services.ts";
+import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
+import type { Call, Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
-
-type Created = Written & { readonly notification: NotificationResource; readonly etag: number };
 
 /**
  * Creates a notification in a stream whose id follows from the command's. The answer follows from the command's own
  * events. Throws validation_failed, ambiguous_recipients, no_recipients, email_provider_not_configured.
  */
-export async function createNotification(call: Call, wanted: NewNotification): Promise<Created> {
+export async function createNotification(call: Call, wanted: NewNotification): Promise<Changed> {
   const { services, read, context } = call;
   const id: NotificationId = `ntf_${deriveTail("notification", context.commandId)}`;
   const stream = notificationStream(id);
   const command = await commandFor(call, id, wanted);
-  const outcome = await services.commands.execute(notificationDecider, stream, command, context, { newStream: true });
-  const { position, replayed } = outcome;
-  const row = foldedNotification(outcome.events.map((own) => storedEvent(own, stream, context, position)));
-  if (row === undefined) throw new Error(`${stream} was requested without an event`);
-  const view = { row, made: [], attempts: [], planned: await plannedFor(services, read, row) };
-  return { notification: notificationResource(view), etag: row.revision, position, replayed };
+  const options = { newStream: true };
+  const { state, ...written } = await services.commands.execute(notificationDecider, stream, command, context, options);
+  if (state.status === "none") throw new Error(`${stream} was requested without an event`);
+  return shownAfter(await viewOfState(services, read, id, state), written);
 }
 
 /** What was requested before is not checked again: its time may be over, its room gone, its provider removed. */
@@ -60,18 +51,6 @@ async function commandFor(call: Call, id: NotificationId, wanted: NewNotificatio
   }
   return { type: "Request", at, data: await notificationData(services, caller.client, id, wanted, at) };
 }
-
-/** An own event as folds take it. */
-const storedEvent = (
-  { type, data, id, revision, at }: OwnEvent<NotificationEvent>,
-  stream: string,
-  { client, actor, commandId, correlation, causation }: CommandContext,
-  position: Position,
-): StoredEvent =>
-  ({
-    ...{ type, data, id, stream, revision, position },
-    meta: { v: 1, at, client, actor, command: commandId, correlation, causation, subjects: [] },
-  }) as StoredEvent;
 
 async function notificationData(
   services: Services,
@@ -108,7 +87,6 @@ async function notificationData(
 /** What the channel has, sealed for its only recipient, else for the notification itself. */
 function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id: NotificationId) {
   const [first] = recipients;
-  const sealOrNull = <T>(value: T | null) => (value === null ? null : seal(value));
   const mail = wanted.type === "email" ? wanted : { text: null, reply_to: null, cc: null, bcc: null };
   return {
     channel: wanted.type,
@@ -211,7 +189,7 @@ const recipientsOf = (
         ? keyring.subjectOfUser(client, canonical)
         : keyring.subjectOfAddress(client, canonical)),
       address: seal(address),
-      name: name === null ? null : seal(name),
+      name: sealOrNull(name),
     })),
   );
 
@@ -279,8 +257,8 @@ async function fallbackOf(
   const { to_email: to, subject, content, after_seconds } = wanted;
   return {
     to: to === null ? null : { subject: await keyring.subjectOfAddress(client, canonicalMail(to)), address: seal(to) },
-    subject: subject === null ? null : seal(subject),
-    content: content === null ? null : seal(content),
+    subject: sealOrNull(subject),
+    content: sealOrNull(content),
     afterMs: after_seconds * SECOND_MS,
   };
 }

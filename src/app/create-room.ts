@@ -7,14 +7,13 @@ import type { RoomResource } from "../contract/resources.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
-import { seal } from "../domain/event.ts";
+import { seal, sealOrNull } from "../domain/event.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";
 import type { ExistingRoom, Room } from "../domain/room-state.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { ensureUsers } from "./ensure-users.ts";
 import { AppError } from "./errors.ts";
 import { roomOfState } from "./resources.ts";
 import { type Claimable, externalIdClaim, openRoom } from "./rooms.ts";
@@ -43,7 +42,7 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
   );
   const members = people.map(({ subject, userId, role, name }) => ({
     ...{ subject, user: seal(userId), role },
-    name: name === null ? null : seal(name),
+    name: sealOrNull(name),
     meta: seal({}),
   }));
   const command: Create = { type: "Create", at, settings: { name, description, kind, meta }, externalId, members };
@@ -53,7 +52,7 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
     const made = await tryCreate(call, idOf(context, attempt), command);
     if (made === undefined) continue;
     const { id, room, existed, replayed } = made;
-    const position = existed ? made.position : await ensureUsers(call, people, made.position);
+    const position = existed ? made.position : await services.people.ensure(call, people, made.position);
     return { room: roomOfState(id, room), etag: room.settingsSeq, existed, position, replayed };
   }
   throw new AppError("unavailable", { detail: "Others took what was claimed for the room. Try again." });

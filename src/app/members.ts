@@ -4,20 +4,18 @@ import type { MemberInput, PageQuery } from "../contract/requests.ts";
 import type { MemberResource, ReadMarkerResource } from "../contract/resources.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
-import { seal } from "../domain/event.ts";
+import { seal, sealOrNull } from "../domain/event.ts";
 import { readsDecider, readsStream } from "../domain/reads.ts";
-import { roomDecider, roomStream } from "../domain/room.ts";
 import { requireExisting } from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
 import { listMembers as queryMembers } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
-import { ensureUsers } from "./ensure-users.ts";
 import { AppError } from "./errors.ts";
 import { memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
-import { findRoom, openAsMember } from "./rooms.ts";
-import type { Call } from "./services.ts";
+import { executeOnRoom, openAsMember } from "./rooms.ts";
+import type { Call, Written } from "./services.ts";
 
 /** How long an answer waits for the read model to count what is unread now. */
 const COUNT_WAIT_MS = 5 * SECOND_MS;
@@ -37,15 +35,13 @@ export async function setMember(
   userId: string,
   { role, name, meta }: MemberInput,
 ): Promise<SetMember> {
-  const { services, caller, at, context } = call;
-  const room = await findRoom(services, caller.client, named);
+  const { services, caller } = call;
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
-  const member = { subject, user: seal(userId), name: name === null ? null : seal(name), meta: seal(meta) };
-  const command = { type: "SetMember", at, actor: caller.actor, member, role } as const;
-  const outcome = await services.commands.execute(roomDecider, roomStream(room), command, context);
-  const known = requireExisting(outcome.state).members.get(subject);
+  const member = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
+  const { room, state, ...outcome } = await executeOnRoom(call, named, { type: "SetMember", member, role });
+  const known = requireExisting(state).members.get(subject);
   if (known === undefined) throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
-  const position = await ensureUsers(call, [{ subject, userId }], outcome.position);
+  const position = await services.people.ensure(call, [{ subject, userId }], outcome.position);
   const ownName = name === null ? (await services.people.of(subject)).name : null;
   return {
     member: memberOfEvent({ ...member, role: known.role }, known.joinedAt, ownName),
@@ -56,11 +52,9 @@ export async function setMember(
 }
 
 /** A user leaves by naming itself. Throws what the room's rules refuse. */
-export async function removeMember({ services, caller, at, context }: Call, named: string, user: string) {
-  const room = await findRoom(services, caller.client, named);
-  const subject = await services.keyring.subjectOfUser(caller.client, user);
-  const command = { type: "RemoveMember", at, actor: caller.actor, subject, user } as const;
-  return services.commands.execute(roomDecider, roomStream(room), command, context);
+export async function removeMember(call: Call, named: string, user: string): Promise<Written> {
+  const subject = await call.services.keyring.subjectOfUser(call.caller.client, user);
+  return executeOnRoom(call, named, { type: "RemoveMember", subject, user });
 }
 
 /** Newest first. Throws not_found, not_a_member, InvalidCursor. */

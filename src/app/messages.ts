@@ -3,39 +3,31 @@ import { type RoomId, seqOfMessage } from "../contract/ids.ts";
 import type { MessagePatch, MessageQuery, NewMessage } from "../contract/requests.ts";
 import type { MessageResource } from "../contract/resources.ts";
 import { DomainError } from "../domain/decider.ts";
-import { roomDecider, roomStream } from "../domain/room.ts";
+import { roomStream } from "../domain/room.ts";
 import { contentSeq, type ExistingRoom, messageEtag, type RoomEvent, requireExisting } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import type { Page } from "../projections/page.ts";
-import { ensureUsers } from "./ensure-users.ts";
-import { type MessageHistory, messageOfEvents, messageResource } from "./resources.ts";
-import { findRoom, openAsMember } from "./rooms.ts";
+import { type MessageHistory, messageOfEvents, messageOfRow } from "./resources.ts";
+import { executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Services, Written } from "./services.ts";
 
 type ShownMessage = { readonly message: MessageResource; readonly etag: number };
 
 /** Throws what the room's rules refuse. */
 export async function postMessage(call: Call, named: string, wanted: NewMessage): Promise<ShownMessage & Written> {
-  const { services, caller, at, context } = call;
+  const { services, caller } = call;
   const { sender_name: senderName, type: messageType, content, meta, reply_to: replyTo } = wanted;
-  const room = await findRoom(services, caller.client, named);
   const user = wanted.sender_id ?? (caller.kind === "user" ? caller.userId : "");
   const sender = await services.keyring.subjectOfUser(caller.client, user);
   const ownName = senderName === null ? (await services.people.of(sender)).name : null;
-  const about = { room, actor: caller.actor, sender, user, senderName, ownName } as const;
-  const command = { type: "Post", at, ...about, messageType, content, meta, replyTo } as const;
-  const { events, replayed, ...outcome } = await services.commands.execute(
-    roomDecider,
-    roomStream(room),
-    command,
-    context,
-  );
+  const command = { type: "Post", sender, user, senderName, ownName, messageType, content, meta, replyTo } as const;
+  const { room, events, replayed, ...outcome } = await executeOnRoom(call, named, command);
   const [event] = events;
   if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
-  const position = await ensureUsers(call, [{ subject: sender, userId: user }], outcome.position);
+  const position = await services.people.ensure(call, [{ subject: sender, userId: user }], outcome.position);
   const seq = event.revision + 1;
   const history = { room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null };
   return { message: messageOfEvents(history), etag: seq, position, replayed };
@@ -44,23 +36,16 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
 /** A message as a path names it, and the ETag that a change rests on. */
 type Named = { readonly room: string; readonly message: string; readonly ifMatch: number | null };
 
-type Change =
-  | { readonly type: "DeleteMessage" | "RestoreMessage" }
-  | { readonly type: "Edit"; readonly content: string | null; readonly meta: MessagePatch["meta"] };
-
-async function execute(
-  { services, caller, at, context }: Call,
-  { message: id, ifMatch, ...named }: Named,
-  change: Change,
-) {
-  const room = await findRoom(services, caller.client, named.room);
-  const command = { ...change, at, room, actor: caller.actor, id, ifMatch };
-  return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
-}
-
 /** Carries out a change; gives the message as it is just after that. */
-async function changed(call: Call, named: Named, change: Change): Promise<ShownMessage & Written> {
-  const { room, state, position, replayed } = await execute(call, named, change);
+async function changed(
+  call: Call,
+  named: Named,
+  change:
+    | { readonly type: "RestoreMessage" }
+    | { readonly type: "Edit"; readonly content: string | null; readonly meta: MessagePatch["meta"] },
+): Promise<ShownMessage & Written> {
+  const about = { ...change, id: named.message, ifMatch: named.ifMatch };
+  const { room, state, position, replayed } = await executeOnRoom(call, named.room, about);
   return { ...(await shown(call.services, room, requireExisting(state), named.message)), position, replayed };
 }
 
@@ -72,8 +57,8 @@ export const editMessage = (call: Call, named: Named, { content, meta }: Message
 export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
 
 /** Throws what the room's rules refuse. */
-export const deleteMessage = (call: Call, named: Named): Promise<Written> =>
-  execute(call, named, { type: "DeleteMessage" });
+export const deleteMessage = (call: Call, { room, message: id, ifMatch }: Named): Promise<Written> =>
+  executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
 
 /** Throws not_found, not_a_member. */
 export async function getMessage({ services, caller }: Call, named: string, message: string): Promise<ShownMessage> {
@@ -126,5 +111,5 @@ export async function listMessages(
   const senders = subjects === undefined ? undefined : await Promise.all(subjects);
   const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders });
   const { rows, next } = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
-  return { rows: rows.map(messageResource), next };
+  return { rows: rows.map(messageOfRow), next };
 }

@@ -1,3 +1,4 @@
+// Notifications as answers show them: from the read model, or as they were just after a change.
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
 import {
   type Channel,
@@ -10,7 +11,7 @@ import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/tim
 import { DomainError } from "../domain/decider.ts";
 import { type DeliveryEvent, deliveryStream, statusAfter } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
-import { notificationStream } from "../domain/notification.ts";
+import type { KnownNotification } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { deliveryId } from "../event-store/derived-ids.ts";
@@ -35,7 +36,7 @@ import {
 } from "../projections/models/notification-status.ts";
 import {
   type NotificationRow,
-  notifications,
+  rowOfState,
   SHOWN_RECIPIENTS,
   type ShownRecipient,
 } from "../projections/models/notifications.ts";
@@ -45,16 +46,19 @@ import type { ReadAs } from "../projections/read-side.ts";
 import { eventsAt } from "./audit.ts";
 import { AppError } from "./errors.ts";
 import { deliveryResource } from "./resources.ts";
-import type { Services } from "./services.ts";
+import type { Services, Written } from "./services.ts";
 
 /** How long an answer waits for the read model, which knows the deliveries of a notification. */
 const READ_WAIT_MS = 5 * SECOND_MS;
 const READS_AT_ONCE = 16;
 const PAGE = 1_000;
 
+/** A row wherever it comes from. */
+type ShownRow = Omit<NotificationRow, "position">;
+
 /** What an answer about one notification is made of. */
 export type NotificationView = {
-  readonly row: NotificationRow;
+  readonly row: ShownRow;
   /** The first that were made. */
   readonly made: readonly DeliveryRow[];
   /** Their attempts, each delivery's in order. */
@@ -63,9 +67,19 @@ export type NotificationView = {
   readonly planned: readonly ShownRecipient[];
 };
 
+/** A change that was made, and the notification as it was just after that. */
+export type Changed = Written & { readonly notification: NotificationResource; readonly etag: number };
+
+export const shownAfter = (view: NotificationView, { position, replayed }: Written): Changed => ({
+  notification: notificationResource(view),
+  etag: view.row.revision,
+  position,
+  replayed,
+});
+
 // As resources.
 
-const common = (row: NotificationRow) => ({
+const common = (row: ShownRow) => ({
   id: row.id,
   type: row.channel,
   status: row.status,
@@ -94,7 +108,7 @@ const fallbackOf = (fallback: NotificationRow["fallback"]): NotificationResource
       };
 
 /** How many deliveries were announced and are not made, and what becomes of them. */
-function unmade(row: NotificationRow): { readonly count: number; readonly status: "pending" | "cancelled" } {
+function unmade(row: ShownRow): { readonly count: number; readonly status: "pending" | "cancelled" } {
   const stopped = row.state === "cancelled" || row.stop_requested;
   const status = stopped ? "cancelled" : "pending";
   if (row.routed && !stopped) return { count: 0, status };
@@ -152,11 +166,7 @@ export async function viewNow(services: Services, read: ReadAs, row: Notificatio
 }
 
 /** The first whom a notification is for, in the order of its deliveries; of a room only as long as some are not made. */
-export async function plannedFor(
-  services: Services,
-  read: ReadAs,
-  row: NotificationRow,
-): Promise<readonly ShownRecipient[]> {
+export async function plannedFor(services: Services, read: ReadAs, row: ShownRow): Promise<readonly ShownRecipient[]> {
   if (row.audience === null) return row.recipients;
   return unmade(row).count === 0 ? [] : membersAt(services, read, row.audience.roomId, row.audience.atSeq);
 }
@@ -193,10 +203,6 @@ function rowsOf<P extends Projection>(projection: P, events: readonly StoredEven
   return foldRows(projection, events) as unknown as readonly RowOf<P["columns"]>[];
 }
 
-/** The row that events of a notification's own stream fold to. */
-export const foldedNotification = (events: readonly StoredEvent[]): NotificationRow | undefined =>
-  rowsOf(notifications, events)[0];
-
 /** A stream's events up to a position. */
 async function eventsUpTo({ store, keyring }: Services, stream: string, upTo: Position) {
   const events: StoredEvent[] = [];
@@ -227,7 +233,7 @@ async function renewedUntil(services: Services, read: ReadAs, id: NotificationId
 }
 
 /** The notification's row with what its deliveries had come to. */
-function counted(row: NotificationRow, histories: readonly History[], renewed: Instant | null): NotificationRow {
+function counted(row: ShownRow, histories: readonly History[], renewed: Instant | null): ShownRow {
   const counts: DeliveryCounts = {};
   const mails: Record<string, boolean> = {};
   let attempted = false;
@@ -253,18 +259,28 @@ function counted(row: NotificationRow, histories: readonly History[], renewed: I
   return { ...known, status: notificationStatus(known) };
 }
 
-/** The notification and its first deliveries at a position. Throws not_found, read_model_behind. */
+/** A notification of which no delivery was made, as its state says. */
+export async function viewOfState(
+  services: Services,
+  read: ReadAs,
+  id: NotificationId,
+  state: KnownNotification,
+): Promise<NotificationView> {
+  const row = rowOfState(id, state);
+  return { row, made: [], attempts: [], planned: await plannedFor(services, read, row) };
+}
+
+/** The notification in this state, with its first deliveries at a position. Throws read_model_behind. */
 export async function viewAsOf(
   services: Services,
   read: ReadAs,
   id: NotificationId,
+  state: KnownNotification,
   upTo: Position,
 ): Promise<NotificationView> {
-  const own = foldedNotification(await eventsUpTo(services, notificationStream(id), upTo));
-  if (own === undefined) throw new DomainError("not_found");
   await awaitReadModel(services, upTo);
   const histories = await deliveriesAt(read, id, upTo);
-  const row = counted(own, histories, await renewedUntil(services, read, id, upTo));
+  const row = counted(rowOfState(id, state), histories, await renewedUntil(services, read, id, upTo));
   const shown = histories.slice(0, SHOWN_DELIVERIES);
   const events = await mapBounded(shown, READS_AT_ONCE, (one) => eventsUpTo(services, deliveryStream(one.id), upTo));
   const all = events.flat();

@@ -16,7 +16,13 @@ import type { DeliveryResource, NotificationResource, NotificationSummary } from
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
-import { type NotificationCommand, notificationDecider, notificationStream } from "../domain/notification.ts";
+import {
+  type KnownNotification,
+  type Notification,
+  type NotificationCommand,
+  notificationDecider,
+  notificationStream,
+} from "../domain/notification.ts";
 import { deliveryId } from "../event-store/derived-ids.ts";
 import { decodeMetadata } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
@@ -35,16 +41,18 @@ import type { ReadAs } from "../projections/read-side.ts";
 import { subjectsNamed } from "./create-notification.ts";
 import {
   awaitReadModel,
+  type Changed,
   deliveryAsOf,
-  type NotificationView,
   notificationResource,
   notificationSummary,
   plannedFor,
   positionOf,
+  shownAfter,
   viewAsOf,
   viewNow,
+  viewOfState,
 } from "./notification-views.ts";
-import type { Call, Written } from "./services.ts";
+import type { Call, Services, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
 const COMMANDS_AT_ONCE = 32;
@@ -78,15 +86,6 @@ export async function listNotifications(
   return { rows: rows.map(notificationSummary), next };
 }
 
-/** A change that was made, and the notification as it was just after that. */
-type Changed = Written & { readonly notification: NotificationResource; readonly etag: number };
-
-const changed = (view: NotificationView, written: Written): Changed => ({
-  notification: notificationResource(view),
-  etag: view.row.revision,
-  ...written,
-});
-
 /** The notification's id, if it is the client's. Throws not_found. */
 async function ownNotification({ services, read }: Call, named: string): Promise<NotificationId> {
   const { data: id } = NotificationIdSchema.safeParse(named);
@@ -109,11 +108,18 @@ async function rowNow({ services, read }: Call, id: NotificationId): Promise<Not
 
 /** Stops what is not sent yet. Throws not_found, precondition_failed, not_cancellable. */
 export async function cancelNotification(call: Call, named: string, ifMatch: number | null): Promise<Changed> {
+  const { services, read, at } = call;
   const id = await ownNotification(call, named);
-  const row = await rowNow(call, id);
-  // As long as the row is not routed its deliveries may be made before this is decided.
-  const openDeliveries = !row.routed || row.open > 0 || row.mails_due;
-  return execute(call, id, { type: "Cancel", at: call.at, openDeliveries, ifMatch });
+  const { state: before } = await services.commands.load(notificationDecider, notificationStream(id));
+  // Until all are routed, deliveries may be made before this is decided.
+  const row = before.status === "released" && before.routed ? await rowNow(call, id) : null;
+  const openDeliveries = row === null || row.open > 0 || row.mails_due;
+  const { state, events, ...written } = await execute(call, id, { type: "Cancel", at, openDeliveries, ifMatch });
+  if (state.status === "cancelled") return shownAfter(await viewOfState(services, read, id, state), written);
+  const last = events.at(-1);
+  if (last === undefined) return shownAfter(await viewNow(services, read, await rowNow(call, id)), written);
+  const upTo = await positionOf(services, notificationStream(id), last.revision);
+  return shownAfter(await viewAsOf(services, read, id, state, upTo), written);
 }
 
 /** Changes what is still scheduled. Throws not_found, precondition_failed, not_editable, InvalidInput. */
@@ -124,21 +130,30 @@ export async function editNotification(
   ifMatch: number | null,
 ): Promise<Changed> {
   const id = await ownNotification(call, named);
-  return execute(call, id, { type: "Edit", at: call.at, patch, ifMatch });
+  const { state, ...written } = await execute(call, id, { type: "Edit", at: call.at, patch, ifMatch });
+  // It was scheduled until then: it has no deliveries.
+  return shownAfter(await viewOfState(call.services, call.read, id, state), written);
 }
 
-/** Gives a command to the notification's own stream, and answers as of it. */
-async function execute(call: Call, id: NotificationId, command: NotificationCommand): Promise<Changed> {
-  const { services, read, context } = call;
+/** Gives a command to the notification's own stream. */
+async function execute({ services, context }: Call, id: NotificationId, command: NotificationCommand) {
+  const outcome = await services.commands.execute(notificationDecider, notificationStream(id), command, context);
+  return { ...outcome, state: requireRequested(outcome.state) };
+}
+
+function requireRequested(state: Notification): KnownNotification {
+  if (state.status === "none") throw new DomainError("not_found");
+  return state;
+}
+
+/** The notification's state at a position. Throws not_found. */
+async function stateAt({ commands, store }: Services, id: NotificationId, upTo: Position): Promise<KnownNotification> {
   const stream = notificationStream(id);
-  const { events, ...written } = await services.commands.execute(notificationDecider, stream, command, context);
-  const { position, replayed } = written;
-  const last = events.at(-1);
-  const view =
-    last === undefined
-      ? await viewNow(services, read, await rowNow(call, id))
-      : await viewAsOf(services, read, id, await positionOf(services, stream, last.revision));
-  return changed(view, { position, replayed });
+  const { state, position } = await commands.load(notificationDecider, stream);
+  if (position === null || position <= upTo) return requireRequested(state);
+  const later = await store.readStream(stream, { direction: "backward", limit: PAGE });
+  const last = later.find((event) => event.position <= upTo);
+  return requireRequested(await commands.loadAt(notificationDecider, stream, last?.revision ?? 0));
 }
 
 /**
@@ -163,7 +178,7 @@ export async function retryNotification(call: Call, named: string, wanted: reado
   });
   const upTo = latest(outcomes.map((outcome) => outcome.upTo));
   if (upTo === null) throw new DomainError("nothing_to_retry");
-  return changed(await viewAsOf(services, read, id, upTo), {
+  return shownAfter(await viewAsOf(services, read, id, await stateAt(services, id, upTo), upTo), {
     position: latest(outcomes.map((outcome) => outcome.position)) ?? upTo,
     replayed: outcomes.every((outcome) => outcome.replayed || outcome.upTo === null),
   });

@@ -3,14 +3,20 @@ import { LRUCache } from "lru-cache";
 import type { Subject } from "../contract/ids.ts";
 import { reveal } from "../domain/event.ts";
 import { userDecider, userStream } from "../domain/user.ts";
+import type { Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
-import { maxEntries } from "../platform/bounded.ts";
+import { mapBounded, maxEntries } from "../platform/bounded.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { LiveFeed } from "../projections/feed.ts";
+import { type Call, unkeyed } from "./services.ts";
 
 /** Both null when the person is not known or was erased. */
 type Person = { readonly userId: string | null; readonly name: string | null };
 
 const MAX_PEOPLE = 50_000;
+/** Users that this node knows to exist, and how many are made at once. */
+const MAX_KNOWN = 200_000;
+const MADE_AT_ONCE = 50;
 /** Bounds how long a person is shown after an erasure. */
 const PERSON_TTL_MS = 10_000;
 const USER = userStream("sub_").slice(0, -"sub_".length);
@@ -18,10 +24,14 @@ const NOBODY: Person = { userId: null, name: null };
 
 /** A cache of people from the log, on the node's feed: it forgets whose user changes. */
 export class People implements Disposable {
+  readonly #commands: Commands;
   readonly #cache: LRUCache<Subject, Person>;
+  /** Where the log was when each was known to exist. */
+  readonly #existing = new LRUCache<Subject, Position>(maxEntries(MAX_KNOWN));
   readonly #following: Disposable;
 
-  constructor({ feed, commands }: { readonly feed: LiveFeed; readonly commands: Pick<Commands, "load"> }) {
+  constructor({ feed, commands }: { readonly feed: LiveFeed; readonly commands: Commands }) {
+    this.#commands = commands;
     this.#cache = new LRUCache({
       ...maxEntries(MAX_PEOPLE),
       ttl: PERSON_TTL_MS,
@@ -44,6 +54,27 @@ export class People implements Disposable {
   /** The user's own id and name. Throws StoreUnavailable. */
   async of(subject: Subject): Promise<Person> {
     return (await this.#cache.fetch(subject)) ?? NOBODY;
+  }
+
+  /**
+   * Makes the users that do not exist yet. Call it after the append that they take part by and before the answer. Gives
+   * the position that the answer has to name so that a read after it finds them: `after`, or a later one.
+   */
+  async ensure(
+    { at, context }: Pick<Call, "at" | "context">,
+    people: readonly { readonly subject: Subject; readonly userId: string }[],
+    after: Position,
+  ): Promise<Position> {
+    failpoint("taken-part/users-met");
+    const positions = await mapBounded(people, MADE_AT_ONCE, async ({ subject, userId }): Promise<Position> => {
+      const there = this.#existing.get(subject);
+      if (there !== undefined) return there;
+      const command = { type: "Ensure", at, subject, user: userId } as const;
+      const { position } = await this.#commands.execute(userDecider, userStream(subject), command, unkeyed(context));
+      this.#existing.set(subject, position);
+      return position;
+    });
+    return positions.reduce((latest, one) => (one > latest ? one : latest), after);
   }
 
   [Symbol.dispose](): void {

@@ -1,14 +1,12 @@
 // Resources as answers and frames show them: one conversion each, from what a row of the read model holds, or a state or
 // an event says.
-import type { MessageId, RoomId } from "../contract/ids.ts";
-import type { JsonObject } from "../contract/json.ts";
+import type { RoomId } from "../contract/ids.ts";
 import type {
   AttemptResource,
   DeliveryResource,
   MemberResource,
   MessageResource,
   ReadMarkerResource,
-  Role,
   RoomResource,
   UserResource,
   UserRoomResource,
@@ -18,28 +16,16 @@ import { reveal } from "../domain/event.ts";
 import type { ExistingRoom, MemberData, RoomEvent } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";
 import type { AttemptRow, DeliveryRow } from "../projections/models/deliveries.ts";
+import type { MessageRow } from "../projections/models/messages.ts";
 import type { UserRoom } from "../projections/models/reads.ts";
 import type { RoomRow } from "../projections/models/rooms.ts";
 import type { UserRow } from "../projections/models/users.ts";
 
-type RoomFields = Pick<
-  RoomRow,
-  | "room_id"
-  | "external_id"
-  | "name"
-  | "description"
-  | "kind"
-  | "meta"
-  | "active"
-  | "seq"
-  | "member_count"
-  | "message_count"
-  | "created_at"
-  | "updated_at"
->;
+/** A resource before its times are written out: each is an Instant. */
+type Timed<R> = { readonly [K in keyof R]: K extends `${string}_at` ? Instant | Extract<R[K], null> : R[K] };
 
-export const roomResource = (room: RoomFields): RoomResource => ({
-  id: room.room_id,
+const roomResource = (room: Timed<RoomResource>): RoomResource => ({
+  id: room.id,
   external_id: room.external_id,
   name: room.name,
   description: room.description,
@@ -53,10 +39,12 @@ export const roomResource = (room: RoomFields): RoomResource => ({
   updated_at: rfc3339(room.updated_at),
 });
 
+export const roomOfRow = (row: RoomRow): RoomResource => roomResource({ ...row, id: row.room_id });
+
 /** The room as it was just after the event that the state ends with. */
 export const roomOfState = (id: RoomId, room: ExistingRoom): RoomResource =>
   roomResource({
-    room_id: id,
+    id,
     external_id: room.externalId,
     ...room.settings,
     active: room.active,
@@ -67,15 +55,7 @@ export const roomOfState = (id: RoomId, room: ExistingRoom): RoomResource =>
     updated_at: room.updatedAt,
   });
 
-type MemberFields = {
-  readonly user_id: string | null;
-  readonly name: string | null;
-  readonly role: Role;
-  readonly meta: JsonObject;
-  readonly joined_at: Instant;
-};
-
-export const memberResource = ({ user_id, name, role, meta, joined_at }: MemberFields): MemberResource => ({
+export const memberResource = ({ user_id, name, role, meta, joined_at }: Timed<MemberResource>): MemberResource => ({
   user_id,
   name,
   role,
@@ -101,27 +81,12 @@ export const readMarkerResource = (marker: ReadMarkerResource): ReadMarkerResour
   unread_count: marker.unread_count,
 });
 
-type MessageFields = {
-  readonly id: MessageId;
-  readonly room_id: RoomId;
-  readonly seq: number;
-  readonly user_id: string | null;
-  readonly sender_name: string | null;
-  readonly type: string;
-  readonly content: string | null;
-  readonly meta: JsonObject;
-  readonly reply_to: MessageId | null;
-  readonly created_at: Instant;
-  readonly edited_at: Instant | null;
-  readonly deleted_at: Instant | null;
-};
-
 /** Of a deleted message nothing of its content is shown. */
-export const messageResource = (message: MessageFields): MessageResource => ({
+const messageResource = (message: Timed<MessageResource>): MessageResource => ({
   id: message.id,
   room_id: message.room_id,
   seq: message.seq,
-  sender_id: message.user_id,
+  sender_id: message.sender_id,
   sender_name: message.sender_name,
   type: message.type,
   content: message.deleted_at === null ? message.content : null,
@@ -131,6 +96,8 @@ export const messageResource = (message: MessageFields): MessageResource => ({
   edited_at: rfc3339OrNull(message.edited_at),
   deleted_at: rfc3339OrNull(message.deleted_at),
 });
+
+export const messageOfRow = (row: MessageRow): MessageResource => messageResource({ ...row, sender_id: row.user_id });
 
 type DataOf<T extends RoomEvent["type"]> = Extract<RoomEvent, { type: T }>["data"];
 
@@ -150,7 +117,7 @@ export function messageOfEvents({ room, seq, posting, postedAt, edit, deletedAt 
     id: posting.id,
     room_id: room,
     seq,
-    user_id: reveal(posting.user),
+    sender_id: reveal(posting.user),
     sender_name: reveal(posting.senderName),
     type: posting.type,
     content: reveal(content),
@@ -162,10 +129,8 @@ export function messageOfEvents({ room, seq, posting, postedAt, edit, deletedAt 
   });
 }
 
-type UserFields = Pick<UserRow, "user_id" | "name" | "email" | "timezone" | "meta" | "created_at" | "updated_at">;
-
-export const userResource = (user: UserFields): UserResource => ({
-  id: user.user_id,
+const userResource = (user: Timed<UserResource>): UserResource => ({
+  id: user.id,
   name: user.name,
   email: user.email,
   timezone: user.timezone,
@@ -174,9 +139,11 @@ export const userResource = (user: UserFields): UserResource => ({
   updated_at: rfc3339(user.updated_at),
 });
 
+export const userOfRow = (row: UserRow): UserResource => userResource({ ...row, id: row.user_id });
+
 export const userOfState = (id: string, user: Extract<User, { status: "registered" }>): UserResource =>
   userResource({
-    user_id: id,
+    id,
     ...openProfile(user.profile),
     created_at: user.createdAt,
     updated_at: user.updatedAt,
@@ -184,12 +151,12 @@ export const userOfState = (id: string, user: Extract<User, { status: "registere
 
 /** A room among those of a user. */
 export const userRoomResource = ({ room, role, read_seq, unread_count, last_message }: UserRoom): UserRoomResource => ({
-  room: roomResource(room),
+  room: roomOfRow(room),
   role,
   seq: room.seq,
   read_seq,
   unread_count,
-  last_message: last_message === null ? null : messageResource(last_message),
+  last_message: last_message === null ? null : messageOfRow(last_message),
 });
 
 const attemptResource = (row: AttemptRow): AttemptResource => ({

@@ -1,11 +1,10 @@
 // Rooms: which one a caller means and may see, how it is changed, and what lists show of it.
-
 import { type ClientId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
 import type { RoomPatch, RoomQuery } from "../contract/requests.ts";
 import type { RoomResource } from "../contract/resources.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
-import { DomainError } from "../domain/decider.ts";
-import { roomDecider, roomStream } from "../domain/room.ts";
+import { type Bare, DomainError } from "../domain/decider.ts";
+import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";
 import { type ExistingRoom, type Room, requireExisting, requireRole } from "../domain/room-state.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
 import type { Position } from "../event-store/event-store.ts";
@@ -14,7 +13,7 @@ import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listRooms as queryRooms } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
 import { AppError } from "./errors.ts";
-import { roomOfState, roomResource } from "./resources.ts";
+import { roomOfRow, roomOfState } from "./resources.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
@@ -92,43 +91,31 @@ export async function getRoom({ services, caller }: Call, named: string): Promis
   return shown(id, room);
 }
 
-/** Throws what the room's rules refuse. */
-export async function changeRoom(
-  { services, caller, at, context }: Call,
-  named: string,
-  { name, description, kind, meta }: RoomPatch,
-  ifMatch: number | null,
-): Promise<ShownRoom & Written> {
-  const id = await findRoom(services, caller.client, named);
-  const changes = omitUndefined({ name, description, kind, meta });
-  const command = { type: "Update", at, actor: caller.actor, changes, ifMatch } as const;
-  const { state, position, replayed } = await services.commands.execute(roomDecider, roomStream(id), command, context);
-  return { ...shown(id, state), position, replayed };
+type RoomChange = Bare<Exclude<RoomCommand, { type: "Create" | "Abandon" }>, "at" | "actor" | "room">;
+
+/** Carries out a change of the room that the caller names. Throws what the room's rules refuse. */
+export async function executeOnRoom({ services, caller, at, context }: Call, named: string, change: RoomChange) {
+  const room = await findRoom(services, caller.client, named);
+  const command: RoomCommand = { ...change, at, actor: caller.actor, room };
+  return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
 }
+
+async function changed(call: Call, named: string, change: RoomChange): Promise<ShownRoom & Written> {
+  const { room, state, position, replayed } = await executeOnRoom(call, named, change);
+  return { ...shown(room, state), position, replayed };
+}
+
+/** Throws what the room's rules refuse. */
+export const changeRoom = (call: Call, named: string, changes: RoomPatch, ifMatch: number | null) =>
+  changed(call, named, { type: "Update", changes: omitUndefined(changes), ifMatch });
 
 /** Closes a room for posting, or opens it again. Throws what the room's rules refuse. */
-export async function setRoomActive(
-  { services, caller, at, context }: Call,
-  named: string,
-  active: boolean,
-  ifMatch: number | null,
-): Promise<ShownRoom & Written> {
-  const id = await findRoom(services, caller.client, named);
-  const command = { type: active ? "Activate" : "Deactivate", at, actor: caller.actor, ifMatch } as const;
-  const { state, position, replayed } = await services.commands.execute(roomDecider, roomStream(id), command, context);
-  return { ...shown(id, state), position, replayed };
-}
+export const setRoomActive = (call: Call, named: string, active: boolean, ifMatch: number | null) =>
+  changed(call, named, { type: active ? "Activate" : "Deactivate", ifMatch });
 
 /** Throws what the room's rules refuse. */
-export async function deleteRoom(
-  { services, caller, at, context }: Call,
-  named: string,
-  ifMatch: number | null,
-): Promise<Written> {
-  const id = await findRoom(services, caller.client, named);
-  const command = { type: "Delete", at, actor: caller.actor, ifMatch } as const;
-  return services.commands.execute(roomDecider, roomStream(id), command, context);
-}
+export const deleteRoom = (call: Call, named: string, ifMatch: number | null): Promise<Written> =>
+  executeOnRoom(call, named, { type: "Delete", ifMatch });
 
 /** To a user its own rooms and public ones. Throws forbidden. */
 export async function listRooms({ services, caller, read }: Call, query: RoomQuery): Promise<Page<RoomResource>> {
@@ -141,5 +128,5 @@ export async function listRooms({ services, caller, read }: Call, query: RoomQue
     throw new AppError("forbidden", { detail: "a user token may only ask for its own user's rooms" });
   }
   const { rows, next } = await queryRooms(read, omitUndefined({ ...rest, members, visibleTo, externalIds }));
-  return { rows: rows.map(roomResource), next };
+  return { rows: rows.map(roomOfRow), next };
 }

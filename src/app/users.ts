@@ -3,7 +3,7 @@ import type { Subject } from "../contract/ids.ts";
 import type { NewToken, PageQuery, UserPatch, UserProfile, UserQuery } from "../contract/requests.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "../contract/resources.ts";
 import { rfc3339, SECOND_MS } from "../contract/time.ts";
-import { DomainError } from "../domain/decider.ts";
+import { type Bare, DomainError } from "../domain/decider.ts";
 import { type User, type UserCommand, type UserEvent, userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
@@ -12,7 +12,7 @@ import { omitUndefined } from "../platform/omit-undefined.ts";
 import { roomsOfUser, unreadTotal } from "../projections/models/reads.ts";
 import { listUsers as queryUsers, userBySubject } from "../projections/models/users.ts";
 import type { Page } from "../projections/page.ts";
-import { userOfState, userResource, userRoomResource } from "./resources.ts";
+import { userOfRow, userOfState, userRoomResource } from "./resources.ts";
 import { type Call, unkeyed, type Written } from "./services.ts";
 
 /** The user that a caller names. To a user's token every other one does not exist. Throws not_found. */
@@ -22,16 +22,11 @@ async function subjectOf({ services, caller }: Call, user: string): Promise<Subj
   return caller.subject;
 }
 
-/** A command on a user, without what all have in common. */
-type UserChange = UserCommand extends infer C
-  ? C extends UserCommand
-    ? Omit<C, "at" | "subject" | "user">
-    : never
-  : never;
+type UserChange = Bare<UserCommand, "at" | "subject" | "user">;
 
 async function execute(call: Call, user: string, change: UserChange, context: CommandContext = call.context) {
   const subject = await subjectOf(call, user);
-  const command = { ...change, at: call.at, subject, user } as UserCommand;
+  const command: UserCommand = { ...change, at: call.at, subject, user };
   return { subject, ...(await call.services.commands.execute(userDecider, userStream(subject), command, context)) };
 }
 
@@ -62,7 +57,7 @@ export async function getUser(call: Call, id: string): Promise<UserResource> {
 /** Newest first. Throws InvalidCursor. */
 export async function listUsers({ read }: Call, query: UserQuery): Promise<Page<UserResource>> {
   const { rows, next } = await queryUsers(read, omitUndefined(query));
-  return { rows: rows.map(userResource), next };
+  return { rows: rows.map(userOfRow), next };
 }
 
 /** The rooms that a user is in, newest activity first, and what is unread in all of them. Throws not_found, InvalidCursor. */

@@ -17,7 +17,7 @@ import {
 } from "../contract/resources.ts";
 import { HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
-import { type EventsOf, event, seal, sealed } from "./event.ts";
+import { type EventsOf, event, seal, sealed, sealOrNull } from "./event.ts";
 
 export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
 
@@ -288,8 +288,9 @@ function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">
   if (/* fence: recorded-after-end */ hasEnded(state.status) || !started) return [];
   if (outcome.outcome === "succeeded") {
     const { provider, providerMessageId } = outcome;
-    const response = outcome.response === null ? null : seal(outcome.response);
-    return [next(state, "DeliverySucceeded", { n, provider, response, providerMessageId })];
+    return [
+      next(state, "DeliverySucceeded", { n, provider, response: sealOrNull(outcome.response), providerMessageId }),
+    ];
   }
   if (state.status !== "sending" || /* fence: attempt-number-recorded */ n !== state.n) return [];
   return failed(state, outcome.outcome, outcome, command);
@@ -326,10 +327,8 @@ function fallBack(state: KnownDelivery, { at, mail }: CommandOf<"FallbackDue">):
   if (!due || /* fence: fallback-pending */ state.status !== "pending" || state.request.channel !== "websocket")
     return [];
   if (!fallsBack(state)) return [next(state, "DeliveryExpired", { reason: "expired" })];
-  const address = mail.address === null ? null : seal(mail.address);
-  const name = mail.name === null ? null : seal(mail.name);
-  const data = { mail: mail.id, mailRecipient: mail.recipient, address, name };
-  return [next(state, "DeliveryFallbackRequested", data)];
+  const whom = { mailRecipient: mail.recipient, address: sealOrNull(mail.address), name: sealOrNull(mail.name) };
+  return [next(state, "DeliveryFallbackRequested", { mail: mail.id, ...whom })];
 }
 
 function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {

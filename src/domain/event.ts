@@ -12,6 +12,8 @@ export const sealed = <T extends z.ZodType>(inner: T) =>
 /** Marks a value for sealing. */
 export const seal = <T>(value: T): Sealed<T> => ({ open: value });
 
+export const sealOrNull = <T>(value: T | null): Sealed<T> | null => (value === null ? null : seal(value));
+
 /** The value of a sealed field; null when it is absent or erased. */
 export const reveal = <T>(field: Sealed<T> | null | undefined): T | null =>
   field !== null && field !== undefined && "open" in field ? field.open : null;

@@ -15,7 +15,7 @@ import {
   requireMatch,
   type TimedCommand,
 } from "./decider.ts";
-import { type EventsOf, event, reveal, seal, sealed } from "./event.ts";
+import { type EventsOf, event, reveal, seal, sealed, sealOrNull } from "./event.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
 
@@ -102,7 +102,7 @@ export type KnownNotification = {
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
 };
-type Notification = { readonly status: "none" } | KnownNotification;
+export type Notification = { readonly status: "none" } | KnownNotification;
 
 function evolve(state: Notification, event: NotificationEvent, context: EventContext): Notification {
   const revision = context.seq - 1;
@@ -280,8 +280,6 @@ function aYearAfter(at: Instant): Instant {
   const day = new Date(at);
   return day.setUTCFullYear(day.getUTCFullYear() + 1);
 }
-
-const sealOrNull = (value: string | null) => (value === null ? null : seal(value));
 
 export const notificationDecider: Decider<Notification, NotificationEvent, NotificationCommand> = {
   name: "notification",

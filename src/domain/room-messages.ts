@@ -12,7 +12,7 @@ import {
   requireMatch,
   type TimedCommand,
 } from "./decider.ts";
-import { reveal, seal } from "./event.ts";
+import { reveal, seal, sealOrNull } from "./event.ts";
 import {
   contentSeq,
   descriptionIn,
@@ -107,7 +107,7 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     id: messageId(command.room, room.seq + 1, command.at),
     sender,
     user: seal(command.user),
-    senderName: name === null ? null : seal(name),
+    senderName: sealOrNull(name),
     type: messageType,
     content: seal(command.content),
     meta: seal(command.meta),

@@ -44,7 +44,7 @@ type RoomChange =
   /** `role: null` keeps the role, or is `member` for one who joins. Every field of `member` is the whole new value. */
   | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null }
   | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string };
-export type RoomCommand = (RoomChange & TimedCommand) | MessageCommand;
+export type RoomCommand = (RoomChange & TimedCommand & { room?: RoomId }) | MessageCommand;
 type CommandOf<T extends RoomChange["type"]> = Extract<RoomChange, { type: T }>;
 
 function requireAdmin(room: ExistingRoom, actor: Actor, least: "admin" | "owner"): void {
@@ -155,9 +155,17 @@ function removeMember(room: ExistingRoom, { actor, subject, user }: CommandOf<"R
 /** A member's description is compared where the log holds it. */
 function priorEvents(state: Room, command: RoomCommand): readonly number[] {
   if (state.status !== "live") return [];
-  if ("room" in command) return messagePriorEvents(state, command);
-  const member = command.type === "SetMember" ? state.members.get(command.member.subject) : undefined;
-  return member === undefined ? [] : [member.described];
+  switch (command.type) {
+    case "SetMember":
+      return [state.members.get(command.member.subject)?.described ?? []].flat();
+    case "Post":
+    case "Edit":
+    case "DeleteMessage":
+    case "RestoreMessage":
+      return messagePriorEvents(state, command);
+    default:
+      return [];
+  }
 }
 
 export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {

@@ -4,7 +4,7 @@ import { type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema, sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, mergeMeta, type TimedCommand } from "./decider.ts";
-import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
+import { type EventsOf, event, reveal, type Sealed, seal, sealed, sealOrNull } from "./event.ts";
 
 export const userStream = (subject: Subject) => `user-${subject}`;
 
@@ -88,18 +88,17 @@ export type UserCommand = TimedCommand & { subject: Subject; user: string } & (
 
 const EMPTY: Plain = { name: null, email: null, timezone: null, meta: {} };
 const sealProfile = (plain: Plain): Profile => ({
-  name: plain.name === null ? null : seal(plain.name),
-  email: plain.email === null ? null : seal(plain.email),
-  timezone: plain.timezone === null ? null : seal(plain.timezone),
+  name: sealOrNull(plain.name),
+  email: sealOrNull(plain.email),
+  timezone: sealOrNull(plain.timezone),
   meta: seal(plain.meta),
 });
-const open = <T>(field: Sealed<T> | null, none: T): T => (field !== null && "open" in field ? field.open : none);
 /** The profile in the open; what was erased is absent. */
 export const openProfile = ({ name, email, timezone, meta }: Profile): Plain => ({
-  name: open<string | null>(name, null),
-  email: open<string | null>(email, null),
-  timezone: open<string | null>(timezone, null),
-  meta: open(meta, {}),
+  name: reveal(name),
+  email: reveal(email),
+  timezone: reveal(timezone),
+  meta: reveal(meta) ?? {},
 });
 
 function decide(state: User, command: UserCommand): readonly UserEvent[] {

@@ -7,7 +7,13 @@ import type { Channel, NotificationStatus, Priority } from "../../contract/resou
 import type { Instant } from "../../contract/time.ts";
 import type { DeliveryEvent } from "../../domain/delivery.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Fallback, NotificationContent, Recipient } from "../../domain/notification.ts";
+import type {
+  Fallback,
+  KnownNotification,
+  NotificationContent,
+  NotificationData,
+  Recipient,
+} from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";
 import {
@@ -97,27 +103,16 @@ export const notifications = projection({
   ],
   personal: ["subject", "content", "text", "meta", "recipients", "fallback"],
   on: {
-    NotificationRequested: (e) => {
-      const { channel, roomId, recipients, audience, fallback } = e.data;
-      const nothing = { stop_requested: false, routed: false, attempts_started: false, mails_due: false } as const;
-      return [
-        put([notificationOf(e.stream)], {
-          ...{ channel, audience },
-          ...contentOf(e.data),
-          room_id: roomId,
-          recipients: recipients.slice(0, SHOWN_RECIPIENTS).map(shown),
-          recipients_total: audience?.count ?? recipients.length,
-          fallback: fallback === null ? null : shownFallback(fallback),
-          state: "scheduled",
-          ...nothing,
-          ...{ counts: {}, mails: {}, open: 0, status: "scheduled" },
-          revision: e.revision,
-          created_at: e.meta.at,
-          updated_at: e.meta.at,
-          position: e.position,
-        }),
-      ];
-    },
+    NotificationRequested: (e) => [
+      put([notificationOf(e.stream)], {
+        ...requestedColumns(e.data),
+        ...{ state: "scheduled", status: "scheduled", stop_requested: false, routed: false },
+        revision: e.revision,
+        created_at: e.meta.at,
+        updated_at: e.meta.at,
+        position: e.position,
+      }),
+    ],
     NotificationEdited: (e) => [decided(e, () => contentOf(e.data))],
     NotificationReleased: (e) => [decided(e, () => ({ state: "released" }))],
     NotificationCancelled: (e) => [decided(e, () => ({ state: "cancelled" }))],
@@ -140,6 +135,25 @@ export const notifications = projection({
     DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
   },
 });
+
+/** What follows from the request alone, before anything became of its deliveries. */
+const requestedColumns = (data: NotificationData) => ({
+  channel: data.channel,
+  audience: data.audience,
+  ...contentOf(data),
+  room_id: data.roomId,
+  recipients: data.recipients.slice(0, SHOWN_RECIPIENTS).map(shown),
+  recipients_total: data.audience?.count ?? data.recipients.length,
+  fallback: data.fallback === null ? null : shownFallback(data.fallback),
+  ...{ counts: {}, mails: {}, mails_due: false, open: 0, attempts_started: false },
+});
+
+/** A row as the notification's own stream has it, without its deliveries. */
+export function rowOfState(id: NotificationId, state: KnownNotification): Omit<NotificationRow, "position"> {
+  const { stopRequested: stop_requested, routed, revision, createdAt, updatedAt } = state;
+  const row = { ...requestedColumns(state.data), state: state.status, stop_requested, routed };
+  return { id, client: state.data.client, ...row, status: notificationStatus(row), revision, created_at: createdAt, updated_at: updatedAt };
+}
 
 const contentOf = (data: NotificationContent) => ({
   subject: reveal(data.subject),
