@@ -89,13 +89,13 @@ async function shownPage(services: Services, read: ReadAs, rows: readonly AuditR
 }
 
 /** Where an event is found. */
-type Place = Pick<AuditRow, "stream" | "revision" | "position">;
+type EventRef = Pick<AuditRow, "stream" | "revision" | "position">;
 
-/** The events at these places, in their order; runs of one stream are read at once. */
-export async function eventsAt({ store }: Services, places: readonly Place[]): Promise<readonly RecordedEvent[]> {
+/** The events that these refer to, in their order; runs of one stream are read at once. */
+export async function eventsAt({ store }: Services, refs: readonly EventRef[]): Promise<readonly RecordedEvent[]> {
   const runs: { stream: string; from: number; limit: number }[] = [];
-  for (const [stream, there] of Map.groupBy(places, (place) => place.stream)) {
-    for (const revision of there.map((place) => place.revision).toSorted((a, b) => a - b)) {
+  for (const [stream, there] of Map.groupBy(refs, (ref) => ref.stream)) {
+    for (const revision of there.map((ref) => ref.revision).toSorted((a, b) => a - b)) {
       const last = runs.at(-1);
       if (last?.stream === stream && last.from + last.limit === revision) last.limit += 1;
       else runs.push({ stream, from: revision, limit: 1 });

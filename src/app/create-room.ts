@@ -11,13 +11,13 @@ import { seal, sealOrNull } from "../domain/event.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";
 import type { ExistingRoom, Room } from "../domain/room-state.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
-import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
+import { type CommandContext, decodeMetadata, unkeyed } from "../event-store/envelope.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { AppError } from "./errors.ts";
 import { roomOfState } from "./resources.ts";
 import { type Claimable, externalIdClaim, openRoom } from "./rooms.ts";
-import { type Call, type Caller, unkeyed, type Written } from "./services.ts";
+import type { Call, Caller, Written } from "./services.ts";
 
 /** Ids that are tried: a room whose claim was taken away as abandoned can never be made under its id. */
 const MAX_TRIES = 3;

@@ -57,7 +57,7 @@ const PAGE = 1_000;
 type ShownRow = Omit<NotificationRow, "position">;
 
 /** What an answer about one notification is made of. */
-export type NotificationView = {
+type NotificationView = {
   readonly row: ShownRow;
   /** The first that were made. */
   readonly made: readonly DeliveryRow[];

@@ -1,14 +1,15 @@
 // Users as other aggregates know them, by subject: who they are, and that they exist once they took part.
 import { LRUCache } from "lru-cache";
 import type { Subject } from "../contract/ids.ts";
+import type { Instant } from "../contract/time.ts";
 import { reveal } from "../domain/event.ts";
 import { userDecider, userStream } from "../domain/user.ts";
+import { type CommandContext, unkeyed } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import { mapBounded, maxEntries } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { LiveFeed } from "../projections/feed.ts";
-import { type Call, unkeyed } from "./services.ts";
 
 /** Both null when the person is not known or was erased. */
 type Person = { readonly userId: string | null; readonly name: string | null };
@@ -61,7 +62,7 @@ export class People implements Disposable {
    * the position that the answer has to name so that a read after it finds them: `after`, or a later one.
    */
   async ensure(
-    { at, context }: Pick<Call, "at" | "context">,
+    { at, context }: { readonly at: Instant; readonly context: CommandContext },
     people: readonly { readonly subject: Subject; readonly userId: string }[],
     after: Position,
   ): Promise<Position> {

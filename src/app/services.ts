@@ -62,8 +62,5 @@ export type Written = {
   readonly replayed: boolean;
 };
 
-/** The context of a command that no idempotency window needs to keep: doing it again changes nothing. */
-export const unkeyed = ({ fingerprint: _fingerprint, ...context }: CommandContext): CommandContext => context;
-
 /** What a node of any role has. */
 export type NodeServices = Pick<Services, "config" | "logger" | "newId" | "store" | "readSide">;

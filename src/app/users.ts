@@ -6,14 +6,14 @@ import { rfc3339, SECOND_MS } from "../contract/time.ts";
 import { type Bare, DomainError } from "../domain/decider.ts";
 import { type User, type UserCommand, type UserEvent, userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
-import type { CommandContext } from "../event-store/envelope.ts";
+import { type CommandContext, unkeyed } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { roomsOfUser, unreadTotal } from "../projections/models/reads.ts";
 import { listUsers as queryUsers, userBySubject } from "../projections/models/users.ts";
 import type { Page } from "../projections/page.ts";
 import { userOfRow, userOfState, userRoomResource } from "./resources.ts";
-import { type Call, unkeyed, type Written } from "./services.ts";
+import type { Call, Written } from "./services.ts";
 
 /** The user that a caller names. To a user's token every other one does not exist. Throws not_found. */
 async function subjectOf({ services, caller }: Call, user: string): Promise<Subject> {

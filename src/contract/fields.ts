@@ -9,7 +9,7 @@ export const refuse = (context: z.RefinementCtx, code: FaultCode, message: strin
   context.addIssue({ code: "custom", params: { code }, message, path });
 
 /** How many Unicode code points a text has. */
-export function codePoints(text: string): number {
+function codePoints(text: string): number {
   let count = text.length;
   for (let index = 0; index < text.length - 1; index += 1) {
     const unit = text.charCodeAt(index);

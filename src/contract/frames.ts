@@ -71,7 +71,7 @@ const shorten = (text: string, max = 64): string =>
 // What the server sends
 
 /** The `data` of each public event. The same on sockets, SSE, webhooks and pull. */
-export const PUBLIC_EVENTS = {
+const PUBLIC_EVENTS = {
   "room.created": RoomResource,
   "room.updated": RoomResource,
   "room.deactivated": RoomResource,

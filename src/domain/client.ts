@@ -8,7 +8,7 @@ import { type Decider, DomainError, type EventContext, type TimedCommand } from 
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
-export const MAX_PROVIDERS = 20;
+const MAX_PROVIDERS = 20;
 /** Keys that hold at the same time, rotated ones in their grace among them. */
 const MAX_KEYS = 20;
 

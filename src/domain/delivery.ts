@@ -364,7 +364,7 @@ const MAX_RETRY_AFTER_MS = 24 * HOUR_MS;
  * @param retryAfterMs what the receiver asked for; it wins over the schedule, and jitter only adds to it
  * @param random uniform in [0, 1)
  */
-export function nextAttemptAt(
+function nextAttemptAt(
   policy: RetryPolicy,
   failures: number,
   at: Instant,

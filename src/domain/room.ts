@@ -30,7 +30,7 @@ import {
 } from "./room-state.ts";
 
 export const roomStream = (id: RoomId) => `room-${id}`;
-export const MAX_MEMBERS = 50_000;
+const MAX_MEMBERS = 50_000;
 
 // Commands, and what each means now.
 /** `meta` is a merge patch, so that two at once both hold; null clears it. */

@@ -48,6 +48,9 @@ export type CommandContext = {
   readonly causation: string;
 };
 
+/** The context of a command that no idempotency window needs to keep: doing it again changes nothing. */
+export const unkeyed = ({ fingerprint: _fingerprint, ...context }: CommandContext): CommandContext => context;
+
 /** An event as code sees it: typed, upcast, its sealed fields opened or known to be erased. */
 export type StoredEvent<E extends { type: string; data: unknown } = DomainEvent> = E & {
   readonly id: string;

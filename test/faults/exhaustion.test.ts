@@ -3,7 +3,7 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll } from "vitest";
-import { MAX_MEMBERS, roomDecider } from "../../src/domain/room.ts";
+import { roomDecider } from "../../src/domain/room.ts";
 import { type Body, until } from "../e2e/support/api.ts";
 import { created, key, member, setMember } from "../specs/rooms.ts";
 import { raw } from "../support/raw.ts";
@@ -129,7 +129,7 @@ const BOUNDS: readonly Bound[] = [
     bound: "50,000",
     answer: "too_many_members",
     past: async () => {
-      const full = created(Array.from({ length: MAX_MEMBERS - 1 }, (_, n) => member(`sub_${n}`)));
+      const full = created(Array.from({ length: 50_000 - 1 }, (_, n) => member(`sub_${n}`)));
       const room = roomDecider.evolve(roomDecider.initial, full, { seq: 1, at: 0 });
       const [joined] = roomDecider.decide(room, setMember(key, "sub_last"), new Map());
       if (joined?.type !== "MemberJoined") return "the last one has no place";
