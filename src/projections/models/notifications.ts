@@ -152,7 +152,15 @@ const requestedColumns = (data: NotificationData) => ({
 export function rowOfState(id: NotificationId, state: KnownNotification): Omit<NotificationRow, "position"> {
   const { stopRequested: stop_requested, routed, revision, createdAt, updatedAt } = state;
   const row = { ...requestedColumns(state.data), state: state.status, stop_requested, routed };
-  return { id, client: state.data.client, ...row, status: notificationStatus(row), revision, created_at: createdAt, updated_at: updatedAt };
+  return {
+    id,
+    client: state.data.client,
+    ...row,
+    status: notificationStatus(row),
+    revision,
+    created_at: createdAt,
+    updated_at: updatedAt,
+  };
 }
 
 const contentOf = (data: NotificationContent) => ({
