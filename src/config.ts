@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./contract/time.ts";
-import { DEFAULT_RETRY_POLICY } from "./domain/delivery.ts";
+import { DEFAULT_RETRY_POLICY } from "./domain/retry-policy.ts";
 import { FAILPOINTS } from "./platform/failpoint.ts";
 
 /** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */

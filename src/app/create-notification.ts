@@ -1,5 +1,4 @@
 // Creating a notification: whom it is for, and what only the log, the clock or the network can check.
-import { isIP } from "node:net";
 import type { AddressGuard } from "../channels/guard.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import { canonicalMailAddress } from "../contract/fields.ts";
@@ -21,7 +20,6 @@ import {
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { mapBounded } from "../platform/bounded.ts";
 import { AppError, invalid } from "./errors.ts";
 import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
 import type { Call, Services } from "./services.ts";
@@ -64,7 +62,7 @@ async function notificationData(
   const text = wanted.type === "email" ? wanted.text : null;
   const faults = [...timeFaults, ...contentSizeFaults(wanted.content, text), ...copyFaults(wanted, targets)];
   const room = await roomNamed(services, client, wanted.room_id, faults);
-  if (wanted.type === "webhook") faults.push(...(await forbiddenUrls(services.guard, targets ?? [])));
+  if (wanted.type === "webhook") faults.push(...forbiddenUrls(services.guard, targets ?? []));
   if (faults.length > 0) throw invalid(faults);
   const audience = targets === null && room !== null ? audienceOf(room) : null;
   const recipients = targets === null ? [] : await recipientsOf(services.keyring, client, wanted.type, targets);
@@ -200,25 +198,13 @@ export function subjectsNamed(keyring: Keyring, client: ClientId, recipient: str
   return Promise.all([keyring.subjectOfUser(client, recipient), ...asAddress]);
 }
 
-/** Host names looked up at once for one request, and for how long in all: what is not known then is left to the attempt. */
-const LOOK_UPS_AT_ONCE = 8;
-const LOOK_UPS_FOR_MS = 5 * SECOND_MS;
-
-/** The targets among URLs that may not be called. A name that does not resolve is accepted, and fails at the attempt. */
-async function forbiddenUrls(guard: AddressGuard, targets: readonly Target[]): Promise<readonly FieldFault[]> {
-  const byHost = Map.groupBy(targets, (target) => URL.parse(target.address)?.hostname ?? "");
-  const literal = (host: string) => isIP(host.replace(/^\[|\]$/g, "")) !== 0;
-  const deadline = performance.now() + LOOK_UPS_FOR_MS;
-  const faults = await mapBounded([...byHost], LOOK_UPS_AT_ONCE, async ([host, there]) => {
-    const [first] = there;
-    if (first === undefined || (!literal(host) && performance.now() > deadline)) return [];
-    const verdict = await guard.checkUrl(first.address);
+/** The targets among URLs that may not be called. Names are not looked up: the attempt does. */
+const forbiddenUrls = (guard: AddressGuard, targets: readonly Target[]): readonly FieldFault[] =>
+  targets.flatMap(({ path, address }) => {
+    const verdict = guard.checkUrl(address);
     // fence: ssrf-request
-    if (verdict.ok) return [];
-    return there.map(({ path }) => ({ path, code: verdict.code, message: verdict.reason }));
+    return verdict.ok ? [] : [{ path, code: verdict.code, message: verdict.reason }];
   });
-  return faults.flat();
-}
 
 // What it rests on.
 

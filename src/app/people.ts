@@ -66,7 +66,7 @@ export class People implements Disposable {
     people: readonly { readonly subject: Subject; readonly userId: string }[],
     after: Position,
   ): Promise<Position> {
-    failpoint("taken-part/users-met");
+    failpoint("taken-part/users-ensured");
     const positions = await mapBounded(people, MADE_AT_ONCE, async ({ subject, userId }): Promise<Position> => {
       const there = this.#existing.get(subject);
       if (there !== undefined) return there;

@@ -1,44 +1,22 @@
 // channels/guard.ts: keeps everything that we send on a tenant's behalf away from private networks.
 
-import { promises as dns, type LookupAddress } from "node:dns";
+import type { LookupAddress } from "node:dns";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 import type { FaultCode } from "../contract/errors.ts";
 import { parseWebhookUrl } from "../contract/fields.ts";
+import { createResolver, type ResolveName } from "./resolver.ts";
 
 /** The verdict on a target when it is set. `code` is one of the codes of validation errors. */
 type GuardVerdict = { readonly ok: true } | { readonly ok: false; readonly code: FaultCode; readonly reason: string };
-
-/** Resolves a name to all its addresses. Rejects when there are none. */
-export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
 
 type AddressGuardOptions = {
   /** CIDR ranges (or single addresses) that are allowed although they are not public: `OUTBOUND_ALLOW`. */
   readonly allow: readonly string[];
   /** True in development mode: allows loopback, and accepts its certificates unchecked. */
   readonly allowLoopback: boolean;
-  /** Replaces the system's resolver. */
+  /** Replaces the resolver. */
   readonly resolve?: ResolveName;
-};
-
-/**
- * Decides where outgoing connections may go. The checks when a target is set are advice, since names can change. The
- * guarantee is in `resolve`: the addresses that it returns are checked, and are the ones to connect to.
- */
-export type AddressGuard = {
-  /** Checks an SMTP host when it is set. A name that does not resolve in time is accepted: the attempt checks again. */
-  checkHost(host: string): Promise<GuardVerdict>;
-  /** Checks a webhook URL when it is set: shape, scheme and port, then its host like `checkHost`. */
-  checkUrl(url: string): Promise<GuardVerdict>;
-  /**
-   * The addresses of a name or literal, each of them allowed. Rejects with `AddressNotAllowedError` when any one of
-   * them is not, and with the resolver's error when there are none.
-   */
-  resolve(host: string): Promise<readonly LookupAddress[]>;
-  /** Whether a connection to this IP address is allowed. False for a string that is not an address. */
-  allows(address: string): boolean;
-  /** Whether this is loopback in development mode, where certificates are not checked. */
-  trustsUnchecked(address: string): boolean;
 };
 
 /** A host is, or resolves to, an address that is not allowed. Carries no address: it could reveal our network. */
@@ -50,27 +28,41 @@ export class AddressNotAllowedError extends Error {
 }
 
 const MAX_HOST_LENGTH = 255;
+/** RFC 6761: always loopback. */
+const LOCAL_NAME = /(?:^|\.)localhost$/;
 // A slow name server must not hold up the request that sets a target.
 const CHECK_TIMEOUT_MS = 3_000;
 
-const systemResolve: ResolveName = (name) => dns.lookup(name, { all: true, order: "verbatim" });
 const refuse = (code: "not_allowed" | "invalid_format", reason: string) => ({ ok: false, code, reason }) as const;
+const FINE = { ok: true } as const;
 
-/** Makes a guard. Throws a TypeError when an entry of `allow` is not a CIDR range. */
-export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
+export type AddressGuard = ReturnType<typeof createAddressGuard>;
+
+/**
+ * Decides where outgoing connections may go. The checks when a target is set are advice, since names can change. The
+ * guarantee is in `resolve`: the addresses that it returns are checked, and are the ones to connect to. Throws a TypeError
+ * when an entry of `allow` is not a CIDR range.
+ */
+export function createAddressGuard(options: AddressGuardOptions) {
   const allowed: readonly Cidr[] = options.allow.map(parseCidr);
-  const resolveName = options.resolve ?? systemResolve;
+  const resolveName = options.resolve ?? createResolver();
 
+  /** Whether this is loopback in development mode, where certificates are not checked. */
   const trustsUnchecked = (address: string): boolean => {
     const parsed = parseAddress(address);
     return options.allowLoopback && parsed?.range() === "loopback";
   };
+  /** Whether a connection to this IP address is allowed. False for a string that is not an address. */
   const allows = (address: string): boolean => {
     const parsed = parseAddress(address);
     if (parsed === null) return false;
     return trustsUnchecked(address) || allowed.some((range) => inRange(parsed, range)) || isPublicUnicast(parsed);
   };
 
+  /**
+   * The addresses of a name or literal, each of them allowed. Rejects with `AddressNotAllowedError` when any one of them is
+   * not, and with the resolver's error when there are none.
+   */
   async function resolve(host: string): Promise<readonly LookupAddress[]> {
     const name = canonicalHost(host);
     if (name === null) throw new AddressNotAllowedError();
@@ -82,6 +74,7 @@ export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
     return addresses;
   }
 
+  /** Checks an SMTP host when it is set. A name that does not resolve in time is accepted: the attempt checks again. */
   async function checkHost(host: string): Promise<GuardVerdict> {
     if (canonicalHost(host) === null) return refuse("invalid_format", "is not a host name or IP address");
     const timeUp = Promise.withResolvers<boolean>();
@@ -92,12 +85,20 @@ export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
     );
     const fine = await Promise.race([resolved, timeUp.promise]);
     clearTimeout(timer);
-    return fine ? { ok: true } : refuse("not_allowed", "must be a public address");
+    return fine ? FINE : refuse("not_allowed", "must be a public address");
   }
 
-  async function checkUrl(url: string): Promise<GuardVerdict> {
+  /**
+   * Checks a webhook URL when it is set: shape, scheme, port, and the address when its host is one. Names are left to the
+   * attempt, but for those of this machine: a request may hold a thousand, and none of them may hold it up.
+   */
+  function checkUrl(url: string): GuardVerdict {
     const target = parseWebhookUrl(url);
-    return "ok" in target ? target : checkHost(target.hostname);
+    if ("ok" in target) return target;
+    const name = canonicalHost(target.hostname);
+    const address = name !== null && LOCAL_NAME.test(name) ? "127.0.0.1" : name;
+    const refused = address === null || (isIP(address) !== 0 && !allows(address));
+    return refused ? refuse("not_allowed", "must be a public address") : FINE;
   }
 
   return { checkHost, checkUrl, resolve, allows, trustsUnchecked };

@@ -146,7 +146,6 @@ export function networkFault(error: unknown): { readonly code: AttemptErrorCode;
     case "ECONNRESET":
     case "EPIPE":
     case "ECONNABORTED":
-    case "UND_ERR_SOCKET":
       return { code: "connection_closed", message: "The target closed the connection" };
     case "EHOSTUNREACH":
     case "ENETUNREACH":
@@ -163,11 +162,11 @@ export function networkFault(error: unknown): { readonly code: AttemptErrorCode;
   }
 }
 
-/** `signal` aborts when the time is up or `other` aborts. Disposing it removes the timer and the listener. */
+/** `signal` aborts when the time is up or one of the others aborts. Disposing it removes the timer and the listener. */
 type Deadline = Disposable & { readonly signal: AbortSignal; readonly isUp: boolean };
 
 /** The time limit of an attempt. Unlike `AbortSignal.timeout` and `any` it keeps no timer once the attempt is over. */
-export function deadline(ms: number, other?: AbortSignal): Deadline {
+export function deadline(ms: number, ...others: readonly (AbortSignal | undefined)[]): Deadline {
   const controller = new AbortController();
   let isUp = false;
   const timer = setTimeout(() => {
@@ -175,8 +174,10 @@ export function deadline(ms: number, other?: AbortSignal): Deadline {
     controller.abort();
   }, ms);
   const end = () => controller.abort();
-  if (other?.aborted === true) end();
-  else other?.addEventListener("abort", end, { once: true });
+  for (const other of others) {
+    if (other?.aborted === true) end();
+    else other?.addEventListener("abort", end, { once: true });
+  }
   return {
     signal: controller.signal,
     get isUp() {
@@ -184,7 +185,7 @@ export function deadline(ms: number, other?: AbortSignal): Deadline {
     },
     [Symbol.dispose]() {
       clearTimeout(timer);
-      other?.removeEventListener("abort", end);
+      for (const other of others) other?.removeEventListener("abort", end);
     },
   };
 }

@@ -15,9 +15,10 @@ import {
   DeliveryStatusSchema,
   PrioritySchema,
 } from "../contract/resources.ts";
-import { HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, seal, sealed, sealOrNull } from "./event.ts";
+import { nextAttemptAt, type RetryPolicy } from "./retry-policy.ts";
 
 export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
 
@@ -309,7 +310,7 @@ function failed(
   const response = outcome.response === null ? null : seal(outcome.response);
   const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error) });
   if (state.cancelRequested) return [failure, next(state, "DeliveryCancelled", {})];
-  const retryAt = nextAttemptAt(policy, state.failures + 1, at, retryAfterMs, random);
+  const retryAt = nextAttemptAt(policy, { failures: state.failures + 1, at, retryAfterMs, random });
   if (kind === "permanent" || retryAt === undefined) {
     const reason = kind === "permanent" ? error.code : "attempts_exhausted";
     return [failure, next(state, "DeliveryExhausted", { reason })];
@@ -338,44 +339,6 @@ function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {
   const again = state.request.fallbackAt === null ? null : state.request.fallbackAt + moved;
   const fallbackAt = again === null || !fallsBack(state) ? again : Math.min(again, expiresAt);
   return [next(state, "DeliveryRedriven", { expiresAt, fallbackAt })];
-}
-
-// When a failed attempt is followed by another.
-export type RetryPolicy = {
-  /** The wait after the first failure, the second, … ; one attempt more than it has entries. */
-  readonly scheduleMs: readonly number[];
-  /** 0.2: each wait is drawn from 80 % to 120 % of its length. */
-  readonly jitter: number;
-};
-
-const M = MINUTE_MS;
-const H = HOUR_MS;
-/** 11 attempts over some 52 hours. */
-export const DEFAULT_RETRY_POLICY: RetryPolicy = {
-  scheduleMs: [5 * SECOND_MS, 30 * SECOND_MS, 2 * M, 10 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H],
-  jitter: 0.2,
-};
-
-const MAX_RETRY_AFTER_MS = 24 * HOUR_MS;
-
-/**
- * When the next attempt is due; undefined when the schedule is used up.
- * @param failures how many attempts failed since the delivery began, or was started again; at least 1
- * @param retryAfterMs what the receiver asked for; it wins over the schedule, and jitter only adds to it
- * @param random uniform in [0, 1)
- */
-function nextAttemptAt(
-  policy: RetryPolicy,
-  failures: number,
-  at: Instant,
-  retryAfterMs: number | null,
-  random: number,
-): Instant | undefined {
-  const wait = policy.scheduleMs[failures - 1];
-  if (wait === undefined) return undefined;
-  if (retryAfterMs === null)
-    return Math.round(at + wait * (1 - policy.jitter + /* fence: retry-jitter */ 2 * policy.jitter * random));
-  return Math.round(at + Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) * (1 + policy.jitter * random));
 }
 
 export const deliveryDecider: Decider<Delivery, DeliveryEvent, DeliveryCommand> = {

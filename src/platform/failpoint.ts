@@ -23,7 +23,7 @@ export const FAILPOINTS = [
   "key-durable/append", // a new data key is in its table | the event that it seals is appended
   "decide/append", // a batch is decided and encoded | it is handed to the log
   "flush-sent/commit-known", // a flush of the Postgres log is on its way | its outcome is known
-  "commit-known/subscribers-told", // a flush is committed | this process's subscriptions and callers hear of it
+  "commit-known/subscribers-notified", // a flush is committed | this process notifies subscriptions and callers
   "append-sent/answered", // an append is on its way to EventStoreDB | its outcome is known
   "append/answer", // an append is known to be in the log | whoever waits for it is answered
   "snapshot-due/written", // a stream has become long enough | its snapshot is written
@@ -34,28 +34,28 @@ export const FAILPOINTS = [
   "holder-known/claimed", // it is known who holds a claim | it is claimed for a room
   "external-id-claimed/pair-claimed", // a direct room has its external id | it has its pair of people
   "claimed/room-made", // a room's names are claimed | the room is made
-  "taken-part/users-met", // a membership or a message is in the log | its user is made known
+  "taken-part/users-ensured", // a membership or a message is in the log | its user exists
   "redriven/next-redriven", // one delivery of a notification starts again | the next one does
-  "frames-made/published", // events of a room became frames | those who follow it get them
-  "offer-made/sent", // a live notification became a frame | its user gets it
-  "open-offers-read/sent", // a user's open notifications are read | they are sent
-  "frame-carried-out/ok-sent", // a read marker or acknowledgement is in the log | its sender is told
+  "frames-made/published", // events of a room became frames | its subscribers get them
+  "notification-framed/sent", // a live notification became a frame | its user gets it
+  "open-notifications-read/sent", // a user's open notifications are read | they are sent
+  "frame-carried-out/ok-sent", // a read marker or acknowledgement is in the log | its sender is answered
 
   // Read models.
   "rows-folded/rows-committed", // a batch is folded | its rows and the checkpoint are written
-  "rows-committed/waiters-told", // rows and checkpoint are committed | those who wait on this node hear of it
-  "waiters-told/nodes-told", // those who wait on this node know | other nodes are told
+  "rows-committed/waiters-notified", // rows and checkpoint are committed | waiters on this node are notified
+  "waiters-notified/nodes-notified", // waiters on this node are notified | other nodes are
   "shadow-rows/page-commit", // a page of a build is written | it is committed
   "shadow-rows/indexes", // a build holds most rows | its indexes are made
   "built/swap", // a build has caught up | it takes its place
   "swap/commit", // the tables are swapped | that is committed
-  "swap-committed/done", // the swap is committed | its caller hears of it
+  "swap-committed/done", // the swap is committed | its caller is answered
 
   // Reactors and the sweep.
-  "jobs-owed/checkpoint-moved", // what events owe is known | the reactors' checkpoint is moved
+  "jobs-due/checkpoint-moved", // the jobs that events lead to are known | the reactors' checkpoint is moved
   "checkpoint-moved/enqueued", // the checkpoint is moved | the jobs are enqueued, in the same transaction
   "enqueued/commit", // the jobs are enqueued | that is committed with the checkpoint
-  "jobs-committed/workers-told", // jobs and checkpoint are committed | the workers are woken
+  "jobs-committed/workers-notified", // jobs and checkpoint are committed | the workers are woken
   "sweep-found/enqueued", // the sweep found what has no job | it enqueues it
   "sweep-enqueued/next-page", // a page of it is enqueued | the next one is looked for
 
@@ -67,14 +67,14 @@ export const FAILPOINTS = [
   "job-taken/handled", // a job is in a worker's hands | it is worked on
   "job-handled/settled", // a job is done | the queue knows
   "put-back-deleted/inserted", // a job that comes again left its queue | it is in one again, in the same transaction
-  "drained/handed-back", // a stopping worker emptied its lines | what waited is handed back
+  "drained/handed-back", // a stopping worker emptied its lists | what waited is handed back
 
   // Notifications and deliveries.
   "released/job-done", // a scheduled notification is released | its job ends
   "page-requested/next-page", // a page of deliveries is requested | the next one is
   "all-requested/routed", // all deliveries are requested | the notification says so
   "routed/job-done", // the notification says so | its job ends
-  "page-stopped/next-page", // a page of deliveries heard of a stop | the next one does
+  "page-stopped/next-page", // a page of deliveries is stopped | the next one is
   "attempt-started/send", // an attempt is open in the log | something leaves
   "send/outcome", // it has left and was answered | the outcome is recorded
   "outcome/job-done", // the outcome and what follows from it are in the log | the job ends, the next one is made

@@ -53,7 +53,7 @@ export function createProjector(dependencies: ProjectionDependencies, options: P
           failpoint("rows-folded/rows-committed");
           const committed = await commitBatch(pool, fence, upTo, writes, term);
           if (!committed) throw new FenceLost("another process moved the checkpoint, swapped the tables or leads");
-          failpoint("rows-committed/waiters-told");
+          failpoint("rows-committed/waiters-notified");
           fence = { ...fence, checkpoint: upTo };
           onMoved(upTo);
         },

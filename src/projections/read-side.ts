@@ -169,7 +169,7 @@ export class ReadSide implements AsyncDisposable {
 
   #moved(checkpoint: Checkpoint): void {
     this.#positions.advance(checkpoint);
-    failpoint("waiters-told/nodes-told");
+    failpoint("waiters-notified/nodes-notified");
     if (checkpoint !== "start") this.#wakeUps?.publish(checkpoint);
   }
 

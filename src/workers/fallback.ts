@@ -2,15 +2,22 @@
 import { type Cursor, canonicalMailAddress } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import { deliveryDecider, deliveryStream, hasEnded } from "../domain/delivery.ts";
+import { deliveryStream, hasEnded } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
-import { type KnownNotification, notificationDecider, notificationStream } from "../domain/notification.ts";
+import type { KnownNotification } from "../domain/notification.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid, fallbackMailId } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/models/deliveries.ts";
-import { contextFor, contextOf, type JobServices } from "./job-services.ts";
+import {
+  contextFor,
+  contextOf,
+  executeOnDelivery,
+  type JobServices,
+  loadDelivery,
+  loadNotification,
+} from "./job-services.ts";
 import { DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
 
 /** The stream of a WebSocket delivery has few events: it ends with its first outcome, and a redrive adds two. */
@@ -19,21 +26,19 @@ const OVERFLOW_PAGE = 100;
 
 /** Falls back at the deadline. After an acknowledgement nothing is left to do. */
 export async function fallBack(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
-  const { commands, now } = services;
-  const stream = deliveryStream(id);
-  const { state } = await commands.load(deliveryDecider, stream);
+  const state = await loadDelivery(services, id);
   if (state.status !== "pending" || state.fallbackAt === null) return DONE;
   // Read once: a clock that is set back between two readings would end this job without its work.
-  const at = now();
+  const at = services.now();
   if (state.fallbackAt > at) return retryLater(state.fallbackAt);
   const { notification, recipient, name } = state.request;
-  const { state: about } = await commands.load(notificationDecider, notificationStream(notification));
+  const about = await loadNotification(services, notification);
   if (about.status === "none") throw new Error(`delivery ${id} has no notification`);
   const to = await addressOf(services, job.client, recipient, about);
   const ownName = about.data.fallback?.to === null ? reveal(name) : null;
   const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: ownName };
   const command = { type: "FallbackDue", /* fence: fallback-clock */ at, mail } as const;
-  await commands.execute(deliveryDecider, stream, command, await contextFor(services, job, stream));
+  await executeOnDelivery(services, id, command, await contextFor(services, job, deliveryStream(id)));
   failpoint("fell-back/mail-job");
   return DONE;
 }
@@ -66,12 +71,11 @@ export async function fallbackEventOf(services: JobServices, id: DeliveryId) {
  * it requests none. A mail that is requested while the stop comes is cancelled before its first attempt.
  */
 export async function requestFallbackMail(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
-  const { commands, now } = services;
   const event = await fallbackEventOf(services, id);
-  const { state } = await commands.load(deliveryDecider, deliveryStream(id));
+  const state = await loadDelivery(services, id);
   if (event === undefined || state.status === "none") return DONE;
   const { notification, mail, mailRecipient, address, name } = event.data;
-  const { state: about } = await commands.load(notificationDecider, notificationStream(notification));
+  const about = await loadNotification(services, notification);
   if (about.status === "none" || about.stopRequested) return DONE;
   const request = {
     notification,
@@ -88,14 +92,14 @@ export async function requestFallbackMail(services: JobServices, job: TakenJob, 
   } as const;
   const cause = { correlation: event.meta.correlation, causation: event.id };
   const context = contextOf(job.client, cause, deriveUuid("request", mail));
-  await commands.execute(deliveryDecider, deliveryStream(mail), { type: "Request", at: now(), request }, context);
+  await executeOnDelivery(services, mail, { type: "Request", at: services.now(), request }, context);
   failpoint("mail-requested/job-done");
   return DONE;
 }
 
 /** Expires a delivery. Runs again when its expiry was moved. */
 export async function expireDelivery(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
-  const { state } = await services.commands.load(deliveryDecider, deliveryStream(id));
+  const state = await loadDelivery(services, id);
   if (state.status === "none" || hasEnded(state.status) || state.status === "sending") return DONE;
   // Read once: a clock that is set back between two readings would end this job without its work.
   const at = services.now();
@@ -130,7 +134,6 @@ async function expire(
   id: DeliveryId,
   why: { readonly at: Instant; readonly reason: "expired" | "too_many_open" },
 ): Promise<void> {
-  const stream = deliveryStream(id);
-  const context = await contextFor(services, job, stream);
-  await services.commands.execute(deliveryDecider, stream, { type: "Expire", ...why }, context);
+  const context = await contextFor(services, job, deliveryStream(id));
+  await executeOnDelivery(services, id, { type: "Expire", ...why }, context);
 }

@@ -1,10 +1,12 @@
-// What the handlers of jobs work with, and the context of the commands that they give.
+// What the handlers of jobs work with: the services, the states that they load, the commands and their context.
 import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
-import type { ClientId } from "../contract/ids.ts";
+import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import type { RetryPolicy } from "../domain/delivery.ts";
+import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import { notificationDecider, notificationStream } from "../domain/notification.ts";
+import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
@@ -35,13 +37,24 @@ export type JobServices = {
   readonly newId: () => string;
 };
 
-const ACTOR = { type: "system", id: "worker" } as const;
+/** The state of a delivery, as the log has it now. */
+export const loadDelivery = async ({ commands }: JobServices, id: DeliveryId) =>
+  (await commands.load(deliveryDecider, deliveryStream(id))).state;
+
+/** The state of a notification, as the log has it now. */
+export const loadNotification = async ({ commands }: JobServices, id: NotificationId) =>
+  (await commands.load(notificationDecider, notificationStream(id))).state;
+
+export const executeOnDelivery = (
+  { commands }: JobServices,
+  id: DeliveryId,
+  command: DeliveryCommand,
+  context: CommandContext,
+) => commands.execute(deliveryDecider, deliveryStream(id), command, context);
 
 /** The context of a job's command. `commandId` is random where the same job may give it with another meaning later. */
 export const contextOf = (client: ClientId, cause: Cause, commandId: string): CommandContext => ({
-  client,
-  actor: ACTOR,
-  commandId,
+  ...{ client, actor: { type: "system", id: "worker" }, commandId },
   ...cause,
 });
 

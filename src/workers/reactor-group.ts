@@ -37,95 +37,60 @@ type ReactorGroupOptions = {
   readonly alone?: boolean;
 };
 
-/** Begins at the stored checkpoint, on a fresh schema at the log's end, in the process that leads. Throws ForeignCheckpoint. */
-export async function startReactors(options: ReactorGroupOptions): Promise<ReactorGroup> {
-  const checkpoint = await openCheckpoint(options);
+/**
+ * Begins at the stored checkpoint, on a fresh schema at the log's end, in the process that leads. Throws ForeignCheckpoint.
+ */
+export async function startReactors(options: ReactorGroupOptions) {
+  const { pool, store, keyring, jobs, logger, now, alone = false } = options;
+  /** The checkpoint as last read. */
+  let stored = await openCheckpoint(options);
   failpoint("reactors-placed/lead");
-  const group = new ReactorGroup(options, checkpoint);
-  await group.start();
-  return group;
-}
 
-class ReactorGroup implements AsyncDisposable {
-  readonly #options: ReactorGroupOptions;
-  readonly #consumer: Consumer;
-  /** As last read. */
-  #stored: Position;
-
-  constructor(options: ReactorGroupOptions, stored: Position) {
-    const { pool, store, logger, alone = false } = options;
-    this.#options = options;
-    this.#stored = stored;
-    this.#consumer = new Consumer({
-      ...{ name: GROUP, store, logger, lingerMs: LINGER_MS },
-      lease: { pool, table: "jobs.leases", name: GROUP, alone },
-      open: (term) => this.#open(term),
-    });
-  }
-
-  start(): Promise<void> {
-    return this.#consumer.start();
-  }
-
-  /** Whether this process runs them. */
-  leads(): boolean {
-    return this.#consumer.leads;
-  }
-
-  /** All events up to here have led to their jobs, as far as this process knows: the one that leads knows best. */
-  handled(): Checkpoint {
-    return this.#consumer.status().handled ?? this.#stored;
-  }
-
-  async status(): Promise<ReactorStatus> {
-    const { state, handled, lastError } = this.#consumer.status();
-    if (state === "standby") this.#stored = await openCheckpoint(this.#options);
-    const known = state === "standby" ? this.#stored : (handled ?? this.#stored);
-    return { state, handled: known, lag: await lagOf(this.#options.store, known), lastError };
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#consumer[Symbol.asyncDispose]();
-  }
-
-  async #open(term: LeaseTerm | undefined) {
-    this.#stored = await openCheckpoint(this.#options);
-    let saved = this.#stored;
-    let savedAt = this.#options.now();
-    const handle = async (batch: Batch) => {
-      const moved = await this.#handle(batch, saved, savedAt, term);
-      if (!moved) return;
-      saved = batch.upTo;
-      savedAt = this.#options.now();
+  async function open(term: LeaseTerm | undefined) {
+    stored = await openCheckpoint(options);
+    let saved = stored;
+    let savedAt = now();
+    const handle = async ({ events, upTo }: Batch) => {
+      const opened = await decode(
+        keyring,
+        events.filter((event) => REACTED_TYPES.has(event.type)),
+      );
+      const due = opened.flatMap(jobsOf);
+      if (due.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
+      failpoint("jobs-due/checkpoint-moved");
+      await inTransaction(pool, async (sql) => {
+        await moveCheckpoint(sql, term, saved, upTo);
+        failpoint("checkpoint-moved/enqueued");
+        if (due.length > 0) await jobs.enqueue(sql, due);
+        failpoint("enqueued/commit");
+      });
+      failpoint("jobs-committed/workers-notified");
+      jobs.notifyQueued(due);
+      saved = upTo;
+      savedAt = now();
     };
     return { after: saved, handle };
   }
 
-  /** Returns whether it moved the checkpoint. */
-  async #handle({ events, upTo }: Batch, from: Position, savedAt: number, term?: LeaseTerm): Promise<boolean> {
-    const { pool, keyring, jobs, now } = this.#options;
-    const opened = await decode(
-      keyring,
-      events.filter((event) => REACTED_TYPES.has(event.type)),
-    );
-    const due = opened.flatMap(jobsOf);
-    if (due.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return false;
-    failpoint("jobs-owed/checkpoint-moved");
-    await inTransaction(pool, async (sql) => {
-      await moveCheckpoint(sql, term, from, upTo);
-      failpoint("checkpoint-moved/enqueued");
-      if (due.length > 0) await jobs.enqueue(sql, due);
-      failpoint("enqueued/commit");
-    });
-    failpoint("jobs-committed/workers-told");
-    jobs.notifyQueued(due);
-    return true;
-  }
+  const lease = { pool, table: "jobs.leases", name: GROUP, alone } as const;
+  const consumer = new Consumer({ name: GROUP, store, logger, lingerMs: LINGER_MS, lease, open });
+  await consumer.start();
+  return {
+    /** Whether this process runs them. */
+    leads: () => consumer.leads,
+    /** All events up to here have led to their jobs, as far as this process knows: the one that leads knows best. */
+    handled: (): Checkpoint => consumer.status().handled ?? stored,
+    async status(): Promise<ReactorStatus> {
+      const { state, handled = stored, lastError } = consumer.status();
+      if (state === "standby") stored = await openCheckpoint(options);
+      const known = state === "standby" ? stored : handled;
+      return { state, handled: known, lag: await lagOf(store, known), lastError };
+    },
+    [Symbol.asyncDispose]: () => consumer[Symbol.asyncDispose](),
+  };
 }
 
-type CheckpointSource = Pick<ReactorGroupOptions, "pool" | "store">;
-
-async function openCheckpoint({ pool, store }: CheckpointSource): Promise<Position> {
+async function openCheckpoint({ pool, store }: ReactorGroupOptions): Promise<Position> {
   await pool.query("insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing", [
     GROUP,
     await store.tail(),

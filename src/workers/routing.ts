@@ -19,7 +19,14 @@ import { failpoint } from "../platform/failpoint.ts";
 import { userIdsOf } from "../projections/models/users.ts";
 import { wasRedriven } from "./attempts.ts";
 import { fallbackEventOf } from "./fallback.ts";
-import { causeOf, contextFor, contextOf, type JobServices } from "./job-services.ts";
+import {
+  causeOf,
+  contextFor,
+  contextOf,
+  executeOnDelivery,
+  type JobServices,
+  loadNotification,
+} from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
 
 /** How many deliveries are requested at once. */
@@ -49,7 +56,7 @@ export async function routeNotification(
 ): Promise<Verdict> {
   const { commands, now } = services;
   const stream = notificationStream(id);
-  let { state } = await commands.load(notificationDecider, stream);
+  let state = await loadNotification(services, id);
   if (state.status !== "released" || state.routed) return DONE;
   const cause = await causeOf(services, job, stream);
   const requested: DeliveryId[] = [];
@@ -67,9 +74,8 @@ export async function routeNotification(
     };
     requested.push(...(await Promise.all(page.map(request))));
     failpoint("page-requested/next-page");
-    const { state: current } = await commands.load(notificationDecider, stream);
-    if (current.status !== "released") return DONE;
-    state = current;
+    state = await loadNotification(services, id);
+    if (state.status !== "released") return DONE;
   }
   if (state.stopRequested) await cancelAll(services, job.client, cause, requested);
   failpoint("all-requested/routed");
@@ -98,11 +104,10 @@ export async function stopNotification(
   id: NotificationId,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const stream = notificationStream(id);
-  const { state } = await services.commands.load(notificationDecider, stream);
+  const state = await loadNotification(services, id);
   if (state.status !== "released" || !state.stopRequested) return DONE;
   const { data } = state;
-  const cause = await causeOf(services, job, stream);
+  const cause = await causeOf(services, job, notificationStream(id));
   const cancel = async (ids: readonly DeliveryId[]) => {
     const redriven = job.cause === null ? await Promise.all(ids.map((one) => wasRedriven(services, one))) : [];
     const stopped = ids.filter((_, index) => redriven[index] !== true);
@@ -125,16 +130,11 @@ export async function stopNotification(
   return DONE;
 }
 
-async function cancelAll(
-  { commands, now, newId }: JobServices,
-  client: ClientId,
-  cause: Cause,
-  ids: readonly DeliveryId[],
-): Promise<void> {
+async function cancelAll(services: JobServices, client: ClientId, cause: Cause, ids: readonly DeliveryId[]) {
   const cancel = async (id: DeliveryId) => {
-    const command = { type: "Cancel", at: now() } as const;
+    const context = contextOf(client, cause, services.newId());
     try {
-      await commands.execute(deliveryDecider, deliveryStream(id), command, contextOf(client, cause, newId()));
+      await executeOnDelivery(services, id, { type: "Cancel", at: services.now() }, context);
     } catch (error) {
       // It was never requested. Whoever is requesting it sees the stop.
       if (!(error instanceof DomainError && error.code === "not_found")) throw error;

@@ -3,14 +3,12 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
-import { attemptDelivery } from "./attempts.ts";
 import { type ConcurrencyLimits, HostLimiter, RateLimiter } from "./fairness.ts";
-import { expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
+import { handleJob } from "./handle-job.ts";
 import type { JobServices } from "./job-services.ts";
-import { QUEUES, type QueueName, type TakenJob, type Verdict } from "./jobs.ts";
+import { QUEUES, type QueueName, type TakenJob } from "./jobs.ts";
 import { JobQueue } from "./queue.ts";
 import { type ReactorStatus, startReactors } from "./reactor-group.ts";
-import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
 import { Worker, type WorkerStatus } from "./worker.ts";
 
@@ -119,27 +117,4 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
       await open.disposeAsync();
     },
   };
-}
-
-/** Does a job. Throws when it could not; the job then runs again. */
-export function handleJob(services: JobServices, job: TakenJob, signal: AbortSignal): Promise<Verdict> {
-  const { work } = job;
-  switch (work.kind) {
-    case "release":
-      return releaseNotification(services, job, work.notification);
-    case "route":
-      return routeNotification(services, job, work.notification, signal);
-    case "stop":
-      return stopNotification(services, job, work.notification, signal);
-    case "attempt":
-      return attemptDelivery(services, job, work, signal);
-    case "fallback":
-      return fallBack(services, job, work.delivery);
-    case "mail":
-      return requestFallbackMail(services, job, work.delivery);
-    case "expire":
-      return expireDelivery(services, job, work.delivery);
-    case "overflow":
-      return expireOverflow(services, job, work.recipient);
-  }
 }

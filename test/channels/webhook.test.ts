@@ -5,9 +5,9 @@ import type { IncomingHttpHeaders, RequestListener } from "node:http";
 import { Webhook } from "standardwebhooks";
 import { describe, expect, test } from "vitest";
 import { createAddressGuard } from "../../src/channels/guard.ts";
-import { createWebhookChannel, retryAfterMs } from "../../src/channels/webhook.ts";
+import { createWebhookChannel } from "../../src/channels/webhook.ts";
 import { DAY_MS } from "../../src/contract/time.ts";
-import { bodyOf, httpServer, httpsServer, until } from "./servers.ts";
+import { bodyOf, httpServer, httpsServer, socketServer, until } from "./servers.ts";
 
 const guard = createAddressGuard({ allow: [], allowLoopback: true });
 const secret = `whsec_${randomBytes(32).toString("base64")}`;
@@ -171,9 +171,13 @@ describe("an answer", () => {
     ["1.5", null],
     ["soon", null],
     ["", null],
-    [null, null],
-  ])("with Retry-After %j asks for %j ms", (value, wait) => {
-    expect(retryAfterMs(value, Date.parse("2026-10-21T07:28:00Z"))).toBe(wait);
+  ])("with Retry-After %j asks for %j ms", async (value, wait) => {
+    await using server = await socketServer((socket) => {
+      socket.once("data", () => socket.end(`HTTP/1.1 503 Busy\r\nretry-after: ${value}\r\ncontent-length: 0\r\n\r\n`));
+    });
+    await using channel = createWebhookChannel({ guard });
+    const result = await channel.send({ ...request(server.port), timestamp: Date.parse("2026-10-21T07:28:00Z") });
+    expect(result.retryAfterMs).toBe(wait);
   });
 });
 

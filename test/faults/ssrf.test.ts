@@ -55,8 +55,8 @@ async function leaksOf(hosts: readonly (readonly [how: string, host: string])[])
   for (const [how, host] of hosts) {
     const url = `http://${inUrl(host)}:${port}/`;
     const ways: readonly (readonly [string, () => Promise<boolean>])[] = [
-      ["a webhook is set", async () => (await guard.checkUrl(url)).ok],
-      ["a webhook over TLS is set", async () => (await guard.checkUrl(url.replace("http", "https"))).ok],
+      ["a webhook is set", async () => guard.checkUrl(url).ok],
+      ["a webhook over TLS is set", async () => guard.checkUrl(url.replace("http", "https")).ok],
       ["a provider is set", async () => (await guard.checkHost(host)).ok],
       ["a webhook is sent", async () => (await out.webhook(url)).error?.code === undefined],
       ["a mail is sent", async () => (await out.mail(host, port)).error?.code !== "address_not_allowed"],
@@ -93,7 +93,7 @@ describe("a URL", () => {
     using sockets = countSockets();
     const url = template.replaceAll("PORT", String(private_.port));
     cases += 2;
-    expect(await guard.checkUrl(url)).toMatchObject({ ok: false });
+    expect(guard.checkUrl(url)).toMatchObject({ ok: false });
     expect(await out.webhook(url)).toMatchObject({ outcome: "transient", response: null });
     expect([sockets.opened(), reached()]).toEqual([0, 0]);
   });
@@ -104,7 +104,7 @@ describe("a URL", () => {
     using sockets = countSockets();
     const url = `http://public.example:${port}/`;
     cases += 2;
-    expect(await guard.checkUrl(url)).toMatchObject({ ok: false, code: "not_allowed" });
+    expect(guard.checkUrl(url)).toMatchObject({ ok: false, code: "not_allowed" });
     expect(await out.webhook(url)).toMatchObject({ error: { code: "invalid_target" } });
     expect(sockets.opened()).toBe(0);
   });
@@ -115,7 +115,7 @@ describe("a name", () => {
     "that was public when it was set, and is %s (%s) when it is used",
     async (address) => {
       const names = resolver({
-        "hook.example": [[PUBLIC], [address], [PUBLIC, address], [address, PUBLIC]],
+        "hook.example": [[address], [PUBLIC, address], [address, PUBLIC]],
         "mail.example": [[PUBLIC], [address], [PUBLIC, address], [address]],
       });
       const guard = strictGuard(names);
@@ -123,7 +123,7 @@ describe("a name", () => {
       using sockets = countSockets();
       const { port } = private_;
       cases += 6;
-      expect(await guard.checkUrl(`http://hook.example:${port}/`)).toEqual({ ok: true });
+      expect(guard.checkUrl(`http://hook.example:${port}/`)).toEqual({ ok: true });
       expect(await guard.checkHost("mail.example")).toEqual({ ok: true });
       for (let attempt = 1; attempt <= 3; attempt += 1) {
         const result = await out.webhook(`http://hook.example:${port}/`);

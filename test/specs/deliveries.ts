@@ -7,8 +7,8 @@ import {
   type DeliveryEvent,
   type DeliveryRequest,
   deliveryDecider,
-  type RetryPolicy,
 } from "../../src/domain/delivery.ts";
+import type { RetryPolicy } from "../../src/domain/retry-policy.ts";
 import { given, type History, NOW } from "../support/given.ts";
 
 export const HOUR = 3_600_000;

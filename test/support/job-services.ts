@@ -1,7 +1,7 @@
 // What the handlers of jobs work with, in tests that give them a part of it.
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
-import { DEFAULT_RETRY_POLICY } from "../../src/domain/delivery.ts";
+import { DEFAULT_RETRY_POLICY } from "../../src/domain/retry-policy.ts";
 import { HostLimiter, RateLimiter } from "../../src/workers/fairness.ts";
 import type { JobServices } from "../../src/workers/job-services.ts";
 

@@ -206,7 +206,7 @@ export class OpenDeliveries implements Listener, Disposable {
   async #sendPage(signal: AbortSignal): Promise<"more" | "all" | "not taken"> {
     if (signal.aborted) return "not taken";
     const { page, more } = await this.#readPage();
-    failpoint("open-offers-read/sent");
+    failpoint("open-notifications-read/sent");
     for (const { position, bytes } of page) {
       if (!(await this.#options.outbox.sendPaced(() => (signal.aborted ? undefined : bytes)))) return "not taken";
       this.#sent = position;
@@ -241,7 +241,7 @@ export class OpenDeliveries implements Listener, Disposable {
     // Meanwhile there may have been too many: then this one too is read with the open ones.
     if (this.#waiting !== waiting) return 0;
     waiting.shift();
-    failpoint("offer-made/sent");
+    failpoint("notification-framed/sent");
     const wanted = content !== undefined && expiresAt > services.now() && !signal.aborted;
     if (wanted) outbox.sendAll([notificationFrame(id, notification, at, content)]);
     if (this.#sent === "start" || position > this.#sent) this.#sent = position;

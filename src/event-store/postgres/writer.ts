@@ -201,7 +201,7 @@ export class Writer {
       const sending = sendFlush(connection.client, logId, appends);
       failpoint("flush-sent/commit-known");
       const { outcomes, written } = await within(appendTimeoutMs, sending, "a flush got no answer in time");
-      failpoint("commit-known/subscribers-told");
+      failpoint("commit-known/subscribers-notified");
       if (written.length > 0) onWritten(written);
       appends.forEach((append, index) => {
         const outcome = outcomes[index];

@@ -29,7 +29,13 @@ export const timeMutations: readonly Mutation[] = [
   {
     fence: "retry-jitter",
     name: "jitter within its bounds",
-    mutate: replaceWith("3 * policy.jitter * random"),
+    mutate: replaceWith("3 * jitter * random"),
     caughtBy: { file: "faults/time.test.ts", test: "sees 11 attempts over some 52 hours" },
+  },
+  {
+    fence: "retry-after-lengthens",
+    name: "Retry-After only lengthens a wait",
+    mutate: replaceWith("retryAfterMs === null ? wait : 0"),
+    caughtBy: { file: "specs/retry-policy.test.ts", test: "never sooner than the schedule" },
   },
 ];

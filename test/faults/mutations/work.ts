@@ -130,6 +130,21 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "workers/webhook-secrets.test.ts", test: "the secret before signs only while its grace lasts" },
   },
   {
+    fence: "webhook-status-read",
+    name: "a webhook's answer counts by its status line",
+    mutate: condition(true),
+    caughtBy: {
+      file: "channels/webhook-faults.test.ts",
+      test: "counts by its status with a blank behind Content-Length",
+    },
+  },
+  {
+    fence: "webhook-interim",
+    name: "an interim answer is not the answer",
+    mutate: condition(true),
+    caughtBy: { file: "channels/webhook-faults.test.ts", test: "counts by its status with interim answers before" },
+  },
+  {
     fence: "ssrf-request",
     name: "SSRF: a webhook's address when it is asked for",
     mutate: condition(true),

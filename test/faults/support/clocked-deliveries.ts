@@ -2,13 +2,13 @@
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
 import { type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
-import { DEFAULT_RETRY_POLICY } from "../../../src/domain/delivery.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
+import { DEFAULT_RETRY_POLICY } from "../../../src/domain/retry-policy.ts";
 import { decode, type StoredEvent } from "../../../src/event-store/envelope.ts";
 import { Commands } from "../../../src/event-store/handle-command.ts";
+import { handleJob } from "../../../src/workers/handle-job.ts";
 import { type Job, queueOf, type TakenJob } from "../../../src/workers/jobs.ts";
 import { jobsOf } from "../../../src/workers/reactors.ts";
-import { handleJob } from "../../../src/workers/workers.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 import { openInMemoryLog } from "../../support/in-memory-log.ts";
 import { jobServices } from "../../support/job-services.ts";

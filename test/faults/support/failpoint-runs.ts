@@ -25,7 +25,7 @@ const ONLY: Partial<Record<FailpointName, readonly SetupName[]>> = {
   "role-made/database-made": EMBEDDED,
   "own-key-written/in-place": EMBEDDED,
   "flush-sent/commit-known": POSTGRES_LOG,
-  "commit-known/subscribers-told": POSTGRES_LOG,
+  "commit-known/subscribers-notified": POSTGRES_LOG,
   "append-sent/answered": ["eventstoredb"],
 };
 

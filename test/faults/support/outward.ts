@@ -3,7 +3,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createServer, type Server } from "node:net";
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
 import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
-import { type AddressGuard, createAddressGuard, type ResolveName } from "../../../src/channels/guard.ts";
+import { type AddressGuard, createAddressGuard } from "../../../src/channels/guard.ts";
+import type { ResolveName } from "../../../src/channels/resolver.ts";
 import { createWebhookChannel } from "../../../src/channels/webhook.ts";
 
 /** A server on every loopback address of the machine, under one port. */

@@ -1,0 +1,105 @@
+// channels/resolver.ts: host names to addresses, by c-ares and the hosts file. Never by getaddrinfo: it runs in the thread
+// pool, where a few names whose name server does not answer stop every other look-up of the process.
+import type { LookupAddress } from "node:dns";
+import { Resolver } from "node:dns/promises";
+import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { LRUCache } from "lru-cache";
+
+/** Resolves a name to all its addresses. Rejects when there are none. */
+export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
+
+type ResolverOptions = {
+  readonly hostsFile?: string;
+  readonly resolvConf?: string;
+  /** `address:port` of name servers. Default: those of the system. */
+  readonly servers?: readonly string[];
+  /** For one name, with both families and all search domains. */
+  readonly timeoutMs?: number;
+};
+
+const HOSTS_FILE = process.platform === "win32" ? String.raw`C:\Windows\System32\drivers\etc\hosts` : "/etc/hosts";
+/** How long a name server may take to answer one query, of which there are two. */
+const QUERY_MS = 1_500;
+/** How long the second family may take once the first has answered. */
+const OTHER_FAMILY_MS = 300;
+/** Attempts at one host follow each other: a name is looked up once in this time, whatever came of it. */
+const CACHE_MS = 5_000;
+const MAX_CACHED_NAMES = 5_000;
+/** The hosts file and `resolv.conf` are read again after this. */
+const FILE_MS = 5_000;
+
+/** Looks names up as the system does: hosts file first, then the name servers, then under the search domains. */
+export function createResolver(options: ResolverOptions = {}): ResolveName {
+  const { hostsFile = HOSTS_FILE, resolvConf = "/etc/resolv.conf", servers, timeoutMs = 4_000 } = options;
+  const files = new LRUCache<string, Promise<string>>({ max: 2, ttl: FILE_MS });
+  const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({ max: MAX_CACHED_NAMES, ttl: CACHE_MS });
+
+  function lines(file: string): Promise<readonly (readonly string[])[]> {
+    const text = files.get(file) ?? readFile(file, "utf8").catch(() => "");
+    files.set(file, text);
+    return text.then((known) => known.split("\n").map((line) => line.replace(/#.*/, "").split(/\s+/).filter(Boolean)));
+  }
+
+  async function fromHosts(name: string): Promise<readonly LookupAddress[]> {
+    const known = (await lines(hostsFile)).filter(([, ...names]) => names.some((one) => one.toLowerCase() === name));
+    const found = known.flatMap(([address = ""]) => (isIP(address) === 0 ? [] : [{ address, family: isIP(address) }]));
+    // RFC 6761: these are loopback, whoever answers.
+    if (found.length > 0 || !/(?:^|\.)localhost$/.test(name)) return found;
+    return [
+      { address: "127.0.0.1", family: 4 },
+      { address: "::1", family: 6 },
+    ];
+  }
+
+  /** The names to try in turn: as written, then under the search domains when it has few dots. */
+  async function candidates(name: string): Promise<readonly string[]> {
+    const known = await lines(resolvConf);
+    const search = known.findLast(([key]) => key === "search" || key === "domain")?.slice(1) ?? [];
+    const ndots = /\bndots:(\d{1,2})\b/.exec(known.map((line) => line.join(" ")).join("\n"))?.[1] ?? "1";
+    const dots = name.split(".").length - 1;
+    return [name, ...(dots < Number(ndots) ? search.map((domain) => `${name}.${domain}`) : [])];
+  }
+
+  async function lookUp(name: string): Promise<readonly LookupAddress[]> {
+    const local = await fromHosts(name);
+    if (local.length > 0) return local;
+    const until = performance.now() + timeoutMs;
+    let failure: unknown;
+    for (const candidate of await candidates(name)) {
+      const left = until - performance.now();
+      if (left <= 0) break;
+      try {
+        return await query(candidate, left, servers);
+      } catch (error) {
+        // What the name as written met counts.
+        failure ??= error;
+      }
+    }
+    throw failure;
+  }
+
+  return (name) => {
+    const key = name.toLowerCase();
+    const answer = answers.get(key) ?? lookUp(key);
+    answers.set(key, answer, { noUpdateTTL: true });
+    return answer;
+  };
+}
+
+/** Both families of one name. A resolver of its own: its queries end together, and wait for nobody else's. */
+async function query(name: string, timeoutMs: number, servers: readonly string[] | undefined) {
+  const resolver = new Resolver({ timeout: QUERY_MS, tries: 2 });
+  if (servers !== undefined) resolver.setServers(servers);
+  const timers = [setTimeout(() => resolver.cancel(), timeoutMs)];
+  const lookUp = async (family: 4 | 6): Promise<readonly LookupAddress[]> => {
+    const addresses = await (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name));
+    timers.push(setTimeout(() => resolver.cancel(), OTHER_FAMILY_MS));
+    return addresses.map((address) => ({ address, family }));
+  };
+  const [v4, v6] = await Promise.allSettled([lookUp(4), lookUp(6)]);
+  for (const timer of timers) clearTimeout(timer);
+  const found = [v4, v6].flatMap((result) => (result.status === "fulfilled" ? result.value : []));
+  if (found.length === 0 && v4.status === "rejected") throw v4.reason;
+  return found;
+}

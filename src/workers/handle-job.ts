@@ -1,0 +1,29 @@
+// What each kind of job does.
+import { attemptDelivery } from "./attempts.ts";
+import { expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
+import type { JobServices } from "./job-services.ts";
+import type { TakenJob, Verdict } from "./jobs.ts";
+import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
+
+/** Does a job. Throws when it could not; the job then runs again. */
+export function handleJob(services: JobServices, job: TakenJob, signal: AbortSignal): Promise<Verdict> {
+  const { work } = job;
+  switch (work.kind) {
+    case "release":
+      return releaseNotification(services, job, work.notification);
+    case "route":
+      return routeNotification(services, job, work.notification, signal);
+    case "stop":
+      return stopNotification(services, job, work.notification, signal);
+    case "attempt":
+      return attemptDelivery(services, job, work, signal);
+    case "fallback":
+      return fallBack(services, job, work.delivery);
+    case "mail":
+      return requestFallbackMail(services, job, work.delivery);
+    case "expire":
+      return expireDelivery(services, job, work.delivery);
+    case "overflow":
+      return expireOverflow(services, job, work.recipient);
+  }
+}

@@ -1,0 +1,103 @@
+// Host names are looked up as the system does, and a name server that does not answer holds up its own names alone.
+import { createSocket } from "node:dgram";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createResolver } from "../../src/channels/resolver.ts";
+
+/** The name that a DNS query is about, and its type. */
+function questionOf(packet: Buffer): { readonly name: string; readonly type: number; readonly end: number } {
+  const labels: string[] = [];
+  let at = 12;
+  for (let length = packet[at] ?? 0; length > 0; length = packet[at] ?? 0) {
+    labels.push(packet.toString("latin1", at + 1, at + 1 + length));
+    at += length + 1;
+  }
+  return { name: labels.join(".").toLowerCase(), type: packet.readUInt16BE(at + 1), end: at + 5 };
+}
+
+/** Answers A queries with one address; unknown names with "no such name"; those under `silent` never. */
+async function nameServer(names: Readonly<Record<string, string>>) {
+  const socket = createSocket("udp4");
+  const asked: string[] = [];
+  socket.on("message", (packet, { port, address }) => {
+    const { name, type, end } = questionOf(packet);
+    asked.push(name);
+    if (name.endsWith(".silent")) return;
+    const known = names[name];
+    const answers = known !== undefined && type === 1 ? [known] : [];
+    const header = Buffer.from(packet.subarray(0, 12));
+    header.writeUInt16BE(known === undefined ? 0x8183 : 0x8180, 2);
+    header.writeUInt16BE(answers.length, 6);
+    header.fill(0, 8, 12);
+    const records = answers.map((one) =>
+      Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...one.split(".").map(Number)]),
+    );
+    socket.send(Buffer.concat([header, packet.subarray(12, end), ...records]), port, address);
+  });
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  return { asked, server: `127.0.0.1:${socket.address().port}`, close: () => socket.close() };
+}
+
+let dns: Awaited<ReturnType<typeof nameServer>>;
+beforeAll(async () => {
+  dns = await nameServer({ "hooks.example": "93.184.215.14", "mailpit.apps.internal": "10.0.0.7" });
+});
+afterAll(() => dns.close());
+
+describe("a name", () => {
+  test("has the addresses of the hosts file first, then those of the name server", async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "resolver-"));
+    const hostsFile = join(folder.path, "hosts");
+    await writeFile(hostsFile, "# local\n10.1.2.3\tIntranet.example intranet # ours\n::2 intranet\nnonsense here\n");
+    const resolve = createResolver({ hostsFile, servers: [dns.server] });
+    expect(await resolve("intranet")).toEqual([
+      { address: "10.1.2.3", family: 4 },
+      { address: "::2", family: 6 },
+    ]);
+    expect(await resolve("HOOKS.example")).toEqual([{ address: "93.184.215.14", family: 4 }]);
+    await expect(resolve("no-such.example")).rejects.toMatchObject({ code: "ENOTFOUND" });
+  });
+
+  test("under localhost is this machine, whoever answers", async () => {
+    const resolve = createResolver({ hostsFile: "/nowhere", servers: [dns.server] });
+    expect((await resolve("app.localhost")).map(({ address }) => address)).toEqual(["127.0.0.1", "::1"]);
+  });
+
+  test("with few dots is tried under the search domains too", async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "resolver-"));
+    const resolvConf = join(folder.path, "resolv.conf");
+    await writeFile(resolvConf, "search other.internal apps.internal\noptions ndots:2\n");
+    const resolve = createResolver({ hostsFile: "/nowhere", resolvConf, servers: [dns.server] });
+    expect(await resolve("mailpit")).toEqual([{ address: "10.0.0.7", family: 4 }]);
+  });
+
+  test("is looked up once for attempts that follow each other", async () => {
+    const resolve = createResolver({ hostsFile: "/nowhere", resolvConf: "/nowhere", servers: [dns.server] });
+    const before = dns.asked.length;
+    await Promise.all([resolve("hooks.example"), resolve("hooks.example")]);
+    await resolve("Hooks.Example");
+    expect(dns.asked.length - before).toBe(2);
+  });
+});
+
+test("a hundred names whose server never answers are given up in time, and hold up no other", async () => {
+  const resolve = createResolver({
+    hostsFile: "/nowhere",
+    resolvConf: "/nowhere",
+    servers: [dns.server],
+    timeoutMs: 400,
+  });
+  const begun = performance.now();
+  const silent = Array.from({ length: 100 }, (_, n) =>
+    resolve(`h${n}.silent`).then(
+      () => "found",
+      () => "given up",
+    ),
+  );
+  expect(await resolve("hooks.example")).toHaveLength(1);
+  expect(performance.now() - begun).toBeLessThan(300);
+  expect(new Set(await Promise.all(silent))).toEqual(new Set(["given up"]));
+  expect(performance.now() - begun).toBeLessThan(2_000);
+});
