@@ -14,7 +14,7 @@ import {
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";
-import { holds, type Recorded, type Step, simulate, type Turn } from "./simulation.ts";
+import { type Decided, holds, type Recorded, type Step, simulate } from "./simulation.ts";
 
 type DeliveryStep = Step<DeliveryEvent, DeliveryCommand>;
 type Log = readonly Recorded<DeliveryEvent>[];
@@ -164,7 +164,7 @@ function neverBoth(log: Log): void {
   expect(ofType(log, "DeliveryAcknowledged").length).toBeLessThanOrEqual(1);
 }
 
-function keeps({ log, after }: Turn<Delivery, DeliveryEvent, DeliveryCommand>): void {
+function keeps({ log, after }: Decided<Delivery, DeliveryEvent, DeliveryCommand>): void {
   statusesChain(log);
   attemptsCount(log);
   livesEndOnce(log);

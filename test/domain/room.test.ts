@@ -6,7 +6,7 @@ import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, Room, RoomEvent } from "../../src/domain/room-state.ts";
 import { actor, pause, person } from "../support/arbitraries.ts";
 import fc from "../support/seed.ts";
-import { holds, type Recorded, type Step, type Turn } from "./simulation.ts";
+import { type Decided, holds, type Recorded, type Step } from "./simulation.ts";
 
 const ROOM: RoomId = "room_0123456789abcdefghjkmnpqrs";
 type RoomStep = Step<RoomEvent, RoomCommand>;
@@ -171,7 +171,7 @@ function messagesAddUp(room: Extract<Room, { status: "live" }>, log: Log): void 
   expect(room.ordinal).toBe(ordinal);
 }
 
-function rightsHold({ before, events, command }: Turn<Room, RoomEvent, RoomCommand>): void {
+function rightsHold({ before, events, command }: Decided<Room, RoomEvent, RoomCommand>): void {
   if (before.status !== "live") return;
   for (const event of events) {
     if (event.type !== "MessagePosted") continue;

@@ -16,22 +16,22 @@ import fc from "../support/seed.ts";
 export type Recorded<E> = { readonly event: E; readonly context: EventContext };
 /** A step of a random run: how long it waits, and the command it makes of what happened so far. */
 export type Step<E, C> = { readonly pause: number; readonly command: (at: Instant, log: readonly Recorded<E>[]) => C };
-export type Turn<S, E, C> = {
+export type Decided<S, E, C> = {
   readonly command: C;
   readonly before: S;
   readonly after: S;
   readonly events: readonly E[];
-  /** All events up to and with this turn's. */
+  /** All events up to and with this command's. */
   readonly log: readonly Recorded<E>[];
 };
 
 /** Decides one command against a log; a refusal writes nothing. Neither `decide` nor `evolve` may change what they get. */
-export function turn<S, E extends AnyEvent, C extends TimedCommand>(
+export function decideOne<S, E extends AnyEvent, C extends TimedCommand>(
   decider: Decider<S, E, C>,
   before: S,
   log: readonly Recorded<E>[],
   command: C,
-): Turn<S, E, C> {
+): Decided<S, E, C> {
   const wanted = decider.priorEvents?.(before, command) ?? [];
   const priorEvents = new Map(
     wanted.flatMap((seq) => {
@@ -60,37 +60,37 @@ export const fold = <S, E extends AnyEvent, C extends TimedCommand>(
 export function simulate<S, E extends AnyEvent, C extends TimedCommand>(
   decider: Decider<S, E, C>,
   steps: readonly Step<E, C>[],
-): readonly Turn<S, E, C>[] {
-  const turns: Turn<S, E, C>[] = [];
+): readonly Decided<S, E, C>[] {
+  const decided: Decided<S, E, C>[] = [];
   let at = NOW;
   for (const { pause, command } of steps) {
     at += pause;
-    const last = turns.at(-1);
+    const last = decided.at(-1);
     const log = last?.log ?? [];
-    turns.push(turn(decider, last?.after ?? decider.initial, log, command(at, log)));
+    decided.push(decideOne(decider, last?.after ?? decider.initial, log, command(at, log)));
   }
-  return turns;
+  return decided;
 }
 
-/** Checks every run of `steps`: `invariant` after each turn, and what every decider promises. */
+/** Checks every run of `steps`: `invariant` after each command, and what every decider promises. */
 export function holds<S, E extends AnyEvent, C extends TimedCommand>(
   decider: Decider<S, E, C>,
   steps: fc.Arbitrary<readonly Step<E, C>[]>,
   /** The commands that are meant to write again when they come again. */
   meantToRepeat: readonly C["type"][],
-  invariant: (turn: Turn<S, E, C>) => void,
+  invariant: (decided: Decided<S, E, C>) => void,
 ): void {
   fc.assert(
     // Without bias towards small values: they make short runs of refusals.
     fc.property(fc.noBias(steps), fc.nat(), (list, cut) => {
-      const turns = simulate(decider, list);
-      for (const [index, done] of turns.entries()) {
+      const decided = simulate(decider, list);
+      for (const [index, done] of decided.entries()) {
         invariant(done);
         const again = list[index]?.command(done.command.at, done.log);
         if (again === undefined || meantToRepeat.includes(again.type)) continue;
-        expect(turn(decider, done.after, done.log, again).events, `${again.type} sent again`).toEqual([]);
+        expect(decideOne(decider, done.after, done.log, again).events, `${again.type} sent again`).toEqual([]);
       }
-      const log = turns.at(-1)?.log ?? [];
+      const log = decided.at(-1)?.log ?? [];
       foldsInParts(decider, log, cut % (log.length + 1));
     }),
     { numRuns: 200 },

@@ -8,30 +8,30 @@ import type { SocketClient } from "../support/socket-client.ts";
 import {
   almostAll,
   type Bound,
+  type BoundedServer,
   bearer,
   closing,
   fateOf,
   from,
-  openPlace,
-  type Place,
+  openBoundedServer,
   tryEach,
 } from "./support/bounds.ts";
 
 const ROOMS = 500;
-let place: Place;
+let bounded: BoundedServer;
 /** Subscribes to as many rooms as a socket may, no faster than it may, while other bounds are tried. */
 let filled: Promise<SocketClient>;
 
 beforeAll(async () => {
-  place = await openPlace();
-  filled = fill(place);
+  bounded = await openBoundedServer();
+  filled = fill(bounded);
   filled.catch(() => undefined); // told where it is awaited
 });
-afterAll(() => place[Symbol.asyncDispose]());
+afterAll(() => bounded[Symbol.asyncDispose]());
 
 const roomAt = (n: number): RoomId => `room_${String(n).padStart(26, "0")}`;
 
-async function fill({ server, client, open }: Place): Promise<SocketClient> {
+async function fill({ server, client, open }: BoundedServer): Promise<SocketClient> {
   const rooms = Array.from({ length: ROOMS + 1 }, (_, n) => roomAt(n));
   await Promise.all(rooms.map((room) => createRoom(server.services, client.id, room, { filler: "owner" })));
   const socket = open(await tokenOf(client, "filler"));
@@ -46,12 +46,13 @@ async function fill({ server, client, open }: Place): Promise<SocketClient> {
 }
 
 /** A socket of a user of the client's own, that was let in. */
-async function ready({ client, open }: Place, using: DisposableStack): Promise<SocketClient> {
+async function ready({ client, open }: BoundedServer, using: DisposableStack): Promise<SocketClient> {
   const socket = using.use(open(await tokenOf(client, "ann")));
   await socket.next("welcome");
   return socket;
 }
-const pings = async (at: Place, using: DisposableStack) => (await (await ready(at, using)).ask({ type: "ping" })).type;
+const pings = async (at: BoundedServer, using: DisposableStack) =>
+  (await (await ready(at, using)).ask({ type: "ping" })).type;
 
 const EXPIRED_KEY = `ck_${"0".repeat(49)}`;
 
@@ -168,4 +169,4 @@ const BOUNDS: readonly Bound[] = [
   },
 ];
 
-tryEach(BOUNDS, () => place);
+tryEach(BOUNDS, () => bounded);

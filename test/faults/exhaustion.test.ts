@@ -7,20 +7,20 @@ import { roomDecider } from "../../src/domain/room.ts";
 import { type Body, until } from "../e2e/support/api.ts";
 import { created, key, member, setMember } from "../specs/rooms.ts";
 import { raw } from "../support/raw.ts";
-import { type Bound, bearer, openPlace, type Place, said, tryEach } from "./support/bounds.ts";
+import { type Bound, type BoundedServer, bearer, openBoundedServer, said, tryEach } from "./support/bounds.ts";
 
 const MIB = 1024 * 1024;
-let place: Place;
+let bounded: BoundedServer;
 beforeAll(async () => {
-  place = await openPlace();
+  bounded = await openBoundedServer();
 });
-afterAll(() => place[Symbol.asyncDispose]());
+afterAll(() => bounded[Symbol.asyncDispose]());
 
 const json = { "content-type": "application/json" };
-const put = async ({ server, client }: Place, body: string, more: Readonly<Record<string, string>> = {}) =>
+const put = async ({ server, client }: BoundedServer, body: string, more: Readonly<Record<string, string>> = {}) =>
   raw(server.url, "/api/v1/users/ann", { method: "PUT", headers: { ...json, ...bearer(client.key), ...more }, body });
 const users = (count: number) => Array.from({ length: count }, (_, n) => `user-${n}`);
-const fine = async (at: Place) => said(await put(at, '{"name":"Ann"}')).slice(0, 2);
+const fine = async (at: BoundedServer) => said(await put(at, '{"name":"Ann"}')).slice(0, 2);
 
 /** Refused for what it holds; with one less it is taken. */
 const inBody = (what: string, bound: string, path: string, body: (more: 0 | 1) => Body, fault = "too_long"): Bound => ({
@@ -190,4 +190,4 @@ const BOUNDS: readonly Bound[] = [
   inBody("bytes of meta", "8 KiB", "/rooms", (more) => ({ name: "R", meta: { a: "x".repeat(8 * 1024 - 8 + more) } })),
 ];
 
-tryEach(BOUNDS, () => place);
+tryEach(BOUNDS, () => bounded);

@@ -8,8 +8,8 @@ import { testDatabase } from "../support/postgres.ts";
 import { formsOf, searchFor } from "./support/byte-search.ts";
 import type { SetupName } from "./support/failpoint-scene.ts";
 import { Kept, KINDS, type Kind, tag } from "./support/secrets-kept.ts";
-import { tablesOf } from "./support/secrets-places.ts";
-import { type Places, useSetup } from "./support/secrets-scene.ts";
+import { type SecretStores, useSetup } from "./support/secrets-scene.ts";
+import { tablesOf } from "./support/secrets-stores.ts";
 import { SHOWN } from "./support/secrets-talk.ts";
 import { sized } from "./support/size.ts";
 
@@ -51,13 +51,13 @@ const HOLDS: Readonly<Record<Kind, readonly string[]>> = {
 };
 
 /** In the places that there are here. */
-function expected(kind: Kind, places: Places): readonly string[] {
+function expected(kind: Kind, places: SecretStores): readonly string[] {
   const files = HOLDS[kind].includes("read models") ? ["files of the database"] : [];
   return [...HOLDS[kind], ...files].filter((place) => places.has(place)).toSorted();
 }
 
 /** By what was looked for, the places where it is. */
-function found(kept: Kept, open: readonly string[], places: Places): ReadonlyMap<string, readonly string[]> {
+function found(kept: Kept, open: readonly string[], places: SecretStores): ReadonlyMap<string, readonly string[]> {
   const search = searchFor([...kept.all, ...open.map((text) => [OPEN, text] as const)]);
   const all = [...places].flatMap(([place, lying]) => {
     const here = new Set(lying.flatMap((bytes) => [...search.find(bytes)]));

@@ -12,29 +12,29 @@ export type Bound = {
   /** To the first one beyond. */
   readonly answer: string;
   /** Goes up to the bound and beyond; what it uses is given back before `well` is asked for. */
-  readonly past: (place: Place, using: DisposableStack) => Promise<string>;
+  readonly past: (bounded: BoundedServer, using: DisposableStack) => Promise<string>;
   /** What is answered afterwards, and who is asked. */
   readonly after: string;
-  readonly well: (place: Place, using: DisposableStack) => Promise<string>;
+  readonly well: (bounded: BoundedServer, using: DisposableStack) => Promise<string>;
 };
 
 /** Each bound with its answer; then whoever went too far goes on, and another tenant has not noticed. */
-export function tryEach(bounds: readonly Bound[], place: () => Place): void {
+export function tryEach(bounds: readonly Bound[], bounded: () => BoundedServer): void {
   test.each(bounds)("$what: $bound, past it $answer", async ({ answer, past, after, well }) => {
     {
       using open = new DisposableStack();
-      expect(await past(place(), open)).toBe(answer);
-      expect(said(await place().other.put("/users/ann", { name: answer }))).toMatch(/^20[01]$/);
+      expect(await past(bounded(), open)).toBe(answer);
+      expect(said(await bounded().other.put("/users/ann", { name: answer }))).toMatch(/^20[01]$/);
     }
     using open = new DisposableStack();
-    await expect.poll(() => well(place(), open), { timeout: 10_000 }).toBe(after);
+    await expect.poll(() => well(bounded(), open), { timeout: 10_000 }).toBe(after);
   });
 }
 
 type Tenant = Api & { readonly id: `cli_${string}`; readonly key: string };
 export type Headers = Readonly<Record<string, string>>;
 
-export type Place = AsyncDisposable & {
+export type BoundedServer = AsyncDisposable & {
   readonly server: TestServer;
   readonly limits: Limits;
   readonly port: number;
@@ -48,7 +48,7 @@ export type Place = AsyncDisposable & {
 };
 
 /** Outside development mode, where loopback is exempt from nothing. */
-export async function openPlace(): Promise<Place> {
+export async function openBoundedServer(): Promise<BoundedServer> {
   const limits = createLimits();
   const config = { ...production, trustProxy: ["127.0.0.1"] };
   const server = await startTestServer({ config, bounds: { limits } });
@@ -87,8 +87,8 @@ export const closing = async (socket: SocketClient): Promise<string> => `closed 
 /** Takes all places of a name but one: as if so many were there. */
 export function almostAll(limiter: Limits["socketsByUser"], name: string, limit: number, using: DisposableStack): void {
   for (let n = 1; n < limit; n += 1) {
-    const place = limiter.take(name);
-    if (place === undefined) throw new Error(`only ${n - 1} of ${limit} places were free`);
-    using.use(place);
+    const bounded = limiter.take(name);
+    if (bounded === undefined) throw new Error(`only ${n - 1} of ${limit} places were free`);
+    using.use(bounded);
   }
 }

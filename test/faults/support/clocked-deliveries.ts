@@ -37,7 +37,7 @@ export type Story = {
   /** Every job runs twice, as one whose worker was thought to be dead. */
   readonly twice: boolean;
 };
-export type Told = { readonly events: readonly StoredEvent[]; readonly sends: number; readonly sweeps: number };
+export type ClockedRun = { readonly events: readonly StoredEvent[]; readonly sends: number; readonly sweeps: number };
 
 /** A job comes back this long after its worker died. */
 const BACK_AFTER_MS = 20 * SECOND_MS;
@@ -68,7 +68,7 @@ class SteppedClock {
 }
 
 /** Tells a notification from its request until nothing is left to do. */
-export async function tell(story: Story): Promise<Told> {
+export async function tell(story: Story): Promise<ClockedRun> {
   const keyring = memoryKeyring();
   await using store = await openInMemoryLog();
   const log = { store, keyring, snapshots: undefined, olderCommands: undefined };

@@ -21,14 +21,14 @@ const startTimer = setTimeout;
 const clock = performance.now.bind(performance);
 
 /** Whatever was let go has come to its next step, or to what it waits for. */
-export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+export const nextMacrotask = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class Interleaving {
   readonly #scheduler: fc.Scheduler;
   readonly #settled: () => Promise<void>;
 
   /** `settled` resolves when what was let go last waits for its next step; by default after a turn of the event loop. */
-  constructor(scheduler: fc.Scheduler, settled: () => Promise<void> = nextTurn) {
+  constructor(scheduler: fc.Scheduler, settled: () => Promise<void> = nextMacrotask) {
     this.#scheduler = scheduler;
     this.#settled = settled;
   }

@@ -4,7 +4,7 @@ import type { DeliveryStatus } from "../../../src/contract/resources.ts";
 import { DAY_MS, type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { hasEnded } from "../../../src/domain/delivery.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
-import { answerTo, type Story, type Told } from "./clocked-deliveries.ts";
+import { answerTo, type ClockedRun, type Story } from "./clocked-deliveries.ts";
 
 /** As it is promised to clients. */
 const WAITS = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map((seconds) => seconds * SECOND_MS);
@@ -12,10 +12,10 @@ const WAITS = [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].ma
 const streamsOf = (events: readonly StoredEvent[]): readonly (readonly StoredEvent[])[] => [
   ...Map.groupBy(events, ({ stream }) => stream).values(),
 ];
-export const started = ({ events }: Told) => events.filter((event) => event.type === "DeliveryAttemptStarted");
+export const started = ({ events }: ClockedRun) => events.filter((event) => event.type === "DeliveryAttemptStarted");
 
 /** What holds whatever the clock does, all of it in times that the log names. */
-export function keepsPromises(told: Told, { data, answers }: Story): void {
+export function keepsPromises(told: ClockedRun, { data, answers }: Story): void {
   expect(told.sends, "each attempt in the log left once, and none beside them").toBe(started(told).length);
   let sends = 0;
   for (const events of streamsOf(told.events)) {
@@ -63,7 +63,7 @@ export function keepsPromises(told: Told, { data, answers }: Story): void {
  * With a clock that nobody sets, everything is done at its moment; only what had a job that was lost may wait for the
  * sweep, behind whatever else is to come.
  */
-export function isPunctual({ events }: Told, { data, start, lostJobs }: Story): void {
+export function isPunctual({ events }: ClockedRun, { data, start, lostJobs }: Story): void {
   const isAt = (at: Instant, due: Instant) =>
     lostJobs.length === 0 ? expect(at).toBe(due) : expect(at).toBeGreaterThanOrEqual(due);
   for (const ofOne of streamsOf(events)) {

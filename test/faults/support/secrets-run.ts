@@ -1,6 +1,6 @@
 // A run through the whole product that uses every kind of secret, in rooms and in notifications.
 import type { Body } from "../../e2e/support/api.ts";
-import { type Person, type Run, readAll, refuse } from "./secrets-asked.ts";
+import { type Person, type Run, readAll, refuse } from "./secrets-requests.ts";
 
 export type Used = {
   readonly client: string;

@@ -4,15 +4,15 @@ import { basename, join } from "node:path";
 import { ADMIN_KEY } from "../../e2e/support/setups.ts";
 import { openScene, type Scene, type SetupName } from "./failpoint-scene.ts";
 import { type Kept, tag } from "./secrets-kept.ts";
-import { commandLines, filesBelow, filesOfTable, openedKeys, statementsOf, tablesOf } from "./secrets-places.ts";
 import { secretReceivers } from "./secrets-receivers.ts";
 import { useEverything } from "./secrets-run.ts";
+import { commandLines, filesBelow, filesOfTable, openedKeys, statementsOf, tablesOf } from "./secrets-stores.ts";
 import { Talk } from "./secrets-talk.ts";
 import { makeTrouble } from "./secrets-trouble.ts";
 
-export type Places = Map<string, readonly Buffer[]>;
+export type SecretStores = Map<string, readonly Buffer[]>;
 export type Used = {
-  readonly places: Places;
+  readonly places: SecretStores;
   /** What is open by design: each place has some of it, or it was not looked at. */
   readonly open: readonly string[];
 };
@@ -42,7 +42,7 @@ export async function useSetup(setup: SetupName, kept: Kept): Promise<Used> {
   await makeTrouble({ talk, kept, used, databaseUrl, name, output: node.output });
   for (const key of await openedKeys(databaseUrl, [ring])) kept.keep("data key", key);
 
-  const places: Places = talk.heard;
+  const places: SecretStores = talk.heard;
   places.set("sent", receivers.received());
   for (const [schema, bytes] of await tablesOf(databaseUrl)) places.set(SCHEMAS[schema] ?? schema, [bytes]);
   places.set("statements", [await statementsOf(databaseUrl, name)]);
@@ -58,7 +58,7 @@ export async function useSetup(setup: SetupName, kept: Kept): Promise<Used> {
 
 const ownRing = async (dataDir: string): Promise<string> => (await readFile(join(dataDir, RING_FILE), "utf8")).trim();
 
-async function collectFiles(places: Places, scene: Scene, ofLog: readonly string[]): Promise<void> {
+async function collectFiles(places: SecretStores, scene: Scene, ofLog: readonly string[]): Promise<void> {
   if (scene.eventStoreFolder !== undefined) {
     const files = await filesBelow(join(scene.eventStoreFolder, "db"));
     places.set("EventStoreDB's files", [...files.values()]);

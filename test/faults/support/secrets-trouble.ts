@@ -1,8 +1,8 @@
 // Faults of the database while it has rows of people in its hands: what is said of them must not hold the rows.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kept } from "./secrets-kept.ts";
-import { connection } from "./secrets-places.ts";
 import type { Used } from "./secrets-run.ts";
+import { connection } from "./secrets-stores.ts";
 import type { Talk } from "./secrets-talk.ts";
 
 const TIMEOUT_MS = 10_000;

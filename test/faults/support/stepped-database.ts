@@ -4,7 +4,7 @@ import pg from "pg";
 import { surrounded } from "../../projections/setting.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
 import type fc from "../../support/seed.ts";
-import { Interleaving, nextTurn } from "./interleaving.ts";
+import { Interleaving, nextMacrotask } from "./interleaving.ts";
 
 /** What is told of a statement in the order of steps. */
 const SHOWN = 40;
@@ -40,7 +40,7 @@ export class SteppedDatabase implements AsyncDisposable {
   /** An interleaving that waits for statements to end before it goes on. */
   interleaving(scheduler: fc.Scheduler): Interleaving {
     return new Interleaving(scheduler, async () => {
-      for (await nextTurn(); this.#running > 0 && this.#running > (await this.#blocked()); ) await nextTurn();
+      for (await nextMacrotask(); this.#running > 0 && this.#running > (await this.#blocked()); ) await nextMacrotask();
     });
   }
 
