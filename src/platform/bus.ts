@@ -1,4 +1,8 @@
-// Wake-ups between nodes: "the read models have reached this position". Lossy: whoever listens also polls.
+// Wake-ups between nodes, about how far the read models are. Lossy: whoever listens also polls.
+
+/** `moved`: the read models are at this position. `awaited`: somebody waits until they are. */
+type Topic = "moved" | "awaited";
+const TOPICS: readonly Topic[] = ["moved", "awaited"];
 
 /** A position of the log: its id, a dot, 16 hex digits. */
 type Position = `${string}.${string}`;
@@ -13,31 +17,36 @@ type BusStatus = {
 /** Carries wake-ups to every node, this one included or not. A late one is sent once, with the newest position. */
 export interface Bus extends AsyncDisposable {
   /** Never throws and never waits; what cannot be sent is dropped. */
-  publish(position: Position): void;
-  /** Called with what any node published. The listener must neither throw nor take long. */
-  on(listener: (position: Position) => void): Disposable;
+  publish(topic: Topic, position: Position): void;
+  /** Called when any node published. The listener must neither throw nor take long. */
+  on(topic: Topic, listener: (position: Position) => void): Disposable;
   status(): BusStatus;
 }
 
 /** The listeners of this node. */
 export class Listeners {
-  readonly #all = new Set<(position: Position) => void>();
+  readonly #byTopic: Readonly<Record<Topic, Set<(position: Position) => void>>> = {
+    moved: new Set(),
+    awaited: new Set(),
+  };
 
-  add(listener: (position: Position) => void): Disposable {
-    this.#all.add(listener);
-    return { [Symbol.dispose]: () => void this.#all.delete(listener) };
+  add(topic: Topic, listener: (position: Position) => void): Disposable {
+    this.#byTopic[topic].add(listener);
+    return { [Symbol.dispose]: () => void this.#byTopic[topic].delete(listener) };
   }
 
-  /** Passes on a message as it came over the wire; ignores anything but a position of this log. */
+  /** Passes on a message as it came over the wire; ignores anything but a wake-up about this log. */
   notify(text: string, logId: string): void {
-    if (!text.startsWith(`${logId}.`) || !HEX.test(text.slice(logId.length + 1))) return;
-    for (const listener of this.#all) listener(text as Position);
+    const topic = TOPICS.find((one) => text.startsWith(`${one} ${logId}.`));
+    const position = text.slice(text.indexOf(" ") + 1);
+    if (topic === undefined || !HEX.test(position.slice(logId.length + 1))) return;
+    for (const listener of this.#byTopic[topic]) listener(position as Position);
   }
 }
 
 const HEX = /^[0-9a-f]{16}$/;
 
-/** The bus of a node that is alone: nobody else moves its read models. */
+/** The bus of a node that is alone: nobody else moves its read models, or waits for them. */
 export function processBus(): Bus {
   return {
     publish: () => undefined,
@@ -51,36 +60,35 @@ export function processBus(): Bus {
 export const CHANNEL = "chatapi_wake_ups";
 
 /**
- * Sends the newest position, one message at a time. A burst, or a server that does not answer, piles nothing up: a
- * position that was overtaken is never sent.
+ * Sends the newest position of each topic, one message at a time. A burst, or a server that does not answer, piles
+ * nothing up: a position that was overtaken is never sent.
  */
 export class Outbox {
-  readonly #send: (position: Position) => Promise<unknown>;
-  #next: Position | undefined;
+  readonly #send: (text: string) => Promise<unknown>;
+  readonly #next = new Map<Topic, Position>();
   #sending: Promise<void> | undefined;
 
   /** `send` may fail; the message is lost then. */
-  constructor(send: (position: Position) => Promise<unknown>) {
+  constructor(send: (text: string) => Promise<unknown>) {
     this.#send = send;
   }
 
-  put(position: Position): void {
-    this.#next = position;
+  put(topic: Topic, position: Position): void {
+    this.#next.set(topic, position);
     this.#sending ??= this.#run();
   }
 
   /** Drops what waits, and returns once the message that is being sent has been. */
   async close(): Promise<void> {
-    this.#next = undefined;
+    this.#next.clear();
     await this.#sending;
   }
 
   async #run(): Promise<void> {
     await Promise.resolve(); // what is put in one go is sent as one
-    while (this.#next !== undefined) {
-      const position = this.#next;
-      this.#next = undefined;
-      await this.#send(position).catch(() => undefined);
+    for (const [topic, position] of this.#next) {
+      this.#next.delete(topic); // put again meanwhile, it comes again
+      await this.#send(`${topic} ${position}`).catch(() => undefined);
     }
     this.#sending = undefined;
   }

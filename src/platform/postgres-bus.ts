@@ -15,7 +15,7 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
   const closing = new AbortController();
   let client: pg.Client | undefined;
   let lastError: string | null = null;
-  const outbox = new Outbox(async (position) => client?.query("select pg_notify($1, $2)", [CHANNEL, position]));
+  const outbox = new Outbox(async (text) => client?.query("select pg_notify($1, $2)", [CHANNEL, text]));
 
   async function listen(): Promise<void> {
     const connection = await connect(url, "chatapi bus");
@@ -58,10 +58,10 @@ export function postgresBus(parts: { url: string; logId: string; logger: WarnLog
   const running = keepListening();
 
   return {
-    publish: (position) => {
-      if (client !== undefined) outbox.put(position);
+    publish: (topic, position) => {
+      if (client !== undefined) outbox.put(topic, position);
     },
-    on: (listener) => listeners.add(listener),
+    on: (topic, listener) => listeners.add(topic, listener),
     status: () => ({ kind: "postgres", connected: client !== undefined, lastError }),
     async [Symbol.asyncDispose]() {
       closing.abort();

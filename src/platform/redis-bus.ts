@@ -68,13 +68,13 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
     }
   }
   const probing = setInterval(() => both.forEach((one) => void probe(one)), PROBE_MS);
-  const outbox = new Outbox((position) => publisher.publish(CHANNEL, position));
+  const outbox = new Outbox((text) => publisher.publish(CHANNEL, text));
 
   return {
-    publish: (position) => {
-      if (publisher.status === "ready") outbox.put(position);
+    publish: (topic, position) => {
+      if (publisher.status === "ready") outbox.put(topic, position);
     },
-    on: (listener) => listeners.add(listener),
+    on: (topic, listener) => listeners.add(topic, listener),
     status: () => ({ kind: "redis", connected: connected(), lastError }),
     async [Symbol.asyncDispose]() {
       closed = true;

@@ -46,7 +46,7 @@ type ReadSideOptions = {
   readonly projector?: boolean;
   /** No other process works on this database: what a crashed one left is taken over at once. Default false. */
   readonly alone?: boolean;
-  /** Carries the news that the read models have moved to other nodes, and theirs to this one. May lose any of it. */
+  /** Tells other nodes that the read models have moved, or that somebody here waits for them. May lose any of it. */
   readonly wakeUps?: Bus;
 };
 
@@ -68,9 +68,11 @@ export class ReadSide implements AsyncDisposable {
   readonly #positions: PositionTracker;
   readonly #polling: Loop;
   readonly #wakeUps: Bus | undefined;
-  readonly #listening: Disposable | undefined;
+  readonly #listening = new DisposableStack();
   /** Undefined without the projector's role. */
   readonly #projector: Consumer | undefined;
+  /** The newest position that another node waits for. */
+  #awaited: Checkpoint = "start";
   #building = false;
 
   constructor(dependencies: ProjectionDependencies, options: ReadSideOptions, checkpoint: Checkpoint) {
@@ -83,12 +85,15 @@ export class ReadSide implements AsyncDisposable {
     const poll = { name: "checkpoint poll", step: () => this.#poll(), maxBackoffMs: MAX_POLL_BACKOFF_MS };
     this.#polling = new Loop({ ...poll, logger });
     this.#wakeUps = wakeUps;
-    this.#listening = wakeUps?.on(() => this.#polling.wake());
+    if (wakeUps !== undefined) {
+      this.#listening.use(wakeUps.on("moved", () => this.#polling.wake()));
+      this.#listening.use(wakeUps.on("awaited", (position) => this.#awaitedElsewhere(position)));
+    }
     if (!projector) return;
     this.#projector = createProjector(dependencies, {
       lease: { pool, table: "read.leases", name: leaseName(this.#tables), alone },
       onMoved: (position) => this.#moved(position),
-      isAwaited: () => this.#positions.isAwaited,
+      isAwaited: () => this.#positions.isAwaited || isAfter(this.#awaited, this.#positions.position),
     });
   }
 
@@ -124,9 +129,14 @@ export class ReadSide implements AsyncDisposable {
   /** Whether they reached the position within the time; at once when they have. It must be one of this log. */
   waitFor(position: Position, timeoutMs: number): Promise<boolean> {
     const arrival = this.#positions.waitFor(position, timeoutMs);
-    if (this.#positions.isAwaited) {
-      this.#projector?.flushNow();
+    if (!this.#positions.isAwaited) return arrival;
+    if (this.#projector?.leads === true) {
+      this.#projector.flushNow();
       this.#polling.wakeIn(POLL_MS);
+    } else {
+      // fence: look-first
+      this.#polling.wake();
+      this.#wakeUps?.publish("awaited", position);
     }
     return arrival;
   }
@@ -140,6 +150,8 @@ export class ReadSide implements AsyncDisposable {
     const parsed = parsePosition(text);
     if (parsed === undefined || parsed.logId !== store.logId) return "foreign";
     const position = text as Position; // parsed just now
+    if (!isAfter(position, this.#positions.position)) return "reached";
+    if (this.#projector?.leads !== true) await this.#look();
     if (!isAfter(position, this.#positions.position)) return "reached";
     return isAfter(position, await store.tail()) ? "beyond" : "ahead";
   }
@@ -163,21 +175,30 @@ export class ReadSide implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#positions[Symbol.dispose]();
-    this.#listening?.[Symbol.dispose]();
+    this.#listening.dispose();
     await Promise.all([this.#projector?.[Symbol.asyncDispose](), this.#polling[Symbol.asyncDispose]()]);
+  }
+
+  #awaitedElsewhere(position: Position): void {
+    if (isAfter(position, this.#awaited)) this.#awaited = position;
+    this.#projector?.flushNow();
   }
 
   #moved(checkpoint: Checkpoint): void {
     this.#positions.advance(checkpoint);
     failpoint("waiters-notified/nodes-notified");
-    if (checkpoint !== "start") this.#wakeUps?.publish(checkpoint);
+    if (checkpoint !== "start") this.#wakeUps?.publish("moved", checkpoint);
   }
 
   async #poll(): Promise<number> {
     if (!this.#positions.isAwaited) return IDLE_MS;
+    await this.#look();
+    return POLL_MS;
+  }
+
+  async #look(): Promise<void> {
     const group = await readGroup(this.#dependencies.pool);
     this.#positions.advance(group?.checkpoint ?? "start");
-    return POLL_MS;
   }
 
   async #build(): Promise<void> {

@@ -19,7 +19,7 @@ async function until(holds: () => boolean, timeoutMs = 10_000): Promise<void> {
 
 function heard(bus: Bus): Position[] {
   const positions: Position[] = [];
-  bus.on((position) => positions.push(position));
+  bus.on("moved", (position) => positions.push(position));
   return positions;
 }
 
@@ -28,36 +28,38 @@ function recorder() {
   return { warnings, logger: { warn: (_fields: object, message: string) => warnings.push(message) } };
 }
 
-test("who listens hears each position of its log until it stops, and nothing else", () => {
+test("who listens hears each position of its topic and log until it stops, and nothing else", () => {
   const listeners = new Listeners();
-  const [all, once]: [Position[], Position[]] = [[], []];
-  listeners.add((position) => all.push(position));
-  const listening = listeners.add((position) => once.push(position));
-  for (const text of ["", "x", LOG, `${LOG}.`, `read ${at(1)}`, positionOf("another", 1)]) listeners.notify(text, LOG);
-  listeners.notify(at(1), LOG);
+  const [all, once, other]: [Position[], Position[], Position[]] = [[], [], []];
+  listeners.add("moved", (position) => all.push(position));
+  listeners.add("awaited", (position) => other.push(position));
+  const listening = listeners.add("moved", (position) => once.push(position));
+  const wrong = ["", "moved", "moved x", at(1), `read ${at(1)}`, `moved ${LOG}.`, `moved ${positionOf("another", 1)}`];
+  for (const text of wrong) listeners.notify(text, LOG);
+  listeners.notify(`moved ${at(1)}`, LOG);
   listening[Symbol.dispose]();
-  listeners.notify(at(2), LOG);
-  expect([all, once]).toEqual([[at(1), at(2)], [at(1)]]);
+  listeners.notify(`moved ${at(2)}`, LOG);
+  expect([all, once, other]).toEqual([[at(1), at(2)], [at(1)], []]);
 });
 
 test("a burst is sent as its newest position, one at a time, and a failure is passed over", async () => {
   const sent: string[] = [];
   let go = () => {};
-  const outbox = new Outbox(async (position) => {
-    sent.push(position);
+  const outbox = new Outbox(async (text) => {
+    sent.push(text);
     await new Promise<void>((resolve) => {
       go = resolve;
     });
     if (sent.length === 1) throw new Error("lost");
   });
-  for (let n = 1; n <= 100; n += 1) outbox.put(at(n));
+  for (let n = 1; n <= 100; n += 1) outbox.put("moved", at(n));
   await until(() => sent.length === 1);
-  for (let n = 101; n <= 200; n += 1) outbox.put(at(n));
+  for (let n = 101; n <= 200; n += 1) outbox.put("moved", at(n));
   go();
   await until(() => sent.length === 2);
   go();
   await outbox.close();
-  expect(sent).toEqual([at(100), at(200)]);
+  expect(sent).toEqual([`moved ${at(100)}`, `moved ${at(200)}`]);
 });
 
 test("PostgreSQL: nodes hear each other, also after their connections were cut", async () => {
@@ -68,14 +70,14 @@ test("PostgreSQL: nodes hear each other, also after their connections were cut",
   await using foreign = postgresBus({ url: database.url, logId: "another", logger });
   const [read, elsewhere] = [heard(second), heard(foreign)];
   await until(() => [first, second, foreign].every((bus) => bus.status().connected));
-  first.publish(at(1));
+  first.publish("moved", at(1));
   await until(() => read.length === 1);
   await database.pool.query(
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'chatapi bus'",
   );
   await until(() => warnings.length === 3);
   await until(() => first.status().connected && second.status().connected);
-  first.publish(at(2));
+  first.publish("moved", at(2));
   await until(() => read.length === 2);
   expect(elsewhere).toEqual([]);
   expect(first.status()).toEqual({ kind: "postgres", connected: true, lastError: null });
@@ -91,19 +93,19 @@ describe.skipIf(missingRedis !== undefined)("Redis", () => {
     const read = heard(second);
     const up = () => first.status().connected && second.status().connected;
     await until(up);
-    first.publish(at(1));
+    first.publish("moved", at(1));
     await until(() => read.length === 1);
 
     await redis.kill();
     await until(() => !first.status().connected && !second.status().connected);
-    for (let n = 2; n < 100; n += 1) first.publish(at(n));
+    for (let n = 2; n < 100; n += 1) first.publish("moved", at(n));
     await sleep(1_500);
     expect(warnings).toHaveLength(2);
     expect(first.status()).toMatchObject({ kind: "redis", connected: false, lastError: expect.any(String) });
 
     await redis.restart();
     await until(up);
-    first.publish(at(100));
+    first.publish("moved", at(100));
     await until(() => read.length === 2);
     expect(read).toEqual([at(1), at(100)]);
     expect(warnings).toHaveLength(2);

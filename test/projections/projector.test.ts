@@ -1,6 +1,8 @@
 // The projector on a real database: batches, the fence, resuming, faults.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
+import { type Bus, processBus } from "../../src/platform/bus.ts";
+import { postgresBus } from "../../src/platform/postgres-bus.ts";
 import { ForeignCheckpoint, readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
@@ -82,6 +84,43 @@ describe("the group", () => {
     const later = await given.write("claim-w", [{ type: "Claimed", data: { room: ROOM } }]);
     expect(await idle.compare(later.position)).toBe("ahead");
     await idle[Symbol.asyncDispose]();
+  });
+});
+
+describe("a node that only follows", () => {
+  const ROUNDS = 20;
+  /** How long each of some writes takes to be readable on the following node, in milliseconds. */
+  async function waits(given: Setting, wakeUps: { working: Bus; following: Bus }, settled: boolean): Promise<number[]> {
+    const working = await openReadSide(given.parts, { wakeUps: wakeUps.working });
+    await using _working = working;
+    await working.start();
+    await using following = await openReadSide(given.parts, { projector: false, wakeUps: wakeUps.following });
+    const spent: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const { position } = await given.write("claim-f", [{ type: "Claimed", data: { room: ROOM } }]);
+      if (settled) await working.waitFor(position, 5_000);
+      const begun = performance.now();
+      expect(await following.waitFor(position, 5_000)).toBe(true);
+      spent.push(performance.now() - begun);
+    }
+    return spent.toSorted((a, b) => a - b);
+  }
+
+  test("looks before it pauses: what the read models have costs one query", async () => {
+    await using given = await setting();
+    const spent = await waits(given, { working: processBus(), following: processBus() }, true);
+    expect(spent[ROUNDS / 2]).toBeLessThan(25);
+  });
+
+  test("has a write that nobody else waits for without the projector's linger", async () => {
+    await using given = await setting();
+    const { url } = given.database;
+    const parts = { url, logId: given.store.logId, logger: given.parts.logger };
+    await using working = postgresBus(parts);
+    await using following = postgresBus(parts);
+    await until(() => working.status().connected && following.status().connected);
+    const spent = await waits(given, { working, following }, false);
+    expect(spent[2]).toBeLessThan(15);
   });
 });
 

@@ -52,6 +52,12 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/checkpoint.test.ts", test: "a group that was made from another log is refused" },
   },
   {
+    fence: "look-first",
+    name: "who waits for the read models looks before it pauses",
+    mutate: substitute("wake()", "wakeIn(POLL_MS)"),
+    caughtBy: { file: "projections/projector.test.ts", test: "looks before it pauses" },
+  },
+  {
     fence: "swap-lock",
     name: "lock of the group while tables are swapped",
     mutate: drop,
