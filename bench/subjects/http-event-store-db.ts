@@ -4,7 +4,8 @@ import { interleave } from "../harness/measure.ts";
 import { type Goal, notMeasured, ratioRow } from "../harness/row.ts";
 import type { Subject } from "../harness/subject.ts";
 import type { ServerOptions } from "../processes/server.ts";
-import { CONNECTIONS, listenTo, manyRooms, postsPerSecond, startLoad } from "../support/posting.ts";
+import { startGenerator, startLoad } from "../support/load.ts";
+import { CONNECTIONS, listenTo, manyRooms, postsPerSecond } from "../support/posting.ts";
 import { newApi, newEncryptionKey, startServed } from "../support/served.ts";
 
 const goal: Goal = {
@@ -20,14 +21,14 @@ export const httpEventStoreDb: Subject = {
     if (missingEventStore !== undefined) return [notMeasured(goal, missingEventStore)];
     await using open = new AsyncDisposableStack();
     const { url } = open.use(await testEventStore());
-    const load = open.use(startLoad());
+    const generator = open.use(startGenerator());
     const served = async (log: Pick<ServerOptions, "eventStore">) => {
       const { url: databaseUrl } = open.use(await postgres.database());
       const server = open.use(await startServed({ databaseUrl, encryptionKey: newEncryptionKey(), ...log }));
       const api = await newApi(server.url);
       const { rooms, targets } = await manyRooms(api);
       await listenTo(open.use(startLoad()), server.url, api, rooms);
-      return postsPerSecond(load, { url: server.url, key: api.key, targets, connections: CONNECTIONS }, turnMs);
+      return postsPerSecond(generator, { url: server.url, key: api.key, targets, connections: CONNECTIONS }, turnMs);
     };
     const [ours, baseline] = ["log in EventStoreDB", "log in PostgreSQL"];
     const reached = await interleave(

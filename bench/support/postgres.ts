@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
+import { parentOf } from "./processor-time.ts";
 
 const DROP_TRIES = 5;
 const DROP_WAIT_MS = 500;
@@ -14,6 +15,8 @@ export type BenchDatabase = AsyncDisposable & { readonly url: string; readonly n
 export type BenchPostgres = AsyncDisposable & {
   /** An empty database, or a copy of one that nobody is connected to. */
   database(template?: string): Promise<BenchDatabase>;
+  /** Of the server, whose children are its sessions. */
+  pid(): number;
 };
 
 /** Starts it. */
@@ -26,7 +29,9 @@ export async function startBenchPostgres(): Promise<BenchPostgres> {
     onExit: (error) => console.error("the benchmarks' PostgreSQL ended", error),
     settings: { max_connections: "300" },
   });
+  const pid = await serverPid(server.url);
   return {
+    pid: () => pid,
     async database(template = "template0") {
       const name = `bench_${randomBytes(6).toString("hex")}`;
       await execute(server.url, `create database ${name} template ${template} strategy file_copy`);
@@ -55,6 +60,18 @@ async function dropDatabase(url: string, name: string): Promise<void> {
       }
     }
     await sleep(DROP_WAIT_MS);
+  }
+}
+
+/** The server's process, which is the parent of each session's; 0 where the system does not say. */
+async function serverPid(url: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+    return parentOf(rows[0]?.pid ?? 0);
+  } finally {
+    await client.end();
   }
 }
 

@@ -1,6 +1,11 @@
 // Posting messages to rooms: what is sent where, by how many, and who listens.
-import type { Load, Loaded, Target } from "../processes/load.ts";
-import { type BenchProcess, startProcess } from "./process.ts";
+import { median } from "../harness/measure.ts";
+import { shown } from "../harness/row.ts";
+import type { Load, Target } from "../processes/load.ts";
+import type { Generator } from "./load.ts";
+import type { BenchPostgres } from "./postgres.ts";
+import type { BenchProcess } from "./process.ts";
+import { canMeasure, processorMs } from "./processor-time.ts";
 import { type Api, newRoom, newToken } from "./served.ts";
 
 const CONTENT =
@@ -14,13 +19,11 @@ export const posting = (room: string, user: string): Target => ({
   body: JSON.stringify({ sender_id: user, content: CONTENT }),
 });
 
-/** Turns that a server is loaded for before it counts: the whole way of a request is a lot of code to compile. */
-export const WARM_UP_TURNS = 4;
+/** Rounds that a server is loaded for before it counts: the whole way of a request is a lot of code to compile. */
+export const WARM_UP_ROUNDS = 4;
 export const CONNECTIONS = 64;
 export const ROOMS = 256;
 export const SOCKETS = 100;
-
-export const startLoad = (): BenchProcess => startProcess(new URL("../processes/load.ts", import.meta.url));
 
 /** Rooms of one user each, and a message of that user to each. */
 export async function manyRooms(api: Api): Promise<{ rooms: readonly string[]; targets: readonly Target[] }> {
@@ -39,10 +42,44 @@ export async function listenTo(load: BenchProcess, url: string, api: Api, rooms:
   }
 }
 
-/** A candidate's turns: posts per second. The one that is not counted is long. */
+/** What posts cost in the counted rounds, in microseconds of processor time each. */
+export class PostCosts {
+  readonly server: number[] = [];
+  readonly database: number[] = [];
+  readonly generator: number[] = [];
+
+  /** Server and database together, round by round. */
+  get both(): readonly number[] {
+    return this.server.map((micros, round) => micros + (this.database[round] ?? Number.NaN));
+  }
+
+  /** One phrase for the table. */
+  toString(): string {
+    if (this.server.length === 0) return "processor time not measured";
+    const [server, database, generator] = [this.server, this.database, this.generator].map((all) => shown(median(all)));
+    return `processor time a post: server ${server} µs, database ${database} µs; generator ${generator} µs`;
+  }
+}
+
+type Measured = {
+  readonly server: BenchProcess;
+  readonly postgres: Pick<BenchPostgres, "pid">;
+  readonly costs: PostCosts;
+};
+
+/** A candidate's rounds: posts per second, and what they cost. The round that is not counted is long. */
 export const postsPerSecond =
-  (load: BenchProcess, order: Omit<Load, "ms">, turnMs: number) =>
+  (generator: Generator, order: Omit<Load, "ms">, roundMs: number, measured?: Measured) =>
   async (round: number): Promise<number> => {
-    const ms = round === 0 ? WARM_UP_TURNS * turnMs : turnMs;
-    return (await load.call<Loaded>("run", { ...order, ms } satisfies Load)).perSecond;
+    const ms = round === 0 ? WARM_UP_ROUNDS * roundMs : roundMs;
+    const spent = () => [measured?.server.child.pid, measured?.postgres.pid()].map((pid) => processorMs(pid ?? 0));
+    const before = spent();
+    const { perSecond, requests, generatorMicros } = await generator.run({ ...order, ms });
+    if (round > 0 && measured !== undefined && canMeasure) {
+      const [server = 0, database = 0] = spent().map((now, at) => ((now - (before[at] ?? 0)) * 1_000) / requests);
+      measured.costs.server.push(server);
+      measured.costs.database.push(database);
+      measured.costs.generator.push(generatorMicros ?? Number.NaN);
+    }
+    return perSecond;
   };
