@@ -41,12 +41,15 @@ type StorageOptions = {
   readonly logger: Logger;
   /** The database to use instead of what the configuration says: one that already runs. */
   readonly databaseUrl?: string;
+  /** The log is about to be filled by an import, so it may be empty although the database has keys. Default false. */
+  readonly importing?: boolean;
   /** Called when the embedded PostgreSQL ends by itself. */
   readonly onExit?: (error: Error) => void;
 };
 
 /** Opens the stores. Throws ConfigError, DataFolderInUse, NoFence, or an Error whose message is one clear line. */
-export async function openStorage({ config, logger, databaseUrl, onExit }: StorageOptions): Promise<Storage> {
+export async function openStorage(options: StorageOptions): Promise<Storage> {
+  const { config, logger, databaseUrl, importing = false, onExit } = options;
   await using open = new AsyncDisposableStack();
   const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
   const pool = createPool({
@@ -60,7 +63,16 @@ export async function openStorage({ config, logger, databaseUrl, onExit }: Stora
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
   failpoint("keys-opened/log-opened");
-  const { store, bus } = await openLog(config, url, logger, open);
+  const { store: log, bus } = await openLog(config, url, logger, open);
+  const store = await keyring.trust(log, {
+    importing,
+    onForged: ({ id, type, stream, revision, position }) =>
+      logger.error(
+        { id, type, stream, revision, position },
+        "forged event found in the log; it is shown as forged and changes nothing",
+      ),
+    warn: (message) => logger.warn(message),
+  });
   failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
   const readSideOptions = { projector: config.roles.has("projector"), alone, wakeUps: bus };

@@ -36,7 +36,7 @@ export async function openLog(url: string, encryptionKey: string): Promise<OpenL
   await using open = new AsyncDisposableStack();
   const pool = open.adopt(new pg.Pool({ connectionString: url, max: 20 }), (one) => one.end());
   const keyring = await openKeyring({ pool, encryptionKeys: [encryptionKey] });
-  const store = open.use(await openPostgresLog({ url }));
+  const store = await keyring.trust(open.use(await openPostgresLog({ url })));
   // That read models are built is what is wanted here; only what goes wrong is told.
   const logger = {
     warn: (fields: object, message: string) => {
@@ -104,7 +104,8 @@ export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): 
     const settings = { name: `Room ${first + number}`, description: null, kind: "private", meta: {} };
     const created = { type: "RoomCreated", data: { ...settings, externalId: null, members } };
     const append = async (revision: number, events: readonly { type: string; data: unknown }[]) => {
-      const encoded = await encode(keyring, { stream, events, context: contextOf(client), at });
+      const commit = { stream, events, context: contextOf(client), at, firstRevision: revision + 1 };
+      const encoded = await encode(keyring, commit);
       await store.append(stream, revision, encoded);
     };
     await append(-1, [created]);
@@ -138,7 +139,8 @@ export async function appendMessages(
   const events = Array.from({ length: count }, (_, index) =>
     posted(room, last.revision + 1 + index, at, users, subjects),
   );
-  await store.append(stream, last.revision, await encode(keyring, { stream, events, context: contextOf(client), at }));
+  const commit = { stream, events, context: contextOf(client), at, firstRevision: last.revision + 1 };
+  await store.append(stream, last.revision, await encode(keyring, commit));
 }
 
 function posted(room: RoomId, ordinal: number, at: number, users: readonly string[], subjects: readonly Subject[]) {

@@ -112,11 +112,29 @@ events
   .option("--json", "print the counts as JSON")
   .action((file: string, options: { json?: true }) =>
     run(() =>
-      withStorage(async (storage) => {
-        const bar = progress("events", options.json === true);
-        const show = (done: number, total: number) => bar.update(done, total);
-        const moved = await importEvents(storage, fromCaller(file), show).finally(bar.stop);
-        print(options.json ? JSON.stringify(moved) : `imported ${moved.events} events and ${moved.keys} keys`);
+      withStorage(
+        async (storage) => {
+          const bar = progress("events", options.json === true);
+          const show = (done: number, total: number) => bar.update(done, total);
+          const moved = await importEvents(storage, fromCaller(file), show).finally(bar.stop);
+          print(options.json ? JSON.stringify(moved) : `imported ${moved.events} events and ${moved.keys} keys`);
+          return EXIT.ok;
+        },
+        { importing: true },
+      ),
+    ),
+  );
+
+const keys = program.command("keys").description("data keys");
+keys
+  .command("rewrap")
+  .description("wrap every data key with the first key of ENCRYPTION_KEYS, so that the others can be taken out")
+  .option("--json", "print the count as JSON")
+  .action((options: { json?: true }) =>
+    run(() =>
+      withStorage(async ({ keyring }) => {
+        const rewrapped = await keyring.rewrap();
+        print(options.json ? JSON.stringify({ rewrapped }) : `rewrapped ${rewrapped} data keys`);
         return EXIT.ok;
       }),
     ),

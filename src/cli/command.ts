@@ -5,6 +5,7 @@ import { ConfigError, readConfig } from "../config.ts";
 import { DataFolderInUse } from "../embedded/data-folder.ts";
 import { runningEmbeddedPostgres } from "../embedded/postgres.ts";
 import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
+import { StoresDiffer } from "../event-store/keyring.ts";
 import { KeyConflict, WrongEncryptionKeys } from "../event-store/wrapped-keys.ts";
 import { createLogger } from "../platform/logger.ts";
 import { NoFence } from "../projections/fence.ts";
@@ -27,7 +28,7 @@ export function fail(line: string, code: number = EXIT.usage): number {
 }
 
 /** Set-up errors: nothing was done. Exit code 78. */
-const SETUP_ERRORS = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence];
+const SETUP_ERRORS = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence, StoresDiffer];
 /** Errors whose message is enough for an operator: printed without a stack. */
 const EXPECTED_ERRORS = [
   ImportError,
@@ -82,7 +83,10 @@ export function progress(unit: string, quiet: boolean): Progress {
 }
 
 /** Opens the stores, runs the command, closes them. Without a running server it starts the embedded PostgreSQL itself. */
-export async function withStorage(command: (storage: Storage) => Promise<number>): Promise<number> {
+export async function withStorage(
+  command: (storage: Storage) => Promise<number>,
+  { importing = false } = {},
+): Promise<number> {
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel === "info" ? "warn" : config.logLevel, pino.destination(2));
   const running =
@@ -90,6 +94,7 @@ export async function withStorage(command: (storage: Storage) => Promise<number>
   await using storage = await openStorage({
     config,
     logger,
+    importing,
     ...(running === undefined ? {} : { databaseUrl: running }),
   });
   return await command(storage);

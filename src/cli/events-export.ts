@@ -5,8 +5,9 @@ import { rm } from "node:fs/promises";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
-import { LOG_STREAM } from "../event-store/envelope.ts";
+import type { EventMacs } from "../event-store/event-macs.ts";
 import type { EventStore, NewEvent, Position, RecordedEvent } from "../event-store/event-store.ts";
+import { LOG_STREAM } from "../event-store/first-event.ts";
 import { WrappedKeySchema } from "../event-store/wrapped-keys.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";
@@ -55,17 +56,23 @@ const lineOf = (event: RecordedEvent): EventLine => ({
   metadata: utf8.decode(event.metadata),
 });
 
-/** The event as it goes into another log: the same but for `origin`, which says where it stood; the first origin stays. */
-export function importedEvent(line: EventLine, log: string): NewEvent {
+/**
+ * The event as it goes into another log: the same but for `origin`, which says where it stood (the first origin stays),
+ * and for its MAC, which is of the other log's.
+ */
+export function importedEvent(line: EventLine, log: string, macs: EventMacs): NewEvent {
   const metadata: unknown = JSON.parse(line.metadata);
-  const known = z.looseObject({ origin: z.unknown().optional() }).parse(metadata);
+  const known = z.looseObject({ origin: z.unknown().optional(), mac: z.unknown().optional() }).parse(metadata);
   const origin = known.origin ?? { log, position: line.position };
-  return {
-    id: line.id,
-    type: line.type,
+  const { id, type } = line;
+  const { mac: _mac, ...unsigned } = known;
+  const moved = {
+    id,
+    type,
     data: bytes.encode(line.data),
-    metadata: bytes.encode(JSON.stringify({ ...known, origin })),
+    metadata: bytes.encode(JSON.stringify({ ...unsigned, origin })),
   };
+  return macs.sign(moved, line);
 }
 
 const PAGE = 1_000;

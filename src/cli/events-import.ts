@@ -2,6 +2,7 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { EventMacs } from "../event-store/event-macs.ts";
 import {
   type EventStore,
   MAX_APPEND_BYTES,
@@ -10,6 +11,7 @@ import {
   StoreUnavailable,
   sizeOf,
 } from "../event-store/event-store.ts";
+import { blobKeysOf } from "../event-store/sealing.ts";
 import type { WrappedKey } from "../event-store/wrapped-keys.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs } from "../platform/supervise.ts";
@@ -50,8 +52,12 @@ function parseLine(text: string, number: number): Line {
 }
 
 /** Reads the file once without writing: it must be complete, in order, and of another log than this one. */
-async function checkComplete(file: string, store: EventStore): Promise<{ log: string; events: number }> {
+async function checkComplete(
+  file: string,
+  store: EventStore,
+): Promise<{ log: string; events: number; sealedBy: ReadonlySet<string> }> {
   let log: string | undefined;
+  const sealedBy = new Set<string>();
   let last = "";
   const counted = { events: 0, keys: 0 };
   let end: { events: number; keys: number } | undefined;
@@ -66,6 +72,7 @@ async function checkComplete(file: string, store: EventStore): Promise<{ log: st
     if (line.position <= last) throw new ImportError(`the events are not in their order at ${line.position}`);
     last = line.position;
     counted.events += 1;
+    for (const key of blobKeysOf({ data: Buffer.from(line.data) })) sealedBy.add(key);
   }
   if (log === undefined) throw new ImportError("the file is empty");
   if (end === undefined) throw new ImportError("the file was cut short: its end is missing");
@@ -73,7 +80,7 @@ async function checkComplete(file: string, store: EventStore): Promise<{ log: st
     throw new ImportError(`the file has lost lines: ${counted.events} events of ${end.events} are in it`);
   }
   if (log === store.logId) throw new ImportError("the file was exported from this very log");
-  return { log, events: counted.events };
+  return { log, events: counted.events, sealedBy };
 }
 
 async function* keysOf(file: string): AsyncGenerator<WrappedKey> {
@@ -96,11 +103,13 @@ export async function importEvents(
   onProgress: (events: number, total: number) => void,
 ): Promise<Moved> {
   const { store, keyring } = storage;
-  const { log, events: total } = await checkComplete(file, store);
+  const { log, events: total, sealedBy } = await checkComplete(file, store);
   const { imported: keys } = await keyring.importWrapped(keysOf(file));
+  // An export has every key that there was: the others were destroyed.
+  await keyring.recordMissing(sealedBy);
   failpoint("keys-imported/events-appended");
   let events = 0;
-  for await (const append of ahead(appendsOf(file, log))) {
+  for await (const append of ahead(appendsOf(file, log, keyring.macs))) {
     await untilKnown(() => store.append(append.stream, append.expectedRevision, append.events));
     failpoint("append-imported/next-append");
     events += append.events.length;
@@ -143,11 +152,11 @@ type SizedAppend = {
 };
 
 /** Runs of events that follow each other in one stream, cut to what an append may hold. */
-async function* appendsOf(file: string, log: string): AsyncGenerator<SizedAppend> {
+async function* appendsOf(file: string, log: string, macs: EventMacs): AsyncGenerator<SizedAppend> {
   let current: SizedAppend | undefined;
   for await (const line of linesOf(file)) {
     if (line.kind !== "event") continue;
-    const event = importedEvent(line, log);
+    const event = importedEvent(line, log, macs);
     if (current !== undefined && !fits(current, line, event)) {
       yield current;
       current = undefined;

@@ -10,8 +10,12 @@ import { type ReadsEvent, readsEvents } from "./reads.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
 import { type UserEvent, userEvents } from "./user.ts";
 
-/** The log's own first event. */
-const logEvents = { LogCreated: event({ data: z.object({ log_id: z.string() }) }) } as const;
+/** The log's own first event, and what readers get in place of an event that was not written by this program. */
+const logEvents = {
+  LogCreated: event({ data: z.object({ log_id: z.string() }) }),
+  /** Never written: `type` is what the forged event said of itself. */
+  EventForged: event({ data: z.object({ forged: z.literal(true), type: z.string() }) }),
+} as const;
 
 export const catalogue = {
   ...logEvents,

@@ -2,7 +2,7 @@
 import { createHmac, hash } from "node:crypto";
 import { BASE32_DIGITS, type DeliveryId, type NotificationId, type Subject } from "../contract/ids.ts";
 import type { Channel } from "../contract/resources.ts";
-import { keyObjectOf } from "./sealing.ts";
+import { keyObjectOf } from "../platform/key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). */
 const NAMESPACE = Buffer.from("8f0c6c3e7d0b5a7e9b396a0d5f1c2e4b", "hex");

@@ -1,5 +1,4 @@
 // The envelope of an event: its metadata, and how events become bytes and come back (sealing, schemas, versions, upcasting).
-import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
@@ -8,8 +7,18 @@ import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
 import { type EventDefinition, upcast } from "../domain/event.ts";
 import { eventId } from "./derived-ids.ts";
-import type { NewEvent, Position, RecordedEvent } from "./event-store.ts";
-import { blobsOf, type DataKey, type Keyring, openBlobs, type Plaintext, putBlobs, takeSealed } from "./sealing.ts";
+import { isSigned } from "./event-macs.ts";
+import { type NewEvent, type Position, type RecordedEvent, StoreUnavailable } from "./event-store.ts";
+import {
+  blobsOf,
+  type DataKey,
+  ForgedSeal,
+  type Keyring,
+  openBlobs,
+  type Plaintext,
+  putBlobs,
+  takeSealed,
+} from "./sealing.ts";
 
 /** Who caused an event. */
 const ActorSchema: z.ZodType<Actor> = z.discriminatedUnion("type", [
@@ -60,6 +69,9 @@ export type StoredEvent<E extends { type: string; data: unknown } = DomainEvent>
   readonly meta: Metadata;
 };
 
+/** Whether it stands for an event that this program did not write: it changes no state and is shown nowhere as content. */
+export const isForged = (event: { readonly type: string }): boolean => event.type === "EventForged";
+
 /** This version of the code cannot read an event of the log: the event is damaged, or written by newer code. */
 class UnreadableEvent extends Error {
   override readonly name = "UnreadableEvent";
@@ -74,6 +86,8 @@ type EncodeRequest = {
   readonly events: readonly { type: string; data: unknown }[];
   readonly context: CommandContext;
   readonly at: Instant;
+  /** The revision that the first of them will have. Their MACs and sealed fields are good there and nowhere else. */
+  readonly firstRevision: number;
   /** The process that decided them; part of the event ids. */
   readonly writerId?: string;
 };
@@ -87,8 +101,9 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
   return request.events.map((event, index) => {
     const id = eventId(stream, context.commandId, index, request.writerId);
-    const { open, sealed } = taken[index] ?? { open: {}, sealed: new Map() };
-    const subjects = [...sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
+    const place = { id, stream, revision: request.firstRevision + index, type: event.type };
+    const one = taken[index] ?? { open: {}, sealed: new Map() };
+    const subjects = [...one.sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
     const metadata: Metadata = {
       v: definitionOf(event.type).v,
       at: request.at,
@@ -100,9 +115,9 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
       causation: context.causation,
       subjects,
     };
-    const data = toBytes(putBlobs(open, sealed, keys, id));
+    const data = toBytes(putBlobs(one, keys, place));
     plaintexts.add(data, () => readBack(id, event, metadata));
-    return { id, type: event.type, data, metadata: toBytes(metadata) };
+    return keyring.macs.sign({ id, type: event.type, data, metadata: toBytes(metadata) }, place);
   });
 }
 
@@ -123,39 +138,74 @@ export function decodeMetadata(event: RecordedEvent): Metadata {
 export const decodeRaw = (event: RecordedEvent): JsonObject =>
   readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
+/** A data key that seals events is neither here nor known to have been destroyed: the database has lost it. */
+export class MissingDataKey extends StoreUnavailable {
+  override readonly name = "MissingDataKey";
+}
+
 /**
  * Turns recorded events into typed ones: opens sealed fields, upcasts, and checks them against their schema. Events that
- * this process has just written come from its plaintext cache. Throws UnreadableEvent.
+ * this process has just written come from its plaintext cache; a forged one comes as `EventForged`. Throws
+ * UnreadableEvent, MissingDataKey.
  */
 export async function decode(keyring: Keyring, events: readonly RecordedEvent[]): Promise<readonly StoredEvent[]> {
   const plaintexts = keyring.plaintextCache.current();
-  const found = events.map((event) => plaintexts.find(event.data) ?? sealedData(event));
+  const found = events.map((event) => {
+    const plaintext = plaintexts.find(event.data);
+    return plaintext === undefined ? unlessForged(keyring, event, sealedData) : { event, plaintext };
+  });
   const blobs = found.flatMap((one) => ("blobs" in one ? one.blobs : []));
   const keys = await keyring.keysById(new Set(blobs.map((blob) => blob.key)));
-  return events.map((event, index) => {
-    const { id, type, stream, revision, position } = event;
-    const one = found[index] ?? NOTHING;
-    const { data, meta } = "blobs" in one ? open(event, one, keys) : one;
-    return { type, data, id, stream, revision, position, meta } as StoredEvent;
+  const missing = new Set(blobs.map((blob) => blob.key).filter((id) => !keys.has(id)));
+  const erased = missing.size === 0 ? missing : await keyring.destroyedAmong(missing);
+  return found.map((one) => {
+    if (!("blobs" in one)) return typed(one.event, one.plaintext);
+    // fence: missing-key
+    const lost = one.blobs.find(({ key }) => missing.has(key) && !erased.has(key) && isSigned(one.event));
+    if (lost !== undefined) throw new MissingDataKey(missingKeyMessage(lost.key, one.event));
+    return unlessForged(keyring, one.event, (event) => open(event === one.event ? one : sealedData(event), keys));
   });
 }
+
+const missingKeyMessage = (key: string, { stream, revision }: RecordedEvent): string =>
+  `the database lacks the data key ${key}, which seals ${stream}@${revision}: restore the schema keys that belongs to this log`;
 
 /** What an error says of an event. */
 type EventName = Pick<RecordedEvent, "id" | "type">;
 
-type SealedData = { readonly raw: JsonObject; readonly blobs: ReturnType<typeof blobsOf> };
-const NOTHING: SealedData = { raw: {}, blobs: [] };
+type SealedData = {
+  readonly event: RecordedEvent;
+  readonly raw: JsonObject;
+  readonly blobs: ReturnType<typeof blobsOf>;
+};
+
+/**
+ * The result of `read`; of a forged event what stands for it. An event without a MAC was written by an earlier version, so
+ * that whatever this version cannot read in it was not written by either.
+ */
+function unlessForged<T>(keyring: Keyring, event: RecordedEvent, read: (event: RecordedEvent) => T): T {
+  try {
+    return read(event);
+  } catch (error) {
+    const isForged = error instanceof UnreadableEvent && (error.cause instanceof ForgedSeal || !isSigned(event));
+    if (!isForged) throw error;
+    return read(keyring.macs.forged(event));
+  }
+}
 
 function sealedData(event: RecordedEvent): SealedData {
   const raw = decodeRaw(event);
-  return { raw, blobs: readable(event, () => blobsOf(raw)) };
+  return { event, raw, blobs: readable(event, () => blobsOf(raw)) };
 }
 
-function open(event: RecordedEvent, { raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): Plaintext {
+const typed = ({ id, type, stream, revision, position }: RecordedEvent, { data, meta }: Plaintext): StoredEvent =>
+  ({ type, data, id, stream, revision, position, meta }) as StoredEvent;
+
+function open({ event, raw, blobs }: SealedData, keys: ReadonlyMap<string, DataKey>): StoredEvent {
   const meta = decodeMetadata(event);
   const { seals } = definitionOf(event.type);
-  const opened = readable(event, () => openBlobs(raw, blobs, seals, keys, event.id));
-  return { data: upcastEvent(event, meta.v, opened), meta };
+  const opened = readable(event, () => openBlobs(raw, blobs, seals, keys, event));
+  return typed(event, { data: upcastEvent(event, meta.v, opened), meta });
 }
 
 /** What opening the bytes of an event that was just written would give: the same way through JSON and schema. */
@@ -178,29 +228,4 @@ function readable<T>(event: EventName, read: () => T): T {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UnreadableEvent(`event ${event.id} (${event.type}): ${why}`, { cause });
   }
-}
-
-/** The stream of a log's first event, which carries the log's id, and of nothing else. */
-export const LOG_STREAM = "log";
-const LOG_CREATED = "LogCreated";
-const LogCreatedData = z.object({ log_id: z.string().regex(/^[A-Za-z0-9]{1,64}$/) });
-
-/** A new log's id: random, so that no two logs have the same. */
-export const newLogId = (): string => randomBytes(8).toString("hex");
-
-/** The first event of a log. Throws RangeError when the id does not fit into a position. */
-export function logCreated(logId: string, at: Instant): NewEvent {
-  if (!LogCreatedData.safeParse({ log_id: logId }).success) throw new RangeError(`not a log id: ${logId}`);
-  const command = randomUUID();
-  const metadata: Metadata = {
-    ...{ v: 1, at, client: null, actor: { type: "system", id: "chatapi" } },
-    ...{ command, correlation: command, causation: command, subjects: [] },
-  };
-  return { id: randomUUID(), type: LOG_CREATED, data: toBytes({ log_id: logId }), metadata: toBytes(metadata) };
-}
-
-/** The log's id, from its first event. Throws when that is another event: then this is not a log of ours. */
-export function logIdOf(first: { readonly type: string; readonly data: Uint8Array }): string {
-  if (first.type !== LOG_CREATED) throw new Error(`the log begins with ${first.type}, not with ${LOG_CREATED}`);
-  return LogCreatedData.parse(JSON.parse(text.decode(first.data))).log_id;
 }

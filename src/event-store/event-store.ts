@@ -145,7 +145,7 @@ export class OutcomeUnknown extends Error {
 
 /** The store cannot be reached for reading now. */
 export class StoreUnavailable extends Error {
-  override readonly name = "StoreUnavailable";
+  override readonly name: string = "StoreUnavailable";
 }
 
 /** What an event counts towards MAX_APPEND_BYTES. */

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import { type CommandContext, decode, type StoredEvent } from "./envelope.ts";
+import { type CommandContext, decode, isForged, type StoredEvent } from "./envelope.ts";
 import { type EventStore, type Position, StoreUnavailable, type StreamRead } from "./event-store.ts";
 import type { Keyring } from "./sealing.ts";
 import { StreamLoader } from "./stream-loader.ts";
@@ -84,7 +84,8 @@ export class Commands {
     const { first, last } = result.command;
     const loader = this.#loader(decider, stream);
     const [events, { state }] = await Promise.all([loader.read(first, last - first + 1), loader.load(last)]);
-    return { state, events: events.map((event) => ({ ...event, at: event.meta.at })), position, replayed: true };
+    const own = events.filter((event) => !isForged(event)).map((event) => ({ ...event, at: event.meta.at }));
+    return { state, events: own, position, replayed: true };
   }
 
   /** The state at the stream's end, never older than this call. `position` is null for a stream without events. */

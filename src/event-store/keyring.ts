@@ -1,23 +1,35 @@
 // The keyring on PostgreSQL: data keys that are found or made, cached in the open, and destroyed; subjects and secrets.
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { batchLoader, type Failed } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { keyObjectOf } from "../platform/key-object.ts";
+import { LOCKS, lockInTransaction } from "../platform/locks.ts";
+import { inTransaction } from "../platform/postgres.ts";
 import { deriveSecretTail } from "./derived-ids.ts";
-import { type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
+import { checkedLog, EventMacs, isSigned } from "./event-macs.ts";
+import type { EventStore, Position, RecordedEvent } from "./event-store.ts";
+import { blobKeysOf, type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
 import {
   createKeyTable,
   deleteKey,
   exportKeys,
   type ImportedKeys,
   importKeys,
+  insertDestroyed,
   insertKeys,
   type KeyRow,
+  keysBesides,
+  MAC_KEY,
   newKeyRow,
   readRing,
+  rewrapKeys,
   selectById,
   selectByOwner,
+  selectByPrefix,
+  selectDestroyed,
   selectOnePerKek,
   type WrappedKey,
   type WrappingRing,
@@ -36,6 +48,18 @@ const KEY_CACHE_TICK_MS = 500;
 /** Until this has passed, this process may also seal with a key that nobody will find again. */
 const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - PLAINTEXT_CACHE_MS - KEY_CACHE_TICK_MS;
 const CACHE = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
+
+/** The log and the database do not belong together. The message is one line that says what to do; exit code 78. */
+export class StoresDiffer extends Error {
+  override readonly name = "StoresDiffer";
+}
+
+type TrustOptions = {
+  /** Events are about to be imported: the log may be empty although the database has keys. Default false. */
+  readonly importing?: boolean;
+  readonly onForged?: (event: RecordedEvent) => void;
+  readonly warn?: (message: string) => void;
+};
 
 type KeyringOptions = {
   readonly pool: pg.Pool;
@@ -61,6 +85,9 @@ export class PostgresKeyring implements Keyring {
   readonly #ring: WrappingRing;
   readonly #byOwner = new LRUCache<string, DataKey>(CACHE);
   readonly #byId = new LRUCache<string, DataKey>(CACHE);
+  readonly #destroyed = new LRUCache<string, true>({ max: MAX_CACHED_KEYS });
+  #macs: EventMacs | undefined;
+  #macKeyId: string | undefined;
   // Of all clients: a cache for each would allocate for each.
   readonly #subjects = new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
   /** Grows with each destruction. A look-up that was under way meanwhile may have read the key before, and is not cached. */
@@ -79,6 +106,89 @@ export class PostgresKeyring implements Keyring {
 
   keysById(ids: ReadonlySet<string>): Promise<ReadonlyMap<string, DataKey>> {
     return eachKey(ids, this.#byId, (id) => this.#findById(id, null));
+  }
+
+  get macs(): EventMacs {
+    if (this.#macs === undefined) throw new Error("the keyring belongs to no log yet");
+    return this.#macs;
+  }
+
+  /**
+   * The log with every read checked, once it is known to belong to this database. The first time, the key of its MACs is
+   * made, and bound to the log's id and end: events up to there need no MAC. Throws StoresDiffer.
+   */
+  async trust<S extends EventStore>(store: S, options: TrustOptions = {}): Promise<S> {
+    const prefix = `${MAC_KEY}${store.logId}.`;
+    const findOrMake = async (client: pg.PoolClient) => {
+      await lockInTransaction(client, LOCKS.keyTable);
+      const [there] = await selectByPrefix(client, prefix);
+      if (there !== undefined) return there;
+      const position = await this.#macsBegin(store, await keysBesides(client, MAC_KEY), options);
+      const made = newKeyRow(this.#ring, `${MAC_KEY}${position}`, null);
+      await insertKeys(client, [made]);
+      return made;
+    };
+    const row = await inTransaction(this.#pool, findOrMake, { silenceMs: LOG_READ_MS });
+    const key = this.#ring.unwrap(row, row);
+    const requiredAfter = row.owner.slice(MAC_KEY.length) as Position;
+    this.#macKeyId = row.id;
+    this.#macs = new EventMacs({ key, requiredAfter, onForged: options.onForged ?? (() => {}) });
+    return checkedLog(store, this.#macs);
+  }
+
+  /** Whether the database still has the key that `trust` found or made. Throws when it cannot be asked. */
+  async hasMacKey(): Promise<boolean> {
+    return this.#macKeyId !== undefined && (await selectById(this.#pool, [this.#macKeyId])).length > 0;
+  }
+
+  /** Where MACs begin in a log that has none yet. */
+  async #macsBegin(
+    store: EventStore,
+    keys: { readonly any: boolean; readonly sinceMacs: boolean },
+    { importing = false, warn }: TrustOptions,
+  ): Promise<Position> {
+    const [tail, events] = await Promise.all([store.tail(), store.readAll({ after: "start", limit: SAMPLE })]);
+    if (events.length <= 1) {
+      if (keys.any && !importing) throw new StoresDiffer(EMPTY_LOG);
+      return tail;
+    }
+    const sealedBy = new Set(events.flatMap(blobKeysOf));
+    const isForeign = sealedBy.size > 0 && (await this.keysById(sealedBy)).size === 0;
+    // fence: foreign-database
+    if (keys.sinceMacs || isForeign || events.some(isSigned)) throw new StoresDiffer(LOST_KEYS);
+    warn?.(`events up to ${tail} were written before events had MACs and are accepted without`);
+    return tail;
+  }
+
+  async destroyedAmong(ids: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    const unknown = [...ids].filter((id) => !this.#destroyed.has(id));
+    if (unknown.length > 0) {
+      for (const { id, proof } of await selectDestroyed(this.#pool, unknown)) {
+        const expected = await this.#proofOf(id);
+        // fence: destruction-proof
+        if (proof.byteLength === expected.byteLength && timingSafeEqual(proof, expected)) this.#destroyed.set(id, true);
+      }
+    }
+    return new Set([...ids].filter((id) => this.#destroyed.has(id)));
+  }
+
+  /** Records as destroyed those of the keys that are not here: they were destroyed where the events come from. */
+  async recordMissing(ids: ReadonlySet<string>): Promise<void> {
+    const present = await this.keysById(ids);
+    const records = new Map<string, Uint8Array>();
+    for (const id of ids) if (!present.has(id)) records.set(id, await this.#proofOf(id));
+    await insertDestroyed(this.#pool, records);
+  }
+
+  /** Wraps all data keys with the ring's newest key, so that the others can be taken out of it; gives how many it wrapped. */
+  rewrap(): Promise<number> {
+    return rewrapKeys(this.#pool, this.#ring);
+  }
+
+  async #proofOf(id: string): Promise<Uint8Array> {
+    return createHmac("sha256", keyObjectOf(await this.serverSecret("destroyed-keys")))
+      .update(id)
+      .digest();
   }
 
   subjectOfUser(client: ClientId, user: string): Promise<Subject> {
@@ -100,7 +210,7 @@ export class PostgresKeyring implements Keyring {
 
   /** Destroys a key for good, which erases what it sealed; false when there was none. A later use makes another key. */
   async destroy(ref: KeyRef): Promise<boolean> {
-    const id = await deleteKey(this.#pool, ref);
+    const id = await deleteKey(this.#pool, ref, (key) => this.#proofOf(key));
     this.#destructions += 1;
     // fence: erasure-forgets
     this.plaintextCache.clear();
@@ -181,6 +291,15 @@ export class PostgresKeyring implements Keyring {
     return found;
   }
 }
+
+/** How long the transaction waits for the log. */
+const LOG_READ_MS = 60_000;
+/** Events that are read to see whether a log without MACs belongs to this database. */
+const SAMPLE = 1_000;
+const EMPTY_LOG =
+  "the log is empty, but the database has the data keys of another one. To move a log here, stop the nodes, run `chatapi events export <file>` with the old settings and `chatapi events import <file>` with the new ones; to go on with the old log, take back EVENTSTORE_URL, EVENTSTORE_PREFIX or the restore that changed it";
+const LOST_KEYS =
+  "the log has events of which the database lacks the keys: restore the schema `keys` that belongs to this log, or set DATABASE_URL to the database that has it";
 
 /** The keys by these names, from the cache or else found together; those that are found nowhere are missing. */
 async function eachKey<N extends string>(

@@ -1,9 +1,12 @@
 // Sealed fields: what only the holder of a data key can read. AES-256-GCM, one blob for all fields of one key.
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomFillSync } from "node:crypto";
+import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { z } from "zod";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
 import type { Seals } from "../domain/event.ts";
+import { keyObjectOf } from "../platform/key-object.ts";
+import type { EventMacs } from "./event-macs.ts";
+import type { RecordedEvent } from "./event-store.ts";
 
 /** A data key. Its id stands in the blobs; the key itself is kept wrapped, and destroying it erases what it sealed. */
 export type DataKey = { readonly id: string; readonly key: Uint8Array };
@@ -12,14 +15,18 @@ export type DataKey = { readonly id: string; readonly key: Uint8Array };
 export interface Keyring {
   /** The current key of each reference; one that has none gets one. */
   keysFor(client: ClientId | null, refs: ReadonlySet<KeyRef>): Promise<ReadonlyMap<KeyRef, DataKey>>;
-  /** The keys with these ids; those that were destroyed are missing. */
+  /** The keys with these ids, as far as there are any. */
   keysById(ids: ReadonlySet<string>): Promise<ReadonlyMap<string, DataKey>>;
+  /** Which of these ids belonged to keys that were destroyed. An id of neither kind is of a key that is missing. */
+  destroyedAmong(ids: ReadonlySet<string>): Promise<ReadonlySet<string>>;
   /** The subject of a user id of this client. */
   subjectOfUser(client: ClientId, user: string): Promise<Subject>;
   /** The subject of an address (a mail address or a URL) of this client. */
   subjectOfAddress(client: ClientId, address: string): Promise<Subject>;
   /** A secret of this client's that never leaves the server, for HMACs. */
   pepper(client: ClientId): Promise<Uint8Array>;
+  /** Makes and checks the MACs of the log's events. */
+  readonly macs: EventMacs;
   /** The plaintext of what this process sealed last; cleared when a key is destroyed. */
   readonly plaintextCache: PlaintextCache;
 }
@@ -72,25 +79,27 @@ export class PlaintextCache {
   }
 }
 
-// Handing over raw bytes makes such an object each time, which costs several times what the cipher or the HMAC does.
-const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+/** What is bound to a sealed value besides its field: it opens nowhere else. */
+export type SealedPlace = Pick<RecordedEvent, "id" | "stream" | "revision" | "type">;
 
-/** The key as the crypto library takes it. The same object for the same array, whose bytes must not change. */
-export function keyObjectOf(key: Uint8Array): KeyObject {
-  const known = keyObjects.get(key);
-  if (known !== undefined) return known;
-  const made = createSecretKey(key);
-  keyObjects.set(key, made);
-  return made;
+/** A sealed value is not what this program stored: it is in the open, was moved, or was changed. */
+export class ForgedSeal extends Error {
+  override readonly name = "ForgedSeal";
 }
 
-const BlobSchema = z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() });
+/** `box` is IV, ciphertext and tag. Blobs of events without a MAC were bound to the event's id alone. */
+const BlobSchema = z.union([
+  z.object({ key: z.string(), box: z.string() }),
+  z.object({ key: z.string(), iv: z.string(), ct: z.string(), tag: z.string() }),
+]);
 type Blob = z.infer<typeof BlobSchema>;
 const BlobsSchema = z.array(BlobSchema);
 /** The member of stored data that holds the blobs, and of the mark that replaces a sealed value. */
 export const SEALED = "$sealed";
 
-type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, JsonValue[]> };
+/** The sealed values of one key, and their fields' paths. */
+type SealedValues = { readonly paths: string[]; readonly values: JsonValue[] };
+type Taken = { readonly open: JsonObject; readonly sealed: ReadonlyMap<KeyRef, SealedValues> };
 
 /** A step of the paths to sealed fields. A sealed field has the path to its key's reference, others have fields below. */
 type Step = { readonly below: Steps; readonly ref?: Reference };
@@ -123,71 +132,69 @@ function stepsOf(seals: Seals): Steps {
 
 /** Splits an event's data: the open part, with a mark where a sealed value was, and the values by key reference. */
 export function takeSealed(data: unknown, seals: Seals): Taken {
-  const sealed = new Map<KeyRef, JsonValue[]>();
-  const order = new Map<KeyRef, number>();
-  const take: Replace = (field, { depth, path, name }, above) => {
+  const sealed = new Map<KeyRef, SealedValues & { readonly order: number }>();
+  const take: Replace = (field, { depth, path, name }, above, at) => {
     if (!isObject(field) || !("open" in field)) return field;
-    const found = at(above[depth] ?? null, path);
-    if (typeof found !== "string") throw new Error(`no key reference at ${name}`);
-    const ref = found as KeyRef;
-    const values = sealed.get(ref) ?? [];
-    if (values.length === 0) order.set(ref, sealed.size);
-    sealed.set(ref, values);
-    values.push(field.open ?? null);
-    return { [SEALED]: [order.get(ref) ?? 0, values.length - 1] };
+    const ref = valueAt(above[depth] ?? null, path);
+    if (typeof ref !== "string") throw new Error(`no key reference at ${name}`);
+    const taken = sealed.get(ref as KeyRef) ?? { order: sealed.size, paths: [], values: [] };
+    sealed.set(ref as KeyRef, taken);
+    taken.paths.push(at);
+    taken.values.push(field.open ?? null);
+    return { [SEALED]: [taken.order, taken.values.length - 1] };
   };
-  const open = rewrite(data as JsonObject, stepsOf(seals), [], take);
+  const open = rewrite(data as JsonObject, stepsOf(seals), [], "", take);
   return { open: open as JsonObject, sealed };
 }
 
-/** Replaces the marks where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. */
-function rewriteMarks(data: JsonObject, seals: Seals, replace: (mark: readonly JsonValue[]) => JsonValue): JsonObject {
-  const put: Replace = (field) => {
-    const mark = isObject(field) ? field[SEALED] : undefined;
-    return Array.isArray(mark) ? replace(mark) : field;
-  };
-  return rewrite(data, stepsOf(seals), [], put) as JsonObject;
-}
-
-type Replace = (field: JsonValue, ref: Reference, above: readonly JsonValue[]) => JsonValue;
+/** Gives what replaces a sealed field; `at` is its own path, with the indexes of arrays. */
+type Replace = (field: JsonValue, ref: Reference, above: readonly JsonValue[], at: string) => JsonValue;
 
 /** A copy of `node` with the sealed fields replaced; copies only along their paths. `above` are its ancestors, topmost first. */
-function rewrite(node: JsonValue, steps: Steps, above: readonly JsonValue[], replace: Replace): JsonValue {
+function rewrite(
+  node: JsonValue,
+  steps: Steps,
+  above: readonly JsonValue[],
+  prefix: string,
+  replace: Replace,
+): JsonValue {
   const path = [...above, node];
+  const below = (child: JsonValue, step: Step, at: string) =>
+    step.ref === undefined ? rewrite(child, step.below, path, `${at}.`, replace) : replace(child, step.ref, path, at);
   const each = steps.get("*");
-  if (each !== undefined) return Array.isArray(node) ? node.map((child) => below(child, each, path, replace)) : node;
+  if (each !== undefined) {
+    return Array.isArray(node) ? node.map((child, index) => below(child, each, `${prefix}${index}`)) : node;
+  }
   if (!isObject(node)) return node;
   const copy = { ...node };
   for (const [name, step] of steps) {
     const child = copy[name];
-    if (child !== undefined && child !== null) copy[name] = below(child, step, path, replace);
+    if (child !== undefined && child !== null) copy[name] = below(child, step, `${prefix}${name}`);
   }
   return copy;
 }
 
-const below = (child: JsonValue, step: Step, path: readonly JsonValue[], replace: Replace): JsonValue =>
-  step.ref === undefined ? rewrite(child, step.below, path, replace) : replace(child, step.ref, path);
-
-const at = (node: JsonValue, path: readonly string[]): JsonValue =>
+const valueAt = (node: JsonValue, path: readonly string[]): JsonValue =>
   path.reduce<JsonValue>((value, step) => (isObject(value) ? (value[step] ?? null) : null), node);
 
-/** The data as it is stored: with its blobs, each bound to the event id. */
-export function putBlobs(
-  open: JsonObject,
-  sealed: ReadonlyMap<KeyRef, readonly JsonValue[]>,
-  keys: ReadonlyMap<KeyRef, DataKey>,
-  eventId: string,
-): JsonObject {
+/** The data as it is stored: with its blobs, each bound to its event, its place in the log and its fields. */
+export function putBlobs({ open, sealed }: Taken, keys: ReadonlyMap<KeyRef, DataKey>, place: SealedPlace): JsonObject {
   if (sealed.size === 0) return open;
-  const blobs = [...sealed].map(([ref, values]) => {
+  const blobs = [...sealed].map(([ref, { paths, values }]) => {
     const key = keys.get(ref);
     if (key === undefined) throw new Error(`the keyring gave no key for ${ref}`);
-    return sealBlob(key, eventId, JSON.stringify(values));
+    return sealBlob(key, boundTo(place, paths), JSON.stringify(values));
   });
   return { ...open, [SEALED]: blobs };
 }
 
+/** The additional authenticated data of a blob: a storage format. */
+const boundTo = ({ id, stream, revision, type }: SealedPlace, paths: readonly string[]): Buffer =>
+  // fence: sealed-place
+  Buffer.from(JSON.stringify([2, id, stream, revision, type, paths]));
+
 const IV_BYTES = 12;
+const TAG_BYTES = 16;
 /** Random bytes for the next blobs: generating twelve takes as long as generating thousands. */
 const ivs = Buffer.alloc(512 * IV_BYTES);
 let nextIv = ivs.length;
@@ -202,15 +209,12 @@ function freshIv(): Buffer {
   return Buffer.from(ivs.subarray(nextIv - IV_BYTES, nextIv));
 }
 
-function sealBlob(key: DataKey, eventId: string, text: string): Blob {
+function sealBlob(key: DataKey, bound: Buffer, text: string): Blob {
   const iv = freshIv();
-  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv)
-    // fence: sealed-event-id
-    .setAAD(Buffer.from(eventId));
+  const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(bound);
   const ct = cipher.update(text, "utf8");
   cipher.final(); // a stream cipher keeps nothing back
-  const tag = cipher.getAuthTag();
-  return { key: key.id, iv: iv.toString("base64"), ct: ct.toString("base64"), tag: tag.toString("base64") };
+  return { key: key.id, box: Buffer.concat([iv, ct, cipher.getAuthTag()]).toString("base64") };
 }
 
 /** The blobs of stored data. */
@@ -219,38 +223,77 @@ export function blobsOf(data: JsonObject): readonly Blob[] {
   return blobs === undefined ? [] : BlobsSchema.parse(blobs);
 }
 
-function openBlob(blob: Blob, key: DataKey, eventId: string): JsonValue[] {
-  // The length is named because a shorter tag would pass otherwise, and is easier to forge.
-  const decipher = createDecipheriv("aes-256-gcm", keyObjectOf(key.key), Buffer.from(blob.iv, "base64"), {
-    // fence: seal-tag-length
-    authTagLength: 16,
-  })
-    // fence: opened-event-id
-    .setAAD(Buffer.from(eventId))
-    .setAuthTag(Buffer.from(blob.tag, "base64"));
-  const text = decipher.update(Buffer.from(blob.ct, "base64"));
-  decipher.final(); // throws for what was not sealed like this
-  const values: unknown = JSON.parse(text.toString());
-  if (!Array.isArray(values)) throw new Error("a blob holds no list of values");
-  return values as JsonValue[];
+/** The ids of the keys that seal something in an event; none when its data is not as this program stores it. */
+export function blobKeysOf({ data }: Pick<RecordedEvent, "data">): readonly string[] {
+  if (!Buffer.from(data.buffer, data.byteOffset, data.byteLength).includes(`"${SEALED}"`)) return [];
+  try {
+    return blobsOf(JSON.parse(Buffer.from(data).toString())).map(({ key }) => key);
+  } catch {
+    return [];
+  }
 }
 
-/** The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is gone. */
+function openBlob(blob: Blob, key: DataKey, place: SealedPlace, paths: readonly string[]): JsonValue[] {
+  const isOld = "ct" in blob;
+  const box = Buffer.from(isOld ? "" : blob.box, "base64");
+  const [iv, ct, tag] = isOld
+    ? [blob.iv, blob.ct, blob.tag].map((text) => Buffer.from(text, "base64"))
+    : [box.subarray(0, IV_BYTES), box.subarray(IV_BYTES, -TAG_BYTES), box.subarray(-TAG_BYTES)];
+  if (iv === undefined || ct === undefined || tag === undefined) throw new ForgedSeal("a blob is cut short");
+  try {
+    // The length is named because a shorter tag would pass otherwise, and is easier to forge.
+    const decipher = createDecipheriv("aes-256-gcm", keyObjectOf(key.key), iv, {
+      // fence: seal-tag-length
+      authTagLength: TAG_BYTES,
+    })
+      .setAAD(isOld ? Buffer.from(place.id) : boundTo(place, paths))
+      .setAuthTag(tag);
+    const text = decipher.update(ct);
+    decipher.final(); // throws for what was not sealed like this
+    const values: unknown = JSON.parse(text.toString());
+    if (Array.isArray(values) && values.length >= paths.length) return values as JsonValue[];
+  } catch (cause) {
+    throw new ForgedSeal("a blob was not sealed for this event and these fields", { cause });
+  }
+  throw new ForgedSeal("a blob does not hold a value for each of its fields");
+}
+
+type Mark = { readonly path: string; readonly field: { open?: JsonValue; erased?: true } };
+
+/**
+ * The data with each sealed value back in its place as `{open}`, or `{erased: true}` when its key is not among `keys`.
+ * Marks stand where fields are declared sealed, and nowhere else: a mark in a user's JSON is just JSON. Throws ForgedSeal.
+ */
 export function openBlobs(
   data: JsonObject,
   blobs: readonly Blob[],
   seals: Seals,
   keys: ReadonlyMap<string, DataKey>,
-  eventId: string,
+  place: SealedPlace,
 ): JsonObject {
-  if (blobs.length === 0) return data;
-  const values = blobs.map((blob) => {
-    const key = keys.get(blob.key);
-    return key === undefined ? undefined : openBlob(blob, key, eventId);
-  });
   const { [SEALED]: _blobs, ...rest } = data;
-  return rewriteMarks(rest, seals, ([order, index]) => {
-    const opened = values[Number(order)];
-    return opened === undefined ? { erased: true } : { open: opened[Number(index)] ?? null };
+  const marks = blobs.map((): Mark[] => []);
+  const open = rewrite(rest, stepsOf(seals), [], "", (field, _ref, _above, path) => {
+    if (isObject(field) && field.erased === true) return { erased: true }; // what was erased before it was written
+    const mark = isObject(field) ? field[SEALED] : undefined;
+    const [order, index] = Array.isArray(mark) ? mark.map(Number) : [];
+    const ofBlob = marks[order ?? -1];
+    // fence: sealed-in-the-open
+    if (ofBlob === undefined || index === undefined) throw new ForgedSeal(`${path} is stored in the open`);
+    const opened = {};
+    ofBlob[index] = { path, field: opened };
+    return opened;
   });
+  blobs.forEach((blob, order) => {
+    const ofBlob = marks[order] ?? [];
+    const key = keys.get(blob.key);
+    const paths = Array.from(ofBlob, (mark) => mark?.path ?? "");
+    const values = key === undefined ? undefined : openBlob(blob, key, place, paths);
+    for (const [index, mark] of ofBlob.entries()) {
+      if (mark === undefined) continue;
+      if (values === undefined) mark.field.erased = true;
+      else mark.field.open = values[index] ?? null;
+    }
+  });
+  return open as JsonObject;
 }

@@ -2,7 +2,7 @@
 
 import type { Instant } from "../contract/time.ts";
 import type { Decider, TimedCommand } from "../domain/decider.ts";
-import type { StoredEvent } from "./envelope.ts";
+import { isForged, type StoredEvent } from "./envelope.ts";
 import { NO_STREAM, type Position } from "./event-store.ts";
 
 /** Commands in a stream's idempotency window; older ones are looked up in a read model. */
@@ -92,8 +92,10 @@ export function foldEvents<S, E extends AnyData, C extends TimedCommand>(
 ): StreamState<S> {
   let { state, revision, at, position } = from;
   for (const event of events) {
-    state = decider.evolve(state, event, { seq: event.revision + 1, at: event.meta.at });
     ({ revision, position } = event);
+    // fence: forged-in-state
+    if (isForged(event)) continue;
+    state = decider.evolve(state, event, { seq: event.revision + 1, at: event.meta.at });
     at = event.meta.at;
     from.idempotencyWindow.record(event.meta.command, event.meta.fingerprint, revision, position);
   }

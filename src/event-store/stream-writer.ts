@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Decider, DomainError, InvalidInput, type TimedCommand } from "../domain/decider.ts";
 import { batchPerTick } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { type CommandContext, encode } from "./envelope.ts";
+import { type CommandContext, encode, isForged } from "./envelope.ts";
 import {
   type Appended,
   AppendTooLarge,
@@ -198,15 +198,16 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     const decided = this.#decider.decide(batch.state, timed, await this.#priorEvents(timed, current, batch));
     if (decided.length === 0) return unchanged;
     const { keyring, writerId } = this.#dependencies;
-    const encoded = await encode(keyring, { stream: this.#stream, events: decided, context, at: timed.at, writerId });
+    const firstRevision = current.revision + batch.encoded.length + 1;
+    const commit = { stream: this.#stream, events: decided, context, at: timed.at, firstRevision, writerId };
+    const encoded = await encode(keyring, commit);
     const bytes = bytesOf(encoded);
     if (bytes > MAX_COMMAND_BYTES) throw new AppendTooLarge(bytes);
     if (batch.bytes + bytes > MAX_APPEND_BYTES) return undefined;
     let state = batch.state;
-    const first = current.revision + batch.encoded.length + 1;
     const events = decided.map((event, index): OwnEvent<E> => {
-      state = this.#decider.evolve(state, event, { seq: first + index + 1, at: timed.at });
-      return { ...event, id: encoded[index]?.id ?? "", revision: first + index, at: timed.at };
+      state = this.#decider.evolve(state, event, { seq: firstRevision + index + 1, at: timed.at });
+      return { ...event, id: encoded[index]?.id ?? "", revision: firstRevision + index, at: timed.at };
     });
     return { queued, kind: "decided", state, events, encoded };
   }
@@ -241,7 +242,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
         revision <= current.revision
           ? await this.#loader.read(revision, 1)
           : eventsOf(batch).filter((own) => own.revision === revision);
-      if (event !== undefined) priorEvents.set(seq, event);
+      if (event !== undefined && !isForged(event)) priorEvents.set(seq, event);
     }
     return priorEvents;
   }

@@ -8,7 +8,9 @@ import { inTransaction } from "../platform/postgres.ts";
 /** The length of data keys, and of the keys that wrap them. */
 const KEY_BYTES = 32;
 const ID_BYTES = 12;
-const FORMAT = 1;
+/** Format 1 was written before events had MACs. */
+const FORMATS = [1, 2] as const;
+const FORMAT = 2;
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
 const ENTRY = /^(?:(?<id>[A-Za-z0-9_.-]{1,64}):)?(?<key>[A-Za-z0-9+/]{43}=?)$/;
@@ -36,6 +38,8 @@ type Label = { readonly id: string; readonly owner: string };
 type Wrapped = { readonly wrapped: Uint8Array; readonly kek: string };
 
 export type WrappingRing = {
+  /** The id of the newest key. */
+  readonly newest: string;
   /** Wraps with the newest key. */
   wrap(label: Label, key: Uint8Array): Wrapped;
   /** Throws WrongEncryptionKeys when the ring lacks the key, or it does not open this. */
@@ -62,6 +66,7 @@ export function readRing(entries: readonly string[]): WrappingRing {
   if (newest === undefined) throw new InvalidEncryptionKeys("ENCRYPTION_KEYS: holds no key");
   const [kek, wrapper] = newest;
   return {
+    newest: kek,
     wrap: (label, key) => ({ kek, wrapped: encrypt(wrapper, label, key) }),
     unwrap(label, { wrapped, kek: used }) {
       const key = keys.get(used);
@@ -76,24 +81,29 @@ export function readRing(entries: readonly string[]): WrappingRing {
   };
 }
 
-const aad = ({ owner, id }: Label) => Buffer.from(JSON.stringify(/* fence: key-wrapping-row */ [owner, id]));
+function aad({ owner, id }: Label, format: number): Buffer {
+  // fence: key-wrapping-row
+  const row = [owner, id];
+  return Buffer.from(JSON.stringify(format === 1 ? row : [format, ...row]));
+}
 
 function encrypt(wrapper: Uint8Array, label: Label, key: Uint8Array): Uint8Array {
   const iv = randomBytes(IV_BYTES);
-  const cipher = createCipheriv("aes-256-gcm", wrapper, iv).setAAD(aad(label));
+  const cipher = createCipheriv("aes-256-gcm", wrapper, iv).setAAD(aad(label, FORMAT));
   const text = Buffer.concat([cipher.update(key), cipher.final()]);
   return Buffer.concat([Buffer.of(FORMAT), iv, text, cipher.getAuthTag()]);
 }
 
 function decrypt(wrapper: Uint8Array, label: Label, wrapped: Uint8Array): Uint8Array {
   const bytes = Buffer.from(wrapped);
-  if (bytes.length !== 1 + IV_BYTES + KEY_BYTES + TAG_BYTES || bytes[0] !== FORMAT) {
+  const format = FORMATS.find((known) => known === bytes[0]);
+  if (bytes.length !== 1 + IV_BYTES + KEY_BYTES + TAG_BYTES || format === undefined) {
     throw new Error("not a wrapped key of a known format");
   }
   const decipher = createDecipheriv("aes-256-gcm", wrapper, bytes.subarray(1, 1 + IV_BYTES), {
     authTagLength: TAG_BYTES,
   })
-    .setAAD(aad(label))
+    .setAAD(aad(label, format))
     .setAuthTag(bytes.subarray(-TAG_BYTES));
   // In memory of its own: a piece of the buffers' pool would keep all 64 KB of it for as long as the key is cached.
   const key = new Uint8Array(KEY_BYTES);
@@ -126,6 +136,12 @@ CREATE TABLE IF NOT EXISTS keys.data_keys (
   created_at timestamptz(3) NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS data_keys_kek ON keys.data_keys (kek, id);
+-- What was destroyed, so that a key that is missing is not taken for one. The proof is an HMAC over the id.
+CREATE TABLE IF NOT EXISTS keys.destroyed_keys (
+  id text COLLATE "C" PRIMARY KEY,
+  proof bytea NOT NULL,
+  destroyed_at timestamptz(3) NOT NULL DEFAULT now()
+);
 `;
 
 /** How long a process waits for another one that makes the table. */
@@ -136,7 +152,7 @@ const PAGE = 1_000;
 /** Makes the schema unless it is there. Needs no right to create anything when it is. */
 export async function createKeyTable(pool: pg.Pool): Promise<void> {
   const { rows } = await pool.query<{ exists: boolean }>(
-    "SELECT to_regclass('keys.data_keys_kek') IS NOT NULL AS exists",
+    "SELECT to_regclass('keys.destroyed_keys') IS NOT NULL AS exists",
   );
   if (rows[0]?.exists === true) return;
   await inTransaction(pool, async (client) => {
@@ -188,10 +204,7 @@ export async function selectById(pool: pg.Pool, ids: readonly string[]): Promise
  * order, so that two processes that make the same keys wait for each other and never deadlock. Committed when it
  * returns, unless `client` is in a transaction.
  */
-export async function insertKeys(
-  client: { query: pg.ClientBase["query"] },
-  rows: readonly KeyRow[],
-): Promise<ReadonlySet<string>> {
+export async function insertKeys(client: Queryable, rows: readonly KeyRow[]): Promise<ReadonlySet<string>> {
   const now = new Date();
   const inserted = await client.query<{ id: string }>({
     text: `INSERT INTO keys.data_keys (id, owner, client, wrapped, kek, created_at)
@@ -209,13 +222,86 @@ export async function insertKeys(
   return new Set(inserted.rows.map((row) => row.id));
 }
 
-/** Destroys an owner's key; gives its id, undefined when there was none. */
-export async function deleteKey(pool: pg.Pool, owner: string): Promise<string | undefined> {
-  const { rows } = await pool.query<{ id: string }>("DELETE FROM keys.data_keys WHERE owner = $1 RETURNING id", [
-    owner,
-  ]);
-  return rows[0]?.id;
+/** Destroys an owner's key and records that it was; gives its id, undefined when there was none. */
+export async function deleteKey(
+  pool: pg.Pool,
+  owner: string,
+  proofOf: (id: string) => Promise<Uint8Array>,
+): Promise<string | undefined> {
+  const [row] = await selectByOwner(pool, [owner]);
+  if (row === undefined) return undefined;
+  const { rowCount } = await pool.query(
+    `WITH gone AS (DELETE FROM keys.data_keys WHERE id = $1 RETURNING id)
+     INSERT INTO keys.destroyed_keys (id, proof) SELECT id, $2 FROM gone ON CONFLICT (id) DO NOTHING`,
+    [row.id, await proofOf(row.id)],
+  );
+  return rowCount === 0 ? undefined : row.id;
 }
+
+/** Records keys as destroyed that are not here. */
+export async function insertDestroyed(pool: pg.Pool, records: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  await pool.query(
+    `INSERT INTO keys.destroyed_keys (id, proof) SELECT * FROM unnest($1::text[], $2::bytea[]) AS new (id, proof)
+     WHERE NOT EXISTS (SELECT FROM keys.data_keys AS k WHERE k.id = new.id) ON CONFLICT (id) DO NOTHING`,
+    [[...records.keys()], Array.from(records.values(), (proof) => Buffer.from(proof))],
+  );
+}
+
+/** The records of these destroyed keys: proofs by id. */
+export async function selectDestroyed(
+  pool: pg.Pool,
+  ids: readonly string[],
+): Promise<readonly { readonly id: string; readonly proof: Uint8Array }[]> {
+  const { rows } = await pool.query("SELECT id, proof FROM keys.destroyed_keys WHERE id = ANY($1)", [ids]);
+  return rows;
+}
+
+/** Wraps every data key that another key wraps with the ring's newest; gives how many. May be cut short and run again. */
+export async function rewrapKeys(pool: pg.Pool, ring: WrappingRing): Promise<number> {
+  for (let rewrapped = 0; ; ) {
+    const { rows } = await pool.query<KeyRow>(
+      "SELECT id, owner, client, wrapped, kek FROM keys.data_keys WHERE kek <> $1 ORDER BY kek, id LIMIT $2",
+      [ring.newest, PAGE],
+    );
+    if (rows.length === 0) return rewrapped;
+    const now = rows.map((row) => ring.wrap(row, ring.unwrap(row, row)));
+    const { rowCount } = await pool.query(
+      `UPDATE keys.data_keys AS k SET wrapped = new.wrapped, kek = $1
+       FROM unnest($2::text[], $3::text[], $4::bytea[]) AS new (id, kek, wrapped) WHERE k.id = new.id AND k.kek = new.kek`,
+      [
+        ring.newest,
+        rows.map(({ id }) => id),
+        rows.map(({ kek }) => kek),
+        now.map(({ wrapped }) => Buffer.from(wrapped)),
+      ],
+    );
+    rewrapped += rowCount ?? 0;
+  }
+}
+
+/** Rows whose owner begins with a text. */
+export async function selectByPrefix(client: Queryable, prefix: string): Promise<readonly KeyRow[]> {
+  const { rows } = await client.query<KeyRow>(
+    "SELECT id, owner, client, wrapped, kek FROM keys.data_keys WHERE starts_with(owner, $1) ORDER BY owner",
+    [prefix],
+  );
+  return rows;
+}
+
+/** Whether there are data keys besides those of this kind of owner, and whether any was made since events have MACs. */
+export async function keysBesides(
+  client: Queryable,
+  prefix: string,
+): Promise<{ readonly any: boolean; readonly sinceMacs: boolean }> {
+  const { rows } = await client.query<{ any: boolean; sinceMacs: boolean }>(
+    `SELECT count(*) > 0 AS any, coalesce(bool_or(get_byte(wrapped, 0) > 1), false) AS "sinceMacs"
+     FROM keys.data_keys WHERE NOT starts_with(owner, $1)`,
+    [prefix],
+  );
+  return rows[0] ?? { any: false, sinceMacs: false };
+}
+
+type Queryable = Pick<pg.ClientBase, "query">;
 
 // Exports and imports: the keys stay wrapped all the way.
 
@@ -243,14 +329,17 @@ export class KeyConflict extends Error {
   }
 }
 
-/** All keys, by id. A key made meanwhile may be missing, one destroyed meanwhile may be among them. */
+/** The owner of the key that makes a log's MACs: this, and the position up to which the log's events have none. */
+export const MAC_KEY = "server:event-mac:";
+
+/** All keys, by id, but those for MACs, which are each log's own. A key made meanwhile may be missing, one destroyed meanwhile may be among them. */
 export async function* exportKeys(pool: pg.Pool): AsyncGenerator<WrappedKey> {
   let after = "";
   for (;;) {
     const { rows } = await pool.query<KeyRow & { createdAt: Date }>(
       `SELECT id, owner, client, wrapped, kek, created_at AS "createdAt" FROM keys.data_keys
-        WHERE id > $1 ORDER BY id LIMIT $2`,
-      [after, PAGE],
+        WHERE id > $1 AND NOT starts_with(owner, $3) ORDER BY id LIMIT $2`,
+      [after, PAGE, MAC_KEY],
     );
     for (const { id, owner, client, wrapped, kek, createdAt } of rows) {
       const key = Buffer.from(wrapped).toString("base64");

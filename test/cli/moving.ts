@@ -1,7 +1,7 @@
 // Two logs side by side: opened with their keys, read whole, and compared but for what moving may change.
 import pg from "pg";
-import { LOG_STREAM } from "../../src/event-store/envelope.ts";
 import type { EventStore, RecordedEvent } from "../../src/event-store/event-store.ts";
+import { LOG_STREAM } from "../../src/event-store/first-event.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
@@ -20,7 +20,7 @@ export async function openStores(url: string, key: string, log?: EventStore): Pr
   const pool = open.adopt(new pg.Pool({ connectionString: url, max: 5 }), (one) => one.end());
   pool.on("error", () => {});
   const keyring = await openKeyring({ pool, encryptionKeys: [key] });
-  const store = open.use(log ?? (await openPostgresLog({ url })));
+  const store = await keyring.trust(open.use(log ?? (await openPostgresLog({ url }))), { importing: true });
   const moved = open.move();
   return { pool, store, keyring, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
@@ -35,9 +35,9 @@ export async function eventsOf(store: EventStore): Promise<readonly RecordedEven
   }
 }
 
-/** An event as text, without where it stands in its log, and its origin apart. */
+/** An event as text, without where it stands in its log, its MAC, and its origin apart. */
 export function content({ stream, revision, id, type, data, metadata }: RecordedEvent) {
-  const { origin, ...rest } = JSON.parse(Buffer.from(metadata).toString());
+  const { origin, mac: _mac, ...rest } = JSON.parse(Buffer.from(metadata).toString());
   return { stream, revision, id, type, data: Buffer.from(data).toString(), metadata: JSON.stringify(rest), origin };
 }
 

@@ -20,7 +20,7 @@ beforeEach(() => {
   keyring = memoryKeyring();
 });
 const stored = async (type: string, data: unknown): Promise<RecordedEvent> => {
-  const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW });
+  const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW, firstRevision: 0 });
   if (one === undefined) throw new Error("nothing was encoded");
   return recorded(one, STREAM);
 };
@@ -42,7 +42,7 @@ describe("encoding and decoding give back", () => {
     await fc.assert(
       fc.asyncProperty(posted, async (all) => {
         const events = all.map((data) => ({ type: "MessagePosted", data }));
-        const encoded = await encode(keyring, { stream: STREAM, events, context, at: NOW });
+        const encoded = await encode(keyring, { stream: STREAM, events, context, at: NOW, firstRevision: 0 });
         const back = await decode(
           keyring,
           encoded.map((one, index) => recorded(one, STREAM, index)),
@@ -59,7 +59,13 @@ describe("encoding and decoding give back", () => {
       { type: "MemberLeft", data: { subject: "sub_a", user: { open: "ada" }, reason: "left" } },
       { type: "RoomDeleted", data: {} },
     ];
-    const encoded = await encode(keyring, { stream: STREAM, events, context: withFingerprint, at: NOW });
+    const encoded = await encode(keyring, {
+      stream: STREAM,
+      events,
+      context: withFingerprint,
+      at: NOW,
+      firstRevision: 0,
+    });
     const back = await decode(
       keyring,
       encoded.map((one, index) => recorded(one, STREAM, index)),
@@ -89,9 +95,15 @@ const fail = (): never => {
 describe("event ids", () => {
   const left = { type: "MemberLeft", data: { subject: "sub_a", user: { open: "ada" }, reason: "left" } };
   const idsOf = async (stream: string, commandId: string) =>
-    (await encode(keyring, { stream, events: [left, left], context: { ...context, commandId }, at: NOW })).map(
-      (e) => e.id,
-    );
+    (
+      await encode(keyring, {
+        stream,
+        events: [left, left],
+        context: { ...context, commandId },
+        at: NOW,
+        firstRevision: 0,
+      })
+    ).map((e) => e.id);
 
   test("follow from stream, command and index alone", async () => {
     expect(await idsOf("room-a", "c1")).toEqual(await idsOf("room-a", "c1"));
@@ -107,7 +119,8 @@ describe("decoding throws UnreadableEvent for", () => {
     const one = await good();
     await expect(decode(keyring, [one, { ...one, ...change(one) }])).rejects.toMatchObject({ name: "UnreadableEvent" });
   };
-  const meta = (one: RecordedEvent, changes: object) => ({ metadata: bytes({ ...decodeMetadata(one), ...changes }) });
+  const resigned = (one: RecordedEvent, metadata: Uint8Array) => keyring.macs.sign({ ...one, metadata }, one);
+  const meta = (one: RecordedEvent, changes: object) => resigned(one, bytes({ ...decodeMetadata(one), ...changes }));
 
   test("an unknown type", () => refused(() => ({ type: "RoomPainted" })));
   test.each(["constructor", "__proto__", "toString"])("the type %s", (type) => refused(() => ({ type })));
@@ -117,9 +130,21 @@ describe("decoding throws UnreadableEvent for", () => {
   test.each([[1], "text", null, 7])("data that is no object: %j", (data) => refused(() => ({ data: bytes(data) })));
   test("data that is no JSON", () => refused(() => ({ data: Buffer.from("{") })));
   test("data that is no UTF-8", () => refused(() => ({ data: Buffer.from([0x22, 0xff, 0x22]) })));
-  test("metadata without its fields", () => refused(() => ({ metadata: bytes({ v: 1 }) })));
-  test("metadata that is no JSON", () => refused(() => ({ metadata: new Uint8Array() })));
+  test("metadata without its fields", () => refused((one) => resigned(one, bytes({ v: 1 }))));
   test("metadata with an actor of no kind", () => refused((one) => meta(one, { actor: { type: "ghost", id: "1" } })));
+
+  test.each<[string, Partial<RecordedEvent>]>([
+    ["type", { type: "RoomPainted" }],
+    ["data", { data: Buffer.from("{") }],
+    ["metadata", { metadata: bytes({ v: 1 }) }],
+    ["metadata at all", { metadata: new Uint8Array() }],
+  ])("nothing where an event without a MAC has no %s of ours: it is forged", async (_what, change) => {
+    const one = await good();
+    const unsigned = { ...one, metadata: bytes(decodeMetadata(one)), ...change };
+    expect(await decode(keyring, [unsigned])).toMatchObject([
+      { type: "EventForged", data: { forged: true, type: unsigned.type }, revision: one.revision },
+    ]);
+  });
 
   test("an unknown type, which is not encoded either", async () => {
     await expect(stored("RoomPainted", {})).rejects.toMatchObject({ name: "UnreadableEvent" });

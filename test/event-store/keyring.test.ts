@@ -3,9 +3,15 @@ import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
-import { openKeyring } from "../../src/event-store/keyring.ts";
+import { encode } from "../../src/event-store/envelope.ts";
+import { type EventStore, NO_STREAM } from "../../src/event-store/event-store.ts";
+import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "../../src/event-store/wrapped-keys.ts";
+import { newEvent } from "../contracts/subject.ts";
+import { NOW } from "../support/given.ts";
+import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import { context } from "../support/recorded.ts";
 
 const CLIENT: ClientId = "cli_one";
 const newKey = () => randomBytes(32).toString("base64");
@@ -20,7 +26,14 @@ afterAll(() => database[Symbol.asyncDispose]());
 beforeEach(() => database.pool.query("DROP SCHEMA IF EXISTS keys CASCADE"));
 
 const open = (encryptionKeys: readonly string[] = RING) => openKeyring({ pool: database.pool, encryptionKeys });
-const kept = async () => (await database.pool.query("SELECT * FROM keys.data_keys ORDER BY owner")).rows;
+/** The keyring of a node that opens this log. */
+async function trusting(log: EventStore): Promise<PostgresKeyring> {
+  const keyring = await open();
+  await keyring.trust(log);
+  return keyring;
+}
+const kept = async () =>
+  (await database.pool.query("SELECT * FROM keys.data_keys WHERE owner NOT LIKE 'server:%' ORDER BY owner")).rows;
 
 /** The same pool; `watch` is called with each query's answer, and the answer waits for what it returns. */
 function watched(pool: pg.Pool, watch: (answer: Promise<unknown>) => Promise<void> | void): pg.Pool {
@@ -243,4 +256,103 @@ test("caches subjects of many clients in one bounded cache", async () => {
   expect(new Set(subjects).size).toBe(500);
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(40 * 1024 * 1024);
   expect(await Promise.all(clients.map((client) => keyring.subjectOfUser(client, "ann")))).toEqual(subjects);
+});
+
+describe("a destroyed key", () => {
+  test("is recorded, so that it is told from one that is missing, on every node", async () => {
+    const [one, two] = [await open(), await open()];
+    const keys = await one.keysFor(CLIENT, refs("sub_a", "sub_b"));
+    const [a = "", b = ""] = [...keys.values()].map(({ id }) => id);
+    await one.destroy("sub_a");
+    await database.pool.query("DELETE FROM keys.data_keys WHERE id = $1", [b]);
+    for (const keyring of [one, two]) expect(await keyring.destroyedAmong(new Set([a, b, "c"]))).toEqual(new Set([a]));
+  });
+
+  test("is not recorded by who can write the database alone", async () => {
+    const ring = await open();
+    await ring.serverSecret("destroyed-keys");
+    await database.pool.query("INSERT INTO keys.destroyed_keys (id, proof) VALUES ('x', $1), ('y', '')", [
+      randomBytes(32),
+    ]);
+    expect(await ring.destroyedAmong(new Set(["x", "y"]))).toEqual(new Set());
+  });
+
+  test("is taken for destroyed where events come from an export without it", async () => {
+    const ring = await open();
+    const [here = ""] = [...(await ring.keysFor(CLIENT, refs("sub_a"))).values()].map(({ id }) => id);
+    await ring.recordMissing(new Set([here, "gone"]));
+    expect(await ring.destroyedAmong(new Set([here, "gone"]))).toEqual(new Set(["gone"]));
+  });
+});
+
+describe("retiring a wrapping key", () => {
+  test("wraps every data key anew, so that the old one can go; what it opens stays the same", async () => {
+    const [old, next] = [randomBytes(32), randomBytes(32)].map((key) => key.toString("base64"));
+    if (old === undefined || next === undefined) throw new Error("no keys");
+    const before = await (await open([old])).keysFor(
+      CLIENT,
+      refs(...Array.from({ length: 1_500 }, (_, n) => `sub_${n}` as const)),
+    );
+    expect(await (await open([next, old])).rewrap()).toBe(1_500);
+    expect(await (await open([next, old])).rewrap()).toBe(0);
+    const alone = await open([next]);
+    expect(await alone.keysFor(CLIENT, refs("sub_7"))).toEqual(new Map([["sub_7", before.get("sub_7")]]));
+    await expect(open([old])).rejects.toBeInstanceOf(WrongEncryptionKeys);
+  });
+});
+
+describe("a log is trusted", () => {
+  const firstEvents = async (log: EventStore, keyring: PostgresKeyring) =>
+    encode(keyring, {
+      ...{ stream: "client-cli_a", context, at: NOW, firstRevision: 0 },
+      events: [{ type: "MemberLeft", data: { subject: "sub_a", user: { open: "ada" }, reason: "left" } }],
+    }).then((events) => log.append("client-cli_a", NO_STREAM, events));
+
+  test("again and again with the database that it began with", async () => {
+    await using log = await openInMemoryLog();
+    await firstEvents(log, await trusting(log));
+    const again = await (await open()).trust(log);
+    expect((await again.readStream("client-cli_a", { limit: 1 }))[0]?.type).toBe("MemberLeft");
+  });
+
+  test("not with a database that lacks its keys, or has another log's", async () => {
+    await using log = await openInMemoryLog();
+    await firstEvents(log, await trusting(log));
+    await database.pool.query("TRUNCATE keys.data_keys");
+    await expect(trusting(log)).rejects.toThrow(/lacks the keys: restore the schema `keys`/);
+    await using other = await openInMemoryLog();
+    const foreign = await trusting(other);
+    await foreign.keysFor(CLIENT, refs("sub_a"));
+    await expect(trusting(log)).rejects.toMatchObject({ name: "StoresDiffer" });
+  });
+
+  test("not when its MACs were taken off, and the key that made them", async () => {
+    await using log = await openInMemoryLog();
+    const keyring = await trusting(log);
+    await keyring.keysFor(CLIENT, refs("sub_a"));
+    await log.append("client-cli_a", NO_STREAM, [newEvent()]);
+    await database.pool.query("DELETE FROM keys.data_keys WHERE owner LIKE 'server:event-mac:%'");
+    await expect(trusting(log)).rejects.toMatchObject({ name: "StoresDiffer" });
+  });
+
+  test("not when it is empty and the database has keys, unless events are imported into it", async () => {
+    await using log = await openInMemoryLog();
+    await (await trusting(log)).keysFor(CLIENT, refs("sub_a"));
+    await using empty = await openInMemoryLog();
+    await expect(trusting(empty)).rejects.toThrow(/the log is empty.*chatapi events export/);
+    await (await open()).trust(empty, { importing: true });
+    await trusting(empty);
+  });
+
+  test("as it is up to the end that it had before events had MACs, and not beyond", async () => {
+    await using log = await openInMemoryLog();
+    await log.append("room-a", NO_STREAM, [newEvent()]);
+    const warnings: string[] = [];
+    const keyring = await open();
+    const store = await keyring.trust(log, { warn: (message) => warnings.push(message) });
+    await log.append("room-a", 0, [newEvent()]);
+    const types = (await store.readStream("room-a", { limit: 9 })).map(({ type }) => type);
+    expect(types).toEqual(["SomethingHappened", "EventForged"]);
+    expect(warnings).toEqual([expect.stringContaining("before events had MACs")]);
+  });
 });

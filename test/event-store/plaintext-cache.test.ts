@@ -20,7 +20,7 @@ const handedOver = (event: NewEvent): RecordedEvent => ({
   ...{ stream: STREAM, revision: 0, position: positionOf("log1", 1), recordedAt: NOW },
 });
 async function write(keyring: MemoryKeyring, type: string, data: unknown): Promise<NewEvent> {
-  const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW });
+  const [one] = await encode(keyring, { stream: STREAM, events: [{ type, data }], context, at: NOW, firstRevision: 0 });
   if (one === undefined) throw new Error("nothing was encoded");
   return one;
 }

@@ -40,8 +40,9 @@ export function writerTo(store: EventStore, keyring: Keyring): Writer {
       correlation: "correlation",
       causation: command,
     };
-    const encoded = await encode(keyring, { stream, events, context, at });
-    const appended = await store.append(stream, heads.get(stream) ?? -1, encoded);
+    const head = heads.get(stream) ?? -1;
+    const encoded = await encode(keyring, { stream, events, context, at, firstRevision: head + 1 });
+    const appended = await store.append(stream, head, encoded);
     heads.set(stream, appended.revision);
     return appended;
   };

@@ -1,6 +1,5 @@
 // The event log in memory: every promise of the port but durability.
 
-import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/envelope.ts";
 import {
   type Appended,
   checkAppend,
@@ -15,6 +14,7 @@ import {
   type StreamRead,
   WrongExpectedRevision,
 } from "../../src/event-store/event-store.ts";
+import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/first-event.ts";
 import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
 import type { WarnLogger } from "../../src/platform/supervise.ts";
 

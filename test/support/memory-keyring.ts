@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
 import { deriveSecretTail } from "../../src/event-store/derived-ids.ts";
+import { EventMacs } from "../../src/event-store/event-macs.ts";
 import { type DataKey, type Keyring, PlaintextCache } from "../../src/event-store/sealing.ts";
 
 export type MemoryKeyring = Keyring & { destroy(ref: KeyRef): void };
@@ -20,8 +21,12 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
   };
   const pepperOf = (client: ClientId) => keyOf(`pepper:${client}`).key;
   const plaintextCache = new PlaintextCache();
+  const destroyed = new Set<string>();
+  const macs = new EventMacs({ key: makeKey("event-mac"), requiredAfter: "start", onForged: () => {} });
   return {
     plaintextCache,
+    macs,
+    destroyedAmong: async (ids) => new Set([...ids].filter((id) => destroyed.has(id))),
     keysFor: async (_client, refs) => new Map([...refs].map((ref) => [ref, keyOf(ref)])),
     keysById: async (ids) => new Map([...byId].filter(([id]) => ids.has(id))),
     subjectOfUser: async (client, user) => `sub_${deriveSecretTail(pepperOf(client), "user", user)}`,
@@ -31,7 +36,9 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
       const key = byOwner.get(ref);
       byOwner.delete(ref);
       plaintextCache.clear();
-      if (key !== undefined) byId.delete(key.id);
+      if (key === undefined) return;
+      byId.delete(key.id);
+      destroyed.add(key.id);
     },
   };
 }

@@ -239,8 +239,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   await using opening = new AsyncDisposableStack();
   const database = opening.use(await testDatabase());
   const { pool, url } = database;
-  const store = opening.use(await openPostgresLog({ url, logger }));
   const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
+  const store = await keyring.trust(opening.use(await openPostgresLog({ url, logger })));
   const commands = commandsOf(store, keyring);
   const mailbox = opening.use(await startMailbox({ log: () => {} }));
   const readSide = await openReadSide({ pool, store, keyring, logger, projections: storedProjections });

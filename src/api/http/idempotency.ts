@@ -6,7 +6,7 @@ import type { Services } from "../../app/services.ts";
 import type { FieldFault } from "../../contract/errors.ts";
 import { canonicalJson } from "../../contract/json.ts";
 import { deriveUuid } from "../../event-store/derived-ids.ts";
-import { keyObjectOf } from "../../event-store/sealing.ts";
+import { keyObjectOf } from "../../platform/key-object.ts";
 import { newClient } from "./authentication.ts";
 import { Problem } from "./problems.ts";
 import type { ApiContext, ApiMiddleware } from "./route.ts";

@@ -7,14 +7,14 @@ import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { Room } from "../../domain/room-state.ts";
 import { userDecider, userStream } from "../../domain/user.ts";
-import { decode } from "../../event-store/envelope.ts";
+import { decode, isForged } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Frame } from "./frame-ring.ts";
 
-/** Decodes a room's recorded events. */
+/** Decodes a room's recorded events; forged ones are left out, and their seqs with them. */
 export const decodeRoom = async ({ keyring }: Services, events: readonly RecordedEvent[]) =>
   // Only the room's decider writes to its stream.
-  (await decode(keyring, events)) as unknown as readonly StoredRoomEvent[];
+  (await decode(keyring, events)).filter((event) => !isForged(event)) as unknown as readonly StoredRoomEvent[];
 
 /** The room just after an event. */
 export const evolved = (room: Room, event: StoredRoomEvent): Room =>

@@ -3,8 +3,8 @@
 import { setImmediate as tick } from "node:timers/promises";
 import { EventStoreDBClient } from "@eventstore/db-client";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../envelope.ts";
 import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
+import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../first-event.ts";
 import { Subscriptions } from "../subscription.ts";
 import { LiveFeed } from "./feed.ts";
 import { Reader } from "./reader.ts";

@@ -12,7 +12,6 @@ import {
   START,
 } from "@eventstore/db-client";
 import { messageOf } from "../../platform/supervise.ts";
-import { LOG_STREAM } from "../envelope.ts";
 import {
   checkLimit,
   checkStreamRead,
@@ -24,6 +23,7 @@ import {
   type StreamRead,
   sizeOf,
 } from "../event-store.ts";
+import { LOG_STREAM } from "../first-event.ts";
 import {
   type ClientRecord,
   clientPosition,

@@ -1,0 +1,14 @@
+// Secret keys as the crypto library takes them.
+import { createSecretKey, type KeyObject } from "node:crypto";
+
+// Handing over raw bytes makes such an object each time, which costs several times what the cipher or the HMAC does.
+const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+
+/** The key as the crypto library takes it. The same object for the same array, whose bytes must not change. */
+export function keyObjectOf(key: Uint8Array): KeyObject {
+  const known = keyObjects.get(key);
+  if (known !== undefined) return known;
+  const made = createSecretKey(key);
+  keyObjects.set(key, made);
+  return made;
+}
