@@ -139,7 +139,7 @@ export const decodeRaw = (event: RecordedEvent): JsonObject =>
   readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
 
 /** A data key that seals events is neither here nor known to have been destroyed: the database has lost it. */
-export class MissingDataKey extends StoreUnavailable {
+class MissingDataKey extends StoreUnavailable {
   override readonly name = "MissingDataKey";
 }
 

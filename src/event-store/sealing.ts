@@ -80,7 +80,7 @@ export class PlaintextCache {
 }
 
 /** What is bound to a sealed value besides its field: it opens nowhere else. */
-export type SealedPlace = Pick<RecordedEvent, "id" | "stream" | "revision" | "type">;
+type SealedPlace = Pick<RecordedEvent, "id" | "stream" | "revision" | "type">;
 
 /** A sealed value is not what this program stored: it is in the open, was moved, or was changed. */
 export class ForgedSeal extends Error {
