@@ -34,11 +34,12 @@ export async function setMember(
   named: string,
   userId: string,
   { role, name, meta }: MemberInput,
+  onlyNew: boolean,
 ): Promise<SetMember> {
   const { services, caller } = call;
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
   const member = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
-  const { room, state, ...outcome } = await executeOnRoom(call, named, { type: "SetMember", member, role });
+  const { room, state, ...outcome } = await executeOnRoom(call, named, { type: "SetMember", member, role, onlyNew });
   const known = requireExisting(state).members.get(subject);
   if (known === undefined) throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
   const position = await services.people.ensure(call, [{ subject, userId }], outcome.position);

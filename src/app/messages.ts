@@ -2,7 +2,7 @@
 import { type RoomId, seqOfMessage } from "../contract/ids.ts";
 import type { MessagePatch, MessageQuery, NewMessage } from "../contract/requests.ts";
 import type { MessageResource } from "../contract/resources.ts";
-import { DomainError } from "../domain/decider.ts";
+import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { roomStream } from "../domain/room.ts";
 import { contentSeq, type ExistingRoom, messageEtag, type RoomEvent, requireExisting } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
@@ -34,7 +34,7 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
 }
 
 /** A message as a path names it, and the ETag that a change rests on. */
-type Named = { readonly room: string; readonly message: string; readonly ifMatch: number | null };
+type Named = { readonly room: string; readonly message: string; readonly ifMatch: IfMatch };
 
 /** Carries out a change; gives the message as it is just after that. */
 async function changed(

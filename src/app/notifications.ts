@@ -14,7 +14,7 @@ import {
 import type { NotificationPatch, NotificationQuery } from "../contract/requests.ts";
 import type { DeliveryResource, NotificationResource, NotificationSummary } from "../contract/resources.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { DomainError, type IfMatch, InvalidInput } from "../domain/decider.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
 import {
   type KnownNotification,
@@ -107,7 +107,7 @@ async function rowNow({ services, read }: Call, id: NotificationId): Promise<Not
 }
 
 /** Stops what is not sent yet. Throws not_found, precondition_failed, not_cancellable. */
-export async function cancelNotification(call: Call, named: string, ifMatch: number | null): Promise<Changed> {
+export async function cancelNotification(call: Call, named: string, ifMatch: IfMatch): Promise<Changed> {
   const { services, read, at } = call;
   const id = await ownNotification(call, named);
   const { state: before } = await services.commands.load(notificationDecider, notificationStream(id));
@@ -127,7 +127,7 @@ export async function editNotification(
   call: Call,
   named: string,
   patch: NotificationPatch,
-  ifMatch: number | null,
+  ifMatch: IfMatch,
 ): Promise<Changed> {
   const id = await ownNotification(call, named);
   const { state, ...written } = await execute(call, id, { type: "Edit", at: call.at, patch, ifMatch });

@@ -52,6 +52,7 @@ export async function putProvider(
   call: Call,
   name: string,
   wanted: ProviderInput,
+  onlyNew: boolean,
 ): Promise<{ readonly provider: ProviderResource; readonly created: boolean; readonly position: Position }> {
   const { services, caller, at } = call;
   const { type, config, from_email, from_name, reply_to, use_for, order, options } = wanted;
@@ -70,7 +71,7 @@ export async function putProvider(
     useFor: use_for ?? ["single" as const, "bulk" as const],
     options: { ratePerSecond: options?.rate_per_second ?? null, timeoutSeconds: options?.timeout_seconds ?? null },
   };
-  const { position } = await executeOnClient(call, { type: "SetProvider", at, provider });
+  const { position } = await executeOnClient(call, { type: "SetProvider", at, provider, onlyNew });
   return { provider: shown({ ...provider, config: { open: config } }), created, position };
 }
 

@@ -3,7 +3,7 @@ import { type ClientId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
 import type { RoomPatch, RoomQuery } from "../contract/requests.ts";
 import type { RoomResource } from "../contract/resources.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
-import { type Bare, DomainError } from "../domain/decider.ts";
+import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";
 import { type ExistingRoom, type Room, requireExisting, requireRole } from "../domain/room-state.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
@@ -106,15 +106,15 @@ async function changed(call: Call, named: string, change: RoomChange): Promise<S
 }
 
 /** Throws what the room's rules refuse. */
-export const changeRoom = (call: Call, named: string, changes: RoomPatch, ifMatch: number | null) =>
+export const changeRoom = (call: Call, named: string, changes: RoomPatch, ifMatch: IfMatch) =>
   changed(call, named, { type: "Update", changes: omitUndefined(changes), ifMatch });
 
 /** Closes a room for posting, or opens it again. Throws what the room's rules refuse. */
-export const setRoomActive = (call: Call, named: string, active: boolean, ifMatch: number | null) =>
+export const setRoomActive = (call: Call, named: string, active: boolean, ifMatch: IfMatch) =>
   changed(call, named, { type: active ? "Activate" : "Deactivate", ifMatch });
 
 /** Throws what the room's rules refuse. */
-export const deleteRoom = (call: Call, named: string, ifMatch: number | null): Promise<Written> =>
+export const deleteRoom = (call: Call, named: string, ifMatch: IfMatch): Promise<Written> =>
   executeOnRoom(call, named, { type: "Delete", ifMatch });
 
 /** To a user its own rooms and public ones. Throws forbidden. */

@@ -3,7 +3,7 @@ import type { Subject } from "../contract/ids.ts";
 import type { NewToken, PageQuery, UserPatch, UserProfile, UserQuery } from "../contract/requests.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "../contract/resources.ts";
 import { rfc3339, SECOND_MS } from "../contract/time.ts";
-import { type Bare, DomainError } from "../domain/decider.ts";
+import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { type User, type UserCommand, type UserEvent, userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
 import { type CommandContext, unkeyed } from "../event-store/envelope.ts";
@@ -30,26 +30,31 @@ async function execute(call: Call, user: string, change: UserChange, context: Co
   return { subject, ...(await call.services.commands.execute(userDecider, userStream(subject), command, context)) };
 }
 
-function shown(id: string, state: User): UserResource {
+function shown(id: string, state: User): { readonly user: UserResource; readonly etag: number } {
   if (state.status === "none") throw new DomainError("not_found");
-  return userOfState(id, state);
+  return { user: userOfState(id, state), etag: state.profileSeq };
 }
 
 /** Makes or replaces a profile. `created`: the user is new. */
-export async function putUser(call: Call, id: string, profile: UserProfile) {
-  const { state, events, position } = await execute(call, id, { type: "Put", profile });
-  return { user: shown(id, state), created: events[0]?.type === "UserRegistered", position };
+export async function putUser(
+  call: Call,
+  id: string,
+  profile: UserProfile,
+  { ifMatch, onlyNew }: { readonly ifMatch: IfMatch; readonly onlyNew: boolean },
+) {
+  const { state, events, position } = await execute(call, id, { type: "Put", profile, ifMatch, onlyNew });
+  return { ...shown(id, state), created: events[0]?.type === "UserRegistered", position };
 }
 
 /** Throws not_found, InvalidInput. */
-export async function changeUser(call: Call, id: string, patch: UserPatch) {
+export async function changeUser(call: Call, id: string, patch: UserPatch, ifMatch: IfMatch) {
   await getUser(call, id);
-  const { state, position } = await execute(call, id, { type: "Change", patch: omitUndefined(patch) });
-  return { user: shown(id, state), position };
+  const { state, position } = await execute(call, id, { type: "Change", patch: omitUndefined(patch), ifMatch });
+  return { ...shown(id, state), position };
 }
 
 /** From the log: who was just given a token finds itself. Throws not_found. */
-export async function getUser(call: Call, id: string): Promise<UserResource> {
+export async function getUser(call: Call, id: string) {
   const { state } = await call.services.commands.load(userDecider, userStream(await subjectOf(call, id)));
   return shown(id, state);
 }

@@ -75,6 +75,11 @@ export const PROBLEMS = {
   ambiguous_recipients: kind(422, "Ambiguous recipients", "Give exactly one of the alternative fields for recipients."),
   no_recipients: kind(422, "No recipients", "Nobody would get the notification."),
   idempotency_key_reused: kind(422, "Idempotency key reused", "The `Idempotency-Key` came before with another body."),
+  upgrade_required: kind(
+    426,
+    "Upgrade required",
+    "This path is the WebSocket's. A proxy in between may have dropped the `Upgrade` and `Connection` headers.",
+  ),
   rate_limited: kind(429, "Too many requests", "Wait for `Retry-After` seconds."),
   headers_too_large: kind(431, "Headers too large", "The target and the headers have at most 16 KiB together."),
   internal: kind(500, "Internal error", "A fault of the server. Its log has the `request_id`."),
@@ -141,7 +146,6 @@ export const CLOSE = {
   unauthenticated: 4501,
   forbidden: 4503,
   malformed: 4504,
-  frameTooLarge: 4505,
 } as const;
 
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
@@ -158,5 +162,4 @@ export const CLOSE_REASONS: Readonly<Record<CloseCode, string>> = {
   4501: "unauthenticated",
   4503: "forbidden",
   4504: "malformed",
-  4505: "frame too large",
 };

@@ -60,7 +60,13 @@ export const orNull = <T extends z.ZodType>(schema: T) =>
 /** A field of a merge patch: left out (undefined) it stays, null clears it. */
 export const patched = <T extends z.ZodType>(schema: T) => schema.nullable().optional();
 
-export const userId = pattern(/^[A-Za-z0-9._\-@+:]+$/, "of A-Z a-z 0-9 . _ - @ + : only", 1, 128);
+/** Not a dot segment: every URL parser would take one for another path. */
+export const userId = pattern(
+  /^(?!\.{1,2}$)[A-Za-z0-9._\-@+:]+$/,
+  "of A-Z a-z 0-9 . _ - @ + : only, and not . or ..",
+  1,
+  128,
+);
 export const name = text(1, 200);
 export const description = text(0, 2_000);
 /** A mail address as SMTP takes it without extensions: one @, no spaces, a domain of labels. */

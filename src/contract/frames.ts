@@ -110,6 +110,7 @@ export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
 /** Every frame of the server. Answers carry the `ref` of what they answer. */
 const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("welcome", { connection_id: z.string(), user_id: z.string().nullable(), heartbeat_seconds: z.int(), ref }),
+  frame("authenticated", { expires_at: time.nullable(), ref }),
   frame("subscribed", { ...atSeq, ref }),
   frame("caught_up", atSeq),
   frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref }),
@@ -122,8 +123,10 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     content: JsonValueSchema,
     meta: JsonObjectSchema,
     priority: PrioritySchema,
+    category: z.string().nullable(),
     room_id: z.string().nullable(),
     at: time,
+    fell_back: z.boolean(),
   }),
   frame("acked", { delivery_id: z.string() }),
   frame("ok", { ref }),

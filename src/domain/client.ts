@@ -4,7 +4,7 @@ import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contr
 import { sameJson } from "../contract/json.ts";
 import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
+import { type Decider, DomainError, type EventContext, requireNew, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
@@ -128,7 +128,7 @@ export type ClientCommand = TimedCommand &
     | { type: "Update"; changes: { name?: string; description?: string | null } }
     | { type: "RotateKey"; old: KeyId; key: Omit<KeyData, "name">; graceMs: number }
     | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
-    | { type: "SetProvider"; provider: Omit<ProviderData, "config"> & { config: SmtpConfig } }
+    | { type: "SetProvider"; provider: Omit<ProviderData, "config"> & { config: SmtpConfig }; onlyNew?: boolean }
     | { type: "RemoveProvider"; name: string }
   );
 
@@ -159,7 +159,7 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
       return [{ type: "WebhookSecretRotated", data }];
     }
     case "SetProvider":
-      return setProvider(state, command.provider);
+      return setProvider(state, command);
     case "RemoveProvider": {
       if (!state.providers.some((one) => one.name === command.name)) throw new DomainError("not_found");
       return [{ type: "ProviderRemoved", data: { name: command.name } }];
@@ -169,10 +169,11 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
 
 function setProvider(
   state: ExistingClient,
-  given: Extract<ClientCommand, { type: "SetProvider" }>["provider"],
+  { provider: given, onlyNew }: Extract<ClientCommand, { type: "SetProvider" }>,
 ): readonly ClientEvent[] {
   const next: ProviderData = { ...given, config: seal(given.config) };
   const before = state.providers.find((one) => one.name === given.name);
+  requireNew(onlyNew, before !== undefined);
   if (before === undefined && state.providers.length >= MAX_PROVIDERS) throw new DomainError("provider_limit");
   if (before !== undefined && sameJson(before, next)) return [];
   return [{ type: "ProviderSet", data: next }];

@@ -72,11 +72,20 @@ export class InvalidInput extends Error {
 }
 
 // Rules that several aggregates share.
-/** Throws precondition_failed. `ifMatch`: null asks for nothing. */
-export function requireMatch(ifMatch: number | null, etag: number): void {
+/** The ETag that a change rests on, or several; null: whatever there is. */
+export type IfMatch = number | readonly number[] | null;
+
+/** Throws precondition_failed. */
+export function requireMatch(ifMatch: IfMatch, etag: number): void {
   // fence: if-match
-  if (ifMatch !== null && ifMatch !== etag)
+  if (ifMatch !== null && ![ifMatch].flat().includes(etag))
     throw new DomainError("precondition_failed", `the current ETag is "${etag}"`);
+}
+
+/** Throws precondition_failed for what exists already, where the command is to make something new. */
+export function requireNew(onlyNew: boolean | undefined, exists: boolean): void {
+  // fence: only-new
+  if (onlyNew === true && exists) throw new DomainError("precondition_failed", "it exists already");
 }
 
 /** Throws InvalidInput when there is any fault. */

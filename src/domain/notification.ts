@@ -10,6 +10,7 @@ import {
   type Decider,
   DomainError,
   type EventContext,
+  type IfMatch,
   metaFaults,
   refuse,
   requireMatch,
@@ -130,10 +131,10 @@ function evolve(state: Notification, event: NotificationEvent, context: EventCon
 export type NotificationCommand = TimedCommand &
   (
     | { type: "Request"; data: NotificationData }
-    | { type: "Edit"; patch: NotificationPatch; ifMatch: number | null }
+    | { type: "Edit"; patch: NotificationPatch; ifMatch: IfMatch }
     | { type: "Release" }
     /** `openDeliveries`: whether any of its deliveries had not ended when last seen. */
-    | { type: "Cancel"; openDeliveries: boolean; ifMatch: number | null }
+    | { type: "Cancel"; openDeliveries: boolean; ifMatch: IfMatch }
     | { type: "MarkRouted"; deliveries: number }
   );
 

@@ -5,6 +5,7 @@ import { isObject, type JsonObject, sameJson } from "../contract/json.ts";
 import {
   type Actor,
   DomainError,
+  type IfMatch,
   InvalidInput,
   mergeMeta,
   type PriorEvents,
@@ -37,8 +38,8 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         replyTo: string | null;
       }
     /** `content: null` and `meta: undefined` stay as they are; `meta` is a merge patch, null clears it. */
-    | { type: "Edit"; id: string; content: string | null; meta: JsonObject | null | undefined; ifMatch: number | null }
-    | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: number | null }
+    | { type: "Edit"; id: string; content: string | null; meta: JsonObject | null | undefined; ifMatch: IfMatch }
+    | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: IfMatch }
   );
 type Post = Extract<MessageCommand, { type: "Post" }>;
 type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];

@@ -7,10 +7,12 @@ import {
   type Actor,
   type Decider,
   DomainError,
+  type IfMatch,
   mergeMeta,
   type PriorEvents,
   refuse,
   requireMatch,
+  requireNew,
   type TimedCommand,
 } from "./decider.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
@@ -37,12 +39,12 @@ const MAX_MEMBERS = 50_000;
 type SettingsChange = Partial<Omit<RoomSettings, "meta">> & { meta?: JsonObject | null };
 type RoomChange =
   | { type: "Create"; settings: RoomSettings; externalId: string | null; members: readonly MemberData[] }
-  | { type: "Update"; actor: Actor; changes: SettingsChange; ifMatch: number | null }
-  | { type: "Deactivate" | "Activate" | "Delete"; actor: Actor; ifMatch: number | null }
+  | { type: "Update"; actor: Actor; changes: SettingsChange; ifMatch: IfMatch }
+  | { type: "Deactivate" | "Activate" | "Delete"; actor: Actor; ifMatch: IfMatch }
   /** The room was to be made and was not: from now on it never is, so that another may have what was claimed for it. */
   | { type: "Abandon" }
   /** `role: null` keeps the role, or is `member` for one who joins. Every field of `member` is the whole new value. */
-  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null }
+  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null; onlyNew?: boolean }
   | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string };
 export type RoomCommand = (RoomChange & TimedCommand & { room?: RoomId }) | MessageCommand;
 type CommandOf<T extends RoomChange["type"]> = Extract<RoomChange, { type: T }>;
@@ -111,7 +113,7 @@ function update(room: ExistingRoom, command: CommandOf<"Update">): readonly Room
 
 function setMember(
   room: ExistingRoom,
-  { member, actor, role: wanted }: CommandOf<"SetMember">,
+  { member, actor, role: wanted, onlyNew }: CommandOf<"SetMember">,
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
   const known = room.members.get(member.subject);
@@ -126,6 +128,7 @@ function setMember(
   }
   if (room.settings.kind === "direct" && before === undefined) throw new DomainError("direct_room_fixed");
   if (before === "owner" && role !== "owner" && isLastOwner(room)) throw new DomainError("last_owner");
+  requireNew(onlyNew, known !== undefined);
   if (known === undefined) {
     if (room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
     return [{ type: "MemberJoined", data: { ...member, role } }];

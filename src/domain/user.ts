@@ -3,7 +3,15 @@ import { z } from "zod";
 import { type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema, sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Decider, mergeMeta, type TimedCommand } from "./decider.ts";
+import {
+  type Decider,
+  type EventContext,
+  type IfMatch,
+  mergeMeta,
+  requireMatch,
+  requireNew,
+  type TimedCommand,
+} from "./decider.ts";
 import { type EventsOf, event, reveal, type Sealed, seal, sealed, sealOrNull } from "./event.ts";
 
 export const userStream = (subject: Subject) => `user-${subject}`;
@@ -44,13 +52,15 @@ export type User =
       readonly profile: Profile;
       readonly createdAt: Instant;
       readonly updatedAt: Instant;
+      /** The seq of the profile's last change: its ETag. */
+      readonly profileSeq: number;
     } & Tokens);
 
-function evolve(state: User, event: UserEvent, context: { at: Instant }): User {
+function evolve(state: User, event: UserEvent, { seq, at }: EventContext): User {
   switch (event.type) {
     case "UserRegistered": {
       const { user, name, email, timezone, meta } = event.data;
-      const times = { createdAt: context.at, updatedAt: context.at };
+      const times = { createdAt: at, updatedAt: at, profileSeq: seq };
       return {
         status: "registered",
         generation: state.generation,
@@ -64,7 +74,7 @@ function evolve(state: User, event: UserEvent, context: { at: Instant }): User {
       const { name, email, timezone, meta } = event.data;
       return state.status === "none"
         ? state
-        : { ...state, profile: { name, email, timezone, meta }, updatedAt: context.at };
+        : { ...state, profile: { name, email, timezone, meta }, updatedAt: at, profileSeq: seq };
     }
     case "TokenIssued":
       return { ...state, issued: true };
@@ -77,9 +87,9 @@ function evolve(state: User, event: UserEvent, context: { at: Instant }): User {
 type Plain = { name: string | null; email: string | null; timezone: string | null; meta: JsonObject };
 type ProfilePatch = Partial<Omit<Plain, "meta">> & { readonly meta?: JsonObject | null };
 export type UserCommand = TimedCommand & { subject: Subject; user: string } & (
-    | { type: "Put"; profile: Plain }
+    | { type: "Put"; profile: Plain; ifMatch?: IfMatch; onlyNew?: boolean }
     /** Changes what the patch names, \`meta\` by a merge patch. */
-    | { type: "Change"; patch: ProfilePatch }
+    | { type: "Change"; patch: ProfilePatch; ifMatch?: IfMatch }
     /** The user took part in something: it exists from now on. */
     | { type: "Ensure" }
     | { type: "IssueToken"; jti: string; expiresAt: Instant; revokePrevious: boolean }
@@ -114,6 +124,8 @@ function decide(state: User, command: UserCommand): readonly UserEvent[] {
     case "Change": {
       const old = state.status === "none" ? EMPTY : openProfile(state.profile);
       const next = command.type === "Put" ? command.profile : patched(old, command.patch);
+      if (command.type === "Put") requireNew(command.onlyNew, state.status !== "none");
+      requireMatch(command.ifMatch ?? null, state.status === "none" ? -1 : state.profileSeq);
       if (state.status === "none") return register(next);
       if (sameJson(old, next)) return [];
       return [{ type: "UserUpdated", data: { subject, ...sealProfile(next) } }];

@@ -132,7 +132,7 @@ const BOUNDS: readonly Bound[] = [
   {
     what: "bytes of a frame",
     bound: "256 KiB",
-    answer: "closed with 4505",
+    answer: "closed with 1009",
     past: async (at, using) => {
       const socket = await ready(at, using);
       socket.send(JSON.stringify({ type: "ping", ref: "x".repeat(256 * 1024) }));
@@ -144,7 +144,7 @@ const BOUNDS: readonly Bound[] = [
   {
     what: "pieces of a frame",
     bound: "4,096",
-    answer: "closed with 4029",
+    answer: "closed with 1008",
     past: async (at, using) => {
       const { socket, closed } = await ready(at, using).then((one) => ({ socket: one.socket, closed: closing(one) }));
       for (let n = 0; n <= 4_096; n += 1) socket.send(" ", { fin: false });

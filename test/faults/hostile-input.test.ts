@@ -166,7 +166,7 @@ describe("is refused", () => {
         });
       // Where anybody may register, nobody's key is remembered.
       const isKeyed = known.includes("IdempotencyKey") && path !== "/api/v1/clients";
-      const tags = ["17", '"17', '"1","2"', "nonsense", '"a"b"'];
+      const tags = ["17", '"17', '"1";"2"', "nonsense", '"a"b"'];
       const keys = ["a b", "x".repeat(256), '""', "é", `"${"x".repeat(256)}"`, "a\tb"];
       const positions = ["x", "0", "0000000000000000.0000000000000001", "NONE", "x".repeat(1_000)];
       return [
@@ -247,7 +247,12 @@ describe("is refused", () => {
       return ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"].flatMap((method): Refused[] => {
         if (first === undefined || has.has(method)) return [];
         const refused = { status: 405, code: "method_not_allowed", allow: [...has] };
-        return ["", "/"].map((end) => ({ method, path: first.path + end, headers: key, ...refused }));
+        const other = { status: 404, code: "not_found" };
+        const slash = method === "GET" || method === "HEAD" ? refused : other;
+        return [
+          { method, path: first.path, headers: key, ...refused },
+          { method, path: `${first.path}/`, headers: key, ...slash },
+        ];
       });
     });
     const fixed = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/errors"].map((path): Refused => {

@@ -16,18 +16,25 @@ type ClientAddress = {
 };
 
 const UNKNOWN = "unknown";
-/** Max hops of X-Forwarded-For that are followed. */
+/** Max hops that are followed. */
 const MAX_HOPS = 20;
 
-/** `X-Forwarded-For` counts only as far as it comes from trusted proxies: from the right, the first that is not one. */
+/**
+ * `X-Forwarded-For`, or without it `Forwarded` (RFC 7239), counts only as far as it comes from trusted proxies: from the
+ * right, the first that is not one.
+ */
 export function clientAddress({ trustProxy }: Pick<Config, "trustProxy">): ClientAddress {
   const isTrusted = proxyAddr.compile(trustProxy.flatMap(halves));
-  const mayFollow = (address: string, hop: number) => hop < MAX_HOPS && isTrusted(address, hop);
 
   function parsed(request: IncomingMessage): Address | undefined {
-    if (request.socket.remoteAddress === undefined) return undefined;
-    const last = proxyAddr.all(request, mayFollow).findLast((address) => ipaddr.isValid(address));
-    return last === undefined ? undefined : ipaddr.process(last);
+    let last = request.socket.remoteAddress;
+    if (last === undefined || !ipaddr.isValid(last)) return undefined;
+    for (const hop of isTrusted(last, 0) ? hopsOf(request) : []) {
+      if (!ipaddr.isValid(hop)) break;
+      last = hop;
+      if (!isTrusted(hop, 0)) break;
+    }
+    return ipaddr.process(last);
   }
 
   return {
@@ -40,6 +47,33 @@ export function clientAddress({ trustProxy }: Pick<Config, "trustProxy">): Clien
     },
     isLoopback: (request) => parsed(request)?.range() === "loopback",
   };
+}
+
+/** Whom the proxies say that they forward for, the nearest first. */
+function hopsOf({ headers }: IncomingMessage): readonly string[] {
+  const { forwarded = "" } = headers;
+  const listed =
+    headers["x-forwarded-for"] === undefined ? forwarded.split(",").map(forOf) : [headers["x-forwarded-for"]];
+  const hops = listed
+    .join()
+    .split(",")
+    .flatMap((hop) => hop.trim() || []);
+  return hops.slice(-MAX_HOPS).toReversed().map(addressOf);
+}
+
+/** What stands in `for` of an element such as `for="[2001:db8::1]:443";proto=https`. */
+function forOf(element: string): string {
+  const pair = element.split(";").find((one) => one.trim().toLowerCase().startsWith("for="));
+  return pair === undefined ? UNKNOWN : pair.slice(pair.indexOf("=") + 1);
+}
+
+/** The address of a hop, without quotes, brackets, zone and port. */
+function addressOf(hop: string): string {
+  const bare = hop.replaceAll('"', "").trim();
+  const [address = ""] = bare.startsWith("[")
+    ? bare.slice(1).split("]")
+    : [ipaddr.isValid(bare) ? bare : bare.split(":")[0]];
+  return address.split("%")[0] ?? "";
 }
 
 /** The same range for proxy-addr, which takes none with a prefix of 0 bits. */

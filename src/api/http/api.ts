@@ -70,6 +70,7 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
       at: state.at,
       context: commandContext(state),
       ifMatch: state.ifMatch,
+      onlyNew: state.onlyNew,
       cursorFor: state.cursorFor ?? noCursor,
     });
     if (reply.position !== undefined) writes.record(state.caller, reply.position);
@@ -83,12 +84,13 @@ function noCursor(): never {
 }
 
 function answer(ctx: ApiContext, { status, body, position, etag, location, replayed }: Reply): void {
+  const { res } = ctx;
   ctx.status = status;
-  if (position !== undefined) ctx.set("Position", position);
-  if (etag !== undefined) ctx.set("ETag", `"${etag}"`);
-  if (location !== undefined) ctx.set("Location", location);
-  if (replayed === true) ctx.set("Idempotent-Replayed", "true");
+  if (position !== undefined) res.setHeader("Position", position);
+  if (etag !== undefined) res.setHeader("ETag", `"${etag}"`);
+  if (location !== undefined) res.setHeader("Location", location);
+  if (replayed === true) res.setHeader("Idempotent-Replayed", "true");
   if (status === 204) return;
-  ctx.set("Content-Type", "application/json; charset=utf-8");
+  res.setHeader("Content-Type", "application/json; charset=utf-8");
   ctx.body = JSON.stringify(body);
 }

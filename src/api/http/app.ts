@@ -8,12 +8,20 @@ import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
-import { checkExpectation, createGuardedServer, HTTP_TIMINGS, type HttpTimings, normalizeTarget } from "./hardening.ts";
-import { allowOrigins, hostCheck, ownOriginCheck, requireKnownHost } from "./origin.ts";
+import { checkHeaders, createGuardedServer, HTTP_TIMINGS, type HttpTimings, normalizeTarget } from "./hardening.ts";
+import { allowOrigins, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
 import { addDocs, addMailbox, type DevMailbox } from "./pages.ts";
 import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
 import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
-import { type ApiMiddleware, type ApiState, isUnderApi, type NamedRoute, type RouterFields } from "./route.ts";
+import {
+  type ApiContext,
+  type ApiMiddleware,
+  type ApiState,
+  isUnderApi,
+  type NamedRoute,
+  type RouterFields,
+  SOCKET_PATHS,
+} from "./route.ts";
 
 type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
@@ -45,20 +53,19 @@ export function createHttpServer(
   addProbes(router, services, probes, registry);
   addDocs(router, routes, config);
   if (options.mailbox !== undefined) addMailbox(router, options.mailbox, ownOriginCheck(config));
+  for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
   const authenticate = addApiRoutes(router, routes, services, limits);
   requireUnambiguous(router);
 
   const baseUrl = ({ headers: { host }, socket }: IncomingMessage): string =>
     config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
   const app = newApp(services, addHttpMetrics(registry), baseUrl);
-  app.use(checkRequest);
-  app.use(requireKnownHost(isKnownHost));
-  app.use(refuseExpectations);
+  app.use(checkRequests(isKnownHost));
   app.use(allowOrigins(config));
-  app.use(router.routes());
   // Whoever has no credential does not learn which paths the API has.
-  app.use((ctx, next) => (isUnderApi(ctx.path) ? authenticate(ctx, next) : next()));
-  app.use(refuseUnmatched);
+  useRoutes(app, router, (ctx) =>
+    isUnderApi(ctx.path) ? authenticate(ctx, async () => refuseUnmatched(ctx)) : refuseUnmatched(ctx),
+  );
   return { server: createGuardedServer(services, timings, app.callback()), limits };
 }
 
@@ -68,10 +75,8 @@ export function createProbeServer(services: NodeServices, probes: Probes): Serve
   const router = newRouter();
   addProbes(router, services, probes, registry);
   const app = newApp(services, addHttpMetrics(registry), () => services.config.publicUrl ?? "http://localhost");
-  app.use(checkRequest);
-  app.use(refuseExpectations);
-  app.use(router.routes());
-  app.use(refuseUnmatched);
+  app.use(checkRequests(() => true));
+  useRoutes(app, router, refuseUnmatched);
   return createGuardedServer(services, HTTP_TIMINGS, app.callback());
 }
 
@@ -96,7 +101,8 @@ function newApp(
 function identifyRequest(newId: () => string): ApiMiddleware {
   return (ctx, next) => {
     ctx.state.id = requestId(ctx.req, newId);
-    ctx.set(commonHeaders(ctx.state.id));
+    // Of Node's own response: koa's \`set\` costs more, and every request comes through here.
+    for (const [name, value] of commonHeaders(ctx.state.id)) ctx.res.setHeader(name, value);
     return next();
   };
 }
@@ -154,28 +160,48 @@ function answerProblems(logger: Services["logger"], baseUrl: (request: IncomingM
   };
 }
 
-const checkRequest: ApiMiddleware = ({ req }, next) => {
-  normalizeTarget(req);
-  return next();
-};
-
-const refuseExpectations: ApiMiddleware = ({ req }, next) => {
-  checkExpectation(req);
-  return next();
-};
+function checkRequests(isKnownHost: HostCheck): ApiMiddleware {
+  return ({ req }, next) => {
+    normalizeTarget(req);
+    if (!isKnownHost(req.headers.host)) throw new Problem("unknown_host");
+    checkHeaders(req);
+    return next();
+  };
+}
 
 // Routing
 
 /** Matches case-sensitively, and a path with and without a slash at its end. */
 const newRouter = (): ApiRouter => new Router<ApiState, RouterFields>({ sensitive: true });
 
+/** A segment that other software resolves, however it was encoded. */
+const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
+
+/** Serves the routes. No route has a path with a dot segment, or with a final slash where something may change. */
+function useRoutes(app: Koa<ApiState, RouterFields>, router: ApiRouter, refuse: (ctx: ApiContext) => unknown): void {
+  app.use((ctx, next) => {
+    const { path, method } = ctx;
+    const changes = method !== "GET" && method !== "HEAD";
+    // fence: other-paths
+    if (DOT_SEGMENT.test(path) || (changes && path.endsWith("/"))) return refuse(ctx);
+    return next();
+  });
+  app.use(router.routes());
+  app.use(refuse);
+}
+
+/** Of a WebSocket, whose upgrade has not come this far. */
+const requireUpgrade: ApiMiddleware = () => {
+  throw new Problem("upgrade_required", { headers: { Upgrade: "websocket" } });
+};
+
 /** Answers what the router has no route for. Throws Problem (404, 405). */
-const refuseUnmatched: ApiMiddleware = ({ matched = [] }) => {
+function refuseUnmatched({ matched = [] }: ApiContext): never {
   if (matched.length === 0) throw new Problem("not_found", { detail: "There is no such path." });
   // The router lists HEAD before its GET.
   const allow = matched.flatMap(({ methods }) => methods.toReversed()).join(", ");
   throw new Problem("method_not_allowed", { headers: { Allow: allow } });
-};
+}
 
 /** Throws when a request for one route could be one for another: of several, the router would run the first. */
 function requireUnambiguous(router: ApiRouter): void {

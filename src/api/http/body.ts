@@ -153,16 +153,30 @@ function parseBody(request: IncomingMessage, bytes: Buffer, acceptsPatch: boolea
   return { value, faults: faultsIn(value, text) };
 }
 
-const JSON_TYPE = /^application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
-const MERGE_TYPE = /^application\/merge-patch\+json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i;
+/** Longer ones are refused unread. */
+const MAX_TYPE_LENGTH = 256;
 
-function checkType(request: IncomingMessage, acceptsPatch: boolean): void {
-  const type = request.headers["content-type"] ?? "";
-  const coding = request.headers["content-encoding"] ?? "identity";
+/** Whether a `Content-Type` is of JSON in UTF-8; of its parameters only `charset` counts. */
+function isJsonType(header: string, acceptsPatch: boolean): boolean {
+  if (header.length > MAX_TYPE_LENGTH) return false;
+  const [type = "", ...parameters] = header.toLowerCase().split(";");
+  const known = type.trim() === "application/json" || (acceptsPatch && type.trim() === "application/merge-patch+json");
+  return known && parameters.every(isUtf8);
+}
+
+function isUtf8(parameter: string): boolean {
+  const [name = "", value = ""] = parameter.split("=");
+  const charset = value.trim().replaceAll('"', "");
+  return name.trim() !== "charset" || charset === "utf-8" || charset === "utf8";
+}
+
+function checkType({ headers }: IncomingMessage, acceptsPatch: boolean): void {
+  const { "content-type": type = "", "content-encoding": coding = "identity" } = headers;
   if (coding.toLowerCase() !== "identity") {
     throw new Problem("unsupported_media_type", { detail: `content coding ${coding.slice(0, 50)} is not accepted` });
   }
-  if (JSON_TYPE.test(type) || (acceptsPatch && MERGE_TYPE.test(type))) return;
+  // fence: media-type
+  if (isJsonType(type, acceptsPatch)) return;
   const detail = type === "" ? "Content-Type is missing" : `Content-Type ${type.slice(0, 100)} is not application/json`;
   throw new Problem("unsupported_media_type", { detail });
 }

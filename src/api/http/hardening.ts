@@ -1,5 +1,6 @@
 // Hostile and broken clients: bounds and timeouts of connections, one request at a time, requests that are not HTTP,
 // bodies and answers that nobody waits for. Nothing along the path of a request deals with them.
+import { once } from "node:events";
 import {
   createServer,
   type IncomingMessage,
@@ -97,6 +98,14 @@ function inOrder(handle: Handler): RequestListener {
   };
 }
 
+/** Resolves when the answers that precede a connection's upgrade have left; rejects when the connection ends before. */
+export async function answersSent(socket: Duplex): Promise<void> {
+  const last = lastAnswers.get(socket);
+  // fence: upgrade-in-order
+  if (last !== undefined && !last.writableFinished) await once(last, "close");
+  if (socket.destroyed) throw new Problem("malformed_request");
+}
+
 /** Ends the connection of an answer that is not read in time: it would stay in memory for ever. */
 function endUnread(response: ServerResponse, answerMs: number): void {
   const { socket } = response;
@@ -105,7 +114,7 @@ function endUnread(response: ServerResponse, answerMs: number): void {
   response.once("close", () => clearTimeout(timer));
 }
 
-// Targets and expectations
+// Targets and headers
 
 type Target = {
   /** Percent-encoded, as it was sent. */
@@ -117,6 +126,8 @@ type Target = {
 };
 
 const ORIGIN_FORM = /^([/*][^?#]*)(\?[^#]*)?/;
+/** Its path as it was sent: `URL.parse` would resolve what it takes for dot segments. */
+const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*([^?#]*)(\?[^#]*)?/i;
 /** A target that koa reads as it is: without a fragment, and without characters that `url.parse` would trim or escape. */
 const PLAIN_TARGET = /^\/[^#\t\f\xa0]*$/;
 
@@ -127,9 +138,10 @@ export function targetOf({
 }: Pick<IncomingMessage, "url" | "headers">): Target | undefined {
   const [, path, search = ""] = ORIGIN_FORM.exec(url) ?? [];
   if (path !== undefined) return { path, search, host };
-  const absolute = URL.parse(url);
-  if (absolute === null || !/^https?:$/.test(absolute.protocol)) return undefined;
-  return { path: absolute.pathname, search: absolute.search, /* fence: target-host */ host: absolute.host };
+  const [absolute, below, query = ""] = ABSOLUTE_FORM.exec(url) ?? [];
+  const parsed = absolute === undefined ? null : URL.parse(absolute);
+  if (parsed === null) return undefined;
+  return { path: below || "/", search: query, /* fence: target-host */ host: parsed.host };
 }
 
 /**
@@ -147,9 +159,13 @@ export function normalizeTarget(request: IncomingMessage): void {
   if (host === undefined ? request.httpVersion === "1.1" : host.includes(",")) throw new Problem("malformed_request");
 }
 
-/** Throws Problem (417) for an expectation that no server meets (RFC 9110, section 10.1.1). */
-export function checkExpectation({ headers: { expect } }: IncomingMessage): void {
+/** Throws Problem: 417 for an expectation that no server meets (RFC 9110, section 10.1.1), 400 for a coding beside chunked. */
+export function checkHeaders({ headers: { expect, "transfer-encoding": coding } }: IncomingMessage): void {
   if (expect !== undefined && !/^(100-continue)?$/i.test(expect)) throw new Problem("expectation_failed");
+  // fence: transfer-encoding
+  if (coding !== undefined && coding.toLowerCase() !== "chunked") {
+    throw new Problem("malformed_request", { detail: "Transfer-Encoding takes chunked alone." });
+  }
 }
 
 // Requests that cannot be read to their end
@@ -226,7 +242,7 @@ export function answerPlainly(
     ...problem.headers,
     "Content-Type": "application/problem+json; charset=utf-8",
     "Content-Length": String(Buffer.byteLength(body)),
-    ...commonHeaders(requestId),
+    ...Object.fromEntries(commonHeaders(requestId)),
     Connection: "close",
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);

@@ -60,11 +60,10 @@ function commandIdOf({ method, path, state: { registration, caller } }: ApiConte
 
 /** One name for a path, however it was percent-encoded. */
 function canonicalPath(path: string): string {
-  const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
   try {
-    return decodeURIComponent(bare);
+    return decodeURIComponent(path);
   } catch {
-    return bare;
+    return path;
   }
 }
 

@@ -3,7 +3,6 @@ import { isIP } from "node:net";
 import cors from "@koa/cors";
 import ipaddr from "ipaddr.js";
 import type { Config } from "../../config.ts";
-import { Problem } from "./problems.ts";
 import { API_PREFIX, type ApiContext, type ApiMiddleware, isUnderApi } from "./route.ts";
 
 type Hosts = Pick<Config, "development" | "publicUrl" | "allowedHosts">;
@@ -25,7 +24,9 @@ const isLoopback = (name: string): boolean =>
  * whose own name was made to point here sends its own name. Outside development mode any host is allowed while neither
  * variable is set.
  */
-export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): (host: string | undefined) => boolean {
+export type HostCheck = (host: string | undefined) => boolean;
+
+export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): HostCheck {
   const open = !development && publicUrl === undefined && allowedHosts.length === 0;
   const names = new Set(allowedHosts.map((host) => host.toLowerCase()));
   if (publicUrl !== undefined) names.add(hostName(new URL(publicUrl).host) ?? "");
@@ -38,14 +39,6 @@ export function hostCheck({ development, publicUrl, allowedHosts }: Hosts): (hos
     const ours = isLoopback(name) || names.has(name) || /* fence: host */ names.has(host.toLowerCase());
     if (ours) known = host;
     return ours;
-  };
-}
-
-/** Refuses requests for another host (421). */
-export function requireKnownHost(isKnownHost: (host: string | undefined) => boolean): ApiMiddleware {
-  return (ctx, next) => {
-    if (!isKnownHost(ctx.req.headers.host)) throw new Problem("unknown_host");
-    return next();
   };
 }
 
@@ -110,4 +103,4 @@ async function answerNothing(ctx: ApiContext): Promise<void> {
   ctx.status = 204;
 }
 
-const isRegistration = (path: string): boolean => path === `${API_PREFIX}/clients` || path === `${API_PREFIX}/clients/`;
+const isRegistration = (path: string): boolean => path.replace(/\/$/, "") === `${API_PREFIX}/clients`;

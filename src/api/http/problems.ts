@@ -48,8 +48,8 @@ export function requestId(request: IncomingMessage, newId: () => string): string
 }
 
 /** The headers of every answer. */
-export const commonHeaders = (id: string): Record<string, string> => ({
-  "X-Request-Id": id,
-  "X-Content-Type-Options": "nosniff",
-  "Cache-Control": "no-store",
-});
+export const commonHeaders = (id: string): readonly (readonly [string, string])[] => [
+  ["X-Request-Id", id],
+  ["X-Content-Type-Options", "nosniff"],
+  ["Cache-Control", "no-store"],
+];

@@ -31,8 +31,10 @@ export type Handling<P, Q, B> = Call & {
   readonly params: Parsed<P>;
   readonly query: Parsed<Q>;
   readonly body: Parsed<B>;
-  /** The revision or seq in `If-Match`; null without one, -1 for an `ETag` that we never give. */
-  readonly ifMatch: number | null;
+  /** The revisions or seqs in `If-Match`; null without one. */
+  readonly ifMatch: readonly number[] | null;
+  /** Of a PUT: `If-None-Match: *`. */
+  readonly onlyNew: boolean;
   /** The `next_cursor` that leads on from here with the same filters; for routes whose query has `cursor`. */
   readonly cursorFor: (next: Cursor) => string;
 };
@@ -110,6 +112,9 @@ export const routesOf = (tag: Tag, routes: Readonly<Record<string, Route>>): rea
 /** Where all routes of the list are. */
 export const API_PREFIX = "/api/v1";
 
+/** Where the WebSocket is. */
+export const SOCKET_PATHS: readonly string[] = ["/ws", `${API_PREFIX}/ws`];
+
 export const isUnderApi = (path: string): boolean =>
   path.startsWith(API_PREFIX) && (path.length === API_PREFIX.length || path[API_PREFIX.length] === "/");
 
@@ -175,7 +180,8 @@ export type ApiState = {
   readTarget?: ReadTarget;
   /** `validate`. */
   input: { readonly params: unknown; readonly query: unknown; readonly body: unknown };
-  ifMatch: number | null;
+  ifMatch: readonly number[] | null;
+  onlyNew: boolean;
   /** `runOnce`: tells equal bodies under one idempotency key. */
   fingerprint?: string;
 };

@@ -10,11 +10,12 @@ import type { ApiContext, ApiMiddleware, Route } from "./route.ts";
 
 const REPORT = { reportInput: true } as const;
 
-/** Sets `input` and `ifMatch`. Throws Problem: validation_failed with every fault, and only without any not_found. */
+/** Sets `input`, `ifMatch` and `onlyNew`. Throws Problem: validation_failed with every fault, and only without any not_found. */
 export function validate(route: Route): ApiMiddleware {
   return (ctx, next) => {
     const { state } = ctx;
     state.ifMatch = route.conditional === true ? ifMatch(ctx.req, state.faults) : null;
+    state.onlyNew = route.method === "PUT" && onlyNew(ctx.req, state.faults);
     state.input = checkInput(route, ctx);
     return next();
   };
@@ -90,20 +91,28 @@ function firstOfEach(faults: readonly FieldFault[]): readonly FieldFault[] {
   return [...seen.values()];
 }
 
-/** What no state has: an `ETag` that is none of ours, or a weak one, which never counts for a change. */
-const NEVER = -1;
-const ENTITY_TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/;
+const ENTITY_TAGS = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/g;
+/** An `ETag` as we give it; weak ones never count for a change. */
+const OWN_TAG = /^"(0|[1-9]\d{0,14})"$/;
 
-/** The number in `If-Match`; null without one or for `*`. A malformed one is a fault. */
-function ifMatch({ headers }: IncomingMessage, faults: FieldFault[]): number | null {
+/** The numbers in `If-Match`, one of which must be the current one; null without it or for `*`. A malformed one is a fault. */
+function ifMatch({ headers }: IncomingMessage, faults: FieldFault[]): readonly number[] | null {
   const given = headers["if-match"]?.trim();
   if (given === undefined || given === "*") return null;
-  const match = ENTITY_TAG.exec(given);
-  if (match === null) {
-    const message = 'must be one ETag as it was given, such as "17"';
+  const tags = given.match(ENTITY_TAGS) ?? [];
+  if (tags.length === 0 || !/^[\s,]*$/.test(given.replaceAll(ENTITY_TAGS, ""))) {
+    const message = 'must be one or more ETags as they were given, such as "17"';
     faults.push({ path: "Header: If-Match", code: "invalid_format", message });
     return null;
   }
-  const [, weak, tag = ""] = match;
-  return weak === undefined && /^\d{1,15}$/.test(tag) ? Number(tag) : NEVER;
+  return tags.map((tag) => Number(OWN_TAG.exec(tag)?.[1] ?? Number.NaN));
+}
+
+/** Whether `If-None-Match` asks for what is new alone. */
+function onlyNew({ headers }: IncomingMessage, faults: FieldFault[]): boolean {
+  const given = headers["if-none-match"]?.trim();
+  if (given !== undefined && given !== "*") {
+    faults.push({ path: "Header: If-None-Match", code: "not_allowed", message: "takes * alone" });
+  }
+  return given === "*";
 }

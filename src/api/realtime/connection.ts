@@ -9,7 +9,7 @@ import type { Caller, Services } from "../../app/services.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
 import { type ClientFrame, type FrameOf, type ParsedFrame, parseFrame, type Ref } from "../../contract/frames.ts";
 import { DeliveryIdSchema } from "../../contract/ids.ts";
-import { SECOND_MS } from "../../contract/time.ts";
+import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
@@ -21,6 +21,8 @@ import { RoomSubscriptions } from "./room-subscriptions.ts";
 const MAX_FRAMES_A_SECOND = 100;
 /** Max frames of a client that wait to be handled; beyond, nothing more is read from its socket. */
 const MAX_WAITING_FRAMES = 200;
+/** Max bytes of a frame of a client that is not authenticated yet. */
+const MAX_FIRST_FRAME_BYTES = 4 * 1024;
 /** Shown in `welcome`. */
 const HEARTBEAT_SECONDS = 25;
 /** Pause between two checks of a credential while this node cannot tell whether it holds. */
@@ -87,7 +89,12 @@ export class Connection {
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
     this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer));
     this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
-    this.#inbox = new Inbox({ socket, handle: (item) => this.#handle(item), onFault: close, signal });
+    this.#inbox = new Inbox({
+      ...{ socket, signal },
+      handle: (item) => this.#handle(item),
+      onFault: close,
+      isOpen: () => this.#identity !== undefined,
+    });
     this.#authenticationTimer = setTimeout(() => close(CLOSE.authenticationLate), timings.authenticationMs);
     socket.on("error", () => this.#end()); // broken, or a frame that ws refused and closed for
     socket.on("close", () => this.#end());
@@ -167,8 +174,9 @@ export class Connection {
 
   async #handle(item: InboxItem): Promise<void> {
     if (item.kind === "wrong") {
-      if (this.#identity === undefined && item.type !== "auth") this.close(CLOSE.unauthenticated);
-      else this.#error(item.code, item.message, item.ref);
+      if (this.#identity !== undefined) this.#error(item.code, item.message, item.ref);
+      else if (item.type === "auth") this.#refuse({ refused: "unauthenticated" });
+      else this.close(CLOSE.unauthenticated);
       return;
     }
     const ref = item.kind === "frame" ? item.frame.ref : undefined;
@@ -241,9 +249,12 @@ export class Connection {
     clearTimeout(this.#authenticationTimer);
     this.#authenticationTimer = undefined;
     void this.recheck(); // the directory may have moved since it was asked, and does not report a change twice
+    if (before !== undefined) {
+      return this.#outbox.send({ type: "authenticated", expires_at: rfc3339OrNull(found.expiresAt), ref });
+    }
     const who = { connection_id: this.id, user_id: userOf(caller) };
     this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
-    if (before !== undefined || caller.kind !== "user" || this.#ended.signal.aborted) return;
+    if (caller.kind !== "user" || this.#ended.signal.aborted) return;
     const { services, deliveries: feed } = this.#context;
     const whose = { client: caller.client, subject: caller.subject, connection: this.id };
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
@@ -312,6 +323,8 @@ type InboxOptions = {
   /** Must not reject. */
   readonly handle: (item: InboxItem) => Promise<void>;
   readonly onFault: (code: CloseCode) => void;
+  /** Whether the client is authenticated: before that no large frame is parsed. */
+  readonly isOpen: () => boolean;
   /** Aborted when the connection ends: nothing is handled after that. */
   readonly signal: AbortSignal;
 };
@@ -362,8 +375,14 @@ class Inbox {
   }
 
   #message(data: RawData, isBinary: boolean): void {
+    const { onFault, isOpen } = this.#options;
+    // fence: first-frame-size
+    if (!isOpen() && (data as Buffer).byteLength > MAX_FIRST_FRAME_BYTES) {
+      onFault(CLOSE.unauthenticated);
+      return;
+    }
     const frame = isBinary ? MALFORMED : parseFrame(data.toString());
-    if (frame.kind === "malformed") this.#options.onFault(CLOSE.malformed);
+    if (frame.kind === "malformed") onFault(CLOSE.malformed);
     else this.push(frame);
   }
 

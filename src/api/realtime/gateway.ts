@@ -1,7 +1,7 @@
 // The WebSocket gateway: checks and counts upgrades, and sees to it that each socket ends when it must.
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { WebSocket, WebSocketServer } from "ws";
+import { type WebSocket, WebSocketServer } from "ws";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
@@ -9,15 +9,15 @@ import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
 import { tooMany } from "../http/authentication.ts";
-import { answerPlainly, targetOf } from "../http/hardening.ts";
+import { answerPlainly, answersSent, targetOf } from "../http/hardening.ts";
 import { hostCheck, socketOriginCheck } from "../http/origin.ts";
 import { Problem, requestId, toProblem } from "../http/problems.ts";
+import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
 import { concerns, credentialOf, identify } from "./identity.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { RoomChannels } from "./room-channels.ts";
 
-const PATHS: ReadonlySet<string> = new Set(["/ws", "/api/v1/ws"]);
 const MAX_FRAME_BYTES = 256 * 1024;
 /** Max pieces of one frame: each costs more than the bytes in it. */
 const MAX_FRAME_PARTS = 4_096;
@@ -70,7 +70,6 @@ export class Gateway implements AsyncDisposable {
       maxPayload: MAX_FRAME_BYTES,
       maxFragments: MAX_FRAME_PARTS,
       maxBufferedChunks: MAX_FRAME_PARTS,
-      WebSocket: GatewaySocket,
     });
     this.#server.on("wsClientError", (error, socket, request) => {
       const headers = { "Sec-WebSocket-Version": "13" };
@@ -94,6 +93,7 @@ export class Gateway implements AsyncDisposable {
     const onError = () => socket.destroy();
     socket.on("error", onError);
     try {
+      await answersSent(socket);
       if (this.#closing) throw new Problem("unavailable");
       this.#check(request);
       const addressGroup = await this.#admit(request, socket);
@@ -122,7 +122,7 @@ export class Gateway implements AsyncDisposable {
     const target = targetOf(request);
     if (target === undefined) throw new Problem("malformed_request");
     if (!this.#isKnownHost(target.host)) throw new Problem("unknown_host");
-    if (!PATHS.has(target.path.replace(/(.)\/$/, "$1"))) {
+    if (!SOCKET_PATHS.includes(target.path.replace(/(.)\/$/, "$1"))) {
       throw new Problem("not_found", { detail: "There is no such path." });
     }
     if (request.method !== "GET") throw new Problem("method_not_allowed", { headers: { Allow: "GET" } });
@@ -186,19 +186,5 @@ export class Gateway implements AsyncDisposable {
     const deadline = AbortSignal.timeout(this.#context.timings.closeMs);
     while (this.#sockets.size > 0 && !deadline.aborted) await pause(CLOSE_POLL_MS, deadline);
     for (const ws of this.#sockets) ws.terminate();
-  }
-}
-
-/** Close codes for what ws itself finds wrong with a client's frames. */
-const CODES_OF_WS: Readonly<Record<number, number>> = {
-  1002: CLOSE.malformed,
-  1007: CLOSE.malformed,
-  1008: CLOSE.tooManyFrames,
-  1009: CLOSE.frameTooLarge,
-};
-
-class GatewaySocket extends WebSocket {
-  override close(code?: number, data?: string | Buffer): void {
-    super.close(code === undefined ? code : (CODES_OF_WS[code] ?? code), data);
   }
 }

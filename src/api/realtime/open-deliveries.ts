@@ -224,7 +224,7 @@ export class OpenDeliveries implements Listener, Disposable {
     let weight = 0;
     for (const row of rows) {
       if (weight >= MAX_AHEAD_BYTES) return { page, more: true };
-      const bytes = notificationFrame(row.id, row.notification_id, row.requested_at, row);
+      const bytes = notificationFrame(row.id, row.notification_id, row.requested_at, row, row.status === "fell_back");
       page.push({ position: row.position, bytes });
       weight += bytes.byteLength;
     }
@@ -249,7 +249,13 @@ export class OpenDeliveries implements Listener, Disposable {
   }
 }
 
-function notificationFrame(id: DeliveryId, notification: NotificationId, at: Instant, shown: Content): Buffer {
+function notificationFrame(
+  id: DeliveryId,
+  notification: NotificationId,
+  at: Instant,
+  shown: Content,
+  fell_back = false,
+): Buffer {
   const { subject, content, meta, priority, room_id } = shown;
   const ids = { delivery_id: id, notification_id: notification };
   const frame: ServerFrame = {
@@ -259,8 +265,10 @@ function notificationFrame(id: DeliveryId, notification: NotificationId, at: Ins
     content,
     meta,
     priority,
+    category: null,
     room_id,
     at: rfc3339(at),
+    fell_back,
   };
   return Buffer.from(JSON.stringify(frame));
 }

@@ -38,10 +38,11 @@ export class RoomSubscriptions implements Disposable {
     const { services, rooms, signal } = this.#options;
     const { after_seq: afterSeq, ref } = frame;
     const open = await openAsMember(services, caller, frame.room_id);
-    if (this.#subscriptions.has(open.id)) {
+    const before = this.#subscriptions.get(open.id);
+    if (before !== undefined && afterSeq === undefined) {
       return this.#error("already_subscribed", "the room is subscribed already", ref);
     }
-    if (this.#subscriptions.size >= MAX_ROOMS) {
+    if (before === undefined && this.#subscriptions.size >= MAX_ROOMS) {
       return this.#error("too_many_subscriptions", `a connection has at most ${MAX_ROOMS} rooms`, ref);
     }
     using unused = new DisposableStack();
@@ -58,6 +59,8 @@ export class RoomSubscriptions implements Disposable {
       return this.#error("seq_out_of_range", `the room's head is ${head}`, ref);
     }
     unused.move();
+    // With `after_seq` it starts anew from there.
+    this.#subscriptions.get(open.id)?.[Symbol.dispose]();
     const onEnd = () => void this.#subscriptions.delete(open.id);
     const subject = caller.kind === "user" ? caller.subject : null;
     const subscription = new RoomSubscription(this.#options, hold, subject, onEnd);

@@ -49,7 +49,11 @@ describe("type", () => {
     ["application/json", 200],
     ["application/json; charset=utf-8", 200],
     ['APPLICATION/JSON;charset="UTF-8"', 200],
+    ["application/json;charset=utf8", 200],
+    ['application/json ; version="1; 2"; Charset = UTF-8', 200],
+    ["application/json; odata=verbose;", 200],
     ["application/json; charset=latin1", 415],
+    ['application/json; charset="utf-16"', 415],
     ["application/jsonp", 415],
     ["application/x-www-form-urlencoded", 415],
     ["text/plain;charset=UTF-8", 415],
@@ -67,6 +71,15 @@ describe("type", () => {
     expect(answer.status).toBe(200);
     expect((await put("{}", { ...json, "content-encoding": "gzip" })).status).toBe(415);
     expect((await put("{}", { ...json, "content-encoding": "identity" })).status).toBe(200);
+  });
+
+  test("of any length is told in no time", async () => {
+    const types = [" ", ";", "; charset=", '"'].map(
+      (part) => `application/merge-patch+json${part.repeat(15_000 / part.length)}x`,
+    );
+    const started = performance.now();
+    for (const type of types) expect((await put("{}", { ...json, "content-type": type })).status).toBe(415);
+    expect(performance.now() - started).toBeLessThan(1_000);
   });
 
   test("does not matter when nothing is sent: an absent body is an empty object", async () => {

@@ -67,6 +67,23 @@ describe("editing", () => {
     expect((await max.call("PATCH", path(), { content: "Hi" }, { "if-match": '"3"' })).status).toBe(200);
   });
 
+  test.each([
+    ['"1", "999", "2"', 200],
+    ['"x,y","2"', 200],
+    ["*", 200],
+    ['"1", "999"', 412],
+    ['"02"', 412],
+    ['W/"2"', 412],
+    ['"2x"', 412],
+    ['""', 412],
+    ["2", 422],
+    ['"2', 422],
+    [",", 422],
+  ])("takes %s in If-Match for the ETag 2 as %i", async (ifMatch, status) => {
+    const answer = await max.call("PATCH", path(), { content: "Changed" }, { "if-match": ifMatch });
+    expect([ifMatch, answer.status]).toEqual([ifMatch, status]);
+  });
+
   test("keeps to the rules of content", async () => {
     expect(await refusal(max.patch(path(), { content: "" }))).toEqual([422, "content too_short"]);
     expect(await refusal(max.patch(path(), { content: null, type: "image" }))).toEqual([

@@ -43,9 +43,41 @@ describe("PUT", () => {
   });
 
   test("takes any id of the client's, percent-encoded", async () => {
-    for (const id of ["a.b-c_d@e+f:g", "A".repeat(128), "..", "me", "constructor"]) {
-      const made = await api.put(`/users/${encodeURIComponent(id).replace("..", "%2E%2E")}`, {});
-      expect([made.status, id === ".." ? 0 : made.body.id], id).toEqual(id === ".." ? [404, 0] : [201, id]);
+    for (const id of ["a.b-c_d@e+f:g", "A".repeat(128), "...", "me", "constructor"]) {
+      const made = await api.put(`/users/${encodeURIComponent(id)}`, {});
+      expect([made.status, made.body.id], id).toEqual([201, id]);
+    }
+  });
+
+  test("takes no id that a URL takes for a dot segment", async () => {
+    for (const id of [".", ".."]) {
+      const answer = await api.post("/rooms", { name: "R", members: [{ user_id: id }] });
+      expect([answer.status, faultsOf(answer.body)]).toEqual([422, ["members.0.user_id invalid_format"]]);
+    }
+  });
+
+  test("with If-None-Match: * makes what is new alone", async () => {
+    const onlyNew = { "if-none-match": "*" };
+    expect((await api.call("PUT", "/users/fresh", { name: "First" }, onlyNew)).status).toBe(201);
+    const again = await api.call("PUT", "/users/fresh", { name: "Second" }, onlyNew);
+    expect([again.status, again.body.code]).toEqual([412, "precondition_failed"]);
+    expect((await api.get("/users/fresh")).body.name).toBe("First");
+    const { id } = (await api.post("/rooms", { name: "R", members: [{ user_id: "ann" }] })).body;
+    expect((await api.call("PUT", `/rooms/${id}/members/bob`, {}, onlyNew)).status).toBe(201);
+    expect((await api.call("PUT", `/rooms/${id}/members/ann`, { role: "admin" }, onlyNew)).status).toBe(412);
+    expect((await api.call("PUT", `/rooms/${id}/reads/ann`, { seq: 1 }, onlyNew)).status).toBe(412);
+    expect((await api.call("PUT", "/users/fresh", {}, { "if-none-match": '"1"' })).status).toBe(422);
+  });
+
+  test("and PATCH ask for the ETag that they were made from", async () => {
+    const made = await api.put("/users/tagged", { name: "T" });
+    const etag = made.headers.get("etag") ?? "";
+    await tokenOf(api, "tagged");
+    expect((await api.get("/users/tagged")).headers.get("etag")).toBe(etag);
+    const changed = await api.call("PATCH", "/users/tagged", { name: "U" }, { "if-match": etag });
+    expect([changed.status, changed.headers.get("etag") === etag]).toEqual([200, false]);
+    for (const method of ["PATCH", "PUT"]) {
+      expect((await api.call(method, "/users/tagged", { name: "V" }, { "if-match": etag })).status).toBe(412);
     }
   });
 

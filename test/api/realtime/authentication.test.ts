@@ -65,6 +65,17 @@ describe("coming in", () => {
     }
   });
 
+  test("a first frame that is large or no valid `auth` is refused, and none after it is answered", async () => {
+    const large = { type: "auth", token: "x".repeat(197_000) };
+    for (const frame of [large, { type: "auth" }, { type: "auth", token: "x", more: 1 }]) {
+      using socket = new SocketClient(`${server.url}/ws`);
+      await socket.opened();
+      for (let n = 0; n < 10; n += 1) socket.send(frame);
+      expect(await socket.closed()).toBe(4501);
+      expect(socket.frames).toEqual([]);
+    }
+  });
+
   test("who says nothing is late", async () => {
     using socket = new SocketClient(`${server.url}/ws`);
     expect(await socket.closed()).toBe(4002);
@@ -96,7 +107,9 @@ describe("staying in", () => {
     const short = await tokenOf("dan", { ttlSeconds: 2 });
     using ends = await SocketClient.connect(server.url, short);
     using extended = await SocketClient.connect(server.url, short);
-    expect(await extended.ask({ type: "auth", token: await tokenOf("dan") })).toMatchObject({ user_id: "dan" });
+    const authenticated = await extended.ask({ type: "auth", token: await tokenOf("dan") });
+    expect(authenticated).toEqual({ type: "authenticated", expires_at: expect.stringMatching(/^20.*Z$/) });
+    expect(Date.parse(String(authenticated.expires_at))).toBeGreaterThan(Date.now() + 60_000);
     expect(await ends.closed()).toBe(4009);
     expect(await extended.ask({ type: "ping" })).toEqual({ type: "pong" });
     extended.send({ type: "auth", token: await tokenOf("eve") });

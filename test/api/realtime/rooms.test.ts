@@ -87,6 +87,26 @@ describe("subscribing", () => {
     expect(ann.seqs()).toEqual([3]);
   });
 
+  test("again with after_seq starts anew from there, and each event comes once", async () => {
+    const room = await newRoom({ ann: "owner" });
+    await say(room, "one");
+    using ann = await connect("ann");
+    await ann.ask({ type: "subscribe", room_id: room });
+    await say(room, "two");
+    await ann.next("event", { seq: 3 });
+    expect(await ann.ask({ type: "subscribe", room_id: room, after_seq: 9 })).toMatchObject({
+      code: "seq_out_of_range",
+    });
+    expect(await ann.ask({ type: "subscribe", room_id: room, after_seq: 1 })).toMatchObject({
+      type: "subscribed",
+      seq: 3,
+    });
+    await ann.next("caught_up");
+    await say(room, "three");
+    await ann.next("event", { seq: 4 });
+    expect(ann.seqs()).toEqual([3, 2, 3, 4]);
+  });
+
   test("a room that is unknown, another client's or one's own but private answers the same", async () => {
     const room = await newRoom({ ann: "owner" });
     const other = await newClient(server);

@@ -72,7 +72,8 @@ function refOf(bytes: Uint8Array): unknown {
 function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
   const { type, code, message, ref } = answer;
   const faults: string[] = [];
-  if (!["ok", "pong", "welcome", "subscribed", "unsubscribed", "error"].includes(type)) faults.push(`type ${type}`);
+  if (!["ok", "pong", "welcome", "authenticated", "subscribed", "unsubscribed", "error"].includes(type))
+    faults.push(`type ${type}`);
   if (type === "error" && !ERRORS.has(code)) faults.push(`code ${code}`);
   if (type === "error" && (typeof message !== "string" || message.length > 1_100 || message === ""))
     faults.push("message");
@@ -102,6 +103,9 @@ function oddFrames(random: Random): OddFrames {
   const first = frameBytes(TEXT, half, { fin: false });
   const last = frameBytes(0, rest);
   const malformed = [CODES.malformed];
+  const protocol = [1002];
+  const notUtf8 = [1007];
+  const tooLarge = [1009];
   const made = (kind: string, codes: readonly number[], ...bytes: Buffer[]): OddFrames => ({ kind, codes, bytes });
   const large = Buffer.alloc(MAX_FRAME_BYTES + 1, 0x20);
   return pick(random, [
@@ -120,35 +124,35 @@ function oddFrames(random: Random): OddFrames {
     () =>
       made(
         "in very many pieces",
-        [CODES.tooManyFrames],
+        [1008],
         first,
         ...Array(17_000).fill(frameBytes(0, Buffer.from(" "), { fin: false })),
         last,
       ),
-    () => made("a piece of nothing", malformed, last),
-    () => made("a message within another", malformed, first, textFrame(text)),
-    () => made("too large", [CODES.frameTooLarge], frameBytes(TEXT, large)),
-    () => made("too large in pieces", [CODES.frameTooLarge], first, frameBytes(0, large)),
+    () => made("a piece of nothing", protocol, last),
+    () => made("a message within another", protocol, first, textFrame(text)),
+    () => made("too large", tooLarge, frameBytes(TEXT, large)),
+    () => made("too large in pieces", tooLarge, first, frameBytes(0, large)),
     () => made("as large as may be", [], frameBytes(TEXT, Buffer.concat([text, large.subarray(text.length + 1)]))),
     () =>
       made(
         "said to be endless",
-        [CODES.frameTooLarge],
+        tooLarge,
         frameBytes(TEXT, text, { told: pick(random, [2n ** 62n, 2n ** 63n, 2n ** 53n + 1n]) }),
       ),
-    () => made("longer than told", malformed, frameBytes(TEXT, text, { told: 3n })),
+    () => made("longer than told", [...protocol, ...malformed], frameBytes(TEXT, text, { told: 3n })),
     () => made("a length wider than needed", [], frameBytes(TEXT, text, { width: pick(random, [2, 8]) })),
-    () => made("unmasked", malformed, frameBytes(TEXT, text, { masked: false })),
-    () => made("reserved bits", malformed, frameBytes(TEXT, text, { rsv: 1 + random.below(7) })),
-    () => made("compressed", malformed, frameBytes(TEXT, Buffer.from("ca0104f81f0000ffff", "hex"), { rsv: 4 })),
-    () => made("reserved opcode", malformed, frameBytes(pick(random, [3, 4, 5, 6, 7, 11, 12, 15]), text)),
-    () => made("control in pieces", malformed, frameBytes(PING, half, { fin: false })),
+    () => made("unmasked", protocol, frameBytes(TEXT, text, { masked: false })),
+    () => made("reserved bits", protocol, frameBytes(TEXT, text, { rsv: 1 + random.below(7) })),
+    () => made("compressed", protocol, frameBytes(TEXT, Buffer.from("ca0104f81f0000ffff", "hex"), { rsv: 4 })),
+    () => made("reserved opcode", protocol, frameBytes(pick(random, [3, 4, 5, 6, 7, 11, 12, 15]), text)),
+    () => made("control in pieces", protocol, frameBytes(PING, half, { fin: false })),
     () =>
-      made("control too long", malformed, frameBytes(pick(random, [PING, CLOSE, 10]), Buffer.alloc(126), { width: 2 })),
+      made("control too long", protocol, frameBytes(pick(random, [PING, CLOSE, 10]), Buffer.alloc(126), { width: 2 })),
     () =>
       made(
         "no UTF-8",
-        malformed,
+        notUtf8,
         textFrame(
           pick(
             random,
@@ -157,11 +161,11 @@ function oddFrames(random: Random): OddFrames {
         ),
       ),
     () => made("nothing", malformed, textFrame("")),
-    () => made("a close of no code", malformed, frameBytes(CLOSE, Buffer.from([3]))),
+    () => made("a close of no code", protocol, frameBytes(CLOSE, Buffer.from([3]))),
     () =>
       made(
         "a close of a wrong code",
-        malformed,
+        protocol,
         frameBytes(
           CLOSE,
           Buffer.from(
@@ -175,7 +179,7 @@ function oddFrames(random: Random): OddFrames {
           ),
         ),
       ),
-    () => made("a close without UTF-8", malformed, frameBytes(CLOSE, Buffer.from([3, 0xe8, 0xff]))),
+    () => made("a close without UTF-8", notUtf8, frameBytes(CLOSE, Buffer.from([3, 0xe8, 0xff]))),
     () => made("a close", [1000], frameBytes(CLOSE, Buffer.from([3, 0xe8]))),
     () => made("many pings", [CODES.tooManyFrames], ...Array(150).fill(frameBytes(PING, Buffer.alloc(125)))),
     () => made("many messages", [CODES.tooManyFrames], ...Array(150).fill(textFrame(text))),
@@ -215,9 +219,9 @@ function messageFaults(bytes: Buffer, heard: Heard): readonly string[] {
   if ("cut" in heard) return ["the connection ended without a close"];
   const codes =
     bytes.length > MAX_FRAME_BYTES
-      ? [CODES.frameTooLarge]
+      ? [1009]
       : isMalformed(bytes)
-        ? [CODES.malformed]
+        ? [CODES.malformed, 1007]
         : [CODES.unauthenticated, CODES.forbidden];
   return (codes as readonly number[]).includes(heard.closed) ? [] : [`closed with ${heard.closed}`];
 }
@@ -290,7 +294,7 @@ function frameFaults(heard: Heard, codes: readonly number[], isKnown: boolean): 
   const isFirst = heard.message.type === "pong";
   return isFirst &&
     isKnown &&
-    (codes.length === 0 || codes.includes(CODES.tooManyFrames) || codes.includes(CODES.malformed))
+    (codes.length === 0 || [CODES.tooManyFrames, CODES.malformed, 1002].some((code) => codes.includes(code)))
     ? []
     : [`answered with ${heard.message.type}`];
 }

@@ -216,16 +216,7 @@ const SITE = [
     "/livez/",
     "/ws",
   ],
-  ...[
-    "/metrics?a=b",
-    "/openapi.json/",
-    "/hooks/email/x",
-    "/hooks/email/%00",
-    "/api/v1/ws",
-    "/api",
-    "/favicon.ico",
-    "/.env",
-  ],
+  ...["/metrics?a=b", "/openapi.json/", "/hooks/email/x", "/hooks/email/%00", "/api", "/favicon.ico", "/.env"],
 ];
 
 /** A path that is none, or is spelt in a way of its own. */

@@ -240,4 +240,46 @@ export const interfaceMutations: readonly Mutation[] = [
     mutate: replaceWith("host"),
     caughtBy: { file: "api/http/broken-requests.test.ts", test: "with a host of its own" },
   },
+  {
+    fence: "media-type",
+    name: "media types that are JSON",
+    mutate: condition(true),
+    caughtBy: { file: "api/http/body.test.ts", test: "type" },
+  },
+  {
+    fence: "transfer-encoding",
+    name: "transfer codings beside chunked",
+    mutate: drop,
+    caughtBy: { file: "api/http/paths.test.ts", test: "a transfer coding beside chunked is refused" },
+  },
+  {
+    fence: "upgrade-in-order",
+    name: "upgrades after the answers before them",
+    mutate: drop,
+    caughtBy: { file: "api/http/paths.test.ts", test: "is answered after them" },
+  },
+  {
+    fence: "other-paths",
+    name: "dot segments and final slashes",
+    mutate: drop,
+    caughtBy: { file: "api/http/paths.test.ts", test: "another path" },
+  },
+  {
+    fence: "only-new",
+    name: "If-None-Match",
+    mutate: drop,
+    caughtBy: { file: "api/http/users.test.ts", test: "makes what is new alone" },
+  },
+  {
+    fence: "first-frame-size",
+    name: "size of a first frame",
+    mutate: drop,
+    caughtBy: { file: "api/realtime/authentication.test.ts", test: "a first frame that is large" },
+  },
+  {
+    fence: "token-spelling",
+    name: "one spelling of a token",
+    mutate: drop,
+    caughtBy: { file: "app/tokens.test.ts", test: "a token has one spelling" },
+  },
 ];

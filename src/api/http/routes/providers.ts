@@ -28,9 +28,9 @@ export const providerRoutes = routesOf("providers", {
     body: ProviderInput,
     furtherFaults: (_caller, body) => providerFaults(body),
     responses: { 200: ProviderResource, 201: ProviderResource },
-    problems: ["provider_limit"],
+    problems: ["provider_limit", "precondition_failed"],
     handle: async (call) => {
-      const put = await putProvider(call, call.params.name, call.body);
+      const put = await putProvider(call, call.params.name, call.body, call.onlyNew);
       return put.created ? created(put, "provider", `/email-providers/${put.provider.name}`) : shown(put, "provider");
     },
   }),

@@ -1,5 +1,6 @@
 // Rooms, their members, and how far each member has read.
 import { createRoom } from "../../../app/create-room.ts";
+import { AppError } from "../../../app/errors.ts";
 import { listMembers, listReadMarkers, putReadMarker, removeMember, setMember } from "../../../app/members.ts";
 import { changeRoom, deleteRoom, getRoom, listRooms, setRoomActive } from "../../../app/rooms.ts";
 import type { Caller } from "../../../app/services.ts";
@@ -112,11 +113,12 @@ export const roomRoutes = routesOf("rooms", {
       "last_owner",
       "direct_room_fixed",
       "too_many_members",
+      "precondition_failed",
       "read_model_behind",
     ],
     handle: async (call) => {
       const { room_id, user_id } = call.params;
-      const set = await setMember(call, room_id, user_id, call.body);
+      const set = await setMember(call, room_id, user_id, call.body, call.onlyNew);
       return set.joined ? created(set, "member", set.path) : shown(set, "member");
     },
   }),
@@ -146,6 +148,8 @@ export const roomRoutes = routesOf("rooms", {
     problems: ["not_found", "not_a_member", "forbidden", "read_model_behind"],
     handle: async (call) => {
       const { room_id, user_id } = call.params;
+      // A member has a marker from its joining on.
+      if (call.onlyNew) throw new AppError("precondition_failed", { detail: "it exists already" });
       return shown(await putReadMarker(call, room_id, user_id, call.body.seq), "marker");
     },
   }),

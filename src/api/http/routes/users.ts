@@ -25,8 +25,10 @@ export const userRoutes = routesOf("users", {
     params,
     body: UserProfile,
     responses: { 200: UserResource, 201: UserResource },
+    problems: ["precondition_failed"],
+    conditional: true,
     handle: async (call) => {
-      const put = await putUser(call, call.params.user_id, call.body);
+      const put = await putUser(call, call.params.user_id, call.body, call);
       return put.created ? created(put, "user", pathOf(call.params.user_id)) : shown(put, "user");
     },
   }),
@@ -38,7 +40,8 @@ export const userRoutes = routesOf("users", {
     faultsFor: emailFaults,
     responses: { 200: UserResource },
     problems: ["not_found"],
-    handle: async (call) => shown(await changeUser(call, call.params.user_id, call.body), "user"),
+    conditional: true,
+    handle: async (call) => shown(await changeUser(call, call.params.user_id, call.body, call.ifMatch), "user"),
   }),
   getUser: route("GET", "/users/:user_id", {
     summary: "Read a user's profile; a user's token reads its own",
@@ -46,7 +49,7 @@ export const userRoutes = routesOf("users", {
     params,
     responses: { 200: UserResource },
     problems: ["not_found"],
-    handle: async (call) => ok(await getUser(call, call.params.user_id)),
+    handle: async (call) => shown(await getUser(call, call.params.user_id), "user"),
   }),
   listUsers: route("GET", "/users", {
     summary: "List users, newest first",
