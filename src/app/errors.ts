@@ -4,6 +4,7 @@ import { faultsText } from "../contract/issues.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { AppendTooLarge, StoreUnavailable } from "../event-store/event-store.ts";
 import { CommandTimedOut, StreamOverloaded } from "../event-store/handle-command.ts";
+import { NoSlot } from "../platform/bounded.ts";
 import { isDatabaseAway } from "../platform/postgres.ts";
 import { InvalidCursor } from "../projections/page.ts";
 
@@ -62,6 +63,6 @@ export function toAppError(error: unknown): AppError | undefined {
     return new AppError("unavailable", { detail: "The outcome is not known yet: it may still be carried out." });
   }
   if (error instanceof StreamOverloaded || error instanceof StoreUnavailable) return new AppError("unavailable");
-  if (isDatabaseAway(error)) return new AppError("unavailable");
+  if (isDatabaseAway(error) || error instanceof NoSlot) return new AppError("unavailable");
   return undefined;
 }

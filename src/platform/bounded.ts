@@ -88,3 +88,99 @@ export function batchPerTick(): Promise<void> {
   });
   return nextTick;
 }
+
+/** All slots are taken, or too many wait for one. Nothing was done. */
+export class NoSlot extends Error {
+  override readonly name = "NoSlot";
+}
+
+type Waiting = { readonly grant: (slot: Disposable) => void };
+type Holder = { held: number; readonly waiting: Set<Waiting> };
+
+type SlotLimits = {
+  /** Slots of all keys together. */
+  readonly total: number;
+  readonly perKey: number;
+  /** How many may wait, of all keys together. */
+  readonly maxWaiting: number;
+};
+
+/** Slots that keys share: none has more than its share, and a slot that becomes free goes to the key that holds the fewest. */
+export class SharedSlots {
+  readonly #limits: SlotLimits;
+  readonly #holders = new Map<string, Holder>();
+  #held = 0;
+  #waiting = 0;
+
+  constructor(limits: SlotLimits) {
+    this.#limits = limits;
+  }
+
+  /** Takes a slot; disposing gives it back, once. Throws NoSlot when there is none in time, and the signal's reason. */
+  async acquire(key: string, waitMs: number, signal?: AbortSignal): Promise<Disposable> {
+    signal?.throwIfAborted();
+    const holder = this.#holders.get(key) ?? { held: 0, waiting: new Set() };
+    this.#holders.set(key, holder);
+    if (this.#isFree(holder)) return this.#take(key, holder);
+    if (this.#waiting >= this.#limits.maxWaiting) throw new NoSlot("too many wait for a slot");
+    return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        holder.waiting.delete(waiting);
+        this.#waiting -= 1;
+      };
+      const refuse = (error: unknown) => {
+        end();
+        this.#forget(key, holder);
+        reject(error);
+      };
+      const abort = () => refuse(signal?.reason);
+      const timer = setTimeout(() => refuse(new NoSlot("no slot became free in time")), waitMs);
+      const waiting: Waiting = {
+        grant: (slot) => {
+          end();
+          resolve(slot);
+        },
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      holder.waiting.add(waiting);
+      this.#waiting += 1;
+    });
+  }
+
+  #isFree({ held }: Holder): boolean {
+    return this.#held < this.#limits.total && /* fence: slots-per-key */ held < this.#limits.perKey;
+  }
+
+  #take(key: string, holder: Holder): Disposable {
+    holder.held += 1;
+    this.#held += 1;
+    let given = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (given) return;
+        given = true;
+        holder.held -= 1;
+        this.#held -= 1;
+        this.#grantNext();
+        this.#forget(key, holder);
+      },
+    };
+  }
+
+  #grantNext(): void {
+    if (this.#waiting === 0) return;
+    let fewest: { key: string; holder: Holder } | undefined;
+    for (const [key, holder] of this.#holders) {
+      if (holder.waiting.size === 0 || !this.#isFree(holder)) continue;
+      if (fewest === undefined || holder.held < fewest.holder.held) fewest = { key, holder };
+    }
+    const [first] = fewest?.holder.waiting ?? [];
+    if (fewest !== undefined && first !== undefined) first.grant(this.#take(fewest.key, fewest.holder));
+  }
+
+  #forget(key: string, { held, waiting }: Holder): void {
+    if (held === 0 && waiting.size === 0) this.#holders.delete(key);
+  }
+}

@@ -20,11 +20,12 @@ export const fenceOf = (table: string): readonly string[] => [
 /** Lets clients' queries look into the schema; of what is in it they see fenced tables alone. */
 export const OPEN_SCHEMA = "grant usage on schema read to pg_database_owner";
 
-/** Confines the transaction that it stands in to one client; gives no row. */
+/** Confines the transaction that it stands in to one client, and its statements to a time; gives no row. */
 const CONFINE = {
   name: "confine",
   // fence: rls-end
-  text: `select where /* fence: rls-role */ set_config('role', 'pg_database_owner', true) || /* end */ set_config('chatapi.client', $1, true) is null`,
+  text: `select where /* fence: rls-role */ set_config('role', 'pg_database_owner', true) || /* end */ set_config('chatapi.client', $1, true)
+    || /* fence: statement-timeout */ set_config('statement_timeout', $2, true) /* end */ is null`,
   types: [],
 };
 
@@ -48,47 +49,77 @@ export async function checkFence(pool: pg.Pool): Promise<void> {
   }
 }
 
-/** How long a client's query waits for its answer: a connection may be gone without a word. */
+/** How long PostgreSQL works on a client's query before it cancels it. */
 const ANSWER_MS = 10_000;
+/** How much longer its answer is waited for: the connection may be gone without a word. */
+const GRACE_MS = 2_000;
+const QUERY_CANCELED = "57014";
+
+type QueryOptions = {
+  readonly answerMs?: number;
+  /** Aborted when nobody reads the answer any more: PostgreSQL is told to stop. */
+  readonly signal?: AbortSignal | undefined;
+};
 
 type ClientQuery = Pick<pg.QueryConfig<unknown[]>, "text" | "types"> & { readonly values: unknown[] };
 
 /**
  * The rows that a client's query gives. What confines it goes ahead in the same message to PostgreSQL, which makes one
  * transaction of the two: no round trip more, nothing is left on the connection, and when the one fails the other is not carried out.
+ * Throws the signal's reason, an error that says that the database is away when the time is up, or what the database throws.
  */
 export async function queryAsClient<R extends object>(
-  pool: Pick<pg.Pool, "connect">,
+  pool: Pick<pg.Pool, "connect" | "query">,
   client: ClientId,
   config: ClientQuery,
-  answerMs = ANSWER_MS,
+  { answerMs = ANSWER_MS, signal }: QueryOptions = {},
 ): Promise<readonly R[]> {
   const connection = await pool.connect();
   const ignored = () => undefined; // the query reports it
   connection.on("error", ignored);
   try {
+    signal?.throwIfAborted();
     const answer = new Promise<readonly R[]>((resolve, reject) => {
       const found: R[] = [];
-      const query = connection.query(confined(client, config));
+      const query = connection.query(confined(client, answerMs, config));
       query.on("row", (row) => found.push(row));
       query.on("error", reject);
       query.on("end", () => resolve(found));
     });
-    const rows = await within(answerMs, answer, NO_ANSWER);
+    const cancel = () => pool.query("select pg_cancel_backend($1)", [Reflect.get(connection, "processID")]);
+    const rows = await within(answerMs + GRACE_MS, abortable(answer, cancel, signal), NO_ANSWER);
     connection.release();
     return rows;
   } catch (error) {
-    connection.release(true);
-    throw error;
+    const wasCanceled = error instanceof pg.DatabaseError && error.code === QUERY_CANCELED;
+    connection.release(!wasCanceled);
+    signal?.throwIfAborted();
+    throw wasCanceled ? new Error(NO_ANSWER, { cause: error }) : error;
   } finally {
     connection.off("error", ignored);
+  }
+}
+
+/** The answer; aborted, `cancel` makes it come soon. What cancels has ended then: it must not meet the connection's next query. */
+async function abortable<T>(answer: Promise<T>, cancel: () => Promise<unknown>, signal?: AbortSignal): Promise<T> {
+  let canceling: Promise<unknown> | undefined;
+  const abort = () => {
+    canceling = cancel().catch(() => undefined);
+  };
+  // fence: reader-gone
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    return await answer;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+    await canceling;
   }
 }
 
 /** Connections that know the statement which confines. */
 const knowing = new WeakSet<pg.Connection>();
 
-function confined(client: ClientId, config: ClientQuery): pg.Query {
+function confined(client: ClientId, answerMs: number, config: ClientQuery): pg.Query {
   // Only of this kind are several statements one transaction until a `Sync`, which the query sends behind itself.
   const query = new pg.Query({ ...config, ...EXTENDED });
   const submit = query.submit.bind(query);
@@ -96,7 +127,7 @@ function confined(client: ClientId, config: ClientQuery): pg.Query {
     connection.stream.cork();
     if (!knowing.has(connection)) connection.parse(CONFINE, true);
     knowing.add(connection);
-    connection.bind({ statement: CONFINE.name, values: [client] }, true);
+    connection.bind({ statement: CONFINE.name, values: [client, String(answerMs)] }, true);
     connection.execute(null, true);
     submit(connection);
     connection.stream.uncork();

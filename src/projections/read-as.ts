@@ -13,6 +13,7 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
+import type { SharedSlots } from "../platform/bounded.ts";
 import { queryAsClient } from "./fence.ts";
 import { type Projection, type Row, type RowOf, tableName } from "./projection.ts";
 
@@ -67,15 +68,28 @@ function creatorOver<T extends Named>(tables: T, client: ClientId | null): Query
   return creator as unknown as QueryCreator<RowsOf<T>>;
 }
 
+/** How long a query waits for one of its client's slots. */
+const SLOT_WAIT_MS = 5_000;
+
+type ReadLimits = {
+  /** How many connections clients' queries have, and each client of them. */
+  readonly slots?: SharedSlots;
+  /** Aborted when nobody reads the answers any more. */
+  readonly signal?: AbortSignal | undefined;
+};
+
 /**
  * The first fence: of each table the part that belongs to the client. PostgreSQL flattens it, so that indexes serve as if
  * it were not there. The second one, PostgreSQL's own, is in `fence.ts`: each holds without the other.
  */
-export function readAs(pool: pg.Pool, client: ClientId): ReadAs {
+export function readAs(pool: pg.Pool, client: ClientId, { slots, signal }: ReadLimits = {}): ReadAs {
   return {
     ...{ kind: "client", client },
     over: (tables) => creatorOver(tables, client),
-    rows: (query) => queryAsClient(pool, client, configOf(query)),
+    async rows(query) {
+      using _slot = await slots?.acquire(client, SLOT_WAIT_MS, signal);
+      return await queryAsClient(pool, client, configOf(query), { signal }); // the slot is held until the answer
+    },
   };
 }
 

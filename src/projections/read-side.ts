@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import type { ClientId } from "../contract/ids.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
+import { SharedSlots } from "../platform/bounded.ts";
 import type { Bus } from "../platform/bus.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, messageOf, pause } from "../platform/supervise.ts";
@@ -15,6 +16,8 @@ import { existingTables } from "./tables.ts";
 
 export type { OperatorRead, ReadAs } from "./read-as.ts";
 
+/** Connections for clients' queries, of the 20 of a node's pool: what is left is for the read models, jobs and keys. */
+const READ_SLOTS = { total: 15, perKey: 6, maxWaiting: 1_000 };
 /** How often the checkpoint's row is read while somebody waits: another process may be the one that moves it. */
 const POLL_MS = 50;
 /** After a failed read. Whoever waits gives up in time. */
@@ -67,6 +70,7 @@ export class ReadSide implements AsyncDisposable {
   readonly #operator: OperatorRead;
   readonly #positions: PositionTracker;
   readonly #polling: Loop;
+  readonly #slots = new SharedSlots(READ_SLOTS);
   readonly #wakeUps: Bus | undefined;
   readonly #listening = new DisposableStack();
   /** Undefined without the projector's role. */
@@ -163,9 +167,9 @@ export class ReadSide implements AsyncDisposable {
     return { name: GROUP, state: this.#building ? "building" : state, checkpoint: position, lag, lastError };
   }
 
-  /** The only way for requests to read: knows its client. */
-  readAs(client: ClientId): ReadAs {
-    return readAs(this.#dependencies.pool, client);
+  /** The only way for requests to read: knows its client. Once the signal is aborted, nobody reads the answers any more. */
+  readAs(client: ClientId, signal?: AbortSignal): ReadAs {
+    return readAs(this.#dependencies.pool, client, { slots: this.#slots, signal });
   }
 
   /** Across clients: for workers, the directory and operators' tools. */

@@ -1,6 +1,6 @@
 // Batching by round trip and by tick.
 import { describe, expect, test } from "vitest";
-import { batchLoader, batchPerTick } from "../../src/platform/bounded.ts";
+import { batchLoader, batchPerTick, NoSlot, SharedSlots } from "../../src/platform/bounded.ts";
 
 describe("a batch loader", () => {
   /** Loads the length of each key, except for "gone" and "broken"; records its batches. */
@@ -63,4 +63,47 @@ test("callers of one tick continue in the next, step by step side by side, and l
   expect(order).toEqual([]);
   await Promise.all([...first, later]);
   expect(order).toEqual(["a1", "b1", "c1", "a2", "b2", "c2", "d1", "d2"]);
+});
+
+describe("shared slots", () => {
+  const LIMITS = { total: 3, perKey: 2, maxWaiting: 3 };
+  /** Takes slots, and notes whose request was granted. */
+  function taking(slots: SharedSlots) {
+    const granted: string[] = [];
+    const take = (key: string) =>
+      slots.acquire(key, 1_000).then((slot) => {
+        granted.push(key);
+        return slot;
+      });
+    return { granted, take };
+  }
+
+  test("keep to the share of a key and to the total, and go to who holds the fewest", async () => {
+    const { granted, take } = taking(new SharedSlots(LIMITS));
+    const first = await take("a");
+    await take("a");
+    const waiting = [take("a"), take("b"), take("b")];
+    await waiting[1];
+    expect(granted).toEqual(["a", "a", "b"]);
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    const next = await Promise.race(waiting.filter((_, index) => index !== 1));
+    expect(granted).toHaveLength(4);
+    next[Symbol.dispose]();
+    await Promise.all(waiting);
+    expect(granted.toSorted()).toEqual(["a", "a", "a", "b", "b"]);
+  });
+
+  test("are refused when none becomes free in time, when too many wait, and when who waits is gone", async () => {
+    const slots = new SharedSlots(LIMITS);
+    await Promise.all([slots.acquire("a", 10), slots.acquire("a", 10)]);
+    await expect(slots.acquire("a", 10)).rejects.toThrow(NoSlot);
+    const gone = new AbortController();
+    const waiting = Array.from({ length: 3 }, () => slots.acquire("a", 10_000, gone.signal));
+    const ended = Promise.allSettled(waiting);
+    await expect(slots.acquire("a", 10_000)).rejects.toThrow(NoSlot);
+    gone.abort(new Error("gone"));
+    expect((await ended).map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    (await slots.acquire("b", 10))[Symbol.dispose]();
+  });
 });

@@ -1,6 +1,8 @@
 // Two fences around each client's rows, the query's own condition and PostgreSQL's policies: each holds without the other.
+import { CompiledQuery } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { SharedSlots } from "../../src/platform/bounded.ts";
 import { isDatabaseAway } from "../../src/platform/postgres.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
@@ -10,7 +12,7 @@ import { readAs } from "../../src/projections/read-as.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { poolOf, superuserUrl } from "../support/postgres.ts";
 import { CLIENT, OTHER, roomCreated } from "./log.ts";
-import { type Setting, setting } from "./setting.ts";
+import { type Setting, setting, until } from "./setting.ts";
 
 let given: Setting;
 let pool: pg.Pool;
@@ -116,10 +118,53 @@ describe("a client's query", () => {
     expect(await seen()).toEqual(["room_ours"]);
   });
 
-  test("that is not answered in time gives its connection up", async () => {
+  const SLEEP = { text: "select pg_sleep(60)", values: [] };
+  /** How many such queries PostgreSQL works on. */
+  const sleeping = async () => {
+    const { rows } = await pool.query<{ count: number }>(
+      "select count(*)::int from pg_stat_activity where state = 'active' and query = $1 and datname = current_database()",
+      [SLEEP.text],
+    );
+    return rows[0]?.count;
+  };
+
+  test("whose reader is gone is cancelled in PostgreSQL, and its connection goes on", async () => {
+    await using two = poolOf(given.database.url, 2);
+    const gone = new AbortController();
+    const slow = queryAsClient(two, CLIENT, SLEEP, { signal: gone.signal });
+    await until(async () => (await sleeping()) === 1);
+    const begun = performance.now();
+    gone.abort(new Error("the reader is gone"));
+    await expect(slow).rejects.toThrow("the reader is gone");
+    expect(performance.now() - begun).toBeLessThan(5_000);
+    await until(async () => (await sleeping()) === 0);
+    expect(two.totalCount).toBe(2);
+    expect(await seen(two)).toEqual(["room_ours"]);
+    await expect(queryAsClient(two, CLIENT, SLEEP, { signal: gone.signal })).rejects.toThrow("the reader is gone");
+  });
+
+  test("of one client leaves connections for those of another", async () => {
+    const slots = new SharedSlots({ total: 3, perKey: 2, maxWaiting: 10 });
+    await using four = poolOf(given.database.url, 4);
+    const gone = new AbortController();
+    const greedy = readAs(four, OTHER, { slots, signal: gone.signal });
+    const slow = Array.from({ length: 6 }, () => greedy.rows({ compile: () => CompiledQuery.raw(SLEEP.text) }));
+    const ended = Promise.allSettled(slow);
+    await until(async () => Number(await sleeping()) >= 2);
+    expect(await sleeping()).toBe(2);
+    const read = readAs(four, CLIENT, { slots });
+    expect(await read.rows(read.over({ r: rooms }).selectFrom("r").select("room_id"))).toEqual([
+      { room_id: "room_ours" },
+    ]);
+    gone.abort(new Error("the reader is gone"));
+    expect((await ended).every(({ status }) => status === "rejected")).toBe(true);
+  });
+
+  test("that is not answered in time is cancelled in PostgreSQL", async () => {
     await using one = poolOf(given.database.url, 1);
-    const slow = queryAsClient(one, CLIENT, { text: "select pg_sleep(60)", values: [] }, 50);
+    const slow = queryAsClient(one, CLIENT, SLEEP, { answerMs: 50 });
     expect(isDatabaseAway(await slow.catch((error: unknown) => error))).toBe(true);
+    await until(async () => (await sleeping()) === 0);
     expect(await seen(one)).toEqual(["room_ours"]);
   });
 });

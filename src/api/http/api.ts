@@ -4,7 +4,7 @@ import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { type Authentication, authorize, commandContext, createAuthentication } from "./authentication.ts";
-import { BodyBudget, readBody } from "./body.ts";
+import { BodyBudget, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
 import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
@@ -62,10 +62,13 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
   const { readSide } = services;
   return async (ctx) => {
     const { state } = ctx;
+    const gone = new AbortController();
+    // Only a read ends with its reader.
+    if (route.method === "GET") ctx.res.once("close", () => gone.abort(new ClientGone()));
     const reply = await route.handle({
       services,
       caller: state.caller,
-      read: readSide.readAs(state.caller.client),
+      read: readSide.readAs(state.caller.client, gone.signal),
       ...(state.input as { params: undefined; query: undefined; body: undefined }),
       at: state.at,
       context: commandContext(state),

@@ -4,6 +4,24 @@ import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
 
 export const tenantMutations: readonly Mutation[] = [
   {
+    fence: "statement-timeout",
+    name: "PostgreSQL cancels a read that takes too long",
+    mutate: replaceWith("$2::text"),
+    caughtBy: { file: "projections/fence.test.ts", test: "not answered in time is cancelled in PostgreSQL" },
+  },
+  {
+    fence: "reader-gone",
+    name: "PostgreSQL cancels a read whose reader is gone",
+    mutate: drop,
+    caughtBy: { file: "projections/fence.test.ts", test: "whose reader is gone is cancelled" },
+  },
+  {
+    fence: "slots-per-key",
+    name: "one client's reads leave connections for another's",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/fence.test.ts", test: "of one client leaves connections" },
+  },
+  {
     fence: "tenant-read",
     name: "tenant condition of every read",
     mutate: drop,
