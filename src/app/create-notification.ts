@@ -6,7 +6,7 @@ import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Sub
 import { isObject } from "../contract/json.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/requests.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
-import { clientDecider, clientStream } from "../domain/client.ts";
+import { clientDecider, clientStream, providerFor } from "../domain/client.ts";
 import { seal, sealOrNull } from "../domain/event.ts";
 import {
   checkTimes,
@@ -253,7 +253,6 @@ async function fallbackOf(
 async function requireProvider({ config, commands }: Services, client: ClientId, bulk: boolean): Promise<void> {
   if (config.development) return;
   const { state } = await commands.load(clientDecider, clientStream(client));
-  const kind = bulk ? "bulk" : "single";
-  if (state.status === "live" && state.providers.some((provider) => provider.useFor.includes(kind))) return;
+  if (state.status === "live" && providerFor(state.providers, bulk) !== undefined) return;
   throw new AppError("email_provider_not_configured");
 }

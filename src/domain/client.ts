@@ -43,6 +43,12 @@ const provider = z.object({
 export type SmtpConfig = z.infer<typeof smtpConfig>;
 export type ProviderData = z.infer<typeof provider>;
 
+/** The first provider, by order, that a client uses for mails of one recipient, or with `bulk` of several. */
+export function providerFor(providers: readonly ProviderData[], bulk: boolean): ProviderData | undefined {
+  const fitting = providers.filter((provider) => provider.useFor.includes(bulk ? "bulk" : "single"));
+  return fitting.toSorted((a, b) => a.order - b.order)[0];
+}
+
 // Events. A storage format.
 export const clientEvents = {
   ClientRegistered: event({

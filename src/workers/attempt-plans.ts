@@ -4,7 +4,7 @@ import type { MailContent } from "../channels/email/message.ts";
 import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
 import type { DeliveryId, NotificationId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import type { ExistingClient, ProviderData } from "../domain/client.ts";
+import { type ExistingClient, type ProviderData, providerFor } from "../domain/client.ts";
 import type { AttemptOutcome, KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
@@ -31,12 +31,13 @@ type Attempted = {
   readonly client: ExistingClient;
 };
 
-const WEBHOOK_ATTEMPTS_PER_HOST = 20;
+/** Of which one client gets half, and so on: see `HostLimiter`. */
+const WEBHOOK_ATTEMPTS_PER_HOST = 40;
 /**
- * Twice the connections that the channel keeps, so that the next attempts are in the log when a connection is free. More
- * wait as jobs, where clients take part fairly, and not yet as attempts.
+ * Four times the connections that the channel keeps: one client gets half, so that its next attempts are in the log when a
+ * connection is free. More wait as jobs, where clients take part fairly, and not yet as attempts.
  */
-const MAIL_ATTEMPTS_PER_SERVER = 10;
+const MAIL_ATTEMPTS_PER_SERVER = 20;
 const MAILBOX_SENDER = "notifications@chatapi.localhost";
 /** An attempt must end well within its lease, whatever a provider's options say. */
 const MAX_TIMEOUT_SECONDS = 45;
@@ -99,7 +100,7 @@ function webhookBody({ id, notification: { data, createdAt } }: Attempted, notif
 
 export function planEmail({ mailbox, smtp, now }: JobServices, attempted: Attempted): AttemptPlan {
   const { delivery, client } = attempted;
-  const chosen = chooseProvider(client.providers, delivery.request.bulk);
+  const chosen = providerFor(client.providers, delivery.request.bulk);
   const development = mailbox === null ? undefined : mailboxProvider(mailbox, client);
   const provider = chosen === undefined ? development : smtpProvider(chosen);
   if (provider === undefined) {
@@ -116,12 +117,6 @@ export function planEmail({ mailbox, smtp, now }: JobServices, attempted: Attemp
     ratePerSecond: chosen?.options.ratePerSecond ?? null,
     send: (at, signal) => smtp.send(provider, { ...mail, at }, signal),
   };
-}
-
-/** The first provider, by order, that a client uses for this kind of mail. */
-export function chooseProvider(providers: readonly ProviderData[], bulk: boolean): ProviderData | undefined {
-  const fitting = providers.filter((provider) => provider.useFor.includes(bulk ? "bulk" : "single"));
-  return fitting.toSorted((a, b) => a.order - b.order)[0];
 }
 
 type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };

@@ -22,9 +22,6 @@ import { HOST_WAIT_MS } from "./fairness.ts";
 import { causeOf, contextOf, type JobServices } from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
 
-/** An attempt whose host is busy runs again after this, and up to as much again. */
-const HOST_BUSY_WAIT_MS = SECOND_MS;
-
 /**
  * The time that an outcome has to be recorded, beyond the sending: a database that restarts takes seconds. It is part of
  * the lease, and so of how long a delivery waits whose worker crashed.
@@ -42,8 +39,8 @@ type Attempt = {
   readonly plan: AttemptPlan;
   readonly cause: Cause;
   readonly signal: AbortSignal;
-  /** Releases the host, once. */
-  readonly releaseHost: () => void;
+  /** Releases the host, once, saying whether it answered. */
+  readonly releaseHost: (answered: boolean) => void;
 };
 
 /** Attempts a delivery, if this attempt is the one that is due. */
@@ -53,7 +50,7 @@ export async function attemptDelivery(
   work: AttemptWork,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { hostLimiter, rateLimiter, now, random } = services;
+  const { hostLimiter, rateLimiter, now } = services;
   const stream = deliveryStream(work.delivery);
   const { due: delivery, verdict } = await findDue(services, stream, work);
   if (delivery === undefined) return verdict;
@@ -67,17 +64,18 @@ export async function attemptDelivery(
   const attempt = { job, work, stream, n: delivery.n, plan, cause, signal };
   const { host, ratePerSecond } = plan;
   if (host === null) return run(services, { ...attempt, releaseHost: () => {} });
-  const request = { host: host.name, limit: host.limit, client: job.client, waitMs: HOST_WAIT_MS, signal };
-  const releaseHost = await hostLimiter.acquire(request);
-  if (releaseHost === undefined) return retryLater(now() + Math.round(HOST_BUSY_WAIT_MS * (1 + random())));
+  const critical = delivery.request.priority === "critical";
+  const request = { host: host.name, limit: host.limit, client: job.client, critical, waitMs: HOST_WAIT_MS, signal };
+  const slot = await hostLimiter.acquire(request);
+  if ("putOffUntil" in slot) return retryLater(slot.putOffUntil);
   try {
     const wait = ratePerSecond === null ? 0 : rateLimiter.take(host.name, ratePerSecond, now(), HOST_WAIT_MS);
     if (wait > HOST_WAIT_MS) return retryLater(now() + wait);
     if (wait > 0) await pause(wait, signal);
     if (signal.aborted) return retryLater(now());
-    return await run(services, { ...attempt, releaseHost });
+    return await run(services, { ...attempt, releaseHost: slot.release });
   } finally {
-    releaseHost();
+    slot.release(true);
   }
 }
 
@@ -162,12 +160,15 @@ async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
   const outcome = interrupted(await plan.send(at, signal).catch(unexpected(services, plan)), signal);
   failpoint("send/outcome");
   // The host is free again: other attempts need not wait for our log.
-  attempt.releaseHost();
+  attempt.releaseHost(!NO_ANSWER.includes(outcome.error?.code ?? ""));
   const context = contextOf(job.client, { correlation: cause.correlation, causation: started.id }, newId());
   await record(services, attempt, { outcome, context, until: started.data.leaseUntil });
   failpoint("outcome/job-done");
   return DONE;
 }
+
+/** The errors of a host, or its name server, that keeps an attempt waiting. */
+const NO_ANSWER: readonly string[] = ["timeout", "dns_failure"];
 
 /** When our own side gave up, the target may or may not have accepted it. */
 function interrupted(outcome: AttemptOutcome, signal: AbortSignal): AttemptOutcome {

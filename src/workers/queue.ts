@@ -14,7 +14,7 @@ const SCHEMA = "jobs";
 /** The queue of what is due later, in the order of its time. */
 const LATER = "later" as const;
 /** A job that a worker held for longer counts as that of a crashed worker, and is fetched again. */
-const EXPIRE_SECONDS = 300;
+const EXPIRE_SECONDS = 900;
 /** How often a job is fetched again whose worker crashed. */
 const RETRY_LIMIT = 20;
 /** How long a done job is kept. Until then its id is not accepted again. */

@@ -23,7 +23,8 @@ export type WorkerLimits = {
 };
 
 const DEFAULT_LIMITS: WorkerLimits = {
-  attempts: { running: 200, perClient: 50, waitingPerClient: 100 },
+  // Attempts wait for others: they hold little, and many of them may.
+  attempts: { running: 3_000, perClient: 1_000, waitingPerClient: 200 },
   tasks: { running: 32, perClient: 16, waitingPerClient: 32 },
   maxOpenDeliveries: 1_000,
   sweepEveryMs: SWEEP_EVERY_MS,
@@ -72,7 +73,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const group = opened.use(await startReactors({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
-  const services = { ...options, hostLimiter: new HostLimiter(), rateLimiter: new RateLimiter(), maxOpenDeliveries };
+  const services = { ...options, hostLimiter: new HostLimiter(now), rateLimiter: new RateLimiter(), maxOpenDeliveries };
   const startWorker = (queue: QueueName) => {
     const handle = (job: TakenJob, signal: AbortSignal) => handleJob(services, job, signal);
     return new Worker({ queue, jobs, limits: limits[queue], handle, now, random, logger });

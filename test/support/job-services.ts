@@ -17,7 +17,7 @@ export function jobServices(given: Given): JobServices {
     });
   return {
     ...{ readSide: unused("readSide"), webhook: unused("webhook"), smtp: unused("smtp"), mailbox: null },
-    ...{ retryPolicy: DEFAULT_RETRY_POLICY, hostLimiter: new HostLimiter(), rateLimiter: new RateLimiter() },
+    ...{ retryPolicy: DEFAULT_RETRY_POLICY, hostLimiter: new HostLimiter(Date.now), rateLimiter: new RateLimiter() },
     ...{ maxOpenDeliveries: 1_000, logger: pino({ level: "silent" }) },
     ...{ now: Date.now, random: Math.random, newId: randomUUID },
     ...given,

@@ -1,10 +1,9 @@
 // Emails, from a notification's event to the mailbox.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
-import type { ProviderData } from "../../src/domain/client.ts";
+import { type ProviderData, providerFor } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
-import { chooseProvider } from "../../src/workers/attempt-plans.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -110,8 +109,8 @@ describe("emails", () => {
       options: { ratePerSecond: null, timeoutSeconds: null },
     });
     const all = [provider("both", 2, ["single", "bulk"]), provider("bulk", 1, ["bulk"])];
-    expect(chooseProvider(all, false)?.name).toBe("both");
-    expect(chooseProvider(all, true)?.name).toBe("bulk");
-    expect(chooseProvider([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
+    expect(providerFor(all, false)?.name).toBe("both");
+    expect(providerFor(all, true)?.name).toBe("bulk");
+    expect(providerFor([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
   });
 });

@@ -5,102 +5,185 @@ import { HostLimiter, RateLimiter, TenantConcurrency } from "../../src/workers/f
 
 const A: ClientId = "cli_a";
 const B: ClientId = "cli_b";
-type J = { readonly client: ClientId; readonly n: number };
+const C: ClientId = "cli_c";
+const job = (client: ClientId, round: number, priority: "normal" | "critical" = "normal") => ({
+  ...{ client, round, priority },
+});
 
 describe("the concurrency of clients", () => {
-  const limits = { running: 3, perClient: 2, waitingPerClient: 2 };
-  const concurrency = () => new TenantConcurrency<J>(limits);
+  const concurrency = (limits = { running: 8, perClient: 8, waitingPerClient: 4 }) =>
+    new TenantConcurrency<ReturnType<typeof job>>(limits);
 
-  test("starts as many jobs of a client as may run, lets some wait, and returns the others", () => {
+  test("gives one client half of all, lets some of its jobs wait, and returns the others", () => {
     const all = concurrency();
-    const admitted = [1, 2, 3, 4, 5].map((n) => all.admit({ client: A, n }));
-    expect(admitted).toEqual(["start", "start", "wait", "wait", "return"]);
-    expect(all.admit({ client: B, n: 1 })).toBe("start");
-    expect({ running: all.running, waiting: all.waiting }).toEqual({ running: 3, waiting: 2 });
+    const admitted = Array.from({ length: 9 }, (_, n) => all.admit(job(A, n)));
+    expect(admitted).toEqual([...Array(4).fill("start"), ...Array(4).fill("wait"), "return"]);
+    expect({ running: all.running, waiting: all.waiting }).toEqual({ running: 4, waiting: 4 });
+  });
+
+  test("always has room for a client that comes late, and more for what is critical", () => {
+    const all = concurrency();
+    for (const client of [A, B, C]) for (let n = 0; n < 4; n += 1) all.admit(job(client, n));
+    expect(all.running).toBeLessThan(8);
+    expect(all.admit(job("cli_d", 1))).toBe("start");
+    const flooded = concurrency();
+    for (let n = 0; n < 4; n += 1) flooded.admit(job(A, n));
+    expect(flooded.admit(job(A, 9, "critical"))).toBe("start");
+  });
+
+  test("holds one client to its own limit, when that is less", () => {
+    const all = concurrency({ running: 8, perClient: 2, waitingPerClient: 4 });
+    expect([1, 2, 3].map((n) => all.admit(job(A, n)))).toEqual(["start", "start", "wait"]);
   });
 
   test("counts a client as saturated when half of its jobs that may wait do", () => {
     const all = concurrency();
-    for (const n of [1, 2]) all.admit({ client: A, n });
+    for (let n = 0; n < 5; n += 1) all.admit(job(A, n));
     expect(all.saturated()).toEqual([]);
-    all.admit({ client: A, n: 3 });
+    all.admit(job(A, 5));
     expect(all.saturated()).toEqual([A]);
     expect([all.needsMore(A), all.needsMore(B)]).toEqual([false, true]);
   });
 
-  test("starts a waiting job for each that ends, in order, of the same client first", () => {
-    const all = concurrency();
-    for (const n of [1, 2, 3]) all.admit({ client: A, n });
-    for (const n of [1, 2]) all.admit({ client: B, n });
-    expect(all.release(A)).toEqual([{ client: A, n: 3 }]);
-    expect(all.release(A)).toEqual([{ client: B, n: 2 }]);
+  test("starts the waiting job of the first round for each that ends, whoever it is of", () => {
+    const all = concurrency({ running: 2, perClient: 2, waitingPerClient: 4 });
+    for (const n of [1, 9, 7, 8]) all.admit(job(A, n));
+    all.admit(job(B, 3));
+    all.admit(job(B, 5));
+    expect(all.release(A)).toEqual([job(A, 7)]);
+    expect(all.release(B)).toEqual([job(B, 5)]);
+    // One client does not get both, though nobody else is there.
     expect(all.release(B)).toEqual([]);
-    expect(all.release(B)).toEqual([]);
+    expect(all.release(A)).toEqual([job(A, 8)]);
+    expect(all.release(A)).toEqual([job(A, 9)]);
     expect(all.release(A)).toEqual([]);
     expect({ running: all.running, waiting: all.waiting, capacity: all.capacity }).toEqual({
-      ...{ running: 0, waiting: 0, capacity: 6 },
+      ...{ running: 0, waiting: 0, capacity: 4 },
     });
   });
 
   test("gives back the jobs that wait, and never has capacity beyond its bound", () => {
-    const all = concurrency();
-    for (const n of [1, 2, 3, 4]) all.admit({ client: A, n });
-    for (const n of [1, 2]) all.admit({ client: B, n });
+    const all = concurrency({ running: 2, perClient: 2, waitingPerClient: 2 });
+    for (const n of [1, 2, 3]) all.admit(job(A, n));
+    all.admit(job(B, 1));
     expect(all.capacity).toBe(0);
-    expect(all.drain().map((job) => job.client)).toEqual([A, A, B]);
+    expect(all.drain().map(({ client }) => client)).toEqual([A, A]);
     expect(all.waiting).toBe(0);
   });
 });
 
 describe("the limiter of hosts", () => {
   const open = new AbortController().signal;
-  const acquire = (limiter: HostLimiter, client: ClientId, waitMs = 5_000, signal = open) =>
-    limiter.acquire({ host: "h", client, limit: 2, waitMs, signal });
+  const limiterAt = () => {
+    const clock = { now: 1_000 };
+    return { clock, limiter: new HostLimiter(() => clock.now) };
+  };
+  const request = (client: ClientId, more: object = {}) => ({
+    ...{ host: "h", client, limit: 8, critical: false, waitMs: 5_000, signal: open },
+    ...more,
+  });
+  type Slot = Awaited<ReturnType<HostLimiter["acquire"]>>;
+  const release = (slot: Slot | undefined, answered = true) => {
+    if (slot === undefined || !("release" in slot)) throw new Error("it has no slot");
+    slot.release(answered);
+  };
+  const take = (limiter: HostLimiter, count: number, client: ClientId) =>
+    Promise.all(Array.from({ length: count }, () => limiter.acquire(request(client))));
 
-  test("lets the client with the fewest attempts at the host go next, then the one that waits longest", async () => {
-    const limiter = new HostLimiter();
-    const first = await acquire(limiter, A);
-    await acquire(limiter, A);
+  test("gives one client half of a host: another, and what is critical, find a slot at once", async () => {
+    const { limiter } = limiterAt();
+    const [first] = await take(limiter, 4, A);
     const order: string[] = [];
-    const note = (name: string) => (release: (() => void) | undefined) => {
+    const note = (name: string) => (slot: Slot) => {
       order.push(name);
-      return release;
+      return slot;
     };
     const waiting = [
-      acquire(limiter, A).then(note("a3")),
-      acquire(limiter, A).then(note("a4")),
-      acquire(limiter, B).then(note("b1")),
+      limiter.acquire(request(A)).then(note("a5")),
+      limiter.acquire(request(B)).then(note("b1")),
+      limiter.acquire(request(A, { critical: true })).then(note("critical")),
     ];
-    first?.();
-    const b = await waiting[2];
-    expect(order).toEqual(["b1"]);
-    b?.();
-    const a3 = await waiting[0];
-    expect(order).toEqual(["b1", "a3"]);
-    a3?.();
-    await waiting[1];
-    expect(order).toEqual(["b1", "a3", "a4"]);
+    const [b1, critical] = await Promise.all([waiting[1], waiting[2]]);
+    expect(order.toSorted()).toEqual(["b1", "critical"]);
+    for (const slot of [first, b1, critical]) release(slot);
+    await waiting[0];
+    expect(order).toContain("a5");
   });
 
-  test("gives nothing to who waits too long or is aborted, and takes nothing from others for them", async () => {
-    const limiter = new HostLimiter();
-    const release = await acquire(limiter, A);
-    await acquire(limiter, A);
-    expect(await acquire(limiter, B, 5)).toBeUndefined();
+  test("goes on with what is critical, then with the client that has the fewest attempts there", async () => {
+    const { limiter } = limiterAt();
+    const held = await take(limiter, 4, A);
+    held.push(...(await take(limiter, 2, B)));
+    const order: string[] = [];
+    const note = (name: string) => async (slot: Slot) => {
+      order.push(name);
+      release(slot);
+    };
+    const waiting = [
+      limiter.acquire(request(A)).then(note("a")),
+      limiter.acquire(request(B)).then(note("b")),
+      limiter.acquire(request(A, { critical: true })).then(note("critical")),
+    ];
+    for (const slot of held) release(slot);
+    await Promise.all(waiting);
+    expect(order).toEqual(["critical", "b", "a"]);
+  });
+
+  test("puts off who waits too long or is aborted, and takes nothing from others for them", async () => {
+    const { limiter } = limiterAt();
+    const [held] = await take(limiter, 4, A);
+    expect(await limiter.acquire(request(A, { waitMs: 5 }))).toEqual({ putOffUntil: 2_000 });
     const stopping = new AbortController();
-    const stopped = acquire(limiter, B, 5_000, stopping.signal);
+    const stopped = limiter.acquire(request(A, { signal: stopping.signal }));
     stopping.abort();
-    expect(await stopped).toBeUndefined();
-    const next = acquire(limiter, B);
-    release?.();
-    expect(await next).toBeTypeOf("function");
+    expect(await stopped).toHaveProperty("putOffUntil");
+    const next = limiter.acquire(request(A));
+    release(held);
+    expect(await next).toHaveProperty("release");
   });
 
   test("limits each host for itself", async () => {
-    const limiter = new HostLimiter();
-    await Promise.all([acquire(limiter, A), acquire(limiter, A)]);
-    const other = limiter.acquire({ host: "other", client: A, limit: 1, waitMs: 0, signal: open });
-    expect(await other).toBeTypeOf("function");
+    const { limiter } = limiterAt();
+    await take(limiter, 4, A);
+    expect(await limiter.acquire(request(A, { host: "other", waitMs: 0 }))).toHaveProperty("release");
+  });
+
+  test("puts a host that hangs into the slow lane, and takes it out with the first answer", async () => {
+    const { clock, limiter } = limiterAt();
+    const wide = (client: ClientId) => request(client, { limit: 40 });
+    const slots = await Promise.all(Array.from({ length: 12 }, () => limiter.acquire(wide(A))));
+    clock.now += 3_000;
+    // None waits in memory for a host that hangs, and each comes back later than the one before.
+    const putOff = await Promise.all(Array.from({ length: 40 }, () => limiter.acquire(wide(B))));
+    const times = putOff.map((slot) => ("putOffUntil" in slot ? slot.putOffUntil : 0));
+    expect(times).toEqual(times.toSorted((one, other) => one - other));
+    expect(times.every((at) => at >= clock.now + 1_000 && at <= clock.now + 30_000)).toBe(true);
+    for (const slot of slots) release(slot, false);
+    const lane = await Promise.all(Array.from({ length: 20 }, () => limiter.acquire(wide(A))));
+    expect(lane.filter((slot) => "release" in slot)).toHaveLength(4);
+    release(lane[0]);
+    expect(await limiter.acquire(wide(B))).toHaveProperty("release");
+    const again = await Promise.all(Array.from({ length: 16 }, () => limiter.acquire(wide(A))));
+    expect(again.every((slot) => "release" in slot)).toBe(true);
+  });
+
+  test("puts off a flood by what the host takes, a few at a time in memory", async () => {
+    const { clock, limiter } = limiterAt();
+    for (let n = 0; n < 30; n += 1) {
+      const slot = await limiter.acquire(request(A));
+      clock.now += 400;
+      release(slot);
+    }
+    await take(limiter, 4, A);
+    const flood = Array.from({ length: 200 }, () => limiter.acquire(request(A, { waitMs: 1_000 })));
+    const put = await Promise.race([
+      Promise.all(flood.slice(100)),
+      new Promise<undefined>((done) => setTimeout(() => done(undefined), 500)),
+    ]);
+    const times = (put ?? []).map((slot) => ("putOffUntil" in slot ? slot.putOffUntil - clock.now : 0));
+    expect(times).toHaveLength(100);
+    expect(times.at(-1)).toBeGreaterThan(5_000);
+    expect(times.at(-1)).toBeLessThan(20_000);
   });
 });
 

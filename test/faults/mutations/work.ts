@@ -136,6 +136,18 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "workers/webhook-secrets.test.ts", test: "the secret before signs only while its grace lasts" },
   },
   {
+    fence: "fair-share",
+    name: "one client leaves slots to others",
+    mutate: replaceWith("limit"),
+    caughtBy: { file: "workers/fairness.test.ts", test: "gives one client half of all" },
+  },
+  {
+    fence: "slow-lane",
+    name: "a host that hangs is in the slow lane",
+    mutate: replaceWith("Number.POSITIVE_INFINITY"),
+    caughtBy: { file: "workers/fairness.test.ts", test: "puts a host that hangs into the slow lane" },
+  },
+  {
     fence: "webhook-status-read",
     name: "a webhook's answer counts by its status line",
     mutate: condition(true),
