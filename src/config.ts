@@ -5,6 +5,7 @@ import { z } from "zod";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./contract/time.ts";
 import { DEFAULT_RETRY_POLICY } from "./domain/retry-policy.ts";
 import { FAILPOINTS } from "./platform/failpoint.ts";
+import { omitUndefined } from "./platform/omit-undefined.ts";
 
 /** The set-up is wrong or unsafe: one line that names the variable. The process ends with exit code 78. */
 export class ConfigError extends Error {
@@ -19,6 +20,18 @@ function duration(text: string, context: z.RefinementCtx): number {
   if (match !== null && unit !== undefined) return Number(match[1]) * unit;
   context.addIssue({ code: "custom", message: `"${text}" is no duration such as 5s, 2m, 10h` });
   return 0;
+}
+
+/** So many in a time. */
+export type Rate = { readonly count: number; readonly windowMs: number };
+
+/** Reads a rate such as `100/10s`. */
+function rate(text: string, context: z.RefinementCtx): Rate {
+  const [count = "", time = ""] = text.split("/");
+  const windowMs = duration(time, context);
+  const isCount = /^[1-9]\d{0,8}$/.test(count.trim());
+  if (!isCount) context.addIssue({ code: "custom", message: `"${text}" is no rate such as 100/10s` });
+  return { count: Number(count), windowMs };
 }
 
 const list = (text: string): readonly string[] => text.split(",").flatMap((item) => item.trim() || []);
@@ -94,6 +107,9 @@ const EnvironmentSchema = z.object({
       error: ({ input }) => `"${input}" is no failpoint, nor one with a number such as append/answer:3`,
     })
     .optional(),
+  RATE_LIMIT_USER: z.string().transform(rate).optional(),
+  RATE_LIMIT_USER_ROOMS: z.string().transform(rate).optional(),
+  RATE_LIMIT_USER_MEMBERS: z.string().transform(rate).optional(),
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
 });
 
@@ -126,6 +142,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   if (!development && env.ENCRYPTION_KEYS === undefined) {
     throw new ConfigError("ENCRYPTION_KEYS: is needed outside development mode (base64 of 32 random bytes)");
   }
+  const byDefault = (one: Rate): Rate | undefined => (development ? undefined : one);
   return Object.freeze({
     host: env.HOST,
     port: env.PORT,
@@ -151,6 +168,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     corsOrigins: env.CORS_ORIGINS,
     trustProxy: env.TRUST_PROXY,
     outboundAllow: env.OUTBOUND_ALLOW,
+    userLimits: omitUndefined({
+      requests: env.RATE_LIMIT_USER ?? byDefault({ count: 100, windowMs: 10 * SECOND_MS }),
+      rooms: env.RATE_LIMIT_USER_ROOMS ?? byDefault({ count: 60, windowMs: HOUR_MS }),
+      members: env.RATE_LIMIT_USER_MEMBERS ?? byDefault({ count: 500, windowMs: HOUR_MS }),
+    }),
     retryPolicy: { scheduleMs: env.RETRY_SCHEDULE, jitter: env.RETRY_JITTER },
     logLevel: env.LOG_LEVEL,
   });

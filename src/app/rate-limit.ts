@@ -1,6 +1,7 @@
 // Limits on how often and how many, counted in this process, with a bound on what is remembered.
 import { LRUCache } from "lru-cache";
 import { RateLimiterMemory } from "rate-limiter-flexible";
+import type { Config, Rate } from "../config.ts";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 
 /** Max keys that one limiter remembers. The least recently seen is forgotten, and counts from zero again. */
@@ -16,7 +17,7 @@ export type RateState = {
 };
 
 /** At most `limit` in each window of `windowMs`, by key. */
-class RateLimiter {
+export class RateLimiter {
   readonly #limiter: RateLimiterMemory;
   /** Bounds the keys of the limiter, which forgets them only when their window ends. */
   readonly #keys = new LRUCache<string, true>({
@@ -35,13 +36,15 @@ class RateLimiter {
     return state !== null && state.msBeforeNext > 0 && state.remainingPoints === 0;
   }
 
-  /** Counts one. */
-  async take(key: string): Promise<RateState> {
+  /** Counts one, or several at once; what is refused does not count. */
+  async take(key: string, count = 1): Promise<RateState> {
     this.#keys.set(key, true);
     const { points, duration } = this.#limiter;
-    const { consumedPoints, remainingPoints, msBeforeNext } = await this.#limiter.penalty(key);
+    const { consumedPoints, remainingPoints, msBeforeNext } = await this.#limiter.penalty(key, count);
+    const allowed = consumedPoints <= points;
+    if (!allowed) await this.#limiter.reward(key, count);
     return {
-      allowed: consumedPoints <= points,
+      allowed,
       limit: points,
       remaining: remainingPoints,
       resetSeconds: Math.max(1, Math.ceil(msBeforeNext / SECOND_MS)),
@@ -83,12 +86,22 @@ export type Limits = {
   readonly registrations: RateLimiter;
   /** Failed ones, by address; 30 a minute. */
   readonly authentications: RateLimiter;
+  /** Of a user's token, by subject: requests and socket commands, rooms made, members added. */
+  readonly requestsOfUser: RateLimiter | undefined;
+  readonly roomsOfUser: RateLimiter | undefined;
+  readonly membersOfUser: RateLimiter | undefined;
   readonly socketsByAddress: ConcurrencyLimiter;
   readonly socketsByUser: ConcurrencyLimiter;
   readonly socketsByClient: ConcurrencyLimiter;
 };
 
-export const createLimits = (): Limits => ({
+const limiterOf = (rate: Rate | undefined): RateLimiter | undefined =>
+  rate === undefined ? undefined : new RateLimiter(rate.count, rate.windowMs);
+
+export const createLimits = ({ userLimits }: Pick<Config, "userLimits">): Limits => ({
+  requestsOfUser: limiterOf(userLimits.requests),
+  roomsOfUser: limiterOf(userLimits.rooms),
+  membersOfUser: limiterOf(userLimits.members),
   registrations: new RateLimiter(10, MINUTE_MS),
   authentications: new RateLimiter(30, MINUTE_MS),
   socketsByAddress: new ConcurrencyLimiter(100),

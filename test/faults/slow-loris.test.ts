@@ -15,7 +15,14 @@ const EACH = sized(8, 64);
 const DROP_EVERY_MS = sized(100, 1_000);
 const MIB = 1024 * 1024;
 /** The long form keeps to the times that servers have. */
-const SHORT: HttpTimings = { headersMs: 1_500, requestMs: 2_500, answerMs: 2_500, keepAliveMs: 2_500, checkMs: 200 };
+const SHORT: HttpTimings = {
+  headersMs: 1_500,
+  requestMs: 2_500,
+  bodyMs: 1_000,
+  answerMs: 2_500,
+  keepAliveMs: 2_500,
+  checkMs: 200,
+};
 const http = isLong ? HTTP_TIMINGS : SHORT;
 const SHORT_OF_SOCKETS = { authenticationMs: 1_000, heartbeatMs: 1_000, silenceMs: 5_000, closeMs: 500 };
 const sockets: Timings = isLong ? TIMINGS : SHORT_OF_SOCKETS;
@@ -59,12 +66,12 @@ const SLOW: readonly Slow[] = [
   {
     what: "sends a body in drops",
     says: () => `${head("POST /api/v1/rooms")}${json}Content-Length: ${MIB}\r\n\r\n`,
-    ...{ drops: " ", patienceMs: http.requestMs },
+    ...{ drops: " ", patienceMs: http.bodyMs },
   },
   {
     what: "sends a body in chunks without end",
     says: () => `${head("POST /api/v1/rooms")}${json}Transfer-Encoding: chunked\r\n\r\n`,
-    ...{ drops: "1\r\n \r\n", patienceMs: http.requestMs },
+    ...{ drops: "1\r\n \r\n", patienceMs: http.bodyMs },
   },
   {
     what: "keeps a connection for nothing",

@@ -52,7 +52,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
     ...{ store, keyring, commands, readSide, directory, tokens, people, guard, smtp },
   };
-  const limits = options.limits ?? createLimits();
+  const limits = options.limits ?? createLimits({ userLimits: {} });
   const { gateway, port } = open.use(
     await serve({ services, feed, limits, timings: { ...TIMINGS, ...options.timings } }),
   );

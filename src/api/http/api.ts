@@ -3,10 +3,13 @@ import type Router from "koa-router";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import { clientAddress } from "./address.ts";
 import { type Authentication, authorize, commandContext, createAuthentication } from "./authentication.ts";
 import { BodyBudget, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
+import type { HttpTimings } from "./hardening.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
+import { limitRequests, limitUsers } from "./rate-limits.ts";
 import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
 import {
   API_PREFIX,
@@ -27,9 +30,10 @@ export function addApiRoutes(
   routes: readonly Route[],
   services: Services,
   limits: Limits,
+  { bodyMs: slowMs }: HttpTimings,
 ): ApiMiddleware {
   const authentication = createAuthentication(services, limits);
-  const bodies = new BodyBudget();
+  const bodies = { budget: new BodyBudget(), addressOf: clientAddress(services.config).group, slowMs };
   const inFlight = new InFlight();
   const writes = new ReadYourWrites(services.readSide);
 
@@ -39,12 +43,13 @@ export function addApiRoutes(
       [route.method],
       [
         ...admission(route, authentication),
+        ...(limits.requestsOfUser === undefined ? [] : [limitRequests(limits.requestsOfUser)]),
         ...(route.body === null ? [] : [readBody(route, bodies)]),
         identifyCommand(services),
         ...(route.paged ? [readCursor(services)] : []),
         ...(route.method === "GET"
           ? [readReadAfter(writes), validate(route), waitForWrites(writes)]
-          : [validate(route), runOnce(services, inFlight)]),
+          : [validate(route), ...limitUsers(route, limits), runOnce(services, inFlight)]),
         handle(route, services, writes),
       ],
     );

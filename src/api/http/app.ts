@@ -46,15 +46,15 @@ export function createHttpServer(
   options: HttpServerOptions = {},
 ): HttpServer {
   const { config } = services;
-  const { limits = createLimits(), registry = new Registry(), timings = HTTP_TIMINGS } = options;
+  const { limits = createLimits(config), registry = new Registry(), timings = HTTP_TIMINGS } = options;
   const isKnownHost = hostCheck(config);
   const router = newRouter();
   const probes = { directory: () => ({ ok: services.directory.ready() }), ...options.probes };
-  addProbes(router, services, probes, registry);
+  addProbes(router, services, probes, registry, limits);
   addDocs(router, routes, config);
   if (options.mailbox !== undefined) addMailbox(router, options.mailbox, ownOriginCheck(config));
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
-  const authenticate = addApiRoutes(router, routes, services, limits);
+  const authenticate = addApiRoutes(router, routes, services, limits, timings);
   requireUnambiguous(router);
 
   const baseUrl = ({ headers: { host }, socket }: IncomingMessage): string =>
@@ -73,7 +73,7 @@ export function createHttpServer(
 export function createProbeServer(services: NodeServices, probes: Probes): Server {
   const registry = new Registry();
   const router = newRouter();
-  addProbes(router, services, probes, registry);
+  addProbes(router, services, probes, registry, createLimits(services.config));
   const app = newApp(services, addHttpMetrics(registry), () => services.config.publicUrl ?? "http://localhost");
   app.use(checkRequests(() => true));
   useRoutes(app, router, refuseUnmatched);
@@ -152,7 +152,14 @@ function answerProblems(logger: Services["logger"], baseUrl: (request: IncomingM
         );
         problem = new Problem("internal");
       }
-      ctx.status = PROBLEMS[problem.code].status;
+      const { status } = PROBLEMS[problem.code];
+      if (logger.isLevelEnabled("debug")) {
+        const { caller } = ctx.state as Partial<ApiState>;
+        const route = ctx._matchedRoute ?? "other";
+        const about = { request_id: id, code: problem.code, status, client: caller?.client, method: ctx.method, route };
+        logger.debug(about, "HTTP request refused");
+      }
+      ctx.status = status;
       ctx.set(problem.headers);
       ctx.set("Content-Type", "application/problem+json; charset=utf-8");
       ctx.body = JSON.stringify(problemBody(problem, baseUrl(ctx.req), id));

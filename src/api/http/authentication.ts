@@ -24,10 +24,21 @@ export function credential({ headers }: IncomingMessage): string | undefined {
   return typeof key === "string" && key !== "" ? key.trim() : undefined;
 }
 
-/** Whether a request carries the operator's key, or the one for metrics. */
-export function isOperator(request: IncomingMessage, config: Pick<Config, "adminKey" | "metricsToken">): boolean {
-  const given = credential(request);
-  return isSecret(given, config.adminKey) || isSecret(given, config.metricsToken);
+/**
+ * Tells whether a request may see what is the operator's: in development mode any, else with the operator's key or the one
+ * for metrics. A wrong one counts as a failed authentication: throws Problem (429) after too many.
+ */
+export function operatorCheck(config: Config, limits: Limits): (request: IncomingMessage) => Promise<boolean> {
+  const address = clientAddress(config);
+  return async (request) => {
+    if (config.development) return true;
+    const given = credential(request);
+    if (isSecret(given, config.adminKey) || isSecret(given, config.metricsToken)) return true;
+    // fence: operator-keys
+    const state = given === undefined ? undefined : await limits.authentications.take(address.group(request));
+    if (state?.allowed === false) throw tooMany("authentications", state);
+    return false;
+  };
 }
 
 /** Compares in a time that says nothing about the secret. */

@@ -1,4 +1,4 @@
-// A request's body: bounded, budgeted by client, JSON in UTF-8 only, and searched for what no field may hold.
+// A request's body: bounded, budgeted by client and user, JSON in UTF-8 only, and searched for what no field may hold.
 import type { IncomingMessage } from "node:http";
 import getRawBody, { type RawBodyError } from "raw-body";
 import type { FaultCode, FieldFault } from "../../contract/errors.ts";
@@ -6,7 +6,7 @@ import { MAX_FAULTS } from "../../contract/issues.ts";
 import { batchPerTick } from "../../platform/bounded.ts";
 import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
-import type { ApiMiddleware, ParsedBody, Route } from "./route.ts";
+import type { ApiContext, ApiMiddleware, ParsedBody, Route } from "./route.ts";
 
 const MEBIBYTE = 1024 * 1024;
 /** Max bytes of a body. */
@@ -14,6 +14,8 @@ const MAX_BODY_BYTES = MEBIBYTE;
 /** Max bytes of bodies in memory, of one client and of all: those that arrive and those that are being handled. */
 const MAX_CLIENT_BODIES_BYTES = 64 * MEBIBYTE;
 const MAX_BODIES_BYTES = 256 * MEBIBYTE;
+/** Bytes that arrive of a body in each `slowMs`, unless it is complete by then. */
+const LEAST_BYTES = 8 * 1024;
 /** Max pieces of a body that are kept apart. Each costs more than the bytes in it, which may be few. */
 const MAX_PIECES = 1_024;
 /** Max depth of objects and arrays. */
@@ -24,12 +26,27 @@ export class ClientGone extends Error {
   override readonly name = "ClientGone";
 }
 
+type BodyOptions = {
+  readonly budget: BodyBudget;
+  /** Counts the bodies of registrations. */
+  readonly addressOf: (request: IncomingMessage) => string;
+  /** The time in which at least LEAST_BYTES of a body must arrive. */
+  readonly slowMs: number;
+};
+
 /** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
-export function readBody(route: Route, budget: BodyBudget): ApiMiddleware {
+export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOptions): ApiMiddleware {
   const acceptsPatch = route.method === "PATCH";
-  return async ({ req, state }, next) => {
-    using share = budget.open(state.registration === undefined ? state.caller.client : "registration");
-    const bytes = hasBody(req) ? await receive(req, share) : NOTHING;
+  const ownerOf = ({ req, state: { registration, caller } }: ApiContext): BodyOwner => {
+    if (registration !== undefined) return { client: "registration", principal: addressOf(req), isKey: false };
+    const { client } = caller;
+    const isKey = caller.kind === "key";
+    return { client, principal: isKey ? caller.keyId : caller.subject, isKey };
+  };
+  return async (ctx, next) => {
+    const { req, state } = ctx;
+    using share = budget.open(ownerOf(ctx));
+    const bytes = hasBody(req) ? await receive(req, share, slowMs) : NOTHING;
     await batchPerTick();
     state.body = parseBody(req, bytes, acceptsPatch);
     await next();
@@ -49,41 +66,59 @@ type BodyShare = Disposable & {
   take(bytes: number): void;
 };
 
-/** The bodies of this node in memory. A client's slow or many uploads fill its own share, not that of others. */
+/** Whose body it is. A client's key may have all of its client's share. */
+type BodyOwner = { readonly client: string; readonly principal: string; readonly isKey: boolean };
+
+/**
+ * The bodies of this node in memory. A client has at most half of what is free, and so has a user of what is free of its
+ * client's: whoever fills its share with slow or many uploads leaves room for everybody else.
+ */
 export class BodyBudget {
-  readonly #byClient = new Map<string, number>();
+  readonly #taken = new Map<string, number>();
   #all = 0;
 
-  open(client: string): BodyShare {
+  open({ client, principal, isKey }: BodyOwner): BodyShare {
     let taken = 0;
     return {
       take: (bytes) => {
-        const own = (this.#byClient.get(client) ?? 0) + bytes;
-        // fence: bodies-at-once
-        if (own > MAX_CLIENT_BODIES_BYTES) {
-          const detail = "Too much of what this client sends is still arriving or being handled.";
-          throw new Problem("rate_limited", { detail, retryAfterSeconds: 1 });
-        }
+        const ofClient = (this.#taken.get(client) ?? 0) + bytes;
+        const own = (this.#taken.get(principal) ?? 0) + bytes;
         if (this.#all + bytes > MAX_BODIES_BYTES) throw new Problem("unavailable");
-        this.#byClient.set(client, own);
-        this.#all += bytes;
+        // fence: bodies-at-once
+        if (ofClient > Math.min(MAX_CLIENT_BODIES_BYTES, (MAX_BODIES_BYTES - this.#all) / 2)) throw tooMuch("client");
+        // fence: bodies-of-a-user
+        if (!isKey && own > (MAX_CLIENT_BODIES_BYTES - ofClient) / 2) throw tooMuch("user");
+        this.#add(client, principal, bytes);
         taken += bytes;
       },
       [Symbol.dispose]: () => {
-        const left = (this.#byClient.get(client) ?? 0) - taken;
-        if (left > 0) this.#byClient.set(client, left);
-        else this.#byClient.delete(client);
-        this.#all -= taken;
+        this.#add(client, principal, -taken);
         taken = 0;
       },
     };
   }
+
+  #add(client: string, principal: string, bytes: number): void {
+    this.#all += bytes;
+    for (const name of [client, principal]) {
+      const taken = (this.#taken.get(name) ?? 0) + bytes;
+      if (taken > 0) this.#taken.set(name, taken);
+      else this.#taken.delete(name);
+    }
+  }
 }
+
+const tooMuch = (whose: string): Problem =>
+  new Problem("rate_limited", {
+    detail: `Too much of what this ${whose} sends is still arriving or being handled.`,
+    retryAfterSeconds: 1,
+  });
 
 /** A decoder for raw-body that keeps the bytes: takes each piece from the budget, and keeps the pieces few. */
 class BodyBytes {
   readonly #share: BodyShare;
   readonly #pieces: Buffer[] = [];
+  size = 0;
 
   constructor(share: BodyShare) {
     this.#share = share;
@@ -91,6 +126,7 @@ class BodyBytes {
 
   write(piece: Buffer): string {
     this.#share.take(piece.length);
+    this.size += piece.length;
     this.#pieces.push(piece);
     if (this.#pieces.length === MAX_PIECES) this.#pieces.splice(0, MAX_PIECES, Buffer.concat(this.#pieces));
     return "";
@@ -107,8 +143,14 @@ class BodyBytes {
 }
 
 /** The body's bytes, taken of the share. Throws Problem (400, 408, 413, 429, 503), ClientGone. */
-async function receive(request: IncomingMessage, share: BodyShare): Promise<Buffer> {
+async function receive(request: IncomingMessage, share: BodyShare, slowMs: number): Promise<Buffer> {
   const body = new BodyBytes(share);
+  let before = 0;
+  const watching = setInterval(() => {
+    // fence: slow-bodies
+    if (body.size - before < LEAST_BYTES) request.emit("error", new Problem("request_timeout", END));
+    before = body.size;
+  }, slowMs);
   try {
     const broken = problemOf(request);
     if (broken !== undefined) throw broken;
@@ -123,9 +165,14 @@ async function receive(request: IncomingMessage, share: BodyShare): Promise<Buff
     if (request.destroyed) throw new ClientGone("the request broke off");
     drain(request);
     throw (error as RawBodyError).type === "entity.too.large" ? tooLarge() : error;
+  } finally {
+    clearInterval(watching);
   }
   return body.bytes();
 }
+
+/** Ends the connection of what is not read to its end. */
+const END = { headers: { Connection: "close" } };
 
 const tooLarge = (): Problem =>
   new Problem("body_too_large", {

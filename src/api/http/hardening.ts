@@ -22,6 +22,8 @@ export type HttpTimings = {
   readonly headersMs: number;
   /** To the end of the body. */
   readonly requestMs: number;
+  /** In which some of a body must arrive. */
+  readonly bodyMs: number;
   /** From an answer to its reader having taken it. */
   readonly answerMs: number;
   /** How long a connection without a request is kept. */
@@ -33,6 +35,7 @@ export type HttpTimings = {
 export const HTTP_TIMINGS: HttpTimings = {
   headersMs: 15 * SECOND_MS,
   requestMs: 60 * SECOND_MS,
+  bodyMs: 5 * SECOND_MS,
   answerMs: 60 * SECOND_MS,
   keepAliveMs: 65 * SECOND_MS,
   checkMs: 5 * SECOND_MS,
@@ -42,6 +45,7 @@ export const HTTP_TIMINGS: HttpTimings = {
 const MAX_CONNECTIONS = 50_000;
 /** Max bytes that are read of a refused body, so that its sender gets to read the answer. */
 const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
+const MAX_DRAIN_MS = 10 * SECOND_MS;
 /** How long incoming bytes are discarded after the last answer, so that a reset does not take it away. */
 const LINGER_MS = 500;
 
@@ -175,9 +179,11 @@ const brokenRequests = new WeakMap<IncomingMessage, Problem>();
 /** Why the rest of a request cannot be read; undefined while it can. Whoever reads it meanwhile gets an `error` event. */
 export const problemOf = (request: IncomingMessage): Problem | undefined => brokenRequests.get(request);
 
-/** Discards what is left of a refused body, up to a bound. */
+/** Discards what is left of a refused body, up to a bound and for a while. */
 export function drain(request: IncomingMessage): void {
   let drained = 0;
+  const cut = setTimeout(() => request.destroy(), MAX_DRAIN_MS);
+  request.once("close", () => clearTimeout(cut));
   request.on("data", (chunk: Buffer) => {
     drained += chunk.length;
     if (drained > MAX_DRAINED_BYTES) request.destroy();

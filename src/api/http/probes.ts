@@ -1,9 +1,10 @@
 // For operators: whether the process lives, whether it can serve, and what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from "@prometheus-io/client";
+import type { Limits } from "../../app/rate-limit.ts";
 import type { NodeServices } from "../../app/services.ts";
 import type { ApiRouter } from "./api.ts";
-import { isOperator } from "./authentication.ts";
+import { operatorCheck } from "./authentication.ts";
 import { sendJson } from "./pages.ts";
 import { Problem } from "./problems.ts";
 
@@ -13,6 +14,8 @@ type ProbeResult = { readonly ok: boolean; readonly detail?: Readonly<Record<str
 type Probe = () => ProbeResult | Promise<ProbeResult>;
 export type Probes = Readonly<Record<string, Probe>>;
 
+/** When to look again at a node that is not ready. */
+const RETRY_AFTER_SECONDS = "1";
 /** How long the check of a part may take. */
 const PROBE_TIMEOUT_MS = 2_000;
 
@@ -41,8 +44,15 @@ async function run(probe: Probe): Promise<ProbeResult> {
 }
 
 /** `/livez`, `/readyz`, `/metrics`. Details and metrics are the operator's, and open in development mode. */
-export function addProbes(router: ApiRouter, services: NodeServices, probes: Probes, registry: Registry): void {
+export function addProbes(
+  router: ApiRouter,
+  services: NodeServices,
+  probes: Probes,
+  registry: Registry,
+  limits: Limits,
+): void {
   const { config } = services;
+  const isAllowed = operatorCheck(config, limits);
   const all = Object.entries({ ...commonProbes(services), ...probes });
   router.get("/livez", (ctx) => sendJson(ctx, { status: "ok" }));
   router.get("/readyz", async (ctx) => {
@@ -50,11 +60,12 @@ export function addProbes(router: ApiRouter, services: NodeServices, probes: Pro
     const isReady = results.every(([, { ok }]) => ok);
     const status = isReady ? "ready" : "not_ready";
     const parts = Object.fromEntries(results.map(([name, { ok, detail }]) => [name, { ok, ...detail }]));
-    const shown = config.development || isOperator(ctx.req, config) ? { status, parts } : { status };
+    const shown = (await isAllowed(ctx.req)) ? { status, parts } : { status };
+    if (!isReady) ctx.set("Retry-After", RETRY_AFTER_SECONDS);
     sendJson(ctx, shown, isReady ? 200 : 503);
   });
   router.get("/metrics", async (ctx) => {
-    if (!config.development && !isOperator(ctx.req, config)) throw new Problem("unauthenticated");
+    if (!(await isAllowed(ctx.req))) throw new Problem("unauthenticated");
     const metrics = await registry.metrics();
     ctx.set("Content-Type", registry.contentType);
     ctx.body = metrics;

@@ -57,6 +57,11 @@ type RouteDefinition<P, Q, B> = {
   readonly responses: Readonly<Partial<Record<Reply["status"], z.ZodType | null>>>;
   /** Refusals of its own, besides those that every route may give. */
   readonly problems?: readonly ProblemCode[];
+  /** The rooms and members that a user makes by it, for the limits on users. */
+  readonly costs?: (
+    user: string,
+    input: { readonly params: Parsed<P>; readonly body: Parsed<B> },
+  ) => { readonly rooms?: number; readonly members?: number };
   /** Whether `If-Match` is taken. */
   readonly conditional?: boolean;
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;

@@ -217,6 +217,8 @@ export class Connection {
     const { services } = this.#context;
     if (caller.kind !== "user") return this.#error("user_required", "the connection names no user", frame.ref);
     const { client, actor, subject, userId: user } = caller;
+    const state = await this.#context.limits.requestsOfUser?.take(subject);
+    if (state?.allowed === false) throw new AppError("rate_limited", { retryAfterSeconds: state.resetSeconds });
     const commandId = services.newId();
     const context = { client, actor, commandId, correlation: this.id, causation: commandId };
     const call = { services, caller, read: services.readSide.readAs(client), at: services.now(), context };

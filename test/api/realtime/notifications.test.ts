@@ -138,7 +138,7 @@ test("what the read model shows before the feed tells of it comes once", async (
     logger: quietLogger,
     after: await services.store.tail(),
   });
-  await using slow = await serve({ services, feed, limits: createLimits() });
+  await using slow = await serve({ services, feed, limits: createLimits({ userLimits: {} }) });
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const { promise: stuck, resolve: nowStuck } = Promise.withResolvers<void>();
   feed.on(() => {

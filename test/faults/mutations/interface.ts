@@ -282,4 +282,28 @@ export const interfaceMutations: readonly Mutation[] = [
     mutate: drop,
     caughtBy: { file: "app/tokens.test.ts", test: "a token has one spelling" },
   },
+  {
+    fence: "bodies-of-a-user",
+    name: "bodies of a user at once",
+    mutate: drop,
+    caughtBy: { file: "api/http/uploads.test.ts", test: "66 of one user leave room" },
+  },
+  {
+    fence: "slow-bodies",
+    name: "least rate of an upload",
+    mutate: drop,
+    caughtBy: { file: "api/http/uploads.test.ts", test: "66 of one user leave room" },
+  },
+  {
+    fence: "rate-users",
+    name: "rates of a user",
+    mutate: drop,
+    caughtBy: { file: "api/http/user-limits.test.ts", test: "a user makes so many rooms" },
+  },
+  {
+    fence: "operator-keys",
+    name: "guesses at the operator's keys",
+    mutate: replaceWith("undefined"),
+    caughtBy: { file: "api/http/user-limits.test.ts", test: "wrong keys at /readyz" },
+  },
 ];

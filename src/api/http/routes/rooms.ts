@@ -48,6 +48,7 @@ export const roomRoutes = routesOf("rooms", {
     access: writeAccess,
     body: NewRoom,
     furtherFaults: memberFaults,
+    costs: (user, { body }) => ({ rooms: 1, members: body.members.filter((one) => one.user_id !== user).length }),
     responses: { 201: RoomResource, 200: RoomResource },
     problems: ["external_id_taken"],
     handle: async (call) => {
@@ -104,6 +105,7 @@ export const roomRoutes = routesOf("rooms", {
     access: writeAccess,
     params: MemberParams,
     body: MemberInput,
+    costs: (user, { params }) => ({ members: params.user_id === user ? 0 : 1 }),
     responses: { 201: MemberResource, 200: MemberResource },
     problems: [
       "not_found",
