@@ -1,7 +1,7 @@
 // Creating a notification: whom it is for, and what only the log, the clock or the network can check.
 import type { AddressGuard } from "../channels/guard.ts";
 import type { FieldFault } from "../contract/errors.ts";
-import { canonicalMailAddress } from "../contract/fields.ts";
+import { canonicalMailAddress, parseWebhookUrl } from "../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/requests.ts";
@@ -166,7 +166,10 @@ function targetOf(type: NewNotification["type"], item: unknown, path: string): T
   return { address, canonical: canonicalOf(type, address), name: typeof name === "string" ? name : null, path };
 }
 
-const canonicalUrl = (url: string): string => URL.parse(url)?.href ?? url;
+function canonicalUrl(url: string): string {
+  const parsed = parseWebhookUrl(url);
+  return "ok" in parsed ? url : parsed.href;
+}
 const canonicalMail = (address: string): string => canonicalMailAddress(address) ?? address;
 
 function canonicalOf(type: NewNotification["type"], address: string): string {

@@ -15,6 +15,7 @@ import { type CommandContext, decodeMetadata, unkeyed } from "../event-store/env
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { AppError } from "./errors.ts";
+import { requireUsers } from "./members.ts";
 import { roomOfState } from "./resources.ts";
 import { type Claimable, externalIdClaim, openRoom } from "./rooms.ts";
 import type { Call, Caller, Written } from "./services.ts";
@@ -35,8 +36,8 @@ type CreatedRoom = Written & { readonly room: RoomResource; readonly etag: numbe
 /** Gives the direct room that two people have already. Throws InvalidInput, external_id_taken, unavailable. */
 export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRoom> {
   const { services, caller, at, context } = call;
-  const { name, description, kind, meta, external_id: externalId } = wanted;
-  const named = withCreator(wanted.members, caller);
+  const { name, description, kind, join_role: joinRole, meta, external_id: externalId } = wanted;
+  const named = withCreator(wanted, caller);
   const people = await Promise.all(
     named.map(async (one) => ({ ...one, subject: await services.keyring.subjectOfUser(caller.client, one.userId) })),
   );
@@ -45,9 +46,21 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
     name: sealOrNull(name),
     meta: seal({}),
   }));
-  const command: Create = { type: "Create", at, settings: { name, description, kind, meta }, externalId, members };
+  const command: Create = {
+    type: "Create",
+    at,
+    settings: { name, description, kind, joinRole, meta },
+    externalId,
+    members,
+  };
   // Refused before anything is claimed for it.
   roomDecider.decide(roomDecider.initial, command, new Map());
+  const others = people.map(({ subject }, index) => ({ subject, path: `members.${index}.user_id` }));
+  if (caller.kind === "user")
+    await requireUsers(
+      services,
+      others.filter(({ subject }) => subject !== caller.subject),
+    );
   for (let attempt = 0; attempt < MAX_TRIES; attempt += 1) {
     const made = await tryCreate(call, idOf(context, attempt), command);
     if (made === undefined) continue;
@@ -61,15 +74,17 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
 const idOf = ({ commandId }: CommandContext, attempt: number): RoomId =>
   `room_${attempt === 0 ? deriveTail("room", commandId) : deriveTail("room", commandId, attempt)}`;
 
-/** The first members. A user owns the room that it makes, whatever it named itself as. */
-function withCreator(members: NewRoom["members"], caller: Caller) {
+/** The first members. A user owns the room that it makes, whatever it named itself as; a direct room has no owner. */
+function withCreator({ members, kind }: NewRoom, caller: Caller) {
   const named = members.map(({ user_id: userId, role, name }) => ({ userId, role, name }));
   if (caller.kind !== "user") return named;
   const { userId } = caller;
-  const owner = { userId, role: "owner" as const, name: null };
+  const owner = { userId, role: kind === "direct" ? ("member" as const) : ("owner" as const), name: null };
   const people = named.some((one) => one.userId === userId)
     ? named.map((one) => (one.userId === userId ? { ...one, role: owner.role } : one))
-    : [owner, ...named];
+    : kind === "direct"
+      ? [...named, owner]
+      : [owner, ...named];
   if (people.length > MAX_FIRST_MEMBERS) {
     const message = `must have at most ${MAX_FIRST_MEMBERS} elements, the room's creator included`;
     throw new InvalidInput([{ path: "members", code: "too_long", message }]);

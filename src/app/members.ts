@@ -1,24 +1,27 @@
 // Members of rooms, and how far each has read.
+import type { FieldFault } from "../contract/errors.ts";
 import type { Subject } from "../contract/ids.ts";
 import type { MemberInput, PageQuery } from "../contract/requests.ts";
 import type { MemberResource, ReadMarkerResource } from "../contract/resources.ts";
 import { SECOND_MS } from "../contract/time.ts";
-import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { seal, sealOrNull } from "../domain/event.ts";
 import { readsDecider, readsStream } from "../domain/reads.ts";
-import { requireExisting } from "../domain/room-state.ts";
+import { descriptionIn, requireExisting } from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
+import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
 import { listMembers as queryMembers } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
 import { AppError } from "./errors.ts";
 import { memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
-import { executeOnRoom, openAsMember } from "./rooms.ts";
-import type { Call, Written } from "./services.ts";
+import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
+import type { Call, Services, Written } from "./services.ts";
 
 /** How long an answer waits for the read model to count what is unread now. */
 const COUNT_WAIT_MS = 5 * SECOND_MS;
+const READS_AT_ONCE = 50;
 
 type SetMember = {
   readonly member: MemberResource;
@@ -27,6 +30,22 @@ type SetMember = {
   /** Where the member is found. */
   readonly path: string;
 };
+
+/** The fault of a user's token that names somebody else. */
+export const OTHERS_NAME = { code: "not_allowed", message: "is for the member itself or a client key to set" } as const;
+
+/** A user's token makes no users. Throws InvalidInput. */
+export async function requireUsers(
+  { people }: Services,
+  named: readonly { readonly subject: Subject; readonly path: string }[],
+): Promise<void> {
+  // fence: users-by-users
+  const faults = await mapBounded(named, READS_AT_ONCE, async ({ subject, path }): Promise<readonly FieldFault[]> => {
+    const { userId } = await people.of(subject);
+    return userId === null ? [{ path, code: "not_allowed", message: "is not a user of this client" }] : [];
+  });
+  refuse(faults.flat());
+}
 
 /** Adds a member, or replaces its role, name and meta. Throws what the room's rules refuse. */
 export async function setMember(
@@ -38,15 +57,24 @@ export async function setMember(
 ): Promise<SetMember> {
   const { services, caller } = call;
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
+  if (caller.kind === "user" && caller.subject !== subject) {
+    if (name !== null) throw new InvalidInput([{ ...OTHERS_NAME, path: "name" }]);
+    // Only who is in the room learns who exists.
+    const { room } = await openAsMember(services, caller, named);
+    if (!room.members.has(subject)) await requireUsers(services, [{ subject, path: "user_id" }]);
+  }
   const member = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
-  const { room, state, ...outcome } = await executeOnRoom(call, named, { type: "SetMember", member, role, onlyNew });
+  const change = { type: "SetMember", member, role, onlyNew } as const;
+  const { room, state, events, ...outcome } = await executeOnRoom(call, named, change);
   const known = requireExisting(state).members.get(subject);
-  if (known === undefined) throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
+  const described = descriptionIn(events[0] ?? (await eventAt(services, room, known?.described ?? 1)), subject);
+  if (known === undefined || described === undefined)
+    throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
   const position = await services.people.ensure(call, [{ subject, userId }], outcome.position);
-  const ownName = name === null ? (await services.people.of(subject)).name : null;
+  const ownName = described.name === null ? (await services.people.of(subject)).name : null;
   return {
-    member: memberOfEvent({ ...member, role: known.role }, known.joinedAt, ownName),
-    joined: outcome.events[0]?.type === "MemberJoined",
+    member: memberOfEvent({ ...described, role: known.role }, known.joinedAt, ownName),
+    joined: events[0]?.type === "MemberJoined",
     position,
     path: `/rooms/${room}/members/${encodeURIComponent(userId)}`,
   };

@@ -3,15 +3,12 @@ import { type RoomId, seqOfMessage } from "../contract/ids.ts";
 import type { MessagePatch, MessageQuery, NewMessage } from "../contract/requests.ts";
 import type { MessageResource } from "../contract/resources.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
-import { roomStream } from "../domain/room.ts";
-import { contentSeq, type ExistingRoom, messageEtag, type RoomEvent, requireExisting } from "../domain/room-state.ts";
-import type { StoredEvent } from "../event-store/envelope.ts";
-import { readDecoded } from "../event-store/handle-command.ts";
+import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import type { Page } from "../projections/page.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow } from "./resources.ts";
-import { executeOnRoom, openAsMember } from "./rooms.ts";
+import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Services, Written } from "./services.ts";
 
 type ShownMessage = { readonly message: MessageResource; readonly etag: number };
@@ -91,11 +88,6 @@ async function historyOf(services: Services, room: RoomId, state: ExistingRoom, 
     edit: edit?.type === "MessageEdited" ? { data: edit.data, at: edit.meta.at } : null,
     deletedAt: deletion?.meta.at ?? null,
   };
-}
-
-async function eventAt(services: Services, room: RoomId, seq: number): Promise<StoredEvent<RoomEvent> | undefined> {
-  const [event] = await readDecoded(services, roomStream(room), { from: seq - 1, limit: 1 });
-  return event as StoredEvent<RoomEvent> | undefined;
 }
 
 /** By seq; upwards when only `after_seq` is given. Throws not_found, not_a_member, InvalidCursor. */

@@ -13,7 +13,7 @@ import {
 } from "../contract/ids.ts";
 import type { NotificationPatch, NotificationQuery } from "../contract/requests.ts";
 import type { DeliveryResource, NotificationResource, NotificationSummary } from "../contract/resources.ts";
-import { type Instant, SECOND_MS } from "../contract/time.ts";
+import type { Instant } from "../contract/time.ts";
 import { DomainError, type IfMatch, InvalidInput } from "../domain/decider.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
 import {
@@ -245,9 +245,8 @@ async function requireKnown(
   if (faults.length > 0) throw new InvalidInput(faults);
 }
 
-/** How long an acknowledgement waits for a delivery that has its id already and is not made yet. */
-const MAKING_WAIT_MS = SECOND_MS;
-const MAKING_POLL_MS = 50;
+/** The pauses in which an acknowledgement waits for a delivery that has its id already and is not made yet. */
+const MAKING_PAUSES_MS = [50, 200, 750];
 
 /**
  * Acknowledges a delivery to a subject, again for a while as long as it is not found: it is made a moment after its
@@ -259,17 +258,16 @@ export async function acknowledge(
   id: DeliveryId,
   subject: Subject,
 ) {
-  const deadline = performance.now() + MAKING_WAIT_MS;
-  for (;;) {
+  for (let attempt = 0; ; attempt += 1) {
     try {
       // The subject holds the client too: of another client's delivery this finds nothing.
       const command = { type: "Acknowledge", at, subject } as const;
       return await services.commands.execute(deliveryDecider, deliveryStream(id), command, context);
     } catch (error) {
       const missing = error instanceof DomainError && error.code === "not_found";
-      if (!missing || performance.now() >= deadline) throw error;
+      if (!missing || attempt >= MAKING_PAUSES_MS.length) throw error;
     }
-    await sleep(MAKING_POLL_MS);
+    await sleep(MAKING_PAUSES_MS[attempt]);
   }
 }
 

@@ -5,9 +5,11 @@ import type { RoomResource } from "../contract/resources.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
 import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";
-import { type ExistingRoom, type Room, requireExisting, requireRole } from "../domain/room-state.ts";
+import { type ExistingRoom, type Room, type RoomEvent, requireExisting, requireRole } from "../domain/room-state.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
+import type { StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
+import { readDecoded } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listRooms as queryRooms } from "../projections/models/rooms.ts";
@@ -105,9 +107,19 @@ async function changed(call: Call, named: string, change: RoomChange): Promise<S
   return { ...shown(room, state), position, replayed };
 }
 
+/** The event of a room at a seq. */
+export async function eventAt(
+  services: Services,
+  room: RoomId,
+  seq: number,
+): Promise<StoredEvent<RoomEvent> | undefined> {
+  const [event] = await readDecoded(services, roomStream(room), { from: seq - 1, limit: 1 });
+  return event as StoredEvent<RoomEvent> | undefined;
+}
+
 /** Throws what the room's rules refuse. */
-export const changeRoom = (call: Call, named: string, changes: RoomPatch, ifMatch: IfMatch) =>
-  changed(call, named, { type: "Update", changes: omitUndefined(changes), ifMatch });
+export const changeRoom = (call: Call, named: string, { join_role, ...patch }: RoomPatch, ifMatch: IfMatch) =>
+  changed(call, named, { type: "Update", changes: omitUndefined({ ...patch, joinRole: join_role }), ifMatch });
 
 /** Closes a room for posting, or opens it again. Throws what the room's rules refuse. */
 export const setRoomActive = (call: Call, named: string, active: boolean, ifMatch: IfMatch) =>

@@ -33,6 +33,7 @@ export const PROBLEMS = {
   forbidden: kind(403, "Forbidden", "The caller may never do this: it needs a client key, or another origin."),
   insufficient_scope: kind(403, "Insufficient scope", "The API key lacks the scope that `detail` names."),
   role_required: kind(403, "Role required", "The user's role in the room does not allow this."),
+  removed: kind(403, "Removed", "Who was removed from a public room does not join it again by itself."),
   not_a_member: kind(403, "Not a member", "The user is not a member of the room."),
   read_only: kind(403, "Read only", "The user's role in the room is `reader`, which may not post."),
   sender_mismatch: kind(403, "Sender mismatch", "A user token may only act as its own user."),

@@ -158,13 +158,18 @@ function child(schema: z.core.$ZodType, step: PropertyKey): readonly z.core.$Zod
 const shapeOf = (schema: z.core.$ZodType): Readonly<Record<string, z.core.$ZodType>> | undefined =>
   (schema._zod as unknown as { def: { shape?: Record<string, z.core.$ZodType> } }).def.shape;
 
-/** The name with the fewest edits to the given one. */
+/** The known name that was most likely meant: another one, at most MAX_EDITS away. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   const probe = name.slice(0, MAX_COMPARED).toLowerCase();
-  const distances = known.map((candidate) => ({ candidate, edits: distance(probe, candidate.toLowerCase()) }));
-  return distances.toSorted((a, b) => a.edits - b.edits)[0]?.candidate;
+  const [closest] = known
+    // A field of another variant is known, and was not meant.
+    .filter((candidate) => candidate !== name)
+    .map((candidate) => ({ candidate, edits: distance(probe, candidate.toLowerCase()) }))
+    .toSorted((a, b) => a.edits - b.edits);
+  return closest !== undefined && /* fence: hint-distance */ closest.edits <= MAX_EDITS ? closest.candidate : undefined;
 }
 
+const MAX_EDITS = 2;
 /** Longer names are not compared in full: they come from outside. */
 const MAX_COMPARED = 64;
 

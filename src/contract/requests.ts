@@ -5,7 +5,6 @@ import {
   commaSeparated,
   created,
   description,
-  email,
   input,
   instant,
   line,
@@ -29,6 +28,7 @@ import { DeliveryIdSchema, KeyIdSchema, NotificationIdSchema } from "./ids.ts";
 import { type JsonValue, JsonValueSchema } from "./json.ts";
 import {
   ChannelSchema,
+  JoinRoleSchema,
   NotificationStatusSchema,
   PrioritySchema,
   ProviderUseSchema,
@@ -69,14 +69,14 @@ const TTL_SECONDS = 3_600;
 export const UserParams = z.object({ user_id: userId });
 export const UserProfile = input({
   name: orNull(name),
-  email: orNull(email),
+  email: orNull(mailAddress),
   timezone: orNull(timezone),
   meta: meta.default({}),
 });
 export type UserProfile = z.output<typeof UserProfile>;
 export const UserPatch = input({
   name: patched(name),
-  email: patched(email),
+  email: patched(mailAddress),
   timezone: patched(timezone),
   meta: patched(meta),
 });
@@ -97,10 +97,11 @@ const externalId = text(1, 255);
 
 export const RoomParams = z.object({ room_id: z.string().meta({ description: "The id, or `ext:<external_id>`" }) });
 export const NewRoom = input({
-  name,
+  name: orNull(name).describe("Needed unless the kind is `direct`"),
   description: orNull(description),
   kind: RoomKindSchema.default("private"),
-  external_id: orNull(externalId),
+  external_id: orNull(externalId).describe("With a client key alone"),
+  join_role: JoinRoleSchema.default("member"),
   meta: meta.default({}),
   members: z
     .array(input({ user_id: userId, role: RoleSchema.default("member"), name: orNull(name) }))
@@ -112,6 +113,7 @@ export const RoomPatch = input({
   name: name.optional(),
   description: patched(description),
   kind: RoomKindSchema.optional(),
+  join_role: JoinRoleSchema.optional(),
   meta: patched(meta),
 });
 export type RoomPatch = z.output<typeof RoomPatch>;
@@ -141,7 +143,7 @@ const messageType = pattern(/^[a-z][a-z0-9_.-]*$/, "of a-z 0-9 _ . - and begin w
 export const MessageParams = RoomParams.extend({ message_id: z.string() });
 export const NewMessage = input({
   sender_id: orNull(userId).describe("Needed with a client key; a user token's own otherwise"),
-  sender_name: orNull(name).describe("Left out: the member's name, else the user's"),
+  sender_name: orNull(name).describe("With a client key alone; left out: the member's name, else the user's"),
   content: content.describe("May be empty with meta, except for `text` and `system`"),
   type: messageType.default("text").describe("text, image, file, system or your own"),
   meta: meta.default({}),

@@ -16,6 +16,8 @@ export const ActorTypeSchema = z.enum(["key", "user", "system", "operator"]);
 
 export const RoleSchema = z.enum(["reader", "member", "admin", "owner"]);
 export type Role = z.infer<typeof RoleSchema>;
+/** What joining by oneself may give. */
+export const JoinRoleSchema = z.enum(["member", "reader"]);
 export const RoomKindSchema = z.enum(["private", "public", "direct"]);
 export type RoomKind = z.infer<typeof RoomKindSchema>;
 
@@ -23,9 +25,10 @@ export const RoomResource = z
   .object({
     id: z.string(),
     external_id: z.string().nullable(),
-    name: z.string(),
+    name: z.string().nullable().describe("null in a direct room that was given none"),
     description: z.string().nullable(),
     kind: RoomKindSchema,
+    join_role: JoinRoleSchema.describe("The role of a user who joins a public room by itself"),
     meta: anyObject,
     active: z.boolean(),
     seq: z.int().describe("The seq of the room's last event"),

@@ -21,6 +21,7 @@ import {
   messageEtag,
   type RoomEvent,
   requireRole,
+  roleOf,
 } from "./room-state.ts";
 
 export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
@@ -95,7 +96,7 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   const member = room.members.get(sender);
   // fence: post-sender-member
   if (!system && member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
-  if (!system && actor.type !== "user" && member?.role === "reader") throw new DomainError("read_only");
+  if (!system && actor.type !== "user" && roleOf(room, sender) === "reader") throw new DomainError("read_only");
   const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, priorEvents);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);

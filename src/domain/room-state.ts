@@ -1,8 +1,8 @@
 // A room's events and state, and the checks that every command on a room shares.
 import { z } from "zod";
 import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
-import { JsonObjectSchema } from "../contract/json.ts";
-import { type Role, RoleSchema, RoomKindSchema } from "../contract/resources.ts";
+import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
+import { JoinRoleSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
@@ -17,11 +17,16 @@ const member = z.object({
   meta: sealed(JsonObjectSchema),
 });
 const settings = z.object({
-  name: z.string(),
+  /** Null in direct rooms that were given none. */
+  name: z.string().nullable(),
   description: z.string().nullable(),
   kind: RoomKindSchema,
+  /** What a user who joins by itself becomes. */
+  joinRole: JoinRoleSchema,
   meta: JsonObjectSchema,
 });
+/** Version 1 knew no other role on joining. */
+const joinsAsMember = { 1: (data: JsonObject) => ({ ...data, joinRole: "member" }) };
 const content = { content: sealed(z.string()), meta: sealed(JsonObjectSchema) };
 const forSubject = { user: "subject", name: "subject", meta: "subject" };
 const forSender = { user: "sender", senderName: "sender", content: "sender", meta: "sender" };
@@ -29,15 +34,17 @@ const forSender = { user: "sender", senderName: "sender", content: "sender", met
 // Events. A storage format.
 export const roomEvents = {
   RoomCreated: event({
+    v: 2,
     data: settings.extend({ externalId: z.string().nullable(), members: z.array(member) }),
     seals: {
       "members.*.user": "members.*.subject",
       "members.*.name": "members.*.subject",
       "members.*.meta": "members.*.subject",
     },
+    upcasts: joinsAsMember,
   }),
   /** The settings as they are from now on, all of them. */
-  RoomUpdated: event({ data: settings }),
+  RoomUpdated: event({ v: 2, data: settings, upcasts: joinsAsMember }),
   RoomDeactivated: event({ data: z.object({}) }),
   RoomActivated: event({ data: z.object({}) }),
   RoomDeleted: event({ data: z.object({}) }),
@@ -88,7 +95,11 @@ type Member = Readonly<z.infer<typeof Member>>;
 const Change = z.object({ content: z.number(), change: z.number(), deleted: z.boolean() });
 type Change = Readonly<z.infer<typeof Change>>;
 
-/** All that is kept but for the two large maps. */
+/** What stays of a member who is gone, where that says more than the room does: it was removed, or left as reader. */
+const Former = z.enum(["removed", "reader"]);
+type Former = z.infer<typeof Former>;
+
+/** All that is kept but for the large maps. */
 const plain = z.object({
   status: z.literal("live"),
   settings,
@@ -108,6 +119,7 @@ const plain = z.object({
 
 export type ExistingRoom = Readonly<z.infer<typeof plain>> & {
   readonly members: PersistentMap<Subject, Member>;
+  readonly formers: PersistentMap<Subject, Former>;
   readonly changes: PersistentMap<number, Change>;
 };
 export type Room = { readonly status: "none" } | ExistingRoom | { readonly status: "deleted" };
@@ -129,8 +141,13 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "MemberJoined":
     case "MemberUpdated":
       return withMember(room, event.data.subject, memberOf(event.data, seq, at));
-    case "MemberLeft":
-      return withMember(room, event.data.subject, undefined);
+    case "MemberLeft": {
+      const { subject, reason } = event.data;
+      const gone = withMember(room, subject, undefined);
+      const former = reason === "removed" ? reason : room.members.get(subject)?.role;
+      if (former !== "removed" && former !== "reader") return gone;
+      return { ...gone, formers: room.formers.set(subject, former) };
+    }
     case "MessagePosted":
       return { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
     case "MessageEdited":
@@ -149,15 +166,16 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
 }
 
 function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { seq, at }: EventContext): Room {
-  const { name, description, kind, meta, externalId } = data;
+  const { externalId, members, ...settings } = data;
   return {
     status: "live",
-    settings: { name, description, kind, meta },
+    settings,
     externalId,
     active: true,
     seq,
-    members: PersistentMap.of(data.members.map((one) => [one.subject, memberOf(one, seq, at)])),
-    owners: data.members.filter(({ role }) => role === "owner").length,
+    members: PersistentMap.of(members.map((one) => [one.subject, memberOf(one, seq, at)])),
+    formers: PersistentMap.empty(),
+    owners: members.filter(({ role }) => role === "owner").length,
     posted: 0,
     deleted: 0,
     ordinal: 0,
@@ -180,7 +198,8 @@ function withMember(room: ExistingRoom, subject: Subject, now: Member | undefine
   const owners = room.owners - (before?.role === "owner" ? 1 : 0) + (now?.role === "owner" ? 1 : 0);
   if (now === undefined) return { ...room, members: room.members.delete(subject), owners };
   const joinedAt = before?.joinedAt ?? now.joinedAt;
-  return { ...room, members: room.members.set(subject, { ...now, joinedAt }), owners };
+  const formers = room.formers.delete(subject);
+  return { ...room, members: room.members.set(subject, { ...now, joinedAt }), formers, owners };
 }
 
 const withChange = (room: ExistingRoom, messageSeq: number, change: Change): ExistingRoom => ({
@@ -209,30 +228,44 @@ const Snapshot = z.discriminatedUnion("status", [
   z.object({ status: z.literal("deleted") }),
   plain.extend({
     members: z.array(z.tuple([SubjectSchema, Member])),
+    formers: z.array(z.tuple([SubjectSchema, Former])),
     changes: z.array(z.tuple([z.number(), Change])),
   }),
 ]);
 
 export const roomSnapshot = {
-  version: 2,
-  toJson: (room: Room): unknown =>
-    room.status === "live"
-      ? { ...room, members: [...room.members.entries()], changes: [...room.changes.entries()] }
-      : room,
+  version: 3,
+  toJson(room: Room): unknown {
+    if (room.status !== "live") return room;
+    const { members, formers, changes } = room;
+    return {
+      ...room,
+      members: [...members.entries()],
+      formers: [...formers.entries()],
+      changes: [...changes.entries()],
+    };
+  },
   fromJson(json: unknown): Room {
     const room = Snapshot.parse(json);
     if (room.status !== "live") return room;
-    return { ...room, members: PersistentMap.of(room.members), changes: PersistentMap.of(room.changes) };
+    const maps = { members: PersistentMap.of(room.members), formers: PersistentMap.of(room.formers) };
+    return { ...room, ...maps, changes: PersistentMap.of(room.changes) };
   },
 };
 
 // Checks.
 export const RANK: Record<Role, number> = { reader: 0, member: 1, admin: 2, owner: 3 };
 
+/** The role that a member has: in a direct room both have the same. */
+export const roleOf = (room: ExistingRoom, subject: Subject): Role | undefined => {
+  const role = room.members.get(subject)?.role;
+  return role !== undefined && /* fence: direct-equal */ room.settings.kind === "direct" ? "member" : role;
+};
+
 /** Refuses as the interface says: an invisible room is not found, a public one needs membership. Gives the role. */
 export function requireRole(room: ExistingRoom, actor: Actor, least: Role): Role {
   if (actor.type !== "user") return "owner";
-  const role = room.members.get(actor.id)?.role;
+  const role = roleOf(room, actor.id);
   if (role === undefined) throw new DomainError(room.settings.kind === "public" ? "not_a_member" : "not_found");
   if (RANK[role] < RANK[least]) throw new DomainError(role === "reader" ? "read_only" : "role_required");
   return role;

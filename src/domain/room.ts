@@ -27,6 +27,7 @@ import {
   type RoomSettings,
   requireExisting,
   requireRole,
+  roleOf,
   roomEvents,
   roomSnapshot,
 } from "./room-state.ts";
@@ -83,21 +84,34 @@ function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<Room
 }
 
 function create({ settings, externalId, members }: CommandOf<"Create">): readonly RoomEvent[] {
-  const subjects = members.map((member) => member.subject);
-  refuse(firstMemberFaults(settings.kind, subjects));
+  refuse(
+    firstMemberFaults(
+      settings.kind,
+      members.map(({ subject, role }) => ({ id: subject, role })),
+    ),
+  );
   return [{ type: "RoomCreated", data: { ...settings, externalId, members: [...members] } }];
 }
 
-/** Nobody is named twice, and a direct room has exactly two members. `members`: whatever tells them apart. */
-export function firstMemberFaults(kind: unknown, members: readonly string[]): readonly FieldFault[] {
+/** Nobody is named twice; a direct room has exactly two members, who are equal. `id`: whatever tells them apart. */
+export function firstMemberFaults(
+  kind: unknown,
+  members: readonly { readonly id: string; readonly role: unknown }[],
+): readonly FieldFault[] {
   const path = "members";
-  if (new Set(members).size < members.length) {
-    return [{ path, code: "not_allowed", message: "must not name the same user twice" }];
+  if (new Set(members.map(({ id }) => id)).size < members.length) {
+    return [{ path, code: "not_allowed", message: "must not contain duplicates" }];
   }
-  if (kind !== "direct" || members.length === 2) return [];
-  const code = members.length < 2 ? "too_short" : "too_long";
-  return [{ path, code, message: "must be exactly two in a direct room" }];
+  if (kind !== "direct") return [];
+  if (members.length !== 2) {
+    const code = members.length < 2 ? "too_short" : "too_long";
+    return [{ path, code, message: "must be exactly two in a direct room" }];
+  }
+  return members.flatMap(({ role }, index): FieldFault[] =>
+    role === "member" ? [] : [{ ...NO_ROLES, path: `members.${index}.role` }],
+  );
 }
+const NO_ROLES = { code: "not_allowed", message: "must be member in a direct room" } as const;
 
 function update(room: ExistingRoom, command: CommandOf<"Update">): readonly RoomEvent[] {
   requireAdmin(room, command.actor, "admin");
@@ -113,29 +127,42 @@ function update(room: ExistingRoom, command: CommandOf<"Update">): readonly Room
 
 function setMember(
   room: ExistingRoom,
-  { member, actor, role: wanted, onlyNew }: CommandOf<"SetMember">,
+  { member: given, actor, role: wanted, onlyNew }: CommandOf<"SetMember">,
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
-  const known = room.members.get(member.subject);
-  const before = known?.role;
-  const self = actor.type === "user" && actor.id === member.subject;
-  const role = wanted ?? before ?? "member";
-  if (self && before === undefined) {
-    if (room.settings.kind !== "public") throw new DomainError("not_found");
-    if (role !== "member") throw new DomainError("role_required", "who joins a public room joins as member");
-  } else if (!self || role !== before) {
-    requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
-  }
-  if (room.settings.kind === "direct" && before === undefined) throw new DomainError("direct_room_fixed");
+  const { subject } = given;
+  const known = room.members.get(subject);
+  const before = roleOf(room, subject);
+  const self = actor.type === "user" && actor.id === subject;
+  const role = wanted ?? before ?? (self ? joiningRole(room, subject) : "member");
+  if (self && before === undefined) requireJoining(room, subject, role);
+  else if (!self || role !== before) requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
+  const direct = room.settings.kind === "direct";
+  if (direct && before === undefined) throw new DomainError("direct_room_fixed");
+  if (direct && role !== "member") refuse([{ ...NO_ROLES, path: "role" }]);
   if (before === "owner" && role !== "owner" && isLastOwner(room)) throw new DomainError("last_owner");
   requireNew(onlyNew, known !== undefined);
+  const described = known && descriptionIn(priorEvents.get(known.described), subject);
+  // fence: names-of-others
+  const member = actor.type === "user" && !self ? { ...given, name: described?.name ?? null } : given;
   if (known === undefined) {
     if (room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
     return [{ type: "MemberJoined", data: { ...member, role } }];
   }
-  const described = descriptionIn(priorEvents.get(known.described), member.subject);
   if (described !== undefined && sameJson({ ...described, role: before }, { ...member, role })) return [];
   return [{ type: "MemberUpdated", data: { ...member, role } }];
+}
+
+/** What joining gives: never more than what the person left with. */
+const joiningRole = (room: ExistingRoom, subject: Subject): Role =>
+  /* fence: rejoin-as-reader */ room.formers.get(subject) === "reader" ? "reader" : room.settings.joinRole;
+
+function requireJoining(room: ExistingRoom, subject: Subject, role: Role): void {
+  if (room.settings.kind !== "public") throw new DomainError("not_found");
+  // fence: removed-rejoins
+  if (room.formers.get(subject) === "removed") throw new DomainError("removed");
+  const given = joiningRole(room, subject);
+  if (role !== given) throw new DomainError("role_required", `joining this room gives the role ${given}`);
 }
 
 /** Admins add and remove members and readers; any other giving or taking of a role is an owner's. */
@@ -146,11 +173,13 @@ const isLastOwner = (room: ExistingRoom): boolean => room.owners === 1 && room.m
 
 function removeMember(room: ExistingRoom, { actor, subject, user }: CommandOf<"RemoveMember">): readonly RoomEvent[] {
   const self = actor.type === "user" && actor.id === subject;
-  const before = room.members.get(subject)?.role;
+  const before = roleOf(room, subject);
   if (!self) requireAdmin(room, actor, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
   else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
   if (before === undefined) return [];
-  if (room.settings.kind === "direct") throw new DomainError("direct_room_fixed");
+  if (room.settings.kind === "direct") {
+    throw self ? new DomainError("forbidden", "nobody leaves a direct room") : new DomainError("direct_room_fixed");
+  }
   if (before === "owner" && isLastOwner(room)) throw new DomainError("last_owner");
   return [{ type: "MemberLeft", data: { subject, user: { open: user }, reason: self ? "left" : "removed" } }];
 }

@@ -1,7 +1,7 @@
 // The envelope of an event: its metadata, and how events become bytes and come back (sealing, schemas, versions, upcasting).
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
-import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
+import { type JsonObject, JsonObjectSchema, parseJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
@@ -136,7 +136,7 @@ export function decodeMetadata(event: RecordedEvent): Metadata {
 
 /** Parses the stored data without opening it: sealed fields are `{"$sealed": [blob, index]}`. For audit and export. */
 export const decodeRaw = (event: RecordedEvent): JsonObject =>
-  readable(event, () => JsonObjectSchema.parse(JSON.parse(text.decode(event.data))));
+  readable(event, () => JsonObjectSchema.parse(parseJson(text.decode(event.data))));
 
 /** A data key that seals events is neither here nor known to have been destroyed: the database has lost it. */
 class MissingDataKey extends StoreUnavailable {
@@ -212,7 +212,7 @@ function open({ event, raw, blobs }: SealedData, keys: ReadonlyMap<string, DataK
 function readBack(id: string, { type, data }: { type: string; data: unknown }, metadata: Metadata): Plaintext {
   const event = { id, type };
   const meta = readable(event, () => MetadataSchema.parse(metadata));
-  return { data: upcastEvent(event, meta.v, JSON.parse(JSON.stringify(data))), meta };
+  return { data: upcastEvent(event, meta.v, JsonObjectSchema.parse(parseJson(JSON.stringify(data)))), meta };
 }
 
 function upcastEvent(event: EventName, from: number, opened: JsonObject): unknown {

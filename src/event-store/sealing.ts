@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { z } from "zod";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
-import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
+import { isObject, type JsonObject, type JsonValue, parseJson } from "../contract/json.ts";
 import type { Seals } from "../domain/event.ts";
 import { keyObjectOf } from "../platform/key-object.ts";
 import type { EventMacs } from "./event-macs.ts";
@@ -250,7 +250,7 @@ function openBlob(blob: Blob, key: DataKey, place: SealedPlace, paths: readonly 
       .setAuthTag(tag);
     const text = decipher.update(ct);
     decipher.final(); // throws for what was not sealed like this
-    const values: unknown = JSON.parse(text.toString());
+    const values = parseJson(text.toString());
     if (Array.isArray(values) && values.length >= paths.length) return values as JsonValue[];
   } catch (cause) {
     throw new ForgedSeal("a blob was not sealed for this event and these fields", { cause });

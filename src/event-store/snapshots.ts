@@ -1,6 +1,7 @@
 // Snapshots: the state of a long stream at some of its revisions, so that loading it does not mean reading all of it.
 import type pg from "pg";
 import { z } from "zod";
+import { parseJson } from "../contract/json.ts";
 import { LOCKS, lockInTransaction } from "../platform/locks.ts";
 import { inTransaction } from "../platform/postgres.ts";
 import type { Position } from "./event-store.ts";
@@ -62,7 +63,7 @@ export function postgresSnapshots(pool: pg.Pool, logId: string) {
       });
       const body = rows[0]?.body;
       if (body === undefined) return undefined;
-      const { state, commands, forgotten, ...event } = BodySchema.parse(JSON.parse(body));
+      const { state, commands, forgotten, ...event } = BodySchema.parse(parseJson(body));
       const idempotencyWindow = new IdempotencyWindow(commands, forgotten);
       const restored = { state: codec.fromJson(state), idempotencyWindow };
       return { ...event, ...restored, snapshotAt: event.revision, batchLimit: MAX_BATCH };

@@ -13,6 +13,7 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
+import { parseJson } from "../contract/json.ts";
 import type { SharedSlots } from "../platform/bounded.ts";
 import { queryAsClient } from "./fence.ts";
 import { type Projection, type Row, type RowOf, tableName } from "./projection.ts";
@@ -113,7 +114,7 @@ const { INT8, JSON: JSON_TYPE } = pg.types.builtins;
 export const columnTypes = {
   getTypeParser: ((oid: number, format?: "text" | "binary") => {
     if (oid === INT8) return Number;
-    if (oid === JSON_TYPE) return JSON.parse;
+    if (oid === JSON_TYPE) return parseJson;
     return pg.types.getTypeParser(oid, format as "text");
   }) as typeof pg.types.getTypeParser,
 };

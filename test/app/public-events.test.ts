@@ -104,7 +104,16 @@ test("the room's own events show the room as it was then", async () => {
     ["room.deactivated", 7, "New name", false, 1, 1],
   ]);
   expect(rooms[1]?.data).toEqual({
-    ...{ id: ROOM, external_id: null, name: "New name", description: null, kind: "private", meta: {}, active: true },
+    ...{
+      id: ROOM,
+      external_id: null,
+      name: "New name",
+      description: null,
+      kind: "private",
+      join_role: "member",
+      meta: {},
+      active: true,
+    },
     ...{ seq: 4, member_count: 2, message_count: 2, created_at: rooms[0]?.at, updated_at: rooms[1]?.at },
   });
 });

@@ -34,14 +34,15 @@ const create: fc.Arbitrary<RoomStep> = fc
   .record({
     pause: pause(),
     kind: fc.constantFrom<RoomKind>("private", "public", "public", "direct"),
+    joinRole: fc.constantFrom("member", "member", "reader"),
     members: fc.uniqueArray(fc.tuple(person(), role), { selector: ([subject]) => subject }),
   })
-  .map(({ pause, kind, members }) => ({
+  .map(({ pause, kind, joinRole, members }) => ({
     pause,
     command: (at) => ({
       type: "Create",
       at,
-      settings: { name: "Room", description: null, kind, meta: {} },
+      settings: { name: "Room", description: null, kind, joinRole, meta: {} },
       externalId: null,
       members: members.map(([subject, one]) => memberData(subject, one, null)),
     }),

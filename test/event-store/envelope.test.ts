@@ -114,7 +114,8 @@ describe("event ids", () => {
 });
 
 describe("decoding throws UnreadableEvent for", () => {
-  const good = () => stored("RoomUpdated", { name: "Room", description: null, kind: "private", meta: {} });
+  const good = () =>
+    stored("RoomUpdated", { name: "Room", description: null, kind: "private", joinRole: "member", meta: {} });
   const refused = async (change: (one: RecordedEvent) => Partial<RecordedEvent>) => {
     const one = await good();
     await expect(decode(keyring, [one, { ...one, ...change(one) }])).rejects.toMatchObject({ name: "UnreadableEvent" });

@@ -92,7 +92,13 @@ describe("a user's own JSON that looks like ours", () => {
     replyTo: null,
     ordinal: 1,
   });
-  const settings = (meta: JsonObject) => ({ name: "Room", description: null, kind: "private", meta });
+  const settings = (meta: JsonObject) => ({
+    name: "Room",
+    description: null,
+    kind: "private",
+    joinRole: "member",
+    meta,
+  });
 
   test.each(looks)("comes back unchanged, sealed or open: %j", async (meta) => {
     for (const [type, data] of [["MessagePosted", post(meta)] as const, ["RoomUpdated", settings(meta)] as const]) {

@@ -102,6 +102,7 @@ export const roomCreated = (
     name: settings.name ?? "General",
     description: null,
     kind: settings.kind ?? "private",
+    joinRole: "member",
     meta: settings.meta ?? {},
     externalId: settings.externalId ?? null,
     members: [...members],

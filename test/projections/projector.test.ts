@@ -181,7 +181,7 @@ describe("the fence", () => {
     const projections = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
     await buildMissing({ ...given.parts, projections });
     await given.write(STREAM, [roomCreated()]);
-    await until(async () => (await old.status()).lastError?.includes("rooms_v1") === true);
+    await until(async () => (await old.status()).lastError?.includes("rooms_v2") === true);
     expect((await old.status()).state).toBe("superseded");
     const checkpoint = (await readGroup(given.database.pool))?.checkpoint;
     expect(checkpoint).not.toBe(await given.store.tail());

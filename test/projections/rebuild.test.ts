@@ -122,8 +122,8 @@ describe("rebuilding", () => {
 
   test("one that was not kept up is not trusted", async () => {
     const before = await contents(given);
-    await given.database.pool.query("update read.groups set tables = array_remove(tables, 'rooms_v1')");
-    await given.database.pool.query("update read.rooms_v1 set seq = 1");
+    await given.database.pool.query("update read.groups set tables = array_remove(tables, 'rooms_v2')");
+    await given.database.pool.query("update read.rooms_v2 set seq = 1");
     await using _again = await given.open();
     expect(await contents(given)).toEqual(before);
   });

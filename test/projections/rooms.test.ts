@@ -48,10 +48,11 @@ describe("rooms", () => {
         activity_position: events[2]?.position,
       },
     ]);
-    const settings = { name: "New", description: "d", kind: "public" as const, meta: { a: 1 } };
+    const about = { name: "New", description: "d", kind: "public" as const, meta: { a: 1 } };
+    const settings = { ...about, joinRole: "reader" as const };
     events.push(at(STREAM, { type: "RoomUpdated", data: settings }, { at: 4_000 }));
     expect(foldRows(rooms, events)).toMatchObject([
-      { ...settings, name_key: "new", settings_seq: 4, updated_at: 4_000, seq: 4 },
+      { ...about, join_role: "reader", name_key: "new", settings_seq: 4, updated_at: 4_000, seq: 4 },
     ]);
   });
 

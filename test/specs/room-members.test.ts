@@ -6,16 +6,23 @@ import { roomDecider } from "../../src/domain/room.ts";
 import { stateAfter } from "../support/given.ts";
 import {
   adminAnna,
+  change,
   created,
+  createdWith,
   deactivated,
+  deleteMessage,
   directRoom,
+  edit,
   joined,
   key,
   left,
   member,
   memberMax,
+  messageDeleted,
   ownerOlga,
   person,
+  post,
+  posted,
   privateRoom,
   publicRoom,
   readerRita,
@@ -23,11 +30,14 @@ import {
   room,
   setMember,
   strangerStan,
+  update,
   updated,
 } from "./rooms.ts";
 
 /** Someone who was given a name. */
 const renamed = (subject: Subject) => ({ ...person(subject), name: { open: "New" } });
+
+const marked = (subject: Subject) => ({ ...person(subject), meta: { open: { seat: 3 } } });
 
 describe("adding a person", () => {
   test("makes a member, unless it says otherwise", () => {
@@ -84,6 +94,35 @@ describe("joining by oneself", () => {
       .then(joined("sub_stan"));
   });
 
+  test("gives the role that the room says", () => {
+    const readers = createdWith({ kind: "public", joinRole: "reader" });
+    room(readers).when(setMember(strangerStan, "sub_stan")).then(joined("sub_stan", "reader"));
+    room(readers)
+      .when(setMember(strangerStan, "sub_stan", "member"))
+      .thenRejected("role_required");
+    room(readers).when(setMember(adminAnna, "sub_stan")).then(joined("sub_stan"));
+  });
+
+  test("gives back no more than what one left with", () => {
+    room(publicRoom, left("sub_rita")).when(setMember(readerRita, "sub_rita")).then(joined("sub_rita", "reader"));
+    room(publicRoom, left("sub_rita"))
+      .when(setMember(readerRita, "sub_rita", "member"))
+      .thenRejected("role_required");
+    room(publicRoom, left("sub_anna")).when(setMember(adminAnna, "sub_anna")).then(joined("sub_anna"));
+    room(publicRoom, left("sub_rita"), joined("sub_rita"), left("sub_rita"))
+      .when(setMember(readerRita, "sub_rita"))
+      .then(joined("sub_rita"));
+  });
+
+  test("is over for who was removed, until somebody else adds them", () => {
+    const removed = left("sub_max", "removed");
+    room(publicRoom, removed).when(setMember(memberMax, "sub_max")).thenRejected("removed");
+    room(publicRoom, removed).when(setMember(adminAnna, "sub_max")).then(joined("sub_max"));
+    room(publicRoom, removed, joined("sub_max"), left("sub_max"))
+      .when(setMember(memberMax, "sub_max"))
+      .then(joined("sub_max"));
+  });
+
   test("never with another role", () => {
     for (const role of ["reader", "admin", "owner"] as const) {
       room(publicRoom)
@@ -134,12 +173,22 @@ describe("changing a member", () => {
   });
 
   test("of members and readers is an admin's; of admins and owners an owner's", () => {
-    const rename = (actor: Actor, subject: Subject) =>
-      room(privateRoom).when(setMember(actor, subject, null, { member: renamed(subject) }));
-    rename(adminAnna, "sub_max").then({ type: "MemberUpdated", data: { ...renamed("sub_max"), role: "member" } });
-    rename(adminAnna, "sub_olga").thenRejected("role_required");
-    rename(ownerOlga, "sub_anna").then({ type: "MemberUpdated", data: { ...renamed("sub_anna"), role: "admin" } });
-    rename(memberMax, "sub_rita").thenRejected("role_required");
+    const mark = (actor: Actor, subject: Subject) =>
+      room(privateRoom).when(setMember(actor, subject, null, { member: marked(subject) }));
+    mark(adminAnna, "sub_max").then({ type: "MemberUpdated", data: { ...marked("sub_max"), role: "member" } });
+    mark(adminAnna, "sub_olga").thenRejected("role_required");
+    mark(ownerOlga, "sub_anna").then({ type: "MemberUpdated", data: { ...marked("sub_anna"), role: "admin" } });
+    mark(memberMax, "sub_rita").thenRejected("role_required");
+  });
+
+  test("by another user leaves the member's name as it is", () => {
+    const named = joined("sub_nora", "member", { open: "Nora" });
+    for (const given of [null, { open: "Not Nora" }]) {
+      room(privateRoom, named)
+        .when(setMember(ownerOlga, "sub_nora", "admin", { member: { ...person("sub_nora"), name: given } }))
+        .then({ type: "MemberUpdated", data: { ...person("sub_nora"), name: { open: "Nora" }, role: "admin" } });
+    }
+    room(privateRoom, named).when(setMember(key, "sub_nora")).then(updated("sub_nora", "member"));
   });
 
   test("to another role is an owner's", () => {
@@ -182,7 +231,8 @@ describe("removing a person", () => {
 
   test("from a direct room is refused, and so is leaving it", () => {
     room(directRoom).when(removeMember(key, "sub_max")).thenRejected("direct_room_fixed");
-    room(directRoom).when(removeMember(memberMax, "sub_max")).thenRejected("direct_room_fixed");
+    room(directRoom).when(removeMember(memberMax, "sub_max")).thenRejected("forbidden");
+    room(directRoom).when(removeMember(memberMax, "sub_olga")).thenRejected("role_required");
   });
 });
 
@@ -225,6 +275,36 @@ describe("the last owner", () => {
     room(privateRoom, joined("sub_new", "owner"), left("sub_new"))
       .when(removeMember(ownerOlga, "sub_olga"))
       .thenRejected("last_owner");
+  });
+});
+
+describe("in a direct room", () => {
+  // As rooms were made once: by one of the two, as its owner.
+  const old = created([member("sub_olga", "owner"), member("sub_max", "reader")], "direct");
+
+  test("both are members, whatever they were made as", () => {
+    room(old).when(post(memberMax)).then(posted(2));
+    for (const type of ["Deactivate", "Delete"] as const) {
+      room(old).when(change(type, ownerOlga)).thenRejected("role_required");
+      room(old)
+        .when(change(type, key))
+        .then({ type: type === "Delete" ? "RoomDeleted" : "RoomDeactivated", data: {} });
+    }
+    room(old)
+      .when(update(ownerOlga, { name: "Mine" }))
+      .thenRejected("role_required");
+    room(old)
+      .when(setMember(ownerOlga, "sub_max", "reader"))
+      .thenRejected("role_required");
+    room(old)
+      .when(setMember(key, "sub_max", "reader"))
+      .thenInvalid("role", "not_allowed");
+  });
+
+  test("nobody changes or deletes what the other said", () => {
+    room(old, posted(2)).when(edit(ownerOlga, 2)).thenRejected("role_required");
+    room(old, posted(2)).when(deleteMessage(ownerOlga, 2)).thenRejected("role_required");
+    room(old, posted(2)).when(deleteMessage(memberMax, 2)).then(messageDeleted(2));
   });
 });
 

@@ -35,12 +35,17 @@ export const settings = (changes: Partial<RoomSettings> = {}): RoomSettings => (
   name: "Team",
   description: null,
   kind: "private",
+  joinRole: "member",
   meta: {},
   ...changes,
 });
 export const created = (members: MemberData[] = STAFF, kind: RoomKind = "private"): RoomEvent => ({
   type: "RoomCreated",
   data: { ...settings({ kind }), externalId: null, members },
+});
+export const createdWith = (changes: Partial<RoomSettings>): RoomEvent => ({
+  type: "RoomCreated",
+  data: { ...settings(changes), externalId: null, members: STAFF },
 });
 export const privateRoom = created();
 export const publicRoom = created(STAFF, "public");
@@ -49,9 +54,9 @@ export const directRoom = created([member("sub_max"), member("sub_olga")], "dire
 export const deactivated: RoomEvent = { type: "RoomDeactivated", data: {} };
 export const activated: RoomEvent = { type: "RoomActivated", data: {} };
 export const deleted: RoomEvent = { type: "RoomDeleted", data: {} };
-export const joined = (subject: Subject, role: Role = "member"): RoomEvent => ({
+export const joined = (subject: Subject, role: Role = "member", name: MemberData["name"] = null): RoomEvent => ({
   type: "MemberJoined",
-  data: member(subject, role),
+  data: { ...member(subject, role), name },
 });
 export const updated = (subject: Subject, role: Role): RoomEvent => ({
   type: "MemberUpdated",

@@ -38,9 +38,9 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    2: {
+    3: {
       status: "live",
-      settings: { name: "Team", description: null, kind: "private", meta: {} },
+      settings: { name: "Team", description: null, kind: "private", joinRole: "member", meta: {} },
       externalId: null,
       active: false,
       seq: 12,
@@ -48,6 +48,7 @@ const GOLDEN = {
         ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false }],
         ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false }],
       ],
+      formers: [["sub_rita", "reader"]],
       owners: 1,
       posted: 3,
       deleted: 1,

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import getRawBody, { type RawBodyError } from "raw-body";
 import type { FaultCode, FieldFault } from "../../contract/errors.ts";
 import { MAX_FAULTS } from "../../contract/issues.ts";
+import { isObject, parseJson } from "../../contract/json.ts";
 import { batchPerTick } from "../../platform/bounded.ts";
 import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
@@ -192,7 +193,7 @@ function parseBody(request: IncomingMessage, bytes: Buffer, acceptsPatch: boolea
   let value: unknown;
   try {
     text = utf8.decode(bytes);
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
     const detail = error instanceof SyntaxError ? "the body is not JSON" : "the body is not UTF-8";
     throw new Problem("malformed_json", { detail });
@@ -247,7 +248,7 @@ function faultsIn(body: unknown, text: string): readonly FieldFault[] {
       if (wrong !== undefined) add("invalid_format", wrong);
     } else if (typeof value === "number") {
       if (!Number.isFinite(value)) add("too_large", "is too large a number");
-    } else if (typeof value === "object" && value !== null) {
+    } else if (Array.isArray(value) || isObject(value)) {
       // fence: body-depth
       if (path.length >= MAX_JSON_DEPTH) {
         throw new Problem("malformed_json", { detail: `the body is nested deeper than ${MAX_JSON_DEPTH} levels` });

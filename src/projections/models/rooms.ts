@@ -31,11 +31,12 @@ const columns = {
   room_id: text<RoomId>(),
   client: text<ClientId>(),
   external_id: text({ nullable: true }),
-  name: text(),
+  name: text({ nullable: true }),
   /** The name in lower case: sorted and searched by. */
   name_key: text(),
   description: text({ nullable: true }),
   kind: text<RoomKind>(),
+  join_role: text<RoomSettings["joinRole"]>(),
   meta: json<JsonObject>(),
   active: boolean(),
   deleted: boolean(),
@@ -59,7 +60,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 1,
+  version: 2,
   key: ["room_id"],
   columns,
   indexes: [
@@ -96,9 +97,9 @@ export const rooms = projection({
   },
 });
 
-const settingsOf = ({ name, description, kind, meta }: RoomSettings) => ({
-  ...{ name, description, kind, meta },
-  name_key: nameKey(name),
+const settingsOf = ({ name, description, kind, joinRole, meta }: RoomSettings) => ({
+  ...{ name, description, kind, join_role: joinRole, meta },
+  name_key: nameKey(name ?? ""),
 });
 
 /** What names are sorted and searched by. */

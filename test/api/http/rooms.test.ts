@@ -30,6 +30,7 @@ describe("making a room", () => {
       name: "General",
       description: null,
       kind: "private",
+      join_role: "member",
       meta: {},
       active: true,
       seq: 1,

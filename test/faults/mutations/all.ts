@@ -1,6 +1,7 @@
 // All mutations, and the table of them that the page for developers shows.
 import { interfaceMutations } from "./interface.ts";
 import type { Mutation } from "./mutation.ts";
+import { rightsMutations } from "./rights.ts";
 import { secretsMutations } from "./secrets.ts";
 import { storageMutations } from "./storage.ts";
 import { tenantMutations } from "./tenants.ts";
@@ -12,6 +13,7 @@ export const mutations: readonly Mutation[] = [
   ...workMutations,
   ...tenantMutations,
   ...interfaceMutations,
+  ...rightsMutations,
   ...secretsMutations,
   ...timeMutations,
 ];

@@ -1,7 +1,14 @@
 // Rooms, their members, and how far each member has read.
 import { createRoom } from "../../../app/create-room.ts";
 import { AppError } from "../../../app/errors.ts";
-import { listMembers, listReadMarkers, putReadMarker, removeMember, setMember } from "../../../app/members.ts";
+import {
+  listMembers,
+  listReadMarkers,
+  OTHERS_NAME,
+  putReadMarker,
+  removeMember,
+  setMember,
+} from "../../../app/members.ts";
 import { changeRoom, deleteRoom, getRoom, listRooms, setRoomActive } from "../../../app/rooms.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
@@ -29,11 +36,32 @@ function memberFaults(caller: Caller, body: unknown): readonly FieldFault[] {
   if (!Array.isArray(members)) return [];
   // One whose id is no text still counts as one.
   const named = members.map((one, index) =>
-    isObject(one) && typeof one.user_id === "string" ? one.user_id : `#${index}`,
+    isObject(one) && typeof one.user_id === "string"
+      ? { id: one.user_id, role: one.user_id === ownId(caller) ? "member" : (one.role ?? "member") }
+      : { id: `#${index}`, role: "member" },
   );
-  const joins = caller.kind === "user" && !named.includes(caller.userId);
-  return firstMemberFaults(kind, joins ? [...named, caller.userId] : named);
+  const joins = caller.kind === "user" && named.every(({ id }) => id !== caller.userId);
+  return firstMemberFaults(kind, joins ? [...named, { id: caller.userId, role: "member" }] : named);
 }
+
+/** A room has a name unless it is direct; external ids and other people's names belong to the backend. */
+function roomFaults(caller: Caller, body: unknown): readonly FieldFault[] {
+  if (!isObject(body)) return [];
+  const { name = null, kind, external_id = null, members } = body;
+  const faults: FieldFault[] = [];
+  if (name === null && kind !== "direct") faults.push({ path: "name", code: "required", message: "is required" });
+  if (caller.kind === "key") return faults;
+  // fence: external-id-by-users
+  if (external_id !== null)
+    faults.push({ path: "external_id", code: "not_allowed", message: "is for a client key to set" });
+  const named = Array.isArray(members) ? members.map((one) => (isObject(one) ? one : {})) : [];
+  for (const [index, { user_id, name = null }] of named.entries()) {
+    if (name !== null && user_id !== caller.userId) faults.push({ ...OTHERS_NAME, path: `members.${index}.name` });
+  }
+  return faults;
+}
+
+const ownId = (caller: Caller) => (caller.kind === "user" ? caller.userId : null);
 
 const ofOwners = {
   access: writeAccess,
@@ -47,6 +75,7 @@ export const roomRoutes = routesOf("rooms", {
     summary: "Create a room; two people who have a direct room get that one, with 200",
     access: writeAccess,
     body: NewRoom,
+    faultsFor: roomFaults,
     furtherFaults: memberFaults,
     costs: (user, { body }) => ({ rooms: 1, members: body.members.filter((one) => one.user_id !== user).length }),
     responses: { 201: RoomResource, 200: RoomResource },
@@ -110,6 +139,7 @@ export const roomRoutes = routesOf("rooms", {
     problems: [
       "not_found",
       "not_a_member",
+      "removed",
       "role_required",
       "read_only",
       "last_owner",
@@ -129,7 +159,15 @@ export const roomRoutes = routesOf("rooms", {
     access: writeAccess,
     params: MemberParams,
     responses: { 204: null },
-    problems: ["not_found", "not_a_member", "role_required", "read_only", "last_owner", "direct_room_fixed"],
+    problems: [
+      "not_found",
+      "forbidden",
+      "not_a_member",
+      "role_required",
+      "read_only",
+      "last_owner",
+      "direct_room_fixed",
+    ],
     handle: async (call) => noContent(await removeMember(call, call.params.room_id, call.params.user_id)),
   }),
   listMembers: route("GET", "/rooms/:room_id/members", {
