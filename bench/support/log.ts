@@ -101,7 +101,13 @@ export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): 
         ...{ user: { open: user }, role: "member", name: null, meta: { open: {} } },
       })),
     );
-    const settings = { name: `Room ${first + number}`, description: null, kind: "private", joinRole: "member", meta: {} };
+    const settings = {
+      name: `Room ${first + number}`,
+      description: null,
+      kind: "private",
+      joinRole: "member",
+      meta: {},
+    };
     const created = { type: "RoomCreated", data: { ...settings, externalId: null, members } };
     const append = async (revision: number, events: readonly { type: string; data: unknown }[]) => {
       const commit = { stream, events, context: contextOf(client), at, firstRevision: revision + 1 };
