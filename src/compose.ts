@@ -54,6 +54,7 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   const workers = config.roles.has("worker") ? open.use(await openWorkers(parts)) : undefined;
   const probes: Probes = {
     ...(workers === undefined ? {} : workerProbes(workers)),
+    stores: () => storage.guard.status(),
     bus: () => {
       const status = storage.bus.status();
       // Without the bus the node polls instead, a little later each time.

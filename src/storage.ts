@@ -7,6 +7,7 @@ import { startEmbeddedPostgres } from "./embedded/postgres.ts";
 import type { EventStore } from "./event-store/event-store.ts";
 import { Commands } from "./event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
+import { LogGuard } from "./event-store/log-guard.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
 import { postgresSnapshots } from "./event-store/snapshots.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrapped-keys.ts";
@@ -28,6 +29,8 @@ export type Storage = AsyncDisposable & {
   readonly databaseUrl: string;
   readonly pool: pg.Pool;
   readonly store: EventStore;
+  /** Whether the stores are still the ones that were opened. */
+  readonly guard: Pick<LogGuard, "status">;
   readonly keyring: PostgresKeyring;
   readonly readSide: ReadSide;
   readonly commands: Commands;
@@ -64,7 +67,7 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   const keyring = await openKeys(config, pool);
   failpoint("keys-opened/log-opened");
   const { store: log, bus } = await openLog(config, url, logger, open);
-  const store = await keyring.trust(log, {
+  const trusted = await keyring.trust(log, {
     importing,
     onForged: ({ id, type, stream, revision, position }) =>
       logger.error(
@@ -73,6 +76,8 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
       ),
     warn: (message) => logger.warn(message),
   });
+  const guard = open.use(new LogGuard({ log, hasKeys: () => keyring.hasMacKey(), logger }));
+  const store = guard.guarded(trusted);
   failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
   const readSideOptions = { projector: config.roles.has("projector"), alone, wakeUps: bus };
@@ -84,7 +89,18 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   const commands = new Commands({ store, keyring, snapshots, olderCommands, warn });
   const moved = open.move();
   const close = () => moved.disposeAsync();
-  return { databaseUrl: url, pool, store, keyring, readSide, commands, bus, alone, [Symbol.asyncDispose]: close };
+  return {
+    databaseUrl: url,
+    pool,
+    store,
+    guard,
+    keyring,
+    readSide,
+    commands,
+    bus,
+    alone,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 /** The clients of EventStoreDB and Redis are loaded only where they are configured: they take half of a start's loading. */

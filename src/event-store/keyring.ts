@@ -297,7 +297,7 @@ const LOG_READ_MS = 60_000;
 /** Events that are read to see whether a log without MACs belongs to this database. */
 const SAMPLE = 1_000;
 const EMPTY_LOG =
-  "the log is empty, but the database has the data keys of another one. To move a log here, stop the nodes, run `chatapi events export <file>` with the old settings and `chatapi events import <file>` with the new ones; to go on with the old log, take back EVENTSTORE_URL, EVENTSTORE_PREFIX or the restore that changed it";
+  "the log is empty, but the database has the data keys of another one. To move a log here, stop the nodes, run `chatapi events export <file>` with the old settings and `chatapi events import <file>` with the new ones; to go on with the old log, take back EVENTSTORE_URL, EVENTSTORE_STREAM_PREFIX or the restore that changed it";
 const LOST_KEYS =
   "the log has events of which the database lacks the keys: restore the schema `keys` that belongs to this log, or set DATABASE_URL to the database that has it";
 

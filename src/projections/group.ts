@@ -73,18 +73,17 @@ export async function openGroup(pool: pg.Pool, store: EventStore): Promise<Group
   return group;
 }
 
+const ADVICE =
+  'check EVENTSTORE_URL, EVENTSTORE_STREAM_PREFIX and DATABASE_URL; only if this log was moved or restored on purpose, stop all nodes and drop the schemas "read" and "jobs", which are built anew';
+
 /** Throws ForeignCheckpoint when the group was not made from this log. */
 export async function checkGroup(group: GroupState, store: EventStore): Promise<void> {
   // fence: projection-log-id
   if (group.logId !== store.logId) {
-    throw new ForeignCheckpoint(
-      `the read model is of log ${group.logId}, but the log is ${store.logId}; drop the schema "read" to build it anew`,
-    );
+    throw new ForeignCheckpoint(`the read models are of log ${group.logId}, but the log is ${store.logId}; ${ADVICE}`);
   }
   if (isAfter(group.checkpoint, await store.tail())) {
-    throw new ForeignCheckpoint(
-      `the read model is at ${group.checkpoint}, beyond the log's end; drop the schema "read" to build it anew`,
-    );
+    throw new ForeignCheckpoint(`the read models are at ${group.checkpoint}, beyond the log's end; ${ADVICE}`);
   }
 }
 

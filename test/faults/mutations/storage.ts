@@ -142,6 +142,36 @@ export const storageMutations: readonly Mutation[] = [
     caughtBy: { file: "faults/forgery.test.ts", test: "KeyRotated" },
   },
   {
+    fence: "guarded-append",
+    name: "nothing is appended to stores that differ",
+    mutate: drop,
+    caughtBy: { file: "event-store/log-guard.test.ts", test: "another log" },
+  },
+  {
+    fence: "guarded-subscribers",
+    name: "subscribers get nothing from stores that differ",
+    mutate: drop,
+    caughtBy: { file: "event-store/log-guard.test.ts", test: "subscribers are handed nothing while the stores differ" },
+  },
+  {
+    fence: "guard-doubts",
+    name: "a log is recognised after it was away, not before",
+    mutate: drop,
+    caughtBy: { file: "event-store/log-guard.test.ts", test: "a log that was away is recognised before" },
+  },
+  {
+    fence: "guard-log-id",
+    name: "a running node's log is the one that it opened",
+    mutate: drop,
+    caughtBy: { file: "event-store/log-guard.test.ts", test: "another log" },
+  },
+  {
+    fence: "guard-log-end",
+    name: "a running node's log is not shorter than it was",
+    mutate: drop,
+    caughtBy: { file: "event-store/log-guard.test.ts", test: "an older copy" },
+  },
+  {
     fence: "foreign-database",
     name: "a database without the log's keys",
     mutate: condition(false),
