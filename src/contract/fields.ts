@@ -233,8 +233,11 @@ export const queryInteger = (min: number, max: number) =>
 
 /** `true` or `false` in a query. */
 export const queryBoolean = z
-  .enum(["true", "false"])
-  .transform((value) => value === "true")
+  .string()
+  .transform((value, context) => {
+    if (value !== "true" && value !== "false") refuse(context, "not_allowed", "must be one of true, false");
+    return value === "true";
+  })
   .meta({ type: "boolean" });
 
 /** Several values with commas, each checked; at most 100. */

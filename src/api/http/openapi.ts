@@ -3,6 +3,7 @@ import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
 import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
+import { REQUEST_EXAMPLES, RESOURCE_EXAMPLES } from "../../contract/examples.ts";
 import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
 type Json = Record<string, unknown>;
@@ -26,7 +27,7 @@ export function openApiDocument(routes: readonly NamedRoute[], publicUrl: string
       license: { name: manifest.license, identifier: manifest.license },
     },
     servers: [{ url: publicUrl ?? "/" }],
-    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
     paths,
     components: {
       schemas: { ...components.schemas, Problem: PROBLEM_SCHEMA },
@@ -46,36 +47,63 @@ class Components {
   readonly schemas: Record<string, unknown> = {};
 
   of(schema: z.ZodType, io: "input" | "output"): Json {
-    const made = z.toJSONSchema(schema, { io, unrepresentable: "any", target: "draft-2020-12" });
+    const made = z.toJSONSchema(schema, {
+      ...{ io, unrepresentable: "any", target: "draft-2020-12" },
+      override: ({ jsonSchema }) => {
+        delete jsonSchema.id;
+        // Fields are only added within v1, and clients ignore what they do not know.
+        if (io === "output" && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+      },
+    });
     const {
       $defs,
       $schema: _dialect,
       ...own
     } = JSON.parse(JSON.stringify(made).replaceAll('"#/$defs/', '"#/components/schemas/')) as Json;
     Object.assign(this.schemas, $defs);
-    const name = schema.meta()?.id;
-    if (name === undefined) return own;
-    const { id: _name, ...rest } = own;
-    this.schemas[name] = rest;
-    return { $ref: `#/components/schemas/${name}` };
+    return own;
   }
 }
 
 function operation(route: NamedRoute, components: Components): Json {
-  const body =
-    route.body === null || route.body === NO_BODY
-      ? {}
-      : { requestBody: { content: { "application/json": { schema: components.of(route.body, "input") } } } };
+  const examples = Object.entries(REQUEST_EXAMPLES[route.operation] ?? {}).map(([summary, value], index) => [
+    `example${index + 1}`,
+    { summary, value },
+  ]);
+  const schema = route.body === null || route.body === NO_BODY ? undefined : components.of(route.body, "input");
+  const content = { "application/json": { schema, examples: Object.fromEntries(examples) } };
   return {
     operationId: route.operation,
     summary: route.summary,
+    description: `${route.description}\n\n${allowed(route.access)}`,
     tags: [route.tag],
     security: security(route.access),
     ...(scopeOf(route.access) === null ? {} : { "x-scope": scopeOf(route.access) }),
     parameters: parameters(route, components),
-    ...body,
+    ...(schema === undefined ? {} : { requestBody: { required: hasRequired(schema), content } }),
     responses: responses(route, components),
   };
+}
+
+/** Whether a body must be there: one without required fields may be absent, which counts as `{}`. */
+const hasRequired = ({ required, oneOf }: Json): boolean => Array.isArray(required) || Array.isArray(oneOf);
+
+/** Who may call it, in words. */
+export function allowed(access: Access): string {
+  if (access.kind === "registration") return "Open in development mode, else for the ADMIN_KEY.";
+  const scope = access.scope === null ? "For a client key" : `For a client key with the scope \`${access.scope}\``;
+  return access.kind === "key" ? `${scope}.` : `${scope}, or a user's token.`;
+}
+
+/** An example of what a schema describes: that of a named resource, else put together from those of its parts. */
+function exampleOf(schema: z.core.$ZodType): unknown {
+  const name = schema instanceof z.ZodType ? schema.meta()?.id : undefined;
+  if (name !== undefined) return RESOURCE_EXAMPLES[name];
+  if (schema instanceof z.ZodObject) {
+    return Object.fromEntries(Object.entries(schema.shape).map(([field, one]) => [field, exampleOf(one)]));
+  }
+  if (schema instanceof z.ZodArray) return [exampleOf(schema.element)];
+  return schema instanceof z.ZodNumber ? 1 : null;
 }
 
 const scopeOf = (access: Access) => (access.kind === "registration" ? null : access.scope);
@@ -87,15 +115,21 @@ function parameters(route: Route, components: Components): readonly Json[] {
   const { params, query } = route;
   const inPath = [...route.path.matchAll(/:([a-z_]+)/g)].map(([, name = ""]) => {
     const schema = params instanceof z.ZodObject ? params.shape[name] : undefined;
-    return { name, in: "path", required: true, schema: isSchema(schema) ? components.of(schema, "input") : STRING };
+    const description = PATH_PARAMETERS[name] ?? name;
+    // The shape of an id is its own affair; a name that the caller makes up has rules.
+    const shape = name === "user_id" && isSchema(schema) ? components.of(schema, "input") : STRING;
+    return { name, in: "path", required: true, description, schema: shape };
   });
   const shape = query instanceof z.ZodObject ? query.shape : {};
   const inQuery = Object.entries(shape).flatMap(([name, schema]) =>
-    isSchema(schema)
-      ? [{ name, in: "query", required: !schema.safeParse(undefined).success, schema: components.of(schema, "input") }]
-      : [],
+    isSchema(schema) ? [queryParameter(name, schema, components)] : [],
   );
   return [...inPath, ...inQuery, ...headerNames(route).map((name) => ({ $ref: `#/components/parameters/${name}` }))];
+}
+
+function queryParameter(name: string, schema: z.ZodType, components: Components): Json {
+  const { description = QUERY_PARAMETERS[name] ?? name, ...shape } = components.of(schema, "input");
+  return { name, in: "query", required: !schema.safeParse(undefined).success, description, schema: shape };
 }
 
 const isSchema = (value: unknown): value is z.ZodType => value instanceof z.ZodType;
@@ -135,7 +169,7 @@ function responses(route: Route, components: Components): Json {
   const all: Record<string, Json> = {};
   for (const [status, schema] of Object.entries(route.responses)) {
     const content = isSchema(schema)
-      ? { content: { "application/json": { schema: components.of(schema, "output") } } }
+      ? { content: { "application/json": { schema: components.of(schema, "output"), example: exampleOf(schema) } } }
       : {};
     all[status] = { description: STATUS_CODES[status] ?? "", headers: successHeaders(route, status), ...content };
   }
@@ -143,7 +177,10 @@ function responses(route: Route, components: Components): Json {
   for (const [status, same] of Object.entries(Object.groupBy(codes, (code) => String(PROBLEMS[code].status)))) {
     const list = (same ?? []).map((code) => `\`${code}\``).join(", ");
     const schema = { allOf: [{ $ref: "#/components/schemas/Problem" }, { properties: { code: { enum: same } } }] };
-    all[status] = { description: list, content: { "application/problem+json": { schema } } };
+    all[status] = {
+      description: list,
+      content: { "application/problem+json": { schema, example: problemExample(same) } },
+    };
   }
   return all;
 }
@@ -160,7 +197,62 @@ function successHeaders(route: Route, status: string): Json {
   return Object.fromEntries(names.map((name) => [wire[name] ?? name, { $ref: `#/components/headers/${name}` }]));
 }
 
+function problemExample([code]: readonly ProblemCode[] = []): Json | undefined {
+  if (code === undefined) return undefined;
+  const { title, status, meaning: detail } = PROBLEMS[code];
+  const faults = [{ path: "name", code: "required", message: "is required" }];
+  const errors = code === "validation_failed" ? { errors: faults } : {};
+  return {
+    type: `http://localhost:8000/docs/errors#${code}`,
+    title,
+    status,
+    detail,
+    code,
+    request_id: "req-8f3a",
+    ...errors,
+  };
+}
+
 // What the document says once for all routes
+
+const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
+  clients: "The tenant itself: registering it, its keys, and the secret that signs its webhooks.",
+  users: "The tenant's users: profiles, tokens with which their apps act as them, and the rooms they are in.",
+  rooms: "Rooms with their members, and how far each member has read.",
+  messages: "Messages of rooms. What happens is pushed live over the WebSocket at `/ws`.",
+  notifications: "Notifications by email, WebSocket and webhook: sending, following, cancelling and retrying them.",
+  providers: "The servers through which the tenant's mail goes out.",
+  audit: "Every event of the tenant, as it is in the log.",
+};
+
+const PATH_PARAMETERS: Readonly<Record<string, string>> = {
+  room_id: "The room's id, or `ext:` and its `external_id`",
+  user_id: "The client's own id of the user",
+  message_id: "The message's id",
+  notification_id: "The notification's id",
+  delivery_id: "The delivery's id",
+  key_id: "The key's id",
+  name: "The provider's name, chosen by the client",
+  stream: "A stream as the audit names it, percent-encoded; `client` is the tenant's own",
+};
+
+const QUERY_PARAMETERS: Readonly<Record<string, string>> = {
+  limit: "How many at most",
+  from: "Created at this time or later: RFC 3339 with offset, or a UTC date",
+  to: "Created before this time: RFC 3339 with offset, or a UTC date",
+  member: "Rooms of these users, several with commas",
+  active: "Whether messages can be posted",
+  external_id: "The client's own ids of rooms, several with commas",
+  sort: "The order",
+  after_seq: "Messages after this seq",
+  before_seq: "Messages before this seq",
+  sender_id: "Messages of these users, several with commas",
+  type: "Of these types, several with commas",
+  include_deleted: "Whether deleted messages are listed too",
+  status: "With one of these statuses, several with commas",
+  room_id: "Of these rooms, several with commas",
+  ids: "With one of these ids, several with commas",
+};
 
 const STRING = { type: "string" };
 

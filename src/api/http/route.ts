@@ -40,8 +40,9 @@ export type Handling<P, Q, B> = Call & {
 };
 
 type RouteDefinition<P, Q, B> = {
-  /** One sentence for the reference page. */
+  /** A verb phrase for the reference page, and what else there is to know. */
   readonly summary: string;
+  readonly description: string;
   readonly access: Access;
   readonly params?: P;
   readonly query?: Q;
@@ -103,7 +104,7 @@ export function route<
 >(method: Method, path: string, definition: RouteDefinition<P, Q, B>): Route {
   const { params = ANY_PARAMS, query = NO_QUERY, body, problems = [], ...rest } = definition;
   return {
-    ...(rest as unknown as Pick<Route, "summary" | "access" | "responses" | "handle">),
+    ...(rest as unknown as Pick<Route, "summary" | "description" | "access" | "responses" | "handle">),
     ...{ method, path, params, query, problems },
     body: body ?? (method === "GET" || method === "DELETE" ? null : NO_BODY),
     paged: query instanceof z.ZodObject && "cursor" in query.shape,

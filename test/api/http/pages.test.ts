@@ -59,7 +59,8 @@ const listen = async (http: { listen(port: number, host: string, done: () => voi
 
 test("a fault of ours is logged once with the request's id, and shown to nobody", async () => {
   const broken = route("GET", "/broken", {
-    summary: "Breaks.",
+    summary: "Break",
+    description: "Breaks.",
     access: { kind: "keyOrUser", scope: null },
     responses: { 200: null },
     handle: async () => {

@@ -74,6 +74,10 @@ describe("coming in", () => {
       expect(await socket.closed()).toBe(4501);
       expect(socket.frames).toEqual([]);
     }
+    using padded = new SocketClient(`${server.url}/ws`);
+    await padded.opened();
+    padded.send(" ".repeat(5_000) + JSON.stringify({ type: "auth", token: await tokenOf("ann") }));
+    expect(await padded.closed()).toBe(4501);
   });
 
   test("who says nothing is late", async () => {

@@ -8,14 +8,17 @@ const access = { kind: "key", scope: "audit:read" } as const;
 
 export const auditRoutes = routesOf("audit", {
   listEvents: route("GET", "/audit/events", {
-    summary: "List the client's events, oldest first",
+    summary: "List the client's events",
+    description:
+      'Every event of the client\'s streams in the order of the log, with what each says. Secrets read `{"sealed": true}`, what was erased `{"erased": true}`.',
     access,
     query: auditQuery(EVENT_TYPES),
     responses: { 200: listBody(AuditEventResource) },
     handle: async (call) => listReply(call, await listEvents(call, call.query)),
   }),
   listStreamEvents: route("GET", "/audit/streams/:stream/events", {
-    summary: "List the events of one stream, oldest first; `client` is the tenant's own",
+    summary: "List the events of one stream",
+    description: "`stream` is the name that the audit shows; `client` is the tenant's own.",
     access,
     params: StreamParams,
     query: PageQuery,

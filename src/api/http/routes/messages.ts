@@ -55,6 +55,8 @@ const named = ({
 export const messageRoutes = routesOf("messages", {
   postMessage: route("POST", "/rooms/:room_id/messages", {
     summary: "Post a message",
+    description:
+      "The sender must be a member of the room. The answer's `seq` is the place of the message in the room's history.",
     access: writeAccess,
     params: RoomParams,
     body: NewMessage,
@@ -67,7 +69,9 @@ export const messageRoutes = routesOf("messages", {
     },
   }),
   listMessages: route("GET", "/rooms/:room_id/messages", {
-    summary: "List messages; the bounds are exclusive",
+    summary: "List messages",
+    description:
+      "By `seq`: upwards when only `after_seq` is given, else newest first. The bounds are exclusive. Deleted messages are left out unless `include_deleted` is true.",
     access: readAccess,
     params: RoomParams,
     query: MessageQuery,
@@ -76,7 +80,8 @@ export const messageRoutes = routesOf("messages", {
     handle: async (call) => listReply(call, await listMessages(call, call.params.room_id, call.query)),
   }),
   getMessage: route("GET", "/rooms/:room_id/messages/:message_id", {
-    summary: "Read a message as it is now; a deleted one has neither content nor meta",
+    summary: "Read a message",
+    description: "A deleted message has neither content nor meta.",
     access: readAccess,
     params: MessageParams,
     responses: { 200: MessageResource },
@@ -85,7 +90,9 @@ export const messageRoutes = routesOf("messages", {
   }),
   editMessage: route("PATCH", "/rooms/:room_id/messages/:message_id", {
     ...changing,
-    summary: "Edit a message by a JSON Merge Patch",
+    summary: "Edit a message",
+    description:
+      "A JSON Merge Patch (RFC 7396): null clears, `meta` is merged key by key. Only the sender edits, or a client key.",
     body: MessagePatch,
     responses: { 200: MessageResource },
     problems: [...refusals, "message_deleted"],
@@ -93,7 +100,8 @@ export const messageRoutes = routesOf("messages", {
   }),
   deleteMessage: route("DELETE", "/rooms/:room_id/messages/:message_id", {
     ...changing,
-    summary: "Delete a message; it keeps its id and seq and can be restored",
+    summary: "Delete a message",
+    description: "It keeps its id and seq, and can be restored.",
     responses: { 204: null },
     problems: refusals,
     handle: async (call) => noContent(await deleteMessage(call, named(call))),
@@ -101,6 +109,7 @@ export const messageRoutes = routesOf("messages", {
   restoreMessage: route("POST", "/rooms/:room_id/messages/:message_id/restore", {
     ...changing,
     summary: "Restore a deleted message",
+    description: "Its content and meta can be read again.",
     responses: { 200: MessageResource },
     problems: refusals,
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),

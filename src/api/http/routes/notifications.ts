@@ -41,6 +41,8 @@ const changing = {
 export const notificationRoutes = routesOf("notifications", {
   createNotification: route("POST", "/notifications", {
     summary: "Send a notification by email, WebSocket or webhook",
+    description:
+      "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
     access: writeAccess,
     body: NewNotification,
     furtherFaults: (_caller, body, at) => timeFaults(body, at),
@@ -52,14 +54,16 @@ export const notificationRoutes = routesOf("notifications", {
     },
   }),
   listNotifications: route("GET", "/notifications", {
-    summary: "List notifications, newest first",
+    summary: "List notifications",
+    description: "Without their deliveries; `delivery_counts` says how many have which status.",
     access: readAccess,
     query: NotificationQuery,
     responses: { 200: listBody(NotificationSummary) },
     handle: async (call) => listReply(call, await listNotifications(call, call.query)),
   }),
   getNotification: route("GET", "/notifications/:notification_id", {
-    summary: "Read a notification with its deliveries and every attempt",
+    summary: "Read a notification",
+    description: "With its first 100 deliveries and every attempt of each.",
     access: readAccess,
     params: NotificationParams,
     responses: { 200: NotificationResource },
@@ -67,7 +71,8 @@ export const notificationRoutes = routesOf("notifications", {
     handle: async (call) => shown(await getNotification(call, call.params.notification_id), "notification"),
   }),
   getNotificationTimeline: route("GET", "/notifications/:notification_id/timeline", {
-    summary: "List every event of a notification and its deliveries, oldest first",
+    summary: "List the events of a notification",
+    description: "Every event of the notification and of its deliveries, oldest first, as the audit shows them.",
     access: readAccess,
     params: NotificationParams,
     query: PageQuery,
@@ -77,7 +82,8 @@ export const notificationRoutes = routesOf("notifications", {
   }),
   cancelNotification: route("POST", "/notifications/:notification_id/cancel", {
     ...changing,
-    summary: "Stop every delivery that is not sent yet, and its fallbacks",
+    summary: "Cancel what is not sent yet",
+    description: "Deliveries that were sent stay sent; an attempt that is under way finishes and counts.",
     problems: ["not_found", "not_cancellable", "precondition_failed", "read_model_behind"],
     conditional: true,
     handle: async (call) =>
@@ -85,7 +91,8 @@ export const notificationRoutes = routesOf("notifications", {
   }),
   editNotification: route("PATCH", "/notifications/:notification_id", {
     ...changing,
-    summary: "Change a notification that is still scheduled",
+    summary: "Edit a scheduled notification",
+    description: "A JSON Merge Patch (RFC 7396), as long as the notification is scheduled.",
     body: NotificationPatch,
     problems: ["not_found", "not_editable", "precondition_failed", "read_model_behind"],
     conditional: true,
@@ -96,14 +103,17 @@ export const notificationRoutes = routesOf("notifications", {
   }),
   retryNotification: route("POST", "/notifications/:notification_id/retry", {
     ...changing,
-    summary: "Start deliveries again that are exhausted, bounced or expired",
+    summary: "Retry failed deliveries",
+    description:
+      "Of all deliveries that are exhausted, bounced or expired, or of those named. Attempts are counted on.",
     body: Retry,
     problems: ["not_found", "nothing_to_retry", "read_model_behind"],
     handle: async (call) =>
       shown(await retryNotification(call, call.params.notification_id, call.body.delivery_ids), "notification"),
   }),
   acknowledgeDelivery: route("POST", "/deliveries/:delivery_id/ack", {
-    summary: "Acknowledge a WebSocket delivery, for users without a socket",
+    summary: "Acknowledge a WebSocket delivery",
+    description: "For users without a socket. Only the user whom the delivery is for can acknowledge it.",
     access: { kind: "keyOrUser", scope: null },
     params: DeliveryParams,
     responses: { 200: DeliveryResource },

@@ -22,7 +22,8 @@ const params = ProviderParams;
 
 export const providerRoutes = routesOf("providers", {
   putProvider: route("PUT", "/email-providers/:name", {
-    summary: "Set an email provider; what is left out is cleared",
+    summary: "Set an email provider",
+    description: "What is left out is cleared. Secrets are sealed in the log and never shown.",
     access,
     params,
     body: ProviderInput,
@@ -35,14 +36,16 @@ export const providerRoutes = routesOf("providers", {
     },
   }),
   listProviders: route("GET", "/email-providers", {
-    summary: "List the email providers in the order in which they are tried",
+    summary: "List email providers",
+    description: "In the order in which they are tried.",
     access,
     query: PageQuery,
     responses: { 200: listBody(ProviderResource) },
     handle: async (call) => listReply(call, await listProviders(call, call.query)),
   }),
   getProvider: route("GET", "/email-providers/:name", {
-    summary: "Read an email provider; its secrets are not shown",
+    summary: "Read an email provider",
+    description: "Its secrets are not shown.",
     access,
     params,
     responses: { 200: ProviderResource },
@@ -51,6 +54,7 @@ export const providerRoutes = routesOf("providers", {
   }),
   deleteProvider: route("DELETE", "/email-providers/:name", {
     summary: "Remove an email provider",
+    description: "Mail that waits goes out through the next provider.",
     access,
     params,
     responses: { 204: null },
@@ -58,7 +62,8 @@ export const providerRoutes = routesOf("providers", {
     handle: async (call) => noContent(await deleteProvider(call, call.params.name)),
   }),
   verifyProvider: route("POST", "/email-providers/:name/verify", {
-    summary: "Try a provider's settings, up to sending a test mail when an address is given",
+    summary: "Verify a provider's settings",
+    description: "Connects and signs in as a delivery would; with `to_email` it also sends a test mail.",
     access,
     params: VerifiedProviderParams,
     body: Verification,

@@ -72,7 +72,8 @@ const ofOwners = {
 
 export const roomRoutes = routesOf("rooms", {
   createRoom: route("POST", "/rooms", {
-    summary: "Create a room; two people who have a direct room get that one, with 200",
+    summary: "Create a room",
+    description: "A user's token makes its user the owner. Two people who have a direct room get that one, with 200.",
     access: writeAccess,
     body: NewRoom,
     faultsFor: roomFaults,
@@ -86,7 +87,8 @@ export const roomRoutes = routesOf("rooms", {
     },
   }),
   listRooms: route("GET", "/rooms", {
-    summary: "List rooms; a user's own and public ones with its token",
+    summary: "List rooms",
+    description: "With a user's token its own rooms and public ones.",
     access: readAccess,
     query: RoomQuery,
     responses: { 200: listBody(RoomResource) },
@@ -95,6 +97,7 @@ export const roomRoutes = routesOf("rooms", {
   }),
   getRoom: route("GET", "/rooms/:room_id", {
     summary: "Read a room",
+    description: "A private room that the user is not in is 404, like one that does not exist.",
     access: readAccess,
     params: RoomParams,
     responses: { 200: RoomResource },
@@ -102,7 +105,8 @@ export const roomRoutes = routesOf("rooms", {
     handle: async (call) => shown(await getRoom(call, call.params.room_id), "room"),
   }),
   changeRoom: route("PATCH", "/rooms/:room_id", {
-    summary: "Change a room by a JSON Merge Patch",
+    summary: "Change a room",
+    description: "A JSON Merge Patch (RFC 7396): null clears, `meta` is merged key by key. Needs the role `admin`.",
     access: writeAccess,
     params: RoomParams,
     body: RoomPatch,
@@ -113,24 +117,29 @@ export const roomRoutes = routesOf("rooms", {
   }),
   deleteRoom: route("DELETE", "/rooms/:room_id", {
     ...ofOwners,
-    summary: "Delete a room for everyone",
+    summary: "Delete a room",
+    description: "It is 404 for everyone from then on, and subscriptions end. Needs the role `owner`.",
     responses: { 204: null },
     handle: async (call) => noContent(await deleteRoom(call, call.params.room_id, call.ifMatch)),
   }),
   deactivateRoom: route("POST", "/rooms/:room_id/deactivate", {
     ...ofOwners,
-    summary: "Close a room for posting; reading goes on",
+    summary: "Close a room for posting",
+    description: "Posting, edits and deletions are refused; reading goes on. Needs the role `owner`.",
     responses: { 200: RoomResource },
     handle: async (call) => shown(await setRoomActive(call, call.params.room_id, false, call.ifMatch), "room"),
   }),
   activateRoom: route("POST", "/rooms/:room_id/activate", {
     ...ofOwners,
     summary: "Open a room for posting again",
+    description: "Needs the role `owner`.",
     responses: { 200: RoomResource },
     handle: async (call) => shown(await setRoomActive(call, call.params.room_id, true, call.ifMatch), "room"),
   }),
   putMember: route("PUT", "/rooms/:room_id/members/:user_id", {
-    summary: "Add a member or replace its role, name and meta; a user joins a public room by naming itself",
+    summary: "Add or replace a member",
+    description:
+      "201 for who is new. A user joins a public room by naming itself; to add others needs the role `admin`, to set roles `owner`.",
     access: writeAccess,
     params: MemberParams,
     body: MemberInput,
@@ -155,7 +164,8 @@ export const roomRoutes = routesOf("rooms", {
     },
   }),
   removeMember: route("DELETE", "/rooms/:room_id/members/:user_id", {
-    summary: "Remove a member; a user leaves by naming itself",
+    summary: "Remove a member",
+    description: "A user leaves by naming itself; to remove others needs the role `admin`.",
     access: writeAccess,
     params: MemberParams,
     responses: { 204: null },
@@ -171,7 +181,8 @@ export const roomRoutes = routesOf("rooms", {
     handle: async (call) => noContent(await removeMember(call, call.params.room_id, call.params.user_id)),
   }),
   listMembers: route("GET", "/rooms/:room_id/members", {
-    summary: "List a room's members, newest first",
+    summary: "List a room's members",
+    description: "Newest member first.",
     access: readAccess,
     params: RoomParams,
     query: PageQuery,
@@ -180,7 +191,8 @@ export const roomRoutes = routesOf("rooms", {
     handle: async (call) => listReply(call, await listMembers(call, call.params.room_id, call.query)),
   }),
   putReadMarker: route("PUT", "/rooms/:room_id/reads/:user_id", {
-    summary: "Move a member's read marker forward; a lower seq changes nothing",
+    summary: "Move a member's read marker",
+    description: "A marker only moves forward: a lower seq changes nothing.",
     access: { kind: "keyOrUser", scope: "messages:write" },
     params: MemberParams,
     body: ReadMarkerInput,
@@ -194,7 +206,8 @@ export const roomRoutes = routesOf("rooms", {
     },
   }),
   listReadMarkers: route("GET", "/rooms/:room_id/reads", {
-    summary: "List how far each member has read, newest member first",
+    summary: "List how far each member has read",
+    description: "Newest member first, with how much each has not read.",
     access: { kind: "keyOrUser", scope: "messages:read" },
     params: RoomParams,
     query: PageQuery,

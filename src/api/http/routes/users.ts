@@ -20,7 +20,8 @@ const pathOf = (user: string): string => `/users/${encodeURIComponent(user)}`;
 
 export const userRoutes = routesOf("users", {
   putUser: route("PUT", "/users/:user_id", {
-    summary: "Create a user or replace its profile; what is left out is cleared",
+    summary: "Create or replace a user",
+    description: "What is left out is cleared. A user also comes to be by a token, a membership or a message.",
     access: manage,
     params,
     body: UserProfile,
@@ -33,7 +34,8 @@ export const userRoutes = routesOf("users", {
     },
   }),
   changeUser: route("PATCH", "/users/:user_id", {
-    summary: "Change a user's profile; a user's token changes its own, but never `email`",
+    summary: "Change a user's profile",
+    description: "A JSON Merge Patch (RFC 7396). A user's token changes its own profile, but never `email`.",
     access: { kind: "keyOrUser", scope: "users:manage" },
     params,
     body: UserPatch,
@@ -44,7 +46,8 @@ export const userRoutes = routesOf("users", {
     handle: async (call) => shown(await changeUser(call, call.params.user_id, call.body, call.ifMatch), "user"),
   }),
   getUser: route("GET", "/users/:user_id", {
-    summary: "Read a user's profile; a user's token reads its own",
+    summary: "Read a user's profile",
+    description: "A user's token reads its own profile.",
     access: { kind: "keyOrUser", scope: "users:manage" },
     params,
     responses: { 200: UserResource },
@@ -52,14 +55,16 @@ export const userRoutes = routesOf("users", {
     handle: async (call) => shown(await getUser(call, call.params.user_id), "user"),
   }),
   listUsers: route("GET", "/users", {
-    summary: "List users, newest first",
+    summary: "List users",
+    description: "Newest first.",
     access: manage,
     query: UserQuery,
     responses: { 200: listBody(UserResource) },
     handle: async (call) => listReply(call, await listUsers(call, call.query)),
   }),
   listUserRooms: route("GET", "/users/:user_id/rooms", {
-    summary: "List the rooms a user is in, newest activity first, with what is unread in each",
+    summary: "List the rooms that a user is in",
+    description: "Newest activity first, with what is unread in each and over all.",
     access: { kind: "keyOrUser", scope: "rooms:read" },
     params,
     query: PageQuery,
@@ -71,7 +76,9 @@ export const userRoutes = routesOf("users", {
     },
   }),
   mintToken: route("POST", "/users/:user_id/tokens", {
-    summary: "Mint a token with which its holder acts as the user; a replay mints anew",
+    summary: "Mint a user token",
+    description:
+      "Its holder acts as the user until it expires or is revoked. A replay under the same `Idempotency-Key` mints anew.",
     access: manage,
     params,
     body: NewToken,
@@ -82,7 +89,8 @@ export const userRoutes = routesOf("users", {
     },
   }),
   revokeTokens: route("DELETE", "/users/:user_id/tokens", {
-    summary: "Revoke all tokens of the user that were issued so far, within a second on every node",
+    summary: "Revoke a user's tokens",
+    description: "All that were issued so far, within a second on every node; their sockets close.",
     access: manage,
     params,
     responses: { 204: null },

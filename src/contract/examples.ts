@@ -1,0 +1,237 @@
+// Examples of what requests send and answers show, for the OpenAPI document: one story, the same ids throughout.
+import type {
+  AuditEventResource,
+  ClientResource,
+  DeliveryResource,
+  MemberResource,
+  MessageResource,
+  NotificationResource,
+  ProviderResource,
+  ReadMarkerResource,
+  RegisteredClientResource,
+  RoomResource,
+  RotatedKeyResource,
+  TokenResource,
+  UserResource,
+  UserRoomResource,
+  WebhookSecretResource,
+} from "./resources.ts";
+
+const AT = "2026-03-02T09:30:00.000Z";
+const LATER = "2026-03-02T09:31:12.480Z";
+const NEXT_DAY = "2026-03-03T09:30:00.000Z";
+const IN_A_WEEK = "2026-03-09T09:30:00.000Z";
+const ROOM_ID = "room_4kx0v7q2m9t3c8e1w6z5y2b7ha";
+const KEY_ID = "key_2m9t3c8e1w6z5y2b7ha4kx0v7q";
+const NOTIFICATION_ID = "ntf_9t3c8e1w6z5y2b7ha4kx0v7q2m";
+const DELIVERY_ID = "dlv_c8e1w6z5y2b7ha4kx0v7q2m9t3";
+const COMMAND_ID = "5f0c3b1e-8a54-5d0c-9c1b-1d2f3a4b5c6d";
+const POSITION = "3f2a9c1d5b7e8a40.00000000000004d2";
+const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+
+const room: RoomResource = {
+  id: ROOM_ID,
+  external_id: "order-4711",
+  name: "Order 4711",
+  description: "Questions about the delivery",
+  kind: "private",
+  meta: { plan: "pro" },
+  active: true,
+  seq: 5,
+  member_count: 2,
+  message_count: 3,
+  created_at: AT,
+  updated_at: AT,
+};
+const member: MemberResource = { user_id: "alice", name: "Alice", role: "admin", meta: {}, joined_at: AT };
+const marker: ReadMarkerResource = { room_id: ROOM_ID, user_id: "alice", read_seq: 4, unread_count: 1 };
+const message: MessageResource = {
+  id: "msg_01kjx9d2pz5y2b7h0000005",
+  room_id: ROOM_ID,
+  seq: 5,
+  sender_id: "alice",
+  sender_name: "Alice",
+  type: "text",
+  content: "The parcel has arrived, thank you!",
+  meta: {},
+  reply_to: null,
+  created_at: LATER,
+  edited_at: null,
+  deleted_at: null,
+};
+const user: UserResource = {
+  id: "alice",
+  name: "Alice",
+  email: "alice@example.com",
+  timezone: "Europe/Berlin",
+  meta: { team: "blue" },
+  created_at: AT,
+  updated_at: AT,
+};
+const userRoom: UserRoomResource = {
+  room,
+  role: "admin",
+  seq: 5,
+  read_seq: 4,
+  unread_count: 1,
+  last_message: message,
+};
+const token: TokenResource = { token: "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.4kx0v7q2m9t3c8e1", expires_at: LATER };
+const client: RegisteredClientResource = {
+  id: "cli_w6z5y2b7ha4kx0v7q2m9t3c8e1",
+  name: "My App",
+  description: null,
+  api_key: "ck_2vUq7mXc9LrT4bNfY8sKdW1hGjP6aZeQ3xRoM5iBtCyDuVnE0wS",
+  webhook_secret: SECRET,
+  created_at: AT,
+};
+const ownClient: ClientResource = {
+  id: client.id,
+  name: client.name,
+  description: null,
+  mode: "production",
+  email: { configured: true, providers: ["main"] },
+  key: { id: KEY_ID, name: "first", last4: "E0wS", created_at: AT },
+  created_at: AT,
+};
+const webhookSecret: WebhookSecretResource = {
+  webhook_secret: SECRET,
+  previous: { webhook_secret: SECRET.replace("Mf", "Kq"), expires_at: NEXT_DAY },
+};
+const rotatedKey: RotatedKeyResource = {
+  ...{ id: KEY_ID, name: "first", api_key: client.api_key, last4: "E0wS", created_at: AT, expires_at: null },
+  previous: { id: "key_1w6z5y2b7ha4kx0v7q2m9t3c8e", expires_at: NEXT_DAY },
+};
+const provider: ProviderResource = {
+  name: "main",
+  type: "smtp",
+  config: {
+    ...{ host: "smtp.example.com", port: 587, username: "mailer", password: { set: true }, security: "starttls" },
+  },
+  from_email: "hello@example.com",
+  from_name: "My App",
+  reply_to: null,
+  use_for: ["single", "bulk"],
+  order: 0,
+  options: { rate_per_second: null, timeout_seconds: null },
+};
+const delivery: DeliveryResource = {
+  id: DELIVERY_ID,
+  notification_id: NOTIFICATION_ID,
+  channel: "email",
+  recipient: "alice@example.com",
+  status: "sent",
+  fallback_of: null,
+  attempt_count: 1,
+  next_attempt_at: null,
+  sent_at: LATER,
+  delivered_at: null,
+  read_at: null,
+  provider: "main",
+  provider_message_id: "250 2.0.0 Ok: queued as 4F1B2",
+  error: null,
+  attempts: [
+    {
+      ...{ number: 1, started_at: AT, ended_at: LATER, outcome: "succeeded", provider: "main" },
+      response: { status: 250, body: "2.0.0 Ok: queued as 4F1B2" },
+      ...{ error: null, next_attempt_at: null },
+    },
+  ],
+};
+const { deliveries: _deliveries, ...notificationFields } = {
+  id: NOTIFICATION_ID,
+  type: "email",
+  status: "sent",
+  room_id: null,
+  subject: "Your order is on its way",
+  content: "<p>It arrives on Tuesday.</p>",
+  meta: { order: 4711 },
+  priority: "normal",
+  category: null,
+  email_fallback: null,
+  send_at: null,
+  expires_at: IN_A_WEEK,
+  created_at: AT,
+  updated_at: LATER,
+  deliveries: [delivery],
+  deliveries_total: 1,
+} satisfies NotificationResource;
+const auditEvent: AuditEventResource = {
+  id: "0b6f5b0e-2f5c-5d8e-9a51-7d1c2b3a4f5e",
+  type: "MessagePosted",
+  stream: `room-${ROOM_ID}`,
+  revision: 4,
+  position: POSITION,
+  at: LATER,
+  actor: { type: "user", id: "alice" },
+  correlation_id: "req-8f3a",
+  causation_id: COMMAND_ID,
+  data: { id: message.id, type: "text", content: message.content },
+};
+
+/** By the name of the resource's schema. */
+export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
+  Room: room,
+  Member: member,
+  ReadMarker: marker,
+  Message: message,
+  User: user,
+  UserRoom: userRoom,
+  Token: token,
+  RegisteredClient: client,
+  Client: ownClient,
+  WebhookSecret: webhookSecret,
+  RotatedKey: rotatedKey,
+  EmailProvider: provider,
+  ProviderVerdict: { ok: true, stage: "auth", code: null, message: null },
+  Delivery: delivery,
+  Notification: { ...notificationFields, deliveries: [delivery] },
+  NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
+  AuditEvent: auditEvent,
+};
+
+const profile = { name: "Alice", email: "alice@example.com", timezone: "Europe/Berlin", meta: { team: "blue" } };
+
+/** By operation, and there by a name that says what is sent. */
+export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  registerClient: { named: { name: "My App" } },
+  changeClient: { renamed: { name: "My other App", description: null } },
+  rotateWebhookSecret: { "with an hour of grace": { grace_seconds: 3_600 } },
+  rotateKey: { "at once": { grace_seconds: 0 } },
+  putUser: { "a profile": profile },
+  changeUser: { "a name, and one key of meta": { name: "Alice B.", meta: { team: null } } },
+  mintToken: { "for an hour": { ttl_seconds: 3_600 } },
+  createRoom: {
+    private: { name: "Order 4711", external_id: "order-4711", members: [{ user_id: "alice", role: "admin" }] },
+    direct: { name: "Alice and Bob", kind: "direct", members: [{ user_id: "alice" }, { user_id: "bob" }] },
+  },
+  changeRoom: { renamed: { name: "Order 4711, delivered", meta: { plan: null } } },
+  putMember: { "with a role": { role: "admin", name: "Alice" } },
+  putReadMarker: { "up to a message": { seq: 5 } },
+  postMessage: {
+    text: { sender_id: "alice", content: "The parcel has arrived, thank you!" },
+    image: { sender_id: "alice", type: "image", content: "", meta: { url: "https://example.com/parcel.jpg" } },
+  },
+  editMessage: { text: { content: "The parcel has arrived. Thank you!" } },
+  createNotification: {
+    email: {
+      ...{ type: "email", to_email: "alice@example.com", subject: "Your order is on its way" },
+      content: "<p>It arrives on Tuesday.</p>",
+    },
+    "websocket, else email": {
+      ...{ type: "websocket", user_ids: ["alice"], subject: "Lunch?", content: "At noon" },
+      email_fallback: { after_seconds: 60 },
+    },
+    webhook: { type: "webhook", url: "https://example.com/hooks/orders", content: { order: 4711, state: "sent" } },
+  },
+  editNotification: { "a later time": { send_at: NEXT_DAY } },
+  retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },
+  putProvider: {
+    smtp: {
+      type: "smtp",
+      config: { host: "smtp.example.com", port: 587, username: "mailer", password: "correct horse" },
+      ...{ from_email: "hello@example.com", from_name: "My App" },
+    },
+  },
+  verifyProvider: { "with a test mail": { to_email: "alice@example.com" } },
+};
