@@ -35,6 +35,7 @@ const room: RoomResource = {
   name: "Order 4711",
   description: "Questions about the delivery",
   kind: "private",
+  join_role: "member",
   meta: { plan: "pro" },
   active: true,
   seq: 5,

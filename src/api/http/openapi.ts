@@ -89,7 +89,7 @@ function operation(route: NamedRoute, components: Components): Json {
 const hasRequired = ({ required, oneOf }: Json): boolean => Array.isArray(required) || Array.isArray(oneOf);
 
 /** Who may call it, in words. */
-export function allowed(access: Access): string {
+function allowed(access: Access): string {
   if (access.kind === "registration") return "Open in development mode, else for the ADMIN_KEY.";
   const scope = access.scope === null ? "For a client key" : `For a client key with the scope \`${access.scope}\``;
   return access.kind === "key" ? `${scope}.` : `${scope}, or a user's token.`;
