@@ -20,12 +20,17 @@ export const fenceOf = (table: string): readonly string[] => [
 /** Lets clients' queries look into the schema; of what is in it they see fenced tables alone. */
 export const OPEN_SCHEMA = "grant usage on schema read to pg_database_owner";
 
-/** Confines the transaction that it stands in to one client, and its statements to a time; gives no row. */
+/**
+ * Confines the transaction that it stands in to one client, and its statements to a time; gives no row. Each of our queries
+ * has an index that gives its rows in their order: without the other scans it is taken whatever PostgreSQL knows, or does not
+ * know yet, of the tables' sizes.
+ */
 const CONFINE = {
   name: "confine",
   // fence: rls-end
   text: `select where /* fence: rls-role */ set_config('role', 'pg_database_owner', true) || /* end */ set_config('chatapi.client', $1, true)
-    || /* fence: statement-timeout */ set_config('statement_timeout', $2, true) /* end */ is null`,
+    || /* fence: statement-timeout */ set_config('statement_timeout', $2, true) /* end */
+    || set_config('enable_seqscan', 'off', true) || set_config('enable_bitmapscan', 'off', true) is null`,
   types: [],
 };
 

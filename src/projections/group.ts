@@ -7,6 +7,7 @@ import { LOCKS, lockInTransaction } from "../platform/locks.ts";
 import { inTransaction } from "../platform/postgres.ts";
 import { type Checkpoint, isAfter } from "./consumer.ts";
 import { OPEN_SCHEMA } from "./fence.ts";
+import { SEARCH_FUNCTION } from "./models/room-search.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 
@@ -30,6 +31,7 @@ export async function createGroups(pool: pg.Pool): Promise<void> {
     await client.query("create schema if not exists read");
     await client.query(OPEN_SCHEMA);
     await client.query(GROUPS);
+    await client.query(SEARCH_FUNCTION);
     await client.query(createLeases("read.leases"));
   });
 }

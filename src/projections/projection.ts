@@ -33,7 +33,7 @@ export const change = <R, B>(key: Key, fold: (row: R) => B): RowChange<R, B> =>
 export const put = <R, B>(key: Key, row: B): RowChange<R, B> => ({ kind: "upsert", key, fresh: true, fold: () => row });
 export const remove = (key: Key): RowChange<never, never> => ({ kind: "remove", key });
 
-export type ColumnType = "text" | "integer" | "bigint" | "boolean" | "json";
+export type ColumnType = "text" | "integer" | "bigint" | "boolean" | "json" | "integers";
 /** `T` is what its values are in a row. */
 export type Column<T extends JsonValue = JsonValue> = {
   readonly type: ColumnType;
@@ -53,6 +53,8 @@ export const integer = column<number>("integer");
 /** Up to 2^53: instants in milliseconds. */
 export const bigint = column<number>("bigint");
 export const boolean = column<boolean>("boolean");
+/** An array of integers. */
+export const integers = column<number[]>("integers");
 /** Kept as the very text of JSON.stringify. */
 export const json = column<JsonValue>("json");
 

@@ -20,6 +20,7 @@ const ARRAY_TYPES = {
   bigint: "bigint[]",
   boolean: "bool[]",
   json: "text[]",
+  integers: "text[]", // each in text: `unnest` would take an array of arrays apart
 } as const;
 
 /** The rows with these keys, in no order. */
@@ -59,7 +60,9 @@ function upsertRows({ projection, table, put }: TableWrite, parameters: Paramete
     const values = put.map((row) => scalar(column, row[name] ?? null));
     return `${parameters.add(values)}::${ARRAY_TYPES[column.type]}`;
   });
-  const selected = columns.map(([name, { type }]) => (type === "json" ? `n.${name}::json` : `n.${name}`));
+  const selected = columns.map(([name, { type }]) =>
+    type === "json" ? `n.${name}::json` : type === "integers" ? `n.${name}::integer[]` : `n.${name}`,
+  );
   const rest = names.filter((name) => !projection.key.includes(name));
   const update =
     rest.length === 0 ? "nothing" : `update set ${rest.map((name) => `${name} = excluded.${name}`).join(", ")}`;
@@ -82,8 +85,11 @@ function keyRows(projection: Projection, keys: readonly Key[], parameters: Param
 }
 
 /** A value as the driver takes it; JSON as the text that is kept. */
-const scalar = ({ type }: Column, value: Row[string]): string | number | boolean | null =>
-  value === null ? null : type === "json" || typeof value === "object" ? JSON.stringify(value) : value;
+function scalar({ type }: Column, value: Row[string]): string | number | boolean | null {
+  if (value === null) return null;
+  if (type === "integers" && Array.isArray(value)) return `{${value.join()}}`;
+  return type === "json" || typeof value === "object" ? JSON.stringify(value) : value;
+}
 
 const ROWS_A_CHUNK = 200;
 const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };

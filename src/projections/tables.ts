@@ -11,6 +11,7 @@ const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
   bigint: "bigint",
   boolean: "boolean",
   json: "json",
+  integers: "integer[]",
 };
 
 /** What a shadow's table and indexes are called until they take their place. */

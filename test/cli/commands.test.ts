@@ -80,7 +80,7 @@ describe("projections", () => {
   test("rebuild: one, beside the running server, which goes on with it", async () => {
     const { code, out, err } = await chatapi(["projections", "rebuild", "messages"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(out).toMatch(/^rebuilt messages_v1 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
+    expect(out).toMatch(/^rebuilt messages_v2 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
     const { status, body } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "bob", content: "after" });
     expect(status).toBe(201);
     expect((await api.get(`/rooms/${room.id}/messages?limit=1`)).body.data[0].id).toBe(body.id);

@@ -6,7 +6,7 @@ import { SharedSlots } from "../../src/platform/bounded.ts";
 import { isDatabaseAway } from "../../src/platform/postgres.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
-import { rooms } from "../../src/projections/models/rooms.ts";
+import { listRooms, rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
@@ -166,6 +166,51 @@ describe("a client's query", () => {
     expect(isDatabaseAway(await slow.catch((error: unknown) => error))).toBe(true);
     await until(async () => (await sleeping()) === 0);
     expect(await seen(one)).toEqual(["room_ours"]);
+  });
+});
+
+describe("a search", () => {
+  test("finds rooms of its own client alone, in any case and script, by one character too", async () => {
+    await using own = await setting();
+    await using readSide = await own.open();
+    const ids = async (part: string, as = CLIENT) => {
+      const { rows } = await listRooms(readSide.readAs(as), { sort: "name", search: part, limit: 50 });
+      return rows.map((row) => row.room_id);
+    };
+    await own.write("room-room_ours", [roomCreated()]);
+    await own.write("room-room_theirs", [roomCreated()], { client: OTHER });
+    const named = [
+      ["room_tokyo", "東京オフィス"],
+      ["room_kyoto", "京都の会議 und Ärger"],
+      ["room_odd", "50% _off_ \\ 'quoted'"],
+    ] as const;
+    for (const [id, name] of named) await own.write(`room-${id}`, [roomCreated([], { name })]);
+    await readSide.caughtUp();
+    expect([await ids("GENERAL"), await ids("GENERAL", OTHER)]).toEqual([["room_ours"], ["room_theirs"]]);
+    expect([await ids("京"), await ids("東京"), await ids("京東")]).toEqual([
+      ["room_kyoto", "room_tokyo"],
+      ["room_tokyo"],
+      [],
+    ]);
+    expect([await ids("äRGER"), await ids("% _OFF_ \\ 'q"), await ids("_")]).toEqual([
+      ["room_kyoto"],
+      ["room_odd"],
+      ["room_odd"],
+    ]);
+    expect(await ids("東京", OTHER)).toEqual([]);
+  });
+
+  test("gives a client's query no id of another, and nobody else any", async () => {
+    const grams = (await pool.query("select grams from read.room_search_v1 where room_id = 'room_theirs'")).rows[0]
+      .grams;
+    const query = { text: "select read.search_rooms_v1($1, $2, 10) as id", values: ["general", grams] };
+    expect(await queryAsClient(pool, OTHER, query)).toEqual([{ id: "room_theirs" }]);
+    expect(await queryAsClient(pool, CLIENT, query)).toEqual([]);
+    expect((await pool.query(query)).rows).toEqual([]);
+    const { rows } = await pool.query(
+      "select has_function_privilege('public', 'read.search_rooms_v1(text, integer[], integer)', 'execute') as open",
+    );
+    expect(rows).toEqual([{ open: false }]);
   });
 });
 

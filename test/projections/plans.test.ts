@@ -1,7 +1,7 @@
 // What lists cost: on large tables each query is a walk along an index, so that a page costs the same in all of them.
 
 import { CompiledQuery } from "kysely";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
@@ -74,6 +74,8 @@ const VALUES: Readonly<Record<string, string>> = {
 const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   users: { subject: "'sub_' || n" },
   rooms: { room_id: "'room_' || n" },
+  room_search: { room_id: "'room_' || n", content: "'name ' || n", grams: "array[n % 500, n % 7]" },
+  deletions: { width: "64", block: "n" },
   notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },
   deliveries: { id: "'dlv_' || n" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
@@ -86,7 +88,7 @@ function fill(projection: Projection): string {
     const special = KEYS[projection.name]?.[name] ?? VALUES[name];
     if (special !== undefined) return special;
     if (nullable) return "null";
-    return { text: "'x'", integer: "0", bigint: "0", boolean: "false", json: "'{}'::json" }[type];
+    return { text: "'x'", integer: "0", bigint: "0", boolean: "false", json: "'{}'::json", integers: "'{}'" }[type];
   };
   const columns = Object.entries(projection.columns);
   return `insert into read.${tableName(projection)} (${columns.map(([name]) => name).join(", ")})
@@ -115,8 +117,9 @@ beforeAll(async () => {
   given = await setting();
   await given.open();
   for (const projection of storedProjections) {
+    const table = `read.${tableName(projection)}`;
+    await given.database.pool.query(`alter table ${table} set (autovacuum_enabled = off)`);
     await given.database.pool.query(fill(projection));
-    await given.database.pool.query(`analyze read.${tableName(projection)}`);
   }
   read = explaining(readAs(given.database.pool, CLIENT));
   operator = explaining(readAsOperator(given.database.pool));
@@ -132,6 +135,9 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "rooms of a member": () => listRooms(read, { sort: "-created_at", members: [WHO], limit: 50 }),
   "rooms visible to a user": () => listRooms(read, { sort: "-created_at", visibleTo: WHO, limit: 50 }),
   "rooms visible to a user, by name": () => listRooms(read, { sort: "name", visibleTo: WHO, limit: 50 }),
+  "rooms that a search finds": () => listRooms(read, { sort: "name", search: "ame 77", limit: 50 }),
+  "rooms that a user's search finds": () =>
+    listRooms(read, { sort: "-created_at", visibleTo: WHO, search: "ame 77", limit: 50 }),
   "a room": () => roomById(read, ROOM),
   "a room by external id": () => roomByExternalId(read, "ext-7"),
   "a user": () => userBySubject(read, WHO),
@@ -142,6 +148,8 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   messages: () => listMessages(read, ROOM, { order: "desc", includeDeleted: false, limit: 50 }),
   "messages after a seq": () =>
     listMessages(read, ROOM, { order: "asc", afterSeq: 5, includeDeleted: true, limit: 50 }),
+  "messages of a rare type": () =>
+    listMessages(read, ROOM, { order: "desc", types: ["rare"], includeDeleted: false, limit: 50 }),
   "messages of a sender": () =>
     listMessages(read, ROOM, { order: "desc", senders: [WHO], includeDeleted: false, limit: 50 }),
   "what is unread": () => unreadOf(read, ROOM, WHO),
@@ -179,8 +187,16 @@ async function scans(ask: () => Promise<unknown>): Promise<readonly string[]> {
   return plans.flatMap((plan) => plan.split("\n").filter((line) => /Seq Scan/.test(line)));
 }
 
-test.each(Object.entries(QUERIES))("%s: no scan of a table", async (_, ask) => {
+test.each(Object.entries(QUERIES))("%s: no scan of a table that was never analysed", async (_, ask) => {
   expect(await scans(ask)).toEqual([]);
+});
+
+describe("once PostgreSQL knows the tables", () => {
+  beforeAll(async () => void (await given.database.pool.query("analyze")));
+
+  test.each(Object.entries(QUERIES))("%s: no scan of a table", async (_, ask) => {
+    expect(await scans(ask)).toEqual([]);
+  });
 });
 
 test("a query without an index is found", async () => {

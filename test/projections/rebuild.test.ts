@@ -134,17 +134,17 @@ describe("rebuilding", () => {
     const fine = await rebuild(given.parts, all);
     expect(fine.differences).toEqual([]);
     expect(fine.compared).toHaveLength(storedProjections.length);
-    expect(fine.compared.find(({ table }) => table === "messages_v1")).toMatchObject({ rows: 30, differing: 0 });
-    expect(fine.tables).toContain("messages_v1");
+    expect(fine.compared.find(({ table }) => table === "messages_v2")).toMatchObject({ rows: 30, differing: 0 });
+    expect(fine.tables).toContain("messages_v2");
 
     const { pool } = given.database;
-    await pool.query("update read.messages_v1 set content = 'forged', meta = '{\"n\" : 5}' where seq = 5");
-    await pool.query("delete from read.messages_v1 where seq = 6");
+    await pool.query("update read.messages_v2 set content = 'forged', meta = '{\"n\" : 5}' where seq = 5");
+    await pool.query("delete from read.messages_v2 where seq = 6");
     await pool.query(
-      "insert into read.messages_v1 select room_id, 99, client, id, sender, user_id, sender_name, type, content, meta, reply_to, created_at, edited_at, deleted_at, content_seq, change_seq, ordinal from read.messages_v1 where seq = 7",
+      "insert into read.messages_v2 select room_id, 99, client, id, sender, user_id, sender_name, type, content, meta, reply_to, created_at, edited_at, deleted_at, content_seq, change_seq, ordinal from read.messages_v2 where seq = 7",
     );
     const wrong = await rebuild(given.parts, { names: ["messages"], verify: true });
-    const table = "messages_v1";
+    const table = "messages_v2";
     expect(wrong.compared).toEqual([{ table, rows: 30, differing: 3 }]);
     expect(new Set(wrong.differences)).toEqual(
       new Set([

@@ -3,10 +3,12 @@
 import type { Projection } from "../projection.ts";
 import { apiKeys } from "./api-keys.ts";
 import { audit, commandIds } from "./audit.ts";
+import { deletions } from "./deletions.ts";
 import { attempts, deliveries } from "./deliveries.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { reads } from "./reads.ts";
+import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
 import { users } from "./users.ts";
 
@@ -14,8 +16,10 @@ export const storedProjections: readonly Projection[] = [
   apiKeys,
   users,
   rooms,
+  roomSearch,
   members,
   messages,
+  deletions,
   reads,
   notifications,
   recipients,

@@ -78,7 +78,7 @@ export const deliveries = projection({
   indexes: [
     "(notification_id, position)",
     "(next_action_at, id) where next_action_at is not null",
-    "(client, subject, expires_at) where to_push",
+    "(client, subject, position) where to_push",
     "(notification_id) where status = 'fell_back'",
   ],
   personal: ["address", "name", "error", "mail_address", "mail_name"],

@@ -51,10 +51,16 @@ export type MessageRow = RowOf<typeof columns>;
 
 export const messages = projection({
   name: "messages",
-  version: 1,
+  version: 2,
   key: ["room_id", "seq"],
   columns,
-  indexes: ["(room_id, sender, seq)", "(room_id, seq) where deleted_at is not null and type <> 'system'"],
+  indexes: [
+    "(room_id, sender, seq)",
+    "(room_id, seq) where deleted_at is null",
+    "(room_id, seq) where deleted_at is not null and type <> 'system'",
+    "(room_id, seq) where deleted_at is not null and type = 'system'",
+    "(room_id, type, seq) where type <> 'text'",
+  ],
   personal: ["user_id", "sender_name", "content", "meta"],
   on: {
     MessagePosted: (e) => {

@@ -7,6 +7,7 @@ import { reveal } from "../../domain/event.ts";
 import { keyset, type Page, pageOf, readPage } from "../page.ts";
 import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
+import { deletedAfter, deletions } from "./deletions.ts";
 import { type MessageRow, messages, shownMessage } from "./messages.ts";
 import { members, NEWEST_MEMBER_FIRST, type RoomRow, rooms } from "./rooms.ts";
 
@@ -38,7 +39,7 @@ export const reads = projection({
 });
 
 /** The read models that unread counts are made of, by the names that `unreadOfMember` uses. */
-const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages };
+const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages, x: deletions };
 
 /**
  * How far the member `m` has read the room `r`, and how much of it is unread. What one posted oneself is read, and so is
@@ -49,8 +50,7 @@ const unreadOfMember = sql<Unread>`lateral (
   select marker.read_seq, greatest(0, r.ordinal
     - coalesce((select t.ordinal from t
         where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1), 0)
-    - (select count(*)::int from t
-        where t.room_id = m.room_id and t.seq > marker.read_seq and t.deleted_at is not null and t.type <> 'system')
+    - ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)}
   ) as unread_count
   from (select greatest(m.joined_seq,
     (select d.seq from d where d.room_id = m.room_id and d.subject = m.subject),

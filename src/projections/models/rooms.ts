@@ -1,5 +1,5 @@
 // Rooms and their members: settings, head, counts, and lists of them.
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
@@ -25,6 +25,7 @@ import {
   text,
 } from "../projection.ts";
 import { anyOf, type ReadAs } from "../read-as.ts";
+import { roomsWith, searchKey } from "./room-search.ts";
 import { users } from "./users.ts";
 
 const columns = {
@@ -99,11 +100,8 @@ export const rooms = projection({
 
 const settingsOf = ({ name, description, kind, joinRole, meta }: RoomSettings) => ({
   ...{ name, description, kind, join_role: joinRole, meta },
-  name_key: nameKey(name ?? ""),
+  name_key: searchKey(name ?? ""),
 });
-
-/** What names are sorted and searched by. */
-const nameKey = (name: string): string => name.toLowerCase();
 
 /** Any event moves the head. */
 const moved = (e: EventFacts, changed: (row: RoomRow) => Partial<RoomBody>) =>
@@ -195,38 +193,63 @@ const ORDER = {
   name: { by: { "r.name_key": "text", "r.room_id": "text" }, order: "asc" },
 } as const;
 
+/** Rooms that a search finds are read and sorted, up to so many; of more, the list's own order is followed. */
+const MAX_FOUND = 2_000;
+
 /** Rooms that are not deleted, in the given order; `name` ignores case. Throws InvalidCursor. */
 export async function listRooms(read: ReadAs, list: RoomList): Promise<Page<RoomRow>> {
-  const db = read.over({ r: rooms, m: members });
-  const all = db.selectFrom("r").selectAll();
-  const of = (subjects: readonly Subject[]) => db.selectFrom("m").where(anyOf("subject", subjects)).select("room_id");
+  const { search = "", active, externalIds, members: subjects, visibleTo, from, to } = list;
+  const found = search === "" ? undefined : await roomsWith(read, search, MAX_FOUND);
   const page: Keyset = { ...ORDER[list.sort], limit: list.limit, cursor: list.cursor };
   const cursorOf = (last: RoomRow): Cursor => (list.sort === "name" ? [last.name_key, last.room_id] : [last.position]);
-  const filtered = (query: typeof all): typeof all => {
-    const { search, active, externalIds, from, to } = list;
-    let found = query.where((eb) => eb.not("deleted"));
-    if (search !== undefined && search !== "") {
-      const needle = nameKey(search);
-      found = found.where(
-        sql<boolean>`(strpos(r.name_key, ${needle}) > 0 or strpos(lower(r.description), ${needle}) > 0)`,
+  const db = read.over({ r: rooms, m: members });
+  const everything = db.selectFrom("r").selectAll("r");
+  /** Each by its id, whatever the planner makes of their number. */
+  const byId = (ids: RawBuilder<{ room_id: RoomId }>): typeof everything =>
+    db
+      .selectFrom(ids.as<"o">(sql`o`))
+      .innerJoinLateral(
+        (eb) => eb.selectFrom("r").selectAll("r").whereRef("r.room_id", "=", "o.room_id").offset(0).as("r"),
+        (join) => join.onTrue(),
+      )
+      .selectAll("r");
+  const of = (people: readonly Subject[]) =>
+    byId(sql`(select distinct room_id from m where ${anyOf("subject", people)} offset 0)`);
+  const hasMember = (people: readonly Subject[]) =>
+    sql<boolean>`exists (select from m where m.room_id = r.room_id and ${anyOf("m.subject", people)})`;
+  const filtered = (query: typeof everything): typeof everything => {
+    let narrowed = query.where((eb) => eb.not("r.deleted"));
+    if (search !== "" && found === undefined) {
+      const part = searchKey(search);
+      narrowed = narrowed.where(
+        sql<boolean>`(strpos(r.name_key, ${part}) > 0 or strpos(lower(r.description), ${part}) > 0)`,
       );
     }
-    if (active !== undefined) found = found.where("active", "=", active);
-    if (externalIds !== undefined) found = found.where(anyOf("external_id", externalIds));
-    if (from !== undefined) found = found.where("created_at", ">=", from);
-    if (to !== undefined) found = found.where("created_at", "<", to);
-    return list.members === undefined ? found : found.where("room_id", "in", of(list.members));
+    if (subjects !== undefined && visibleTo !== undefined) {
+      narrowed = narrowed.where(sql<boolean>`(r.kind = 'public' or ${hasMember([visibleTo])})`);
+    }
+    if (subjects !== undefined && found !== undefined) narrowed = narrowed.where(hasMember(subjects));
+    if (active !== undefined) narrowed = narrowed.where("r.active", "=", active);
+    if (externalIds !== undefined) narrowed = narrowed.where(anyOf("r.external_id", externalIds));
+    if (from !== undefined) narrowed = narrowed.where("r.created_at", ">=", from);
+    return to === undefined ? narrowed : narrowed.where("r.created_at", "<", to);
   };
-  const { visibleTo } = list;
-  if (visibleTo === undefined) return readPage(read, filtered(all), page, cursorOf);
-  // Own rooms and public ones apart: each part is read in order from an index of its own.
-  const own = keyset(filtered(all.where("room_id", "in", of([visibleTo]))), page);
-  const others = keyset(filtered(all.where("kind", "=", "public").where("room_id", "not in", of([visibleTo]))), page);
+  const searched = found === undefined ? undefined : byId(sql`(select unnest(${found}::text[]) as room_id offset 0)`);
+  if (visibleTo === undefined || subjects !== undefined) {
+    const start = searched ?? (subjects === undefined ? everything : of(subjects));
+    return readPage(read, filtered(start), page, cursorOf);
+  }
+  // Public rooms and its other own ones apart: the first in order from an index, the second few enough to be sorted.
+  const shared = keyset(filtered(searched ?? everything).where("r.kind", "=", "public"), page);
+  const own = keyset(
+    filtered(searched?.where(hasMember([visibleTo])) ?? of([visibleTo])).where("r.kind", "<>", "public"),
+    page,
+  );
   const both = db
     .selectFrom(own.as("r"))
     .selectAll()
-    .unionAll(({ parens }) => parens(db.selectFrom(others.as("r")).selectAll()));
-  return readPage(read, db.selectFrom(both.as("r")).selectAll(), page, cursorOf);
+    .unionAll(({ parens }) => parens(db.selectFrom(shared.as("r")).selectAll()));
+  return readPage(read, db.selectFrom(both.as("r")).selectAll("r"), page, cursorOf);
 }
 
 export const NEWEST_MEMBER_FIRST = { "m.position": "text", "m.join_index": "integer" } as const;

@@ -16,6 +16,12 @@ export const tenantMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/fence.test.ts", test: "whose reader is gone is cancelled" },
   },
   {
+    fence: "search-client",
+    name: "a search finds rooms of the session's client alone",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/fence.test.ts", test: "gives a client's query no id of another" },
+  },
+  {
     fence: "slots-per-key",
     name: "one client's reads leave connections for another's",
     mutate: replaceWith("true"),

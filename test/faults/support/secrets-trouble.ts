@@ -22,7 +22,7 @@ type Trouble = {
 export async function makeTrouble({ talk, kept, used, databaseUrl, name, output }: Trouble): Promise<void> {
   await using database = await connection(databaseUrl);
   const { client } = database;
-  const table = "read.messages_v1";
+  const table = "read.messages_v2";
   await client.query("alter table read.members_v2 rename to members_away");
   await talk.call("GET", `/users/${encodeURIComponent(used.user)}/rooms`, { as: used.key, status: 500 });
   await client.query("alter table read.members_away rename to members_v2");
