@@ -1,6 +1,7 @@
 // The composition root's middle: the parts that a node's roles ask for, on its stores, opened in order, closed in reverse.
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { createHttpServer, createProbeServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
@@ -47,7 +48,9 @@ const READY_TIMEOUT_MS = 60_000;
 export async function compose({ config, logger, storage, signal, bounds }: ComposeOptions): Promise<Composed> {
   await using open = new AsyncDisposableStack();
   await storage.readSide.start(signal);
-  const mailbox = config.development ? open.use(await startMailbox({ log: (line) => logger.debug(line) })) : undefined;
+  const mailbox = config.development
+    ? open.use(await startMailbox({ log: (line) => logger.debug(line), folder: join(config.dataDir, "mailbox") }))
+    : undefined;
   const guard = createAddressGuard({ allow: config.outboundAllow, allowLoopback: config.development });
   const parts = { config, logger, storage, guard, mailbox, smtp: open.use(createSmtpChannel({ guard })) };
   const following = config.roles.has("api") ? open.use(await openLive(storage, logger)) : undefined;

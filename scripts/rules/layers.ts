@@ -126,9 +126,9 @@ export const dependencies: Rule = {
   check(tree) {
     const files = [...tree.files.values()].filter(({ path }) => path.startsWith("src/"));
     const used = new Set(files.flatMap(({ imports }) => imports.map(({ specifier }) => packageOf(specifier))));
-    const warnings = [...tree.dependencies]
+    const failures = [...tree.dependencies]
       .filter((name) => !used.has(name) && !PROGRAMS.includes(name))
       .map((name) => ({ file: MANIFEST, message: `lists ${name}, which no file of src imports` }));
-    return { read: files.length, failures: [], warnings };
+    return { read: files.length, failures };
   },
 };

@@ -10,7 +10,7 @@ export const CODE_FOLDERS = ["src", "test", "bench", "scripts"] as const;
 // Other endings than .ts are read too, so that no rule can be escaped by a file's name.
 const CODE_FILE = /\.[cm]?[jt]sx?$/;
 
-/** One import, re-export, `import()`, `import("…")` type or `new URL("…", import.meta.url)` of a file. */
+/** One import, re-export, `import()`, `import("…")` type, `import.meta.resolve("…")` or `new URL("…", import.meta.url)` of a file. */
 export type Import = {
   /** As written. */
   specifier: string;
@@ -87,6 +87,15 @@ function importsOf(path: string, text: string, program: Program): Import[] {
       if (node.source.type === "Literal" && typeof node.source.value === "string") {
         add(node.source.value, "all", false, node.start);
       }
+    },
+    CallExpression({ callee, arguments: [first], start }) {
+      // How a file of a package is found that is read, not run.
+      const resolves =
+        callee.type === "MemberExpression" &&
+        callee.object.type === "MetaProperty" &&
+        callee.property.type === "Identifier" &&
+        callee.property.name === "resolve";
+      if (resolves && first?.type === "Literal" && typeof first.value === "string") add(first.value, [], false, start);
     },
     TSImportType(node) {
       add(node.source.value, node.qualifier === null ? "all" : [firstName(node.qualifier)], true, node.start);

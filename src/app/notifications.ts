@@ -280,3 +280,14 @@ export async function acknowledgeDelivery(
   const { events, position, replayed } = await acknowledge(call, id, subject);
   return { delivery: await deliveryAsOf(call.services, id, events.at(-1)?.revision), position, replayed };
 }
+
+/** The notification that a delivery is of, whoever's it is: for the development mailbox. */
+export async function notificationOfDelivery(
+  { commands }: Pick<Services, "commands">,
+  id: string,
+): Promise<string | null> {
+  const parsed = DeliveryIdSchema.safeParse(id);
+  if (!parsed.success) return null;
+  const { state } = await commands.load(deliveryDecider, deliveryStream(parsed.data));
+  return state.status === "none" ? null : state.request.notification;
+}

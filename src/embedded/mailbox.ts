@@ -1,6 +1,8 @@
 // The development mailbox: a real SMTP server on a loopback port that takes every mail and delivers none.
 
 import { randomUUID } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import PostalMime, { type Address, decodeWords } from "postal-mime";
 import { SMTPServer, type SMTPServerDataStream } from "smtp-server";
 import { z } from "zod";
@@ -101,46 +103,65 @@ const SOCKET_TIMEOUT_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 200;
 const HOST = "127.0.0.1";
 
-/** The mails are in memory only, and gone with the process. */
+/** `to`: for this address (of To, Cc or a hidden recipient), whatever its case. `after`: newer than this mail. */
+type MailFilter = { readonly to?: string | undefined; readonly after?: string | undefined };
+
 export type Mailbox = {
   readonly host: string;
   readonly port: number;
-  /** Newest first; with `to`, those for this address (of To, Cc or a hidden recipient), whatever its case. */
-  list(filter?: { readonly to?: string | undefined }): readonly Mail[];
+  /** Newest first. */
+  list(filter?: MailFilter): readonly Mail[];
+  /** The same as soon as there is one; after `timeoutMs`, or when aborted, an empty list. */
+  wait(filter: MailFilter, timeoutMs: number, signal: AbortSignal): Promise<readonly Mail[]>;
   get(id: string): Mail | undefined;
   /** The mail's bytes as they arrived. */
   raw(id: string): Uint8Array | undefined;
-  clear(): void;
+  /** False when there is no such mail. */
+  delete(id: string): Promise<boolean>;
+  clear(): Promise<void>;
   /** Closes the port and every connection. */
   [Symbol.asyncDispose](): Promise<void>;
 };
 
 /**
  * Starts the mailbox on a free loopback port. It takes any sender, recipient and credentials, without TLS, and refuses
- * only a mail over its bound (552) and connections over its bound (421). A mail is listed before its sender gets
- * the 250. `now` is in ms since the epoch.
+ * only a mail over its bound (552) and connections over its bound (421). A mail is listed, and in `folder`, before its
+ * sender gets the 250. Without a folder mails are gone with the process. `now` is in ms since the epoch.
  */
 export async function startMailbox(options: {
   log: (line: string) => void;
   now?: () => number;
   limits?: MailboxLimits;
+  folder?: string;
 }): Promise<Mailbox> {
-  const { log, now = Date.now, limits = LIMITS } = options;
-  const kept = new Map<string, { mail: Mail; raw: Uint8Array }>(); // oldest first
+  const { log, now = Date.now, limits = LIMITS, folder } = options;
+  const files = folder === undefined ? undefined : new MailFiles(folder, log);
+  const kept = new Map<string, KeptMail>(); // oldest first
+  const arrived = new EventTarget();
   let keptBytes = 0;
 
-  const receive = async (stream: SMTPServerDataStream, envelope: Envelope): Promise<string> => {
-    const raw = await readAll(stream, limits.mailBytes);
-    if (raw === undefined) throw smtpError(552, `the mail is larger than ${limits.mailBytes} bytes`);
-    const id = `mail_${randomUUID()}`;
-    const mail = await readMail(raw, envelope, id, now());
-    kept.set(id, { mail, raw });
+  const keep = async (mail: Mail, raw: Uint8Array): Promise<void> => {
+    kept.set(mail.id, { mail, raw });
     keptBytes += raw.byteLength;
     for (const [oldest, { raw: bytes }] of kept) {
       if (kept.size <= limits.mails && keptBytes <= limits.totalBytes) break;
       kept.delete(oldest);
       keptBytes -= bytes.byteLength;
+      await files?.remove(oldest);
     }
+  };
+  for (const { id, envelope, at, raw } of (await files?.load()) ?? [])
+    await keep(await readMail(raw, envelope, id, at), raw);
+
+  const receive = async (stream: SMTPServerDataStream, envelope: Envelope): Promise<string> => {
+    const raw = await readAll(stream, limits.mailBytes);
+    if (raw === undefined) throw smtpError(552, `the mail is larger than ${limits.mailBytes} bytes`);
+    const id = `mail_${randomUUID()}`;
+    const at = now();
+    const mail = await readMail(raw, envelope, id, at);
+    await files?.write({ id, envelope, at, raw });
+    await keep(mail, raw);
+    arrived.dispatchEvent(new Event("mail"));
     return `kept as ${id}`;
   };
 
@@ -180,25 +201,114 @@ export async function startMailbox(options: {
   const address = server.server.address();
   if (address === null || typeof address === "string") throw new Error("the development mailbox has no port");
 
+  const listed = ({ to, after }: MailFilter = {}): readonly Mail[] => {
+    const mails = [...kept.values()].map(({ mail }) => mail).reverse();
+    const known = after === undefined ? -1 : mails.findIndex(({ id }) => id === after);
+    const newer = known < 0 ? mails : mails.slice(0, known);
+    return to === undefined ? newer : newer.filter((mail) => isFor(mail, to));
+  };
+
   let closing: Promise<void> | undefined;
   return {
     host: HOST,
     port: address.port,
-    list({ to } = {}) {
-      const mails = [...kept.values()].map(({ mail }) => mail).reverse();
-      return to === undefined ? mails : mails.filter((mail) => isFor(mail, to));
+    list: listed,
+    async wait(filter, timeoutMs, signal) {
+      const over = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      for (;;) {
+        const mails = listed(filter);
+        if (mails.length > 0 || over.aborted) return mails;
+        await new Promise<void>((resolve) => {
+          const done = () => {
+            arrived.removeEventListener("mail", done);
+            over.removeEventListener("abort", done);
+            resolve();
+          };
+          arrived.addEventListener("mail", done);
+          over.addEventListener("abort", done);
+        });
+      }
     },
     get: (id) => kept.get(id)?.mail,
     raw: (id) => kept.get(id)?.raw,
-    clear() {
+    async delete(id) {
+      const one = kept.get(id);
+      if (one === undefined) return false;
+      kept.delete(id);
+      keptBytes -= one.raw.byteLength;
+      await files?.remove(id);
+      return true;
+    },
+    async clear() {
+      const ids = [...kept.keys()];
       kept.clear();
       keptBytes = 0;
+      for (const id of ids) await files?.remove(id);
     },
     async [Symbol.asyncDispose]() {
       closing ??= new Promise((resolve) => server.close(() => resolve()));
       await closing;
     },
   };
+}
+
+type KeptMail = { readonly mail: Mail; readonly raw: Uint8Array };
+type StoredMail = { readonly id: string; readonly envelope: Envelope; readonly at: number; readonly raw: Uint8Array };
+
+const StoredHead = z.object({
+  id: z.string(),
+  at: z.number(),
+  envelope: z.object({ from: z.string(), to: z.array(z.string()) }),
+});
+const NEWLINE = 10;
+/** Digits of a time in a file's name, so that names sort as times do. */
+const TIME_DIGITS = 15;
+
+/** Mails as files: what SMTP said of each as a line of JSON, then the mail as it came. */
+class MailFiles {
+  readonly #folder: string;
+  readonly #log: (line: string) => void;
+  readonly #names = new Map<string, string>();
+
+  constructor(folder: string, log: (line: string) => void) {
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  /** Oldest first. A file that cannot be read is left out, and said so. */
+  async load(): Promise<readonly StoredMail[]> {
+    const names = (await readdir(this.#folder).catch(() => [])).filter((name) => name.endsWith(".mail")).toSorted();
+    const mails: StoredMail[] = [];
+    for (const name of names) {
+      const bytes = await readFile(join(this.#folder, name));
+      const end = bytes.indexOf(NEWLINE);
+      try {
+        const { id, at, envelope } = StoredHead.parse(JSON.parse(bytes.toString("utf8", 0, end)));
+        mails.push({ id, at, envelope, raw: bytes.subarray(end + 1) });
+        this.#names.set(id, name);
+      } catch {
+        this.#log(`development mailbox: ${name} cannot be read; left out`);
+      }
+    }
+    return mails;
+  }
+
+  async write({ id, at, envelope, raw }: StoredMail): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const name = `${String(at).padStart(TIME_DIGITS, "0")}-${id}.mail`;
+    const path = join(this.#folder, name);
+    await writeFile(`${path}.part`, Buffer.concat([Buffer.from(`${JSON.stringify({ id, at, envelope })}\n`), raw]), {
+      mode: 0o600,
+    });
+    await rename(`${path}.part`, path);
+    this.#names.set(id, name);
+  }
+
+  async remove(id: string): Promise<void> {
+    const name = this.#names.get(id);
+    this.#names.delete(id);
+    if (name !== undefined) await rm(join(this.#folder, name), { force: true });
+  }
 }
 
 function isFor(mail: Mail, to: string): boolean {

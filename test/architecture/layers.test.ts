@@ -151,13 +151,13 @@ describe("the borders of src", () => {
 
 describe("dependencies", () => {
   test("one that src does not import is found, but for programs", () => {
-    const { read, warnings } = judge(dependencies, {
-      "package.json": JSON.stringify({ dependencies: { zod: "1", pg: "1", "@a/b": "1", node: "1" } }),
-      "src/main.ts": 'import "pg/lib/x.js";',
+    const { read, faults } = judge(dependencies, {
+      "package.json": JSON.stringify({ dependencies: { zod: "1", pg: "1", "@a/b": "1", "@c/d": "1", node: "1" } }),
+      "src/main.ts": 'import "pg/lib/x.js"; const page = import.meta.resolve("@c/d");',
       "test/a.test.ts": 'import "zod";',
     });
     expect(read).toBe(1);
-    expect(warnings).toEqual([
+    expect(faults).toEqual([
       "package.json lists zod, which no file of src imports",
       "package.json lists @a/b, which no file of src imports",
     ]);

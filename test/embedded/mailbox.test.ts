@@ -1,6 +1,9 @@
 // The development mailbox, over real SMTP.
 
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
@@ -150,4 +153,37 @@ test("closing ends the connections of silent clients too", async () => {
   await Promise.all([other[Symbol.asyncDispose](), other[Symbol.asyncDispose]()]);
   await closed;
   await expect(transportTo(other).sendMail({ from: "a@example.com", to: "b@example.com" })).rejects.toThrow();
+});
+
+test("with a folder mails are there after a restart, hidden recipients too, until they are deleted", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "chatapi-mailbox-"));
+  await using removed = { [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
+  void removed;
+  const kept = join(folder, "mailbox");
+  const open = () =>
+    startMailbox({ log: () => {}, folder: kept, limits: { mails: 2, mailBytes: 10_000, totalBytes: 100_000 } });
+  const first = await open();
+  const sender = transportTo(first);
+  for (const subject of ["gone", "one", "two"]) {
+    await sender.sendMail({ from: "a@example.com", to: "b@example.com", bcc: "c@example.com", subject, text: subject });
+  }
+  sender.close();
+  const before = first.list();
+  await first[Symbol.asyncDispose]();
+  expect((await stat(kept)).mode & 0o777).toBe(0o700);
+  await writeFile(join(kept, "000-broken.mail"), "no mail");
+  const second = await open();
+  expect(second.list()).toEqual(before);
+  expect(before.map(({ subject, bcc }) => [subject, bcc[0]?.address])).toEqual([
+    ["two", "c@example.com"],
+    ["one", "c@example.com"],
+  ]);
+  expect(second.raw(before[0]?.id ?? "")).toEqual(first.raw(before[0]?.id ?? ""));
+  expect(await second.delete(before[0]?.id ?? "")).toBe(true);
+  await second[Symbol.asyncDispose]();
+  const third = await open();
+  expect(third.list()).toEqual(before.slice(1));
+  await third.clear();
+  expect((await readdir(kept)).filter((name) => !name.includes("broken"))).toEqual([]);
+  await third[Symbol.asyncDispose]();
 });

@@ -1,6 +1,9 @@
 // A whole server in the test's process: its own database, real sockets, everything composed as `chatapi serve` does.
 import { randomBytes } from "node:crypto";
+import { rm } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pino from "pino";
 import type { Services } from "../../src/app/services.ts";
 import { compose } from "../../src/compose.ts";
@@ -45,7 +48,9 @@ export const production: Partial<Config> = { development: false, adminKey: ADMIN
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   await using open = new AsyncDisposableStack();
   const databaseUrl = options.databaseUrl ?? open.use(await testDatabase()).url;
-  const environment = { ENCRYPTION_KEYS: encryptionKey(), PORT: "0", ...options.env };
+  const dataDir = join(tmpdir(), `chatapi-test-${randomBytes(8).toString("hex")}`);
+  open.defer(() => rm(dataDir, { recursive: true, force: true }));
+  const environment = { ENCRYPTION_KEYS: encryptionKey(), PORT: "0", DATA_DIR: dataDir, ...options.env };
   const config: Config = Object.freeze({ ...readConfig(environment), ...options.config });
   const logged: Record<string, unknown>[] = [];
   const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });

@@ -3,14 +3,17 @@ import type { IncomingMessage, Server } from "node:http";
 import { Registry } from "@prometheus-io/client";
 import Koa from "koa";
 import Router from "koa-router";
+import { notificationOfDelivery } from "../../app/notifications.ts";
 import { createLimits, type Limits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
 import { checkHeaders, createGuardedServer, HTTP_TIMINGS, type HttpTimings, normalizeTarget } from "./hardening.ts";
+import { addMailbox, type DevMailbox } from "./mailbox-pages.ts";
+import { prefersPage } from "./markup.ts";
 import { allowOrigins, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
-import { addDocs, addMailbox, type DevMailbox } from "./pages.ts";
+import { addDocs, sendProblemPage } from "./pages.ts";
 import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
 import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
 import {
@@ -52,7 +55,9 @@ export function createHttpServer(
   const probes = { directory: () => ({ ok: services.directory.ready() }), ...options.probes };
   addProbes(router, services, probes, registry, limits);
   addDocs(router, routes, config);
-  if (options.mailbox !== undefined) addMailbox(router, options.mailbox, ownOriginCheck(config));
+  if (options.mailbox !== undefined) {
+    addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
+  }
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
   const authenticate = addApiRoutes(router, routes, services, limits, timings);
   requireUnambiguous(router);
@@ -161,6 +166,11 @@ function answerProblems(logger: Services["logger"], baseUrl: (request: IncomingM
       }
       ctx.status = status;
       ctx.set(problem.headers);
+      if (prefersPage(ctx)) {
+        ctx.set("Vary", "Accept");
+        sendProblemPage(ctx, problem, baseUrl(ctx.req));
+        return;
+      }
       ctx.set("Content-Type", "application/problem+json; charset=utf-8");
       ctx.body = JSON.stringify(problemBody(problem, baseUrl(ctx.req), id));
     }

@@ -144,7 +144,7 @@ function headerNames(route: Route): readonly (keyof typeof PARAMETERS)[] {
 }
 
 /** The codes that a route may answer with: its own, and those of the checks before it. */
-export function problemsOf(route: Route): readonly ProblemCode[] {
+function problemsOf(route: Route): readonly ProblemCode[] {
   const codes: ProblemCode[] = [
     "unknown_host",
     "unauthenticated",

@@ -1,15 +1,26 @@
-// Pages without scripts: the reference, the errors, the OpenAPI document, and the development mailbox.
-import { createHash } from "node:crypto";
-import { STATUS_CODES } from "node:http";
-import { z } from "zod";
+// What the server says about itself: the reference, the guides, the errors, the OpenAPI document; and problems as pages.
+import { createReadStream } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import manifest from "../../../package.json" with { type: "json" };
 import type { Config } from "../../config.ts";
-import { PROBLEMS } from "../../contract/errors.ts";
+import {
+  CLOSE_REASONS,
+  type CloseCode,
+  FAULT_CODES,
+  type FaultCode,
+  PROBLEMS,
+  type ProblemCode,
+  SOCKET_ERROR_CODES,
+} from "../../contract/errors.ts";
 import type { ApiRouter } from "./api.ts";
-import { openApiDocument, problemsOf } from "./openapi.ts";
-import type { OwnOriginCheck } from "./origin.ts";
+import { markdown } from "./markdown.ts";
+import { HEAD, type Html, html, type Page, pageOf, sendHtml, sendPage, topBar } from "./markup.ts";
+import { openApiDocument } from "./openapi.ts";
 import { Problem } from "./problems.ts";
-import { type Access, API_PREFIX, type ApiContext, type NamedRoute, NO_BODY } from "./route.ts";
-import { parseQuery } from "./validation.ts";
+import type { ApiContext, NamedRoute } from "./route.ts";
 
 export function sendJson(ctx: ApiContext, value: unknown, status = 200): void {
   ctx.status = status;
@@ -17,241 +28,326 @@ export function sendJson(ctx: ApiContext, value: unknown, status = 200): void {
   ctx.body = JSON.stringify(value);
 }
 
-/** `policy`: what the page may load. */
-function sendPage(ctx: ApiContext, html: string, policy = pagePolicy()): void {
-  ctx.set({
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": policy,
-    "Referrer-Policy": "no-referrer",
-  });
-  ctx.body = html;
-}
-
-/** `/docs`, `/docs/errors`, `/openapi.json`; each is made once, when it is first requested. */
+/** `/docs` and below, `/openapi.json`, the icon. What is made of markup is made once, when it is first requested. */
 export function addDocs(
   router: ApiRouter,
   routes: readonly NamedRoute[],
   { publicUrl }: Pick<Config, "publicUrl">,
 ): void {
-  let reference: string | undefined;
-  let errors: string | undefined;
+  const pages = new Map<string, Promise<Page>>();
+  const page = (path: string, make: () => Page | Promise<Page>) => async (ctx: ApiContext) => {
+    const made = pages.get(path) ?? Promise.resolve(make());
+    pages.set(path, made);
+    sendPage(ctx, await made);
+  };
   let openApi: Record<string, unknown> | undefined;
   router.get("/", (ctx) => {
     ctx.body = null;
     ctx.status = 302;
     ctx.set("Location", "/docs");
   });
-  router.get("/docs", (ctx) => {
-    reference ??= documentOf("ChatAPI reference", referencePage(routes));
-    sendPage(ctx, reference);
+  router.get("/docs", (ctx) => sendHtml(ctx, REFERENCE_PAGE, REFERENCE_POLICY));
+  router.get("/docs/reference.js", sendReferenceScript);
+  router.get("/docs/start.js", (ctx) => {
+    ctx.set("Content-Type", "text/javascript; charset=utf-8");
+    ctx.body = START_SCRIPT;
   });
-  router.get("/docs/errors", (ctx) => {
-    errors ??= documentOf("ChatAPI errors", errorsPage());
-    sendPage(ctx, errors);
-  });
+  router.get(
+    "/docs/errors",
+    page("/docs/errors", () => pageOf("/docs/errors", "Errors", errorsBody())),
+  );
+  router.get(
+    "/docs/guides",
+    page("/docs/guides", () => pageOf("/docs/guides", "Guides", guidesBody())),
+  );
+  for (const [name, [title]] of Object.entries(GUIDES)) {
+    const path = `/docs/guides/${name}`;
+    router.get(
+      path,
+      page(path, async () => pageOf(path, title, await guideBody(name))),
+    );
+  }
   router.get("/openapi.json", (ctx) => {
     openApi ??= openApiDocument(routes, publicUrl);
     sendJson(ctx, openApi);
   });
+  for (const path of ["/favicon.svg", "/favicon.ico"]) {
+    router.get(path, (ctx) => {
+      ctx.set({ "Content-Type": "image/svg+xml", "Cache-Control": "public, max-age=86400" });
+      ctx.body = ICON;
+    });
+  }
 }
 
-// Markup
+const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#0b63b5" d="M6 3h20a4 4 0 0 1 4 4v13a4 4 0 0 1-4 4H14l-7 6v-6H6a4 4 0 0 1-4-4V7a4 4 0 0 1 4-4z"/><path stroke="#fff" stroke-width="3" stroke-linecap="round" d="M9 10h14M9 16h9"/></svg>`;
 
-/** Text that is markup already. */
-type Html = { readonly html: string };
-type HtmlValue = Html | readonly Html[] | string | number;
+// The reference: a program of its own, from its package, which reads /openapi.json
 
-const ESCAPES: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;",
-};
-const escapeHtml = (text: string): string => text.replaceAll(/[&<>"']/g, (char) => ESCAPES[char] ?? "");
+/** It makes styles as it runs; it may load nothing from elsewhere and send nothing anywhere but here. */
+const REFERENCE_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data: blob:",
+  "font-src 'self' data:",
+  "connect-src 'self'",
+  ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
+].join("; ");
 
-/** Markup with values in it, each escaped unless it is markup itself. */
-function html(strings: TemplateStringsArray, ...values: readonly HtmlValue[]): Html {
-  const shown = values.map((value) => {
-    if (typeof value === "string" || typeof value === "number") return escapeHtml(String(value));
-    return "html" in value ? value.html : value.map((one) => one.html).join("");
-  });
-  return { html: strings.map((text, index) => text + (shown[index] ?? "")).join("") };
-}
+const REFERENCE_SCRIPT = fileURLToPath(new URL("browser/standalone.js", import.meta.resolve("@scalar/api-reference")));
 
-const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
-h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { margin-bottom: .3rem; }
-code, pre { font-family: ui-monospace, monospace; font-size: .9em; }
-code { background: var(--soft); padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
-pre { background: var(--soft); padding: .8rem; overflow: auto; } pre code { background: none; padding: 0; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-nav a { margin-right: 1rem; } .method { font-weight: 700; } .soft { opacity: .75; }
-iframe { width: 100%; height: 24rem; border: 1px solid var(--line); background: #fff; }
-details { margin: .5rem 0; } summary { cursor: pointer; }
+/** Its own greys and methods have too little contrast to be read by everybody. */
+const REFERENCE_COLOURS = `
+.light-mode { --scalar-color-2: #4b5563; --scalar-color-3: #5a6472; --scalar-color-green: #0a6b3d; --scalar-color-red: #b3261e; --scalar-color-orange: #8a4b00; --scalar-color-blue: #0b5cad; --scalar-color-yellow: #6b5600; --scalar-color-purple: #6a3fa0; }
+.dark-mode { --scalar-color-2: #b6bfca; --scalar-color-3: #a3adb9; --scalar-color-green: #6fd39b; --scalar-color-red: #ff9a92; --scalar-color-orange: #ffb86b; --scalar-color-blue: #8ec2ff; --scalar-color-yellow: #f0d264; --scalar-color-purple: #cbb0f5; }
 `;
 
-const STYLE_HASH = `'sha256-${createHash("sha256").update(STYLE).digest("base64")}'`;
+/** Without telemetry, fonts, proxies and helpers of its maker's: all of them are elsewhere. */
+const REFERENCE_OPTIONS = {
+  url: "/openapi.json",
+  withDefaultFonts: false,
+  telemetry: false,
+  proxyUrl: "",
+  agent: { disabled: true },
+  mcp: { disabled: true },
+  showDeveloperTools: "never",
+  hideClientButton: true,
+  persistAuth: false,
+  documentDownloadType: "json",
+  theme: "default",
+  layout: "modern",
+  defaultOpenFirstTag: true,
+  operationTitleSource: "summary",
+  customCss: REFERENCE_COLOURS,
+} as const;
 
-/** What our pages may load: their own style. `frames`: also frames of this server. */
-const pagePolicy = (frames = false): string =>
-  [
-    "default-src 'none'",
-    `style-src ${STYLE_HASH}`,
-    ...(frames ? ["frame-src 'self'"] : []),
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ].join("; ");
+const START_SCRIPT = `Scalar.createApiReference("#reference", ${JSON.stringify(REFERENCE_OPTIONS)});\n`;
 
-const documentOf = (title: string, body: Html): string =>
-  html`<!doctype html>
+const REFERENCE_STYLE = `
+:root { color-scheme: light dark; --scalar-custom-header-height: 46px; --scalar-font: system-ui, sans-serif; --scalar-font-code: ui-monospace, monospace; }
+body { margin: 0; }
+header.top { position: sticky; top: 0; z-index: 1000; height: 46px; display: flex; gap: 0 1rem; align-items: center; padding: 0 1rem; overflow-x: auto; white-space: nowrap;
+  font: 15px/1 system-ui, sans-serif; color: light-dark(#1c2530, #e3e8ee); background: light-dark(#f5f7f9, #1a2129); border-bottom: 1px solid light-dark(#dfe4ea, #2e3844); box-sizing: border-box; }
+header.top nav { display: flex; gap: 1rem; } header.top a { color: light-dark(#0b63b5, #7ab8f5); text-decoration: none; } header.top a[aria-current] { color: inherit; }
+@media (max-width: 480px) { header.top strong { display: none; } }
+`;
+
+const VERSION = manifest.dependencies["@scalar/api-reference"];
+
+const REFERENCE_PAGE = html`<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title><style>${{ html: STYLE }}</style></head>
+<head>${HEAD}<title>Reference · ChatAPI</title><style>${{ html: REFERENCE_STYLE }}</style></head>
 <body>
-<nav><a href="/docs">Reference</a><a href="/docs/errors">Errors</a><a href="/openapi.json">OpenAPI</a></nav>
-${body}
+${topBar("/docs")}
+<div id="reference"></div>
+<noscript><p>The reference needs JavaScript. The same is in <a href="/openapi.json">/openapi.json</a>, and in words in the <a href="/docs/guides">guides</a>.</p></noscript>
+<script src="/docs/reference.js?${VERSION}"></script>
+<script src="/docs/start.js"></script>
 </body>
 </html>
 `.html;
 
-// The reference and the errors
+let compressed: Promise<Buffer> | undefined;
 
-function referencePage(routes: readonly NamedRoute[]): Html {
-  const tags = [...new Set(routes.map((route) => route.tag))];
-  return html`<h1>ChatAPI</h1>
-<p>JSON over HTTP. Send your key as <code>Authorization: Bearer</code>. Errors are problems with a stable
-<code>code</code>, listed under <a href="/docs/errors">errors</a>. Send an <code>Idempotency-Key</code> with a POST that
-you may have to repeat, and a write's <code>Position</code> as <code>Read-After</code> with a read that has to see it.
-What goes on live is on the WebSocket at <code>/ws</code>.</p>
-<p>${tags.map((tag) => html`<a href="#${tag}">${tag}</a> `)}</p>
-${tags.map((tag) => html`<h2 id="${tag}">${tag}</h2>${routes.filter((route) => route.tag === tag).map(operation)}`)}`;
+/** Its address changes with the version, so it is loaded once. */
+async function sendReferenceScript(ctx: ApiContext): Promise<void> {
+  ctx.set({
+    "Content-Type": "text/javascript; charset=utf-8",
+    "Cache-Control": "public, max-age=31536000, immutable",
+    Vary: "Accept-Encoding",
+  });
+  if (ctx.acceptsEncodings("gzip", "identity") !== "gzip") {
+    ctx.body = createReadStream(REFERENCE_SCRIPT);
+    return;
+  }
+  compressed ??= readFile(REFERENCE_SCRIPT).then((bytes) => promisify(gzip)(bytes));
+  ctx.set("Content-Encoding", "gzip");
+  ctx.body = await compressed;
 }
 
-function operation(route: NamedRoute): Html {
-  const query = route.query instanceof z.ZodObject ? Object.keys(route.query.shape) : [];
-  const statuses = Object.keys(route.responses).map((status) => `${status} ${STATUS_CODES[status] ?? ""}`);
-  return html`<h3 id="${anchor(route)}"><span class="method">${route.method}</span> <code>${API_PREFIX + route.path}</code></h3>
-<p>${route.summary} <span class="soft">${allowed(route.access)}</span></p>
-${query.length > 0 ? html`<p>Query: ${query.map((name) => html`<code>${name}</code> `)}</p>` : ""}
-${route.body === null || route.body === NO_BODY ? "" : schemaOf("Body", route.body, "input")}
-${Object.values(route.responses)
-  .slice(0, 1)
-  .map((schema) => (schema instanceof z.ZodType ? schemaOf("Answer", schema, "output") : html``))}
-<p>${statuses.join(", ")}. Problems: ${problemsOf(route).map((code) => html`<a href="/docs/errors#${code}">${code}</a> `)}</p>`;
+// The guides
+
+/** Those in docs/, in the order in which they are read. */
+const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> = {
+  concepts: ["Concepts", "Client, log, seq, position, delivery: what everything else rests on."],
+  http: ["HTTP guide", "From a fresh server to rooms, messages, notifications, webhooks and the audit."],
+  websocket: ["WebSocket guide", "One socket a user: rooms from where it left off, notifications, every frame."],
+  events: ["Events", "Every stored event type, as audit and timeline show it."],
+  running: ["Running it", "Configuration, data, secrets, the command line."],
+  operations: ["Operating it", "Parts, backups, upgrades, what happens when one is lost."],
+  scaling: ["Growing", "From one process to many nodes."],
+  glossary: ["Glossary", "The terms that code and guides use."],
+};
+
+const DOCS = new URL("../../../docs/", import.meta.url);
+
+const guidesBody = (): Html => html`<h1>Guides</h1>
+<dl class="codes">${Object.entries(GUIDES).map(
+  ([name, [title, about]]) => html`<dt><a href="/docs/guides/${name}">${title}</a></dt><dd>${about}</dd>`,
+)}</dl>
+<p>Every request and answer is in the <a href="/docs">reference</a>, every code in <a href="/docs/errors">errors</a>.</p>`;
+
+async function guideBody(name: string): Promise<Html> {
+  const text = await readFile(new URL(`${name}.md`, DOCS), "utf8").catch(() => undefined);
+  if (text === undefined) throw new Problem("not_found", { detail: "This installation has no guides." });
+  return markdown(text, guideLink);
 }
 
-const anchor = ({ method, path }: NamedRoute): string => `${method}${path.replaceAll(/[/:]+/g, "-")}`;
-
-function allowed(access: Access): string {
-  if (access.kind === "registration") return "Open in development mode, else for the ADMIN_KEY.";
-  const scope = access.scope === null ? "A client key" : `A client key with ${access.scope}`;
-  return access.kind === "key" ? `${scope}.` : `${scope}, or a user's token.`;
+/** A guide's links to other guides lead to their pages; what is only in the repository is named by its path there. */
+function guideLink(href: string): string {
+  const [, name = "", anchor = ""] = /^([a-z]+)\.md(#.*)?$/.exec(href) ?? [];
+  if (name in GUIDES) return `/docs/guides/${name}${anchor}`;
+  return /^(https?:|#|\/)/.test(href) ? href : "/docs/guides";
 }
 
-function schemaOf(title: string, schema: z.ZodType, io: "input" | "output"): Html {
-  const { $schema: _dialect, ...shown } = z.toJSONSchema(schema, { io, unrepresentable: "any" });
-  return html`<details><summary>${title}</summary><pre><code>${JSON.stringify(shown, null, 2)}</code></pre></details>`;
-}
+// The errors
 
-function errorsPage(): Html {
-  const kinds = Object.entries(PROBLEMS).toSorted(([, a], [, b]) => a.status - b.status);
+const SOCKET_ERRORS: Readonly<Record<string, string>> = {
+  unknown_type: "No frame has this `type`. The WebSocket guide lists them.",
+  user_required: "A key without `user_id` observes. Connect with a user's token, or name the user with `?user_id=`.",
+  already_subscribed: "The socket has this room. Subscribe with `after_seq` to start anew from there.",
+  too_many_subscriptions: "A socket follows 500 rooms at most. Unsubscribe from one, or open another socket.",
+  seq_out_of_range: "`after_seq` is past the room's head. Subscribe from the last `seq` that you have received.",
+};
+
+const FAULTS: Readonly<Record<FaultCode, string>> = {
+  required: "Send the field.",
+  unknown_field: "Leave the field out, or write it as the message says.",
+  wrong_type: "Send the JSON type that the message names.",
+  too_short: "Send more characters or items.",
+  too_long: "Send fewer characters or items; characters are Unicode code points.",
+  too_small: "Send a greater number.",
+  too_large: "Send a smaller number.",
+  invalid_format: "Write the value as the message says.",
+  not_allowed: "Send another value, or leave the field to your backend: the message says which.",
+};
+
+/** What to do about a problem, where its meaning does not say. */
+const REMEDIES: { readonly [code in ProblemCode]?: string } = {
+  malformed_request: "Use an HTTP library; check what a proxy between makes of the request.",
+  malformed_json: "Serialise the body with a JSON library, in UTF-8.",
+  invalid_position: "Send the `Position` of an answer as it came, or leave the header out.",
+  unauthenticated: "Send `Authorization: Bearer <key or token>` with a key or token that is in force.",
+  token_expired: "Mint a token in your backend: `POST /users/{user_id}/tokens`.",
+  forbidden: "Call it from your backend, with the client key.",
+  insufficient_scope: "Use a key with the scope.",
+  role_required: "Have an admin or owner do it, or give the user the role.",
+  not_a_member: "Add the user to the room, or let it join when the room is public.",
+  read_only: "Give the user the role `member`.",
+  sender_mismatch: "Leave `sender_id` out, or post with the client key.",
+  not_found: "Check the id, and that key or token belong to the same client.",
+  last_owner: "Make somebody else owner first, or delete the room.",
+  external_id_taken: "Use the room that `existing_id` names, or another `external_id`.",
+  too_many_members: "Remove somebody first, or open another room.",
+  not_cancellable: "Nothing: all of it has been delivered or has ended.",
+  nothing_to_retry: "Nothing: see `deliveries` for what each is waiting for.",
+  last_key: "Rotate the key in place of deleting it.",
+  provider_limit: "Delete a provider that is not used any more.",
+  email_provider_not_configured: "`PUT /email-providers/{name}`.",
+  precondition_failed: "Read it again, decide again, and send the new `ETag`.",
+  body_too_large: "Send less: split a batch, keep large content elsewhere and send its address.",
+  unsupported_media_type: "Send `Content-Type: application/json`.",
+  unknown_host: "Add the name to `ALLOWED_HOSTS`, or set `PUBLIC_URL`.",
+  ambiguous_recipients: "Leave all but one of them out.",
+  no_recipients: "Name users, or add members to the room.",
+  idempotency_key_reused: "Use a new key for a new request.",
+  headers_too_large: "Send fewer or shorter headers; move long values into the body.",
+  internal: "Send it again under the same `Idempotency-Key`. If it stays, look for the `request_id` in the log.",
+};
+
+/** By status, for what has no remedy of its own: there is always something to do. */
+const REMEDY_OF_STATUS: Readonly<Record<number, string>> = {
+  400: "Mend the request.",
+  401: "Authenticate anew.",
+  403: "Ask your backend to do it, or to allow it.",
+  404: "Check the path and the id.",
+  405: "Use one of the methods in `Allow`.",
+  408: "Send it again, faster.",
+  409: "Read the resource again and decide anew.",
+  422: "Mend the fields that `errors` names.",
+  426: "Open a WebSocket. A proxy may have dropped `Upgrade`: let it pass the header on.",
+  429: "Wait for `Retry-After` seconds, then send less.",
+  503: "Wait for `Retry-After` seconds and send it again.",
+};
+
+const CLOSE_REMEDIES: Readonly<Record<CloseCode, string>> = {
+  4000: "Reconnect with jitter and resume each room with `after_seq`.",
+  4002: "Reconnect, and authenticate within five seconds.",
+  4003: "Reconnect and resume. Answer pings, or send frames, at least every 50 seconds.",
+  4008: "Reconnect and resume; read faster, or subscribe to fewer rooms.",
+  4009: "Reconnect with a new token and resume. A fresh `auth` before its end keeps the socket.",
+  4029: "Reconnect and resume; send at most 100 frames a second.",
+  4030: "Close sockets that are not used, then reconnect.",
+  4501: "Do not reconnect with this credential: get another.",
+  4503: "Do not reconnect so: a connection is one user's.",
+  4504: "Mend the client: each frame is one JSON object with a `type`.",
+};
+
+/** Text whose backticks are code. */
+const withCode = (text: string): Html => ({
+  html: text
+    .split(/`([^`]*)`/)
+    .map((part, at) => (at % 2 === 1 ? html`<code>${part}</code>`.html : html`${part}`.html))
+    .join(""),
+});
+
+type Coded = readonly [code: string, head: Html, remedy: string];
+
+const listOf = (codes: readonly Coded[]): Html =>
+  html`<dl class="codes">${codes.map(
+    ([code, head, remedy]) =>
+      html`<dt id="${code}"><code>${code}</code> ${head}</dt><dd><span class="soft">What to do:</span> ${withCode(remedy)}</dd>`,
+  )}</dl>`;
+
+function errorsBody(): Html {
+  const problems = Object.entries(PROBLEMS).toSorted(([, a], [, b]) => a.status - b.status);
+  const remedyOf = (code: string, status: number) =>
+    REMEDIES[code as ProblemCode] ?? REMEDY_OF_STATUS[status] ?? "See `detail`.";
+  const socketCodes = SOCKET_ERROR_CODES.filter((code) => !(code in PROBLEMS));
   return html`<h1>Errors</h1>
-<p>Errors are <code>application/problem+json</code> (RFC 9457) with <code>type</code>, <code>title</code>,
-<code>status</code>, <code>detail</code>, <code>code</code> and <code>request_id</code>. With
-<code>validation_failed</code>, <code>errors</code> lists every fault as <code>{path, code, message}</code>.</p>
-<table><thead><tr><th>Status</th><th>Code</th><th>Meaning</th></tr></thead><tbody>
-${kinds.map(([code, { status, title, meaning }]) => html`<tr id="${code}"><td>${status}</td><td><code>${code}</code></td><td><strong>${title}.</strong> ${meaning}</td></tr>`)}
-</tbody></table>`;
+<p>Errors are <code>application/problem+json</code> (RFC 9457) with <code>type</code> (the code's anchor on this page), <code>title</code>,
+<code>status</code>, <code>detail</code>, <code>code</code> and <code>request_id</code>. One code has one status and one title.
+<a href="#fields">Faults of fields</a>, <a href="#socket">errors on sockets</a> and <a href="#close">close codes</a> are below.</p>
+${listOf(
+  problems.map(([code, { status, title, meaning }]) => [
+    code,
+    html`<span class="soft">${status}</span> <strong>${title}.</strong> ${withCode(meaning)}`,
+    remedyOf(code, status),
+  ]),
+)}
+<h2 id="fields">Faults of fields</h2>
+<p>With <a href="#validation_failed"><code>validation_failed</code></a>, <code>errors</code> lists every fault as <code>path</code>, <code>code</code> and <code>message</code>.
+A path is dotted (<code>to.0.email</code>), <code>?limit</code> for a query, <code>Header: If-Match</code> for a header, empty for the body.</p>
+${listOf(FAULT_CODES.map((code) => [code, html``, FAULTS[code]]))}
+<h2 id="socket">Errors on sockets</h2>
+<p>An <code>error</code> frame carries one of the codes above, or one of these; the socket stays open.</p>
+${listOf(socketCodes.map((code) => [code, html``, SOCKET_ERRORS[code] ?? "See `message`."]))}
+<h2 id="close">Close codes</h2>
+<p>After 4000 to 4499 reconnect and resume; after 4500 to 4999 do not. Faults of the protocol itself close as RFC 6455 says (1002, 1007, 1009).</p>
+${listOf(
+  Object.entries(CLOSE_REASONS).map(([code, reason]) => [
+    code,
+    html`<strong>${reason}.</strong>`,
+    CLOSE_REMEDIES[Number(code) as CloseCode] ?? "Reconnect and resume below 4500.",
+  ]),
+)}`;
 }
 
-// The development mailbox
+// A problem, for who opens its address in a browser
 
-type Person = { readonly address: string; readonly name: string | null };
-
-/** What is shown of a mail beside what it has anyway. */
-type DevMail = {
-  readonly id: string;
-  readonly from: Person | null;
-  readonly to: readonly Person[];
-  readonly cc: readonly Person[];
-  readonly bcc: readonly Person[];
-  readonly subject: string | null;
-  readonly html: string | null;
-  readonly text: string | null;
-  readonly attachments: readonly { readonly filename: string | null }[];
-  readonly received_at: string;
-};
-
-const person = ({ address, name }: Person): string => (name === null ? address : `${name} <${address}>`);
-const people = (list: readonly Person[]): string => list.map(person).join(", ");
-
-/** All mails given, newest first. */
-const mailboxPage = (mails: readonly DevMail[]): string =>
-  documentOf(
-    "Development mailbox",
-    html`<h1>Development mailbox</h1>
-<p class="soft">Mail that this server sent while no provider was set. It went nowhere else. Reload to see what came since.</p>
-${mails.length === 0 ? html`<p>No mail yet.</p>` : mails.map(mailOf)}`,
+/** A small page in place of the JSON. `command` shows how a program would send the request. */
+export function sendProblemPage(ctx: ApiContext, problem: Problem, base: string): void {
+  const { status, title, meaning } = PROBLEMS[problem.code];
+  const command = `curl -H 'Authorization: Bearer $KEY' '${base}${ctx.path}'`;
+  const page = pageOf(
+    ctx.path,
+    title,
+    html`<p class="soft">${status}</p>
+<h1>${title}</h1>
+<p>${withCode(problem.detail ?? meaning)}</p>
+${status === 401 ? html`<p>The API takes a key or a token, which a browser does not send by itself. In a terminal:</p><pre tabindex="0" class="wrap"><code>${command}</code></pre>` : html``}
+<p><a href="/docs/errors#${problem.code}">What <code>${problem.code}</code> means</a></p>
+<p class="soft">Request <code>${ctx.state.id}</code></p>`,
   );
-
-function mailOf(one: DevMail): Html {
-  const at = `/dev/mailbox/${encodeURIComponent(one.id)}`;
-  const row = (name: string, value: string) =>
-    value === "" ? html`` : html`<tr><th>${name}</th><td>${value}</td></tr>`;
-  const files = one.attachments.map(({ filename }) => filename ?? "unnamed").join(", ");
-  return html`<details><summary>${one.subject ?? "(no subject)"} <span class="soft">to ${people([...one.to, ...one.cc, ...one.bcc])}, ${one.received_at}</span></summary>
-<table><tbody>
-${row("From", one.from === null ? "" : person(one.from))}${row("To", people(one.to))}${row("Cc", people(one.cc))}
-${row("Bcc", people(one.bcc))}${row("Subject", one.subject ?? "")}${row("Attachments", files)}
-</tbody></table>
-${one.html === null ? html`` : html`<iframe sandbox loading="lazy" title="HTML of the mail" src="${at}/html"></iframe>`}
-<details><summary>Text</summary><pre>${one.text ?? ""}</pre></details>
-<p><a href="${at}">JSON</a> <a href="${at}/raw">Raw</a></p></details>`;
-}
-
-/** The mailbox, as the pages need it. */
-export type DevMailbox = {
-  list(filter?: { readonly to?: string | undefined }): readonly DevMail[];
-  get(id: string): DevMail | undefined;
-  raw(id: string): Uint8Array | undefined;
-  clear(): void;
-};
-
-/** A mail's own markup may style itself and show pictures that it brings, and do nothing else, wherever it is opened. */
-const MAIL_POLICY =
-  "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
-
-function found<T>(value: T | undefined): T {
-  if (value === undefined) throw new Problem("not_found");
-  return value;
-}
-
-/** `/dev/mailbox`: as JSON and as a page. Only in development mode. */
-export function addMailbox(router: ApiRouter, mailbox: DevMailbox, isOwnOrigin: OwnOriginCheck): void {
-  const mailOf = ({ params: { id = "" } }: ApiContext) => found(mailbox.get(id));
-  router.get("/dev/mailbox", (ctx) => {
-    const { to } = parseQuery(ctx.querystring);
-    const mails = mailbox.list(to === undefined ? {} : { to });
-    const prefersPage = (ctx.req.headers.accept ?? "").includes("text/html");
-    if (prefersPage) sendPage(ctx, mailboxPage(mails), pagePolicy(true));
-    else sendJson(ctx, { data: mails });
-  });
-  router.delete("/dev/mailbox", (ctx) => {
-    const { origin, host } = ctx.req.headers;
-    if (origin !== undefined && !isOwnOrigin(origin, host)) {
-      throw new Problem("forbidden", { detail: "A page of another origin cannot empty the mailbox." });
-    }
-    mailbox.clear();
-    ctx.status = 204;
-  });
-  router.get("/dev/mailbox/:id", (ctx) => sendJson(ctx, mailOf(ctx)));
-  router.get("/dev/mailbox/:id/raw", (ctx) => {
-    const bytes = found(mailbox.raw(ctx.params.id ?? ""));
-    // As text: a browser shows it and runs nothing.
-    ctx.set("Content-Type", "text/plain; charset=utf-8");
-    ctx.body = Buffer.from(bytes);
-  });
-  router.get("/dev/mailbox/:id/html", (ctx) => sendPage(ctx, found(mailOf(ctx).html ?? undefined), MAIL_POLICY));
+  sendPage(ctx, page);
 }

@@ -3,7 +3,7 @@ import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createHttpServer } from "../../../src/api/http/app.ts";
 import { route, routesOf } from "../../../src/api/http/route.ts";
-import { PROBLEMS } from "../../../src/contract/errors.ts";
+import { CLOSE_REASONS, FAULT_CODES, PROBLEMS, SOCKET_ERROR_CODES } from "../../../src/contract/errors.ts";
 import { newClient, until } from "../../e2e/support/api.ts";
 import { type RawAnswer, raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
@@ -82,26 +82,77 @@ test("a fault of ours is logged once with the request's id, and shown to nobody"
 });
 
 describe("pages", () => {
-  test("load nothing, run nothing, and stand in no frame", async () => {
-    for (const path of ["/docs", "/docs/errors", "/dev/mailbox"]) {
+  test("load nothing from elsewhere, run only their own script, and are framed by nobody", async () => {
+    for (const path of ["/docs/errors", "/docs/guides", "/docs/guides/http", "/dev/mailbox"]) {
       const page = await get(path, { accept: "text/html" });
       expect([page.status, page.headers["content-type"]], path).toEqual([200, "text/html; charset=utf-8"]);
       expect(policyOf(page)).toMatch(/default-src 'none'.*frame-ancestors 'none'/);
-      expect(policyOf(page)).not.toMatch(/script-src|unsafe/);
+      expect(policyOf(page)).not.toMatch(/unsafe|script-src 'self'/);
       expect(page.headers["x-content-type-options"]).toBe("nosniff");
-      expect(page.text).not.toMatch(/<script|javascript:| on[a-z]+=|https?:\/\/(?!127)/i);
+      expect(page.text).not.toMatch(/javascript:| on[a-z]+="/i);
     }
+    const reference = await get("/docs", { accept: "text/html" });
+    expect(policyOf(reference)).toMatch(
+      /default-src 'none'; script-src 'self'; .*connect-src 'self'.*frame-ancestors 'none'/,
+    );
     const home = await get("/");
     expect([home.status, home.headers.location]).toEqual([302, "/docs"]);
   });
 
-  test("describe every route and every error", async () => {
-    const reference = (await get("/docs")).text;
-    for (const path of ["/api/v1/clients", "/api/v1/rooms/:room_id/messages", "/api/v1/users/:user_id/tokens"]) {
-      expect(reference).toContain(`<code>${path}</code>`);
-    }
+  test("the reference is a program from its package, compressed where that is accepted", async () => {
+    const page = (await get("/docs")).text;
+    const [, script = ""] = /src="(\/docs\/reference\.js[^"]*)"/.exec(page) ?? [];
+    const plain = await fetch(server.url + script, { headers: { "accept-encoding": "identity" } });
+    const packed = await fetch(server.url + script, { headers: { "accept-encoding": "gzip" } });
+    expect(packed.headers.get("content-encoding")).toBe("gzip");
+    expect(packed.headers.get("cache-control")).toContain("immutable");
+    const bytes = Buffer.from(await plain.arrayBuffer());
+    expect(bytes.equals(Buffer.from(await packed.arrayBuffer()))).toBe(true);
+    expect(bytes.length).toBeGreaterThan(1_000_000);
+    expect((await get("/docs/start.js")).text).toContain('"telemetry":false');
+    expect((await get("/favicon.ico")).headers["content-type"]).toBe("image/svg+xml");
+  });
+
+  test("each code of a problem, a field, a socket and a close has its anchor and a remedy", async () => {
     const errors = (await get("/docs/errors/")).text;
-    for (const code of Object.keys(PROBLEMS)) expect(errors).toContain(`id="${code}"`);
+    const codes = [...Object.keys(PROBLEMS), ...FAULT_CODES, ...SOCKET_ERROR_CODES, ...Object.keys(CLOSE_REASONS)];
+    for (const code of codes) {
+      expect(errors).toMatch(
+        new RegExp(
+          `<dt id="${code}">.*?</dt><dd><span class="soft">What to do:</span> [^<\\s]|<dt id="${code}">.*?What to do:</span> <code>`,
+        ),
+      );
+    }
+    expect(errors.replaceAll(/<style>.*?<\/style>/gs, "")).not.toContain("`");
+  });
+
+  test("a guide shows its code as code, leads to the other guides, and keeps what the tests need to itself", async () => {
+    const guide = (await get("/docs/guides/http")).text;
+    expect(guide).toContain('href="/docs/guides/websocket"');
+    expect(guide).toContain("<code>/docs</code>");
+    expect(guide.replaceAll(/<style>.*?<\/style>|<pre.*?<\/pre>/gs, "")).not.toMatch(/`|&lt;!--|\*\*/);
+    expect((await get("/docs/guides/nothing")).status).toBe(404);
+  });
+
+  test("a problem is a small page for a browser, and JSON for everybody else", async () => {
+    for (const [path, status, code] of [
+      ["/nothing", 404, "not_found"],
+      ["/api/v1/rooms", 401, "unauthenticated"],
+    ] as const) {
+      const page = await get(path, { accept: "text/html,application/xhtml+xml,*/*;q=0.8" });
+      expect([page.status, page.headers["content-type"], page.headers.vary]).toEqual([
+        status,
+        "text/html; charset=utf-8",
+        "Accept",
+      ]);
+      expect(page.text).toContain(`href="/docs/errors#${code}"`);
+      expect(policyOf(page)).toContain("default-src 'none'");
+      for (const accept of ["*/*", "application/json"]) expect((await get(path, { accept })).body.code).toBe(code);
+    }
+    const named = await get("/x%3Cscript%3Ealert(1)%3C/script%3E", { accept: "text/html" });
+    expect(named.text).not.toContain("<script>");
+    const posted = await raw(server.url, "/nothing", { method: "POST", headers: { accept: "text/html" } });
+    expect(posted.body.code).toBe("not_found");
   });
 });
 
@@ -109,13 +160,8 @@ describe("the development mailbox", () => {
   const send = async (subject: string, to: string) => {
     const { host, port } = server.mailbox ?? { host: "", port: 0 };
     const transport = createTransport({ host, port, ignoreTLS: true });
-    await transport.sendMail({
-      from: "a@example.com",
-      to,
-      subject,
-      text: "plain",
-      html: `<script>alert(1)</script><b>bold</b>`,
-    });
+    const html = `<script>alert(1)</script><b>bold</b>`;
+    await transport.sendMail({ from: "a@example.com", to, subject, text: "plain", html });
     transport.close();
   };
 
@@ -126,6 +172,7 @@ describe("the development mailbox", () => {
     expect(body.data.map(({ subject }: { subject: string }) => subject)).toEqual(["Two", "One"]);
     const filtered = await get("/dev/mailbox?to=ONE%40example.com");
     expect(filtered.body.data).toEqual([body.data[1]]);
+    expect((await get(`/dev/mailbox?after=${body.data[1].id}`)).body.data).toEqual([body.data[0]]);
     expect((await get(`/dev/mailbox/${body.data[0].id}`)).body).toEqual(body.data[0]);
     const bytes = await get(`/dev/mailbox/${body.data[0].id}/raw`);
     expect([bytes.headers["content-type"], bytes.text]).toEqual([
@@ -134,24 +181,50 @@ describe("the development mailbox", () => {
     ]);
   });
 
+  test("waits for a mail as long as it is told to, and at most 30 seconds", async () => {
+    const waiting = get("/dev/mailbox?to=later@example.com&wait_seconds=20");
+    await send("Later", "later@example.com");
+    expect((await waiting).body.data.map(({ subject }: { subject: string }) => subject)).toEqual(["Later"]);
+    expect((await get("/dev/mailbox?to=nobody@example.com&wait_seconds=1")).body.data).toEqual([]);
+    for (const [value, code] of [
+      ["31", "too_large"],
+      ["-1", "wrong_type"],
+      ["x", "wrong_type"],
+    ]) {
+      const { status, body } = await get(`/dev/mailbox?wait_seconds=${value}`);
+      expect([status, body.errors]).toEqual([422, [expect.objectContaining({ path: "?wait_seconds", code })]]);
+    }
+  });
+
   test("shows a mail's markup only in a frame that runs nothing", async () => {
     await send("<img src=x onerror=alert(1)>", "three@example.com");
     const { body } = await get("/dev/mailbox");
-    const page = await get("/dev/mailbox", { accept: "text/html,*/*" });
-    expect(page.text).toContain("&lt;img src=x");
-    expect(page.text).not.toContain("<b>bold</b>");
-    const frames = page.text.match(/<iframe[^>]*>/g) ?? [];
-    expect(frames.length).toBe(body.data.length);
-    for (const frame of frames)
-      expect(frame).toMatch(/^<iframe sandbox loading="lazy" [^>]*src="\/dev\/mailbox\/[^"]+\/html">$/);
+    const list = await get("/dev/mailbox", { accept: "text/html,*/*" });
+    const page = await get(`/dev/mailbox/${body.data[0].id}`, { accept: "text/html,*/*" });
+    for (const { text } of [list, page]) {
+      expect(text).toContain("&lt;img src=x");
+      expect(text).not.toContain("<b>bold</b>");
+    }
+    expect(page.text.match(/<iframe[^>]*>/g)).toEqual([
+      expect.stringMatching(/^<iframe sandbox title="[^"]+" src="\/dev\/mailbox\/[^"]+\/html">$/),
+    ]);
     const mail = await get(`/dev/mailbox/${body.data[0].id}/html`);
     expect(policyOf(mail)).toMatch(/^sandbox; default-src 'none'/);
     expect(policyOf(mail)).toContain("frame-ancestors 'self'");
     expect(mail.text).toContain("<b>bold</b>");
   });
 
-  test("is emptied, and knows what it does not have", async () => {
+  test("deletes one, then all, for its own pages alone, and knows what it does not have", async () => {
     const { body } = await get("/dev/mailbox");
+    const [first] = body.data;
+    const foreign = { origin: "https://evil.example" };
+    for (const path of ["/dev/mailbox", `/dev/mailbox/${first.id}`]) {
+      const refused = await raw(server.url, path, { method: "DELETE", headers: foreign });
+      expect([refused.status, refused.body.code]).toEqual([403, "forbidden"]);
+    }
+    const removed = () => raw(server.url, `/dev/mailbox/${first.id}`, { method: "DELETE" });
+    expect([(await removed()).status, (await removed()).status]).toEqual([204, 404]);
+    expect((await get("/dev/mailbox")).body.data).toEqual(body.data.slice(1));
     expect((await raw(server.url, "/dev/mailbox", { method: "DELETE" })).status).toBe(204);
     expect((await get("/dev/mailbox")).body).toEqual({ data: [] });
     for (const path of ["", "/raw", "/html", "/else"]) {
