@@ -43,6 +43,8 @@ type ComposeOptions = {
 const now = Date.now;
 const newId = () => randomUUID();
 const READY_TIMEOUT_MS = 60_000;
+/** How far the node may be behind the log and be ready: a busy moment is no outage. */
+const READY_LAG_MS = 5_000;
 
 /** Puts a node together as its roles say. Throws ForeignCheckpoint, what the stores throw, and the signal's reason. */
 export async function compose({ config, logger, storage, signal, bounds }: ComposeOptions): Promise<Composed> {
@@ -57,7 +59,7 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   const workers = config.roles.has("worker") ? open.use(await openWorkers(parts)) : undefined;
   const probes: Probes = {
     ...(workers === undefined ? {} : workerProbes(workers)),
-    stores: () => storage.guard.status(),
+    store: () => storage.guard.status(),
     bus: () => {
       const status = storage.bus.status();
       // Without the bus the node polls instead, a little later each time.
@@ -73,7 +75,7 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   }
   const { feed } = following;
   const services = await apiServices(parts, following);
-  const all = { ...probes, live: () => ({ ok: feed.status().state === "live", detail: { ...feed.status() } }) };
+  const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
     ...omitUndefined({ mailbox, timings: bounds?.http, limits: bounds?.limits }),

@@ -86,7 +86,7 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   );
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
-  const commands = new Commands({ store, keyring, snapshots, olderCommands, warn });
+  const commands = new Commands({ store, keyring, snapshots, olderCommands, warn, isLogAway: () => guard.isAway() });
   const moved = open.move();
   const close = () => moved.disposeAsync();
   return {

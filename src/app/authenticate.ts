@@ -25,7 +25,7 @@ export async function authenticate(
     if (!isApiKey(bearer)) return { refused: "unauthenticated" };
     if (!(await becomesReady(directory))) return { refused: "unavailable" };
     const key = await directory.keyByHash(hashApiKey(bearer));
-    if (key === undefined) return { refused: "unauthenticated" };
+    if (key === undefined) return { refused: directory.isLogAway() ? "unavailable" : "unauthenticated" };
     // fence: key-grace
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
     const { client, keyId, scopes } = key;

@@ -82,9 +82,14 @@ export class ClientDirectory implements Disposable {
     return generation >= (this.#revoked.get(subject)?.generation ?? 0);
   }
 
-  /** False when it may be more than a second behind the log; nobody must be let in then. */
+  /** Whether the log is away: what is known is the newest that can be, and what is not known may be there. */
+  isLogAway(): boolean {
+    return this.#feed.isLogAway();
+  }
+
+  /** False when it may be more than a second behind a log that answers; nobody must be let in then. */
   ready(): boolean {
-    return this.#feed.lagMs() <= MAX_LAG_MS;
+    return this.#feed.lagMs() <= MAX_LAG_MS || this.isLogAway();
   }
 
   /** Tells of changes that may have ended credentials. */

@@ -88,12 +88,25 @@ export class Commands {
     return { state, events: own, position, replayed: true };
   }
 
-  /** The state at the stream's end, never older than this call. `position` is null for a stream without events. */
+  /**
+   * The state at the stream's end, never older than this call; while the log is away, the state that this process knew
+   * last. `position` is null for a stream without events.
+   */
   async load<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,
   ): Promise<{ readonly state: S; readonly revision: number; readonly position: Position | null }> {
-    return (await this.#submit(decider, stream, undefined, {})).end;
+    const known = () =>
+      this.#dependencies.isLogAway?.() === true ? (this.#states.get(stream) as StreamState<S> | undefined) : undefined;
+    const last = known();
+    if (last !== undefined) return last;
+    try {
+      return (await this.#submit(decider, stream, undefined, {})).end;
+    } catch (error) {
+      const lastKnown = error instanceof StoreUnavailable ? known() : undefined;
+      if (lastKnown === undefined) throw error;
+      return lastKnown;
+    }
   }
 
   /** The state just after `revision`: folded from the newest snapshot at or before it. */
@@ -147,8 +160,8 @@ export class Commands {
     this.#writers.set(stream, writer as unknown as StreamWriter<never, never, never>);
     void writer.run((end) => {
       this.#writers.delete(stream);
-      if (end === undefined) this.#states.delete(stream);
-      else this.#states.set(stream, end, { size: this.#weightOf(decider, end) });
+      // Without one the state that was known before stays: it is compared with the log before anything rests on it.
+      if (end !== undefined) this.#states.set(stream, end, { size: this.#weightOf(decider, end) });
     });
     return writer;
   }

@@ -1,4 +1,5 @@
 // Watches that the stores of a running node stay the ones that it opened: the same log, not shorter, with the keys of its events.
+import { within } from "../platform/postgres.ts";
 import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
 import {
   type Batch,
@@ -14,6 +15,8 @@ import { LOG_STREAM, logIdOf } from "./first-event.ts";
 const CHECK_MS = 1_000;
 /** The same while the log cannot be reached. */
 const RETRY_MS = 250;
+/** After so long without an answer the log counts as away. */
+const ANSWER_MS = 2_000;
 /** How long an append waits for the log to be recognised again; then it counts as sent without an answer. */
 const APPEND_WAIT_MS = 5_000;
 /** How long the log may be away before the node says that it is not ready. */
@@ -75,6 +78,11 @@ export class LogGuard implements AsyncDisposable {
     return { ok: this.#state !== "differs" && !isAway, detail: { state: this.#state, problem: this.#problem } };
   }
 
+  /** Whether the log has to be recognised, or is not the right one: what is in memory is the newest that is known. */
+  isAway(): boolean {
+    return this.#state !== "verified";
+  }
+
   /** The guarded log. `store` gives the events that subscribers get. */
   guarded(store: EventStore): EventStore {
     return {
@@ -89,6 +97,14 @@ export class LogGuard implements AsyncDisposable {
           return appended;
         } catch (error) {
           if (error instanceof OutcomeUnknown) this.#doubt(error);
+          throw error;
+        }
+      },
+      readStream: async (stream, read) => {
+        try {
+          return await store.readStream(stream, read);
+        } catch (error) {
+          if (error instanceof StoreUnavailable) this.#doubt(error);
           throw error;
         }
       },
@@ -155,7 +171,7 @@ export class LogGuard implements AsyncDisposable {
   async #verify(): Promise<void> {
     const { logger } = this.#options;
     const doubts = this.#doubts;
-    const problem = await this.#problemNow();
+    const problem = await within(ANSWER_MS, this.#problemNow(), "the log did not answer in time");
     if (problem === undefined) {
       // fence: guard-doubts
       if (this.#doubts !== doubts) return this.#loop.wake();

@@ -46,7 +46,11 @@ export type OlderCommands = (
   stream: string,
 ) => Promise<PriorCommand | undefined>;
 
-export type CommandDependencies = LoaderDependencies & { readonly olderCommands: OlderCommands | undefined };
+export type CommandDependencies = LoaderDependencies & {
+  readonly olderCommands: OlderCommands | undefined;
+  /** Whether the log cannot be read now. Default: never. */
+  readonly isLogAway?: () => boolean;
+};
 
 export type WriterDependencies = CommandDependencies & {
   /** Random for each process: part of the event ids, so that no process takes another one's events for its own. */

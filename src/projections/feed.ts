@@ -7,6 +7,10 @@ import { type Checkpoint, Consumer, isAfter, PositionTracker } from "./consumer.
 
 /** How often the feed reads where the log ends, to know whether it lags. */
 const PROBE_MS = 250;
+/** After so long without an answer the log counts as away. */
+const TAIL_TIMEOUT_MS = 1_000;
+/** How long after the log is back the feed may take to follow it again; then it lags. */
+const RECOVERY_MS = 10_000;
 /** How long it waits to reach that end before it reads it anew. */
 const PROBE_TIMEOUT_MS = 5_000;
 
@@ -37,6 +41,8 @@ export class LiveFeed implements AsyncDisposable {
   #probing: Loop | undefined;
   /** All that was in the log at this moment of the clock has been handled. */
   #freshAt = Number.NEGATIVE_INFINITY;
+  /** Since the log went away; `backAt`: when it answered again. */
+  #outage: { backAt: number | undefined } | undefined;
   /** The log's end, read after the call: a flood of callers costs one read at a time. */
   readonly #tail: () => Promise<Position>;
 
@@ -90,6 +96,15 @@ export class LiveFeed implements AsyncDisposable {
     return this.#options.clock() - this.#freshAt;
   }
 
+  /**
+   * Whether the log cannot be read, or could not a moment ago and what was written meanwhile is being caught up on. What
+   * this node has folded is the newest that it can know then.
+   */
+  isLogAway(): boolean {
+    const { backAt } = this.#outage ?? { backAt: Number.NEGATIVE_INFINITY };
+    return backAt === undefined || this.#options.clock() < backAt + RECOVERY_MS;
+  }
+
   /** For `/readyz`. */
   status(): SubscriptionStatus {
     const { name, state, lastError } = this.#consumer.status();
@@ -120,9 +135,14 @@ export class LiveFeed implements AsyncDisposable {
     const { clock, logger } = this.#options;
     const startedAt = clock();
     try {
-      const tail = await this.#tail();
-      if (await this.waitFor(tail, PROBE_TIMEOUT_MS)) this.#freshAt = startedAt;
+      const tail = await within(TAIL_TIMEOUT_MS, this.#tail(), "the log's end was not read in time");
+      if (this.#outage !== undefined) this.#outage.backAt ??= clock();
+      if (!(await this.waitFor(tail, PROBE_TIMEOUT_MS))) return PROBE_MS;
+      this.#freshAt = startedAt;
+      this.#outage = undefined;
     } catch (error) {
+      if (this.#outage !== undefined) this.#outage.backAt = undefined;
+      else this.#outage = { backAt: undefined };
       logger.warn({ error: messageOf(error) }, "live feed could not read the log's end; retrying");
     }
     return PROBE_MS;

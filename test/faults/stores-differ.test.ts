@@ -75,7 +75,12 @@ describe.skipIf(missingOwnEventStore !== undefined)("the log on EventStoreDB", {
       (status) => status === 201,
       20_000,
     );
-    for (let n = 1; n < 5; n += 1) expect(await post(`new ${n}`)).toBe(201);
+    for (let n = 1; n < 5; n += 1) {
+      await until(
+        () => post(`new ${n}`),
+        (status) => status === 201,
+      );
+    }
     await until(
       () => contents(api, room),
       (list) => list.length === 10,

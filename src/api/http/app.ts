@@ -52,8 +52,7 @@ export function createHttpServer(
   const { limits = createLimits(config), registry = new Registry(), timings = HTTP_TIMINGS } = options;
   const isKnownHost = hostCheck(config);
   const router = newRouter();
-  const probes = { directory: () => ({ ok: services.directory.ready() }), ...options.probes };
-  addProbes(router, services, probes, registry, limits);
+  addProbes(router, services, options.probes ?? {}, registry, limits);
   addDocs(router, routes, config);
   if (options.mailbox !== undefined) {
     addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
