@@ -54,7 +54,14 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
     ? open.use(await startMailbox({ log: (line) => logger.debug(line), folder: join(config.dataDir, "mailbox") }))
     : undefined;
   const guard = createAddressGuard({ allow: config.outboundAllow, allowLoopback: config.development });
-  const parts = { config, logger, storage, guard, mailbox, smtp: open.use(createSmtpChannel({ guard })) };
+  const parts = {
+    config,
+    logger,
+    storage,
+    guard,
+    mailbox,
+    smtp: open.use(createSmtpChannel({ guard, ehloName: config.smtpEhloName })),
+  };
   const following = config.roles.has("api") ? open.use(await openLive(storage, logger)) : undefined;
   const workers = config.roles.has("worker") ? open.use(await openWorkers(parts)) : undefined;
   const probes: Probes = {

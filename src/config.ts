@@ -91,6 +91,14 @@ const EnvironmentSchema = z.object({
   METRICS_TOKEN: secret,
   OPEN_REGISTRATION: flag,
   PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  SMTP_EHLO_NAME: z
+    .string()
+    .max(255)
+    .regex(
+      /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Za-z.:]+\])$/,
+      "must be a host name, or an address in brackets",
+    )
+    .optional(),
   ALLOWED_HOSTS: z.string().default("").transform(list),
   CORS_ORIGINS: z.string().transform(list).optional(),
   TRUST_PROXY: cidrs,
@@ -115,6 +123,14 @@ const EnvironmentSchema = z.object({
 
 const isLoopback = (host: string): boolean =>
   host === "localhost" || (isIP(host) !== 0 && ipaddr.process(host).range() === "loopback");
+
+/** The host of a URL as EHLO names it: an address in brackets (RFC 5321, 4.1.3). */
+function ehloNameOf(url: string | undefined): string | undefined {
+  const host = url === undefined ? undefined : URL.parse(url)?.hostname;
+  if (host === undefined) return undefined;
+  if (host.startsWith("[")) return `[IPv6:${host.slice(1)}`;
+  return isIP(host) === 0 ? host : `[${host}]`;
+}
 
 /** Reads and checks the environment. Throws ConfigError for the first variable that is wrong. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>) {
@@ -163,6 +179,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     metricsToken: env.METRICS_TOKEN,
     openRegistration: env.OPEN_REGISTRATION,
     publicUrl: env.PUBLIC_URL?.replace(/\/$/, ""),
+    /** What mail servers are greeted with; undefined: this machine's own name. */
+    smtpEhloName: env.SMTP_EHLO_NAME ?? ehloNameOf(env.PUBLIC_URL),
     allowedHosts: env.ALLOWED_HOSTS,
     /** Undefined: any origin. */
     corsOrigins: env.CORS_ORIGINS,

@@ -32,6 +32,7 @@ test("nothing set: everything on this machine, in development mode", () => {
     metricsToken: undefined,
     openRegistration: false,
     publicUrl: undefined,
+    smtpEhloName: undefined,
     allowedHosts: [],
     corsOrigins: undefined,
     trustProxy: [],

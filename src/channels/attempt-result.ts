@@ -25,9 +25,19 @@ export type AttemptErrorCode =
   | "message_refused"
   | "server_refused";
 
-/** The outcome of one attempt. `transient` may be tried again, `permanent` must not. */
+/** What became of one of a mail's recipients, by its place: the recipient is 0, then come the copies. */
+export type RecipientResult = {
+  readonly index: number;
+  /** A deferred one is tried again. */
+  readonly outcome: "taken" | "deferred" | "refused";
+  readonly status: number | null;
+};
+
+/** The outcome of one attempt. `transient` may be tried again, `permanent` must not, `unknown` may have succeeded. */
 export type AttemptResult = {
-  readonly outcome: "succeeded" | "transient" | "permanent";
+  readonly outcome: "succeeded" | "transient" | "permanent" | "unknown";
+  /** Of a mail with copies: of each recipient that this attempt was for. */
+  readonly recipients: readonly RecipientResult[];
   /** The provider's name for email, `webhook` for webhooks. */
   readonly provider: string;
   /** The target's answer: its status and the first KiB of its text. Null when it did not answer. */
@@ -40,7 +50,7 @@ export type AttemptResult = {
 
 /** The fields of a result without an answer, an error or a retry time. */
 export const emptyResult = (provider: string) =>
-  ({ provider, response: null, error: null, retryAfterMs: null, providerMessageId: null }) as const;
+  ({ provider, recipients: [], response: null, error: null, retryAfterMs: null, providerMessageId: null }) as const;
 
 /** The part of a target's answer that is kept, in bytes before decoding. */
 const STORED_RESPONSE_BYTES = 1024;

@@ -163,16 +163,22 @@ export function networkFault(error: unknown): { readonly code: AttemptErrorCode;
 }
 
 /** `signal` aborts when the time is up or one of the others aborts. Disposing it removes the timer and the listener. */
-type Deadline = Disposable & { readonly signal: AbortSignal; readonly isUp: boolean };
+type Deadline = Disposable & {
+  readonly signal: AbortSignal;
+  readonly isUp: boolean;
+  /** Gives another time from now on. */
+  readonly restart: (ms: number) => void;
+};
 
 /** The time limit of an attempt. Unlike `AbortSignal.timeout` and `any` it keeps no timer once the attempt is over. */
 export function deadline(ms: number, ...others: readonly (AbortSignal | undefined)[]): Deadline {
   const controller = new AbortController();
   let isUp = false;
-  const timer = setTimeout(() => {
+  const timeUp = () => {
     isUp = true;
     controller.abort();
-  }, ms);
+  };
+  let timer = setTimeout(timeUp, ms);
   const end = () => controller.abort();
   for (const other of others) {
     if (other?.aborted === true) end();
@@ -182,6 +188,10 @@ export function deadline(ms: number, ...others: readonly (AbortSignal | undefine
     signal: controller.signal,
     get isUp() {
       return isUp;
+    },
+    restart(more) {
+      clearTimeout(timer);
+      timer = setTimeout(timeUp, more);
     },
     [Symbol.dispose]() {
       clearTimeout(timer);

@@ -8,6 +8,7 @@ import {
   type Subject,
   SubjectSchema,
 } from "../contract/ids.ts";
+import type { JsonObject } from "../contract/json.ts";
 import {
   type Channel,
   ChannelSchema,
@@ -32,6 +33,13 @@ const base = z.object({
 const attempt = base.extend({ n: z.number(), provider: z.string() });
 const response = sealed(z.object({ status: z.number().nullable(), body: z.string() })).nullable();
 const fault = sealed(z.object({ code: z.string(), message: z.string() }));
+/** Of a mail with copies: what became of each of its recipients, by its place; the recipient is 0. */
+const recipients = z.array(
+  z.object({ index: z.number(), outcome: z.enum(["taken", "deferred", "refused"]), status: z.number().nullable() }),
+);
+/** The domain of Message-IDs before they were at the sender's. */
+const FORMER_DOMAIN = "chatapi.internal";
+const withoutRecipients = { 1: (data: JsonObject) => ({ ...data, recipients: [] }) };
 
 /** What a delivery is of: a notification, or, as nothing requests yet, an event for an endpoint. */
 const source = z.union([
@@ -63,14 +71,28 @@ export const deliveryEvents = {
       1: (data) => ({ ...data, source: { notification: data.notification ?? null } }),
     },
   }),
-  DeliveryAttemptStarted: event({ data: attempt.extend({ leaseUntil: z.number() }) }),
+  DeliveryAttemptStarted: event({
+    v: 2,
+    data: attempt.extend({
+      leaseUntil: z.number(),
+      /** The sender's domain, for the Message-ID that all attempts share. Null: it is no mail. */
+      domain: z.string().nullable(),
+    }),
+    upcasts: { 1: (data) => ({ ...data, domain: data.provider === "webhook" ? null : FORMER_DOMAIN }) },
+  }),
+  /** The server has the whole mail and has not answered yet: nobody takes over before it may. */
+  DeliveryLeaseExtended: event({ data: base.extend({ n: z.number(), leaseUntil: z.number() }) }),
   DeliverySucceeded: event({
-    data: attempt.extend({ response, providerMessageId: z.string().nullable() }),
+    v: 2,
+    data: attempt.extend({ response, providerMessageId: z.string().nullable(), recipients }),
     seals: { response: "recipient" },
+    upcasts: withoutRecipients,
   }),
   DeliveryAttemptFailed: event({
-    data: attempt.extend({ kind: z.enum(["transient", "permanent", "unknown"]), response, error: fault }),
+    v: 2,
+    data: attempt.extend({ kind: z.enum(["transient", "permanent", "unknown"]), response, error: fault, recipients }),
     seals: { response: "recipient", error: "recipient" },
+    upcasts: withoutRecipients,
   }),
   DeliveryRetryScheduled: event({ data: base.extend({ n: z.number(), at: z.number() }) }),
   DeliveryExhausted: event({ data: base.extend({ reason: z.string() }) }),
@@ -93,6 +115,7 @@ export const deliveryEvents = {
   DeliveryRedriven: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
 } as const;
 export type DeliveryEvent = EventsOf<typeof deliveryEvents>;
+type RecipientOutcome = z.infer<typeof recipients>[number];
 type DataOf<T extends DeliveryEvent["type"]> = Extract<DeliveryEvent, { type: T }>["data"];
 export type DeliveryRequest = DataOf<"DeliveryRequested">;
 
@@ -101,6 +124,7 @@ export type DeliveryRequest = DataOf<"DeliveryRequested">;
 const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null>> = {
   DeliveryRequested: "pending",
   DeliveryAttemptStarted: "sending",
+  DeliveryLeaseExtended: null,
   DeliverySucceeded: "sent",
   DeliveryAttemptFailed: null,
   DeliveryRetryScheduled: "retrying",
@@ -138,6 +162,13 @@ export type KnownDelivery = {
   readonly leaseUntil: Instant;
   readonly nextAt: Instant;
   readonly failures: number;
+  /** The domain of its Message-ID, since the first attempt. */
+  readonly domain: string | null;
+  /** The attempt in which the mail's recipient got it, while copies are still tried. */
+  readonly takenIn: number | null;
+  /** Recipients by their place, the recipient 0: those who have the mail, and those whom the server refused for good. */
+  readonly taken: readonly number[];
+  readonly refused: readonly number[];
   readonly cancelRequested: boolean;
   readonly acknowledged: boolean;
   readonly requestedAt: Instant;
@@ -150,19 +181,22 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): De
   if (event.type === "DeliveryRequested") {
     const { data } = event;
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };
+    const mail = { domain: null, takenIn: null, taken: [], refused: [] };
     const flags = { cancelRequested: false, acknowledged: false, requestedAt: at };
     const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
-    return { status: data.to, request: data, ...counters, ...flags, ...ends };
+    return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
   if (state.status === "none") return state;
   const known: KnownDelivery = { ...state, status: event.data.to };
   switch (event.type) {
     case "DeliveryAttemptStarted": {
-      const { n, provider, leaseUntil } = event.data;
-      return { ...known, n, attempted: true, provider, leaseUntil };
+      const { n, provider, leaseUntil, domain } = event.data;
+      return { ...known, n, attempted: true, provider, leaseUntil, domain: known.domain ?? domain };
     }
+    case "DeliveryLeaseExtended":
+      return { ...known, leaseUntil: event.data.leaseUntil };
     case "DeliveryAttemptFailed":
-      return { ...known, failures: known.failures + 1 };
+      return { ...known, failures: known.failures + 1, ...settledAfter(known, event.data) };
     case "DeliveryRetryScheduled":
       return { ...known, n: event.data.n, attempted: false, nextAt: event.data.at };
     case "DeliveryAcknowledged":
@@ -172,7 +206,7 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): De
     case "DeliveryRedriven": {
       const { expiresAt, fallbackAt } = event.data;
       const n = state.attempted ? known.n + 1 : known.n;
-      const anew = { attempted: false, nextAt: at, failures: 0, cancelRequested: false };
+      const anew = { attempted: false, nextAt: at, failures: 0, refused: [], cancelRequested: false };
       return { ...known, n, ...anew, expiresAt, fallbackAt };
     }
     case "DeliverySucceeded":
@@ -184,6 +218,21 @@ function evolve(state: Delivery, event: DeliveryEvent, { at }: EventContext): De
   }
 }
 
+/** Who has a mail, or never will, after an attempt. */
+function settledAfter(
+  state: Pick<KnownDelivery, "taken" | "refused" | "takenIn">,
+  { n, recipients: results }: { readonly n: number; readonly recipients: readonly RecipientOutcome[] },
+) {
+  const of = (outcome: "taken" | "refused") =>
+    results.filter((one) => one.outcome === outcome).map(({ index }) => index);
+  const taken = [...state.taken, ...of("taken")];
+  return {
+    taken,
+    refused: [...state.refused, ...of("refused")],
+    takenIn: state.takenIn ?? (taken.includes(0) ? n : null),
+  };
+}
+
 // Commands, and what each means now.
 /** What an attempt came to. */
 export type AttemptOutcome = {
@@ -193,6 +242,7 @@ export type AttemptOutcome = {
   readonly error: { code: string; message: string } | null;
   readonly retryAfterMs: number | null;
   readonly providerMessageId: string | null;
+  readonly recipients: readonly RecipientOutcome[];
 };
 type Retrying = { readonly policy: RetryPolicy /** Uniform in [0, 1). */; readonly random: number };
 type Requested = Omit<DeliveryRequest, "from" | "to" | "source">;
@@ -200,10 +250,16 @@ export type DeliveryCommand = TimedCommand &
   (
     | { type: "Request"; request: Requested }
     /** Opens attempt n for at most `leaseMs`. An attempt found open after its lease counts as failed, outcome unknown. */
-    | ({ type: "StartAttempt"; n: number; provider: string; leaseMs: number } & Retrying)
+    | ({ type: "StartAttempt"; n: number; provider: string; domain: string | null; leaseMs: number } & Retrying)
+    | { type: "ExtendLease"; n: number; leaseMs: number }
     | ({ type: "RecordOutcome"; n: number; outcome: AttemptOutcome } & Retrying)
     | { type: "Acknowledge"; subject: Subject }
-    | { type: "FallbackDue"; mail: { id: DeliveryId; recipient: Subject; address: string | null; name: string | null } }
+    /** `early`: without waiting for its deadline, as more are open than may be. */
+    | {
+        type: "FallbackDue";
+        early?: boolean;
+        mail: { id: DeliveryId; recipient: Subject; address: string | null; name: string | null };
+      }
     | { type: "Cancel" }
     | { type: "Expire"; reason: "expired" | "too_many_open" }
     | { type: "Redrive" }
@@ -216,6 +272,11 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
   switch (command.type) {
     case "StartAttempt":
       return startAttempt(state, command);
+    case "ExtendLease": {
+      const { at, n, leaseMs } = command;
+      if (state.status !== "sending" || n !== state.n || at >= state.leaseUntil) return [];
+      return [next(state, "DeliveryLeaseExtended", { n, leaseUntil: at + leaseMs })];
+    }
     case "RecordOutcome":
       return recordOutcome(state, command);
     case "Acknowledge":
@@ -230,11 +291,12 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       return fallBack(state, command);
     case "Cancel":
       if (hasEnded(state.status) || state.cancelRequested) return [];
-      return [next(state, state.status === "sending" ? "DeliveryCancelRequested" : "DeliveryCancelled", {})];
+      if (state.status === "sending") return [next(state, "DeliveryCancelRequested", {})];
+      return [ended(state, next(state, "DeliveryCancelled", {}))];
     case "Expire": {
       const due = command.reason === "too_many_open" || (command.at >= state.expiresAt && !fallsBack(state));
       if (!due || hasEnded(state.status) || state.status === "sending") return [];
-      return [next(state, "DeliveryExpired", { reason: command.reason })];
+      return [ended(state, next(state, "DeliveryExpired", { reason: command.reason }))];
     }
     case "Redrive":
       return redrive(state, command.at);
@@ -255,6 +317,18 @@ function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested">>(
   } as DeliveryEvent;
 }
 
+/**
+ * How a delivery ends when no attempt follows: a mail that its recipient has is sent, whatever its copies still wait for.
+ * The attempt that brought it counts as the one that succeeded.
+ */
+function ended(state: Pick<KnownDelivery, "status" | "request" | "takenIn" | "provider">, end: DeliveryEvent) {
+  const { takenIn, provider } = state;
+  // fence: sent-to-recipient
+  if (takenIn === null) return end;
+  const outcome = { provider, response: null, providerMessageId: null, recipients: [] };
+  return next(state, "DeliverySucceeded", { n: takenIn, ...outcome });
+}
+
 function request(requested: Requested): readonly DeliveryEvent[] {
   const source = { notification: requested.notification };
   const data = { ...requested, source, from: null, to: "pending" } as const;
@@ -264,7 +338,7 @@ function request(requested: Requested): readonly DeliveryEvent[] {
 }
 
 function startAttempt(state: KnownDelivery, command: CommandOf<"StartAttempt">): readonly DeliveryEvent[] {
-  const { at, n, provider, leaseMs } = command;
+  const { at, n, provider, domain, leaseMs } = command;
   if (
     hasEnded(state.status) ||
     /* fence: attempt-number-started */ n !== state.n ||
@@ -275,12 +349,13 @@ function startAttempt(state: KnownDelivery, command: CommandOf<"StartAttempt">):
     // fence: attempt-lease
     if (at < state.leaseUntil) return [];
     const error = { code: "lease_ended", message: "no outcome was recorded before the attempt's time was up" };
-    return failed(state, "unknown", { provider: state.provider, response: null, error, retryAfterMs: null }, command);
+    const nothing = { response: null, retryAfterMs: null, recipients: [] };
+    return failed(state, "unknown", { provider: state.provider, error, ...nothing }, command);
   }
-  if (at >= state.expiresAt) return [next(state, "DeliveryExpired", { reason: "expired" })];
+  if (at >= state.expiresAt) return [ended(state, next(state, "DeliveryExpired", { reason: "expired" }))];
   // fence: attempt-before-time
   if (at < state.nextAt) return [];
-  return [next(state, "DeliveryAttemptStarted", { n, provider, leaseUntil: at + leaseMs })];
+  return [next(state, "DeliveryAttemptStarted", { n, provider, domain, leaseUntil: at + leaseMs })];
 }
 
 function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">): readonly DeliveryEvent[] {
@@ -288,9 +363,11 @@ function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">
   const started = n < state.n || (n === state.n && state.attempted);
   if (/* fence: recorded-after-end */ hasEnded(state.status) || !started) return [];
   if (outcome.outcome === "succeeded") {
-    const { provider, providerMessageId } = outcome;
+    const { provider, providerMessageId, recipients } = outcome;
     return [
-      next(state, "DeliverySucceeded", { n, provider, response: sealOrNull(outcome.response), providerMessageId }),
+      next(state, "DeliverySucceeded", {
+        ...{ n, provider, response: sealOrNull(outcome.response), providerMessageId, recipients: [...recipients] },
+      }),
     ];
   }
   if (state.status !== "sending" || /* fence: attempt-number-recorded */ n !== state.n) return [];
@@ -301,21 +378,23 @@ function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">
 function failed(
   state: KnownDelivery,
   kind: "transient" | "permanent" | "unknown",
-  outcome: Pick<AttemptOutcome, "provider" | "response" | "error" | "retryAfterMs">,
+  outcome: Pick<AttemptOutcome, "provider" | "response" | "error" | "retryAfterMs" | "recipients">,
   { at, policy, random }: { at: Instant } & Retrying,
 ): readonly DeliveryEvent[] {
   const { n } = state;
   const { provider, retryAfterMs } = outcome;
   const error = outcome.error ?? { code: "failed", message: "the attempt failed" };
   const response = outcome.response === null ? null : seal(outcome.response);
-  const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error) });
-  if (state.cancelRequested) return [failure, next(state, "DeliveryCancelled", {})];
+  const recipients = [...outcome.recipients];
+  const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error), recipients });
+  const after = { ...state, ...settledAfter(state, { n, recipients }) };
+  if (state.cancelRequested) return [failure, ended(after, next(state, "DeliveryCancelled", {}))];
   const retryAt = nextAttemptAt(policy, { failures: state.failures + 1, at, retryAfterMs, random });
   if (kind === "permanent" || retryAt === undefined) {
     const reason = kind === "permanent" ? error.code : "attempts_exhausted";
-    return [failure, next(state, "DeliveryExhausted", { reason })];
+    return [failure, ended(after, next(state, "DeliveryExhausted", { reason }))];
   }
-  if (retryAt >= state.expiresAt) return [failure, next(state, "DeliveryExpired", { reason: "expired" })];
+  if (retryAt >= state.expiresAt) return [failure, ended(after, next(state, "DeliveryExpired", { reason: "expired" }))];
   return [failure, next(state, "DeliveryRetryScheduled", { n: n + 1, at: retryAt })];
 }
 
@@ -323,8 +402,8 @@ function failed(
 const fallsBack = ({ request, fallbackAt, expiresAt }: KnownDelivery): boolean =>
   request.channel === "websocket" && fallbackAt !== null && fallbackAt <= expiresAt;
 
-function fallBack(state: KnownDelivery, { at, mail }: CommandOf<"FallbackDue">): readonly DeliveryEvent[] {
-  const due = state.fallbackAt !== null && at >= state.fallbackAt;
+function fallBack(state: KnownDelivery, { at, mail, early }: CommandOf<"FallbackDue">): readonly DeliveryEvent[] {
+  const due = state.fallbackAt !== null && (at >= state.fallbackAt || (early === true && at < state.expiresAt));
   if (!due || /* fence: fallback-pending */ state.status !== "pending" || state.request.channel !== "websocket")
     return [];
   if (!fallsBack(state)) return [next(state, "DeliveryExpired", { reason: "expired" })];

@@ -1,6 +1,6 @@
 // How a delivery is attempted now: through which provider, to which host, and what is sent.
-import { type AttemptResult, emptyResult } from "../channels/attempt-result.ts";
-import type { MailContent } from "../channels/email/message.ts";
+import { emptyResult } from "../channels/attempt-result.ts";
+import { type MailContent, senderDomain } from "../channels/email/message.ts";
 import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
 import type { DeliveryId, NotificationId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
@@ -19,8 +19,13 @@ export type AttemptPlan = {
   readonly maxMs: number;
   /** The rate that the provider accepts. Null: no bound. */
   readonly ratePerSecond: number | null;
-  /** Sends it. `at` is the time of the attempt. */
-  readonly send: (at: Instant, signal: AbortSignal) => Promise<AttemptResult | AttemptOutcome>;
+  /** The sender's domain, of a mail. */
+  readonly domain: string | null;
+  /**
+   * Sends it. `at` is the time of the attempt. `onHandedOver` is called when all of it has left and the answer alone is
+   * missing, which may take so long.
+   */
+  readonly send: (at: Instant, signal: AbortSignal, onHandedOver: (ms: number) => void) => Promise<AttemptOutcome>;
 };
 
 /** What an attempt is made from. */
@@ -52,7 +57,7 @@ function failing(
   error: NonNullable<AttemptOutcome["error"]>,
 ): AttemptPlan {
   const result = { ...emptyResult(provider), outcome, error };
-  return { provider, host: null, maxMs: 0, ratePerSecond: null, send: async () => result };
+  return { provider, host: null, maxMs: 0, ratePerSecond: null, domain: null, send: async () => result };
 }
 
 export function planWebhook({ webhook, now }: JobServices, attempted: Attempted): AttemptPlan {
@@ -67,6 +72,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
     host: { name: `webhook:${URL.parse(url)?.host ?? ""}`, limit: WEBHOOK_ATTEMPTS_PER_HOST },
     maxMs: webhook.attemptTimeoutMs,
     ratePerSecond: null,
+    domain: null,
     send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, secrets, signal }),
   };
 }
@@ -115,7 +121,8 @@ export function planEmail({ mailbox, smtp, now }: JobServices, attempted: Attemp
     host: { name: host, limit: MAIL_ATTEMPTS_PER_SERVER },
     maxMs: provider.timeoutSeconds * SECOND_MS,
     ratePerSecond: chosen?.options.ratePerSecond ?? null,
-    send: (at, signal) => smtp.send(provider, { ...mail, at }, signal),
+    domain: delivery.domain ?? senderDomain(provider.fromEmail),
+    send: (at, signal, onHandedOver) => smtp.send(provider, { ...mail, at }, signal, onHandedOver),
   };
 }
 
@@ -159,6 +166,8 @@ function mailOf({ id, delivery, notification, client }: Attempted, at: Instant):
     subject: reveal(own?.subject) ?? reveal(data.subject) ?? `Notification from ${client.name}`,
     content,
     text: ownContent === null ? reveal(data.text) : null,
+    domain: delivery.domain,
+    settled: [...delivery.taken, ...delivery.refused],
     at,
   };
 }

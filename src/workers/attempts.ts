@@ -143,7 +143,7 @@ async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
     deliveryDecider,
     stream,
     {
-      ...{ type: "StartAttempt", at, n, provider: plan.provider, leaseMs: plan.maxMs + RECORD_MS },
+      ...{ type: "StartAttempt", at, n, provider: plan.provider, domain: plan.domain, leaseMs: plan.maxMs + RECORD_MS },
       ...{ policy, random: random() },
     },
     contextOf(job.client, cause, newId()),
@@ -157,14 +157,58 @@ async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
     return dueIn(state, work, at).verdict ?? /* fence: attempt-again */ retryLater(at);
   }
   failpoint("attempt-started/send");
-  const outcome = interrupted(await plan.send(at, signal).catch(unexpected(services, plan)), signal);
+  const context = contextOf(job.client, { correlation: cause.correlation, causation: started.id }, newId());
+  const lease = new Lease(services, attempt, { ...context, commandId: newId() }, started.data.leaseUntil);
+  const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
+  const outcome = interrupted(await sending, signal);
   failpoint("send/outcome");
   // The host is free again: other attempts need not wait for our log.
   attempt.releaseHost(!NO_ANSWER.includes(outcome.error?.code ?? ""));
-  const context = contextOf(job.client, { correlation: cause.correlation, causation: started.id }, newId());
-  await record(services, attempt, { outcome, context, until: started.data.leaseUntil });
+  if (outcome.outcome !== "succeeded") {
+    const { code = null } = outcome.error ?? {};
+    const about = { client: job.client, delivery: work.delivery, n, provider: outcome.provider, code };
+    services.logger.debug({ ...about, outcome: outcome.outcome }, "attempt: refused");
+  }
+  await record(services, attempt, { outcome, context, until: await lease.end() });
   failpoint("outcome/job-done");
   return DONE;
+}
+
+/** An answer that comes within this costs no event more. */
+const PROMPT_ANSWER_MS = 5 * SECOND_MS;
+
+/** An attempt's lease, which grows when a server that has the whole mail takes its time to answer. */
+class Lease {
+  readonly #extend: (ms: number) => Promise<void>;
+  #until: Instant;
+  #timer: NodeJS.Timeout | undefined;
+  #extending: Promise<void> | undefined;
+
+  constructor({ commands, logger, now }: JobServices, { stream, n }: Attempt, context: CommandContext, until: Instant) {
+    this.#until = until;
+    this.#extend = async (ms) => {
+      const command = { type: "ExtendLease", at: now(), n, leaseMs: ms + RECORD_MS } as const;
+      try {
+        const { state } = await commands.execute(deliveryDecider, stream, command, context);
+        if (state.status === "sending") this.#until = state.leaseUntil;
+      } catch (error) {
+        logger.warn({ stream, reason: messageOf(error) }, "attempt: lease not extended; it may be repeated");
+      }
+    };
+  }
+
+  extendSoon(ms: number): void {
+    this.#timer = setTimeout(() => {
+      this.#extending = this.#extend(ms);
+    }, PROMPT_ANSWER_MS);
+  }
+
+  /** Returns when it ends. */
+  async end(): Promise<Instant> {
+    clearTimeout(this.#timer);
+    await this.#extending;
+    return this.#until;
+  }
 }
 
 /** The errors of a host, or its name server, that keeps an attempt waiting. */

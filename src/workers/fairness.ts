@@ -177,8 +177,8 @@ export class HostLimiter {
     const guest = host.guests.get(client) ?? { holds: 0, waiting: 0, bookedUntil: now };
     host.guests.set(client, guest);
     let hold = critical || guest.waiting === 0 ? take(host, guest, critical, now) : undefined;
-    const reachedInTime = guest.waiting * (host.meanMs / limit) < waitMs && !hangs(host, now);
-    if (hold === undefined && reachedInTime) hold = await waitFor(host, { guest, critical }, waitMs, signal);
+    const comesInTime = guest.waiting * (host.meanMs / limit) < waitMs && !hangs(host, now);
+    if (hold === undefined && comesInTime) hold = await waitFor(host, { guest, critical }, waitMs, signal);
     if (hold === undefined) return { putOffUntil: this.#book(host, guest) };
     const held = hold;
     return { release: (answered) => this.#release(host, held, answered) };

@@ -2,7 +2,7 @@
 import { type Cursor, canonicalMailAddress } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import { deliveryStream, hasEnded } from "../domain/delivery.ts";
+import { deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
 import { userDecider, userStream } from "../domain/user.ts";
@@ -31,16 +31,26 @@ export async function fallBack(services: JobServices, job: TakenJob, id: Deliver
   // Read once: a clock that is set back between two readings would end this job without its work.
   const at = services.now();
   if (state.fallbackAt > at) return retryLater(state.fallbackAt);
-  const { notification, recipient, name } = state.request;
+  await requestFallback(services, job, state, { id, at, early: false });
+  failpoint("fell-back/mail-job");
+  return DONE;
+}
+
+/** Lets a delivery fall back to its mail. `early`: before its deadline. */
+async function requestFallback(
+  services: JobServices,
+  job: TakenJob,
+  { request }: KnownDelivery,
+  { id, at, early }: { readonly id: DeliveryId; readonly at: Instant; readonly early: boolean },
+): Promise<void> {
+  const { notification, recipient, name } = request;
   const about = await loadNotification(services, notification);
   if (about.status === "none") throw new Error(`delivery ${id} has no notification`);
   const to = await addressOf(services, job.client, recipient, about);
   const ownName = about.data.fallback?.to === null ? reveal(name) : null;
   const mail = { ...to, id: fallbackMailId(notification, to.recipient), name: ownName };
-  const command = { type: "FallbackDue", /* fence: fallback-clock */ at, mail } as const;
+  const command = { type: "FallbackDue", /* fence: fallback-clock */ at, early, mail } as const;
   await executeOnDelivery(services, id, command, await contextFor(services, job, deliveryStream(id)));
-  failpoint("fell-back/mail-job");
-  return DONE;
 }
 
 /** Where the mail goes: to the address that the notification names, else to the user's current one. */
@@ -109,7 +119,10 @@ export async function expireDelivery(services: JobServices, job: TakenJob, id: D
   return DONE;
 }
 
-/** Expires a user's oldest pending deliveries beyond the limit, as far as the read model has them. */
+/**
+ * Ends a user's oldest pending deliveries beyond the limit, as far as the read model has them: one with a fallback falls
+ * back, the others expire.
+ */
 export async function expireOverflow(services: JobServices, job: TakenJob, recipient: Subject): Promise<Verdict> {
   const { readSide, maxOpenDeliveries, now } = services;
   const read = readSide.readAs(job.client);
@@ -120,12 +133,22 @@ export async function expireOverflow(services: JobServices, job: TakenJob, recip
       ...(cursor === undefined ? {} : { cursor }),
     });
     const oldest = page.rows.filter((row) => row.status === "pending").slice(0, surplus);
-    await Promise.all(oldest.map((row) => expire(services, job, row.id, { at: now(), reason: "too_many_open" })));
+    await Promise.all(oldest.map((row) => endEarly(services, job, row.id)));
     surplus -= oldest.length;
     if (page.next === null) break;
     cursor = page.next;
   }
   return DONE;
+}
+
+async function endEarly(services: JobServices, job: TakenJob, id: DeliveryId): Promise<void> {
+  const state = await loadDelivery(services, id);
+  const at = services.now();
+  // fence: overflow-falls-back
+  if (state.status === "pending" && state.fallbackAt !== null) {
+    return requestFallback(services, job, state, { id, at, early: true });
+  }
+  await expire(services, job, id, { at, reason: "too_many_open" });
 }
 
 async function expire(

@@ -19,7 +19,7 @@ async function send(url: string, guard: AddressGuard = development) {
 describe("a receiver", () => {
   test("that refuses the connection", async () => {
     const result = await send(`http://127.0.0.1:${await closedPort()}/`);
-    const nothing = { response: null, retryAfterMs: null, providerMessageId: null };
+    const nothing = { response: null, retryAfterMs: null, providerMessageId: null, recipients: [] };
     expect(result).toMatchObject({ outcome: "transient", error: { code: "connection_refused" }, ...nothing });
   });
 

@@ -48,6 +48,7 @@ describe("what is sent", () => {
       error: null,
       retryAfterMs: null,
       providerMessageId: null,
+      recipients: [],
     });
     const [first] = received;
     expect(first).toMatchObject({ method: "POST", url: "/hook?a=1", body });

@@ -65,9 +65,17 @@ const attempt: fc.Arbitrary<DeliveryStep> = fc
     command: (at, log): DeliveryCommand => {
       const last = lastStarted(log);
       const about = { at, provider: "main", random, ...retrying };
-      if (kind === "start") return { ...about, type: "StartAttempt", n: last + 1 + off, leaseMs: LEASE };
+      if (kind === "start") return { ...about, type: "StartAttempt", n: last + 1 + off, leaseMs: LEASE, domain: null };
       const error = outcome === "succeeded" ? null : { code: "busy", message: "busy" };
-      const result = { outcome, provider: "main", response: null, error, retryAfterMs, providerMessageId: null };
+      const result = {
+        outcome,
+        provider: "main",
+        response: null,
+        error,
+        retryAfterMs,
+        providerMessageId: null,
+        recipients: [],
+      };
       return { ...about, type: "RecordOutcome", n: last + off, outcome: result };
     },
   }));
@@ -80,6 +88,7 @@ const resume: fc.Arbitrary<DeliveryStep> = pause().map((wait) => ({
     n: lastStarted(log),
     provider: "main",
     leaseMs: LEASE,
+    domain: null,
     random: 0.5,
     ...retrying,
   }),

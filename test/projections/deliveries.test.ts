@@ -22,7 +22,7 @@ const base = <F extends DeliveryStatus, T extends DeliveryStatus>(from: F, to: T
 });
 const started = (n: number, from: DeliveryStatus = "pending"): DomainEvent => ({
   type: "DeliveryAttemptStarted",
-  data: { ...base(from, "sending"), n, provider: "smtp", leaseUntil: 9_000 + n },
+  data: { ...base(from, "sending"), n, provider: "smtp", leaseUntil: 9_000 + n, domain: null },
 });
 const failed = (n: number): DomainEvent => ({
   type: "DeliveryAttemptFailed",
@@ -33,6 +33,7 @@ const failed = (n: number): DomainEvent => ({
     kind: "transient",
     response: seal({ status: 451, body: "later" }),
     error: seal({ code: "smtp_451", message: "later" }),
+    recipients: [],
   },
 });
 const retry = (n: number, at: number): DomainEvent => ({
@@ -41,7 +42,7 @@ const retry = (n: number, at: number): DomainEvent => ({
 });
 const succeeded = (n: number, to: "sent" | "delivered" = "sent"): DomainEvent => ({
   type: "DeliverySucceeded",
-  data: { ...base("sending", to), n, provider: "smtp", response: null, providerMessageId: "<id>" },
+  data: { ...base("sending", to), n, provider: "smtp", response: null, providerMessageId: "<id>", recipients: [] },
 });
 const fallback = (mail: DeliveryId, recipient: Subject = ANNA): DomainEvent => ({
   type: "DeliveryFallbackRequested",

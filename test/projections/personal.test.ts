@@ -68,20 +68,27 @@ function everything(): readonly StoredEvent[] {
     at("delivery-dlv_1", events.deliveryRequested(ANNA, "email")),
     at("delivery-dlv_1", {
       type: "DeliveryAttemptStarted",
-      data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1 },
+      data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1, domain: null },
     }),
     at("delivery-dlv_1", {
       type: "DeliveryAttemptFailed",
-      data: { ...attempt, ...failure, from: "sending", to: "sending" },
+      data: { ...attempt, ...failure, from: "sending", to: "sending", recipients: [] },
     }),
     at("delivery-dlv_2", events.deliveryRequested(ANNA, "email")),
     at("delivery-dlv_2", {
       type: "DeliveryAttemptStarted",
-      data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1 },
+      data: { ...attempt, from: "pending", to: "sending", leaseUntil: 1, domain: null },
     }),
     at("delivery-dlv_2", {
       type: "DeliverySucceeded",
-      data: { ...attempt, from: "sending", to: "sent", response: { open: response }, providerMessageId: null },
+      data: {
+        ...attempt,
+        from: "sending",
+        to: "sent",
+        response: { open: response },
+        providerMessageId: null,
+        recipients: [],
+      },
     }),
     at("delivery-dlv_3", events.deliveryRequested(ANNA, "websocket")),
     at("delivery-dlv_3", {

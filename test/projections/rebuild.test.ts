@@ -65,10 +65,13 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   await write("delivery-dlv_1", [deliveryRequested(ANNA, "email")]);
   const about = { notification: NOTIFICATION, recipient: ANNA, n: 1, provider: "smtp" } as const;
   await write("delivery-dlv_1", [
-    { type: "DeliveryAttemptStarted", data: { ...about, from: "pending", to: "sending", leaseUntil: 5_000 } },
+    {
+      type: "DeliveryAttemptStarted",
+      data: { ...about, from: "pending", to: "sending", leaseUntil: 5_000, domain: null },
+    },
     {
       type: "DeliverySucceeded",
-      data: { ...about, from: "sending", to: "sent", response: null, providerMessageId: "m" },
+      data: { ...about, from: "sending", to: "sent", response: null, providerMessageId: "m", recipients: [] },
     },
   ]);
 }

@@ -44,7 +44,7 @@ export const started = (
   at = NOW,
 ): DeliveryEvent => ({
   type: "DeliveryAttemptStarted",
-  data: { ...base, from, to: "sending", n, provider: "main", leaseUntil: at + LEASE },
+  data: { ...base, from, to: "sending", n, provider: "main", leaseUntil: at + LEASE, domain: null },
 });
 export const succeeded = (
   n: number,
@@ -52,14 +52,24 @@ export const succeeded = (
   to: "sent" | "delivered" = "sent",
 ): DeliveryEvent => ({
   type: "DeliverySucceeded",
-  data: { ...base, from, to, n, provider: "main", response: { open: OK }, providerMessageId: "m1" },
+  data: { ...base, from, to, n, provider: "main", response: { open: OK }, providerMessageId: "m1", recipients: [] },
 });
 export const failed = (n: number, kind: "transient" | "permanent" | "unknown" = "transient"): DeliveryEvent => {
   const error = kind === "unknown" ? LEASE_ENDED : FAULT;
   const response = kind === "unknown" ? null : { open: BUSY };
   return {
     type: "DeliveryAttemptFailed",
-    data: { ...base, from: "sending", to: "sending", n, provider: "main", kind, response, error: { open: error } },
+    data: {
+      ...base,
+      from: "sending",
+      to: "sending",
+      n,
+      provider: "main",
+      kind,
+      response,
+      error: { open: error },
+      recipients: [],
+    },
   };
 };
 export const retryScheduled = (n: number, at: number): DeliveryEvent => ({
@@ -120,6 +130,7 @@ export const start = (n: number, at = NOW): DeliveryCommand => ({
   n,
   provider: "main",
   leaseMs: LEASE,
+  domain: null,
   ...retrying,
 });
 export const success: AttemptOutcome = {
@@ -129,6 +140,7 @@ export const success: AttemptOutcome = {
   error: null,
   retryAfterMs: null,
   providerMessageId: "m1",
+  recipients: [],
 };
 export const failure = (
   outcome: "transient" | "permanent" = "transient",
@@ -140,6 +152,7 @@ export const failure = (
   error: FAULT,
   retryAfterMs,
   providerMessageId: null,
+  recipients: [],
 });
 export const record = (n: number, outcome: AttemptOutcome, at = NOW): DeliveryCommand => ({
   type: "RecordOutcome",

@@ -1,7 +1,9 @@
 // Attempts of a delivery: their starts, their outcomes, and what follows from those.
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { type Delivery, type DeliveryCommand, type DeliveryEvent, deliveryDecider } from "../../src/domain/delivery.ts";
 import { NOW } from "../support/given.ts";
 import {
+  base,
   cancel,
   cancelled,
   cancelRequested,
@@ -181,5 +183,61 @@ describe("cancelling", () => {
     delivery(requested(), started(1), cancelRequested).when(cancel()).thenNothing();
     delivery(requested(), cancelled("pending")).when(cancel()).thenNothing();
     delivery(requested(), started(1), succeeded(1)).when(cancel()).thenNothing();
+  });
+});
+
+describe("a mail with copies", () => {
+  const result = (index: number, outcome: "taken" | "deferred" | "refused") => ({ index, outcome, status: 250 });
+  const deferred = { ...failure(), recipients: [result(0, "taken"), result(1, "deferred"), result(2, "refused")] };
+  const recorded = { ...failed(1).data, recipients: deferred.recipients };
+  const afterFirst = [requested(), started(1), { type: "DeliveryAttemptFailed", data: recorded } as DeliveryEvent];
+  const sentIn = (n: number, from: "sending" | "retrying"): DeliveryEvent => ({
+    type: "DeliverySucceeded",
+    data: {
+      ...{ ...base, from, to: "sent", n, provider: "main" },
+      ...{ response: null, providerMessageId: null, recipients: [] },
+    },
+  });
+  const retried = [...afterFirst, retryScheduled(2, NOW + 10_000)];
+
+  test("of which one is deferred is tried again, and what became of each is recorded", () =>
+    delivery(requested(), started(1))
+      .when(record(1, deferred))
+      .then(...retried.slice(2)));
+  test("knows who has it, and who never will, whoever attempts it next", () => {
+    const state = retried.reduce<Delivery>(
+      (before, event) => deliveryDecider.evolve(before, event, { seq: 1, at: NOW }),
+      deliveryDecider.initial,
+    );
+    expect(state).toMatchObject({ taken: [0], refused: [2], takenIn: 1 });
+  });
+  test("is sent when its attempts are used up, or fail for good, once its recipient has it", () => {
+    delivery(...retried, started(2), failed(2), retryScheduled(3, NOW), started(3))
+      .when(record(3, failure()))
+      .then(failed(3), sentIn(1, "sending"));
+    delivery(...retried, started(2))
+      .when(record(2, failure("permanent")))
+      .then(failed(2, "permanent"), sentIn(1, "sending"));
+  });
+  test("is sent when it is cancelled while only copies are tried", () =>
+    delivery(...retried)
+      .when({ type: "Cancel", at: NOW })
+      .then(sentIn(1, "retrying")));
+});
+
+describe("a lease", () => {
+  const extend = (n: number, at = NOW): DeliveryCommand => ({ type: "ExtendLease", at, n, leaseMs: 600_000 });
+  test("grows while its attempt is under way, and only then", () => {
+    delivery(requested(), started(1))
+      .when(extend(1, NOW + 1_000))
+      .then({
+        type: "DeliveryLeaseExtended",
+        data: { ...base, from: "sending", to: "sending", n: 1, leaseUntil: NOW + 601_000 },
+      });
+    delivery(requested(), started(1)).when(extend(2)).thenNothing();
+    delivery(requested(), started(1))
+      .when(extend(1, NOW + LEASE))
+      .thenNothing();
+    delivery(requested(), started(1), succeeded(1)).when(extend(1)).thenNothing();
   });
 });

@@ -23,7 +23,7 @@ describe("recovery", () => {
       (state) => state.status !== "none",
     ).then((state) => (state.status === "none" ? { n: 0 } : state));
     // What the log holds when a process ends between start and outcome; its job is gone with the schema.
-    const crashed = { type: "StartAttempt", n, provider: "webhook", leaseMs: 700, ...POLICY } as const;
+    const crashed = { type: "StartAttempt", n, provider: "webhook", leaseMs: 700, domain: null, ...POLICY } as const;
     await world.onDelivery(client, id, { ...crashed, at: Date.now() + 60 });
     expect(await world.delivery(id)).toMatchObject({ status: "sending" });
     answer = 200;

@@ -77,4 +77,23 @@ describe("websocket deliveries", () => {
     const oldestFirst = requested.toSorted((a, b) => (a.at < b.at ? -1 : 1));
     expect(oldestFirst.slice(0, 3).every(({ ended }) => ended.includes("DeliveryExpired"))).toBe(true);
   });
+
+  test("past the limit the oldest with a fallback falls back, before its time, and does not expire", async () => {
+    const fallback = { to: null, subject: null, content: null, afterMs: 3_600_000 };
+    const subject = await world.user(client, "away", "away@example.com");
+    const ids: NotificationId[] = [];
+    for (let n = 0; n < MAX_OPEN + 2; n += 1) ids.push(await world.notify(client, "websocket", ["away"], { fallback }));
+    const all = ids.map((id) => deliveryId(id, subject, "websocket"));
+    await until(
+      async () => (await Promise.all(all.map((one) => world.delivery(one)))).map((state) => state.status),
+      (states) => states.filter((status) => status === "fell_back").length === 2,
+      15_000,
+    );
+    const types = (await Promise.all(all.map((one) => world.types(one)))).flat();
+    expect(types).not.toContain("DeliveryExpired");
+    await until(
+      () => world.mailbox.list({ to: "away@example.com" }).length,
+      (mails) => mails === 2,
+    );
+  });
 });

@@ -1,10 +1,12 @@
 // channels/email/message.ts: one mail as it is given to a provider. Only its date differs between attempts.
 
-import { convert } from "html-to-text";
-import { LRUCache } from "lru-cache";
+import { domainToASCII } from "node:url";
 import type { SendMailOptions } from "nodemailer";
+import MailComposer from "nodemailer/lib/mail-composer";
+import { encodeWord } from "nodemailer/lib/mime-funcs";
 import { canonicalMailAddress } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
+import { looksLikeHtml, textFromHtml } from "./html-text.ts";
 
 type MailAddress = { readonly email: string; readonly name?: string | null };
 
@@ -24,18 +26,20 @@ export type MailContent = {
   readonly bcc?: readonly MailAddress[];
   readonly replyTo?: string | null;
   readonly subject: string;
-  /** HTML or plain text, detected from the content. */
   readonly content: string;
+  /** Detected from the content when absent. */
+  readonly contentType?: "html" | "text" | null;
   /** The plain part. Made from HTML content when absent. */
   readonly text?: string | null;
+  /** The domain of the Message-ID: that of the delivery's first sender. Default: the sender's. */
+  readonly domain?: string | null;
+  /** Recipients, by their place among all, that have it already, or never will. */
+  readonly settled?: readonly number[];
   /** The time of this attempt. */
   readonly at: Instant;
 };
 
 const DELIVERY_HEADER = "X-ChatAPI-Delivery";
-/** Not the sender's domain: the next attempt may go through another provider, and is still the same mail. */
-const MESSAGE_ID_DOMAIN = "chatapi.internal";
-
 /** A mail that no attempt can send. */
 export class InvalidMail extends Error {}
 
@@ -44,34 +48,61 @@ export class InvalidMail extends Error {}
  * second mail. Line breaks and control characters become spaces in names and subject. Throws `InvalidMail` for an
  * address that could mean anything but one mailbox.
  */
-export function buildMail(sender: MailSender, mail: MailContent): SendMailOptions {
+async function buildMail(sender: MailSender, mail: MailContent): Promise<SendMailOptions> {
   const from = mailbox({ email: sender.fromEmail, name: sender.fromName ?? null });
   const to = mailbox(mail.to);
   const cc = (mail.cc ?? []).map(mailbox);
   const replyTo = mail.replyTo ?? sender.replyTo ?? null;
+  const settled = new Set(mail.settled ?? []);
+  const subject = headerText(mail.subject);
+  const encoded = subject.includes(ENCODED_MARK);
   return {
     from,
     to: [to],
     ...(cc.length > 0 ? { cc } : {}),
+    ...(encoded ? {} : { subject }),
     ...(replyTo === null ? {} : { replyTo: mailbox({ email: replyTo }) }),
-    subject: headerText(mail.subject),
-    ...parts(mail),
-    messageId: messageId(mail.deliveryId),
+    ...(await parts(mail)),
+    messageId: messageIdOf(mail.deliveryId, domainOf(sender, mail)),
     date: new Date(mail.at),
-    headers: { "Auto-Submitted": "auto-generated", [DELIVERY_HEADER]: headerText(mail.deliveryId) },
+    headers: {
+      "Auto-Submitted": "auto-generated",
+      [DELIVERY_HEADER]: headerText(mail.deliveryId),
+      ...(encoded ? { Subject: { prepared: true, foldLines: true, value: asTyped(subject) } } : {}),
+    },
     // nodemailer would write "X-Chatapi-Delivery".
     normalizeHeaderKey: (key) => (key.toLowerCase() === DELIVERY_HEADER.toLowerCase() ? DELIVERY_HEADER : key),
     // Blind copies are only in the envelope.
-    envelope: { from: from.address, to: recipients(mail) },
+    envelope: { from: from.address, to: recipients(mail).filter((_, index) => !settled.has(index)) },
     // Content comes from tenants: it must not make us read files or URLs.
     disableFileAccess: true,
     disableUrlAccess: true,
   };
 }
 
+/** A mail as it goes over the wire. Throws `InvalidMail` as above. */
+export async function composeMail(sender: MailSender, mail: MailContent) {
+  const node = new MailComposer(await buildMail(sender, mail)).compile();
+  if ("_encodeAddressName" in node && typeof node._encodeAddressName === "function") {
+    const nameOf = node._encodeAddressName.bind(node);
+    // nodemailer writes such a name in quotes, in which readers decode it all the same.
+    const _encodeAddressName = (name: string): unknown =>
+      /* fence: encoded-words */ name.includes(ENCODED_MARK) ? asTyped(name) : nameOf(name);
+    Object.assign(node, { _encodeAddressName });
+  }
+  return { envelope: node.getEnvelope(), message: await node.build() };
+}
+
+/** The domain of a mail's Message-ID. */
+export const domainOf = ({ fromEmail }: MailSender, { domain }: MailContent): string =>
+  domain ?? senderDomain(fromEmail);
+
+/** The domain of a sender's address, in ASCII. */
+export const senderDomain = (email: string): string => domainToASCII(email.slice(email.lastIndexOf("@") + 1));
+
 /** The Message-ID of a delivery's mail, with its angle brackets. */
-const messageId = (deliveryId: string): string =>
-  `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${MESSAGE_ID_DOMAIN}>`;
+export const messageIdOf = (deliveryId: string, domain: string): string =>
+  `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${domain}>`;
 
 /** All addresses that a mail goes to, each once, the recipient first. */
 export function recipients(mail: MailContent): string[] {
@@ -79,12 +110,12 @@ export function recipients(mail: MailContent): string[] {
   return [...new Set(all.map((address) => mailbox(address).address))];
 }
 
-function parts(mail: MailContent): { text: string; html?: string } {
+async function parts(mail: MailContent): Promise<{ text: string; html?: string }> {
   const content = clean(mail.content);
   const text = mail.text === undefined || mail.text === null ? null : clean(mail.text);
-  if (looksLikeHtml(content)) {
-    // A mail of pictures alone has no text, but it still gets a plain part.
-    return { html: content, text: text ?? (textFromHtml(content) || headerText(mail.subject)) };
+  if ((mail.contentType ?? (looksLikeHtml(content) ? "html" : "text")) === "html") {
+    // A mail of pictures alone may have no text, but it still gets a plain part.
+    return { html: content, text: text ?? ((await textFromHtml(content)) || headerText(mail.subject)) };
   }
   return text === null ? { text: content } : { html: htmlFromText(content), text };
 }
@@ -99,50 +130,18 @@ function headerText(text: string): string {
     .trim();
 }
 
+/** What readers of mail would take for an encoded word. */
+const ENCODED_MARK = "=?";
+const MAX_ENCODED_BYTES = 52;
+
+/** Text in which an encoded word was typed, encoded once more, so that it shows what was typed. */
+const asTyped = (text: string): string => encodeWord(text, "B", MAX_ENCODED_BYTES);
+
 /** One mailbox. Refuses what mail programs could read as several addresses, a comment, a route or a second line. */
 function mailbox({ email, name }: MailAddress): { address: string; name: string } {
   const address = canonicalMailAddress(email.trim().toWellFormed());
   if (address === undefined) throw new InvalidMail("An address is not a single mailbox");
   return { address, name: headerText(name ?? "") };
-}
-
-// Elements of mails, without attributes or with at least one that has a value. "<3", "<jane@example.com>" and "if a<b
-// and b>c" in plain text are not HTML.
-const ELEMENTS =
-  "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|details|" +
-  "div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|li|link|main|" +
-  "mark|meta|nav|ol|p|picture|pre|q|s|samp|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|" +
-  "tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr";
-const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s*|\\s[^<>=]*=[^<>]*)/?>`, "i");
-
-/** True when the content has at least one element, comment or doctype of HTML. */
-export const looksLikeHtml = (content: string): boolean => HTML.test(content);
-
-// Content comes from tenants: nesting and number of elements are bounded. Beyond that the text ends in an ellipsis.
-const LIMITS = { maxInputLength: 1_048_576, maxDepth: 100, maxChildNodes: 20_000, ellipsis: "…" };
-const asWritten = { uppercase: false };
-
-// A thousand recipients get the same content, and converting a large one takes a tenth of a second.
-const MAX_CACHED_CHARACTERS = 8_388_608;
-const textCache = new LRUCache<string, string>({
-  maxSize: MAX_CACHED_CHARACTERS,
-  sizeCalculation: (text, html) => text.length + html.length + 1,
-  memoMethod: convertHtml,
-});
-
-/** The text of a mail for readers without HTML. Links keep their addresses, headings their case. */
-export const textFromHtml = (html: string): string => textCache.memo(html);
-
-function convertHtml(html: string): string {
-  return convert(html, {
-    wordwrap: 78,
-    limits: LIMITS,
-    selectors: [
-      ...["h1", "h2", "h3", "h4", "h5", "h6"].map((selector) => ({ selector, options: asWritten })),
-      { selector: "a", options: { hideLinkHrefIfSameAsText: true } },
-      { selector: "img", format: "skip" },
-    ],
-  });
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };

@@ -1,7 +1,8 @@
 // channels/email/smtp-connection.ts: connects to an SMTP server, and reads what a failure of the session means.
 
 import { isIP } from "node:net";
-import type { SMTPPoolOptions } from "nodemailer/lib/smtp-pool";
+import { Readable } from "node:stream";
+import SMTPConnection, { type SMTPConnectionOptions, type SMTPEnvelope } from "nodemailer/lib/smtp-connection";
 import { z } from "zod";
 import type { AttemptErrorCode } from "../attempt-result.ts";
 import { type AddressGuard, canonicalHost } from "../guard.ts";
@@ -28,42 +29,169 @@ export type SmtpTimeouts = {
   readonly greetingTimeoutMs: number;
   /** For any silence of the server after that. */
   readonly silenceTimeoutMs: number;
+  /** For the answer to the whole mail. RFC 5321, 4.5.3.2.6: ten minutes. */
+  readonly acceptTimeoutMs: number;
+};
+
+export type SmtpSettings = SmtpTimeouts & {
+  readonly guard: AddressGuard;
+  /** The name that EHLO gives. Undefined: this machine's own. */
+  readonly ehloName: string | undefined;
 };
 
 // No mail server sends a longer reply.
 const MAX_REPLY_BYTES = 16_384;
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** nodemailer's settings for a provider, without the socket, which `openSmtpSocket` opens. */
-export function connectionOptions(provider: SmtpProvider, timeouts: SmtpTimeouts) {
+/** nodemailer's settings for a provider, without the socket, which the session opens. */
+function connectionOptions(provider: SmtpProvider, settings: SmtpSettings): SMTPConnectionOptions {
   const host = canonicalHost(provider.host) ?? provider.host;
   return {
     host,
     port: provider.port,
+    ...(settings.ehloName === undefined ? {} : { name: settings.ehloName }),
     secure: provider.security === "tls",
     requireTLS: provider.security === "starttls",
     ignoreTLS: provider.security === "none",
-    connectionTimeout: timeouts.connectTimeoutMs + 2 * timeouts.greetingTimeoutMs,
-    greetingTimeout: timeouts.greetingTimeoutMs,
-    socketTimeout: timeouts.silenceTimeoutMs,
+    connectionTimeout: settings.connectTimeoutMs + 2 * settings.greetingTimeoutMs,
+    greetingTimeout: settings.greetingTimeoutMs,
+    socketTimeout: settings.silenceTimeoutMs,
     socketCloseTimeout: CLOSE_TIMEOUT_MS,
     maxResponseSize: MAX_REPLY_BYTES,
     ...(isIP(host) === 0 ? { servername: host } : {}),
-  } satisfies SMTPPoolOptions;
+  };
 }
 
-/** Opens the connection under the guard. `secured` means that TLS is already on. Rejects with `ConnectFailure`. */
-export async function openSmtpSocket(provider: SmtpProvider, guard: AddressGuard, timeouts: SmtpTimeouts) {
-  const secured = provider.security === "tls";
-  const { host, port } = provider;
-  const connection = await openSocket({ guard, host, port, tls: secured, timeoutMs: timeouts.connectTimeoutMs });
-  const rejectUnauthorized = !guard.trustsUnchecked(connection.remoteAddress ?? "");
-  return { connection, secured, tls: { rejectUnauthorized } };
+/** What the server said to a mail: which recipients it refused, and its answer to the whole. */
+type SmtpAnswer = { readonly response: string; readonly rejectedErrors: readonly unknown[] };
+type SessionOptions = {
+  /** Closes the session. */
+  readonly signal: AbortSignal;
+  readonly onStage?: (stage: SmtpStage) => void;
+};
+
+/** One connection to a provider, ready to take mails one after the other. */
+export class SmtpSession {
+  readonly #connection: SMTPConnection;
+  readonly #settings: SmtpSettings;
+  /** Mails that went over it. */
+  mails = 0;
+
+  private constructor(connection: SMTPConnection, settings: SmtpSettings) {
+    this.#connection = connection;
+    this.#settings = settings;
+    // Errors of steps reach their steps; one that comes between them only ends the session.
+    connection.on("error", () => {});
+  }
+
+  /** Connects under the guard, greets, secures and logs in. Rejects with what `smtpFailure` reads. */
+  static async open(provider: SmtpProvider, settings: SmtpSettings, options: SessionOptions): Promise<SmtpSession> {
+    const { guard, connectTimeoutMs: timeoutMs } = settings;
+    const secured = provider.security === "tls";
+    const { host, port, username } = provider;
+    const socket = await openSocket({ guard, host, port, tls: secured, timeoutMs });
+    // It may have opened late: a connection that nobody waits for must not be used, least of all to send.
+    if (options.signal.aborted) {
+      socket.destroy();
+      throw new ConnectFailure("connect", "timeout", "The server took too long to answer");
+    }
+    options.onStage?.("connect");
+    const tls = { rejectUnauthorized: !guard.trustsUnchecked(socket.remoteAddress ?? "") };
+    const connection = new SMTPConnection({
+      ...connectionOptions(provider, settings),
+      connection: socket,
+      secured,
+      tls,
+    });
+    const session = new SmtpSession(connection, settings);
+    try {
+      await session.#step(options.signal, (done) => connection.connect(done));
+      options.onStage?.("auth");
+      if (username) {
+        const auth = { user: username, pass: provider.password ?? "" };
+        await session.#step(options.signal, (done) => connection.login({ ...auth, credentials: auth }, done));
+      }
+      return session;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  get isUsable(): boolean {
+    return !this.#connection.destroyed;
+  }
+
+  /** Sends one mail. `onHandedOver`: all of it has left, and the server may have taken it whatever comes now. */
+  async send(
+    { envelope, message }: { readonly envelope: SMTPEnvelope; readonly message: Buffer },
+    signal: AbortSignal,
+    onHandedOver: () => void,
+  ): Promise<SmtpAnswer> {
+    this.mails += 1;
+    // In pieces, so that its end is read only when nearly all of it has left.
+    const pieces = Readable.from(piecesOf(message));
+    pieces.once("end", () => {
+      this.#setTimeout(this.#settings.acceptTimeoutMs);
+      onHandedOver();
+    });
+    const answer = Promise.withResolvers<SmtpAnswer>();
+    await this.#step(signal, (done) =>
+      this.#connection.send({ ...envelope, size: message.length }, pieces, (error, info) => {
+        const rejectedErrors = info?.rejectedErrors ?? rejectedBy(error);
+        if (error && rejectedErrors.length === 0) return done(error);
+        answer.resolve({ response: info?.response ?? "", rejectedErrors });
+        done();
+      }),
+    );
+    if (!pieces.readableEnded) await this.reset(signal);
+    this.#setTimeout(this.#settings.silenceTimeoutMs);
+    return answer.promise;
+  }
+
+  /** Makes it ready for another mail after one that was refused. */
+  async reset(signal: AbortSignal): Promise<void> {
+    await this.#step(signal, (done) => this.#connection.reset(done)).catch(() => this.#connection.close());
+  }
+
+  quit(): void {
+    if (this.isUsable) this.#connection.quit();
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #setTimeout(ms: number): void {
+    const socket = this.#connection._socket;
+    if (socket) socket.setTimeout(ms);
+  }
+
+  /** Runs one step of the session. An error that the connection emits meanwhile fails it, and so does its end. */
+  async #step(signal: AbortSignal, run: (done: (error?: Error | null) => void) => void): Promise<void> {
+    const connection = this.#connection;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const closed = () => reject(Object.assign(new Error("The connection ended"), { code: "ECONNECTION" }));
+    const abort = () => connection.close();
+    connection.once("error", reject).once("end", closed);
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    run((error) => (error ? reject(error) : resolve()));
+    try {
+      await promise;
+    } finally {
+      connection.off("error", reject).off("end", closed);
+      signal.removeEventListener("abort", abort);
+    }
+  }
 }
 
-/** The login of a provider, or null. When set it is used even if the server does not ask for it. */
-export function credentials(provider: SmtpProvider): { user: string; pass: string } | null {
-  return provider.username ? { user: provider.username, pass: provider.password ?? "" } : null;
+/** The recipients that were refused, when nobody took the mail. */
+const rejectedBy = (error: unknown): readonly unknown[] => SmtpErrorSchema.parse(error ?? {}).rejectedErrors;
+
+const PIECE_BYTES = 65_536;
+function* piecesOf(message: Buffer): Generator<Buffer> {
+  for (let from = 0; from < message.length; from += PIECE_BYTES) yield message.subarray(from, from + PIECE_BYTES);
 }
 
 export type SmtpStage = ConnectStage | "auth" | "send";
@@ -95,8 +223,7 @@ export function smtpFailure(error: unknown): SmtpFailure {
   const { command, responseCode: status } = known;
   const stage = stageOf(known, known.originalCode || errorCode(error));
   if (status === null) return { ...silent, stage, ...withoutReply(known, stage) };
-  const spokeSmtp = !["", "CONN", "EHLO", "HELO", "API"].includes(command);
-  const reply = { status, text: spokeSmtp ? known.response : null };
+  const reply = { status, text: isSmtpReply(known) ? known.response : null };
   return { ...reply, stage, permanent: status >= 500, ...refusal(stage, command, status) };
 }
 
@@ -115,15 +242,25 @@ const SmtpErrorSchema = z.object({
 type SmtpError = z.infer<typeof SmtpErrorSchema>;
 
 /**
- * The error of the first recipient in a result of nodemailer. Null when the server accepted it. Refusals are in the order
- * of the envelope, so only the first one can be the first recipient's.
+ * Whether these are words of an SMTP server, which a tenant may read, and not those of another protocol with numbers like
+ * SMTP's. From MAIL on it has shown that it is one, and so has one that refuses the greeting with a reply code. EHLO is
+ * what another protocol does not know either, so its refusal has to have an enhanced status code, or to name SMTP.
  */
-export function firstRecipientError(
-  outcome: { readonly rejectedErrors?: readonly { readonly recipient?: string | undefined }[] | undefined },
-  first: string | undefined,
-): unknown {
-  const [error] = outcome.rejectedErrors ?? [];
-  return error !== undefined && error.recipient === first ? error : null;
+function isSmtpReply({ command, response }: SmtpError): boolean {
+  if (!/^[45]\d\d(?:[ -]|$)/.test(response)) return false;
+  if (!["EHLO", "HELO"].includes(command)) return command !== "API";
+  return /^\d{3}[ -][45]\.\d{1,3}\.\d{1,3}\b|\b(?:smtp|helo|ehlo)\b/i.test(response);
+}
+
+/** The recipients that a server refused, by the address in the envelope, and its failures in their order. */
+export function refusedRecipients(errors: readonly unknown[]): ReadonlyMap<string, SmtpFailure> {
+  const recipient = z.object({ recipient: z.string() });
+  return new Map(
+    errors.flatMap((error) => {
+      const { data } = recipient.safeParse(error);
+      return data === undefined ? [] : [[data.recipient, smtpFailure(error)]];
+    }),
+  );
 }
 
 const TLS_ERROR = /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|EPROTO$|HOSTNAME_MISMATCH|INVALID_)/;

@@ -1,176 +1,207 @@
 // channels/email/smtp.ts: sends mails by SMTP over a pool of connections for each provider's settings.
 
 import { LRUCache } from "lru-cache";
-import { createTransport, type Transporter } from "nodemailer";
-import type { SMTPPoolOptions, SMTPPoolSentMessageInfo } from "nodemailer/lib/smtp-pool";
-import { type AttemptResult, emptyResult, storedText } from "../attempt-result.ts";
+import { type AttemptResult, emptyResult, type RecipientResult, storedText } from "../attempt-result.ts";
 import type { AddressGuard } from "../guard.ts";
 import { deadline } from "../outgoing-socket.ts";
-import { buildMail, type MailContent, recipients } from "./message.ts";
+import { composeMail, domainOf, type MailContent, messageIdOf, recipients } from "./message.ts";
 import {
-  connectionOptions,
-  credentials,
-  firstRecipientError,
-  openSmtpSocket,
+  refusedRecipients,
   type SmtpFailure,
   type SmtpProvider,
+  SmtpSession,
+  type SmtpSettings,
   type SmtpTimeouts,
   smtpFailure,
 } from "./smtp-connection.ts";
+import { SmtpPool } from "./smtp-pool.ts";
 import { type SmtpVerdict, verifySmtp } from "./verify.ts";
 
 type SmtpChannelOptions = Partial<SmtpTimeouts> & {
   readonly guard: AddressGuard;
+  /** The name that EHLO gives. Default: this machine's own. */
+  readonly ehloName?: string | undefined;
   /** Connections to one provider at a time. */
   readonly maxConnections?: number;
-  /** For one attempt, when the provider names no limit. Waiting for a free connection counts. */
+  /** For one attempt, until all of the mail has left. Waiting for a free connection counts. */
   readonly attemptTimeoutMs?: number;
   readonly verifyTimeoutMs?: number;
 };
 
-export type SmtpChannel = AsyncDisposable & {
-  /**
-   * Makes one attempt. It succeeded once the server accepted the mail for its recipient, whatever became of `cc` and
-   * `bcc`. Replies 4xx are transient, 5xx permanent, network errors and refusals of the guard transient. A timeout or
-   * cancellation may come after the server accepted the mail: a later attempt then repeats it under the same Message-ID.
-   * Never rejects for what the server does.
-   */
-  send(provider: SmtpProvider, mail: MailContent, signal?: AbortSignal): Promise<AttemptResult>;
-  /** Tries a provider's settings, and sends a test mail when an address is given. */
-  verify(provider: SmtpProvider, toEmail?: string | null): Promise<SmtpVerdict>;
-};
-
 const MAX_POOLS = 200;
-const IDLE_CONNECTION_MS = 60_000;
-const MAILS_PER_CONNECTION = 100;
-// For a server that closed an idle connection before it got the mail.
-const REQUEUES = 1;
-// Max deliveries remembered whose copies were accepted while the recipient was refused.
-const MAX_REMEMBERED_COPIES = 10_000;
+const SECOND = 1_000;
 
-type Pool = {
-  readonly transport: Transporter<SMTPPoolSentMessageInfo, SMTPPoolOptions>;
-  users: number;
-  retired: boolean;
-};
+export type SmtpChannel = ReturnType<typeof createSmtpChannel>;
 
 /** Makes the channel. Disposing it closes all connections. Attempts still under way then end as transient. */
-export function createSmtpChannel(options: SmtpChannelOptions): SmtpChannel {
-  const { guard, maxConnections = 5, attemptTimeoutMs = 60_000, verifyTimeoutMs = 20_000 } = options;
+export function createSmtpChannel(options: SmtpChannelOptions) {
+  const { guard, ehloName, maxConnections = 5, attemptTimeoutMs = 60_000, verifyTimeoutMs = 20_000 } = options;
   const { connectTimeoutMs = 10_000, greetingTimeoutMs = 15_000, silenceTimeoutMs = 30_000 } = options;
-  const timeouts = { connectTimeoutMs, greetingTimeoutMs, silenceTimeoutMs };
-  const copied = new LRUCache<string, readonly string[]>({ max: MAX_REMEMBERED_COPIES });
-  let closed = false;
-  const retired = new Set<Pool>();
-  const pools = new LRUCache<string, Pool>({
-    max: MAX_POOLS,
-    dispose: (pool) => {
-      pool.retired = true;
-      retired.add(pool);
-      closeUnused(pool);
-    },
-  });
+  const { acceptTimeoutMs = 600_000 } = options;
+  const settings: SmtpSettings = {
+    ...{ guard, ehloName, connectTimeoutMs, greetingTimeoutMs, silenceTimeoutMs, acceptTimeoutMs },
+  };
+  const closing = new AbortController();
+  // One that is pushed out still sends the mails that wait in it.
+  const pools = new LRUCache<string, SmtpPool>({ max: MAX_POOLS, dispose: (pool) => pool.retire() });
 
-  // An evicted pool still sends the mails that wait in it.
-  function closeUnused(pool: Pool) {
-    if (!pool.retired || pool.users > 0) return;
-    retired.delete(pool);
-    pool.transport.close();
-  }
-
-  function poolOf(provider: SmtpProvider): Pool {
-    const key = settingsKey(provider);
-    const known = pools.get(key);
-    if (known) return known;
-    const auth = credentials(provider);
-    const settings: SMTPPoolOptions & { pool: true } = {
-      ...connectionOptions(provider, timeouts),
-      ...(auth ? { auth, forceAuth: true } : {}),
-      pool: true,
-      maxConnections,
-      maxMessages: MAILS_PER_CONNECTION,
-      maxRequeues: REQUEUES,
-      idleTimeout: IDLE_CONNECTION_MS,
-      getSocket: (_options, callback) => {
-        openSmtpSocket(provider, guard, timeouts).then(
-          (socket) => callback(null, socket),
-          (failure: Error) => callback(failure),
-        );
-      },
-    };
-    const transport = createTransport(settings);
-    const pool: Pool = { transport, users: 0, retired: false };
+  function poolOf(provider: SmtpProvider): SmtpPool {
+    const { host, port, username, password, security } = provider;
+    const key = JSON.stringify([host, port, username, password, security]);
+    const open = (signal: AbortSignal) => SmtpSession.open(provider, settings, { signal });
+    const pool = pools.get(key) ?? new SmtpPool({ open, maxConnections });
     pools.set(key, pool);
     return pool;
   }
 
-  async function send(provider: SmtpProvider, mail: MailContent, signal?: AbortSignal): Promise<AttemptResult> {
+  /**
+   * Makes one attempt for the recipients that are not settled yet. It succeeded once the server accepted the mail for its
+   * recipient and no copy waits for another attempt; what became of each is in `recipients`. Replies 4xx are transient, 5xx
+   * permanent, network errors and refusals of the guard transient. From the moment that all of the mail has left the server
+   * has ten minutes to answer; what is not known then is unknown: a later attempt repeats it under the same Message-ID.
+   * `onHandedOver` is called at that moment. Never rejects for what the server does.
+   */
+  async function send(
+    provider: SmtpProvider,
+    mail: MailContent,
+    signal?: AbortSignal,
+    onHandedOver?: (answersWithinMs: number) => void,
+  ): Promise<AttemptResult> {
     const { name } = provider;
-    if (closed) return gaveUp(name, "cancelled", "The server is shutting down");
-    const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * 1_000 : attemptTimeoutMs;
-    using time = deadline(timeoutMs, signal);
-    const pool = poolOf(provider);
-    pool.users += 1;
-    try {
-      const message = buildMail(provider, mail);
-      const [recipient = "", ...copies] = recipients(mail);
-      const taken = copied.get(mail.deliveryId) ?? [];
-      const to = [recipient, ...copies.filter((copy) => !taken.includes(copy))];
-      const info = await pool.transport.sendMail({
-        ...message,
-        envelope: { from: provider.fromEmail, to },
-        signal: time.signal,
-      });
-      // nodemailer may spell an address differently, but it keeps the order of the envelope.
-      const refused = firstRecipientError(info, info.envelope.to[0]);
-      if (refused !== null) {
-        // The copies were sent: later attempts leave them out, as far as this process remembers.
-        const accepted = to.filter((_, index) => info.accepted.includes(info.envelope.to[index] ?? ""));
-        copied.set(mail.deliveryId, [...taken, ...accepted]);
-        return failed(name, smtpFailure(refused));
+    const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * SECOND : attemptTimeoutMs;
+    using time = deadline(timeoutMs, signal, closing.signal);
+    let handedOver = false;
+    const outcomeOf = (error: unknown): AttemptResult => {
+      const outcome = handedOver ? ("unknown" as const) : ("transient" as const);
+      if (time.isUp) {
+        const message = handedOver
+          ? `The server had the whole mail and did not answer within ${acceptTimeoutMs / SECOND} s`
+          : `The mail was not taken within ${timeoutMs / SECOND} s`;
+        return { ...emptyResult(name), outcome, error: { code: "timeout", message } };
       }
-      return succeeded(name, info);
+      if (time.signal.aborted) {
+        return { ...emptyResult(name), outcome, error: { code: "cancelled", message: "The attempt was cancelled" } };
+      }
+      const failure = smtpFailure(error);
+      const result = failed(name, failure);
+      return handedOver && failure.status === null ? { ...result, outcome } : result;
+    };
+    try {
+      const all = recipients(mail);
+      const settled = new Set(mail.settled ?? []);
+      const request = await composeMail(provider, mail);
+      const answer = await withSession(provider, time.signal, (session) =>
+        session.send(request, time.signal, () => {
+          handedOver = true;
+          time.restart(acceptTimeoutMs);
+          onHandedOver?.(acceptTimeoutMs);
+        }),
+      );
+      const refused = refusedRecipients(answer.rejectedErrors);
+      // nodemailer may spell an address differently, but it keeps the order of the envelope.
+      const open = all.map((_, index) => index).filter((index) => !settled.has(index));
+      const failures = open.map((index, nth) => ({ index, failure: refused.get(request.envelope.to[nth] ?? "") }));
+      const messageId = messageIdOf(mail.deliveryId, domainOf(provider, mail));
+      return judge({ name, response: answer.response, failures, total: all.length, messageId });
     } catch (error) {
-      if (signal?.aborted) return gaveUp(name, "cancelled", "The attempt was cancelled");
-      if (time.isUp) return gaveUp(name, "timeout", `The mail was not taken within ${timeoutMs / 1_000} s`);
-      return failed(name, smtpFailure(error));
-    } finally {
-      pool.users -= 1;
-      closeUnused(pool);
+      return outcomeOf(error);
+    }
+  }
+
+  /** Runs on a session of the pool; on another one when the server had closed an idle one before it got the mail. */
+  async function withSession<T>(
+    provider: SmtpProvider,
+    signal: AbortSignal,
+    run: (session: SmtpSession) => Promise<T>,
+  ) {
+    const pool = poolOf(provider);
+    for (;;) {
+      const { session, reused } = await unlessAborted(pool, signal);
+      try {
+        const result = await run(session);
+        pool.give(session);
+        return result;
+      } catch (error) {
+        const { code, status } = smtpFailure(error);
+        if (session.isUsable && status !== null) void session.reset(signal).then(() => pool.give(session));
+        else {
+          session.close();
+          pool.give(session);
+        }
+        const wasClosed = reused && status === null && code === "connection_closed" && !signal.aborted;
+        if (!wasClosed) throw error;
+      }
     }
   }
 
   return {
     send,
-    verify: (provider, toEmail) =>
-      verifySmtp({ guard, timeouts, timeoutMs: verifyTimeoutMs }, provider, toEmail ?? null),
-    [Symbol.asyncDispose]: async () => {
-      closed = true;
-      const all = new Set([...pools.values(), ...retired]);
+    /** Tries a provider's settings, and sends a test mail when an address is given. */
+    verify: (provider: SmtpProvider, toEmail?: string | null): Promise<SmtpVerdict> =>
+      verifySmtp(settings, verifyTimeoutMs, provider, toEmail ?? null),
+    async [Symbol.asyncDispose]() {
+      closing.abort();
       pools.clear();
-      for (const pool of all) pool.transport.close({ force: true });
     },
   };
 }
 
-/** Identifies a provider's connection settings. */
-const settingsKey = ({ host, port, username, password, security }: SmtpProvider): string =>
-  JSON.stringify([host, port, username, password, security]);
-
-function succeeded(provider: string, info: SMTPPoolSentMessageInfo): AttemptResult {
-  const status = Number(/^\d{3}/.exec(info.response)?.[0] ?? 250);
-  const response = { status, body: storedText(Buffer.from(info.response)) };
-  return { ...emptyResult(provider), outcome: "succeeded", response, providerMessageId: info.messageId };
+/** A session, or the signal's reason as soon as it aborts: one that opens later goes back to the pool. */
+async function unlessAborted(pool: SmtpPool, signal: AbortSignal) {
+  const taking = pool.take(signal);
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([taking, aborted.promise]);
+  } catch (error) {
+    taking.then(
+      ({ session }) => pool.give(session),
+      () => {},
+    );
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
+
+type Answered = {
+  readonly name: string;
+  readonly response: string;
+  /** Of each recipient of this attempt, by its place among all; undefined: taken. */
+  readonly failures: readonly { readonly index: number; readonly failure: SmtpFailure | undefined }[];
+  readonly total: number;
+  readonly messageId: string;
+};
+
+/** Any recipient that was deferred makes the attempt transient; else it is what became of the mail's recipient. */
+function judge({ name, response, failures, total, messageId }: Answered): AttemptResult {
+  const results = failures.map(({ index, failure }): RecipientResult => {
+    if (failure === undefined) return { index, outcome: "taken", status: statusOf(response) };
+    return { index, outcome: failure.permanent ? "refused" : "deferred", status: failure.status };
+  });
+  const deferred = failures.find(({ failure }) => failure?.permanent === false);
+  const own = failures.find(({ index }) => index === 0);
+  const decisive = own?.failure?.permanent === false ? own : (deferred ?? own);
+  // The outcome of a lone recipient is that of the attempt.
+  const each = total > 1 ? { recipients: results } : {};
+  if (decisive?.failure === undefined) {
+    const said = { status: statusOf(response), body: storedText(Buffer.from(response)) };
+    return { ...emptyResult(name), outcome: "succeeded", response: said, providerMessageId: messageId, ...each };
+  }
+  const result = failed(name, decisive.failure);
+  return { ...result, ...each, providerMessageId: own !== undefined && own.failure === undefined ? messageId : null };
+}
+
+const statusOf = (response: string): number => Number(/^\d{3}/.exec(response)?.[0] ?? 250);
 
 function failed(provider: string, { permanent, code, message, status, text }: SmtpFailure): AttemptResult {
   const response = status === null ? null : { status, body: storedText(Buffer.from(text ?? "")) };
-  const outcome = permanent ? "permanent" : "transient";
-  return { ...emptyResult(provider), outcome, response, error: { code, message } };
+  return {
+    ...emptyResult(provider),
+    outcome: permanent ? "permanent" : "transient",
+    response,
+    error: { code, message },
+  };
 }
-
-const gaveUp = (provider: string, code: "cancelled" | "timeout", message: string): AttemptResult => ({
-  ...emptyResult(provider),
-  outcome: "transient",
-  error: { code, message },
-});

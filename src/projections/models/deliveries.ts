@@ -92,6 +92,9 @@ export const deliveries = projection({
         next_action_at: e.data.leaseUntil,
       })),
     ],
+    DeliveryLeaseExtended: (e) => [
+      moved(e, () => ({ lease_until: e.data.leaseUntil, next_action_at: e.data.leaseUntil })),
+    ],
     DeliverySucceeded: (e) => [
       moved(e, () => ({
         ...ENDED,

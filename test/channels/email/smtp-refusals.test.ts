@@ -6,6 +6,7 @@ import type { MailContent } from "../../../src/channels/email/message.ts";
 import { createSmtpChannel } from "../../../src/channels/email/smtp.ts";
 import type { SmtpProvider } from "../../../src/channels/email/smtp-connection.ts";
 import { createAddressGuard } from "../../../src/channels/guard.ts";
+import { socketServer } from "../servers.ts";
 import { mailServer, reply } from "./mail-server.ts";
 
 const guard = createAddressGuard({ allow: [], allowLoopback: true });
@@ -37,7 +38,13 @@ describe("a refusal", () => {
   ])("of the recipient with %i is %s", async (code, outcome) => {
     const refuse = reply(code, "no such user here");
     const { result } = await sendTo({ onRcptTo: (_address, _session, callback) => callback(refuse) });
-    expect(result).toMatchObject({ outcome, provider: "main", response: { status: code }, providerMessageId: null });
+    expect(result).toMatchObject({
+      outcome,
+      provider: "main",
+      response: { status: code },
+      providerMessageId: null,
+      recipients: [],
+    });
     expect(result.error?.code).toBe("recipient_refused");
     expect(result.response?.body).toContain("no such user here");
   });
@@ -97,9 +104,47 @@ describe("copies", () => {
     onRcptTo: ({ address }, _session, callback) => callback(address.startsWith(name) ? reply(code, "no") : null),
   });
 
-  test.each([450, 550])("that are refused (%i) change nothing", async (code) => {
-    const { result, received } = await sendTo(refusing("bad", code), { cc });
+  const outcomes = (result: { recipients: readonly { outcome: string; status: number | null }[] }) =>
+    result.recipients.map(({ outcome, status }) => [outcome, status]);
+
+  test("that are deferred are tried again, and their recipient is not", async () => {
+    let later = true;
+    await using server = await mailServer({
+      onRcptTo: ({ address }, _session, callback) => {
+        callback(address.startsWith("bad") && later ? reply(451, "later") : null);
+      },
+    });
+    await using channel = createSmtpChannel({ guard });
+    const first = await channel.send(at(server.port), { ...mail, cc });
+    expect(first).toMatchObject({
+      outcome: "transient",
+      response: { status: 451 },
+      error: { code: "recipient_refused" },
+      providerMessageId: "<dlv_1@app.example>",
+    });
+    expect(outcomes(first)).toEqual([
+      ["taken", 250],
+      ["taken", 250],
+      ["deferred", 451],
+    ]);
+    later = false;
+    // By another process as well: what is settled comes from the log.
+    await using another = createSmtpChannel({ guard });
+    const second = await another.send(at(server.port), { ...mail, cc, settled: [0, 1] });
+    expect(second).toMatchObject({ outcome: "succeeded", recipients: [{ index: 2, outcome: "taken", status: 250 }] });
+    const to = server.received.map((received) => received.to);
+    expect(to).toEqual([["user@example.com", "cc@bücher.example"], ["bad@example.com"]]);
+    expect(server.received[1]?.mail.to).toMatchObject([{ address: "user@example.com" }]);
+  });
+
+  test("that are refused for good are recorded, and change nothing", async () => {
+    const { result, received } = await sendTo(refusing("bad", 550), { cc });
     expect(result).toMatchObject({ outcome: "succeeded", error: null });
+    expect(outcomes(result)).toEqual([
+      ["taken", 250],
+      ["taken", 250],
+      ["refused", 550],
+    ]);
     expect(received).toMatchObject([{ to: ["user@example.com", "cc@bücher.example"] }]);
   });
 
@@ -109,22 +154,134 @@ describe("copies", () => {
   ])("that are taken do not hide that the recipient was refused (%i)", async (code, outcome) => {
     const { result } = await sendTo(refusing("user", code), { cc });
     expect(result).toMatchObject({ outcome, response: { status: code }, error: { code: "recipient_refused" } });
+    expect(outcomes(result)).toEqual([
+      [code === 450 ? "deferred" : "refused", code],
+      ["taken", 250],
+      ["taken", 250],
+    ]);
+    expect(result.providerMessageId).toBeNull();
   });
 
-  test("that are taken while the recipient is refused are not sent again", async () => {
-    let greylisted = true;
-    await using server = await mailServer({
-      onRcptTo: ({ address }, _session, callback) => {
-        callback(address.startsWith("user") && greylisted ? reply(450, "later") : null);
+  test("of a mail that nobody took are each what the server said", async () => {
+    const { result } = await sendTo(
+      {
+        onRcptTo: ({ address }, _session, callback) => callback(reply(address.startsWith("user") ? 550 : 451, "no")),
       },
+      { cc },
+    );
+    expect(result).toMatchObject({ outcome: "transient", response: { status: 451 } });
+    expect(outcomes(result).map(([outcome]) => outcome)).toEqual(["refused", "deferred", "deferred"]);
+  });
+});
+
+describe("a server's words", () => {
+  test.each([
+    ["the greeting", "554 5.7.1 Client host blocked\r\n", {}, "554 5.7.1 Client host blocked"],
+    [
+      "EHLO",
+      "220 mx.example ESMTP\r\n",
+      { EHLO: "550 5.7.1 Invalid EHLO name\r\n", HELO: "550 Invalid HELO name\r\n" },
+      "Invalid HELO name",
+    ],
+    [
+      "the sender",
+      "220 mx\r\n",
+      { EHLO: "250 mx\r\n", MAIL: "530 Authentication required\r\n" },
+      "530 Authentication required",
+    ],
+  ])("at %s are kept", async (_stage, greeting, answers: Record<string, string>, words) => {
+    await using server = await socketServer((socket) => {
+      socket.write(greeting);
+      socket.on("data", (data) => {
+        const answer = answers[`${data}`.slice(0, 4)];
+        if (answer !== undefined) socket.write(answer);
+      });
     });
     await using channel = createSmtpChannel({ guard });
-    const first = await channel.send(at(server.port), { ...mail, cc });
-    expect(first).toMatchObject({ outcome: "transient", response: { status: 450 } });
-    await channel.send(at(server.port), { ...mail, cc });
-    greylisted = false;
-    expect(await channel.send(at(server.port), { ...mail, cc })).toMatchObject({ outcome: "succeeded" });
-    const to = server.received.map((received) => received.to);
-    expect(to).toEqual([["cc@bücher.example", "bad@example.com"], ["user@example.com"]]);
+    expect((await channel.send(at(server.port), mail)).response?.body).toContain(words);
+  });
+
+  test("are asked for by the name that is set", async () => {
+    const names: string[] = [];
+    await using server = await mailServer({
+      onMailFrom: (_address, session, callback) => {
+        names.push(session.hostNameAppearsAs || "");
+        callback();
+      },
+    });
+    await using channel = createSmtpChannel({ guard, ehloName: "chat.example.com" });
+    await channel.send(at(server.port), mail);
+    expect(names).toEqual(["chat.example.com"]);
+  });
+});
+
+describe("a server with room for few", () => {
+  test("teaches the pool how many connections it allows", async () => {
+    let refusals = 0;
+    let open = 0;
+    await using server = await mailServer({
+      onConnect: (_session, callback) => {
+        open += 1;
+        if (open <= 3) return callback();
+        refusals += 1;
+        callback(reply(421, "4.7.0 too many connections"));
+      },
+      onClose: () => {
+        open -= 1;
+      },
+      onRcptTo: (_address, _session, callback) => void setTimeout(callback, 20),
+    });
+    await using channel = createSmtpChannel({ guard });
+    const all = Array.from({ length: 40 }, (_, n) =>
+      channel.send(at(server.port), { ...mail, deliveryId: `dlv_${n}` }),
+    );
+    expect(new Set((await Promise.all(all)).map(({ outcome }) => outcome))).toEqual(new Set(["succeeded"]));
+    expect(server.received).toHaveLength(40);
+    expect(refusals).toBeLessThanOrEqual(5);
+  });
+
+  test("that allows none at all refuses each mail", async () => {
+    await using server = await mailServer({ onConnect: (_session, callback) => callback(reply(421, "busy")) });
+    await using channel = createSmtpChannel({ guard });
+    const all = await Promise.all([1, 2, 3, 4, 5, 6].map(() => channel.send(at(server.port), mail)));
+    expect(all.map(({ outcome, error }) => [outcome, error?.code])).toEqual(
+      all.map(() => ["transient", "server_refused"]),
+    );
+  });
+});
+
+describe("the answer to a whole mail", () => {
+  const slow = (ms: number): SMTPServerOptions => ({
+    onData: (stream, _session, callback) => {
+      stream.resume().once("end", () => void setTimeout(() => callback(null, "taken at last"), ms));
+    },
+  });
+
+  test("is waited for beyond the time of the attempt and of any other silence", async () => {
+    await using server = await mailServer(slow(900));
+    await using channel = createSmtpChannel({ guard, silenceTimeoutMs: 300, attemptTimeoutMs: 400 });
+    const waits: number[] = [];
+    const result = await channel.send(at(server.port), mail, undefined, (ms) => waits.push(ms));
+    expect(result).toMatchObject({ outcome: "succeeded", response: { body: "250 taken at last" } });
+    expect(waits).toEqual([600_000]);
+  });
+
+  test("that never comes leaves it unknown whether the mail was taken", async () => {
+    await using server = await mailServer(slow(5_000));
+    await using channel = createSmtpChannel({ guard, acceptTimeoutMs: 200 });
+    expect(await channel.send(at(server.port), mail)).toMatchObject({ outcome: "unknown", error: { code: "timeout" } });
+  });
+
+  test("that breaks off leaves it unknown too", async () => {
+    await using server = await socketServer((socket) => {
+      socket.write("220 mx ESMTP\r\n");
+      socket.on("data", (data) => {
+        if (`${data}`.endsWith("\r\n.\r\n")) socket.destroy();
+        else socket.write(`${data}`.startsWith("DATA") ? "354 go\r\n" : "250 ok\r\n");
+      });
+    });
+    await using channel = createSmtpChannel({ guard });
+    const result = await channel.send(at(server.port), mail);
+    expect(result).toMatchObject({ outcome: "unknown", response: null, error: { code: "connection_closed" } });
   });
 });

@@ -40,10 +40,11 @@ describe("a mail that the server takes", () => {
       response: { status: 250, body: "250 queued as 1" },
       error: null,
       retryAfterMs: null,
-      providerMessageId: "<dlv_1@chatapi.internal>",
+      providerMessageId: "<dlv_1@app.example>",
+      recipients: [],
     });
     expect(received).toMatchObject([{ from: "noreply@app.example", to: ["user@example.com"] }]);
-    expect(received[0]?.mail).toMatchObject({ subject: "Welcome!", messageId: "<dlv_1@chatapi.internal>" });
+    expect(received[0]?.mail).toMatchObject({ subject: "Welcome!", messageId: "<dlv_1@app.example>" });
     expect(received[0]?.mail.text?.trim()).toBe("Welcome");
   });
 

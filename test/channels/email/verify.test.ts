@@ -116,22 +116,28 @@ describe("settings that do not work", () => {
     expect(await verify(at(server.port), "no address")).toMatchObject({ stage: "send", code: "invalid_message" });
   });
 
-  test.each([
-    "SSH-2.0-OpenSSH_9.6 internal\r\n",
-    "220 internal FTP\r\n",
-    "554 internal\r\n",
-    "421 internal\r\n",
-    "internal",
-    "-ERR internal\r\n",
-  ])("never repeat what a server said that spoke no SMTP: %j", async (greeting) => {
-    await using server = await socketServer((socket) => {
-      socket.write(greeting);
-      socket.on("data", () => socket.write("500 internal\r\n"));
-    });
-    const verdict = await verify(at(server.port), "me@example.com");
-    expect(verdict).toMatchObject({ ok: false, stage: "connect" });
-    expect(JSON.stringify(verdict)).not.toContain("internal");
-  });
+  test.each(["SSH-2.0-OpenSSH_9.6 internal\r\n", "220 internal FTP\r\n", "internal", "-ERR internal\r\n"])(
+    "never repeat what a server said that spoke no SMTP: %j",
+    async (greeting) => {
+      await using server = await socketServer((socket) => {
+        socket.write(greeting);
+        socket.on("data", () => socket.write("500 internal\r\n"));
+      });
+      const verdict = await verify(at(server.port), "me@example.com");
+      expect(verdict).toMatchObject({ ok: false, stage: "connect" });
+      expect(JSON.stringify(verdict)).not.toContain("internal");
+    },
+  );
+
+  test.each(["554 5.7.1 blocked\r\n", "421 too many connections\r\n"])(
+    "repeat a refusal in the form of SMTP: %j",
+    async (greeting) => {
+      await using server = await socketServer((socket) => void socket.write(greeting));
+      const verdict = await verify(at(server.port));
+      expect(verdict).toMatchObject({ ok: false, stage: "connect", code: "server_refused" });
+      expect(verdict.message).toContain(greeting.trim());
+    },
+  );
 
   test("end in time, and send nothing afterwards", async () => {
     let mailFrom = 0;

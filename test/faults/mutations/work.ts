@@ -136,6 +136,30 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "workers/webhook-secrets.test.ts", test: "the secret before signs only while its grace lasts" },
   },
   {
+    fence: "encoded-words",
+    name: "encoded words typed into names stay text",
+    mutate: condition(false),
+    caughtBy: { file: "channels/email/message.test.ts", test: "show encoded words that were typed as they were typed" },
+  },
+  {
+    fence: "smtp-pool-learns",
+    name: "the pool of connections learns what a server allows",
+    mutate: condition(false),
+    caughtBy: { file: "channels/email/smtp-refusals.test.ts", test: "teaches the pool how many connections it allows" },
+  },
+  {
+    fence: "sent-to-recipient",
+    name: "a mail that its recipient has is sent",
+    mutate: drop,
+    caughtBy: { file: "specs/delivery-attempts.test.ts", test: "is sent when its attempts are used up" },
+  },
+  {
+    fence: "overflow-falls-back",
+    name: "past the limit a delivery with a fallback falls back",
+    mutate: condition(false),
+    caughtBy: { file: "workers/websocket.test.ts", test: "past the limit the oldest with a fallback falls back" },
+  },
+  {
     fence: "fair-share",
     name: "one client leaves slots to others",
     mutate: replaceWith("limit"),

@@ -85,7 +85,7 @@ export async function tell(story: Story): Promise<ClockedRun> {
       died.resolve("died");
       return new Promise<never>(() => {});
     }
-    const about = { provider, response: null, retryAfterMs, providerMessageId: null };
+    const about = { provider, response: null, retryAfterMs, providerMessageId: null, recipients: [] };
     if (kind === "taken") return { ...about, outcome: "succeeded", error: null };
     const error = { code: kind === "gone" ? "gone" : "unexpected_status", message: kind } as const;
     return { ...about, outcome: kind === "gone" ? "permanent" : "transient", error };
