@@ -101,7 +101,14 @@ export async function lastLogLines(home: PostgresHome, since: number): Promise<s
   }
   let text = "";
   for (const { path } of logs.sort((a, b) => a.at - b.at)) text += `${await tail(path)}\n`;
-  return lastLines(text.replaceAll(/^.*Future log output will appear.*$|^.*redirecting log output.*$/gm, ""));
+  const isOfTheCollector = (line: string) =>
+    line.includes("Future log output will appear") || line.includes("redirecting log output");
+  return lastLines(
+    text
+      .split("\n")
+      .filter((line) => !isOfTheCollector(line))
+      .join("\n"),
+  );
 }
 
 async function launch(home: PostgresHome, port: number, settings: Readonly<Record<string, string>>) {

@@ -6,9 +6,9 @@ type LinkTarget = (href: string) => string;
 
 const FENCE = "```";
 
-/** A guide as markup. What it says in HTML comments is left out. */
+/** A guide as markup. Lines that begin an HTML comment are left out. */
 export function markdown(text: string, linkTarget: LinkTarget): Html {
-  const lines = text.replaceAll(/<!--.*?-->\n?/gs, "").split("\n");
+  const lines = text.split("\n").filter((line) => !line.startsWith("<!--"));
   const inline = (source: string) => inlineOf(source, linkTarget);
   const blocks: string[] = [];
   let at = 0;
@@ -103,14 +103,14 @@ function inlineOf(text: string, linkTarget: LinkTarget): string {
     .map((part) => {
       if (part.length > 1 && part.startsWith("`")) return `<code>${escapeHtml(part.slice(1, -1))}</code>`;
       return escapeHtml(part)
-        .replaceAll(/!\[([^\]]*)\]\(([^)\s]*)\)/g, "")
+        .replaceAll(/!\[[^[\]]*\]\([^()\s]*\)/g, "")
         .replaceAll(
-          /\[([^\]]*)\]\(([^)\s]*)\)/g,
+          /\[([^[\]]*)\]\(([^()\s]*)\)/g,
           (_, name: string, to: string) => `<a href="${linkTarget(to)}">${name}</a>`,
         )
         .replaceAll(/&lt;(https?:\/\/[^\s&]*)&gt;/g, '<a href="$1">$1</a>')
         .replaceAll(/\*\*([^*]*)\*\*/g, "<strong>$1</strong>")
-        .replaceAll(/(?<![\w*])\*([^*]*)\*(?![\w*])/g, "<em>$1</em>");
+        .replaceAll(/(?<![\w*])\*([^*\n]*)\*(?![\w*])/g, "<em>$1</em>");
     })
     .join("");
 }

@@ -41,7 +41,7 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6p
 pre code { background: none; border: 0; padding: 0; overflow-wrap: normal; } pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin: .6rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .9rem .45rem 0; border-bottom: 1px solid var(--line); } td code { white-space: nowrap; }
-tr:target, dt:target { background: light-dark(#fff3c4, #4a3f16); }
+tr:target, dt:target { background: light-dark(#fff3c4, #332b0f); }
 dl.codes { margin: 0; } dl.codes dt { margin-top: 1.2rem; } dl.codes dd { margin: .15rem 0 0; }
 .soft { color: var(--soft); } .bar { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; margin: .8rem 0; } .grow { flex: 1 1 12rem; }
 input[type=search] { font: inherit; color: inherit; background: var(--back); border: 1px solid light-dark(#87909c, #6c7885); border-radius: 6px; padding: .35rem .6rem; width: 100%; }
