@@ -10,6 +10,7 @@ import { routes } from "./api/http/routes/routes.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
+import { Positions } from "./app/positions.ts";
 import type { Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
@@ -107,7 +108,8 @@ async function apiServices({ config, logger, storage, guard, smtp }: Parts, foll
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
   const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
-  const parts = { store, keyring, commands, readSide, directory, tokens, people, guard, smtp };
+  const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
+  const parts = { store, keyring, commands, readSide, directory, tokens, people, positions, guard, smtp };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 

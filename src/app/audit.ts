@@ -18,7 +18,7 @@ import { userIdsOf } from "../projections/models/users.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { AppError } from "./errors.ts";
-import type { Call, Services } from "./services.ts";
+import type { Call, Caller, Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
 const READS_AT_ONCE = 16;
@@ -43,8 +43,7 @@ type AuditQuery = PageQuery & {
 export async function listEvents({ services, caller, read }: Call, query: AuditQuery): AuditPage {
   const { limit, from, to, type: types } = query;
   const [begun] = readCursor(query.cursor, ["text"]) ?? [];
-  const after = begun ?? query.after;
-  if (after !== undefined) await requirePosition(services, after);
+  const after = begun ?? (query.after === undefined ? undefined : await positionNamed(services, caller, query.after));
   // Users act by subject.
   const subjects = query.actor?.map((one) => services.keyring.subjectOfUser(caller.client, one));
   const actor = subjects === undefined ? undefined : [...(query.actor ?? []), ...(await Promise.all(subjects))];
@@ -53,12 +52,13 @@ export async function listEvents({ services, caller, read }: Call, query: AuditQ
   return shownPage(services, read, rows, limit);
 }
 
-async function requirePosition({ readSide }: Services, text: string): Promise<void> {
-  const where = await readSide.compare(text);
-  if (where === "foreign" || where === "beyond") {
-    const detail = "`after` is damaged, or is not a position of this server's log.";
-    throw new AppError("invalid_position", { detail });
-  }
+async function positionNamed({ positions, readSide }: Services, { client }: Caller, text: string): Promise<Position> {
+  const position = positions.open(client, text);
+  const where = position === undefined ? "foreign" : await readSide.compare(position);
+  if (position !== undefined && where !== "foreign" && where !== "beyond") return position;
+  throw new AppError("invalid_position", {
+    detail: "`after` is damaged, or is no position that the client was given.",
+  });
 }
 
 /** The events of one of the client's streams, oldest first; `client` is its own. Throws not_found, InvalidCursor. */
@@ -106,7 +106,7 @@ export async function eventsAt({ store }: Services, refs: readonly EventRef[]): 
 }
 
 /** Events as the audit shows them. They must be the client's own. */
-async function shownEvents({ keyring }: Services, read: ReadAs, recorded: readonly RecordedEvent[]) {
+async function shownEvents({ keyring, positions }: Services, read: ReadAs, recorded: readonly RecordedEvent[]) {
   const events = await decode(keyring, recorded);
   const users = events.flatMap(({ meta }) => (meta.actor.type === "user" ? [meta.actor.id] : []));
   const userIds = await userIdsOf(read, [...new Set(users)]);
@@ -117,7 +117,7 @@ async function shownEvents({ keyring }: Services, read: ReadAs, recorded: readon
       type: event.type,
       stream: event.stream,
       revision: event.revision,
-      position: event.position,
+      position: positions.ofEvent(read.client, event.position),
       at: rfc3339(at),
       actor: { type: actor.type, id: actor.type === "user" ? (userIds.get(actor.id) ?? actor.id) : actor.id },
       correlation_id: correlation,

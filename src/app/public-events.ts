@@ -30,6 +30,8 @@ const NAMES = {
 /** What an event is shown with, besides itself. */
 type EventFacts = {
   readonly room: RoomId;
+  /** Its position, sealed for its client. */
+  readonly position: string;
   /** The room now: which of its messages are deleted, and the seqs of their contents. */
   readonly now: Room;
   /** The room just before the event and just after it, where `showsRoom` says that it is needed. */
@@ -82,7 +84,7 @@ export const publicEvent = (event: StoredRoomEvent, facts: EventFacts): PublicEv
   seq: event.revision + 1,
   type: NAMES[event.type],
   at: rfc3339(event.meta.at),
-  position: event.position,
+  position: facts.position,
   actor: facts.actor,
   data: dataOf(event, facts),
 });

@@ -15,6 +15,7 @@ import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import type { Tokens } from "./credentials.ts";
 import type { People } from "./people.ts";
+import type { Positions } from "./positions.ts";
 
 /** All live as long as the server. */
 export type Services = {
@@ -32,6 +33,7 @@ export type Services = {
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
   readonly people: People;
+  readonly positions: Positions;
   readonly guard: AddressGuard;
   readonly smtp: SmtpChannel;
 };

@@ -25,7 +25,7 @@ export const PROBLEMS = {
   invalid_position: kind(
     400,
     "Invalid position",
-    "`Read-After` is damaged, or is not a position of this server's log.",
+    "The position is damaged, another client's, or beyond the end of this server's log.",
   ),
   unauthenticated: kind(401, "Not authenticated", "No valid key or token was sent, or it was revoked."),
   token_expired: kind(401, "Token expired", "The user token's time is over. Get another one."),

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { Gateway } from "../../src/api/realtime/gateway.ts";
 import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
+import { Positions } from "../../src/app/positions.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
@@ -48,9 +49,10 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const guard = createAddressGuard({ allow: [], allowLoopback: true });
   const smtp = open.use(createSmtpChannel({ guard }));
   const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, people, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, people, positions, guard, smtp },
   };
   const limits = options.limits ?? createLimits({ userLimits: {} });
   const { gateway, port } = open.use(

@@ -1,6 +1,7 @@
 // The parts that everything live rests on, composed without HTTP: a log, a keyring, commands and the node's feed.
 import { randomUUID } from "node:crypto";
 import { ClientDirectory } from "../../src/app/client-directory.ts";
+import { Positions } from "../../src/app/positions.ts";
 import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
 import type { Role } from "../../src/contract/resources.ts";
@@ -42,7 +43,11 @@ export type RoomServices = Pick<Services, "store" | "keyring" | "commands" | "lo
 
 /** Services for rooms on sockets, with the quiet logger unless they bring their own; of the others there are none. */
 export const roomServices = (parts: Omit<RoomServices, "logger"> & Partial<RoomServices>): Services =>
-  ({ logger: quietLogger, ...parts }) as unknown as Services;
+  ({
+    logger: quietLogger,
+    positions: new Positions({ secret: new Uint8Array(32), store: parts.store }),
+    ...parts,
+  }) as unknown as Services;
 
 /** What tests need to make things happen. */
 export type CommandParts = { readonly commands: Commands; readonly keyring: Keyring };

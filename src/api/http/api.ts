@@ -35,7 +35,7 @@ export function addApiRoutes(
   const authentication = createAuthentication(services, limits);
   const bodies = { budget: new BodyBudget(), addressOf: clientAddress(services.config).group, slowMs };
   const inFlight = new InFlight();
-  const writes = new ReadYourWrites(services.readSide);
+  const writes = new ReadYourWrites(services);
 
   for (const route of routes) {
     router.register(
@@ -64,7 +64,7 @@ const admission = ({ access }: Route, authentication: Authentication): readonly 
 
 /** Runs the route's handler and answers what it replies. */
 function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMiddleware {
-  const { readSide } = services;
+  const { readSide, positions } = services;
   return async (ctx) => {
     const { state } = ctx;
     const gone = new AbortController();
@@ -81,7 +81,10 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
       onlyNew: state.onlyNew,
       cursorFor: state.cursorFor ?? noCursor,
     });
-    if (reply.position !== undefined) writes.record(state.caller, reply.position);
+    if (reply.position !== undefined) {
+      writes.record(state.caller, reply.position);
+      ctx.res.setHeader("Position", positions.ofRequest(state.caller.client, reply.position));
+    }
     answer(ctx, reply);
     failpoint("reply-made/sent");
   };
@@ -91,10 +94,9 @@ function noCursor(): never {
   throw new Error("the query of this route has no cursor");
 }
 
-function answer(ctx: ApiContext, { status, body, position, etag, location, replayed }: Reply): void {
+function answer(ctx: ApiContext, { status, body, etag, location, replayed }: Reply): void {
   const { res } = ctx;
   ctx.status = status;
-  if (position !== undefined) res.setHeader("Position", position);
   if (etag !== undefined) res.setHeader("ETag", `"${etag}"`);
   if (location !== undefined) res.setHeader("Location", location);
   if (replayed === true) res.setHeader("Idempotent-Replayed", "true");

@@ -1,5 +1,5 @@
-// Cursors as callers see them: opaque, with the filters of their list inside, and signed, so that none can be made up.
-import { createHmac, timingSafeEqual } from "node:crypto";
+// Cursors as callers see them: sealed, with the filters of their list inside, so that none can be made up or read.
+import { createCipheriv, createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import type { Services } from "../../app/services.ts";
 import type { Cursor } from "../../contract/fields.ts";
@@ -7,7 +7,7 @@ import { Problem } from "./problems.ts";
 import type { ApiMiddleware } from "./route.ts";
 import { parseQuery } from "./validation.ts";
 
-const MAC_BYTES = 12;
+const MAC_BYTES = 16;
 
 const PayloadSchema = z.tuple([z.record(z.string(), z.string()), z.array(z.union([z.string(), z.number()]))]);
 
@@ -40,14 +40,21 @@ function filtersOf(query: Readonly<Record<string, unknown>>): Filters {
   return filters;
 }
 
-function mac(secret: Uint8Array, list: string, payload: string): Buffer {
-  return createHmac("sha256", secret).update(`cursor\0${list}\0${payload}`).digest().subarray(0, MAC_BYTES);
+function mac(secret: Uint8Array, list: string, payload: Uint8Array): Buffer {
+  return createHmac("sha256", secret).update(`cursor\0${list}\0`).update(payload).digest().subarray(0, MAC_BYTES);
+}
+
+/** The MAC of the plain text serves as the nonce (SIV): positions in it say how much others write. */
+function crypt(secret: Uint8Array, nonce: Uint8Array, bytes: Uint8Array): Buffer {
+  const key = createHmac("sha256", secret).update("cursor key").digest();
+  return createCipheriv("aes-256-ctr", key, nonce).update(bytes);
 }
 
 /** `secret` is the client's, `list` the path of the list. */
 function encodeCursor(secret: Uint8Array, list: string, filters: Filters, next: Cursor): string {
-  const payload = JSON.stringify([filters, next]);
-  return Buffer.concat([mac(secret, list, payload), Buffer.from(payload)]).toString("base64url");
+  const payload = Buffer.from(JSON.stringify([filters, next]));
+  const nonce = mac(secret, list, payload);
+  return Buffer.concat([nonce, crypt(secret, nonce, payload)]).toString("base64url");
 }
 
 /**
@@ -61,15 +68,13 @@ function decodeCursor(
   text: string,
 ): { readonly filters: Filters; readonly next: Cursor } {
   const bytes = Buffer.from(text, "base64url");
-  const payload = bytes.subarray(MAC_BYTES).toString("utf8");
-  const isEncoded = bytes.length > MAC_BYTES && bytes.toString("base64url") === text;
-  if (
-    !isEncoded ||
-    /* fence: cursor-signature */ !timingSafeEqual(bytes.subarray(0, MAC_BYTES), mac(secret, list, payload))
-  ) {
-    throw new Problem("invalid_cursor");
-  }
-  const [filters, next] = PayloadSchema.parse(JSON.parse(payload));
+  // One spelling alone is ours.
+  if (bytes.length <= MAC_BYTES || bytes.toString("base64url") !== text) throw new Problem("invalid_cursor");
+  const nonce = bytes.subarray(0, MAC_BYTES);
+  const payload = crypt(secret, nonce, bytes.subarray(MAC_BYTES));
+  // fence: cursor-signature
+  if (!timingSafeEqual(nonce, mac(secret, list, payload))) throw new Problem("invalid_cursor");
+  const [filters, next] = PayloadSchema.parse(JSON.parse(payload.toString("utf8")));
   const others = Object.entries(given).filter(([name, value]) => filters[name] !== value);
   if (others.length > 0) {
     throw new Problem("invalid_cursor", {

@@ -1,6 +1,7 @@
 // Reading one's own writes: a read waits until the read model has what its caller wrote, or the position it names.
 import { LRUCache } from "lru-cache";
-import type { Caller } from "../../app/services.ts";
+import type { Positions } from "../../app/positions.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { ReadSide } from "../../projections/read-side.ts";
 import { Problem } from "./problems.ts";
@@ -16,10 +17,12 @@ const REMEMBERED_CALLERS = 50_000;
 /** The last writes through this node, by key and by user. */
 export class ReadYourWrites {
   readonly #readSide: Pick<ReadSide, "compare" | "waitFor">;
+  readonly #positions: Positions;
   readonly #lastWrites = new LRUCache<string, Position>({ max: REMEMBERED_CALLERS });
 
-  constructor(readSide: Pick<ReadSide, "compare" | "waitFor">) {
+  constructor({ readSide, positions }: Pick<Services, "readSide" | "positions">) {
     this.#readSide = readSide;
+    this.#positions = positions;
   }
 
   record(caller: Caller, position: Position): void {
@@ -36,9 +39,11 @@ export class ReadYourWrites {
       return position === undefined ? undefined : { position, named: false };
     }
     if (readAfter === "none") return undefined;
-    const found = await this.#readSide.compare(readAfter);
+    const position = this.#positions.open(caller.client, readAfter);
+    if (position === undefined) throw new Problem("invalid_position");
+    const found = await this.#readSide.compare(position);
     if (found === "beyond" || found === "foreign") throw new Problem("invalid_position");
-    return found === "reached" ? undefined : { position: readAfter as Position, named: true };
+    return found === "reached" ? undefined : { position, named: true };
   }
 
   /** Throws Problem (read_model_behind) when a named position is not reached in time. */

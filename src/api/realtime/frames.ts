@@ -59,9 +59,11 @@ export class FrameMaker {
     const users = await this.#usersOf(events, priorEvents);
     return events.map((event, index): Frame => {
       const subject = "subject" in event.data ? event.data.subject : undefined;
-      const { actor } = event.meta;
+      const { actor, client } = event.meta;
+      if (client === null) throw new Error(`an event of ${this.#stream} is nobody's`);
       const { room_id, seq, type, ...more } = publicEvent(event, {
         ...{ room: this.#room, priorEvents, ...around(index) },
+        position: this.#services.positions.ofEvent(client, event.position),
         ownName: (subject && users.get(subject)?.name) ?? null,
         actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
       });

@@ -1,29 +1,31 @@
 // Reading what was written: Read-After, one's own writes, conditions, and pages with their cursors.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ReadYourWrites } from "../../../src/api/http/read-your-writes.ts";
+import { Positions } from "../../../src/app/positions.ts";
 import type { Caller } from "../../../src/app/services.ts";
+import type { ClientId } from "../../../src/contract/ids.ts";
 import type { Position } from "../../../src/event-store/event-store.ts";
+import type { ReadSide } from "../../../src/projections/read-side.ts";
 import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
 let server: TestServer;
-let api: Api;
+let api: Api & { readonly id: ClientId };
 beforeAll(async () => {
   server = await startTestServer();
-  api = await newClient(server.url);
+  const client = await newClient(server.url);
+  api = { ...client, id: client.id as ClientId };
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
 describe("Read-After", () => {
   test("shows the write that it names, to another caller too", async () => {
-    const other = await newClient(server.url);
     const alice = api.as(await tokenOf(api, "alice"));
     for (let round = 0; round < 50; round += 1) {
       const name = `Name ${round}`;
       const { headers } = await api.patch("/users/alice", { name });
       const position = headers.get("position") ?? "";
       expect((await alice.get("/users/alice", { "read-after": position })).body.name).toBe(name);
-      expect((await other.get("/users", { "read-after": position })).status).toBe(200);
     }
   });
 
@@ -39,15 +41,49 @@ describe("Read-After", () => {
     expect(answer.status).toBe(200);
   });
 
-  test("that is damaged, of another log or beyond the end is an invalid position", async () => {
-    const tail = await server.services.store.tail();
+  test("that is damaged, another client's, of another log or beyond the end is an invalid position", async () => {
+    const { positions, store } = server.services;
+    const tail = await store.tail();
     const [log = "", hex = ""] = tail.split(".");
-    const beyond = `${log}.${"f".repeat(16)}`;
-    for (const position of ["nonsense", "", `${log}.`, tail.slice(0, -1), `other.${hex}`, tail.toUpperCase(), beyond]) {
+    const own = positions.ofRequest(api.id, tail);
+    expect((await api.get("/users", { "read-after": own })).status).toBe(200);
+    const other = (await newClient(server.url)).id as ClientId;
+    const bad = [
+      "nonsense",
+      "",
+      tail,
+      own.slice(0, -1),
+      `${own}A`,
+      own.toLowerCase(),
+      positions.ofRequest(other, tail),
+    ];
+    const beyond = positions.ofEvent(api.id, `${log}.${"f".repeat(16)}`);
+    for (const position of [...bad, positions.ofEvent(api.id, `other.${hex}`), beyond]) {
       const answer = await api.get("/users", { "read-after": position });
       expect([answer.status, answer.body.code], position).toEqual([400, "invalid_position"]);
     }
     expect((await api.get("/users?limit=x", { "read-after": "nonsense" })).status).toBe(400);
+  });
+
+  test("tells nothing of what others write", async () => {
+    const { positions, store } = server.services;
+    const tail = await store.tail();
+    const next = tail.replace(/.$/, (digit) =>
+      Number.parseInt(digit, 16) === 15 ? "0" : `${Number.parseInt(digit, 16) + 1}`,
+    );
+    const sealed = [1, 2, 3].map(() => positions.ofRequest(api.id, tail));
+    expect(new Set([...sealed, positions.ofRequest(api.id, next as Position)]).size).toBe(4);
+    for (const text of sealed) {
+      expect(text).toMatch(/^[\w-]{22}$/);
+      expect(positions.open(api.id, text)).toBe(tail);
+    }
+    const answer = await api.delete("/users/never-was/tokens");
+    expect(answer.headers.get("position")).toMatch(/^[\w-]{22}$/);
+    expect((await api.get("/audit/events?limit=1")).body.data[0].position).toMatch(/^[\w-]{22}$/);
+    const { body } = await api.get("/audit/events?limit=1");
+    expect(Buffer.from(body.next_cursor, "base64url").toString("latin1")).not.toContain(
+      tail.slice(0, tail.indexOf(".")),
+    );
   });
 
   test("past its time is 503, one's own writes are not waited for that long", async () => {
@@ -59,7 +95,9 @@ describe("Read-After", () => {
         return false;
       },
     };
-    const writes = new ReadYourWrites(behind);
+    const readSide = behind as unknown as ReadSide;
+    const positions = new Positions({ secret: new Uint8Array(32), store: { logId: "log" } });
+    const writes = new ReadYourWrites({ readSide, positions });
     const caller: Caller = {
       kind: "key",
       client: "cli_1",
@@ -67,7 +105,7 @@ describe("Read-After", () => {
       keyId: "key_1",
       scopes: new Set(),
     };
-    const asked = await writes.targetOf(caller, "log.0000000000000002");
+    const asked = await writes.targetOf(caller, positions.ofRequest("cli_1", "log.0000000000000002"));
     await expect(writes.waitFor(asked)).rejects.toMatchObject({
       code: "read_model_behind",
       headers: { "Retry-After": "1" },

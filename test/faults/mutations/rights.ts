@@ -73,6 +73,12 @@ export const rightsMutations: readonly Mutation[] = [
     caughtBy: members("is over for who was removed, until somebody else adds them"),
   },
   {
+    fence: "position-sealed",
+    name: "positions of another client, or made up",
+    mutate: drop,
+    caughtBy: { file: "api/http/reading.test.ts", test: "that is damaged, another client's, of another log" },
+  },
+  {
     fence: "exact-numbers",
     name: "numbers that a double does not hold are kept",
     mutate: replaceWith("value"),

@@ -1,0 +1,82 @@
+// Positions as callers see them: opaque, sealed for their client, and telling nothing of what other clients write.
+import { type Cipheriv, createCipheriv, createDecipheriv, createHash, createHmac, type Decipheriv } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { ClientId } from "../contract/ids.ts";
+import { type EventStore, type Position, parsePosition, positionOf } from "../event-store/event-store.ts";
+import { maxEntries } from "../platform/bounded.ts";
+
+/** Clients whose ciphers are kept. */
+const MAX_CLIENTS = 10_000;
+/** One block of AES: the position's number, a part of the log's hash, and a salt. */
+const BLOCK_BYTES = 16;
+const NUMBER_BYTES = 8;
+const LOG_BYTES = 4;
+const SEALED = /^[\w-]{22}$/;
+
+type Ciphers = { readonly seal: Cipheriv; readonly open: Decipheriv };
+
+/** Each client has a key of its own, made from the server's secret: the same on every node. */
+export class Positions {
+  readonly #secret: Uint8Array;
+  readonly #store: Pick<EventStore, "logId">;
+  readonly #ciphers = new LRUCache<ClientId, Ciphers>(maxEntries(MAX_CLIENTS));
+  #salt = 0;
+
+  constructor({ secret, store }: { readonly secret: Uint8Array; readonly store: Pick<EventStore, "logId"> }) {
+    this.#secret = secret;
+    this.#store = store;
+  }
+
+  /** Of an event of the client's own: always the same. */
+  ofEvent(client: ClientId, position: Position): string {
+    return this.#seal(client, position, 0);
+  }
+
+  /** Of what a request reached, which may be another client's event: never the same twice. */
+  ofRequest(client: ClientId, position: Position): string {
+    this.#salt = (this.#salt + 1) >>> 0;
+    return this.#seal(client, position, this.#salt);
+  }
+
+  /** The position; undefined for what is damaged, another client's or of another log. */
+  open(client: ClientId, text: string): Position | undefined {
+    if (!SEALED.test(text)) return undefined;
+    const sealed = Buffer.from(text, "base64url");
+    // Of several spellings of the same bytes one alone is ours.
+    if (sealed.length !== BLOCK_BYTES || sealed.toString("base64url") !== text) return undefined;
+    const block = this.#ciphersOf(client).open.update(sealed);
+    // fence: position-sealed
+    if (!block.subarray(NUMBER_BYTES, NUMBER_BYTES + LOG_BYTES).equals(logHash(this.#store.logId))) return undefined;
+    return positionOf(this.#store.logId, block.readBigUInt64BE());
+  }
+
+  #seal(client: ClientId, position: Position, salt: number): string {
+    const { logId, value } = parsePosition(position) ?? { logId: "", value: 0n };
+    const block = Buffer.alloc(BLOCK_BYTES);
+    block.writeBigUInt64BE(value);
+    logHash(logId).copy(block, NUMBER_BYTES);
+    block.writeUInt32BE(salt, NUMBER_BYTES + LOG_BYTES);
+    return this.#ciphersOf(client).seal.update(block).toString("base64url");
+  }
+
+  #ciphersOf(client: ClientId): Ciphers {
+    const kept = this.#ciphers.get(client);
+    if (kept !== undefined) return kept;
+    const key = createHmac("sha256", this.#secret).update(`position ${client}`).digest();
+    // Single blocks under a key for nothing else: no mode has anything to chain.
+    const made = {
+      seal: createCipheriv("aes-256-ecb", key, null).setAutoPadding(false),
+      open: createDecipheriv("aes-256-ecb", key, null).setAutoPadding(false),
+    };
+    this.#ciphers.set(client, made);
+    return made;
+  }
+}
+
+const hashes = new Map<string, Buffer>();
+
+function logHash(logId: string): Buffer {
+  const known = hashes.get(logId) ?? createHash("sha256").update(logId).digest().subarray(0, LOG_BYTES);
+  if (hashes.size === 0) hashes.set(logId, known);
+  return known;
+}
