@@ -4,6 +4,7 @@ import type { ClientId } from "../../src/contract/ids.ts";
 import { type ProviderData, providerFor } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
+import { mailServer, reply } from "../channels/email/mail-server.ts";
 import { until } from "./until.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -112,5 +113,40 @@ describe("emails", () => {
     expect(providerFor(all, false)?.name).toBe("both");
     expect(providerFor(all, true)?.name).toBe("bulk");
     expect(providerFor([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
+  });
+
+  test("a copy that was deferred is tried again, it alone, by a worker that knows nothing of the first attempt", async () => {
+    let later = true;
+    await using world = await openWorld({ scheduleMs: [3_000, 3_000] });
+    await using server = await mailServer({
+      onRcptTo: ({ address }, _session, callback) => {
+        callback(address.startsWith("cc") && later ? reply(451, "4.7.1 greylisted") : null);
+      },
+    });
+    const shop = await world.client("Copies", { host: "127.0.0.1", port: server.port });
+    const copies = { cc: seal(["cc@example.com"]), bcc: seal(["bcc@example.com"]) };
+    const id = await world.notify(shop, "email", ["to@example.com"], copies);
+    const delivery = deliveryId(id, await world.keyring.subjectOfAddress(shop, "to@example.com"), "email");
+    await until(
+      () => world.delivery(delivery),
+      (state) => state.status === "retrying",
+    );
+    later = false;
+    await world.restart();
+    await world.startWorkers();
+    await until(
+      () => world.delivery(delivery),
+      (state) => state.status === "sent",
+      15_000,
+    );
+    expect(server.received.map(({ to }) => to)).toEqual([["to@example.com", "bcc@example.com"], ["cc@example.com"]]);
+    const ids = new Set(server.received.map(({ mail }) => mail.messageId));
+    expect([...ids]).toEqual([`<${delivery}@example.com>`]);
+    const failed = (await world.events(delivery)).find((event) => event.type === "DeliveryAttemptFailed");
+    expect(failed?.data.recipients.map(({ outcome, status }) => [outcome, status])).toEqual([
+      ["taken", 250],
+      ["deferred", 451],
+      ["taken", 250],
+    ]);
   });
 });

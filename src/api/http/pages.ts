@@ -172,6 +172,10 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
   concepts: ["Concepts", "Client, log, seq, position, delivery: what everything else rests on."],
   http: ["HTTP guide", "From a fresh server to rooms, messages, notifications, webhooks and the audit."],
   websocket: ["WebSocket guide", "One socket a user: rooms from where it left off, notifications, every frame."],
+  deliveries: [
+    "Deliveries",
+    "Email, webhooks and retries: what is sent, what each answer means, when it is tried again.",
+  ],
   events: ["Events", "Every stored event type, as audit and timeline show it."],
   running: ["Running it", "Configuration, data, secrets, the command line."],
   operations: ["Operating it", "Parts, backups, upgrades, what happens when one is lost."],
