@@ -1,5 +1,5 @@
 // The server: reads the environment, starts the parts, says where they are, and stops them in reverse order.
-import type { Server } from "node:http";
+import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import { compose } from "./compose.ts";
@@ -19,13 +19,16 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   const logger = createLogger(config.logLevel);
   const stopped = stopSignal(logger);
   await using open = new AsyncDisposableStack();
-  const storage = open.use(await openStorage({ config, logger, onExit: (error) => stopped.fail(error) }));
-  const composed = await compose({ config, logger, storage, signal: stopped.signal }).catch((error: unknown) => {
-    if (!stopped.signal.aborted) throw error;
+  const { signal } = stopped;
+  const composed = await (async () => {
+    await using _starting = answerWhileStarting(config);
+    const storage = open.use(await openStorage({ config, logger, signal, onExit: (error) => stopped.fail(error) }));
+    return open.use(await compose({ config, logger, storage, signal }));
+  })().catch((error: unknown) => {
+    if (!signal.aborted) throw error;
     return undefined; // stopped before it was ready
   });
   if (composed === undefined) return 0;
-  open.use(composed);
   await listen(composed.server, config);
   announce(composed.server, config, composed.mailbox !== undefined);
   const error = await stopped.promise;
@@ -61,6 +64,28 @@ function stopSignal(logger: Logger): StopSignal {
     });
   }
   return { promise, signal: stopping.signal, fail: resolve };
+}
+
+/** After so long a start says that it lives. */
+const STARTING_MS = 1_000;
+
+/** Answers `/livez` while a start waits, for a store or for another node; all else is 503. Ends before the node listens. */
+function answerWhileStarting(config: Config): AsyncDisposable {
+  const server = createServer(({ url = "" }, response) => {
+    const isLive = /^\/livez(\?|$)/.test(url);
+    const headers = { "content-type": "application/json", ...(isLive ? {} : { "retry-after": "1" }) };
+    response.writeHead(isLive ? 200 : 503, headers).end(JSON.stringify({ status: isLive ? "ok" : "not_ready" }));
+  });
+  server.on("error", () => {}); // the node itself says that the port is taken
+  const timer = setTimeout(() => server.listen(config.port, config.host), STARTING_MS);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearTimeout(timer);
+      const closed = closeServer(server);
+      server.closeAllConnections();
+      await closed;
+    },
+  };
 }
 
 function listen(server: Server, { host, port }: Config): Promise<void> {

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
 import { ownEncryptionKeys } from "./embedded/data-folder.ts";
 import { startEmbeddedPostgres } from "./embedded/postgres.ts";
-import type { EventStore } from "./event-store/event-store.ts";
+import { type EventStore, OutcomeUnknown, StoreUnavailable } from "./event-store/event-store.ts";
 import { Commands } from "./event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { LogGuard } from "./event-store/log-guard.ts";
@@ -13,14 +13,17 @@ import { postgresSnapshots } from "./event-store/snapshots.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrapped-keys.ts";
 import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
-import { createPool } from "./platform/postgres.ts";
+import { createPool, isDatabaseAway } from "./platform/postgres.ts";
 import { postgresBus } from "./platform/postgres-bus.ts";
+import { backoffMs, messageOf, pause } from "./platform/supervise.ts";
 import { checkFence } from "./projections/fence.ts";
 import { storedProjections } from "./projections/models/all.ts";
 import { olderCommandsOf } from "./projections/models/audit.ts";
 import { openReadSide, type ReadSide } from "./projections/read-side.ts";
 
 const POOL_CONNECTIONS = 20;
+/** The longest pause between two attempts to reach a store that is away. */
+const MAX_WAIT_MS = 2_000;
 /** A longer wait for a connection fails as a database that is away. */
 const CONNECTION_WAIT_MS = 15_000;
 
@@ -46,6 +49,8 @@ type StorageOptions = {
   readonly databaseUrl?: string;
   /** The log is about to be filled by an import, so it may be empty although the database has keys. Default false. */
   readonly importing?: boolean;
+  /** With it a store that is away is waited for, until it aborts; without it that is an error. */
+  readonly signal?: AbortSignal;
   /** Called when the embedded PostgreSQL ends by itself. */
   readonly onExit?: (error: Error) => void;
 };
@@ -62,11 +67,11 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
     logger,
   });
   open.defer(() => pool.end());
-  await checkFence(pool); // before anything is made
+  await whenReachable("DATABASE_URL", () => checkFence(pool), options); // before anything is made
   const warn = (error: unknown, message: string) => logger.warn({ err: error }, message);
   const keyring = await openKeys(config, pool);
   failpoint("keys-opened/log-opened");
-  const { store: log, bus } = await openLog(config, url, logger, open);
+  const { store: log, bus } = await openLog(options, url, open);
   const trusted = await keyring.trust(log, {
     importing,
     onForged: ({ id, type, stream, revision, position }) =>
@@ -105,19 +110,47 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
 
 /** The clients of EventStoreDB and Redis are loaded only where they are configured: they take half of a start's loading. */
 async function openLog(
-  config: Config,
+  options: StorageOptions,
   databaseUrl: string,
-  logger: Logger,
   open: AsyncDisposableStack,
 ): Promise<Pick<Storage, "store" | "bus">> {
+  const { config, logger } = options;
   const busOf = async ({ logId }: EventStore) => open.use(await openBus(config, databaseUrl, { logId, logger }));
   if (config.eventStore !== undefined) {
     const { openEventStoreDb } = await import("./event-store/eventstoredb/log.ts");
-    const store = open.use(await openEventStoreDb({ ...config.eventStore, logger }));
+    const { url, prefix } = config.eventStore;
+    const log = () => openEventStoreDb({ url, prefix, logger });
+    const hint = /[?&]tls=false/i.test(url) ? "" : "; a server without TLS needs ?tls=false at the end of the URL";
+    const store = open.use(await whenReachable("EVENTSTORE_URL", log, options, hint));
     return { store, bus: await busOf(store) };
   }
   const store = open.use(await openPostgresLog({ url: databaseUrl, logger }));
   return { store, bus: await busOf(store) };
+}
+
+/**
+ * Opens a store, and waits for it while it is away. `variable` leads to it, `hint` says what else may be the reason. Throws
+ * StoreUnavailable when it is away and nobody wants to wait, the signal's reason, and what `open` throws otherwise.
+ */
+async function whenReachable<T>(
+  variable: string,
+  open: () => Promise<T>,
+  { logger, signal }: StorageOptions,
+  hint = "",
+): Promise<T> {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await open();
+    } catch (error) {
+      const isAway = isDatabaseAway(error) || error instanceof StoreUnavailable || error instanceof OutcomeUnknown;
+      if (!isAway) throw error;
+      const why = `${variable}: the server cannot be reached (${messageOf(error)})${hint}`;
+      if (signal === undefined) throw new StoreUnavailable(why, { cause: error });
+      if (failures === 1) logger.warn(`${why}; waiting for it`);
+      await pause(backoffMs(failures, MAX_WAIT_MS), signal);
+      signal.throwIfAborted();
+    }
+  }
 }
 
 async function embedded(

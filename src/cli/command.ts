@@ -4,6 +4,7 @@ import pino from "pino";
 import { ConfigError, readConfig } from "../config.ts";
 import { DataFolderInUse } from "../embedded/data-folder.ts";
 import { runningEmbeddedPostgres } from "../embedded/postgres.ts";
+import { findPostgresHome } from "../embedded/postgres-home.ts";
 import { OutcomeUnknown, StoreUnavailable, WrongExpectedRevision } from "../event-store/event-store.ts";
 import { StoresDiffer } from "../event-store/keyring.ts";
 import { KeyConflict, WrongEncryptionKeys } from "../event-store/wrapped-keys.ts";
@@ -89,6 +90,9 @@ export async function withStorage(
 ): Promise<number> {
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel === "info" ? "warn" : config.logLevel, pino.destination(2));
+  if (config.databaseUrl === undefined && !importing && (await findPostgresHome(config.dataDir)) === undefined) {
+    throw new ConfigError(`DATA_DIR: there is no database in ${config.dataDir}`);
+  }
   const running =
     config.databaseUrl === undefined ? await runningEmbeddedPostgres(config.dataDir).catch(() => undefined) : undefined;
   await using storage = await openStorage({

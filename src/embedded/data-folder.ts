@@ -1,7 +1,7 @@
 // The data folder of one server: the lock that keeps others out, and the wrapping key of development mode.
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,6 +38,7 @@ export async function lockFolder(dataDir: string): Promise<AsyncDisposable> {
   const pidPath = join(dataDir, PID_FILE);
   const held = await acquire(dataDir, lockPath, pidPath);
   try {
+    await chmod(lockPath, 0o600); // whoever may open it for reading may hold up the server's lock
     await writeFile(pidPath, `${process.pid}\n`);
     await giveToFolderOwner(dataDir, [lockPath, pidPath]);
   } catch (error) {

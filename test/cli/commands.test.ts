@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -245,4 +246,24 @@ describe("a wrong set-up", () => {
     expect(code).toBe(0);
     for (const word of ["serve", "projections", "events"]) expect(out).toContain(word);
   });
+});
+
+describe("a command without a server", () => {
+  test("makes no database in a folder that has none", async () => {
+    const dataDir = join(folder, "mistyped");
+    const { code, out, err } = await chatapi(["projections", "list"], { DATABASE_URL: "", DATA_DIR: dataDir });
+    expect([code, out, err]).toEqual([78, "", `DATA_DIR: there is no database in ${dataDir}\n`]);
+    expect(existsSync(dataDir)).toBe(false);
+  });
+});
+
+test("keys rewrap wraps every data key with the first key of the ring, so that the other can go", async () => {
+  const ENCRYPTION_KEYS = `${encryptionKey()},${KEY}`;
+  const rewrapped = await chatapi(["keys", "rewrap", "--json"], { ENCRYPTION_KEYS });
+  expect([rewrapped.code, rewrapped.err]).toEqual([0, ""]);
+  expect(JSON.parse(rewrapped.out).rewrapped).toBeGreaterThan(3);
+  const again = await chatapi(["keys", "rewrap"], { ENCRYPTION_KEYS });
+  expect([again.code, again.out]).toEqual([0, "rewrapped 0 data keys\n"]);
+  const [alone = ""] = ENCRYPTION_KEYS.split(",");
+  expect((await chatapi(["events", "show", `room-${room.id}`], { ENCRYPTION_KEYS: alone })).code).toBe(0);
 });

@@ -48,7 +48,9 @@ test("it is set up to keep what it promised, for us alone", async () => {
   expect(await query(postgres.url, "select rolsuper from pg_roles where rolname = current_user")).toEqual([
     { rolsuper: false },
   ]);
-  expect((await stat(join(home(), "password"))).mode & 0o777).toBe(0o600);
+  for (const secret of [join(home(), "password"), join(folder.path, "server.lock")]) {
+    expect((await stat(secret)).mode & 0o777).toBe(0o600);
+  }
   const wrong = new URL(postgres.url);
   wrong.password = "wrong";
   await expect(query(wrong.href, "select 1")).rejects.toThrow(/password authentication failed/);

@@ -26,7 +26,7 @@ describe("probes", () => {
     );
     expect([status, body.status], JSON.stringify(body)).toEqual([200, "ready"]);
     expect(body.parts.read_models).toMatchObject({ ok: true, state: expect.any(String), lag: expect.any(Number) });
-    expect(body.parts.store).toEqual({ ok: true });
+    expect(body.parts.store).toEqual({ ok: true, state: "verified", problem: null });
   });
 
   test("say 503 when a part fails, hangs or throws", { timeout: 15_000 }, async () => {

@@ -1,0 +1,109 @@
+// A start whose stores are not there yet: it lives, says which variable leads to nothing, and goes on once they are.
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { missingOwnEventStore, ownEventStore } from "../support/eventstored.ts";
+import { testDatabase } from "../support/postgres.ts";
+import { ADMIN_KEY, encryptionKey } from "../support/server.ts";
+import { until } from "./support/api.ts";
+import { dataFolder, isReady, spawnServer } from "./support/server.ts";
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  if (typeof address !== "object" || address === null) throw new Error("no port");
+  return address.port;
+}
+
+const statusOf = (url: string) =>
+  fetch(url).then(
+    ({ status }) => status,
+    () => 0,
+  );
+
+/** A server process with this environment, and where it will listen. */
+async function starting(dataDir: string, env: Record<string, string>) {
+  const port = await freePort();
+  const secrets = { ENCRYPTION_KEYS: encryptionKey(), ADMIN_KEY };
+  const { child, exited, output } = spawnServer({ dataDir, port, env: { ...secrets, ...env } });
+  return {
+    url: `http://127.0.0.1:${port}`,
+    output,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      expect(await exited).toBe(0);
+    },
+  };
+}
+
+test("PostgreSQL is away: /livez answers, /readyz does not say yes, the line names DATABASE_URL, SIGTERM ends it in order", async () => {
+  await using folder = await dataFolder();
+  const gone = `postgresql://chatapi@127.0.0.1:${await freePort()}/chatapi`;
+  await using server = await starting(folder.path, { DATABASE_URL: gone });
+  expect(
+    await until(
+      () => statusOf(`${server.url}/livez`),
+      (status) => status === 200,
+      20_000,
+    ),
+  ).toBe(200);
+  expect(await statusOf(`${server.url}/readyz`)).toBe(503);
+  await until(
+    async () => server.output(),
+    (output) => output.includes("DATABASE_URL"),
+  );
+  expect(server.output().trim().split("\n")).toEqual([
+    expect.stringMatching(/DATABASE_URL: the server cannot be reached.*waiting/),
+  ]);
+}, 60_000);
+
+describe.skipIf(missingOwnEventStore !== undefined)("EventStoreDB", () => {
+  test("is away: the start waits, names EVENTSTORE_URL, and is ready once it is there", async () => {
+    await using folder = await dataFolder();
+    await using database = await testDatabase();
+    await using eventStore = await ownEventStore();
+    await eventStore.kill();
+    await using server = await starting(folder.path, { DATABASE_URL: database.url, EVENTSTORE_URL: eventStore.url });
+    expect(
+      await until(
+        () => statusOf(`${server.url}/livez`),
+        (status) => status === 200,
+        20_000,
+      ),
+    ).toBe(200);
+    await until(
+      async () => server.output(),
+      (output) => output.includes("EVENTSTORE_URL"),
+      20_000,
+    );
+    await sleep(2_000);
+    expect(await statusOf(`${server.url}/livez`)).toBe(200);
+    expect(server.output()).toMatch(/EVENTSTORE_URL: the server cannot be reached.*waiting/);
+    expect(server.output()).not.toContain("needs ?tls=false");
+    await eventStore.restart();
+    expect(
+      await until(
+        () => isReady(server.url),
+        (ready) => ready,
+        40_000,
+      ),
+    ).toBe(true);
+  }, 120_000);
+
+  test("without ?tls=false for a server without TLS: the line says so", async () => {
+    await using folder = await dataFolder();
+    await using database = await testDatabase();
+    await using eventStore = await ownEventStore();
+    const url = eventStore.url.replace("?tls=false", "");
+    await using server = await starting(folder.path, { DATABASE_URL: database.url, EVENTSTORE_URL: url });
+    await until(
+      async () => server.output(),
+      (output) => output.includes("EVENTSTORE_URL"),
+      20_000,
+    );
+    expect(server.output()).toMatch(/EVENTSTORE_URL: .*a server without TLS needs \?tls=false/);
+  }, 90_000);
+});
