@@ -1,5 +1,5 @@
 // The audit: stored events as those see them who check afterwards, found by the read model and read from the log.
-import type { NotificationId } from "../contract/ids.ts";
+import { type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
 import type { PageQuery } from "../contract/requests.ts";
 import type { AuditEventResource } from "../contract/resources.ts";
@@ -8,6 +8,9 @@ import { catalogue } from "../domain/catalogue.ts";
 import { clientStream } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
 import type { EventDefinition } from "../domain/event.ts";
+import { readsStream } from "../domain/reads.ts";
+import { roomStream } from "../domain/room.ts";
+import { userStream } from "../domain/user.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
@@ -37,6 +40,10 @@ type AuditQuery = PageQuery & {
   readonly after?: string | undefined;
   /** Ids of keys or users. */
   readonly actor?: readonly string[] | undefined;
+  readonly correlation_id?: readonly string[] | undefined;
+  readonly room_id?: readonly string[] | undefined;
+  readonly notification_id?: NotificationId | undefined;
+  readonly user_id?: string | undefined;
 };
 
 /** The client's events, oldest first. Throws invalid_position, InvalidCursor. */
@@ -47,7 +54,15 @@ export async function listEvents({ services, caller, read }: Call, query: AuditQ
   // Users act by subject.
   const subjects = query.actor?.map((one) => services.keyring.subjectOfUser(caller.client, one));
   const actor = subjects === undefined ? undefined : [...(query.actor ?? []), ...(await Promise.all(subjects))];
-  const list = omitUndefined({ types, from, to, actor, after: after as Position | undefined });
+  const subject = query.user_id && (await services.keyring.subjectOfUser(caller.client, query.user_id));
+  const list = omitUndefined({
+    ...{ types, from, to, actor, after: after as Position | undefined },
+    correlation: query.correlation_id,
+    // What is no id names no stream.
+    streams: query.room_id?.flatMap((id) => [roomStream(id as RoomId), readsStream(id as RoomId)]),
+    notification: query.notification_id,
+    user: subject ? { subject, stream: userStream(subject as Subject) } : undefined,
+  });
   const rows = await auditPage(read, { ...list, limit: limit + 1 });
   return shownPage(services, read, rows, limit);
 }
@@ -64,7 +79,12 @@ async function positionNamed({ positions, readSide }: Services, { client }: Call
 /** The events of one of the client's streams, oldest first; `client` is its own. Throws not_found, InvalidCursor. */
 export async function listStreamEvents({ services, caller, read }: Call, named: string, query: PageQuery): AuditPage {
   const stream = named === OWN_STREAM ? clientStream(caller.client) : named;
-  if ((await streamOwner(services.store, stream)) !== caller.client) throw new DomainError("not_found");
+  if ((await streamOwner(services.store, stream)) !== caller.client) {
+    const hint = RoomIdSchema.safeParse(named).success
+      ? `did you mean the stream ${roomStream(named as RoomId)}?`
+      : undefined;
+    throw new DomainError("not_found", hint);
+  }
   const [before] = readCursor(query.cursor, ["integer"]) ?? [];
   const from = before === undefined ? 0 : before + 1;
   const recorded = await services.store.readStream(stream, { from, limit: query.limit + 1 });

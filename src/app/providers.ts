@@ -3,8 +3,8 @@ import type { FieldFault } from "../contract/errors.ts";
 import { isObject } from "../contract/json.ts";
 import type { PageQuery, ProviderInput } from "../contract/requests.ts";
 import type { ProviderResource, ProviderVerdict } from "../contract/resources.ts";
-import type { ProviderData } from "../domain/client.ts";
-import { DomainError } from "../domain/decider.ts";
+import type { Provider, ProviderData } from "../domain/client.ts";
+import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
@@ -13,12 +13,12 @@ import { invalid } from "./errors.ts";
 import type { Call } from "./services.ts";
 
 /** The client's providers in the order in which they are tried. */
-async function providersOf(call: Call): Promise<readonly ProviderData[]> {
+async function providersOf(call: Call): Promise<readonly Provider[]> {
   const { providers } = await ownClient(call);
   return providers.toSorted((a, b) => a.order - b.order || (a.name < b.name ? -1 : 1));
 }
 
-async function providerNamed(call: Call, name: string): Promise<ProviderData> {
+async function providerNamed(call: Call, name: string): Promise<Provider> {
   const found = (await providersOf(call)).find((one) => one.name === name);
   if (found === undefined) throw new DomainError("not_found");
   return found;
@@ -40,6 +40,8 @@ function shown({ name, type, config, fromEmail, fromName, replyTo, useFor, order
   } satisfies ProviderResource;
 }
 
+type ShownProvider = { readonly provider: ProviderResource; readonly etag: number };
+
 /** What no schema sees of a body as it was sent. */
 export function providerFaults(body: unknown): readonly FieldFault[] {
   const { username = null, password = null } = isObject(body) && isObject(body.config) ? body.config : {};
@@ -52,8 +54,8 @@ export async function putProvider(
   call: Call,
   name: string,
   wanted: ProviderInput,
-  onlyNew: boolean,
-): Promise<{ readonly provider: ProviderResource; readonly created: boolean; readonly position: Position }> {
+  { ifMatch, onlyNew }: { readonly ifMatch: IfMatch; readonly onlyNew: boolean },
+): Promise<ShownProvider & { readonly created: boolean; readonly position: Position }> {
   const { services, caller, at } = call;
   const { type, config, from_email, from_name, reply_to, use_for, order, options } = wanted;
   const faults: FieldFault[] = [];
@@ -71,8 +73,9 @@ export async function putProvider(
     useFor: use_for ?? ["single" as const, "bulk" as const],
     options: { ratePerSecond: options?.rate_per_second ?? null, timeoutSeconds: options?.timeout_seconds ?? null },
   };
-  const { position } = await executeOnClient(call, { type: "SetProvider", at, provider, onlyNew });
-  return { provider: shown({ ...provider, config: { open: config } }), created, position };
+  const { state, position } = await executeOnClient(call, { type: "SetProvider", at, provider, ifMatch, onlyNew });
+  const etag = state.status === "none" ? 0 : (state.providers.find((one) => one.name === name)?.changedSeq ?? 0);
+  return { provider: shown({ ...provider, config: { open: config } }), etag, created, position };
 }
 
 /** In the order in which they are tried. Throws InvalidCursor. */
@@ -84,13 +87,14 @@ export async function listProviders(call: Call, { limit, cursor }: PageQuery): P
 }
 
 /** Throws not_found. */
-export async function getProvider(call: Call, name: string): Promise<ProviderResource> {
-  return shown(await providerNamed(call, name));
+export async function getProvider(call: Call, name: string): Promise<ShownProvider> {
+  const provider = await providerNamed(call, name);
+  return { provider: shown(provider), etag: provider.changedSeq };
 }
 
 /** Throws not_found. */
-export const deleteProvider = (call: Call, name: string): Promise<{ readonly position: Position }> =>
-  executeOnClient(call, { type: "RemoveProvider", at: call.at, name });
+export const deleteProvider = (call: Call, name: string, ifMatch: IfMatch): Promise<{ readonly position: Position }> =>
+  executeOnClient(call, { type: "RemoveProvider", at: call.at, name, ifMatch });
 
 /** Tries a provider's settings, up to sending a test mail when an address is given. Throws not_found. */
 export async function verifyProvider(call: Call, name: string, to: string | null): Promise<ProviderVerdict> {

@@ -329,5 +329,14 @@ export const auditQuery = <T extends readonly [string, ...string[]]>(types: T) =
     ...created,
     type: commaSeparated(z.enum(types)).optional(),
     after: z.string().optional().meta({ description: "A position: only events after it" }),
+    correlation_id: commaSeparated(text(1, 128))
+      .optional()
+      .meta({ description: "The `X-Request-Id` of the requests that led to them" }),
+    room_id: commaSeparated(text(1, 128)).optional().meta({ description: "Events of these rooms" }),
+    notification_id: NotificationIdSchema.optional().meta({
+      type: "string",
+      description: "Events of the notification and of its deliveries",
+    }),
+    user_id: userId.optional().meta({ description: "What the user did, and what was done to its profile and tokens" }),
     actor: commaSeparated(text(1, 255)).optional().meta({ description: "Ids of keys or users" }),
   });

@@ -4,7 +4,15 @@ import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contr
 import { sameJson } from "../contract/json.ts";
 import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Decider, DomainError, type EventContext, requireNew, type TimedCommand } from "./decider.ts";
+import {
+  type Decider,
+  DomainError,
+  type EventContext,
+  type IfMatch,
+  requireMatch,
+  requireNew,
+  type TimedCommand,
+} from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
@@ -75,6 +83,8 @@ export const clientEvents = {
 export type ClientEvent = EventsOf<typeof clientEvents>;
 
 // State.
+/** `changedSeq`: the seq of its last change, its ETag. */
+export type Provider = ProviderData & { readonly changedSeq: number };
 type ApiKey = KeyData & { readonly createdAt: Instant; readonly expiresAt: Instant | null };
 export type ExistingClient = {
   readonly status: "live";
@@ -85,11 +95,11 @@ export type ExistingClient = {
   readonly keys: readonly ApiKey[];
   readonly secret: Sealed<string>;
   readonly previousSecret: { readonly secret: Sealed<string>; readonly until: Instant } | null;
-  readonly providers: readonly ProviderData[];
+  readonly providers: readonly Provider[];
 };
 export type Client = { readonly status: "none" } | ExistingClient;
 
-function evolve(state: Client, event: ClientEvent, { at }: EventContext): Client {
+function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): Client {
   if (event.type === "ClientRegistered") {
     const { client, name, description, webhookSecret } = event.data;
     const keys = [{ ...event.data.key, createdAt: at, expiresAt: null }];
@@ -111,7 +121,7 @@ function evolve(state: Client, event: ClientEvent, { at }: EventContext): Client
       return { ...state, secret, previousSecret: { secret: state.secret, until: graceUntil } };
     }
     case "ProviderSet":
-      return { ...state, providers: [...without(state, event.data.name), event.data] };
+      return { ...state, providers: [...without(state, event.data.name), { ...event.data, changedSeq: seq }] };
     case "ProviderRemoved":
       return { ...state, providers: without(state, event.data.name) };
   }
@@ -134,8 +144,13 @@ export type ClientCommand = TimedCommand &
     | { type: "Update"; changes: { name?: string; description?: string | null } }
     | { type: "RotateKey"; old: KeyId; key: Omit<KeyData, "name">; graceMs: number }
     | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
-    | { type: "SetProvider"; provider: Omit<ProviderData, "config"> & { config: SmtpConfig }; onlyNew?: boolean }
-    | { type: "RemoveProvider"; name: string }
+    | {
+        type: "SetProvider";
+        provider: Omit<ProviderData, "config"> & { config: SmtpConfig };
+        ifMatch?: IfMatch;
+        onlyNew?: boolean;
+      }
+    | { type: "RemoveProvider"; name: string; ifMatch?: IfMatch }
   );
 
 function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
@@ -167,7 +182,9 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
     case "SetProvider":
       return setProvider(state, command);
     case "RemoveProvider": {
-      if (!state.providers.some((one) => one.name === command.name)) throw new DomainError("not_found");
+      const known = state.providers.find((one) => one.name === command.name);
+      if (known === undefined) throw new DomainError("not_found");
+      requireMatch(command.ifMatch ?? null, known.changedSeq);
       return [{ type: "ProviderRemoved", data: { name: command.name } }];
     }
   }
@@ -175,13 +192,14 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
 
 function setProvider(
   state: ExistingClient,
-  { provider: given, onlyNew }: Extract<ClientCommand, { type: "SetProvider" }>,
+  { provider: given, onlyNew, ifMatch }: Extract<ClientCommand, { type: "SetProvider" }>,
 ): readonly ClientEvent[] {
   const next: ProviderData = { ...given, config: seal(given.config) };
   const before = state.providers.find((one) => one.name === given.name);
   requireNew(onlyNew, before !== undefined);
+  requireMatch(ifMatch ?? null, before?.changedSeq ?? -1);
   if (before === undefined && state.providers.length >= MAX_PROVIDERS) throw new DomainError("provider_limit");
-  if (before !== undefined && sameJson(before, next)) return [];
+  if (before !== undefined && sameJson(before, { ...next, changedSeq: before.changedSeq })) return [];
   return [{ type: "ProviderSet", data: next }];
 }
 

@@ -32,10 +32,15 @@ export type AuditRow = RowOf<typeof columns>;
 
 export const audit = projection({
   name: "audit",
-  version: 1,
+  version: 2,
   key: ["client", "position"],
   columns,
-  indexes: ["(client, type, position)", "(stream, position)"],
+  indexes: [
+    "(client, type, position)",
+    "(stream, position)",
+    "(client, correlation, position)",
+    "(client, actor_id, position)",
+  ],
   personal: [],
   each: ({ id, type, stream, revision, position, meta }) => {
     const { client, at, actor, correlation, causation } = meta;
@@ -53,6 +58,14 @@ type AuditList = {
   to?: Instant;
   /** The ids of keys, subjects, or what else acted; any of them. */
   actor?: string | readonly string[];
+  /** Of any of these requests. */
+  correlation?: readonly string[];
+  /** In any of these streams. */
+  streams?: readonly string[];
+  /** Of the notification or its deliveries. */
+  notification?: NotificationId;
+  /** Acting, or in the stream of its own. */
+  user?: { readonly subject: string; readonly stream: string };
   limit: number;
 };
 
@@ -60,7 +73,13 @@ type AuditList = {
 export function auditPage(read: ReadAs, list: AuditList): Promise<readonly AuditRow[]> {
   const { types, after, from, to, limit } = list;
   const actors = typeof list.actor === "string" ? [list.actor] : list.actor;
-  let query = read.over({ a: audit }).selectFrom("a").selectAll().orderBy("position").limit(limit);
+  const { correlation, streams, notification, user } = list;
+  let query = read.over({ a: audit, d: deliveries }).selectFrom("a").selectAll("a").orderBy("a.position").limit(limit);
+  if (correlation !== undefined) query = query.where(anyOf("correlation", correlation));
+  if (streams !== undefined) query = query.where(anyOf("stream", streams));
+  if (notification !== undefined) query = query.where(sql<boolean>`a.stream = any${streamsOf(notification)}`);
+  if (user !== undefined)
+    query = query.where(sql<boolean>`(a.actor_id = ${user.subject} or a.stream = ${user.stream})`);
   if (after !== undefined) query = query.where("position", ">", after);
   if (types !== undefined) query = query.where(anyOf("type", types));
   if (from !== undefined) query = query.where("at", ">=", from);
@@ -69,20 +88,22 @@ export function auditPage(read: ReadAs, list: AuditList): Promise<readonly Audit
   return read.rows(query);
 }
 
+/** The streams of a notification and of its deliveries, as a subquery. */
+const streamsOf = (id: NotificationId) => sql<string>`(
+  select ${notificationStream(id)} union all select ${DELIVERY_STREAMS} || d.id from d where d.notification_id = ${id})`;
+
 /** The events of a notification and of its deliveries, oldest first, after a position. */
 export function timelineOf(
   read: ReadAs,
   id: NotificationId,
   { after, limit }: { after: string; limit: number },
 ): Promise<readonly AuditRow[]> {
-  const streams = sql<string>`(
-    select ${notificationStream(id)} union all select ${DELIVERY_STREAMS} || d.id from d where d.notification_id = ${id})`;
   return read.rows(
     read
       .over({ a: audit, d: deliveries })
       .selectFrom("a")
       .selectAll()
-      .where(sql<boolean>`a.position > ${after} and a.stream = any${streams}`)
+      .where(sql<boolean>`a.position > ${after} and a.stream = any${streamsOf(id)}`)
       .orderBy("position")
       .limit(limit),
   );

@@ -1,7 +1,7 @@
 // The audit over HTTP: every event of a client, its secrets closed, its people's fields open until they are erased.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../../src/contract/ids.ts";
-import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { type Api, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
 let server: TestServer;
@@ -52,6 +52,7 @@ describe("a stream", () => {
       data: {
         name: "Team",
         description: null,
+        join_role: "member",
         kind: "private",
         meta: { camelCase: { sendAt: 1 } },
         external_id: null,
@@ -126,6 +127,37 @@ describe("the client's events", () => {
     expect(await events(`?after=${all.at(-2)?.position}`)).toEqual(all.slice(-1));
     expect(await events("?from=2000-01-01&to=2001-01-01")).toEqual([]);
     expect(await events(`?from=${encodeURIComponent(all[0]?.at)}`)).toEqual(all);
+  });
+
+  test("are found by what they are about, and by the request that led to them", async () => {
+    const sent = await api.call(
+      "POST",
+      "/notifications",
+      { type: "websocket", user_ids: ["ben"], content: "hi" },
+      { "x-request-id": "audit-1" },
+    );
+    const of = (query: string, wanted: string) =>
+      until(
+        () => events(query),
+        (found) => types(found).includes(wanted),
+      );
+    const ofNotification = await of(`?notification_id=${sent.body.id}`, "DeliveryRequested");
+    expect(types(ofNotification).slice(0, 2)).toEqual(["NotificationRequested", "NotificationReleased"]);
+    const ofRequest = await of("?correlation_id=audit-1", "DeliveryRequested");
+    expect(ofRequest.map((event) => event.correlation_id)).toEqual(ofRequest.map(() => "audit-1"));
+    expect(types(await events(`?room_id=${room.id}`))).toEqual(["RoomCreated", "MessagePosted", "MessageDeleted"]);
+    expect(types(await events("?user_id=ann"))).toEqual(
+      expect.arrayContaining(["UserRegistered", "TokenIssued", "MessagePosted", "MessageDeleted"]),
+    );
+    expect(types(await events(`?room_id=${room.id}&user_id=ann&type=MessageDeleted`))).toEqual(["MessageDeleted"]);
+    for (const query of [`?room_id=${room.id}`, "?user_id=ann", `?notification_id=${sent.body.id}`]) {
+      expect(await events(query, other)).toEqual([]);
+    }
+  });
+
+  test("of a plain room id are not found, with a hint at the stream", async () => {
+    const { status, body } = await stream(room.id);
+    expect([status, body.detail]).toEqual([404, `did you mean the stream room-${room.id}?`]);
   });
 
   test("wrong questions are refused", async () => {

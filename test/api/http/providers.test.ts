@@ -87,6 +87,24 @@ describe("a provider", () => {
     expect((await api.get("/email-providers/main")).body.code).toBe("not_found");
   });
 
+  test("has its last change as ETag, and is changed and removed only if that is what the caller saw", async () => {
+    const made = await api.put("/email-providers/tagged", smtp());
+    const etag = made.headers.get("etag") ?? "";
+    expect((await api.get("/email-providers/tagged")).headers.get("etag")).toBe(etag);
+    await api.put("/email-providers/another", smtp());
+    const at = "/email-providers/tagged";
+    const changed = await api.call("PUT", at, smtp({ username: "you", password: "other" }), { "if-match": etag });
+    expect(changed.status).toBe(200);
+    expect(changed.headers.get("etag")).not.toBe(etag);
+    for (const method of ["PUT", "DELETE"]) {
+      const stale = await api.call(method, at, method === "PUT" ? smtp() : undefined, { "if-match": etag });
+      expect([stale.status, stale.body.code]).toEqual([412, "precondition_failed"]);
+    }
+    const last = { "if-match": changed.headers.get("etag") ?? "" };
+    expect((await api.call("DELETE", at, undefined, last)).status).toBe(204);
+    await api.delete("/email-providers/another");
+  });
+
   test("uses STARTTLS unless told otherwise", async () => {
     const config = { host: "127.0.0.1", port: 587 };
     const { body } = await api.put("/email-providers/plain", { type: "smtp", config, from_email: "me@example.com" });

@@ -30,8 +30,9 @@ export const providerRoutes = routesOf("providers", {
     furtherFaults: (_caller, body) => providerFaults(body),
     responses: { 200: ProviderResource, 201: ProviderResource },
     problems: ["provider_limit", "precondition_failed"],
+    conditional: true,
     handle: async (call) => {
-      const put = await putProvider(call, call.params.name, call.body, call.onlyNew);
+      const put = await putProvider(call, call.params.name, call.body, call);
       return put.created ? created(put, "provider", `/email-providers/${put.provider.name}`) : shown(put, "provider");
     },
   }),
@@ -50,7 +51,7 @@ export const providerRoutes = routesOf("providers", {
     params,
     responses: { 200: ProviderResource },
     problems: ["not_found"],
-    handle: async (call) => ok(await getProvider(call, call.params.name)),
+    handle: async (call) => shown(await getProvider(call, call.params.name), "provider"),
   }),
   deleteProvider: route("DELETE", "/email-providers/:name", {
     summary: "Remove an email provider",
@@ -58,8 +59,9 @@ export const providerRoutes = routesOf("providers", {
     access,
     params,
     responses: { 204: null },
-    problems: ["not_found"],
-    handle: async (call) => noContent(await deleteProvider(call, call.params.name)),
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) => noContent(await deleteProvider(call, call.params.name, call.ifMatch)),
   }),
   verifyProvider: route("POST", "/email-providers/:name/verify", {
     summary: "Verify a provider's settings",
