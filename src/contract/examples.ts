@@ -77,7 +77,7 @@ const userRoom: UserRoomResource = {
   unread_count: 1,
   last_message: message,
 };
-const token: TokenResource = { token: "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.4kx0v7q2m9t3c8e1", expires_at: LATER };
+const token: TokenResource = { token: "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJhbGljZSJ9.4kx0v7q2m9t3c8e1", expires_at: LATER };
 const client: RegisteredClientResource = {
   id: "cli_w6z5y2b7ha4kx0v7q2m9t3c8e1",
   name: "My App",

@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import { type EventStore, type NewEvent, NO_STREAM, WrongExpectedRevision } from "../../src/event-store/event-store.ts";
 import fc from "../support/seed.ts";
+import { sized } from "../support/size.ts";
 import { ids, newEvents, newStream } from "./subject.ts";
 
 type Step =
@@ -74,7 +75,7 @@ export function modelled(store: () => EventStore, { pipelined = false } = {}): v
           expect(ids(log.filter((event) => event.stream === name))).toEqual(held);
         }
       }),
-      { numRuns: 60 },
+      { numRuns: sized(20, 60) },
     );
   });
 }

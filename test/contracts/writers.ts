@@ -4,12 +4,13 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { expect, test } from "vitest";
 import { type EventStore, NO_STREAM, type Position, type RecordedEvent } from "../../src/event-store/event-store.ts";
+import { sized } from "../support/size.ts";
 import { collect, eventually, ids, newEvents, newStream, type Subject } from "./subject.ts";
 import type { WriterMessage } from "./writer.ts";
 import { write } from "./writing.ts";
 
 const LOOPS = 8;
-const ROUNDS = 40;
+const ROUNDS = sized(15, 40);
 
 export function writers(subject: () => Subject, shared: boolean): void {
   /** Writers at work, while a subscription and a reader by pages follow; then both must have seen the whole log. */

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { seed } from "../support/seed.ts";
+import { isLong } from "../support/size.ts";
 import { exportDies, importDies } from "./support/failpoint-moving.ts";
 import {
   afterwards,
@@ -16,7 +17,6 @@ import {
   untilDeath,
 } from "./support/failpoint-runs.ts";
 import { openScene, type Scene, SETUPS, type SetupName } from "./support/failpoint-scene.ts";
-import { isLong } from "./support/size.ts";
 
 /** Of the short form. */
 const SHORT_RUNS = 2;

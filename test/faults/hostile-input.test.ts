@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { makeApiKey } from "../../src/app/credentials.ts";
 import { seed } from "../support/seed.ts";
+import { sized, sizedTimeout } from "../support/size.ts";
 import type { Refused } from "./hostile/answers.ts";
 import { sendRaw, sendSlowly, sendUpgrades } from "./hostile/connections.ts";
 import { sendFrames, sendMessages } from "./hostile/frames.ts";
@@ -11,7 +12,6 @@ import { sendMails } from "./hostile/mail.ts";
 import { type HostileRun, openRun, refuse, sendRequests } from "./hostile/run.ts";
 import { admitted, type Operation } from "./hostile/scene.ts";
 import { badBodies, type Expected, exampleText } from "./hostile/schemas.ts";
-import { sized, sizedTimeout } from "./support/size.ts";
 
 /** The first random request: a failure names the one that it came of. */
 const from = Number(process.env.FAULTS_FROM ?? 0);

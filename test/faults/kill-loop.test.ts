@@ -8,10 +8,10 @@ import { registeredClient } from "../e2e/support/setups.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";
 import { seed } from "../support/seed.ts";
+import { sized, sizedTimeout } from "../support/size.ts";
 import { type Node, openScene, type Scene } from "./support/failpoint-scene.ts";
 import { faultsOf, type Logged } from "./support/oracle.ts";
 import { seeded } from "./support/random.ts";
-import { sized, sizedTimeout } from "./support/size.ts";
 import { openWorkload, type Workload } from "./support/workload.ts";
 
 /** Rounds after which everything is looked at, beside the end. */

@@ -5,11 +5,11 @@ import { apiOf } from "../e2e/support/api.ts";
 import { timeUntil } from "../e2e/support/cluster.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { seed } from "../support/seed.ts";
+import { isLong, sized } from "../support/size.ts";
 import { check } from "./support/failpoint-oracle.ts";
 import { LINKS, type LinkName, type Network, notReady, openNetwork, watchedApi } from "./support/network-links.ts";
 import { startLoad } from "./support/network-load.ts";
 import type { TcpProxy } from "./support/proxy.ts";
-import { isLong, sized } from "./support/size.ts";
 
 const FAULT_MS = sized(1_500, 6_000);
 const AROUND_MS = sized(400, 1_000);

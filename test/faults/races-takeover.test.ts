@@ -9,11 +9,11 @@ import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
 import fc from "../support/seed.ts";
+import { sized } from "../support/size.ts";
 import { orders } from "./support/interleaving.ts";
 import { bothLedgers, leasesOf, ledger, movesOf, newLedger, roomWriter } from "./support/ledger.ts";
 import { racingStore } from "./support/racing-store.ts";
 import { scheduledTimers } from "./support/scheduled-timers.ts";
-import { sized } from "./support/size.ts";
 import { SteppedDatabase } from "./support/stepped-database.ts";
 
 const PROCESSES = ["one", "two", "three"];

@@ -5,13 +5,13 @@ import { dataFolder, startRefused } from "../e2e/support/server.ts";
 import { ADMIN_KEY } from "../e2e/support/setups.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { testDatabase } from "../support/postgres.ts";
+import { isLong } from "../support/size.ts";
 import { formsOf, searchFor } from "./support/byte-search.ts";
 import type { SetupName } from "./support/failpoint-scene.ts";
 import { Kept, KINDS, type Kind, tag } from "./support/secrets-kept.ts";
 import { type SecretStores, useSetup } from "./support/secrets-scene.ts";
 import { tablesOf } from "./support/secrets-stores.ts";
 import { SHOWN } from "./support/secrets-talk.ts";
-import { sized } from "./support/size.ts";
 
 const TIMEOUT = { timeout: 120_000 };
 const [REGISTERED, KEY_ROTATED, HOOK_SECRET, HOOK_SECRET_ROTATED, TOKEN] = SHOWN;
@@ -72,12 +72,12 @@ function found(kept: Kept, open: readonly string[], places: SecretStores): Reado
 }
 const OPEN = "open by design";
 
-/** EventStoreDB takes long to start: it is used in the long form, where there is one. */
+/** In the gate the one that has most: its database, its files and its process. */
 function setups(): readonly SetupName[] {
-  const events = "eventstoredb" as const;
-  const missing = sized(0, 1) === 1 ? missingOwnEventStore : "in the long form only";
-  if (missing !== undefined) console.log(`${events}: ${missing}`);
-  return ["embedded", "postgres", ...(missing === undefined ? [events] : [])];
+  if (!isLong) console.log("postgres, eventstoredb: in the long form only");
+  else if (missingOwnEventStore !== undefined) console.log(`eventstoredb: ${missingOwnEventStore}`);
+  if (!isLong) return ["embedded"];
+  return ["embedded", "postgres", ...(missingOwnEventStore === undefined ? (["eventstoredb"] as const) : [])];
 }
 
 test.concurrent.each(setups())("%s: every secret is where it belongs and nowhere else", TIMEOUT, async (setup) => {

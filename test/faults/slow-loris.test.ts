@@ -8,7 +8,7 @@ import { type Api, apiOf, newClient, tokenOf } from "../e2e/support/api.ts";
 import { seqs } from "../e2e/support/cluster.ts";
 import { connect as connectSocket, subscribe } from "../e2e/support/socket.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
-import { isLong, sized, sizedTimeout } from "./support/size.ts";
+import { isLong, sized, sizedTimeout } from "../support/size.ts";
 
 /** Of each kind. */
 const EACH = sized(8, 64);

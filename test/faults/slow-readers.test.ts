@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { type Api, newClient, tokenOf } from "../e2e/support/api.ts";
 import { dataFolder, startServer } from "../e2e/support/server.ts";
 import { connect, subscribe } from "../e2e/support/socket.ts";
-import { isLong } from "./support/size.ts";
+import { isLong } from "../support/size.ts";
 
 /** One less than a person may have sockets. */
 const READERS = 19;

@@ -5,12 +5,12 @@ import { type Api, newClient, tokenOf } from "../e2e/support/api.ts";
 import { timeUntil } from "../e2e/support/cluster.ts";
 import { seed } from "../support/seed.ts";
 import { startTestServer } from "../support/server.ts";
+import { sized, sizedTimeout } from "../support/size.ts";
 import { Follower } from "./support/follower.ts";
 import { ClientHistory } from "./support/history.ts";
 import { SILENT } from "./support/listener.ts";
 import { proxyTo, type TcpProxy } from "./support/proxy.ts";
 import { type Random, seeded } from "./support/random.ts";
-import { sized, sizedTimeout } from "./support/size.ts";
 
 const CUTS = Number(process.env.FAULTS_CUTS ?? sized(48, 1_000));
 const USERS = ["ann", "bob", "cat", "dan", "eve", "fay"];

@@ -7,9 +7,9 @@ import type { NotificationData } from "../../src/domain/notification.ts";
 import { ANNA, CLIENT, NOTIFICATION } from "../projections/log.ts";
 import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";
+import { sized, sizedTimeout } from "../support/size.ts";
 import { type Answer, type Story, tell } from "./support/clocked-deliveries.ts";
 import { isPunctual, keepsPromises, started } from "./support/kept-schedule.ts";
-import { sized, sizedTimeout } from "./support/size.ts";
 
 const BUSY: Answer = { kind: "busy", retryAfterMs: null, takesMs: 0 };
 const timeout = sizedTimeout(60_000, HOUR_MS);

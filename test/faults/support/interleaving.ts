@@ -1,6 +1,6 @@
 // One interleaving: what runs side by side goes on one step at a time, in the order that fast-check draws.
 import type fc from "../../support/seed.ts";
-import { sized, sizedTimeout } from "./size.ts";
+import { sized, sizedTimeout } from "../../support/size.ts";
 
 /** How many orders are tried, in the short form and in the long, and how long that may take on a busy machine. */
 export const orders = {
