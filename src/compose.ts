@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { createHttpServer, createProbeServer } from "./api/http/app.ts";
+import { createHttpServer, createProbeServer, type WaitingServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
 import { routes } from "./api/http/routes/routes.ts";
@@ -37,6 +37,8 @@ type ComposeOptions = {
   readonly storage: Storage;
   /** Ends a start that waits for another node. */
   readonly signal?: AbortSignal;
+  /** The server that listens already. */
+  readonly waiting?: WaitingServer;
   /** For tests, which cannot wait as long as servers do, nor be as many as it takes. */
   readonly bounds?: { readonly http?: HttpTimings; readonly sockets?: Timings; readonly limits?: Limits };
 };
@@ -48,7 +50,7 @@ const READY_TIMEOUT_MS = 60_000;
 const READY_LAG_MS = 5_000;
 
 /** Puts a node together as its roles say. Throws ForeignCheckpoint, what the stores throw, and the signal's reason. */
-export async function compose({ config, logger, storage, signal, bounds }: ComposeOptions): Promise<Composed> {
+export async function compose({ config, logger, storage, signal, waiting, bounds }: ComposeOptions): Promise<Composed> {
   await using open = new AsyncDisposableStack();
   await storage.readSide.start(signal);
   const mailbox = config.development
@@ -77,7 +79,8 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   if (following === undefined) {
     await storage.readSide.caughtUp(signal);
     const { store, readSide } = storage;
-    const server = createProbeServer({ config, logger, newId, store, readSide }, probes);
+    const { server, open: serve } = createProbeServer({ config, logger, newId, store, readSide }, probes, waiting);
+    serve();
     const moved = open.move();
     return { server, services: undefined, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
   }
@@ -86,14 +89,15 @@ export async function compose({ config, logger, storage, signal, bounds }: Compo
   const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
-    ...omitUndefined({ mailbox, timings: bounds?.http, limits: bounds?.limits }),
+    ...omitUndefined({ mailbox, waiting, timings: bounds?.http, limits: bounds?.limits }),
   });
   const { limits } = http;
   const gateway = open.use(new Gateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
-  http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
   await storage.readSide.caughtUp(signal);
+  http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
+  http.open();
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }

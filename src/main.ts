@@ -1,7 +1,9 @@
 // The server: reads the environment, starts the parts, says where they are, and stops them in reverse order.
-import { createServer, type Server } from "node:http";
+import { randomUUID } from "node:crypto";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
+import { createWaitingServer } from "./api/http/app.ts";
 import { compose } from "./compose.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { createLogger } from "./platform/logger.ts";
@@ -11,8 +13,8 @@ import { openStorage } from "./storage.ts";
 const STOP_TIMEOUT_MS = 9_500;
 
 /**
- * Runs the server until SIGTERM or SIGINT; gives the exit code. Throws ConfigError and DataFolderInUse before anything
- * listens.
+ * Runs the server until SIGTERM or SIGINT; gives the exit code. Throws ConfigError and DataFolderInUse. Where the stores are
+ * on servers of their own, it listens before it waits for them: `/livez` answers, all else is 503.
  */
 export async function serve(environment: Readonly<Record<string, string | undefined>>): Promise<number> {
   const config = readConfig(environment);
@@ -20,16 +22,22 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   const stopped = stopSignal(logger);
   await using open = new AsyncDisposableStack();
   const { signal } = stopped;
+  const waiting = createWaitingServer({ config, logger, newId: () => randomUUID() });
+  open.defer(async () => {
+    const closed = closeServer(waiting.server);
+    waiting.server.closeAllConnections();
+    await closed;
+  });
+  if (config.databaseUrl !== undefined) await listen(waiting.server, config);
   const composed = await (async () => {
-    await using _starting = answerWhileStarting(config);
     const storage = open.use(await openStorage({ config, logger, signal, onExit: (error) => stopped.fail(error) }));
-    return open.use(await compose({ config, logger, storage, signal }));
+    return open.use(await compose({ config, logger, storage, waiting, signal }));
   })().catch((error: unknown) => {
     if (!signal.aborted) throw error;
     return undefined; // stopped before it was ready
   });
   if (composed === undefined) return 0;
-  await listen(composed.server, config);
+  if (!waiting.server.listening) await listen(waiting.server, config);
   announce(composed.server, config, composed.mailbox !== undefined);
   const error = await stopped.promise;
   const deadline = setTimeout(() => {
@@ -64,28 +72,6 @@ function stopSignal(logger: Logger): StopSignal {
     });
   }
   return { promise, signal: stopping.signal, fail: resolve };
-}
-
-/** After so long a start says that it lives. */
-const STARTING_MS = 1_000;
-
-/** Answers `/livez` while a start waits, for a store or for another node; all else is 503. Ends before the node listens. */
-function answerWhileStarting(config: Config): AsyncDisposable {
-  const server = createServer(({ url = "" }, response) => {
-    const isLive = /^\/livez(\?|$)/.test(url);
-    const headers = { "content-type": "application/json", ...(isLive ? {} : { "retry-after": "1" }) };
-    response.writeHead(isLive ? 200 : 503, headers).end(JSON.stringify({ status: isLive ? "ok" : "not_ready" }));
-  });
-  server.on("error", () => {}); // the node itself says that the port is taken
-  const timer = setTimeout(() => server.listen(config.port, config.host), STARTING_MS);
-  return {
-    async [Symbol.asyncDispose]() {
-      clearTimeout(timer);
-      const closed = closeServer(server);
-      server.closeAllConnections();
-      await closed;
-    },
-  };
 }
 
 function listen(server: Server, { host, port }: Config): Promise<void> {

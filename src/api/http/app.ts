@@ -6,14 +6,22 @@ import Router from "koa-router";
 import { notificationOfDelivery } from "../../app/notifications.ts";
 import { createLimits, type Limits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
+import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
-import { checkHeaders, createGuardedServer, HTTP_TIMINGS, type HttpTimings, normalizeTarget } from "./hardening.ts";
+import {
+  checkHeaders,
+  createGuardedServer,
+  type Handler,
+  HTTP_TIMINGS,
+  type HttpTimings,
+  normalizeTarget,
+} from "./hardening.ts";
 import { addMailbox, type DevMailbox } from "./mailbox-pages.ts";
 import { prefersPage } from "./markup.ts";
 import { allowOrigins, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
-import { addDocs, sendProblemPage } from "./pages.ts";
+import { addDocs, sendJson, sendProblemPage } from "./pages.ts";
 import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
 import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
 import {
@@ -37,10 +45,37 @@ type HttpServerOptions = {
   readonly limits?: Limits;
   /** For tests. Default: HTTP_TIMINGS. */
   readonly timings?: HttpTimings;
+  /** The server that listens already. */
+  readonly waiting?: WaitingServer;
 };
 
-/** Not listening yet; `upgrade` is left to the gateway. */
-type HttpServer = { readonly server: Server; readonly limits: Limits };
+/** `upgrade` is left to the gateway. `open` takes up requests; until then a server that waits refuses them. */
+type HttpServer = { readonly server: Server; readonly limits: Limits; readonly open: () => void };
+
+/** A server that may listen before the node is ready. */
+export type WaitingServer = { readonly server: Server; readonly open: (handle: Handler) => void };
+
+/** Answers `/livez`, and 503 to all else, until it is given what handles requests. Not listening yet. */
+export function createWaitingServer(
+  services: Pick<NodeServices, "config" | "logger" | "newId">,
+  timings = HTTP_TIMINGS,
+): WaitingServer {
+  const app = newApp(services, () => undefined, baseUrlOf(services.config));
+  app.use((ctx) => {
+    if (ctx.path === "/livez") return sendJson(ctx, { status: "ok" });
+    if (ctx.path !== "/readyz") throw new Problem("unavailable", { detail: "The server is starting. Try again." });
+    ctx.set("Retry-After", "1");
+    sendJson(ctx, { status: "not_ready" }, 503);
+  });
+  let handle: Handler = app.callback();
+  const server = createGuardedServer(services, timings, (request, response) => handle(request, response));
+  return {
+    server,
+    open(given) {
+      handle = given;
+    },
+  };
+}
 
 /** The server of a node with the role api. Throws when two routes could match one request. */
 export function createHttpServer(
@@ -61,32 +96,42 @@ export function createHttpServer(
   const authenticate = addApiRoutes(router, routes, services, limits, timings);
   requireUnambiguous(router);
 
-  const baseUrl = ({ headers: { host }, socket }: IncomingMessage): string =>
-    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
-  const app = newApp(services, addHttpMetrics(registry), baseUrl);
+  const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));
   app.use(checkRequests(isKnownHost));
   app.use(allowOrigins(config));
   // Whoever has no credential does not learn which paths the API has.
   useRoutes(app, router, (ctx) =>
     isUnderApi(ctx.path) ? authenticate(ctx, async () => refuseUnmatched(ctx)) : refuseUnmatched(ctx),
   );
-  return { server: createGuardedServer(services, timings, app.callback()), limits };
+  return { ...servedBy(options.waiting ?? createWaitingServer(services, timings), app), limits };
 }
 
-/** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. Not listening yet. */
-export function createProbeServer(services: NodeServices, probes: Probes): Server {
+const servedBy = ({ server, open }: WaitingServer, app: Koa<ApiState, RouterFields>) => ({
+  server,
+  open: () => open(app.callback()),
+});
+
+/** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. */
+export function createProbeServer(services: NodeServices, probes: Probes, waiting?: WaitingServer) {
   const registry = new Registry();
   const router = newRouter();
   addProbes(router, services, probes, registry, createLimits(services.config));
-  const app = newApp(services, addHttpMetrics(registry), () => services.config.publicUrl ?? "http://localhost");
+  const app = newApp(services, addHttpMetrics(registry), baseUrlOf(services.config));
   app.use(checkRequests(() => true));
   useRoutes(app, router, refuseUnmatched);
-  return createGuardedServer(services, HTTP_TIMINGS, app.callback());
+  return servedBy(waiting ?? createWaitingServer(services), app);
+}
+
+/** Where a request's caller reaches the pages: as PUBLIC_URL says, else as it came. */
+function baseUrlOf(config: Config): (request: IncomingMessage) => string {
+  const isKnownHost = hostCheck(config);
+  return ({ headers: { host }, socket }) =>
+    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
 }
 
 /** An application whose requests have an id, are measured, and end with a problem when they fail. */
 function newApp(
-  { logger, newId }: NodeServices,
+  { logger, newId }: Pick<NodeServices, "logger" | "newId">,
   observe: ObserveRequest,
   baseUrl: (request: IncomingMessage) => string,
 ): Koa<ApiState, RouterFields> {

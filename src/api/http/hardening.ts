@@ -49,13 +49,18 @@ const MAX_DRAIN_MS = 10 * SECOND_MS;
 /** How long incoming bytes are discarded after the last answer, so that a reset does not take it away. */
 const LINGER_MS = 500;
 
-type Handler = (...parameters: Parameters<RequestListener>) => Promise<void>;
+/** Answers a request; never rejects. */
+export type Handler = (...parameters: Parameters<RequestListener>) => Promise<void>;
 
 /**
  * Node's HTTP server as every role has it. `handle` gets every request whose head can be read, one at a time for each
  * connection, and never rejects. The server is not listening yet.
  */
-export function createGuardedServer(services: NodeServices, timings: HttpTimings, handle: Handler): Server {
+export function createGuardedServer(
+  services: Pick<NodeServices, "config" | "newId">,
+  timings: HttpTimings,
+  handle: Handler,
+): Server {
   const serve = inOrder(async (request, response) => {
     await handle(request, response);
     endUnread(response, timings.answerMs);
@@ -192,7 +197,7 @@ export function drain(request: IncomingMessage): void {
 }
 
 /** Answers what the parser refuses and what takes too long, after the requests before it, and ends the connection. */
-function answerBrokenRequests(server: Server, { config, newId }: NodeServices): void {
+function answerBrokenRequests(server: Server, { config, newId }: Pick<NodeServices, "config" | "newId">): void {
   const ending = new WeakSet<Duplex>();
 
   const refuse = (socket: Duplex, problem: Problem) => {

@@ -38,6 +38,7 @@ describe("probes", () => {
       hanging: () => new Promise<never>(() => {}),
     };
     const http = createHttpServer(server.services, [], { probes: bad });
+    http.open();
     const url = await listen(http.server);
     const { status, body } = await raw(url, "/readyz");
     expect([status, body.status]).toEqual([503, "not_ready"]);
@@ -69,6 +70,7 @@ test("a fault of ours is logged once with the request's id, and shown to nobody"
   });
   const { key } = await newClient(server.url);
   const http = createHttpServer(server.services, routesOf("rooms", { broken }));
+  http.open();
   const url = await listen(http.server);
   const before = server.logged.length;
   const headers = { authorization: `Bearer ${key}`, "x-request-id": "broken-1" };
