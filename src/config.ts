@@ -55,9 +55,22 @@ const roles = z
 const CODED = "must be a URL; in its user and password, characters as / # ? @ are written as %2F and so on";
 const secret = z.string().min(32, "must have at least 32 characters").optional();
 
+/** A number between two, written as one. */
+function number(min: number, max: number, whole: boolean) {
+  const says = `must be a ${whole ? "whole " : ""}number from ${min} to ${max}`;
+  const schema = z.string().trim().min(1, says).transform(Number);
+  return schema.pipe(
+    z
+      .number(says)
+      .min(min, says)
+      .max(max, says)
+      .refine((value) => !whole || Number.isInteger(value), says),
+  );
+}
+
 const EnvironmentSchema = z.object({
   HOST: z.string().min(1).default("127.0.0.1"),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(8000),
+  PORT: number(0, 65_535, true).default(8000),
   DATA_DIR: z.string().min(1).default("./data"),
   DATABASE_URL: z
     .string()
@@ -107,7 +120,7 @@ const EnvironmentSchema = z.object({
     .string()
     .transform((text, context) => list(text).map((one) => duration(one, context)))
     .default([...DEFAULT_RETRY_POLICY.scheduleMs]),
-  RETRY_JITTER: z.coerce.number().min(0).max(1).default(DEFAULT_RETRY_POLICY.jitter),
+  RETRY_JITTER: number(0, 1, false).default(DEFAULT_RETRY_POLICY.jitter),
   /** Read in `platform/failpoint.ts`; checked here. */
   CHATAPI_FAILPOINT: z
     .string()

@@ -128,6 +128,15 @@ async function openLog(
   return { store, bus: await busOf(store) };
 }
 
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "the connection was refused",
+  ENOTFOUND: "the host name is unknown",
+  EAI_AGAIN: "the host name could not be looked up",
+  ETIMEDOUT: "it took too long",
+};
+const reasonOf = (error: unknown): string =>
+  (error instanceof Error && "code" in error && REASONS[String(error.code)]) || messageOf(error);
+
 /**
  * Opens a store, and waits for it while it is away. `variable` leads to it, `hint` says what else may be the reason. Throws
  * StoreUnavailable when it is away and nobody wants to wait, the signal's reason, and what `open` throws otherwise.
@@ -144,7 +153,7 @@ async function whenReachable<T>(
     } catch (error) {
       const isAway = isDatabaseAway(error) || error instanceof StoreUnavailable || error instanceof OutcomeUnknown;
       if (!isAway) throw error;
-      const why = `${variable}: the server cannot be reached (${messageOf(error)})${hint}`;
+      const why = `${variable}: the server cannot be reached (${reasonOf(error)})${hint}`;
       if (signal === undefined) throw new StoreUnavailable(why, { cause: error });
       if (failures === 1) logger.warn(`${why}; waiting for it`);
       await pause(backoffMs(failures, MAX_WAIT_MS), signal);

@@ -140,4 +140,9 @@ keys
     ),
   );
 
+const [first] = process.argv.slice(2);
+const commands = program.commands.map((command) => command.name());
+if (first !== undefined && !first.startsWith("-") && ![...commands, "help"].includes(first)) {
+  process.exit(fail(`unknown command '${first}'; there are ${commands.join(", ")} (see --help)`));
+}
 await program.parseAsync();

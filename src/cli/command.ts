@@ -44,9 +44,23 @@ const EXPECTED_ERRORS = [
 const isEnvironmental = (error: Error): boolean =>
   "code" in error && typeof error.code === "string" && /^(E(?!RR_)[A-Z]+|[0-9A-Z]{5})$/.test(error.code);
 
-/** The message; of several attempts in one (a name with two addresses), those of each. */
-const messageOf = (error: Error): string =>
-  error.message !== "" || !(error instanceof AggregateError) ? error.message : error.errors.map(String).join("; ");
+const FILE_FAULTS: Readonly<Record<string, string>> = {
+  EEXIST: "exists already; name a new file",
+  ENOENT: "is not there",
+  EACCES: "may not be opened by this user",
+  EISDIR: "is a folder",
+  ENOSPC: "does not fit: the disk is full",
+};
+
+/** The message; of a file what is wrong with it; of several attempts in one (a name with two addresses) those of each. */
+function messageOf(error: Error): string {
+  const { code, path } = error as NodeJS.ErrnoException;
+  const fault = FILE_FAULTS[code ?? ""];
+  if (fault !== undefined && path !== undefined) return `${path} ${fault}`;
+  return error.message !== "" || !(error instanceof AggregateError)
+    ? error.message
+    : error.errors.map(String).join("; ");
+}
 
 /** Runs a command and ends the process with its exit code. What an operator can act on is one line, without a stack. */
 export async function run(command: () => Promise<number> | number): Promise<void> {
