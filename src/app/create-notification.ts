@@ -85,12 +85,14 @@ async function notificationData(
 /** What the channel has, sealed for its only recipient, else for the notification itself. */
 function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id: NotificationId) {
   const [first] = recipients;
-  const mail = wanted.type === "email" ? wanted : { text: null, reply_to: null, cc: null, bcc: null };
+  const mail =
+    wanted.type === "email" ? wanted : { content_type: null, text: null, reply_to: null, cc: null, bcc: null };
   return {
     channel: wanted.type,
     contentKey: recipients.length === 1 && first !== undefined ? first.subject : id,
     subject: sealOrNull(wanted.subject),
     content: seal(wanted.content),
+    contentType: mail.content_type,
     text: sealOrNull(mail.text),
     meta: seal(wanted.meta ?? {}),
     priority: wanted.priority ?? "normal",

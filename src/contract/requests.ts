@@ -28,6 +28,7 @@ import { DeliveryIdSchema, KeyIdSchema, NotificationIdSchema } from "./ids.ts";
 import { type JsonValue, JsonValueSchema } from "./json.ts";
 import {
   ChannelSchema,
+  ContentTypeSchema,
   JoinRoleSchema,
   NotificationStatusSchema,
   PrioritySchema,
@@ -220,6 +221,9 @@ export const NewNotification = z.discriminatedUnion("type", [
     recipients: several(mailAddress),
     subject: mailSubject,
     content: contentText,
+    content_type: orNull(ContentTypeSchema).meta({
+      description: "What `content` is; told by its elements of HTML when left out.",
+    }),
     text: orNull(contentText),
     reply_to: orNull(mailAddress),
     cc: copies,

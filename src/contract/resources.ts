@@ -211,6 +211,9 @@ export type ProviderVerdict = z.infer<typeof ProviderVerdict>;
 
 export const ChannelSchema = z.enum(["email", "websocket", "webhook"]);
 export type Channel = z.infer<typeof ChannelSchema>;
+/** What the content of a mail is. */
+export const ContentTypeSchema = z.enum(["html", "text"]);
+
 export const PrioritySchema = z.enum(["low", "normal", "high", "critical"]);
 export type Priority = z.infer<typeof PrioritySchema>;
 

@@ -4,7 +4,7 @@ import type { FieldFault } from "../contract/errors.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { isObject, JsonObjectSchema, type JsonValue, JsonValueSchema, mergePatch, sameJson } from "../contract/json.ts";
 import { contentSizeFaults, type NotificationPatch } from "../contract/requests.ts";
-import { type Channel, ChannelSchema, PrioritySchema } from "../contract/resources.ts";
+import { type Channel, ChannelSchema, ContentTypeSchema, PrioritySchema } from "../contract/resources.ts";
 import { DAY_MS, type Instant } from "../contract/time.ts";
 import {
   type Decider,
@@ -58,6 +58,8 @@ const requested = content.extend({
   recipients: z.array(recipient),
   /** A room's members at a seq, expanded by the router; `recipients` is empty then. */
   audience: z.object({ roomId: RoomIdSchema, atSeq: z.number(), count: z.number() }).nullable(),
+  /** Of an email. Null: told by its content. */
+  contentType: ContentTypeSchema.nullable(),
   replyTo: sealed(z.string()).nullable(),
   cc: sealed(z.array(z.string())),
   bcc: sealed(z.array(z.string())),
@@ -68,7 +70,10 @@ export type NotificationData = z.infer<typeof requested>;
 // Events. A storage format.
 export const notificationEvents = {
   NotificationRequested: event({
+    v: 2,
     data: requested,
+    // Version 1 could not say what its content is.
+    upcasts: { 1: (data) => ({ ...data, contentType: null }) },
     seals: {
       ...contentSeals,
       replyTo: "contentKey",

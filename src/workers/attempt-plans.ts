@@ -165,6 +165,7 @@ function mailOf({ id, delivery, notification, client }: Attempted, at: Instant):
     replyTo: reveal(data.replyTo),
     subject: reveal(own?.subject) ?? reveal(data.subject) ?? `Notification from ${client.name}`,
     content,
+    contentType: ownContent === null ? data.contentType : null,
     text: ownContent === null ? reveal(data.text) : null,
     domain: delivery.domain,
     settled: [...delivery.taken, ...delivery.refused],

@@ -29,6 +29,7 @@ const data = (sendAt: number | null): NotificationData => ({
   roomId: null,
   recipients: [],
   audience: null,
+  contentType: null,
   replyTo: null,
   cc: { open: [] },
   bcc: { open: [] },

@@ -15,7 +15,16 @@ const BUSY: Answer = { kind: "busy", retryAfterMs: null, takesMs: 0 };
 const timeout = sizedTimeout(60_000, HOUR_MS);
 
 const notification = (start: Instant, channel: Channel, more: Partial<NotificationData> = {}): NotificationData => ({
-  ...{ client: CLIENT, channel, roomId: null, audience: null, replyTo: null, fallback: null, contentKey: NOTIFICATION },
+  ...{
+    client: CLIENT,
+    channel,
+    roomId: null,
+    audience: null,
+    contentType: null,
+    replyTo: null,
+    fallback: null,
+    contentKey: NOTIFICATION,
+  },
   recipients: [{ subject: ANNA, address: seal(channel === "webhook" ? "https://example.com/" : "anna"), name: null }],
   ...{ cc: seal([]), bcc: seal([]), subject: seal("News"), content: seal("Hello"), text: null, meta: seal({}) },
   ...{ priority: "normal", sendAt: null, expiresAt: start + 7 * DAY_MS },

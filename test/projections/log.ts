@@ -134,6 +134,7 @@ export const posted = (
     type,
     content: seal(content),
     meta: seal({ n: seq }),
+
     replyTo: null,
     ordinal,
   },
@@ -185,6 +186,7 @@ export const requestedNotification = (
     roomId: null,
     recipients: recipients.map((subject) => ({ subject, address: seal(userId(subject)), name: null })),
     audience: null,
+    contentType: null,
     replyTo: null,
     cc: seal([]),
     bcc: seal([]),

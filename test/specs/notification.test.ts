@@ -24,6 +24,7 @@ const data = (changes: Partial<NotificationData> = {}): NotificationData => ({
   roomId: null,
   recipients: [{ subject: "sub_ada", address: { open: "ada@example.com" }, name: null }],
   audience: null,
+  contentType: null,
   replyTo: null,
   cc: { open: [] },
   bcc: { open: [] },

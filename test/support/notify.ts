@@ -33,7 +33,16 @@ export async function notify(
   const at = Date.now();
   const expiresAt = at + expiresInMs;
   const data: NotificationData = {
-    ...{ client, roomId: null, audience: null, fallback: null, replyTo: null, cc: { open: [] }, bcc: { open: [] } },
+    ...{
+      client,
+      roomId: null,
+      audience: null,
+      fallback: null,
+      contentType: null,
+      replyTo: null,
+      cc: { open: [] },
+      bcc: { open: [] },
+    },
     ...{ contentKey: subject, subject: { open: "Subject" }, content: { open: content }, text: null },
     ...{ meta: { open: { made } }, sendAt: null, expiresAt },
     channel: "websocket",

@@ -115,6 +115,16 @@ describe("emails", () => {
     expect(providerFor([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
   });
 
+  test("content that its sender calls plain is plain, whatever it looks like", async () => {
+    const plain = "Error <code=503> in <b>module</b>";
+    await world.notify(client, "email", ["plain@example.com"], { content: seal(plain), contentType: "text" });
+    const [mail] = await until(
+      () => mailsTo("plain@example.com"),
+      (mails) => mails.length > 0,
+    );
+    expect(mail).toMatchObject({ text: expect.stringContaining(plain), html: null });
+  });
+
   test("a copy that was deferred is tried again, it alone, by a worker that knows nothing of the first attempt", async () => {
     let later = true;
     await using world = await openWorld({ scheduleMs: [3_000, 3_000] });

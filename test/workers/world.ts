@@ -150,6 +150,7 @@ export class World implements AsyncDisposable {
         type: "smtp",
         fromEmail: "shop@example.com",
         fromName: null,
+        contentType: null,
         replyTo: null,
       } as const;
       const provider = { ...settings, config, useFor: ["single" as const, "bulk" as const], order: 0, options };
@@ -184,7 +185,16 @@ export class World implements AsyncDisposable {
     );
     const content = { subject: seal("News"), content: seal("Hello"), text: null, meta: seal({ a: 1 }) };
     const at = Date.now();
-    const common = { client, channel, roomId: null, recipients, audience: null, replyTo: null, fallback: null };
+    const common = {
+      client,
+      channel,
+      roomId: null,
+      recipients,
+      audience: null,
+      contentType: null,
+      replyTo: null,
+      fallback: null,
+    };
     const rest = {
       contentKey: id,
       cc: seal([]),

@@ -29,6 +29,8 @@ const faultsOf = async (body: Body): Promise<string[]> => {
 describe("faults", () => {
   const cases: readonly (readonly [string, Body, readonly string[]])[] = [
     ["no type", {}, ["type required"]],
+    ["content of another kind", { ...email, content_type: "markdown" }, ["content_type not_allowed"]],
+    ["a kind of content of another type", { ...socket, content_type: "text" }, ["content_type unknown_field"]],
     ["another type", { type: "pigeon" }, ["type not_allowed"]],
     ["an email with nothing", { type: "email" }, ["content required", "subject required"]],
     ["fields of a later day", { ...email, dry_run: true, tag: "x" }, ["dry_run unknown_field", "tag unknown_field"]],
