@@ -2,7 +2,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import { join } from "node:path";
+import { Registry } from "@prometheus-io/client";
 import type { Logger } from "pino";
+import manifest from "../package.json" with { type: "json" };
 import { createHttpServer, createProbeServer, type WaitingServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
@@ -19,6 +21,7 @@ import { createWebhookChannel } from "./channels/webhook.ts";
 import type { Config } from "./config.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
+import { addGauges, type GaugeDefinition } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
@@ -79,20 +82,30 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   if (following === undefined) {
     await storage.readSide.caughtUp(signal);
     const { store, readSide } = storage;
-    const { server, open: serve } = createProbeServer({ config, logger, newId, store, readSide }, probes, waiting);
+    const { server, open: serve } = createProbeServer(
+      { config, logger, newId, store, readSide },
+      { probes, gauges: gaugesOf(storage, workers), ...omitUndefined({ waiting }) },
+    );
     serve();
     const moved = open.move();
     return { server, services: undefined, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
   }
   const { feed } = following;
+  const registry = new Registry();
+  addGauges(registry, gaugesOf(storage, workers));
   const services = await apiServices(parts, following);
   const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
+    registry,
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http, limits: bounds?.limits }),
   });
   const { limits } = http;
   const gateway = open.use(new Gateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
+  addGauges(registry, [
+    { name: "chatapi_sockets", help: "Open WebSockets.", read: () => gateway.counts().sockets },
+    { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => gateway.counts().rooms },
+  ]);
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
   await storage.readSide.caughtUp(signal);
@@ -101,6 +114,33 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
+
+/** What every role measures of its stores and workers. */
+const gaugesOf = ({ readSide, pool }: Storage, workers: Workers | undefined): readonly GaugeDefinition[] => [
+  {
+    name: "chatapi_build_info",
+    help: "Always 1; the label says which version runs.",
+    read: () => ({ label: "version", values: { [manifest.version]: 1 } }),
+  },
+  {
+    name: "chatapi_projection_lag_events",
+    help: "Positions between the read models' checkpoint and the log's end.",
+    read: async () => (await readSide.status()).lag,
+  },
+  {
+    name: "chatapi_reactor_lag_events",
+    help: "Positions between the reactors' checkpoint and the log's end; without the role worker no value.",
+    read: async () => (workers === undefined ? null : (await workers.status()).reactors.lag),
+  },
+  {
+    name: "chatapi_database_connections",
+    help: "Connections of the pool to PostgreSQL, and requests that wait for one.",
+    read: () => ({
+      label: "state",
+      values: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
+    }),
+  },
+];
 
 type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly guard: AddressGuard;

@@ -8,6 +8,7 @@ import { createLimits, type Limits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
+import { addGauges, type GaugeDefinition } from "../../platform/metrics.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
 import {
@@ -112,8 +113,15 @@ const servedBy = ({ server, open }: WaitingServer, app: Koa<ApiState, RouterFiel
 });
 
 /** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. */
-export function createProbeServer(services: NodeServices, probes: Probes, waiting?: WaitingServer) {
+type ProbeServerOptions = {
+  readonly probes: Probes;
+  readonly gauges: readonly GaugeDefinition[];
+  readonly waiting?: WaitingServer;
+};
+
+export function createProbeServer(services: NodeServices, { probes, gauges, waiting }: ProbeServerOptions) {
   const registry = new Registry();
+  addGauges(registry, gauges);
   const router = newRouter();
   addProbes(router, services, probes, registry, createLimits(services.config));
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(services.config));
