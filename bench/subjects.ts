@@ -6,6 +6,7 @@ import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 import { httpEventStoreDb } from "./subjects/http-event-store-db.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
+import { macs } from "./subjects/macs.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
@@ -27,4 +28,5 @@ export const subjects: readonly Subject[] = [
   reading,
   start,
   unequalWriters,
+  macs,
 ];

@@ -5,8 +5,9 @@ import type { Batch, EventStore, NewEvent, Position, RecordedEvent } from "./eve
 import { isFirstEvent, systemMetadata } from "./first-event.ts";
 
 // Storage format: the MAC is the last member of the metadata, so that what it covers is the bytes before it.
-const BEFORE = Buffer.from(',"mac":"');
-const AFTER = Buffer.from('"}');
+const BEFORE = [...Buffer.from(',"mac":"')];
+const AFTER = [...Buffer.from('"}')];
+const [OPENING, CLOSING] = [Buffer.from(BEFORE), Buffer.from(AFTER)];
 /** 128 bits in base64url. */
 const MAC_CHARACTERS = 22;
 const TRAILER_BYTES = BEFORE.length + MAC_CHARACTERS + AFTER.length;
@@ -37,7 +38,8 @@ export class EventMacs {
   sign(event: NewEvent, at: EventPlace): NewEvent {
     const covered = coveredOf(event.metadata) ?? event.metadata.subarray(0, -1);
     const mac = this.#macOf(event, at, covered);
-    return { ...event, metadata: Buffer.concat([covered, BEFORE, mac, AFTER]) };
+    const { id, type, data } = event;
+    return { id, type, data, metadata: Buffer.concat([covered, OPENING, mac, CLOSING]) };
   }
 
   /** The event itself, or what stands for it when it is forged: an `EventForged` without any of its content. */
@@ -89,8 +91,10 @@ export const isSigned = (event: NewEvent): boolean => coveredOf(event.metadata) 
 function coveredOf(metadata: Uint8Array): Uint8Array | undefined {
   const end = metadata.byteLength - TRAILER_BYTES;
   if (end < 1) return undefined;
-  const trailer = Buffer.from(metadata.buffer, metadata.byteOffset + end, TRAILER_BYTES);
-  const isTrailer = trailer.subarray(0, BEFORE.length).equals(BEFORE) && trailer.subarray(-AFTER.length).equals(AFTER);
+  // Byte by byte: views of the array would take as long as the MAC.
+  const isTrailer =
+    BEFORE.every((byte, index) => metadata[end + index] === byte) &&
+    AFTER.every((byte, index) => metadata[end + BEFORE.length + MAC_CHARACTERS + index] === byte);
   return isTrailer ? metadata.subarray(0, end) : undefined;
 }
 
