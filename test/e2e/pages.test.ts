@@ -8,6 +8,7 @@ import { createTransport } from "nodemailer";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestServer, type TestServer } from "../support/server.ts";
+import { isLong } from "../support/size.ts";
 import { newClient } from "./support/api.ts";
 
 const COMMANDS = ["chromium", "chromium-browser", "google-chrome"];
@@ -21,7 +22,10 @@ if (executablePath === undefined) console.log(`skipped: no browser (put ${COMMAN
 const PICTURES = process.env.BROWSER_PICTURES;
 const WIDTHS = { wide: 1280, narrow: 380 } as const;
 const SCHEMES = ["light", "dark"] as const;
-const LOOKS = Object.entries(WIDTHS).flatMap(([name, width]) => SCHEMES.map((scheme) => ({ name, width, scheme })));
+/** In the gate one of each; with `npm run test:faults`, or for pictures, all four. */
+const LOOKS = Object.entries(WIDTHS)
+  .flatMap(([name, width]) => SCHEMES.map((scheme) => ({ name, width, scheme })))
+  .filter(({ name, scheme }) => isLong || PICTURES !== undefined || (name === "wide") === (scheme === "light"));
 
 describe.runIf(executablePath !== undefined)("in a browser", { timeout: 180_000 }, () => {
   const stack = new AsyncDisposableStack();
