@@ -113,6 +113,9 @@ describe("is refused", () => {
     room_id: ["", "%00"],
     ids: ["", "%00", Array(101).fill("x").join()],
     actor: ["", "%00"],
+    correlation_id: ["", "%00", "x".repeat(129)],
+    notification_id: ["", "%00", "x", "room_0"],
+    user_id: ["", "%00", "a%20b", ".", ".."],
   };
   const ANY = ["wrong_type", "too_short", "too_long", "too_small", "too_large", "invalid_format", "not_allowed"];
 
