@@ -1,5 +1,5 @@
 // The audit: stored events as those see them who check afterwards, found by the read model and read from the log.
-import { type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
+import { type MessageId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
 import type { PageQuery } from "../contract/requests.ts";
 import type { AuditEventResource } from "../contract/resources.ts";
@@ -42,6 +42,7 @@ type AuditQuery = PageQuery & {
   readonly actor?: readonly string[] | undefined;
   readonly correlation_id?: readonly string[] | undefined;
   readonly room_id?: readonly string[] | undefined;
+  readonly message_id?: MessageId | undefined;
   readonly notification_id?: NotificationId | undefined;
   readonly user_id?: string | undefined;
 };
@@ -60,6 +61,7 @@ export async function listEvents({ services, caller, read }: Call, query: AuditQ
     correlation: query.correlation_id,
     // What is no id names no stream.
     streams: query.room_id?.flatMap((id) => [roomStream(id as RoomId), readsStream(id as RoomId)]),
+    message: query.message_id,
     notification: query.notification_id,
     user: subject ? { subject, stream: userStream(subject as Subject) } : undefined,
   });

@@ -24,7 +24,7 @@ import {
   userId,
   webhookUrl,
 } from "./fields.ts";
-import { DeliveryIdSchema, KeyIdSchema, NotificationIdSchema } from "./ids.ts";
+import { DeliveryIdSchema, KeyIdSchema, MessageIdSchema, NotificationIdSchema } from "./ids.ts";
 import { type JsonValue, JsonValueSchema } from "./json.ts";
 import {
   ChannelSchema,
@@ -337,6 +337,10 @@ export const auditQuery = <T extends readonly [string, ...string[]]>(types: T) =
       .optional()
       .meta({ description: "The `X-Request-Id` of the requests that led to them" }),
     room_id: commaSeparated(text(1, 128)).optional().meta({ description: "Events of these rooms" }),
+    message_id: MessageIdSchema.optional().meta({
+      type: "string",
+      description: "The message's posting, edits, deletions and restorings",
+    }),
     notification_id: NotificationIdSchema.optional().meta({
       type: "string",
       description: "Events of the notification and of its deliveries",

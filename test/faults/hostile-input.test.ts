@@ -114,6 +114,7 @@ describe("is refused", () => {
     ids: ["", "%00", Array(101).fill("x").join()],
     actor: ["", "%00"],
     correlation_id: ["", "%00", "x".repeat(129)],
+    message_id: ["", "%00", "x", "room_0"],
     notification_id: ["", "%00", "x", "room_0"],
     user_id: ["", "%00", "a%20b", ".", ".."],
   };

@@ -77,6 +77,7 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   room_search: { room_id: "'room_' || n", content: "'name ' || n", grams: "array[n % 500, n % 7]" },
   deletions: { width: "64", block: "n" },
   notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },
+  audit: { message: "'msg_' || n % 1000" },
   deliveries: { id: "'dlv_' || n" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
   reads: { subject: "'sub_' || n / 1000 + n % 957" },
@@ -168,6 +169,7 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "how many are open": () => countOpen(read, WHO),
   attempts: () => attemptsOf(read, [DLV, "dlv_8"]),
   audit: () => auditPage(read, { limit: 50 }),
+  "audit of a message": () => auditPage(read, { message: "msg_7", limit: 50 }),
   "audit of a type": () => auditPage(read, { types: ["rare"], after: position, limit: 50 }),
   "events of streams": () => streamPositions(read, ["stream-7", "stream-8"], { limit: 50 }),
   "an older command": () =>

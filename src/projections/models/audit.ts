@@ -1,13 +1,13 @@
 // Where each event is, by client, type, actor and time, and by the idempotency key of its command. Holds no content.
 import { sql } from "kysely";
-import type { ClientId, NotificationId } from "../../contract/ids.ts";
+import type { ClientId, MessageId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { DeliveryEvent } from "../../domain/delivery.ts";
 import { deliveryStream } from "../../domain/delivery.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OlderCommands } from "../../event-store/stream-writer.ts";
-import { bigint, integer, projection, put, type RowOf, text, upsert } from "../projection.ts";
+import { bigint, change, type EventFacts, integer, projection, put, type RowOf, text, upsert } from "../projection.ts";
 import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
@@ -27,12 +27,14 @@ const columns = {
   actor_id: text(),
   correlation: text(),
   causation: text(),
+  /** The message that was posted or changed. */
+  message: text<MessageId>({ nullable: true }),
 };
 export type AuditRow = RowOf<typeof columns>;
 
 export const audit = projection({
   name: "audit",
-  version: 2,
+  version: 3,
   key: ["client", "position"],
   columns,
   indexes: [
@@ -40,15 +42,27 @@ export const audit = projection({
     "(stream, position)",
     "(client, correlation, position)",
     "(client, actor_id, position)",
+    "(client, message, position) where message is not null",
   ],
   personal: [],
   each: ({ id, type, stream, revision, position, meta }) => {
     const { client, at, actor, correlation, causation } = meta;
-    const facts = { id, type, stream, revision, at, correlation, causation };
+    const facts = { id, type, stream, revision, at, correlation, causation, message: null };
     return client === null ? [] : [put([client, position], { ...facts, actor_type: actor.type, actor_id: actor.id })];
   },
-  on: {},
+  on: {
+    MessagePosted: (e) => aboutMessage(e),
+    MessageEdited: (e) => aboutMessage(e),
+    MessageDeleted: (e) => aboutMessage(e),
+    MessageRestored: (e) => aboutMessage(e),
+  },
 });
+
+/** Completes the row that `each` has just put. */
+const aboutMessage = ({ meta, position, data }: EventFacts & { readonly data: { readonly id: MessageId } }) =>
+  meta.client === null
+    ? []
+    : [change<AuditRow, AuditRow>([meta.client, position], (row) => ({ ...row, message: data.id }))];
 
 type AuditList = {
   types?: readonly string[];
@@ -62,6 +76,8 @@ type AuditList = {
   correlation?: readonly string[];
   /** In any of these streams. */
   streams?: readonly string[];
+  /** Posting or changing the message. */
+  message?: MessageId;
   /** Of the notification or its deliveries. */
   notification?: NotificationId;
   /** Acting, or in the stream of its own. */
@@ -73,10 +89,11 @@ type AuditList = {
 export function auditPage(read: ReadAs, list: AuditList): Promise<readonly AuditRow[]> {
   const { types, after, from, to, limit } = list;
   const actors = typeof list.actor === "string" ? [list.actor] : list.actor;
-  const { correlation, streams, notification, user } = list;
+  const { correlation, streams, message, notification, user } = list;
   let query = read.over({ a: audit, d: deliveries }).selectFrom("a").selectAll("a").orderBy("a.position").limit(limit);
   if (correlation !== undefined) query = query.where(anyOf("correlation", correlation));
   if (streams !== undefined) query = query.where(anyOf("stream", streams));
+  if (message !== undefined) query = query.where("message", "=", message);
   if (notification !== undefined) query = query.where(sql<boolean>`a.stream = any${streamsOf(notification)}`);
   if (user !== undefined)
     query = query.where(sql<boolean>`(a.actor_id = ${user.subject} or a.stream = ${user.stream})`);

@@ -155,6 +155,28 @@ describe("the client's events", () => {
     }
   });
 
+  test("are found by the message that they posted or changed, and those of its neighbour are not", async () => {
+    const { body: of } = await api.post("/rooms", { name: "Changes", members: [{ user_id: "cas" }] });
+    const post = async (content: string) =>
+      (await api.post(`/rooms/${of.id}/messages`, { sender_id: "cas", content })).body;
+    const message = await post("first");
+    const neighbour = await post("second");
+    const path = `/rooms/${of.id}/messages/${message.id}`;
+    await api.patch(path, { content: "changed" });
+    await api.delete(path);
+    expect((await api.post(`${path}/restore`)).status).toBe(200);
+    const changes = ["MessagePosted", "MessageEdited", "MessageDeleted", "MessageRestored"];
+    const found = await events(`?message_id=${message.id}`);
+    expect(types(found)).toEqual(changes);
+    expect(found.map((event) => event.data.id)).toEqual(changes.map(() => message.id));
+    expect(types(await events(`?message_id=${neighbour.id}`))).toEqual(["MessagePosted"]);
+    expect(types(await events(`?message_id=${message.id}&type=MessageDeleted&room_id=${of.id}`))).toEqual([
+      "MessageDeleted",
+    ]);
+    expect(await events(`?message_id=${message.id}&room_id=${room.id}`)).toEqual([]);
+    expect(await events(`?message_id=${message.id}`, other)).toEqual([]);
+  });
+
   test("of a plain room id are not found, with a hint at the stream", async () => {
     const { status, body } = await stream(room.id);
     expect([status, body.detail]).toEqual([404, `did you mean the stream room-${room.id}?`]);
