@@ -56,15 +56,15 @@ const CODED = "must be a URL; in its user and password, characters as / # ? @ ar
 const secret = z.string().min(32, "must have at least 32 characters").optional();
 
 /** A number between two, written as one. */
-function number(min: number, max: number, whole: boolean) {
-  const says = `must be a ${whole ? "whole " : ""}number from ${min} to ${max}`;
+function number(min: number, max: number, isInteger: boolean) {
+  const says = `must be a ${isInteger ? "whole " : ""}number from ${min} to ${max}`;
   const schema = z.string().trim().min(1, says).transform(Number);
   return schema.pipe(
     z
       .number(says)
       .min(min, says)
       .max(max, says)
-      .refine((value) => !whole || Number.isInteger(value), says),
+      .refine((value) => !isInteger || Number.isInteger(value), says),
   );
 }
 

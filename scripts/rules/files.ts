@@ -52,14 +52,14 @@ export const fragments: Rule = {
       if (lines >= FRAGMENT_LINES || importer === undefined || others.length > 0) return [];
       return [{ file: path, message: `has ${lines} lines and one importer, ${importer}` }];
     });
-    const warnings: Finding[] = [];
+    const failures: Finding[] = [];
     if (files.length > MAX_FILES)
-      warnings.push({ file: "src", message: `has ${files.length} files, at most ${MAX_FILES}` });
+      failures.push({ file: "src", message: `has ${files.length} files, at most ${MAX_FILES}` });
     if (small.length > MAX_FRAGMENTS) {
       const message = `has ${small.length} files under ${FRAGMENT_LINES} lines with one importer, at most ${MAX_FRAGMENTS}`;
-      warnings.push({ file: "src", message }, ...small);
+      failures.push({ file: "src", message }, ...small);
     }
-    return { read: files.length, failures: [], warnings };
+    return { read: files.length, failures };
   },
 };
 

@@ -83,7 +83,7 @@ export const folderCircles: Rule = {
         imports.push({ from, to, file: file.path, line });
       }
     }
-    const warnings = knots(edges).flatMap((knot) => {
+    const failures = knots(edges).flatMap((knot) => {
       const inside = imports.filter(({ from, to }) => knot.includes(from) && knot.includes(to));
       const pairs = Map.groupBy(inside, ({ from, to }) => `${from} -> ${to}`);
       const counts = [...pairs].toSorted(([, a], [, b]) => a.length - b.length);
@@ -96,7 +96,7 @@ export const folderCircles: Rule = {
       const ways = rare.map(({ file, line, pair }) => ({ file, line, message: message(pair) }));
       return [{ file, message: `is in a circle of ${knot.length} folders: ${list}` }, ...ways];
     });
-    return { read: files.length, failures: [], warnings };
+    return { read: files.length, failures };
   },
 };
 
@@ -185,7 +185,7 @@ export const onlyTests: Rule = {
     const uses = usesOf(tree);
     const own = usesOf(tree, ({ path }) => path.startsWith("src/"));
     const files = [...tree.files.values()].filter((file) => file.path.startsWith("src/"));
-    const warnings = files.flatMap((file) => {
+    const failures = files.flatMap((file) => {
       const inside = own.get(file.path);
       if (inside?.has("*")) return [];
       const anywhere = uses.get(file.path);
@@ -196,6 +196,6 @@ export const onlyTests: Rule = {
       const list = names.map(({ name }) => name).join(", ");
       return [{ file: file.path, message: `exports ${list}, which only tests or benchmarks import` }];
     });
-    return { read: files.length, failures: [], warnings };
+    return { read: files.length, failures };
   },
 };

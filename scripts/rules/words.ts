@@ -87,6 +87,6 @@ export const words: Rule = {
       const message = faultOf(posix.basename(path).replace(/\..*$/, ""), path);
       if (message !== undefined) findings.push({ file: path, message: `the file's name, ${message}` });
     }
-    return { read: files.length, failures: [], warnings: findings };
+    return { read: files.length, failures: findings };
   },
 };

@@ -101,7 +101,7 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
   const keys = await keyring.keysFor(context.client, new Set(taken.flatMap((one) => [...one.sealed.keys()])));
   return request.events.map((event, index) => {
     const id = eventId(stream, context.commandId, index, request.writerId);
-    const place = { id, stream, revision: request.firstRevision + index, type: event.type };
+    const identity = { id, stream, revision: request.firstRevision + index, type: event.type };
     const one = taken[index] ?? { open: {}, sealed: new Map() };
     const subjects = [...one.sealed.keys()].filter((ref): ref is Subject => ref.startsWith("sub_"));
     const metadata: Metadata = {
@@ -115,9 +115,9 @@ export async function encode(keyring: Keyring, request: EncodeRequest): Promise<
       causation: context.causation,
       subjects,
     };
-    const data = toBytes(putBlobs(one, keys, place));
+    const data = toBytes(putBlobs(one, keys, identity));
     plaintexts.add(data, () => readBack(id, event, metadata));
-    return keyring.macs.sign({ id, type: event.type, data, metadata: toBytes(metadata) }, place);
+    return keyring.macs.sign({ id, type: event.type, data, metadata: toBytes(metadata) }, identity);
   });
 }
 

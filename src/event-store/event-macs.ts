@@ -21,7 +21,7 @@ type EventMacsOptions = {
 };
 
 /** Where an event is in the log: a MAC is good there and nowhere else. */
-type EventPlace = { readonly stream: string; readonly revision: number };
+type EventAddress = { readonly stream: string; readonly revision: number };
 
 /** The MACs of one log's events, made and checked with a key that only holders of ENCRYPTION_KEYS can open. */
 export class EventMacs {
@@ -35,7 +35,7 @@ export class EventMacs {
   }
 
   /** The event with a MAC at the end of its metadata, which must be a JSON object; replaces the MAC that it had. */
-  sign(event: NewEvent, at: EventPlace): NewEvent {
+  sign(event: NewEvent, at: EventAddress): NewEvent {
     const covered = coveredOf(event.metadata) ?? event.metadata.subarray(0, -1);
     const mac = this.#macOf(event, at, covered);
     const { id, type, data } = event;
@@ -73,7 +73,7 @@ export class EventMacs {
     return timingSafeEqual(this.#macOf(event, event, covered), mac);
   }
 
-  #macOf({ id, type, data }: NewEvent, { stream, revision }: EventPlace, metadata: Uint8Array): Buffer {
+  #macOf({ id, type, data }: NewEvent, { stream, revision }: EventAddress, metadata: Uint8Array): Buffer {
     const header = JSON.stringify(["event", id, stream, revision, type, data.byteLength]);
     const hmac = createHmac("sha256", keyObjectOf(this.#options.key));
     const mac = hmac.update(header).update(data).update(metadata).digest("base64url");

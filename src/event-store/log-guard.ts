@@ -65,7 +65,7 @@ export class LogGuard implements AsyncDisposable {
   #tail: Position | undefined;
   #recognised = Promise.withResolvers<void>();
   /** Grows each time that the log may have become another one: what was verified before says nothing any more. */
-  #doubts = 0;
+  #suspicions = 0;
 
   constructor(options: LogGuardOptions) {
     this.#options = options;
@@ -96,7 +96,7 @@ export class LogGuard implements AsyncDisposable {
           if (last !== undefined) this.#see({ ...last, ...appended, stream });
           return appended;
         } catch (error) {
-          if (error instanceof OutcomeUnknown) this.#doubt(error);
+          if (error instanceof OutcomeUnknown) this.#suspect(error);
           throw error;
         }
       },
@@ -104,7 +104,7 @@ export class LogGuard implements AsyncDisposable {
         try {
           return await store.readStream(stream, read);
         } catch (error) {
-          if (error instanceof StoreUnavailable) this.#doubt(error);
+          if (error instanceof StoreUnavailable) this.#suspect(error);
           throw error;
         }
       },
@@ -149,8 +149,8 @@ export class LogGuard implements AsyncDisposable {
   }
 
   /** The log may have been another one since it answered last: it must be recognised first. */
-  #doubt(error: unknown): void {
-    this.#doubts += 1;
+  #suspect(error: unknown): void {
+    this.#suspicions += 1;
     if (this.#state !== "verified") return;
     this.#state = "away";
     this.#problem = messageOf(error);
@@ -162,7 +162,7 @@ export class LogGuard implements AsyncDisposable {
     try {
       await this.#verify();
     } catch (error) {
-      this.#doubt(error);
+      this.#suspect(error);
     }
     return this.#state === "away" ? RETRY_MS : CHECK_MS;
   }
@@ -170,11 +170,11 @@ export class LogGuard implements AsyncDisposable {
   /** Throws when the log cannot be reached. */
   async #verify(): Promise<void> {
     const { logger } = this.#options;
-    const doubts = this.#doubts;
+    const before = this.#suspicions;
     const problem = await within(ANSWER_MS, this.#problemNow(), "the log did not answer in time");
     if (problem === undefined) {
-      // fence: guard-doubts
-      if (this.#doubts !== doubts) return this.#loop.wake();
+      // fence: guard-suspicions
+      if (this.#suspicions !== before) return this.#loop.wake();
       if (this.#state === "differs") logger.warn({}, "the stores are the right ones again; going on");
       this.#state = "verified";
       this.#problem = null;

@@ -80,7 +80,7 @@ export class PlaintextCache {
 }
 
 /** What is bound to a sealed value besides its field: it opens nowhere else. */
-type SealedPlace = Pick<RecordedEvent, "id" | "stream" | "revision" | "type">;
+type EventIdentity = Pick<RecordedEvent, "id" | "stream" | "revision" | "type">;
 
 /** A sealed value is not what this program stored: it is in the open, was moved, or was changed. */
 export class ForgedSeal extends Error {
@@ -178,18 +178,22 @@ const valueAt = (node: JsonValue, path: readonly string[]): JsonValue =>
   path.reduce<JsonValue>((value, step) => (isObject(value) ? (value[step] ?? null) : null), node);
 
 /** The data as it is stored: with its blobs, each bound to its event, its place in the log and its fields. */
-export function putBlobs({ open, sealed }: Taken, keys: ReadonlyMap<KeyRef, DataKey>, place: SealedPlace): JsonObject {
+export function putBlobs(
+  { open, sealed }: Taken,
+  keys: ReadonlyMap<KeyRef, DataKey>,
+  identity: EventIdentity,
+): JsonObject {
   if (sealed.size === 0) return open;
   const blobs = [...sealed].map(([ref, { paths, values }]) => {
     const key = keys.get(ref);
     if (key === undefined) throw new Error(`the keyring gave no key for ${ref}`);
-    return sealBlob(key, boundTo(place, paths), JSON.stringify(values));
+    return sealBlob(key, boundTo(identity, paths), JSON.stringify(values));
   });
   return { ...open, [SEALED]: blobs };
 }
 
 /** The additional authenticated data of a blob: a storage format. */
-const boundTo = ({ id, stream, revision, type }: SealedPlace, paths: readonly string[]): Buffer =>
+const boundTo = ({ id, stream, revision, type }: EventIdentity, paths: readonly string[]): Buffer =>
   // fence: sealed-place
   Buffer.from(JSON.stringify([2, id, stream, revision, type, paths]));
 
@@ -233,7 +237,7 @@ export function blobKeysOf({ data }: Pick<RecordedEvent, "data">): readonly stri
   }
 }
 
-function openBlob(blob: Blob, key: DataKey, place: SealedPlace, paths: readonly string[]): JsonValue[] {
+function openBlob(blob: Blob, key: DataKey, identity: EventIdentity, paths: readonly string[]): JsonValue[] {
   const isOld = "ct" in blob;
   const box = Buffer.from(isOld ? "" : blob.box, "base64");
   const [iv, ct, tag] = isOld
@@ -246,7 +250,7 @@ function openBlob(blob: Blob, key: DataKey, place: SealedPlace, paths: readonly 
       // fence: seal-tag-length
       authTagLength: TAG_BYTES,
     })
-      .setAAD(isOld ? Buffer.from(place.id) : boundTo(place, paths))
+      .setAAD(isOld ? Buffer.from(identity.id) : boundTo(identity, paths))
       .setAuthTag(tag);
     const text = decipher.update(ct);
     decipher.final(); // throws for what was not sealed like this
@@ -269,7 +273,7 @@ export function openBlobs(
   blobs: readonly Blob[],
   seals: Seals,
   keys: ReadonlyMap<string, DataKey>,
-  place: SealedPlace,
+  identity: EventIdentity,
 ): JsonObject {
   const { [SEALED]: _blobs, ...rest } = data;
   const marks = blobs.map((): Mark[] => []);
@@ -288,7 +292,7 @@ export function openBlobs(
     const ofBlob = marks[order] ?? [];
     const key = keys.get(blob.key);
     const paths = Array.from(ofBlob, (mark) => mark?.path ?? "");
-    const values = key === undefined ? undefined : openBlob(blob, key, place, paths);
+    const values = key === undefined ? undefined : openBlob(blob, key, identity, paths);
     for (const [index, mark] of ofBlob.entries()) {
       if (mark === undefined) continue;
       if (values === undefined) mark.field.erased = true;

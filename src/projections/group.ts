@@ -7,7 +7,7 @@ import { LOCKS, lockInTransaction } from "../platform/locks.ts";
 import { inTransaction } from "../platform/postgres.ts";
 import { type Checkpoint, isAfter } from "./consumer.ts";
 import { OPEN_SCHEMA } from "./fence.ts";
-import { SEARCH_FUNCTION } from "./models/room-search.ts";
+import type { Projection } from "./projection.ts";
 import type { Queryable } from "./read-as.ts";
 import { Parameters, type TableWrite, writeParts } from "./row-store.ts";
 
@@ -24,14 +24,14 @@ create table if not exists read.groups (
   tables text[] not null
 )`;
 
-/** Makes the schema and the table of checkpoints; several processes may do so at once. */
-export async function createGroups(pool: pg.Pool): Promise<void> {
+/** Makes the schema, the table of checkpoints and the functions of read models; several processes may do so at once. */
+export async function createGroups(pool: pg.Pool, projections: readonly Projection[] = []): Promise<void> {
   await inTransaction(pool, async (client) => {
     await lockInTransaction(client, LOCKS.readSchema);
     await client.query("create schema if not exists read");
     await client.query(OPEN_SCHEMA);
     await client.query(GROUPS);
-    await client.query(SEARCH_FUNCTION);
+    for (const { functions = [] } of projections) for (const one of functions) await client.query(one);
     await client.query(createLeases("read.leases"));
   });
 }

@@ -84,6 +84,8 @@ type Definition<C extends Columns, K extends keyof C & string> = {
   readonly columns: C & { readonly client: Column };
   /** Index definitions after `on <table>`: `(client, room_id)`, or with a condition. */
   readonly indexes: readonly string[];
+  /** Statements that make or replace the SQL functions by which it is queried; the table need not exist yet. */
+  readonly functions?: readonly string[];
   /** Columns that hold a person's data, blanked when the person is erased. */
   readonly personal: readonly (keyof C & string)[];
   /** What every event of a client does, whatever its type: it is not opened for this. */
@@ -100,6 +102,7 @@ export type Projection<C extends Columns = Columns> = {
   readonly key: readonly string[];
   readonly columns: C;
   readonly indexes: readonly string[];
+  readonly functions?: readonly string[];
   readonly personal: readonly string[];
   readonly each?: (event: EventFacts) => readonly RowChange[];
   readonly other?: (event: StoredEvent) => readonly RowChange[];

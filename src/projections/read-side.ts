@@ -59,7 +59,7 @@ export async function openReadSide(
   options: ReadSideOptions = {},
 ): Promise<ReadSide> {
   const { pool, store } = dependencies;
-  await createGroups(pool);
+  await createGroups(pool, dependencies.projections);
   const group = await readGroup(pool);
   return new ReadSide(dependencies, options, group?.logId === store.logId ? group.checkpoint : "start");
 }

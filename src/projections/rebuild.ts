@@ -66,7 +66,7 @@ export class RebuildRunning extends Error {
 export async function rebuild(parts: ProjectionDependencies, options: RebuildOptions): Promise<Rebuilt> {
   const { projections } = parts;
   const chosen = choose(projections, options.names);
-  await createGroups(parts.pool);
+  await createGroups(parts.pool, projections);
   const group = await openGroup(parts.pool, parts.store);
   return withBuildLock(parts.pool, "fail", async (client) => {
     const live = await existingTables(parts.pool, projections);

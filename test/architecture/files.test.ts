@@ -43,23 +43,23 @@ describe("fragments", () => {
       judge(
         fragments,
         numbered(MAX_FILES, () => ""),
-      ).warnings,
+      ).faults,
     ).toEqual([]);
-    const { warnings } = judge(fragments, { ...numbered(MAX_FILES, () => ""), "src/more.ts": "" });
-    expect(warnings).toEqual([`src has ${MAX_FILES + 1} files, at most ${MAX_FILES}`]);
+    const { faults } = judge(fragments, { ...numbered(MAX_FILES, () => ""), "src/more.ts": "" });
+    expect(faults).toEqual([`src has ${MAX_FILES + 1} files, at most ${MAX_FILES}`]);
   });
 
   test("limits the short files with one importer, and names them", () => {
     const some = { ...numbered(MAX_FRAGMENTS + 1, () => ""), "src/a.ts": importing(MAX_FRAGMENTS) };
-    expect(judge(fragments, some).warnings).toEqual([]);
-    const { warnings } = judge(fragments, { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1) });
-    expect(warnings).toHaveLength(MAX_FRAGMENTS + 2);
-    expect(warnings[0]).toMatch(`src has ${MAX_FRAGMENTS + 1} files under ${FRAGMENT_LINES} lines`);
-    expect(warnings).toContain("src/f0.ts has 1 lines and one importer, src/a.ts");
+    expect(judge(fragments, some).faults).toEqual([]);
+    const { faults } = judge(fragments, { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1) });
+    expect(faults).toHaveLength(MAX_FRAGMENTS + 2);
+    expect(faults[0]).toMatch(`src has ${MAX_FRAGMENTS + 1} files under ${FRAGMENT_LINES} lines`);
+    expect(faults).toContain("src/f0.ts has 1 lines and one importer, src/a.ts");
     const long = { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1), "src/f0.ts": lines(FRAGMENT_LINES) };
-    expect(judge(fragments, long).warnings).toEqual([]);
+    expect(judge(fragments, long).faults).toEqual([]);
     const shared = { ...some, "src/a.ts": importing(MAX_FRAGMENTS + 1), "src/b.ts": 'import "./f0.ts";' };
-    expect(judge(fragments, shared).warnings).toEqual([]);
+    expect(judge(fragments, shared).faults).toEqual([]);
   });
 });
 

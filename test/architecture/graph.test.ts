@@ -37,14 +37,14 @@ describe("circles", () => {
 
 describe("folder circles", () => {
   test("two folders that import each other are one, though no two files do", () => {
-    const { read, warnings } = judge(folderCircles, {
+    const { read, faults } = judge(folderCircles, {
       "src/app/a.ts": 'import { b } from "./rooms/b.ts";\nexport const a = b;',
       "src/app/rooms/b.ts": "export const b = 1;",
       "src/app/rooms/c.ts": '\nimport type { D } from "../d.ts";\nexport type C = D;',
       "src/app/d.ts": "export type D = 1;",
     });
     expect(read).toBe(4);
-    expect(warnings).toEqual([
+    expect(faults).toEqual([
       "src/app is in a circle of 2 folders: src/app -> src/app/rooms (1), src/app/rooms -> src/app (1)",
       "src/app/a.ts:1 imports src/app -> src/app/rooms, one of few that close this circle",
       "src/app/rooms/c.ts:2 imports src/app/rooms -> src/app, one of few that close this circle",
@@ -52,23 +52,23 @@ describe("folder circles", () => {
   });
 
   test("a circle over three folders is one", () => {
-    const { warnings } = judge(folderCircles, {
+    const { faults } = judge(folderCircles, {
       "src/a/a.ts": 'import "../b/b.ts";',
       "src/b/b.ts": 'import "../c/c.ts";',
       "src/c/c.ts": 'import "../a/other.ts";',
       "src/a/other.ts": "",
     });
-    expect(warnings[0]).toMatch("circle of 3 folders");
+    expect(faults[0]).toMatch("circle of 3 folders");
   });
 
   test("one way between folders is none, and the composition is no folder", () => {
-    const { warnings } = judge(folderCircles, {
+    const { faults } = judge(folderCircles, {
       "src/a/a.ts": 'import "../b/b.ts";\nimport "../config.ts";',
       "src/b/b.ts": "",
       "src/config.ts": "",
       "src/main.ts": 'import "./a/a.ts";',
     });
-    expect(warnings).toEqual([]);
+    expect(faults).toEqual([]);
   });
 });
 
@@ -173,17 +173,17 @@ describe("only tests", () => {
     ["a test", "test/a.test.ts"],
     ["a benchmark", "bench/a.ts"],
   ])("what %s alone imports is found", (_name, path) => {
-    const { read, warnings } = judge(onlyTests, {
+    const { read, faults } = judge(onlyTests, {
       ...made,
       "src/main.ts": 'import { a } from "./a.ts";\na;',
       [path]: 'import { b, type C } from "../src/a.ts";\nexport const d: C = b;',
     });
     expect(read).toBe(2);
-    expect(warnings).toEqual(["src/a.ts exports b, which only tests or benchmarks import"]);
+    expect(faults).toEqual(["src/a.ts exports b, which only tests or benchmarks import"]);
   });
 
   test("what src imports as well is not", () => {
     const both = { "src/main.ts": 'import { b } from "./a.ts";', "test/a.test.ts": 'import { b } from "../src/a.ts";' };
-    expect(judge(onlyTests, { ...made, ...both }).warnings).toEqual([]);
+    expect(judge(onlyTests, { ...made, ...both }).faults).toEqual([]);
   });
 });

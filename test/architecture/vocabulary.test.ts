@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { words, wordsOf } from "../../scripts/rules/words.ts";
 import { judge } from "./fixture.ts";
 
-const refused = (path: string, text: string) => judge(words, { [path]: text }).warnings;
+const refused = (path: string, text: string) => judge(words, { [path]: text }).faults;
 
 describe("a name", () => {
   test.each([

@@ -107,14 +107,14 @@ class Lines {
     }
   }
 
-  #add(word: string, space: string): void {
+  #add(text: string, space: string): void {
     const { length } = this.#line;
-    if (length > 0 && this.#breaks === 0 && space !== "" && length + space.length + word.length > WIDTH)
+    if (length > 0 && this.#breaks === 0 && space !== "" && length + space.length + text.length > WIDTH)
       this.#breaks = 1;
     if (this.#breaks > 0 || length === 0) {
       this.#begin();
-      this.#line += word;
-    } else this.#line += space + word;
+      this.#line += text;
+    } else this.#line += space + text;
   }
 
   #begin(): void {

@@ -132,9 +132,3 @@ export class AppendGate {
     this.#bytes += bytes;
   }
 }
-
-/**
- * One for the process, because the client keeps what all its instances await in one table: the end of one rejects
- * what another has under way, and the late reply to that leaves the other deaf for good.
- */
-export const appendGate = new AppendGate();

@@ -20,7 +20,7 @@ import {
   StoreUnavailable,
   WrongExpectedRevision,
 } from "../event-store.ts";
-import { AppendGroups, appendGate } from "./append-gate.ts";
+import { AppendGate, AppendGroups } from "./append-gate.ts";
 import type { Reader } from "./reader.ts";
 import {
   appendError,
@@ -32,6 +32,12 @@ import {
   toEventData,
   type WrittenEvents,
 } from "./records.ts";
+
+/**
+ * One for the process, because the client keeps what all its instances await in one table: the end of one rejects
+ * what another has under way, and the late reply to that leaves the other deaf for good.
+ */
+const appendGate = new AppendGate();
 
 /** An append that was never answered gives its place back after so long after its time: the client forgets some for good. */
 const FORGOTTEN_MS = 30_000;

@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 import type { ClientId, RoomId } from "../../contract/ids.ts";
 import type { RoomSettings } from "../../domain/room-state.ts";
-import { integers, projection, put, type RowOf, remove, roomOf, tableName, text } from "../projection.ts";
+import { integers, projection, put, type RowOf, remove, roomOf, text } from "../projection.ts";
 import type { ReadAs } from "../read-as.ts";
 
 const columns = {
@@ -15,13 +15,34 @@ const columns = {
 };
 type Entry = RowOf<typeof columns>;
 
+const VERSION = 1;
+
+/**
+ * Looks into the index for a client's query. Row-level security lets no query use it, since its operator could tell of
+ * rows that are not shown; so a function does whose owner may, for the client of the session alone. What it finds is only
+ * ids: the query that asked reads the rows, under the fence.
+ */
+const SEARCH_FUNCTION = `
+create or replace function read.search_rooms_v${VERSION}(needle text, wanted integer[], most integer)
+returns setof text language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp set enable_bitmapscan = on as $$
+begin
+  return query select s.room_id from read.room_search_v${VERSION} s
+    where /* fence: search-client */ s.client = current_setting('chatapi.client', true) /* end */
+      and s.grams @> wanted and strpos(s.content, needle) > 0
+    limit most;
+end $$;
+revoke all on function read.search_rooms_v${VERSION} from public;
+grant execute on function read.search_rooms_v${VERSION} to pg_database_owner`;
+
 /** Rooms that are not deleted. Apart from the rooms' own table, whose rows change with every message. */
 export const roomSearch = projection({
   name: "room_search",
-  version: 1,
+  version: VERSION,
   key: ["room_id"],
   columns,
   indexes: ["using gin (grams)"],
+  functions: [SEARCH_FUNCTION],
   personal: [],
   on: {
     RoomCreated: (e) => [put([roomOf(e.stream)], entryOf(e.meta.client, e.data))],
@@ -57,24 +78,6 @@ function fnv1a(seed: number, value: string): number {
   return hash | 0;
 }
 
-/**
- * Looks into the index for a client's query. Row-level security lets no query use it, since its operator could tell of
- * rows that are not shown; so a function does whose owner may, for the client of the session alone. What it finds is only
- * ids: the query that asked reads the rows, under the fence.
- */
-export const SEARCH_FUNCTION = `
-create or replace function read.search_rooms_v${roomSearch.version}(needle text, wanted integer[], most integer)
-returns setof text language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp set enable_bitmapscan = on as $$
-begin
-  return query select s.room_id from read.${tableName(roomSearch)} s
-    where /* fence: search-client */ s.client = current_setting('chatapi.client', true) /* end */
-      and s.grams @> wanted and strpos(s.content, needle) > 0
-    limit most;
-end $$;
-revoke all on function read.search_rooms_v${roomSearch.version} from public;
-grant execute on function read.search_rooms_v${roomSearch.version} to pg_database_owner`;
-
 /** Ids of rooms with this in their name or description, in no order; undefined when there are more than `most`. */
 export async function roomsWith(read: ReadAs, part: string, most: number): Promise<readonly RoomId[] | undefined> {
   const needle = searchKey(part);
@@ -82,7 +85,7 @@ export async function roomsWith(read: ReadAs, part: string, most: number): Promi
   const wanted = hashes(read.client, characters.length === 1 ? characters : pairsOf(characters));
   const found = sql<{
     id: RoomId;
-  }>`${sql.ref(`read.search_rooms_v${roomSearch.version}`)}(${needle}, ${wanted}::integer[], ${most + 1})`;
+  }>`${sql.ref(`read.search_rooms_v${VERSION}`)}(${needle}, ${wanted}::integer[], ${most + 1})`;
   const rows = await read.rows(read.over({}).selectFrom(found.as<"found">(sql`found(id)`)).selectAll());
   return rows.length > most ? undefined : rows.map(({ id }) => id);
 }

@@ -154,7 +154,7 @@ export const storageMutations: readonly Mutation[] = [
     caughtBy: { file: "event-store/log-guard.test.ts", test: "subscribers are handed nothing while the stores differ" },
   },
   {
-    fence: "guard-doubts",
+    fence: "guard-suspicions",
     name: "a log is recognised after it was away, not before",
     mutate: drop,
     caughtBy: { file: "event-store/log-guard.test.ts", test: "a log that was away is recognised before" },
