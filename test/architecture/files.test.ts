@@ -90,6 +90,7 @@ describe("the script", () => {
     return spawnSync(process.execPath, [script, fixture(files)], { encoding: "utf8" });
   };
   const CLEAN = {
+    "package.json": JSON.stringify({ dependencies: {} }),
     "src/main.ts": 'import { a } from "./domain/a.ts";\nimport { b } from "./projections/b.ts";\nconsole.log(a, b);',
     "src/domain/a.ts": "export const a = 1;",
     "src/projections/b.ts": "export const b = 1;",

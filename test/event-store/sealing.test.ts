@@ -143,6 +143,7 @@ describe("an erased key", () => {
     kind: "private",
     meta: {},
     externalId: null,
+    joinRole: "member",
     members: [member("sub_a"), member("sub_b")],
   };
   const ERASED = { erased: true };

@@ -6,6 +6,7 @@ import { postgresBus } from "../../src/platform/postgres-bus.ts";
 import { ForeignCheckpoint, readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
+import { rooms } from "../../src/projections/models/rooms.ts";
 import { change, projection, put, text } from "../../src/projections/projection.ts";
 import { createProjector } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
@@ -178,10 +179,12 @@ describe("the fence", () => {
   test("a read side whose tables another version has taken over stops and says so", async () => {
     await using given = await setting();
     const old = await given.open();
-    const projections = storedProjections.map((one) => (one.name === "rooms" ? { ...one, version: 2 } : one));
+    const projections = storedProjections.map((one) =>
+      one.name === "rooms" ? { ...one, version: one.version + 1 } : one,
+    );
     await buildMissing({ ...given.parts, projections });
     await given.write(STREAM, [roomCreated()]);
-    await until(async () => (await old.status()).lastError?.includes("rooms_v2") === true);
+    await until(async () => (await old.status()).lastError?.includes(`rooms_v${rooms.version}`) === true);
     expect((await old.status()).state).toBe("superseded");
     const checkpoint = (await readGroup(given.database.pool))?.checkpoint;
     expect(checkpoint).not.toBe(await given.store.tail());

@@ -101,7 +101,7 @@ describe("operators' paths", () => {
   test("show everything to who has ADMIN_KEY or METRICS_TOKEN", async () => {
     for (const key of [ADMIN_KEY, METRICS_TOKEN]) {
       const ready = await get("/readyz", bearer(key));
-      expect(Object.keys(ready.body.parts)).toEqual(expect.arrayContaining(["store", "read_models", "directory"]));
+      expect(Object.keys(ready.body.parts)).toEqual(expect.arrayContaining(["store", "read_models", "live"]));
       const metrics = await get("/metrics", bearer(key));
       expect([metrics.status, metrics.headers["content-type"]]).toEqual([200, expect.stringContaining("text/plain")]);
       expect(metrics.text).toMatch(

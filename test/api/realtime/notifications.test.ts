@@ -47,7 +47,14 @@ test("one who is connected gets it at once, acknowledges, and the other connecti
   for (const socket of [first, second]) {
     expect(await socket.next("notification")).toEqual({
       ...{ type: "notification", delivery_id: delivery, notification_id: notification, room_id: null },
-      ...{ subject: "Subject", content: "At noon", meta: { made: expect.any(Number) }, priority: "high" },
+      ...{
+        category: null,
+        fell_back: false,
+        subject: "Subject",
+        content: "At noon",
+        meta: { made: expect.any(Number) },
+        priority: "high",
+      },
       at: expect.stringMatching(/^\d{4}-.*Z$/),
     });
   }
