@@ -20,7 +20,7 @@ export type ProjectionDependencies = {
   readonly pool: pg.Pool;
   readonly store: EventStore;
   readonly keyring: Keyring;
-  readonly logger: WarnLogger;
+  readonly logger: WarnLogger & { info?(fields: object, message: string): void };
   readonly projections: readonly Projection[];
 };
 

@@ -1,6 +1,8 @@
 // Rebuilding read models from the log: beside the live tables, while these go on, and swapped in one moment.
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
+import type { EventStore } from "../event-store/event-store.ts";
+import { isFirstEvent } from "../event-store/first-event.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { transactionOn } from "../platform/postgres.ts";
@@ -92,11 +94,18 @@ export async function buildMissing(
   await withBuildLock(parts.pool, "wait", async (client) => {
     const chosen = await missing();
     if (chosen.length === 0) return;
-    parts.logger.warn({ tables: chosen.map(tableName) }, "read models are built from the log");
+    const about = { tables: chosen.map(tableName) };
+    const message = "read models are built from the log";
+    if (await isNew(parts.store)) parts.logger.info?.(about, message);
+    else parts.logger.warn(about, message);
     const build = new Build(parts, client, chosen, onProgress);
     await (chosen.length === projections.length ? build.found() : build.join(false));
   });
 }
+
+/** Whether the log has only its first event: a first start has nothing to warn of. */
+const isNew = async (store: EventStore): Promise<boolean> =>
+  (await store.readAll({ after: "start", limit: 2 })).every(isFirstEvent);
 
 const isCurrent = (projection: Projection, group: GroupState, live: ReadonlySet<string>): boolean =>
   group.tables.has(tableName(projection)) && live.has(tableName(projection));

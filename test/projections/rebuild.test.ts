@@ -87,6 +87,7 @@ describe("rebuilding", () => {
   test("the live path and the build from nothing give the same rows and indexes, text for text", async () => {
     // This one builds (COPY) what is in the log already, then takes the rest row by row.
     const first = await given.open();
+    expect(given.warnings.some((warning) => warning.startsWith("read models are built from the log"))).toBe(true);
     const built = await contents(given);
     const builtIndexes = await indexes(given);
     for (const [name, rows] of Object.entries(built)) expect(rows.length, name).toBeGreaterThan(0);
@@ -94,6 +95,7 @@ describe("rebuilding", () => {
 
     await using another = await setting();
     await using live = await another.open();
+    expect(another.warnings, "a first start has nothing to warn of").toEqual([]);
     await aBitOfEverything(another);
     await live.caughtUp();
     const names = (row: string) => row.replaceAll(another.store.logId, "LOG").replaceAll(given.store.logId, "LOG");
