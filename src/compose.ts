@@ -2,7 +2,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Server } from "node:http";
 import { join } from "node:path";
-import { Registry } from "@prometheus-io/client";
 import type { Logger } from "pino";
 import manifest from "../package.json" with { type: "json" };
 import { createHttpServer, createProbeServer, type WaitingServer } from "./api/http/app.ts";
@@ -12,6 +11,7 @@ import { routes } from "./api/http/routes/routes.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
+import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
 import type { Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
@@ -19,10 +19,12 @@ import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
 import type { Config } from "./config.ts";
+import { SECOND_MS } from "./contract/time.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
-import { addGauges, type GaugeDefinition } from "./platform/metrics.ts";
+import { addReadMetrics, type ReadMetric } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
+import { lagMsOf } from "./projections/consumer.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
 
@@ -79,20 +81,20 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
       return { ok: true, detail: { ...status, degraded: !status.connected } };
     },
   };
+  const { registry } = storage.metrics;
+  addReadMetrics(registry, [...storageMetrics(storage, following?.people), ...workerMetrics(storage, workers)]);
   if (following === undefined) {
     await storage.readSide.caughtUp(signal);
     const { store, readSide } = storage;
     const { server, open: serve } = createProbeServer(
       { config, logger, newId, store, readSide },
-      { probes, gauges: gaugesOf(storage, workers), ...omitUndefined({ waiting }) },
+      { probes, registry, ...omitUndefined({ waiting }) },
     );
     serve();
     const moved = open.move();
     return { server, services: undefined, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
   }
   const { feed } = following;
-  const registry = new Registry();
-  addGauges(registry, gaugesOf(storage, workers));
   const services = await apiServices(parts, following);
   const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
@@ -102,10 +104,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   });
   const { limits } = http;
   const gateway = open.use(new Gateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
-  addGauges(registry, [
-    { name: "chatapi_sockets", help: "Open WebSockets.", read: () => gateway.counts().sockets },
-    { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => gateway.counts().rooms },
-  ]);
+  addReadMetrics(registry, gatewayMetrics(gateway));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
   await storage.readSide.caughtUp(signal);
@@ -115,12 +114,35 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
-/** What every role measures of its stores and workers. */
-const gaugesOf = ({ readSide, pool }: Storage, workers: Workers | undefined): readonly GaugeDefinition[] => [
+/** What every role measures of its stores. */
+const storageMetrics = (
+  { store, readSide, pool, commands, keyring }: Storage,
+  people: People | undefined,
+): readonly ReadMetric[] => [
   {
     name: "chatapi_build_info",
     help: "Always 1; the label says which version runs.",
-    read: () => ({ label: "version", values: { [manifest.version]: 1 } }),
+    label: "version",
+    read: () => ({ [manifest.version]: 1 }),
+  },
+  {
+    name: "chatapi_command_queues",
+    help: "Streams whose commands are being carried out.",
+    read: () => commands.counts().queues,
+  },
+  {
+    name: "chatapi_commands_waiting",
+    help: "Commands that wait for the append before them.",
+    read: () => commands.counts().waiting,
+  },
+  {
+    name: "chatapi_cache_entries",
+    help: "Entries of the caches in memory.",
+    label: "cache",
+    read: () => ({
+      ...{ stream_states: commands.counts().states, data_keys: keyring.cachedKeys },
+      ...(people === undefined ? {} : { people: people.size }),
+    }),
   },
   {
     name: "chatapi_projection_lag_events",
@@ -128,19 +150,81 @@ const gaugesOf = ({ readSide, pool }: Storage, workers: Workers | undefined): re
     read: async () => (await readSide.status()).lag,
   },
   {
+    name: "chatapi_projection_lag_seconds",
+    help: "For how long the oldest event that the read models lack is in the log.",
+    read: async () => inSeconds(await lagMsOf(store, (await readSide.status()).checkpoint, now())),
+  },
+  {
+    name: "chatapi_database_connections",
+    help: "Connections of the pool to PostgreSQL, and requests that wait for one.",
+    label: "state",
+    read: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+  },
+];
+
+/** What the role worker measures; without it they have no value. */
+const workerMetrics = ({ store }: Storage, workers: Workers | undefined): readonly ReadMetric[] => [
+  {
     name: "chatapi_reactor_lag_events",
     help: "Positions between the reactors' checkpoint and the log's end; without the role worker no value.",
     read: async () => (workers === undefined ? null : (await workers.status()).reactors.lag),
   },
   {
-    name: "chatapi_database_connections",
-    help: "Connections of the pool to PostgreSQL, and requests that wait for one.",
-    read: () => ({
-      label: "state",
-      values: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
-    }),
+    name: "chatapi_reactor_lag_seconds",
+    help: "For how long the oldest event without its jobs is in the log; without the role worker no value.",
+    read: async () =>
+      workers === undefined ? null : inSeconds(await lagMsOf(store, (await workers.status()).reactors.handled, now())),
+  },
+  {
+    name: "chatapi_jobs_waiting",
+    help: "Jobs of all nodes that wait; without the role worker no value.",
+    label: "queue",
+    read: async () => (workers === undefined ? null : mapValues(await workers.waiting(), ({ jobs }) => jobs)),
+  },
+  {
+    name: "chatapi_jobs_oldest_seconds",
+    help: "For how long the oldest job that waits has been due; without the role worker no value.",
+    label: "queue",
+    read: async () =>
+      workers === undefined ? null : mapValues(await workers.waiting(), ({ oldestSeconds }) => oldestSeconds),
   },
 ];
+
+const gatewayMetrics = (gateway: Gateway): readonly ReadMetric[] => [
+  { name: "chatapi_sockets", help: "Open WebSockets.", read: () => gateway.counts().sockets },
+  { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => gateway.counts().rooms },
+  {
+    name: "chatapi_subscriptions",
+    help: "Subscriptions of sockets to rooms.",
+    read: () => gateway.counts().subscriptions,
+  },
+  {
+    name: "chatapi_frames_sent_total",
+    help: "Frames sent to sockets.",
+    type: "counter",
+    read: () => gateway.counts().sent,
+  },
+  {
+    name: "chatapi_frames_received_total",
+    help: "Frames of sockets, pings and pongs among them.",
+    type: "counter",
+    read: () => gateway.counts().received,
+  },
+  {
+    name: "chatapi_slow_consumers_total",
+    help: "Sockets closed because they took too little of what was sent to them.",
+    type: "counter",
+    read: () => gateway.counts().slowConsumers,
+  },
+];
+
+const inSeconds = (ms: number | null): number | null => (ms === null ? null : ms / SECOND_MS);
+
+const mapValues = <V>(
+  values: Readonly<Record<string, V>>,
+  map: (value: V) => number,
+): Readonly<Record<string, number>> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]));
 
 type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly guard: AddressGuard;
@@ -159,7 +243,7 @@ async function apiServices({ config, logger, storage, guard, smtp }: Parts, foll
 
 async function openWorkers({ config, logger, storage, guard, smtp, mailbox }: Parts): Promise<Workers> {
   await using open = new AsyncDisposableStack();
-  const { pool, store, keyring, commands, readSide, alone } = storage;
+  const { pool, store, keyring, commands, readSide, alone, metrics } = storage;
   const webhook = open.use(createWebhookChannel({ guard }));
   const workers = open.use(
     await startWorkers({
@@ -167,10 +251,15 @@ async function openWorkers({ config, logger, storage, guard, smtp, mailbox }: Pa
       mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
       retryPolicy: config.retryPolicy,
       random: Math.random,
+      onAttempt: (channel, outcome, ms) => metrics.attempted(channel, outcome, ms),
     }),
   );
   const moved = open.move();
-  return { status: () => workers.status(), [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  return {
+    status: () => workers.status(),
+    waiting: () => workers.waiting(),
+    [Symbol.asyncDispose]: () => moved.disposeAsync(),
+  };
 }
 
 const workerProbes = (workers: Workers): Probes => ({

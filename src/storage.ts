@@ -11,6 +11,7 @@ import { LogGuard } from "./event-store/log-guard.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
 import { postgresSnapshots } from "./event-store/snapshots.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrapped-keys.ts";
+import { NodeMetrics } from "./metrics.ts";
 import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
 import { createPool, isDatabaseAway } from "./platform/postgres.ts";
@@ -40,6 +41,8 @@ export type Storage = AsyncDisposable & {
   readonly bus: Bus;
   /** Our own PostgreSQL: no other process works on it. */
   readonly alone: boolean;
+  /** Where every part of the process counts. */
+  readonly metrics: NodeMetrics;
 };
 
 type StorageOptions = {
@@ -58,6 +61,7 @@ type StorageOptions = {
 /** Opens the stores. Throws ConfigError, DataFolderInUse, NoFence, or an Error whose message is one clear line. */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
   const { config, logger, databaseUrl, importing = false, onExit } = options;
+  const metrics = new NodeMetrics();
   await using open = new AsyncDisposableStack();
   const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
   const pool = createPool({
@@ -74,15 +78,17 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   const { store: log, bus } = await openLog(options, url, open);
   const trusted = await keyring.trust(log, {
     importing,
-    onForged: ({ id, type, stream, revision, position }) =>
+    onForged: ({ id, type, stream, revision, position }) => {
+      metrics.forgedFound();
       logger.error(
         { id, type, stream, revision, position },
         "forged event found in the log; it is shown as forged and changes nothing",
-      ),
+      );
+    },
     warn: (message) => logger.warn(message),
   });
   const guard = open.use(new LogGuard({ log, hasKeys: () => keyring.hasMacKey(), logger }));
-  const store = guard.guarded(trusted);
+  const store = metrics.measured(guard.guarded(trusted));
   failpoint("log-opened/read-models-opened");
   const alone = config.databaseUrl === undefined;
   const readSideOptions = { projector: config.roles.has("projector"), alone, wakeUps: bus };
@@ -91,7 +97,11 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   );
   const snapshots = postgresSnapshots(pool, store.logId);
   const olderCommands = olderCommandsOf(readSide);
-  const commands = new Commands({ store, keyring, snapshots, olderCommands, warn, isLogAway: () => guard.isAway() });
+  const commands = new Commands({
+    ...{ store, keyring, snapshots, olderCommands, warn },
+    isLogAway: () => guard.isAway(),
+    onWritten: (state, events) => metrics.written(state, events),
+  });
   const moved = open.move();
   const close = () => moved.disposeAsync();
   return {
@@ -104,6 +114,7 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
     commands,
     bus,
     alone,
+    metrics,
     [Symbol.asyncDispose]: close,
   };
 }

@@ -52,6 +52,11 @@ export class People implements Disposable {
     });
   }
 
+  /** People in memory, for metrics. */
+  get size(): number {
+    return this.#cache.size;
+  }
+
   /** The user's own id and name. Throws StoreUnavailable. */
   async of(subject: Subject): Promise<Person> {
     return (await this.#cache.fetch(subject)) ?? NOBODY;

@@ -126,6 +126,13 @@ export class Commands {
     return this.#states.get(stream)?.state as S | undefined;
   }
 
+  /** Streams with a queue of commands, the commands that wait in them, and the states that are kept in memory; for metrics. */
+  counts(): { readonly queues: number; readonly waiting: number; readonly states: number } {
+    let waiting = 0;
+    for (const writer of this.#writers.values()) waiting += writer.waiting;
+    return { queues: this.#writers.size, waiting, states: this.#states.size };
+  }
+
   async #submit<S, E extends AnyData, C extends TimedCommand>(
     decider: Decider<S, E, C>,
     stream: string,

@@ -100,6 +100,11 @@ export class PostgresKeyring implements Keyring {
     this.#ring = ring;
   }
 
+  /** Data keys in memory, for metrics. */
+  get cachedKeys(): number {
+    return this.#byId.size;
+  }
+
   keysFor(client: ClientId | null, refs: ReadonlySet<KeyRef>): Promise<ReadonlyMap<KeyRef, DataKey>> {
     return eachKey(refs, this.#byOwner, (ref) => this.#keyOf(ref, client));
   }

@@ -50,6 +50,8 @@ export type CommandDependencies = LoaderDependencies & {
   readonly olderCommands: OlderCommands | undefined;
   /** Whether the log cannot be read now. Default: never. */
   readonly isLogAway?: () => boolean;
+  /** Called with the events of each command once they are in the log, and the state after them. Must not throw. */
+  readonly onWritten?: (state: unknown, events: readonly OwnEvent<AnyData>[]) => void;
 };
 
 export type WriterDependencies = CommandDependencies & {
@@ -109,6 +111,11 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     this.#stream = stream;
     this.#loader = loader;
     this.#current = current;
+  }
+
+  /** Commands in the queue. */
+  get waiting(): number {
+    return this.#queue.length;
   }
 
   /** Queues a command; false when the queue is full. */
@@ -277,6 +284,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     for (const { queued, ...decision } of batch.decisions) {
       if (decision.kind !== "decided" || queued.request === undefined) continue;
       const { commandId, fingerprint } = queued.request.context;
+      if (decision.events.length > 0) this.#dependencies.onWritten?.(decision.state, decision.events);
       for (const event of decision.events) {
         current.idempotencyWindow.record(commandId, fingerprint, event.revision, position);
       }
@@ -308,6 +316,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
       else {
         const own = decision.events.map((event, index) => ({ ...event, revision: revision + index }));
         const { state } = await this.#loader.load(revision + own.length - 1);
+        this.#dependencies.onWritten?.(state, own);
         decision.queued.resolve({ kind: "decided", events: own, state, end });
       }
     }

@@ -27,6 +27,17 @@ export const lagOf = (store: Pick<EventStore, "tail">, checkpoint: Checkpoint): 
     () => null,
   );
 
+/** For how long the first event after a checkpoint is in the log, in ms: 0 without one, null when it cannot be read now. */
+export const lagMsOf = (
+  store: Pick<EventStore, "readAll">,
+  checkpoint: Checkpoint,
+  now: number,
+): Promise<number | null> =>
+  store.readAll({ after: checkpoint, limit: 1 }).then(
+    ([first]) => (first === undefined ? 0 : Math.max(0, now - first.recordedAt)),
+    () => null,
+  );
+
 /** A handler knows no longer where its consumer is: another process moved the checkpoint, or leads. Nothing was written. */
 export class FenceLost extends Error {
   override readonly name = "FenceLost";

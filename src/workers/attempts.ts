@@ -1,6 +1,7 @@
 // One attempt. Its start is in the log before anything is sent, its outcome in one append with what follows from it.
 import { emptyResult } from "../channels/attempt-result.ts";
 import type { DeliveryId } from "../contract/ids.ts";
+import type { Channel } from "../contract/resources.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
 import {
@@ -36,6 +37,7 @@ type Attempt = {
   readonly work: AttemptWork;
   readonly stream: string;
   readonly n: number;
+  readonly channel: Channel;
   readonly plan: AttemptPlan;
   readonly cause: Cause;
   readonly signal: AbortSignal;
@@ -61,7 +63,8 @@ export async function attemptDelivery(
     await services.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, services.newId()));
     return DONE;
   }
-  const attempt = { job, work, stream, n: delivery.n, plan, cause, signal };
+  const { channel } = delivery.request;
+  const attempt = { job, work, stream, n: delivery.n, channel, plan, cause, signal };
   const { host, ratePerSecond } = plan;
   if (host === null) return run(services, { ...attempt, releaseHost: () => {} });
   const critical = delivery.request.priority === "critical";
@@ -159,8 +162,10 @@ async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
   failpoint("attempt-started/send");
   const context = contextOf(job.client, { correlation: cause.correlation, causation: started.id }, newId());
   const lease = new Lease(services, attempt, { ...context, commandId: newId() }, started.data.leaseUntil);
+  const sentAt = performance.now();
   const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
   const outcome = interrupted(await sending, signal);
+  services.onAttempt?.(attempt.channel, outcome.outcome, performance.now() - sentAt);
   failpoint("send/outcome");
   // The host is free again: other attempts need not wait for our log.
   attempt.releaseHost(!NO_ANSWER.includes(outcome.error?.code ?? ""));

@@ -3,8 +3,9 @@ import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
 import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
+import type { Channel } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider, deliveryStream } from "../domain/delivery.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
@@ -29,6 +30,8 @@ export type JobServices = {
   readonly rateLimiter: RateLimiter;
   /** How many WebSocket deliveries of one user may be open. Beyond that the oldest expire. */
   readonly maxOpenDeliveries: number;
+  /** Called with each attempt that ended, and how long its sending took. */
+  readonly onAttempt?: (channel: Channel, outcome: AttemptOutcome["outcome"], ms: number) => void;
   readonly logger: Logger;
   readonly now: () => Instant;
   /** Uniform in [0, 1). */

@@ -225,6 +225,19 @@ export class JobQueue implements AsyncDisposable {
     for (const { to, at } of waiting) this.#notify(to, at);
   }
 
+  /** Jobs that wait in each queue, and for how long the oldest of those that are due has been due; for metrics. */
+  async waiting(): Promise<Readonly<Record<string, { readonly jobs: number; readonly oldestSeconds: number }>>> {
+    const { rows } = await this.#options.pool.query<{ name: string; jobs: number; oldest: number }>(
+      `select queue.name, count(job.id)::int as jobs,
+         greatest(0, coalesce(extract(epoch from now() - min(job.start_after)), 0))::float8 as oldest
+       from unnest($1::text[]) as queue (name)
+       left join jobs.job on job.name = queue.name and job.state < 'active' and not job.blocked
+       group by queue.name`,
+      [[...QUEUES, LATER]],
+    );
+    return Object.fromEntries(rows.map(({ name, jobs, oldest }) => [name, { jobs, oldestSeconds: oldest }]));
+  }
+
   /** Removes the rounds of clients that would get the current round anyway. */
   async forgetRounds(): Promise<void> {
     await this.#options.pool.query(

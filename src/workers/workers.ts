@@ -49,6 +49,8 @@ type WorkersStatus = {
 export type Workers = AsyncDisposable & {
   /** For `/readyz`. */
   status(): Promise<WorkersStatus>;
+  /** The jobs of all nodes that wait, by queue; for metrics. */
+  waiting: JobQueue["waiting"];
 };
 
 type WorkersOptions = Omit<JobServices, "hostLimiter" | "rateLimiter" | "maxOpenDeliveries"> & {
@@ -111,6 +113,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
       later: later.status(),
       sweep: sweeping.status(),
     }),
+    waiting: () => jobs.waiting(),
     async [Symbol.asyncDispose]() {
       const closing = QUEUES.map((queue) => workers[queue].close(limits.graceMs));
       await Promise.all([...closing, later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);

@@ -115,7 +115,11 @@ export class World implements AsyncDisposable {
       }),
     );
     const all = opened.move();
-    return { status: () => workers.status(), [Symbol.asyncDispose]: () => all.disposeAsync() };
+    return {
+      status: () => workers.status(),
+      waiting: () => workers.waiting(),
+      [Symbol.asyncDispose]: () => all.disposeAsync(),
+    };
   }
 
   async stopWorkers(): Promise<void> {

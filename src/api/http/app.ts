@@ -8,7 +8,6 @@ import { createLimits, type Limits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
-import { addGauges, type GaugeDefinition } from "../../platform/metrics.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
 import {
@@ -115,13 +114,11 @@ const servedBy = ({ server, open }: WaitingServer, app: Koa<ApiState, RouterFiel
 /** The server of a node without the role api: `/livez`, `/readyz` and `/metrics` alone. */
 type ProbeServerOptions = {
   readonly probes: Probes;
-  readonly gauges: readonly GaugeDefinition[];
+  readonly registry: Registry;
   readonly waiting?: WaitingServer;
 };
 
-export function createProbeServer(services: NodeServices, { probes, gauges, waiting }: ProbeServerOptions) {
-  const registry = new Registry();
-  addGauges(registry, gauges);
+export function createProbeServer(services: NodeServices, { probes, registry, waiting }: ProbeServerOptions) {
   const router = newRouter();
   addProbes(router, services, probes, registry, createLimits(services.config));
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(services.config));

@@ -14,7 +14,7 @@ import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
-import { Outbox } from "./outbox.ts";
+import { type FrameTally, Outbox } from "./outbox.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
 
@@ -54,6 +54,7 @@ export type ConnectionContext = {
   readonly rooms: RoomChannels;
   readonly deliveries: DeliveryFeed;
   readonly timings: Timings;
+  readonly tally: FrameTally;
   /** Nothing more happens on the connection; its socket may still be closing. */
   readonly onEnd: (connection: Connection) => void;
 };
@@ -80,17 +81,17 @@ export class Connection {
   #checking = false;
 
   constructor(context: ConnectionContext, socket: WebSocket, stream: Duplex, addressGroup: string | null) {
-    const { services, rooms, timings } = context;
+    const { services, rooms, timings, tally } = context;
     const { signal } = this.#ended;
     const close = (code: CloseCode) => this.close(code);
     this.#context = context;
     this.#socket = socket;
     this.#addressGroup = addressGroup;
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
-    this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer));
+    this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer), tally);
     this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
     this.#inbox = new Inbox({
-      ...{ socket, signal },
+      ...{ socket, signal, tally },
       handle: (item) => this.#handle(item),
       onFault: close,
       isOpen: () => this.#identity !== undefined,
@@ -322,6 +323,7 @@ type InboxItem =
 
 type InboxOptions = {
   readonly socket: WebSocket;
+  readonly tally: FrameTally;
   /** Must not reject. */
   readonly handle: (item: InboxItem) => Promise<void>;
   readonly onFault: (code: CloseCode) => void;
@@ -367,6 +369,7 @@ class Inbox {
   #hear(): boolean {
     const now = performance.now();
     this.#heardAt = now;
+    this.#options.tally.received += 1;
     if (this.#options.signal.aborted) return false;
     if (now - this.#second.since >= SECOND_MS) this.#second = { since: now, frames: 0 };
     this.#second.frames += 1;

@@ -16,6 +16,7 @@ import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
 import { concerns, credentialOf, identify } from "./identity.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
+import { type FrameTally, newTally } from "./outbox.ts";
 import { RoomChannels } from "./room-channels.ts";
 
 const MAX_FRAME_BYTES = 256 * 1024;
@@ -54,7 +55,7 @@ export class Gateway implements AsyncDisposable {
   constructor({ services, feed, limits, timings = TIMINGS }: GatewayOptions) {
     const { config, directory } = services;
     this.#context = {
-      ...{ services, limits, timings },
+      ...{ services, limits, timings, tally: newTally() },
       rooms: new RoomChannels(services, feed),
       deliveries: new DeliveryFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
@@ -83,9 +84,10 @@ export class Gateway implements AsyncDisposable {
     });
   }
 
-  /** Open sockets and rooms, for metrics. */
-  counts(): { readonly sockets: number; readonly rooms: number } {
-    return { sockets: this.#connections.size, rooms: this.#context.rooms.size };
+  /** Open sockets, rooms and subscriptions, and frames, for metrics. */
+  counts(): Readonly<FrameTally> & Readonly<Record<"sockets" | "rooms" | "subscriptions", number>> {
+    const { rooms, tally } = this.#context;
+    return { ...tally, sockets: this.#connections.size, rooms: rooms.size, subscriptions: rooms.subscriptions };
   }
 
   /** For the server's `upgrade` event. Never rejects. */

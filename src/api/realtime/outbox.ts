@@ -11,11 +11,17 @@ export const MAX_AHEAD_BYTES = 1024 * 1024;
 /** Makes the bytes once the reader is ready for them; undefined when they are no longer wanted. */
 type Paced = { readonly make: () => Buffer | undefined; readonly done: (sent: boolean) => void };
 
+/** What the sockets of a node have sent and received, for metrics. */
+export type FrameTally = { sent: number; received: number; slowConsumers: number };
+
+export const newTally = (): FrameTally => ({ sent: 0, received: 0, slowConsumers: 0 });
+
 /** Sends in the order of the calls, and nothing more once the socket closes. */
 export class Outbox implements Disposable {
   readonly #socket: WebSocket;
   readonly #stream: Duplex;
   readonly #onSlow: () => void;
+  readonly #tally: FrameTally;
   readonly #paced: Paced[] = [];
   /** Bytes of paced frames that are still in the socket's queue. */
   #pacedBytes = 0;
@@ -25,10 +31,11 @@ export class Outbox implements Disposable {
   #lastSentAt = performance.now();
 
   /** `onSlow` is called in place of sending what would exceed MAX_QUEUE_BYTES. */
-  constructor(socket: WebSocket, stream: Duplex, onSlow: () => void) {
+  constructor(socket: WebSocket, stream: Duplex, onSlow: () => void, tally = newTally()) {
     this.#socket = socket;
     this.#stream = stream;
     this.#onSlow = onSlow;
+    this.#tally = tally;
     stream.on("drain", this.#pump);
   }
 
@@ -47,10 +54,12 @@ export class Outbox implements Disposable {
     for (const { byteLength } of payloads) waiting += byteLength;
     // fence: socket-queue-bound
     if (waiting > MAX_QUEUE_BYTES) {
+      this.#tally.slowConsumers += 1;
       this.#onSlow();
       return;
     }
     this.#lastSentAt = performance.now();
+    this.#tally.sent += payloads.length;
     this.#stream.cork();
     for (const payload of payloads) this.#socket.send(payload, TEXT);
     this.#stream.uncork();
@@ -86,6 +95,7 @@ export class Outbox implements Disposable {
       const bytes = this.#socket.readyState === WebSocket.OPEN ? next.make() : undefined;
       if (bytes !== undefined) {
         this.#pacedBytes += bytes.byteLength;
+        this.#tally.sent += 1;
         this.#lastSentAt = performance.now();
         this.#socket.send(bytes, TEXT, () => {
           this.#pacedBytes -= bytes.byteLength;

@@ -39,6 +39,13 @@ export class RoomChannels implements AsyncDisposable {
     return this.#open.size;
   }
 
+  /** Subscriptions to them. */
+  get subscriptions(): number {
+    let subscriptions = 0;
+    for (const { holds } of this.#open.values()) subscriptions += holds;
+    return subscriptions;
+  }
+
   /** Opens a room's channel, or shares the open one. Throws StoreUnavailable. */
   async open(id: RoomId): Promise<ChannelHold> {
     const stream = roomStream(id);

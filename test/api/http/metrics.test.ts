@@ -1,29 +1,109 @@
-// Metrics: every family is explained, and promtool finds nothing wrong with them.
+// Metrics: every family is explained, promtool finds nothing wrong with them, and they count what happened.
 import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { newClient, notificationUntil, tokenOf, until } from "../../e2e/support/api.ts";
 import { raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
+import { SocketClient } from "../../support/socket-client.ts";
+
+const scrape = async (): Promise<string> => (await raw(server.url, "/metrics")).text;
+/** The value of a series, by its name and labels as they are written; undefined when there is none. */
+const seriesValue = (text: string, series: string): number | undefined => {
+  const line = text.split("\n").find((one) => one.startsWith(`${series} `));
+  return line === undefined ? undefined : Number(line.slice(series.length + 1));
+};
+const logged = async () => (await server.storage.store.readAll({ after: "start", limit: 10_000 })).length;
 
 let server: TestServer;
 let metrics: string;
+/** What grew from before to after, and by how many events the log did. */
+let grown: (series: string) => number;
+let newEvents: number;
+let framesGot: number;
 beforeAll(async () => {
   server = await startTestServer();
-  await raw(server.url, "/livez");
-  metrics = (await raw(server.url, "/metrics")).text;
+  const api = await newClient(server.url);
+  const token = await tokenOf(api, "ann");
+  using socket = await SocketClient.connect(server.url.replace("http", "ws"), token);
+  const { body: room } = await api.post("/rooms", { name: "Team", members: [{ user_id: "ann" }] });
+  expect(await socket.ask({ type: "subscribe", room_id: room.id })).toMatchObject({ type: "subscribed" });
+  const before = await scrape();
+  const eventsBefore = await logged();
+  const posted = await api.post(`/rooms/${room.id}/messages`, { sender_id: "ann", content: "Hello" });
+  expect(posted.status).toBe(201);
+  await socket.next("event");
+  const mail = { type: "email", to_email: "ben@example.com", subject: "Hi", content: "Hello" };
+  const { body: sent } = await api.post("/notifications", mail);
+  await notificationUntil(api, sent.id, (body) => body.status === "sent");
+  metrics = await until(scrape, (text) => seriesValue(text, "chatapi_projection_lag_events") === 0);
+  grown = (series) => (seriesValue(metrics, series) ?? 0) - (seriesValue(before, series) ?? 0);
+  framesGot = socket.frames.length;
+  newEvents = (await logged()) - eventsBefore;
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
 test("each family of ours is explained in docs/metrics.md, and has a value", async () => {
   const page = await readFile(new URL("../../../docs/metrics.md", import.meta.url), "utf8");
   const families = [...metrics.matchAll(/^# TYPE (chatapi_\w+) /gm)].map(([, name]) => String(name));
-  expect(families.length).toBeGreaterThan(5);
+  expect(families.length).toBeGreaterThan(20);
   for (const name of families) {
     expect(page, name).toContain(`\`${name}\``);
     expect(metrics, name).toMatch(new RegExp(`^${name}\\S* [0-9]`, "m"));
   }
   const explained = [...page.matchAll(/\| `(chatapi_\w+)`/g)].map(([, name]) => String(name));
   expect(explained.toSorted()).toEqual(families.toSorted());
+});
+
+test("appends are counted with their events: as many as the log has", () => {
+  expect(newEvents).toBeGreaterThan(3);
+  expect(grown("chatapi_append_events_sum")).toBe(newEvents);
+  const appends = grown('chatapi_appends_total{outcome="written"}');
+  expect(appends).toBeGreaterThan(1);
+  expect(appends).toBe(grown("chatapi_append_events_count"));
+  expect(grown("chatapi_append_duration_seconds_count")).toBe(
+    appends + grown('chatapi_appends_total{outcome="conflict"}') + grown('chatapi_appends_total{outcome="failed"}'),
+  );
+});
+
+test("a mail that was sent is one delivery and one attempt", () => {
+  expect(grown('chatapi_deliveries_total{channel="email",provider="smtp",outcome="sent"}')).toBe(1);
+  expect(grown('chatapi_attempt_duration_seconds_count{channel="email",outcome="succeeded"}')).toBe(1);
+  expect(metrics.match(/^chatapi_deliveries_total/gm)).toHaveLength(1);
+});
+
+test("a socket, what it subscribed to and the frames of a message are counted", () => {
+  for (const name of ["sockets", "rooms_followed", "subscriptions"]) {
+    expect(seriesValue(metrics, `chatapi_${name}`), name).toBe(1);
+  }
+  expect(framesGot).toBeGreaterThanOrEqual(3); // welcome, subscribed, event
+  expect(seriesValue(metrics, "chatapi_frames_sent_total")).toBe(framesGot);
+  expect(seriesValue(metrics, "chatapi_frames_received_total")).toBe(1);
+  expect(seriesValue(metrics, "chatapi_slow_consumers_total")).toBe(0);
+});
+
+test("nothing is behind, waits or is forged once all is done", () => {
+  for (const name of ["projection_lag_seconds", "commands_waiting", "forged_events_total"]) {
+    expect(seriesValue(metrics, `chatapi_${name}`), name).toBe(0);
+  }
+  for (const queue of ["attempts", "tasks", "later"]) {
+    expect(seriesValue(metrics, `chatapi_jobs_waiting{queue="${queue}"}`), queue).toBeTypeOf("number");
+    expect(seriesValue(metrics, `chatapi_jobs_oldest_seconds{queue="${queue}"}`), queue).toBeTypeOf("number");
+  }
+});
+
+test("a forged event is counted once, however often it is read", async () => {
+  const { pool } = server.storage;
+  const { rows } = await pool.query<{ position: string; metadata: Buffer }>(
+    "select position, metadata from log.events order by position desc limit 1",
+  );
+  const [last = expect.fail()] = rows;
+  const flipped = Buffer.from(last.metadata);
+  flipped[flipped.length - 4] = (flipped.at(-4) ?? 0) ^ 1;
+  await pool.query("update log.events set metadata = $2 where position = $1", [last.position, flipped]);
+  await logged();
+  await logged();
+  expect(seriesValue(await scrape(), "chatapi_forged_events_total")).toBe(1);
 });
 
 const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;

@@ -1,0 +1,107 @@
+// What the parts of a node count where it happens. No label names a client, a user or an address.
+import { Counter, Histogram, Registry } from "@prometheus-io/client";
+import type { Channel } from "./contract/resources.ts";
+import { SECOND_MS } from "./contract/time.ts";
+import type { Delivery, DeliveryEvent } from "./domain/delivery.ts";
+import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Attempts wait for others, which may take their time. */
+const ATTEMPT_SECONDS = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60];
+const EVENTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000];
+
+const APPEND_OUTCOMES = ["written", "conflict", "failed"] as const;
+
+/** The events after which a delivery has come to something. */
+const OUTCOMES: ReadonlySet<string> = new Set([
+  "DeliverySucceeded",
+  "DeliveryExhausted",
+  "DeliveryAcknowledged",
+  "DeliveryFallbackRequested",
+  "DeliveryCancelled",
+  "DeliveryExpired",
+] satisfies DeliveryEvent["type"][]);
+
+/** The type of provider, never a client's name for one. */
+const PROVIDER_TYPES: Readonly<Record<Channel, string>> = { email: "smtp", webhook: "webhook", websocket: "websocket" };
+
+/** The metrics of a node, and where its parts count. */
+export class NodeMetrics {
+  readonly registry = new Registry();
+  readonly #appends = this.#counter("chatapi_appends_total", "Appends to the log.", ["outcome"]);
+  readonly #appendSeconds = this.#histogram(
+    "chatapi_append_duration_seconds",
+    "From an append to its answer.",
+    SECONDS,
+  );
+  readonly #appendEvents = this.#histogram("chatapi_append_events", "Events of an append that was written.", EVENTS);
+  readonly #forged = this.#counter("chatapi_forged_events_total", "Forged events found in the log, each counted once.");
+  readonly #deliveries = this.#counter("chatapi_deliveries_total", "Deliveries that came to an outcome.", [
+    "channel",
+    "provider",
+    "outcome",
+  ]);
+  readonly #attemptSeconds = this.#histogram(
+    "chatapi_attempt_duration_seconds",
+    "From the start of an attempt's sending to its end.",
+    ATTEMPT_SECONDS,
+    ["channel", "outcome"],
+  );
+
+  constructor() {
+    // From the start on, so that the first of each is seen as an increase.
+    for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
+  }
+
+  /** The same log, whose appends are measured. */
+  measured(store: EventStore): EventStore {
+    return {
+      ...store,
+      append: async (stream, expected, events) => {
+        const startedAt = performance.now();
+        let outcome: (typeof APPEND_OUTCOMES)[number] = "failed";
+        try {
+          const appended = await store.append(stream, expected, events);
+          outcome = "written";
+          this.#appendEvents.observe(events.length);
+          return appended;
+        } catch (error) {
+          if (error instanceof WrongExpectedRevision) outcome = "conflict";
+          throw error;
+        } finally {
+          this.#appends.inc({ outcome });
+          this.#appendSeconds.observe((performance.now() - startedAt) / SECOND_MS);
+        }
+      },
+    };
+  }
+
+  forgedFound(): void {
+    this.#forged.inc();
+  }
+
+  /** Counts what deliveries came to. `state` is the stream's after the events. */
+  written(state: unknown, events: readonly { readonly type: string; readonly data: unknown }[]): void {
+    for (const { type, data } of events) {
+      if (!OUTCOMES.has(type)) continue;
+      // The type says whose state and data they are.
+      const delivery = state as Delivery;
+      const { from, to } = data as DeliveryEvent["data"];
+      if (delivery.status === "none" || from === to) continue;
+      const { channel } = delivery.request;
+      this.#deliveries.inc({ channel, provider: PROVIDER_TYPES[channel], outcome: to });
+    }
+  }
+
+  attempted(channel: Channel, outcome: string, ms: number): void {
+    this.#attemptSeconds.observe({ channel, outcome }, ms / SECOND_MS);
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  #histogram<L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []): Histogram<L> {
+    return new Histogram({ name, help, buckets, labelNames, registers: [this.registry] });
+  }
+}
