@@ -27,7 +27,8 @@ export class RoomView {
     const seq = Number(frame.seq);
     switch (frame.type) {
       case "subscribed":
-        this.#expect(this.phase === "off", "subscribed twice");
+        // Again with `after_seq` it starts anew from there.
+        this.#expect(this.phase === "off" || frame.ref !== "live", "subscribed twice");
         this.#head = seq;
         this.#next = (frame.ref === "live" ? seq : Number(frame.ref)) + 1;
         this.phase = frame.ref === "live" ? "live" : "catching up";
