@@ -225,17 +225,13 @@ export class JobQueue implements AsyncDisposable {
     for (const { to, at } of waiting) this.#notify(to, at);
   }
 
-  /** Jobs that wait in each queue, and for how long the oldest of those that are due has been due; for metrics. */
+  /** Jobs that wait in each queue, and for how long the oldest of those that are due has been due; up to a minute old. */
   async waiting(): Promise<Readonly<Record<string, { readonly jobs: number; readonly oldestSeconds: number }>>> {
-    const { rows } = await this.#options.pool.query<{ name: string; jobs: number; oldest: number }>(
-      `select queue.name, count(job.id)::int as jobs,
-         greatest(0, coalesce(extract(epoch from now() - min(job.start_after)), 0))::float8 as oldest
-       from unnest($1::text[]) as queue (name)
-       left join jobs.job on job.name = queue.name and job.state < 'active' and not job.blocked
-       group by queue.name`,
-      [[...QUEUES, LATER]],
-    );
-    return Object.fromEntries(rows.map(({ name, jobs, oldest }) => [name, { jobs, oldestSeconds: oldest }]));
+    const waiting = [...QUEUES, LATER].map(async (name) => {
+      const [stats] = await this.#boss.getQueueStats(name, { force: true });
+      return [name, { jobs: stats?.queuedCount ?? 0, oldestSeconds: stats?.readyOldestSeconds ?? 0 }] as const;
+    });
+    return Object.fromEntries(await Promise.all(waiting));
   }
 
   /** Removes the rounds of clients that would get the current round anyway. */
