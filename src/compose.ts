@@ -15,6 +15,7 @@ import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
 import type { Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
+import { TokenSecrets } from "./app/token-secrets.ts";
 import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
@@ -235,7 +236,10 @@ type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
 async function apiServices({ config, logger, storage, guard, smtp }: Parts, following: Live): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
-  const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const secrets = new TokenSecrets(keyring);
+  // Read, and the first one made, before a request needs it.
+  await secrets.newest();
+  const tokens = new Tokens({ secrets, keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const parts = { store, keyring, commands, readSide, directory, tokens, people, positions, guard, smtp };
   return { config, logger, now, newId, randomBytes, ...parts };

@@ -1,13 +1,14 @@
 // Credentials: API keys, of which only a hash is kept, and user tokens, which only this server makes and believes.
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { errors, jwtVerify, SignJWT } from "jose";
+import { errors, type JWTHeaderParameters, jwtVerify, SignJWT } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type KeyId, type Subject } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import type { KeyData } from "../domain/client.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import type { TokenSecrets } from "./token-secrets.ts";
 
 /** Whether text is base64url as we write it: its last character has bits that decoding ignores. */
 const isCanonicalBase64Url = (text: string): boolean => Buffer.from(text, "base64url").toString("base64url") === text;
@@ -62,7 +63,7 @@ export const keyData = (id: KeyId, name: string, key: string): KeyData => ({
   last4: key.slice(-4),
 });
 
-// User tokens: JWTs, HS256 with a secret kept beside the data keys.
+// User tokens: JWTs, HS256 with the newest of the secrets kept beside the data keys; `kid` names it.
 const ISSUER = "chatapi";
 const AUDIENCE = "chatapi:user";
 const ALGORITHM = "HS256";
@@ -98,28 +99,32 @@ type TokenRequest = {
   readonly jti: string;
 };
 
-export class Tokens {
-  readonly #secret: Uint8Array;
-  readonly #keyring: Pick<Keyring, "subjectOfUser">;
-  readonly #checked = new LRUCache<string, TokenClaims>({ max: REMEMBERED });
+/** A token that was checked, and the id of the secret that signed it. */
+type Checked = { readonly claims: TokenClaims; readonly secret: string | null };
 
-  /** `secret`: the same on every node. `keyring` gives the subject of a user id. */
-  constructor({ secret, keyring }: { secret: Uint8Array; keyring: Pick<Keyring, "subjectOfUser"> }) {
-    this.#secret = secret;
+export class Tokens {
+  readonly #secrets: TokenSecrets;
+  readonly #keyring: Pick<Keyring, "subjectOfUser">;
+  readonly #checked = new LRUCache<string, Checked>({ max: REMEMBERED });
+
+  /** `keyring` gives the subject of a user id. */
+  constructor({ secrets, keyring }: { secrets: TokenSecrets; keyring: Pick<Keyring, "subjectOfUser"> }) {
+    this.#secrets = secrets;
     this.#keyring = keyring;
   }
 
   async mint({ client, userId, generation, ttlSeconds, now, jti }: TokenRequest) {
+    const secret = await this.#secrets.newest();
     const issuedAt = Math.floor(now / SECOND_MS);
     const token = await new SignJWT({ cid: client, gen: generation })
-      .setProtectedHeader({ alg: ALGORITHM, typ: "JWT" })
+      .setProtectedHeader({ alg: ALGORITHM, typ: "JWT", ...(secret.id === null ? {} : { kid: secret.id }) })
       .setIssuer(ISSUER)
       .setAudience(AUDIENCE)
       .setSubject(userId)
       .setIssuedAt(issuedAt)
       .setExpirationTime(issuedAt + ttlSeconds)
       .setJti(jti)
-      .sign(this.#secret);
+      .sign(secret.key);
     return { token, expiresAt: (issuedAt + ttlSeconds) * SECOND_MS };
   }
 
@@ -127,17 +132,27 @@ export class Tokens {
   async verify(token: string, now: Instant): Promise<TokenClaims | "expired" | undefined> {
     if (token.length > MAX_TOKEN_LENGTH) return undefined;
     const known = this.#checked.get(token);
-    if (known !== undefined) return /* fence: token-expiry */ known.expiresAt <= now ? "expired" : known;
-    const claims = await this.#check(token, now);
-    if (claims !== undefined && claims !== "expired") this.#checked.set(token, claims);
-    return claims;
+    if (known !== undefined) {
+      // fence: token-secret-dropped
+      if (!(await this.#secrets.has(known.secret))) return undefined;
+      return /* fence: token-expiry */ known.claims.expiresAt <= now ? "expired" : known.claims;
+    }
+    const checked = await this.#check(token, now);
+    if (checked === undefined || checked === "expired") return checked;
+    this.#checked.set(token, checked);
+    return checked.claims;
   }
 
-  async #check(token: string, now: Instant): Promise<TokenClaims | "expired" | undefined> {
+  async #check(token: string, now: Instant): Promise<Checked | "expired" | undefined> {
     // fence: token-spelling
     if (!token.split(".").every(isCanonicalBase64Url)) return undefined;
     try {
-      const { payload } = await jwtVerify(token, this.#secret, {
+      const keyOf = async ({ kid }: JWTHeaderParameters) => {
+        const secret = await this.#secrets.find(kid ?? null);
+        if (secret === undefined) throw new errors.JWSSignatureVerificationFailed();
+        return secret.key;
+      };
+      const { payload, protectedHeader } = await jwtVerify(token, keyOf, {
         issuer: ISSUER,
         audience: AUDIENCE,
         algorithms: [ALGORITHM],
@@ -147,7 +162,8 @@ export class Tokens {
       if (!claims.success) return undefined;
       const { sub: userId, cid: client, gen: generation, exp } = claims.data;
       const subject = await this.#keyring.subjectOfUser(client, userId);
-      return { client, subject, userId, generation, expiresAt: exp * SECOND_MS };
+      const found = { client, subject, userId, generation, expiresAt: exp * SECOND_MS };
+      return { claims: found, secret: protectedHeader.kid ?? null };
     } catch (error) {
       if (error instanceof errors.JWTExpired) return "expired";
       if (error instanceof errors.JOSEError) return undefined;

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
+import { rotateTokenSecret } from "../app/token-secrets.ts";
 import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { EXIT, fail, print, progress, run, withStorage } from "./command.ts";
 import { exportEvents, exportToFile } from "./events-export.ts";
@@ -135,6 +136,21 @@ keys
       withStorage(async ({ keyring }) => {
         const rewrapped = await keyring.rewrap();
         print(options.json ? JSON.stringify({ rewrapped }) : `rewrapped ${rewrapped} data keys`);
+        return EXIT.ok;
+      }),
+    ),
+  );
+keys
+  .command("rotate-token-secret")
+  .description("sign user tokens with a new secret from now on; older ones hold until their last token has ended")
+  .option("--at-once", "drop the older ones: every token minted until now ends")
+  .option("--json", "print the new secret's id and the count as JSON")
+  .action((options: { atOnce?: true; json?: true }) =>
+    run(() =>
+      withStorage(async ({ keyring }) => {
+        const rotated = await rotateTokenSecret(keyring, { at: new Date(), atOnce: options.atOnce });
+        const said = `user tokens are signed with the secret ${rotated.id}; dropped ${rotated.dropped} older ones`;
+        print(options.json ? JSON.stringify(rotated) : said);
         return EXIT.ok;
       }),
     ),

@@ -11,6 +11,7 @@ import { inTransaction } from "../platform/postgres.ts";
 import { deriveSecretTail } from "./derived-ids.ts";
 import { checkedLog, EventMacs, isSigned } from "./event-macs.ts";
 import type { EventStore, Position, RecordedEvent } from "./event-store.ts";
+import { type RotatedSecret, type RotateOptions, readRotated, rotate } from "./rotated-secrets.ts";
 import { blobKeysOf, type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
 import {
   createKeyTable,
@@ -211,6 +212,19 @@ export class PostgresKeyring implements Keyring {
   /** 32 random bytes that the server keeps for itself, made when first needed; the same on every node. */
   async serverSecret(name: string): Promise<Uint8Array> {
     return (await this.#keyOf(`server:${name}`, null)).key;
+  }
+
+  /** Those of this name that still count, newest first; the first one is made when there is none. */
+  async rotatedSecrets(name: string): Promise<readonly RotatedSecret[]> {
+    const there = await readRotated(this.#pool, this.#ring, `server:${name}`);
+    if (there.length > 0) return there;
+    await this.serverSecret(name);
+    return readRotated(this.#pool, this.#ring, `server:${name}`);
+  }
+
+  /** Makes a new one of this name and drops those that are over; gives its id and how many went. */
+  rotateSecret(name: string, options: RotateOptions): Promise<{ readonly id: string; readonly dropped: number }> {
+    return rotate(this.#pool, this.#ring, `server:${name}`, options);
   }
 
   /** Destroys a key for good, which erases what it sealed; false when there was none. A later use makes another key. */

@@ -7,6 +7,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { decodeProtectedHeader } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { type Api, type Body, newClient, until } from "../e2e/support/api.ts";
@@ -265,6 +266,25 @@ describe("a command without a server", () => {
     expect([code, out, err]).toEqual([78, "", `DATA_DIR: there is no database in ${dataDir}\n`]);
     expect(existsSync(dataDir)).toBe(false);
   });
+});
+
+test("keys rotate-token-secret has running nodes sign with a new secret; --at-once ends what the older ones signed", async () => {
+  const mint = async (): Promise<string> => (await api.post("/users/alice/tokens", {})).body.token;
+  const signedBy = (id: string) => until(mint, (token) => decodeProtectedHeader(token).kid === id, 1_500);
+  const statusOf = async (token: string) => (await api.as(token).get("/users/alice")).status;
+  const old = await mint();
+  const rotated = await chatapi(["keys", "rotate-token-secret", "--json"]);
+  expect([rotated.code, rotated.err]).toEqual([0, ""]);
+  const { id, dropped } = JSON.parse(rotated.out);
+  expect(dropped).toBe(0);
+  const young = await signedBy(id);
+  expect([await statusOf(old), await statusOf(young)]).toEqual([200, 200]);
+  const { code, out } = await chatapi(["keys", "rotate-token-secret", "--at-once"]);
+  const [, newest = ""] =
+    /^user tokens are signed with the secret ([\w-]{16}); dropped 2 older ones\n$/.exec(out) ?? [];
+  expect([code, out]).toEqual([0, expect.stringContaining(newest)]);
+  expect(await statusOf(await signedBy(newest))).toBe(200);
+  expect([await statusOf(old), await statusOf(young)]).toEqual([401, 401]);
 });
 
 test("keys rewrap wraps every data key with the first key of the ring, so that the other can go", async () => {

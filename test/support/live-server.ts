@@ -9,6 +9,7 @@ import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
 import { Positions } from "../../src/app/positions.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
+import { TokenSecrets } from "../../src/app/token-secrets.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { readConfig } from "../../src/config.ts";
@@ -48,7 +49,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const { store, keyring, commands, readSide } = storage;
   const guard = createAddressGuard({ allow: [], allowLoopback: true });
   const smtp = open.use(createSmtpChannel({ guard }));
-  const tokens = new Tokens({ secret: await keyring.serverSecret("tokens"), keyring });
+  const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },

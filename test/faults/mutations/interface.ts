@@ -75,6 +75,18 @@ export const interfaceMutations: readonly Mutation[] = [
     },
   },
   {
+    fence: "token-secret-dropped",
+    name: "a token that is remembered ends with its secret",
+    mutate: drop,
+    caughtBy: { file: "app/tokens.test.ts", test: "at once, it ends every token of the older ones" },
+  },
+  {
+    fence: "token-secret-over",
+    name: "an older secret of tokens is dropped in time",
+    mutate: drop,
+    caughtBy: { file: "app/tokens.test.ts", test: "at once, it ends every token of the older ones" },
+  },
+  {
     fence: "socket-revocation",
     name: "revocation ends open sockets",
     mutate: drop,
