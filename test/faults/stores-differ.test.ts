@@ -11,6 +11,7 @@ import { type Api, type Body, newClient, until } from "../e2e/support/api.ts";
 import { missingOwnEventStore, type OwnEventStore, ownEventStore } from "../support/eventstored.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { encryptionKey, startTestServer, type TestServer } from "../support/server.ts";
+import { isLong } from "../support/size.ts";
 
 if (missingOwnEventStore !== undefined) console.info(missingOwnEventStore);
 
@@ -25,7 +26,8 @@ const ready = async (url: string) => (await fetch(`${url}/readyz`)).status;
 const contents = async (api: Api, room: string): Promise<readonly string[]> =>
   (await api.get(`/rooms/${room}/messages?order=asc&limit=100`)).body.data.map(({ content }: Body) => content);
 
-describe.skipIf(missingOwnEventStore !== undefined)("the log on EventStoreDB", { timeout: 120_000 }, () => {
+// Minutes of servers that end and start: with `npm run test:faults` alone.
+describe.skipIf(missingOwnEventStore !== undefined || !isLong)("the log on EventStoreDB", { timeout: 120_000 }, () => {
   const stack = new AsyncDisposableStack();
   let eventStore: OwnEventStore;
   let database: TestDatabase;
