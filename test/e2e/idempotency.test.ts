@@ -146,7 +146,8 @@ test("one effect, the same answer", async () => {
     if (first !== undefined) expect(comparable(again, one.secret), one.name).toEqual(comparable(first, one.secret));
   }
   api = moved(api);
-  expect(await mails(server.url, "once@example.com")).toEqual([]);
+  // The mailbox keeps its mails over a restart.
+  expect(await mails(server.url, "once@example.com")).toHaveLength(1);
   // A token is minted anew each time; nothing else was written.
   expect(await countEvents()).toBeLessThanOrEqual(events + 1);
 }, 120_000);
