@@ -27,7 +27,7 @@ describe("the list of mutations", () => {
   test.each(mutations.map((one) => [one.name, one] as const))(
     "finds its fence, and its test: %s",
     async (_name, one) => {
-      const changed = await mutated(ROOT, one);
+      const changed = await mutated(ROOT, one, fences);
       expect(changed.size).toBeGreaterThan(0);
       for (const [path, text] of changed) expect(text).not.toBe(await source(path));
       expect(await source(`test/${one.caughtBy.file}`)).toMatch(/from "vitest"|eventStoreContract\(/);

@@ -10,6 +10,7 @@ import {
 } from "../../support/eventstored.ts";
 import { testDatabase } from "../../support/postgres.ts";
 import { missingRedis, type TestRedis, testRedis } from "../../support/redis.ts";
+import { isLong } from "../../support/size.ts";
 import { type Api, apiOf, type Body, mails, newClient } from "./api.ts";
 import { dataFolder, type Running, startServer } from "./server.ts";
 
@@ -19,7 +20,8 @@ export const START_TIMEOUT_MS = 60_000;
 export const ADMIN_KEY = "admin-key-of-the-tests-0123456789abcdef";
 
 export type SetupName = "embedded" | "servers" | "nodes";
-export const SETUPS: readonly SetupName[] = ["embedded", "servers", "nodes"];
+/** `nodes` has all that `servers` has and more, which runs in the long form alone. */
+export const SETUPS: readonly SetupName[] = isLong ? ["embedded", "servers", "nodes"] : ["embedded", "nodes"];
 
 /** Why a set-up cannot be had here, in one line; undefined when it can. */
 export const missing = (name: SetupName): string | undefined =>
