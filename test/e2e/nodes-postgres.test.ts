@@ -39,7 +39,7 @@ const alive = (pid: number): Promise<boolean> =>
     () => false,
   );
 
-describe.each(available(["nodes"]))("PostgreSQL: %s", () => {
+describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("PostgreSQL: %s", () => {
   test("ended at once under load, and started again", async () => {
     await using folder = await dataFolder();
     // Adopted by nobody: what this one watches over ends in the middle of the test.

@@ -6,7 +6,7 @@ import { type Cluster, faithful, makeRooms, openCluster, readiness, timeUntil, w
 import { available, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
 import { connect, subscribe } from "./support/socket.ts";
 
-describe.each(available(["nodes"]))("two of each: %s", () => {
+describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("two of each: %s", () => {
   const stack = new AsyncDisposableStack();
   let cluster: Cluster;
   let api: TestClient;
