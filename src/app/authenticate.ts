@@ -63,3 +63,6 @@ export const asUser = (caller: Caller, userId: string, subject: Subject): Caller
   // A key that expires is noticed by the directory; the socket looks its credential up again on each change.
   expiresAt: caller.kind === "user" ? caller.expiresAt : Number.POSITIVE_INFINITY,
 });
+
+/** The id of a user; null for a key. */
+export const userIdOf = (caller: Caller): string | null => (caller.kind === "user" ? caller.userId : null);

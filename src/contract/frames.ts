@@ -40,6 +40,8 @@ export type ParsedFrame =
     }
   | { readonly kind: "malformed" };
 
+/** What every frame has. */
+const HEAD = z.looseObject({ type: z.string(), ref: z.unknown().optional() });
 const known: Readonly<Record<string, z.ZodType<ClientFrame>>> = Object.assign(Object.create(null), CLIENT_FRAMES);
 
 /** Reads a message. Malformed: not JSON, no object, or without a `type`. */
@@ -50,7 +52,7 @@ export function parseFrame(text: string): ParsedFrame {
   } catch {
     return { kind: "malformed" };
   }
-  const head = z.looseObject({ type: z.string(), ref: z.unknown().optional() }).safeParse(value);
+  const head = HEAD.safeParse(value);
   if (!head.success) return { kind: "malformed" };
   const { type } = head.data;
   const refs = ref.safeParse(head.data.ref);

@@ -1,28 +1,25 @@
 // One socket: authentication, the client's frames one after the other, heartbeats, and the end.
 import type { Duplex } from "node:stream";
-import type { RawData, WebSocket } from "ws";
+import type { WebSocket } from "ws";
+import { userIdOf } from "../../app/authenticate.ts";
 import { AppError, toAppError } from "../../app/errors.ts";
 import { markRead } from "../../app/members.ts";
 import { acknowledge } from "../../app/notifications.ts";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
-import { type ClientFrame, type FrameOf, type ParsedFrame, parseFrame, type Ref } from "../../contract/frames.ts";
+import type { ClientFrame, FrameOf, Ref } from "../../contract/frames.ts";
 import { DeliveryIdSchema } from "../../contract/ids.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
+import { Inbox, type InboxItem } from "./inbox.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
 
-const MAX_FRAMES_A_SECOND = 100;
-/** Max frames of a client that wait to be handled; beyond, nothing more is read from its socket. */
-const MAX_WAITING_FRAMES = 200;
-/** Max bytes of a frame of a client that is not authenticated yet. */
-const MAX_FIRST_FRAME_BYTES = 4 * 1024;
 /** Shown in `welcome`. */
 const HEARTBEAT_SECONDS = 25;
 /** Pause between two checks of a credential while this node cannot tell whether it holds. */
@@ -244,7 +241,7 @@ export class Connection {
       if (!this.#count(found)) return this.close(CLOSE.tooManySockets);
     } else if (
       /* fence: socket-client */ before.caller.client !== caller.client ||
-      /* fence: socket-user */ userOf(before.caller) !== userOf(caller)
+      /* fence: socket-user */ userIdOf(before.caller) !== userIdOf(caller)
     ) {
       return this.close(CLOSE.forbidden);
     }
@@ -255,7 +252,7 @@ export class Connection {
     if (before !== undefined) {
       return this.#outbox.send({ type: "authenticated", expires_at: rfc3339OrNull(found.expiresAt), ref });
     }
-    const who = { connection_id: this.id, user_id: userOf(caller) };
+    const who = { connection_id: this.id, user_id: userIdOf(caller) };
     this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
     if (caller.kind !== "user" || this.#ended.signal.aborted) return;
     const { services, deliveries: feed } = this.#context;
@@ -312,97 +309,4 @@ export class Connection {
 }
 
 /** The user that a caller speaks for; null for an observer. */
-const userOf = (caller: Caller): string | null => (caller.kind === "user" ? caller.userId : null);
-
 const NOT_COUNTED: Disposable = { [Symbol.dispose]: () => undefined };
-
-/** What a connection handles, one after the other; what is malformed ends it instead. */
-type InboxItem =
-  | Exclude<ParsedFrame, { kind: "malformed" }>
-  | { readonly kind: "credential"; readonly credential: Credential };
-
-type InboxOptions = {
-  readonly socket: WebSocket;
-  readonly tally: FrameTally;
-  /** Must not reject. */
-  readonly handle: (item: InboxItem) => Promise<void>;
-  readonly onFault: (code: CloseCode) => void;
-  /** Whether the client is authenticated: before that no large frame is parsed. */
-  readonly isOpen: () => boolean;
-  /** Aborted when the connection ends: nothing is handled after that. */
-  readonly signal: AbortSignal;
-};
-
-/** The receiving side of a socket: counts frames, reads them, and has them handled in order. */
-class Inbox {
-  readonly #options: InboxOptions;
-  readonly #waiting: InboxItem[] = [];
-  #working = false;
-  #heardAt = performance.now();
-  #second = { since: this.#heardAt, frames: 0 };
-
-  constructor(options: InboxOptions) {
-    const { socket } = options;
-    this.#options = options;
-    socket.on("message", (data, isBinary) => {
-      if (this.#hear()) this.#message(data, isBinary);
-    });
-    socket.on("ping", (data) => {
-      if (this.#hear()) socket.pong(data);
-    });
-    socket.on("pong", () => this.#hear());
-  }
-
-  /** When the client last sent anything, on the monotonic clock; `now` while nothing is read from it. */
-  heardAt(now: number): number {
-    if (this.#options.socket.isPaused) this.#heardAt = now;
-    return this.#heardAt;
-  }
-
-  push(item: InboxItem): void {
-    this.#waiting.push(item);
-    if (this.#waiting.length >= MAX_WAITING_FRAMES) this.#options.socket.pause();
-    if (!this.#working) void this.#work();
-  }
-
-  /** Counts a frame; false when there were too many, or the connection has ended. */
-  #hear(): boolean {
-    const now = performance.now();
-    this.#heardAt = now;
-    this.#options.tally.received += 1;
-    if (this.#options.signal.aborted) return false;
-    if (now - this.#second.since >= SECOND_MS) this.#second = { since: now, frames: 0 };
-    this.#second.frames += 1;
-    // fence: rate-frames
-    if (this.#second.frames <= MAX_FRAMES_A_SECOND) return true;
-    this.#options.onFault(CLOSE.tooManyFrames);
-    return false;
-  }
-
-  #message(data: RawData, isBinary: boolean): void {
-    const { onFault, isOpen } = this.#options;
-    // fence: first-frame-size
-    if (!isOpen() && (data as Buffer).byteLength > MAX_FIRST_FRAME_BYTES) {
-      onFault(CLOSE.unauthenticated);
-      return;
-    }
-    const frame = isBinary ? MALFORMED : parseFrame(data.toString());
-    if (frame.kind === "malformed") onFault(CLOSE.malformed);
-    else this.push(frame);
-  }
-
-  /** One after the other, so that answers come in the order of what they answer. */
-  async #work(): Promise<void> {
-    this.#working = true;
-    const { socket, handle, signal } = this.#options;
-    for (let item = this.#waiting.shift(); item !== undefined; item = this.#waiting.shift()) {
-      if (signal.aborted) break;
-      if (socket.isPaused && this.#waiting.length < MAX_WAITING_FRAMES / 2) socket.resume();
-      await handle(item);
-    }
-    this.#working = false;
-    if (signal.aborted) this.#waiting.length = 0;
-  }
-}
-
-const MALFORMED: ParsedFrame = { kind: "malformed" };

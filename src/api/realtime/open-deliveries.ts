@@ -12,6 +12,7 @@ import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
+import { DELIVERY_STREAMS } from "../../projections/models/audit.ts";
 import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 
@@ -23,7 +24,6 @@ const MAX_WAITING = 1_000;
 const READ_MODEL_WAIT_MS = 5_000;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
-const STREAM_PREFIX = "delivery-";
 
 /** A delivery to a user who is connected. */
 type NewDelivery = {
@@ -66,7 +66,7 @@ export class DeliveryFeed implements Disposable {
     this.#handled = feed.handled();
     this.#following = feed.on((events, upTo) => {
       if (this.#listeners.size > 0) {
-        for (const event of events) if (event.stream.startsWith(STREAM_PREFIX)) this.#publish(event);
+        for (const event of events) if (event.stream.startsWith(DELIVERY_STREAMS)) this.#publish(event);
       }
       this.#handled = upTo;
     });
@@ -117,7 +117,7 @@ export class DeliveryFeed implements Disposable {
     const listeners = this.#listeners.get(data.recipient as Subject);
     if (listeners === undefined) return;
     const { at, correlation } = decodeMetadata(event);
-    const id = event.stream.slice(STREAM_PREFIX.length) as DeliveryId; // such streams are named after deliveries
+    const id = event.stream.slice(DELIVERY_STREAMS.length) as DeliveryId; // such streams are named after deliveries
     if (!requested) {
       for (const listener of listeners) listener.acknowledged(id, correlation);
       return;

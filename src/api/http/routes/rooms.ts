@@ -1,4 +1,5 @@
 // Rooms, their members, and how far each member has read.
+import { userIdOf } from "../../../app/authenticate.ts";
 import { createRoom } from "../../../app/create-room.ts";
 import { AppError } from "../../../app/errors.ts";
 import {
@@ -37,7 +38,7 @@ function memberFaults(caller: Caller, body: unknown): readonly FieldFault[] {
   // One whose id is no text still counts as one.
   const named = members.map((one, index) =>
     isObject(one) && typeof one.user_id === "string"
-      ? { id: one.user_id, role: one.user_id === ownId(caller) ? "member" : (one.role ?? "member") }
+      ? { id: one.user_id, role: one.user_id === userIdOf(caller) ? "member" : (one.role ?? "member") }
       : { id: `#${index}`, role: "member" },
   );
   const joins = caller.kind === "user" && named.every(({ id }) => id !== caller.userId);
@@ -60,8 +61,6 @@ function roomFaults(caller: Caller, body: unknown): readonly FieldFault[] {
   }
   return faults;
 }
-
-const ownId = (caller: Caller) => (caller.kind === "user" ? caller.userId : null);
 
 const ofOwners = {
   access: writeAccess,
