@@ -8,7 +8,7 @@ import { z } from "zod";
 import type { EventMacs } from "../event-store/event-macs.ts";
 import type { EventStore, NewEvent, Position, RecordedEvent } from "../event-store/event-store.ts";
 import { LOG_STREAM } from "../event-store/first-event.ts";
-import { WrappedKeySchema } from "../event-store/wrapped-keys.ts";
+import { WrappedKeySchema } from "../event-store/key-transfer.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";
 

@@ -11,8 +11,8 @@ import {
   StoreUnavailable,
   sizeOf,
 } from "../event-store/event-store.ts";
+import type { WrappedKey } from "../event-store/key-transfer.ts";
 import { blobKeysOf } from "../event-store/sealing.ts";
-import type { WrappedKey } from "../event-store/wrapped-keys.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import type { Storage } from "../storage.ts";

@@ -11,14 +11,12 @@ import { inTransaction } from "../platform/postgres.ts";
 import { deriveSecretTail } from "./derived-ids.ts";
 import { checkedLog, EventMacs, isSigned } from "./event-macs.ts";
 import type { EventStore, Position, RecordedEvent } from "./event-store.ts";
+import { exportKeys, type ImportedKeys, importKeys, type WrappedKey } from "./key-transfer.ts";
 import { type RotatedSecret, type RotateOptions, readRotated, rotate } from "./rotated-secrets.ts";
 import { blobKeysOf, type DataKey, type Keyring, PLAINTEXT_CACHE_MS, PlaintextCache } from "./sealing.ts";
 import {
   createKeyTable,
   deleteKey,
-  exportKeys,
-  type ImportedKeys,
-  importKeys,
   insertDestroyed,
   insertKeys,
   type KeyRow,
@@ -32,7 +30,6 @@ import {
   selectByPrefix,
   selectDestroyed,
   selectOnePerKek,
-  type WrappedKey,
   type WrappingRing,
 } from "./wrapped-keys.ts";
 
@@ -134,7 +131,8 @@ export class PostgresKeyring implements Keyring {
       await insertKeys(client, [made]);
       return made;
     };
-    const row = await inTransaction(this.#pool, findOrMake, { silenceMs: LOG_READ_MS });
+    const [known] = await selectByPrefix(this.#pool, prefix);
+    const row = known ?? (await inTransaction(this.#pool, findOrMake, { silenceMs: LOG_READ_MS }));
     const key = this.#ring.unwrap(row, row);
     const requiredAfter = row.owner.slice(MAC_KEY.length) as Position;
     this.#macKeyId = row.id;

@@ -2,13 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { KeyRef } from "../../src/contract/ids.ts";
+import { KeyConflict, type WrappedKey, WrappedKeySchema } from "../../src/event-store/key-transfer.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
-import {
-  KeyConflict,
-  type WrappedKey,
-  WrappedKeySchema,
-  WrongEncryptionKeys,
-} from "../../src/event-store/wrapped-keys.ts";
+import { WrongEncryptionKeys } from "../../src/event-store/wrapped-keys.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 
 const [OLD, NEW] = [`old:${randomBytes(32).toString("base64")}`, `new:${randomBytes(32).toString("base64")}`];
