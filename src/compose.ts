@@ -23,7 +23,7 @@ import type { Config } from "./config.ts";
 import { SECOND_MS } from "./contract/time.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
-import { addReadMetrics, type ReadMetric } from "./platform/metrics.ts";
+import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import { lagMsOf } from "./projections/consumer.ts";
 import type { Storage } from "./storage.ts";
@@ -119,77 +119,85 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
 const storageMetrics = (
   { store, readSide, pool, commands, keyring }: Storage,
   people: People | undefined,
-): readonly ReadMetric[] => [
-  {
-    name: "chatapi_build_info",
-    help: "Always 1; the label says which version runs.",
-    label: "version",
-    read: () => ({ [manifest.version]: 1 }),
-  },
-  {
-    name: "chatapi_command_queues",
-    help: "Streams whose commands are being carried out.",
-    read: () => commands.counts().queues,
-  },
-  {
-    name: "chatapi_commands_waiting",
-    help: "Commands that wait for the append before them.",
-    read: () => commands.counts().waiting,
-  },
-  {
-    name: "chatapi_cache_entries",
-    help: "Entries of the caches in memory.",
-    label: "cache",
-    read: () => ({
-      ...{ stream_states: commands.counts().states, data_keys: keyring.cachedKeys },
-      ...(people === undefined ? {} : { people: people.size }),
-    }),
-  },
-  {
-    name: "chatapi_projection_lag_events",
-    help: "Positions between the read models' checkpoint and the log's end.",
-    read: async () => (await readSide.status()).lag,
-  },
-  {
-    name: "chatapi_projection_lag_seconds",
-    help: "For how long the oldest event that the read models lack is in the log.",
-    read: async () => inSeconds(await lagMsOf(store, (await readSide.status()).checkpoint, now())),
-  },
-  {
-    name: "chatapi_database_connections",
-    help: "Connections of the pool to PostgreSQL, and requests that wait for one.",
-    label: "state",
-    read: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-  },
-];
+): readonly ReadMetric[] => {
+  const status = shared(() => readSide.status());
+  return [
+    {
+      name: "chatapi_build_info",
+      help: "Always 1; the label says which version runs.",
+      label: "version",
+      read: () => ({ [manifest.version]: 1 }),
+    },
+    {
+      name: "chatapi_command_queues",
+      help: "Streams whose commands are being carried out.",
+      read: () => commands.counts().queues,
+    },
+    {
+      name: "chatapi_commands_waiting",
+      help: "Commands that wait for the append before them.",
+      read: () => commands.counts().waiting,
+    },
+    {
+      name: "chatapi_cache_entries",
+      help: "Entries of the caches in memory.",
+      label: "cache",
+      read: () => ({
+        ...{ stream_states: commands.counts().states, data_keys: keyring.cachedKeys },
+        ...(people === undefined ? {} : { people: people.size }),
+      }),
+    },
+    {
+      name: "chatapi_projection_lag_events",
+      help: "Positions between the read models' checkpoint and the log's end.",
+      read: async () => (await status()).lag,
+    },
+    {
+      name: "chatapi_projection_lag_seconds",
+      help: "For how long the oldest event that the read models lack is in the log.",
+      read: async () => inSeconds(await lagMsOf(store, (await status()).checkpoint, now())),
+    },
+    {
+      name: "chatapi_database_connections",
+      help: "Connections of the pool to PostgreSQL, and requests that wait for one.",
+      label: "state",
+      read: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    },
+  ];
+};
 
 /** What the role worker measures; without it they have no value. */
-const workerMetrics = ({ store }: Storage, workers: Workers | undefined): readonly ReadMetric[] => [
-  {
-    name: "chatapi_reactor_lag_events",
-    help: "Positions between the reactors' checkpoint and the log's end; without the role worker no value.",
-    read: async () => (workers === undefined ? null : (await workers.status()).reactors.lag),
-  },
-  {
-    name: "chatapi_reactor_lag_seconds",
-    help: "For how long the oldest event without its jobs is in the log; without the role worker no value.",
-    read: async () =>
-      workers === undefined ? null : inSeconds(await lagMsOf(store, (await workers.status()).reactors.handled, now())),
-  },
-  {
-    name: "chatapi_jobs_waiting",
-    help: "Jobs of all nodes that wait; without the role worker no value.",
-    label: "queue",
-    read: async () => (workers === undefined ? null : mapValues(await workers.waiting(), ({ jobs }) => jobs)),
-  },
-  {
-    name: "chatapi_jobs_oldest_seconds",
-    help: "For how long the oldest job that waits has been due; without the role worker no value.",
-    label: "queue",
-    read: async () =>
-      workers === undefined ? null : mapValues(await workers.waiting(), ({ oldestSeconds }) => oldestSeconds),
-  },
-];
+const workerMetrics = ({ store }: Storage, workers: Workers | undefined): readonly ReadMetric[] => {
+  const reactors = shared(async () => (workers === undefined ? null : (await workers.status()).reactors));
+  const waiting = shared(async (): ReturnType<Workers["waiting"]> => workers?.waiting() ?? {});
+  return [
+    {
+      name: "chatapi_reactor_lag_events",
+      help: "Positions between the reactors' checkpoint and the log's end; without the role worker no value.",
+      read: async () => (await reactors())?.lag ?? null,
+    },
+    {
+      name: "chatapi_reactor_lag_seconds",
+      help: "For how long the oldest event without its jobs is in the log; without the role worker no value.",
+      read: async () => {
+        const status = await reactors();
+        return status === null ? null : inSeconds(await lagMsOf(store, status.handled, now()));
+      },
+    },
+    {
+      name: "chatapi_jobs_waiting",
+      help: "Jobs of all nodes that wait; without the role worker no value.",
+      label: "queue",
+      read: async () => mapValues(await waiting(), ({ jobs }) => jobs),
+    },
+    {
+      name: "chatapi_jobs_oldest_seconds",
+      help: "For how long the oldest job that waits has been due; without the role worker no value.",
+      label: "queue",
+      read: async () => mapValues(await waiting(), ({ oldestSeconds }) => oldestSeconds),
+    },
+  ];
+};
 
 const gatewayMetrics = (gateway: Gateway): readonly ReadMetric[] => [
   { name: "chatapi_sockets", help: "Open WebSockets.", read: () => gateway.counts().sockets },

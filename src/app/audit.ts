@@ -15,7 +15,7 @@ import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
-import { type AuditRow, auditPage, timelineOf } from "../projections/models/audit.ts";
+import { type AuditRow, auditPage } from "../projections/models/audit.ts";
 import { notificationById } from "../projections/models/notifications.ts";
 import { userIdsOf } from "../projections/models/users.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
@@ -100,8 +100,9 @@ export async function listStreamEvents({ services, caller, read }: Call, named: 
  */
 export async function notificationTimeline({ services, read }: Call, id: NotificationId, query: PageQuery): AuditPage {
   if ((await notificationById(read, id)) === undefined) throw new DomainError("not_found");
-  const [after = ""] = readCursor(query.cursor, ["text"]) ?? [];
-  const rows = await timelineOf(read, id, { after, limit: query.limit + 1 });
+  const [after] = readCursor(query.cursor, ["text"]) ?? [];
+  const list = omitUndefined({ notification: id, after: after as Position | undefined });
+  const rows = await auditPage(read, { ...list, limit: query.limit + 1 });
   return shownPage(services, read, rows, query.limit);
 }
 

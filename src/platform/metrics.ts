@@ -13,6 +13,17 @@ export type ReadMetric = {
   readonly read: () => Reading | Promise<Reading>;
 };
 
+/** One reading for all metrics of a scrape: who asks while it is under way is given the same. */
+export function shared<T>(read: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined;
+  return () => {
+    running ??= read().finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+}
+
 /** Adds metrics to a registry. One that cannot be read shows no value, and does not fail the scrape. */
 export function addReadMetrics(registry: Registry, definitions: readonly ReadMetric[]): void {
   for (const { name, help, type = "gauge", label, read } of definitions) {

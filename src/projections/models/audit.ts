@@ -109,23 +109,6 @@ export function auditPage(read: ReadAs, list: AuditList): Promise<readonly Audit
 const streamsOf = (id: NotificationId) => sql<string>`(
   select ${notificationStream(id)} union all select ${DELIVERY_STREAMS} || d.id from d where d.notification_id = ${id})`;
 
-/** The events of a notification and of its deliveries, oldest first, after a position. */
-export function timelineOf(
-  read: ReadAs,
-  id: NotificationId,
-  { after, limit }: { after: string; limit: number },
-): Promise<readonly AuditRow[]> {
-  return read.rows(
-    read
-      .over({ a: audit, d: deliveries })
-      .selectFrom("a")
-      .selectAll()
-      .where(sql<boolean>`a.position > ${after} and a.stream = any${streamsOf(id)}`)
-      .orderBy("position")
-      .limit(limit),
-  );
-}
-
 const eventsOfDeliveries = (read: ReadAs, id: NotificationId, upTo: Position) =>
   read
     .over({ a: audit, d: deliveries })
