@@ -14,7 +14,7 @@ import {
 import type { NotificationPatch, NotificationQuery } from "../contract/requests.ts";
 import type { DeliveryResource, NotificationResource, NotificationSummary } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { DomainError, type IfMatch, InvalidInput } from "../domain/decider.ts";
+import { DomainError, type IfMatch, refuse } from "../domain/decider.ts";
 import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
 import {
   type KnownNotification,
@@ -242,7 +242,7 @@ async function requireKnown(
     const message = "is no delivery of this notification";
     return [{ path: `delivery_ids.${index}`, code: "not_allowed", message }];
   });
-  if (faults.length > 0) throw new InvalidInput(faults);
+  refuse(faults);
 }
 
 /** The pauses in which an acknowledgement waits for a delivery that has its id already and is not made yet. */

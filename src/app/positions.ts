@@ -18,13 +18,15 @@ type Ciphers = { readonly seal: Cipheriv; readonly open: Decipheriv };
 /** Each client has a key of its own, made from the server's secret: the same on every node. */
 export class Positions {
   readonly #secret: Uint8Array;
-  readonly #store: Pick<EventStore, "logId">;
+  readonly #logId: string;
+  readonly #logHash: Buffer;
   readonly #ciphers = new LRUCache<ClientId, Ciphers>(maxEntries(MAX_CLIENTS));
   #salt = 0;
 
   constructor({ secret, store }: { readonly secret: Uint8Array; readonly store: Pick<EventStore, "logId"> }) {
     this.#secret = secret;
-    this.#store = store;
+    this.#logId = store.logId;
+    this.#logHash = logHash(store.logId);
   }
 
   /** Of an event of the client's own: always the same. */
@@ -46,15 +48,15 @@ export class Positions {
     if (sealed.length !== BLOCK_BYTES || sealed.toString("base64url") !== text) return undefined;
     const block = this.#ciphersOf(client).open.update(sealed);
     // fence: position-sealed
-    if (!block.subarray(NUMBER_BYTES, NUMBER_BYTES + LOG_BYTES).equals(logHash(this.#store.logId))) return undefined;
-    return positionOf(this.#store.logId, block.readBigUInt64BE());
+    if (!block.subarray(NUMBER_BYTES, NUMBER_BYTES + LOG_BYTES).equals(this.#logHash)) return undefined;
+    return positionOf(this.#logId, block.readBigUInt64BE());
   }
 
   #seal(client: ClientId, position: Position, salt: number): string {
     const { logId, value } = parsePosition(position) ?? { logId: "", value: 0n };
     const block = Buffer.alloc(BLOCK_BYTES);
     block.writeBigUInt64BE(value);
-    logHash(logId).copy(block, NUMBER_BYTES);
+    (logId === this.#logId ? this.#logHash : logHash(logId)).copy(block, NUMBER_BYTES);
     block.writeUInt32BE(salt, NUMBER_BYTES + LOG_BYTES);
     return this.#ciphersOf(client).seal.update(block).toString("base64url");
   }
@@ -73,10 +75,4 @@ export class Positions {
   }
 }
 
-const hashes = new Map<string, Buffer>();
-
-function logHash(logId: string): Buffer {
-  const known = hashes.get(logId) ?? createHash("sha256").update(logId).digest().subarray(0, LOG_BYTES);
-  if (hashes.size === 0) hashes.set(logId, known);
-  return known;
-}
+const logHash = (logId: string): Buffer => createHash("sha256").update(logId).digest().subarray(0, LOG_BYTES);

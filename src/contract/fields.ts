@@ -21,18 +21,21 @@ function codePoints(text: string): number {
   return count;
 }
 
+/** Whether a text has `min` to `max` code points; adds the issue when it has not. */
+function fits(value: string, min: number, max: number, context: z.RefinementCtx): boolean {
+  // A code point has one or two units: mostly the units alone say enough.
+  if (value.length <= max && value.length >= min * 2) return true;
+  const length = codePoints(value);
+  if (length < min) refuse(context, "too_short", `must have at least ${min} ${min === 1 ? "character" : "characters"}`);
+  else if (length > max) refuse(context, "too_long", `must have at most ${max} characters`);
+  return length >= min && length <= max;
+}
+
 /** Text of `min` to `max` code points. */
 export const text = (min: number, max: number) =>
   z
     .string()
-    .superRefine((value, context) => {
-      // A code point has one or two units: mostly the units alone say enough.
-      if (value.length <= max && value.length >= min * 2) return;
-      const length = codePoints(value);
-      if (length < min)
-        refuse(context, "too_short", `must have at least ${min} ${min === 1 ? "character" : "characters"}`);
-      if (length > max) refuse(context, "too_long", `must have at most ${max} characters`);
-    })
+    .superRefine((value, context) => void fits(value, min, max, context))
     .meta({ minLength: min, maxLength: max });
 
 /** Text that must fit a pattern; `what` completes "must be". */
@@ -40,11 +43,8 @@ export const pattern = (expression: RegExp, what: string, min: number, max: numb
   z
     .string()
     .superRefine((value, context) => {
-      const length = codePoints(value);
-      if (length < min)
-        refuse(context, "too_short", `must have at least ${min} ${min === 1 ? "character" : "characters"}`);
-      else if (length > max) refuse(context, "too_long", `must have at most ${max} characters`);
-      else if (!expression.test(value)) refuse(context, "invalid_format", `must be ${what}`);
+      if (fits(value, min, max, context) && !expression.test(value))
+        refuse(context, "invalid_format", `must be ${what}`);
     })
     .meta({ minLength: min, maxLength: max, pattern: expression.source });
 

@@ -384,7 +384,7 @@ function failed(
   const { n } = state;
   const { provider, retryAfterMs } = outcome;
   const error = outcome.error ?? { code: "failed", message: "the attempt failed" };
-  const response = outcome.response === null ? null : seal(outcome.response);
+  const response = sealOrNull(outcome.response);
   const recipients = [...outcome.recipients];
   const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error), recipients });
   const after = { ...state, ...settledAfter(state, { n, recipients }) };

@@ -140,14 +140,20 @@ export async function startMailbox(options: {
   const arrived = new EventTarget();
   let keptBytes = 0;
 
+  const drop = async (id: string): Promise<boolean> => {
+    const one = kept.get(id);
+    if (one === undefined) return false;
+    kept.delete(id);
+    keptBytes -= one.raw.byteLength;
+    await files?.remove(id);
+    return true;
+  };
   const keep = async (mail: Mail, raw: Uint8Array): Promise<void> => {
     kept.set(mail.id, { mail, raw });
     keptBytes += raw.byteLength;
-    for (const [oldest, { raw: bytes }] of kept) {
+    for (const oldest of kept.keys()) {
       if (kept.size <= limits.mails && keptBytes <= limits.totalBytes) break;
-      kept.delete(oldest);
-      keptBytes -= bytes.byteLength;
-      await files?.remove(oldest);
+      await drop(oldest);
     }
   };
   for (const { id, envelope, at, raw } of (await files?.load()) ?? [])
@@ -231,19 +237,9 @@ export async function startMailbox(options: {
     },
     get: (id) => kept.get(id)?.mail,
     raw: (id) => kept.get(id)?.raw,
-    async delete(id) {
-      const one = kept.get(id);
-      if (one === undefined) return false;
-      kept.delete(id);
-      keptBytes -= one.raw.byteLength;
-      await files?.remove(id);
-      return true;
-    },
+    delete: drop,
     async clear() {
-      const ids = [...kept.keys()];
-      kept.clear();
-      keptBytes = 0;
-      for (const id of ids) await files?.remove(id);
+      await Promise.all(Array.from(kept.keys(), drop));
     },
     async [Symbol.asyncDispose]() {
       closing ??= new Promise((resolve) => server.close(() => resolve()));

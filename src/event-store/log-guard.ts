@@ -126,10 +126,7 @@ export class LogGuard implements AsyncDisposable {
 
   /** Throws when nothing may be appended now. */
   async #untilRecognised(): Promise<void> {
-    if (this.#state === "away") {
-      const waited = new Promise<void>((resolve) => setTimeout(resolve, APPEND_WAIT_MS).unref());
-      await Promise.race([this.#recognised.promise, waited]);
-    }
+    if (this.#state === "away") await within(APPEND_WAIT_MS, this.#recognised.promise, "").catch(() => undefined);
     if (this.#state === "differs") throw new StoreUnavailable(this.#problem ?? PROBLEMS.replaced);
     if (this.#state === "away") throw new OutcomeUnknown("the log is away; this append was not sent");
   }

@@ -51,13 +51,9 @@ export function clientAddress({ trustProxy }: Pick<Config, "trustProxy">): Clien
 
 /** Whom the proxies say that they forward for, the nearest first. */
 function hopsOf({ headers }: IncomingMessage): readonly string[] {
-  const { forwarded = "" } = headers;
-  const listed =
-    headers["x-forwarded-for"] === undefined ? forwarded.split(",").map(forOf) : [headers["x-forwarded-for"]];
-  const hops = listed
-    .join()
-    .split(",")
-    .flatMap((hop) => hop.trim() || []);
+  const { forwarded = "", "x-forwarded-for": listed } = headers;
+  const all = listed === undefined ? forwarded.split(",").map(forOf) : String(listed).split(",");
+  const hops = all.flatMap((hop) => hop.trim() || []);
   return hops.slice(-MAX_HOPS).toReversed().map(addressOf);
 }
 

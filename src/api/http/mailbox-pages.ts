@@ -1,5 +1,5 @@
 // The development mailbox at /dev/mailbox: as JSON for programs, as pages for people. Only in development mode.
-import { once } from "node:events";
+import { SECOND_MS } from "../../contract/time.ts";
 import { InvalidInput } from "../../domain/decider.ts";
 import type { ApiRouter } from "./api.ts";
 import { type Html, html, type Page, pageOf, prefersPage, sendHtml, sendPage } from "./markup.ts";
@@ -86,7 +86,9 @@ export function addMailbox(
     const { to, after, wait_seconds } = parseQuery(ctx.querystring);
     const filter = { to, after };
     const seconds = waitSeconds(wait_seconds);
-    const mails = seconds === 0 ? mailbox.list(filter) : await waited(ctx, mailbox, filter, seconds);
+    const gone = new AbortController();
+    ctx.res.once("close", () => gone.abort());
+    const mails = seconds === 0 ? mailbox.list(filter) : await mailbox.wait(filter, seconds * SECOND_MS, gone.signal);
     ctx.set("Vary", "Accept");
     if (prefersPage(ctx)) sendPage(ctx, listPage(mails, to));
     else sendJson(ctx, { data: mails });
@@ -115,20 +117,6 @@ export function addMailbox(
     ctx.body = Buffer.from(bytes);
   });
   router.get("/dev/mailbox/:id/html", (ctx) => sendHtml(ctx, found(requested(ctx).html ?? undefined), MAIL_POLICY));
-}
-
-async function waited(ctx: ApiContext, mailbox: DevMailbox, filter: MailFilter, seconds: number) {
-  const gone = new AbortController();
-  const over = new AbortController();
-  void once(ctx.res, "close", { signal: over.signal }).then(
-    () => gone.abort(),
-    () => undefined,
-  );
-  try {
-    return await mailbox.wait(filter, seconds * 1_000, gone.signal);
-  } finally {
-    over.abort();
-  }
 }
 
 // Pages

@@ -63,7 +63,7 @@ function checkParams(route: Route, params: Readonly<Record<string, string>>): Ch
   return makes && own ? { value: undefined, faults } : "unknown";
 }
 
-/** Parses, and adds faults: those that are known, and of other fields those that the schema finds. */
+/** Parses, and adds faults: those that are known, then those that the schema finds. Of each path the first one counts. */
 function check(
   schema: z.ZodType,
   value: unknown,
@@ -74,8 +74,7 @@ function check(
   const parsed = schema.safeParse(value, REPORT);
   faults.push(...known);
   if (parsed.success) return parsed.data;
-  const paths = new Set(known.map(({ path }) => path));
-  faults.push(...toFaults(schema, parsed.error.issues, style).filter(({ path }) => !paths.has(path)));
+  faults.push(...toFaults(schema, parsed.error.issues, style));
   return undefined;
 }
 
