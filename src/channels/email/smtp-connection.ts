@@ -218,8 +218,6 @@ export function smtpFailure(error: unknown): SmtpFailure {
     return { ...silent, stage: "send", permanent: true, code: "invalid_message", message: error.message };
   }
   const known = SmtpErrorSchema.parse(typeof error === "object" && error !== null ? error : {});
-  // When every recipient was refused, the first one decides.
-  if (known.rejectedErrors.length > 0) return smtpFailure(known.rejectedErrors[0]);
   const { command, responseCode: status } = known;
   const stage = stageOf(known, known.originalCode || errorCode(error));
   if (status === null) return { ...silent, stage, ...withoutReply(known, stage) };

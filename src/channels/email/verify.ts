@@ -1,6 +1,7 @@
 // channels/email/verify.ts: tries a provider's settings and reports the stage that they reach.
 
 import { randomUUID } from "node:crypto";
+import { SECOND_MS } from "../../contract/time.ts";
 import { type AttemptErrorCode, storedText } from "../attempt-result.ts";
 import { deadline } from "../outgoing-socket.ts";
 import { composeMail } from "./message.ts";
@@ -30,7 +31,7 @@ export async function verifySmtp(
   const { promise: timeUp, resolve } = Promise.withResolvers<SmtpVerdict>();
   using time = deadline(timeoutMs);
   const { signal } = time;
-  const message = `The server took longer than ${timeoutMs / 1_000} s`;
+  const message = `The server took longer than ${timeoutMs / SECOND_MS} s`;
   signal.addEventListener("abort", () => resolve({ ok: false, stage, code: "timeout", message }));
 
   const attempt = async (): Promise<SmtpVerdict> => {
@@ -39,11 +40,16 @@ export async function verifySmtp(
         stage = now;
       };
       const session = await SmtpSession.open(provider, settings, { signal, onStage });
-      if (toEmail !== null) {
-        stage = "send";
-        await session.send(await composeMail(provider, testMail(toEmail)), signal, () => {});
+      try {
+        if (toEmail !== null) {
+          stage = "send";
+          const mail = await composeMail(provider, testMail(toEmail));
+          const { rejectedErrors } = await session.send(mail, signal, () => {});
+          if (rejectedErrors.length > 0) throw rejectedErrors[0];
+        }
+      } finally {
+        session.quit();
       }
-      session.quit();
       return { ok: true, stage, code: null, message: null };
     } catch (error) {
       const { stage, code, message, text } = smtpFailure(error);

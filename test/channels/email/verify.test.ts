@@ -116,6 +116,18 @@ describe("settings that do not work", () => {
     expect(await verify(at(server.port), "no address")).toMatchObject({ stage: "send", code: "invalid_message" });
   });
 
+  test("fail to send when the recipient is refused, and leave no connection open", async () => {
+    const closed = Promise.withResolvers<void>();
+    await using server = await mailServer({
+      onRcptTo: (_address, _session, callback) => callback(reply(550, "no such mailbox")),
+      onClose: () => closed.resolve(),
+    });
+    const verdict = await verify(at(server.port), "nobody@example.com");
+    expect(verdict).toMatchObject({ ok: false, stage: "send", code: "recipient_refused" });
+    expect(verdict.message).toContain("no such mailbox");
+    await closed.promise;
+  });
+
   test.each(["SSH-2.0-OpenSSH_9.6 internal\r\n", "220 internal FTP\r\n", "internal", "-ERR internal\r\n"])(
     "never repeat what a server said that spoke no SMTP: %j",
     async (greeting) => {
