@@ -5,7 +5,7 @@ import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 import type { FaultCode } from "../contract/errors.ts";
 import { parseWebhookUrl } from "../contract/fields.ts";
-import { createResolver, type ResolveName } from "./resolver.ts";
+import { createResolver, LOCAL_NAME, type ResolveName } from "./resolver.ts";
 
 /** The verdict on a target when it is set. `code` is one of the codes of validation errors. */
 type GuardVerdict = { readonly ok: true } | { readonly ok: false; readonly code: FaultCode; readonly reason: string };
@@ -28,8 +28,6 @@ export class AddressNotAllowedError extends Error {
 }
 
 const MAX_HOST_LENGTH = 255;
-/** RFC 6761: always loopback. */
-const LOCAL_NAME = /(?:^|\.)localhost$/;
 // A slow name server must not hold up the request that sets a target.
 const CHECK_TIMEOUT_MS = 3_000;
 

@@ -18,6 +18,8 @@ type ResolverOptions = {
   readonly timeoutMs?: number;
 };
 
+/** RFC 6761: always loopback. */
+export const LOCAL_NAME = /(?:^|\.)localhost$/;
 const HOSTS_FILE = process.platform === "win32" ? String.raw`C:\Windows\System32\drivers\etc\hosts` : "/etc/hosts";
 /** How long a name server may take to answer one query, of which there are two. */
 const QUERY_MS = 1_500;
@@ -32,20 +34,14 @@ const FILE_MS = 5_000;
 /** Looks names up as the system does: hosts file first, then the name servers, then under the search domains. */
 export function createResolver(options: ResolverOptions = {}): ResolveName {
   const { hostsFile = HOSTS_FILE, resolvConf = "/etc/resolv.conf", servers, timeoutMs = 4_000 } = options;
-  const files = new LRUCache<string, Promise<string>>({ max: 2, ttl: FILE_MS });
-  const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({ max: MAX_CACHED_NAMES, ttl: CACHE_MS });
-
-  function lines(file: string): Promise<readonly (readonly string[])[]> {
-    const text = files.get(file) ?? readFile(file, "utf8").catch(() => "");
-    files.set(file, text);
-    return text.then((known) => known.split("\n").map((line) => line.replace(/#.*/, "").split(/\s+/).filter(Boolean)));
-  }
+  const files = new LRUCache<string, Promise<Lines>>({ max: 2, ttl: FILE_MS, memoMethod: readLines });
+  const lines = (file: string) => files.memo(file);
 
   async function fromHosts(name: string): Promise<readonly LookupAddress[]> {
     const known = (await lines(hostsFile)).filter(([, ...names]) => names.some((one) => one.toLowerCase() === name));
     const found = known.flatMap(([address = ""]) => (isIP(address) === 0 ? [] : [{ address, family: isIP(address) }]));
     // RFC 6761: these are loopback, whoever answers.
-    if (found.length > 0 || !/(?:^|\.)localhost$/.test(name)) return found;
+    if (found.length > 0 || !LOCAL_NAME.test(name)) return found;
     return [
       { address: "127.0.0.1", family: 4 },
       { address: "::1", family: 6 },
@@ -79,12 +75,21 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
     throw failure;
   }
 
-  return (name) => {
-    const key = name.toLowerCase();
-    const answer = answers.get(key) ?? lookUp(key);
-    answers.set(key, answer, { noUpdateTTL: true });
-    return answer;
-  };
+  const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({
+    max: MAX_CACHED_NAMES,
+    ttl: CACHE_MS,
+    memoMethod: lookUp,
+  });
+  return (name) => answers.memo(name.toLowerCase());
+}
+
+/** The words of a file's lines, without comments. */
+type Lines = readonly (readonly string[])[];
+
+/** A file that is not there has no lines. */
+async function readLines(file: string): Promise<Lines> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  return text.split("\n").map((line) => line.replace(/#.*/, "").split(/\s+/).filter(Boolean));
 }
 
 /** Both families of one name. A resolver of its own: its queries end together, and wait for nobody else's. */

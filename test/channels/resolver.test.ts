@@ -3,7 +3,8 @@ import { createSocket } from "node:dgram";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createResolver } from "../../src/channels/resolver.ts";
 
 /** The name that a DNS query is about, and its type. */
@@ -58,6 +59,28 @@ describe("a name", () => {
     ]);
     expect(await resolve("HOOKS.example")).toEqual([{ address: "93.184.215.14", family: 4 }]);
     await expect(resolve("no-such.example")).rejects.toMatchObject({ code: "ENOTFOUND" });
+  });
+
+  test("is found in a hosts file that changed, however often names are looked up meanwhile", async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "resolver-"));
+    const hostsFile = join(folder.path, "hosts");
+    await writeFile(hostsFile, "10.1.2.3 one.example\n");
+    const now = performance.now.bind(performance);
+    let ahead = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => now() + ahead);
+    try {
+      const resolve = createResolver({ hostsFile, resolvConf: "/nowhere", servers: [dns.server] });
+      expect(await resolve("one.example")).toEqual([{ address: "10.1.2.3", family: 4 }]);
+      await writeFile(hostsFile, "10.1.2.4 two.example\n");
+      for (const name of ["a.example", "b.example", "c.example"]) {
+        ahead += 2_000;
+        await sleep(5); // the cache reads its clock once a millisecond
+        await resolve(name).catch(() => undefined);
+      }
+      expect(await resolve("two.example")).toEqual([{ address: "10.1.2.4", family: 4 }]);
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   test("under localhost is this machine, whoever answers", async () => {
