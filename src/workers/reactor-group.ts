@@ -82,7 +82,7 @@ export async function startReactors(options: ReactorGroupOptions) {
     handled: (): Checkpoint => consumer.status().handled ?? stored,
     async status(): Promise<ReactorStatus> {
       const { state, handled = stored, lastError } = consumer.status();
-      if (state === "standby") stored = await openCheckpoint(options);
+      if (state === "standby") stored = (await readCheckpoint(options)) ?? stored;
       const known = state === "standby" ? stored : handled;
       return { state, handled: known, lag: await lagOf(store, known), lastError };
     },
@@ -90,17 +90,24 @@ export async function startReactors(options: ReactorGroupOptions) {
   };
 }
 
-async function openCheckpoint({ pool, store }: ReactorGroupOptions): Promise<Position> {
-  await pool.query("insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing", [
-    GROUP,
-    await store.tail(),
-  ]);
+/** Begins at the log's end when there is none yet. Throws ForeignCheckpoint. */
+async function openCheckpoint(options: ReactorGroupOptions): Promise<Position> {
+  const tail = await options.store.tail();
+  await options.pool.query(
+    "insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing",
+    [GROUP, tail],
+  );
+  return (await readCheckpoint(options)) ?? tail;
+}
+
+/** Undefined when there is none. Throws ForeignCheckpoint when it is another log's. */
+async function readCheckpoint({ pool, store }: ReactorGroupOptions): Promise<Position | undefined> {
   const { rows } = await pool.query<{ position: Position }>(
     "select position from jobs.reactor_checkpoints where name = $1",
     [GROUP],
   );
   const position = rows[0]?.position;
-  if (position === undefined || parsePosition(position)?.logId !== store.logId) {
+  if (position !== undefined && parsePosition(position)?.logId !== store.logId) {
     throw new ForeignCheckpoint(`the schema jobs belongs to another log than ${store.logId}: drop it to start afresh`);
   }
   return position;
