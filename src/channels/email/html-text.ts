@@ -41,16 +41,12 @@ const MAX_REFERENCE = 40;
 const SLICE_MS = 5;
 
 /** Line breaks before and after an element. */
-const BREAKS: Readonly<Record<string, number>> = {
-  ...Object.fromEntries(
-    "p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre hr figure form".split(" ").map((name) => [name, 2]),
-  ),
-  ...Object.fromEntries(
-    "address article aside body caption center dd details div dt fieldset figcaption footer header html li main nav section summary tr"
-      .split(" ")
-      .map((name) => [name, 1]),
-  ),
-};
+const BREAKS: ReadonlyMap<string, number> = new Map([
+  ..."p h1 h2 h3 h4 h5 h6 ul ol dl table blockquote pre hr figure form".split(" ").map((name) => [name, 2] as const),
+  ..."address article aside body caption center dd details div dt fieldset figcaption footer header html li main nav section summary tr"
+    .split(" ")
+    .map((name) => [name, 1] as const),
+]);
 /** Elements whose content is no text. */
 const SKIPPED: ReadonlySet<string> = new Set(["head", "script", "style", "template", "title"]);
 
@@ -191,7 +187,7 @@ class Writer {
   /** A list inside a list has no blank lines around it. */
   #breaksOf(name: string): number {
     const inner = (name === "ul" || name === "ol") && this.#lists.length > 0;
-    return inner ? 1 : (BREAKS[name] ?? 0);
+    return inner ? 1 : (BREAKS.get(name) ?? 0);
   }
 
   #openLink(href: string): void {
@@ -247,12 +243,13 @@ function endOfTag(html: string, from: number): number {
 
 /** Where a piece of text ends: at the next tag, or after so much that others should run, not inside a character's name. */
 function endOfText(html: string, from: number): number {
-  const cut = from + MAX_TEXT_PIECE;
-  const tag = html.indexOf("<", from);
-  const end = tag < 0 ? html.length : tag;
-  if (end <= cut) return end;
-  const reference = html.lastIndexOf("&", cut);
-  return reference > cut - MAX_REFERENCE ? reference : cut;
+  // No more than the piece is looked at: looking further each time would take time that grows with the square of the text.
+  const piece = html.slice(from, from + MAX_TEXT_PIECE + 1);
+  const tag = piece.indexOf("<");
+  if (tag >= 0) return from + tag;
+  if (piece.length <= MAX_TEXT_PIECE) return from + piece.length;
+  const reference = piece.lastIndexOf("&");
+  return from + (reference > MAX_TEXT_PIECE - MAX_REFERENCE ? reference : MAX_TEXT_PIECE);
 }
 
 /** Where the content of an element that is no text ends. */

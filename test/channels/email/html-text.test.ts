@@ -40,6 +40,11 @@ describe("text from HTML", () => {
     ],
     ["no script's address", '<a href="javascript:alert(1)">x</a> <a href="#top">y</a>', "x y"],
     ["what is no tag", "1 < 2 <3 a<b", "1 < 2 <3 a"],
+    [
+      "elements that nobody knows",
+      "<p>one</p><constructor>x</constructor><toString>y</toString><p>two",
+      "one\n\nxy\n\ntwo",
+    ],
     ["an attribute's >", '<p title="a > b">x</p>', "x"],
     ["a comment that never ends", "a<!-- b <p>c", "a"],
     ["blanks between words and elements", "<b>a</b> b<i> c</i>", "a b c"],
