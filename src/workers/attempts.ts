@@ -1,4 +1,5 @@
 // One attempt. Its start is in the log before anything is sent, its outcome in one append with what follows from it.
+import { setTimeout as sleep } from "node:timers/promises";
 import { emptyResult } from "../channels/attempt-result.ts";
 import type { DeliveryId } from "../contract/ids.ts";
 import type { Channel } from "../contract/resources.ts";
@@ -251,7 +252,7 @@ async function record(
       const wait = backoffMs(failures);
       const about = { job: job.id, failures, reason: messageOf(error) };
       logger.warn(about, `attempt: outcome not recorded; retrying in ${Math.round(wait)} ms`);
-      await pause(wait, new AbortController().signal);
+      await sleep(wait);
     }
   }
 }

@@ -176,12 +176,11 @@ export class HostLimiter {
     host.usedAt = now;
     const guest = host.guests.get(client) ?? { holds: 0, waiting: 0, bookedUntil: now };
     host.guests.set(client, guest);
-    let hold = critical || guest.waiting === 0 ? take(host, guest, critical, now) : undefined;
+    const atOnce = critical || guest.waiting === 0 ? take(host, guest, critical, now) : undefined;
     const comesInTime = guest.waiting * (host.meanMs / limit) < waitMs && !hangs(host, now);
-    if (hold === undefined && comesInTime) hold = await waitFor(host, { guest, critical }, waitMs, signal);
+    const hold = atOnce ?? (comesInTime ? await waitFor(host, { guest, critical }, waitMs, signal) : undefined);
     if (hold === undefined) return { putOffUntil: this.#book(host, guest) };
-    const held = hold;
-    return { release: (answered) => this.#release(host, held, answered) };
+    return { release: (answered) => this.#release(host, hold, answered) };
   }
 
   #add(name: string, limit: number, now: Instant): Host {

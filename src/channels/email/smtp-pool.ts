@@ -76,26 +76,22 @@ export class SmtpPool {
   /** Gives a session back. It is closed when it cannot be used again. */
   give(session: SmtpSession): void {
     if (!session.isUsable || this.#retired || session.mails >= MAILS_PER_CONNECTION) {
-      session.quit();
-      this.#drop();
+      this.#end(session);
       return;
     }
-    const timer = setTimeout(() => {
-      this.#unpark(session);
-      session.quit();
-      this.#drop();
-    }, IDLE_MS).unref();
-    this.#idle.set(session, timer);
+    this.#idle.set(session, setTimeout(() => this.#end(session), IDLE_MS).unref());
     this.#wakeNext();
   }
 
   retire(): void {
     this.#retired = true;
-    for (const session of [...this.#idle.keys()]) {
-      this.#unpark(session);
-      session.quit();
-      this.#drop();
-    }
+    for (const session of [...this.#idle.keys()]) this.#end(session);
+  }
+
+  #end(session: SmtpSession): void {
+    this.#unpark(session);
+    session.quit();
+    this.#drop();
   }
 
   #unpark(session: SmtpSession): void {

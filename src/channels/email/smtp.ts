@@ -1,6 +1,7 @@
 // channels/email/smtp.ts: sends mails by SMTP over a pool of connections for each provider's settings.
 
 import { LRUCache } from "lru-cache";
+import { SECOND_MS } from "../../contract/time.ts";
 import { type AttemptResult, emptyResult, type RecipientResult, storedText } from "../attempt-result.ts";
 import type { AddressGuard } from "../guard.ts";
 import { deadline } from "../outgoing-socket.ts";
@@ -29,7 +30,6 @@ type SmtpChannelOptions = Partial<SmtpTimeouts> & {
 };
 
 const MAX_POOLS = 200;
-const SECOND = 1_000;
 
 export type SmtpChannel = ReturnType<typeof createSmtpChannel>;
 
@@ -68,15 +68,15 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
     onHandedOver?: (answersWithinMs: number) => void,
   ): Promise<AttemptResult> {
     const { name } = provider;
-    const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * SECOND : attemptTimeoutMs;
+    const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * SECOND_MS : attemptTimeoutMs;
     using time = deadline(timeoutMs, signal, closing.signal);
     let handedOver = false;
     const outcomeOf = (error: unknown): AttemptResult => {
       const outcome = handedOver ? ("unknown" as const) : ("transient" as const);
       if (time.isUp) {
         const message = handedOver
-          ? `The server had the whole mail and did not answer within ${acceptTimeoutMs / SECOND} s`
-          : `The mail was not taken within ${timeoutMs / SECOND} s`;
+          ? `The server had the whole mail and did not answer within ${acceptTimeoutMs / SECOND_MS} s`
+          : `The mail was not taken within ${timeoutMs / SECOND_MS} s`;
         return { ...emptyResult(name), outcome, error: { code: "timeout", message } };
       }
       if (time.signal.aborted) {
