@@ -11,7 +11,7 @@ type Refused = { readonly pattern: RegExp; readonly instead: string; readonly wi
 const REFUSED: readonly Refused[] = [
   { pattern: /^turns?$/, instead: "batch, tick or queue" },
   { pattern: /^company$/, instead: "linger" },
-  { pattern: /^reach(es|ed|ing)?$/, instead: "durable watermark, position or await" },
+  { pattern: /^reach(es|ed|ing)?$/, instead: "position or await" },
   { pattern: /^told$/, instead: "notified or published" },
   { pattern: /^ow(e|es|ed|ing)$/, instead: "due" },
   { pattern: /^offer(s|ed|ing)?$/, instead: "push or open delivery" },

@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from "vitest";
 import { lineAt, readTree, type SourceFile } from "../../scripts/rules/tree.ts";
 import { fixture } from "./fixture.ts";
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 60_000;
 const ROOT = new URL("../..", import.meta.url).pathname;
 
 type Expression = { readonly at: string; readonly source: string; readonly flags: string };
