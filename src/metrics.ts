@@ -1,8 +1,8 @@
 // What the parts of a node count where it happens. No label names a client, a user or an address.
 import { Counter, Histogram, Registry } from "@prometheus-io/client";
-import type { Channel } from "./contract/resources.ts";
+import type { Channel } from "./contract/deliveries.ts";
 import { SECOND_MS } from "./contract/time.ts";
-import type { Delivery, DeliveryEvent } from "./domain/delivery.ts";
+import type { Delivery, DeliveryEvent } from "./domain/delivery-state.ts";
 import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];

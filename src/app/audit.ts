@@ -1,8 +1,9 @@
 // The audit: stored events as those see them who check afterwards, found by the read model and read from the log.
+
+import type { AuditEventResource } from "../contract/audit.ts";
+import type { PageQuery } from "../contract/fields.ts";
 import { type MessageId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue } from "../contract/json.ts";
-import type { PageQuery } from "../contract/requests.ts";
-import type { AuditEventResource } from "../contract/resources.ts";
 import { type Instant, rfc3339 } from "../contract/time.ts";
 import { catalogue } from "../domain/catalogue.ts";
 import { clientStream } from "../domain/client.ts";

@@ -1,8 +1,8 @@
 // Who may come in: keys and revoked tokens, folded on this node, so that "at once" means within a second.
 import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
-import { MAX_TOKEN_MS } from "../contract/requests.ts";
 import { HOUR_MS, type Instant } from "../contract/time.ts";
+import { MAX_TOKEN_MS } from "../contract/users.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";

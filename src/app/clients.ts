@@ -1,12 +1,14 @@
 // A client (a tenant): registering it, what it sees and changes of itself, its keys and its webhook secret.
-import type { KeyId } from "../contract/ids.ts";
-import type { ClientPatch, NewClient } from "../contract/requests.ts";
+
 import type {
+  ClientPatch,
   ClientResource,
+  NewClient,
   RegisteredClientResource,
   RotatedKeyResource,
   WebhookSecretResource,
-} from "../contract/resources.ts";
+} from "../contract/clients.ts";
+import type { KeyId } from "../contract/ids.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import { type Client, type ClientCommand, clientDecider, clientStream, type ExistingClient } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";

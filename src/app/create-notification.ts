@@ -4,7 +4,7 @@ import type { FieldFault } from "../contract/errors.ts";
 import { canonicalMailAddress, parseWebhookUrl } from "../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
-import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/requests.ts";
+import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/notifications.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream, providerFor } from "../domain/client.ts";
 import { seal, sealOrNull } from "../domain/event.ts";

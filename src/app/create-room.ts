@@ -2,8 +2,8 @@
 // make one: an external id, or being the direct room of two people.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
-import { MAX_FIRST_MEMBERS, type NewRoom } from "../contract/requests.ts";
-import type { RoomResource } from "../contract/resources.ts";
+import type { RoomResource } from "../contract/rooms.ts";
+import { MAX_FIRST_MEMBERS, type NewRoom } from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";

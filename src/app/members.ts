@@ -1,8 +1,8 @@
 // Members of rooms, and how far each has read.
 import type { FieldFault } from "../contract/errors.ts";
+import type { PageQuery } from "../contract/fields.ts";
 import type { Subject } from "../contract/ids.ts";
-import type { MemberInput, PageQuery } from "../contract/requests.ts";
-import type { MemberResource, ReadMarkerResource } from "../contract/resources.ts";
+import type { MemberInput, MemberResource, ReadMarkerResource } from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { seal, sealOrNull } from "../domain/event.ts";

@@ -1,7 +1,6 @@
 // Messages: posting, changing, reading and listing them.
 import { type RoomId, seqOfMessage } from "../contract/ids.ts";
-import type { MessagePatch, MessageQuery, NewMessage } from "../contract/requests.ts";
-import type { MessageResource } from "../contract/resources.ts";
+import type { MessagePatch, MessageQuery, MessageResource, NewMessage } from "../contract/messages.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";

@@ -1,15 +1,11 @@
 // Notifications as answers show them: from the read model, or as they were just after a change.
+
+import type { Channel, DeliveryStatus } from "../contract/deliveries.ts";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
-import {
-  type Channel,
-  type DeliveryStatus,
-  type NotificationResource,
-  type NotificationSummary,
-  SHOWN_DELIVERIES,
-} from "../contract/resources.ts";
+import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES } from "../contract/notifications.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
-import { type DeliveryEvent, deliveryStream, statusAfter } from "../domain/delivery.ts";
+import { type DeliveryEvent, deliveryStream, statusAfter } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";

@@ -1,6 +1,7 @@
 // Notifications: finding them, cancelling, editing, starting deliveries again, and acknowledging them. Each change answers
 // as of what it wrote.
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DeliveryResource } from "../contract/deliveries.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { Cursor } from "../contract/fields.ts";
 import {
@@ -11,11 +12,16 @@ import {
   type RoomId,
   type Subject,
 } from "../contract/ids.ts";
-import type { NotificationPatch, NotificationQuery } from "../contract/requests.ts";
-import type { DeliveryResource, NotificationResource, NotificationSummary } from "../contract/resources.ts";
+import type {
+  NotificationPatch,
+  NotificationQuery,
+  NotificationResource,
+  NotificationSummary,
+} from "../contract/notifications.ts";
 import type { Instant } from "../contract/time.ts";
 import { DomainError, type IfMatch, refuse } from "../domain/decider.ts";
-import { deliveryDecider, deliveryStream, REDRIVABLE } from "../domain/delivery.ts";
+import { deliveryDecider } from "../domain/delivery.ts";
+import { deliveryStream, REDRIVABLE } from "../domain/delivery-state.ts";
 import {
   type KnownNotification,
   type Notification,

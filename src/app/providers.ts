@@ -1,8 +1,8 @@
 // Email providers: the servers through which a client's mail goes out.
 import type { FieldFault } from "../contract/errors.ts";
+import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
-import type { PageQuery, ProviderInput } from "../contract/requests.ts";
-import type { ProviderResource, ProviderVerdict } from "../contract/resources.ts";
+import type { ProviderInput, ProviderResource, ProviderVerdict } from "../contract/providers.ts";
 import type { Provider, ProviderData } from "../domain/client.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";

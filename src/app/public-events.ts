@@ -2,7 +2,7 @@
 // for sockets, SSE, webhooks and pull.
 import type { PublicActor, PublicEvent, PublicEventType } from "../contract/frames.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
-import type { MemberResource } from "../contract/resources.ts";
+import type { MemberResource } from "../contract/rooms.ts";
 import { rfc3339 } from "../contract/time.ts";
 import { contentSeq, descriptionIn, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";

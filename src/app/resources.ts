@@ -1,17 +1,12 @@
 // Resources as answers and frames show them: one conversion each, from what a row of the read model holds, or a state or
 // an event says.
+
+import type { AttemptResource, DeliveryResource } from "../contract/deliveries.ts";
 import type { RoomId } from "../contract/ids.ts";
-import type {
-  AttemptResource,
-  DeliveryResource,
-  MemberResource,
-  MessageResource,
-  ReadMarkerResource,
-  RoomResource,
-  UserResource,
-  UserRoomResource,
-} from "../contract/resources.ts";
+import type { MessageResource } from "../contract/messages.ts";
+import type { MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
+import type { UserResource, UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
 import type { ExistingRoom, MemberData, RoomEvent } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";

@@ -1,7 +1,6 @@
 // Rooms: which one a caller means and may see, how it is changed, and what lists show of it.
 import { type ClientId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
-import type { RoomPatch, RoomQuery } from "../contract/requests.ts";
-import type { RoomResource } from "../contract/resources.ts";
+import type { RoomPatch, RoomQuery, RoomResource } from "../contract/rooms.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
 import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../domain/room.ts";

@@ -1,7 +1,7 @@
 // The secrets that sign user tokens, as this process knows them: at most a second old.
 import { setTimeout as sleep } from "node:timers/promises";
-import { MAX_TOKEN_MS } from "../contract/requests.ts";
 import { HOUR_MS } from "../contract/time.ts";
+import { MAX_TOKEN_MS } from "../contract/users.ts";
 import type { RotatedSecret, RotateOptions } from "../event-store/rotated-secrets.ts";
 
 /** Among the server's own secrets. */

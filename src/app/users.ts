@@ -1,8 +1,17 @@
 // Users of a client: their profiles, their tokens, and the rooms they are in.
+
+import type { PageQuery } from "../contract/fields.ts";
 import type { Subject } from "../contract/ids.ts";
-import type { NewToken, PageQuery, UserPatch, UserProfile, UserQuery } from "../contract/requests.ts";
-import type { TokenResource, UserResource, UserRoomResource } from "../contract/resources.ts";
 import { rfc3339, SECOND_MS } from "../contract/time.ts";
+import type {
+  NewToken,
+  TokenResource,
+  UserPatch,
+  UserProfile,
+  UserQuery,
+  UserResource,
+  UserRoomResource,
+} from "../contract/users.ts";
 import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { type User, type UserCommand, type UserEvent, userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";

@@ -1,21 +1,12 @@
 // Examples of what requests send and answers show, for the OpenAPI document: one story, the same ids throughout.
-import type {
-  AuditEventResource,
-  ClientResource,
-  DeliveryResource,
-  MemberResource,
-  MessageResource,
-  NotificationResource,
-  ProviderResource,
-  ReadMarkerResource,
-  RegisteredClientResource,
-  RoomResource,
-  RotatedKeyResource,
-  TokenResource,
-  UserResource,
-  UserRoomResource,
-  WebhookSecretResource,
-} from "./resources.ts";
+import type { AuditEventResource } from "./audit.ts";
+import type { ClientResource, RegisteredClientResource, RotatedKeyResource, WebhookSecretResource } from "./clients.ts";
+import type { DeliveryResource } from "./deliveries.ts";
+import type { MessageResource } from "./messages.ts";
+import type { NotificationResource } from "./notifications.ts";
+import type { ProviderResource } from "./providers.ts";
+import type { MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
+import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 
 const AT = "2026-03-02T09:30:00.000Z";
 const LATER = "2026-03-02T09:31:12.480Z";

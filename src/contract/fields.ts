@@ -280,3 +280,21 @@ const SCOPES = [
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 export const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES);
+
+// Of every answer.
+
+/** A time in an answer. */
+export const time = z.string().meta({ format: "date-time" });
+/** Any object in an answer. */
+export const anyObject = z.record(z.string(), z.unknown());
+
+/** The body of a list. */
+export const listBody = <T extends z.ZodType>(item: T) =>
+  z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+
+/** Who acts. */
+export const ActorTypeSchema = z.enum(["key", "user", "system", "operator"]);
+
+/** The query of a list without filters. */
+export const PageQuery = input(paging);
+export type PageQuery = z.output<typeof PageQuery>;

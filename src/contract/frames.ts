@@ -1,11 +1,13 @@
 // Frames of sockets, one JSON object a message: what clients may send, checked like a request's body, and what the server
 // sends, with the public events among it.
 import { z } from "zod";
+import { PrioritySchema } from "./deliveries.ts";
 import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
-import { userId } from "./fields.ts";
+import { ActorTypeSchema, time, userId } from "./fields.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
-import { ActorTypeSchema, MemberResource, MessageResource, PrioritySchema, RoomResource, time } from "./resources.ts";
+import { MessageResource } from "./messages.ts";
+import { MemberResource, RoomResource } from "./rooms.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;

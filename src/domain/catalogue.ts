@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
-import { type DeliveryEvent, deliveryEvents } from "./delivery.ts";
+import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
 import { type EventsOf, event } from "./event.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";

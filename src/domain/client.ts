@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
-import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/resources.ts";
+import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
 import {
   type Decider,

@@ -1,10 +1,10 @@
 // domain/notification.ts: a notification decides until its time has come; from then on each delivery does.
 import { z } from "zod";
+import { type Channel, ChannelSchema, ContentTypeSchema, PrioritySchema } from "../contract/deliveries.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
 import { isObject, JsonObjectSchema, type JsonValue, JsonValueSchema, mergePatch, sameJson } from "../contract/json.ts";
-import { contentSizeFaults, type NotificationPatch } from "../contract/requests.ts";
-import { type Channel, ChannelSchema, ContentTypeSchema, PrioritySchema } from "../contract/resources.ts";
+import { contentSizeFaults, type NotificationPatch } from "../contract/notifications.ts";
 import { DAY_MS, type Instant } from "../contract/time.ts";
 import {
   type Decider,

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
-import { JoinRoleSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/resources.ts";
+import { JoinRoleSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";

@@ -2,7 +2,7 @@
 import type { FieldFault } from "../contract/errors.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
-import type { Role } from "../contract/resources.ts";
+import type { Role } from "../contract/rooms.ts";
 import {
   type Actor,
   type Decider,

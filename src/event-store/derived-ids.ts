@@ -1,7 +1,7 @@
 // Ids that follow from other ids: the same command leads to the same ids, however often it comes. All are storage formats.
 import { createHmac, hash } from "node:crypto";
+import type { Channel } from "../contract/deliveries.ts";
 import { BASE32_DIGITS, type DeliveryId, type NotificationId, type Subject } from "../contract/ids.ts";
-import type { Channel } from "../contract/resources.ts";
 import { keyObjectOf } from "../platform/key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). */

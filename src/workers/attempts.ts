@@ -1,18 +1,12 @@
 // One attempt. Its start is in the log before anything is sent, its outcome in one append with what follows from it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { emptyResult } from "../channels/attempt-result.ts";
+import type { Channel } from "../contract/deliveries.ts";
 import type { DeliveryId } from "../contract/ids.ts";
-import type { Channel } from "../contract/resources.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
-import {
-  type AttemptOutcome,
-  type Delivery,
-  deliveryDecider,
-  deliveryStream,
-  hasEnded,
-  type KnownDelivery,
-} from "../domain/delivery.ts";
+import { type AttemptOutcome, deliveryDecider } from "../domain/delivery.ts";
+import { type Delivery, deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";

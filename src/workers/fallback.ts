@@ -2,7 +2,7 @@
 import { type Cursor, canonicalMailAddress } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
-import { deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery.ts";
+import { deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
 import { userDecider, userStream } from "../domain/user.ts";

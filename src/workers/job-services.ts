@@ -2,10 +2,11 @@
 import type { Logger } from "pino";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
+import type { Channel } from "../contract/deliveries.ts";
 import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
-import type { Channel } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
-import { type AttemptOutcome, type DeliveryCommand, deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../domain/delivery.ts";
+import { deliveryStream } from "../domain/delivery-state.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";

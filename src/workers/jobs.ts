@@ -1,7 +1,7 @@
 // Jobs: work as ids alone. Contents, addresses and names stay in the log, where they are sealed.
 import { z } from "zod";
+import { type Priority, PrioritySchema } from "../contract/deliveries.ts";
 import { ClientIdSchema, DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
-import { type Priority, PrioritySchema } from "../contract/resources.ts";
 import type { Instant } from "../contract/time.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
 

@@ -2,7 +2,8 @@
 
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
 import { DomainError } from "../domain/decider.ts";
-import { deliveryDecider, deliveryStream } from "../domain/delivery.ts";
+import { deliveryDecider } from "../domain/delivery.ts";
+import { deliveryStream } from "../domain/delivery-state.ts";
 import { type Sealed, seal } from "../domain/event.ts";
 import {
   type KnownNotification,

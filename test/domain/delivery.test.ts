@@ -1,16 +1,14 @@
 // Whatever happens to a delivery, in whatever order, what it promises holds.
 import { describe, expect, test } from "vitest";
-import type { Channel, DeliveryStatus } from "../../src/contract/resources.ts";
+import type { Channel, DeliveryStatus } from "../../src/contract/deliveries.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
 import {
-  type AttemptOutcome,
   type Delivery,
-  type DeliveryCommand,
   type DeliveryEvent,
-  deliveryDecider,
   hasEnded,
   REDRIVABLE,
   statusAfter,
-} from "../../src/domain/delivery.ts";
+} from "../../src/domain/delivery-state.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";

@@ -1,6 +1,6 @@
 // Whatever is asked of a notification, in whatever order, what it promises holds.
 import { expect, test } from "vitest";
-import type { Priority } from "../../src/contract/resources.ts";
+import type { Priority } from "../../src/contract/deliveries.ts";
 import {
   type NotificationCommand,
   type NotificationData,

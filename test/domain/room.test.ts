@@ -1,7 +1,7 @@
 // Whatever is asked of a room, in whatever order, what it promises holds.
 import { expect, test } from "vitest";
 import { type RoomId, seqOfMessage } from "../../src/contract/ids.ts";
-import { type Role, RoleSchema, type RoomKind } from "../../src/contract/resources.ts";
+import { type Role, RoleSchema, type RoomKind } from "../../src/contract/rooms.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, Room, RoomEvent } from "../../src/domain/room-state.ts";
 import { actor, pause, person } from "../support/arbitraries.ts";

@@ -1,6 +1,6 @@
 // The schedule of deliveries under a fast clock: days go by in a moment, clocks are set, zones change their offset.
 import { afterEach, describe, expect, test } from "vitest";
-import type { Channel } from "../../src/contract/resources.ts";
+import type { Channel } from "../../src/contract/deliveries.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";

@@ -1,7 +1,7 @@
 // Notifications and their deliveries, folded without a database.
 import { describe, expect, test } from "vitest";
+import type { DeliveryStatus } from "../../src/contract/deliveries.ts";
 import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
-import type { DeliveryStatus } from "../../src/contract/resources.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";

@@ -1,5 +1,6 @@
 // Events for the tests of read models: written to a log, or made up for folding alone.
 import { randomUUID } from "node:crypto";
+import type { Channel } from "../../src/contract/deliveries.ts";
 import {
   type ClientId,
   type DeliveryId,
@@ -9,7 +10,7 @@ import {
   type Subject,
 } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
-import type { Channel, Role } from "../../src/contract/resources.ts";
+import type { Role } from "../../src/contract/rooms.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";

@@ -1,13 +1,8 @@
 // Deliveries as their specifications tell of them: events and commands in few words.
 
-import type { DeliveryStatus } from "../../src/contract/resources.ts";
-import {
-  type AttemptOutcome,
-  type DeliveryCommand,
-  type DeliveryEvent,
-  type DeliveryRequest,
-  deliveryDecider,
-} from "../../src/domain/delivery.ts";
+import type { DeliveryStatus } from "../../src/contract/deliveries.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
+import type { DeliveryEvent, DeliveryRequest } from "../../src/domain/delivery-state.ts";
 import type { RetryPolicy } from "../../src/domain/retry-policy.ts";
 import { given, type History, NOW } from "../support/given.ts";
 

@@ -1,6 +1,7 @@
 // Attempts of a delivery: their starts, their outcomes, and what follows from those.
 import { describe, expect, test } from "vitest";
-import { type Delivery, type DeliveryCommand, type DeliveryEvent, deliveryDecider } from "../../src/domain/delivery.ts";
+import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
+import type { Delivery, DeliveryEvent } from "../../src/domain/delivery-state.ts";
 import { NOW } from "../support/given.ts";
 import {
   base,

@@ -1,6 +1,6 @@
 // A notification: it decides until its time has come.
 import { describe, test } from "vitest";
-import type { NotificationPatch } from "../../src/contract/requests.ts";
+import type { NotificationPatch } from "../../src/contract/notifications.ts";
 import {
   type NotificationCommand,
   type NotificationData,

@@ -1,6 +1,6 @@
 // A room's life: creation, settings, activity, deletion.
 import { describe, test } from "vitest";
-import type { RoomKind } from "../../src/contract/resources.ts";
+import type { RoomKind } from "../../src/contract/rooms.ts";
 import type { RoomCommand } from "../../src/domain/room.ts";
 import type { MemberData } from "../../src/domain/room-state.ts";
 import { at, NOW } from "../support/given.ts";

@@ -1,7 +1,7 @@
 // Rooms as their specifications tell of them: who is who, events and commands in few words.
 
 import { type MessageId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
-import type { Role, RoomKind } from "../../src/contract/resources.ts";
+import type { Role, RoomKind } from "../../src/contract/rooms.ts";
 import type { Actor } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-state.ts";

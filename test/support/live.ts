@@ -4,7 +4,7 @@ import { ClientDirectory } from "../../src/app/client-directory.ts";
 import { Positions } from "../../src/app/positions.ts";
 import type { Services } from "../../src/app/services.ts";
 import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
-import type { Role } from "../../src/contract/resources.ts";
+import type { Role } from "../../src/contract/rooms.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";

@@ -1,12 +1,8 @@
 // Notifications without workers: requested, released and, as the router would, with a delivery for each recipient.
 
 import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/ids.ts";
-import {
-  type DeliveryCommand,
-  type DeliveryRequest,
-  deliveryDecider,
-  deliveryStream,
-} from "../../src/domain/delivery.ts";
+import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
+import { type DeliveryRequest, deliveryStream } from "../../src/domain/delivery-state.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { type CommandParts, contextOf } from "./live.ts";

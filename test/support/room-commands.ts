@@ -1,7 +1,7 @@
 // What happens in rooms, said in short, for tests of what is shown of it.
 
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
-import type { Role } from "../../src/contract/resources.ts";
+import type { Role } from "../../src/contract/rooms.ts";
 import { DomainError } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider, roomStream } from "../../src/domain/room.ts";
 import { type CommandParts, contextOf } from "./live.ts";

@@ -1,7 +1,8 @@
 // What a worker last knew of a delivery, while other processes wrote about it.
 import { describe, expect, test } from "vitest";
 import type { DeliveryId } from "../../src/contract/ids.ts";
-import { deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
+import { deliveryDecider } from "../../src/domain/delivery.ts";
+import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import { until } from "./until.ts";
 import { receiver, statusIs, webhookOf } from "./webhooks.ts";
 import { openWorld } from "./world.ts";

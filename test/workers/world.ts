@@ -7,7 +7,8 @@ import { createWebhookChannel } from "../../src/channels/webhook.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/contract/ids.ts";
 import { DAY_MS } from "../../src/contract/time.ts";
 import { clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
-import { type DeliveryCommand, deliveryDecider, deliveryStream } from "../../src/domain/delivery.ts";
+import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
+import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import { seal } from "../../src/domain/event.ts";
 import {
   type NotificationCommand,

@@ -1,9 +1,9 @@
 // A user's notifications on one socket: the open ones, oldest first, then new ones as they come; none twice.
 import type { Services } from "../../app/services.ts";
+import type { Priority } from "../../contract/deliveries.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
-import type { Priority } from "../../contract/resources.ts";
 import { HOUR_MS, type Instant, rfc3339 } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream } from "../../domain/notification.ts";

@@ -2,8 +2,8 @@
 import { sql } from "kysely";
 import type { ClientId, MessageId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryEvent } from "../../domain/delivery.ts";
-import { deliveryStream } from "../../domain/delivery.ts";
+import type { DeliveryEvent } from "../../domain/delivery-state.ts";
+import { deliveryStream } from "../../domain/delivery-state.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OlderCommands } from "../../event-store/stream-writer.ts";

@@ -1,10 +1,10 @@
 // Deliveries and their attempts: one recipient on one channel, its status, and when it is due next.
 import { sql } from "kysely";
+import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
-import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/resources.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryRequest } from "../../domain/delivery.ts";
+import type { DeliveryRequest } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";

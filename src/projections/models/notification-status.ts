@@ -1,5 +1,6 @@
 // What is said of a notification as a whole: the first rule that holds.
-import type { DeliveryStatus, NotificationStatus } from "../../contract/resources.ts";
+import type { DeliveryStatus } from "../../contract/deliveries.ts";
+import type { NotificationStatus } from "../../contract/notifications.ts";
 
 /** How many deliveries are in each status; none are left out. */
 export type DeliveryCounts = { [S in DeliveryStatus]?: number };

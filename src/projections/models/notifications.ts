@@ -1,11 +1,12 @@
 // Notifications: what was requested, whom they are for, and how many of their deliveries are in which status.
 import { type Expression, type SqlBool, sql } from "kysely";
+import type { Channel, Priority } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
-import type { Channel, NotificationStatus, Priority } from "../../contract/resources.ts";
+import type { NotificationStatus } from "../../contract/notifications.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryEvent } from "../../domain/delivery.ts";
+import type { DeliveryEvent } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import type {
   Fallback,

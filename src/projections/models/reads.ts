@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
-import type { Role } from "../../contract/resources.ts";
+import type { Role } from "../../contract/rooms.ts";
 import { reveal } from "../../domain/event.ts";
 import { keyset, type Page, pageOf, readPage } from "../page.ts";
 import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";

@@ -3,7 +3,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
-import type { Role, RoomKind } from "../../contract/resources.ts";
+import type { Role, RoomKind } from "../../contract/rooms.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import type { MemberData, RoomSettings } from "../../domain/room-state.ts";

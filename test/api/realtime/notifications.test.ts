@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import type { DeliveryId } from "../../../src/contract/ids.ts";
-import { deliveryDecider, deliveryStream } from "../../../src/domain/delivery.ts";
+import { deliveryDecider } from "../../../src/domain/delivery.ts";
+import { deliveryStream } from "../../../src/domain/delivery-state.ts";
 import { LiveFeed } from "../../../src/projections/feed.ts";
 import { quietLogger } from "../../support/live.ts";
 import {

@@ -1,8 +1,8 @@
 // What is promised of the schedule of deliveries, held against a log, in the times that the log names.
 import { expect } from "vitest";
-import type { DeliveryStatus } from "../../../src/contract/resources.ts";
+import type { DeliveryStatus } from "../../../src/contract/deliveries.ts";
 import { DAY_MS, type Instant, SECOND_MS } from "../../../src/contract/time.ts";
-import { hasEnded } from "../../../src/domain/delivery.ts";
+import { hasEnded } from "../../../src/domain/delivery-state.ts";
 import type { StoredEvent } from "../../../src/event-store/envelope.ts";
 import { answerTo, type ClockedRun, type Story } from "./clocked-deliveries.ts";
 

@@ -1,7 +1,7 @@
 // The audit: every event of a client's log, and of one of its streams.
 import { EVENT_TYPES, listEvents, listStreamEvents } from "../../../app/audit.ts";
-import { auditQuery, PageQuery, StreamParams } from "../../../contract/requests.ts";
-import { AuditEventResource, listBody } from "../../../contract/resources.ts";
+import { AuditEventResource, auditQuery, StreamParams } from "../../../contract/audit.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { listReply, route, routesOf } from "../route.ts";
 
 const access = { kind: "key", scope: "audit:read" } as const;

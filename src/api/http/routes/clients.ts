@@ -7,13 +7,16 @@ import {
   rotateKey,
   rotateWebhookSecret,
 } from "../../../app/clients.ts";
-import { ClientPatch, KeyParams, NewClient, Rotation } from "../../../contract/requests.ts";
 import {
+  ClientPatch,
   ClientResource,
+  KeyParams,
+  NewClient,
   RegisteredClientResource,
   RotatedKeyResource,
+  Rotation,
   WebhookSecretResource,
-} from "../../../contract/resources.ts";
+} from "../../../contract/clients.ts";
 import { created, ok, route, routesOf, shown } from "../route.ts";
 
 export const clientRoutes = routesOf("clients", {

@@ -9,9 +9,10 @@ import {
 } from "../../../app/messages.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
+import { listBody } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
-import { MessageParams, MessagePatch, MessageQuery, NewMessage, RoomParams } from "../../../contract/requests.ts";
-import { listBody, MessageResource } from "../../../contract/resources.ts";
+import { MessageParams, MessagePatch, MessageQuery, MessageResource, NewMessage } from "../../../contract/messages.ts";
+import { RoomParams } from "../../../contract/rooms.ts";
 import { contentFaults, systemFaults } from "../../../domain/room-messages.ts";
 import { created, type Handling, listReply, noContent, route, routesOf, shown } from "../route.ts";
 

@@ -10,23 +10,19 @@ import {
   listNotifications,
   retryNotification,
 } from "../../../app/notifications.ts";
+import { AuditEventResource } from "../../../contract/audit.ts";
+import { DeliveryParams, DeliveryResource } from "../../../contract/deliveries.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
   ChangedNotificationParams,
-  DeliveryParams,
   NewNotification,
   NotificationParams,
   NotificationPatch,
   NotificationQuery,
-  PageQuery,
-  Retry,
-} from "../../../contract/requests.ts";
-import {
-  AuditEventResource,
-  DeliveryResource,
-  listBody,
   NotificationResource,
   NotificationSummary,
-} from "../../../contract/resources.ts";
+  Retry,
+} from "../../../contract/notifications.ts";
 import { created, listReply, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "key", scope: "notifications:read" } as const;

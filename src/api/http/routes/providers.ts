@@ -7,14 +7,15 @@ import {
   putProvider,
   verifyProvider,
 } from "../../../app/providers.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
-  PageQuery,
   ProviderInput,
   ProviderParams,
+  ProviderResource,
+  ProviderVerdict,
   Verification,
   VerifiedProviderParams,
-} from "../../../contract/requests.ts";
-import { listBody, ProviderResource, ProviderVerdict } from "../../../contract/resources.ts";
+} from "../../../contract/providers.ts";
 import { created, listReply, noContent, ok, route, routesOf, shown } from "../route.ts";
 
 const access = { kind: "key", scope: "providers:manage" } as const;

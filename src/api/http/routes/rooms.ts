@@ -13,18 +13,20 @@ import {
 import { changeRoom, deleteRoom, getRoom, listRooms, setRoomActive } from "../../../app/rooms.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
 import {
   MemberInput,
   MemberParams,
+  MemberResource,
   NewRoom,
-  PageQuery,
   ReadMarkerInput,
+  ReadMarkerResource,
   RoomParams,
   RoomPatch,
   RoomQuery,
-} from "../../../contract/requests.ts";
-import { listBody, MemberResource, ReadMarkerResource, RoomResource } from "../../../contract/resources.ts";
+  RoomResource,
+} from "../../../contract/rooms.ts";
 import { firstMemberFaults } from "../../../domain/room.ts";
 import { created, listReply, noContent, route, routesOf, shown } from "../route.ts";
 

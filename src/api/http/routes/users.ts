@@ -2,9 +2,18 @@
 import type { Caller } from "../../../app/services.ts";
 import { changeUser, getUser, listUserRooms, listUsers, mintToken, putUser, revokeTokens } from "../../../app/users.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
-import { NewToken, PageQuery, UserParams, UserPatch, UserProfile, UserQuery } from "../../../contract/requests.ts";
-import { listBody, TokenResource, UserResource, UserRoomList } from "../../../contract/resources.ts";
+import {
+  NewToken,
+  TokenResource,
+  UserParams,
+  UserPatch,
+  UserProfile,
+  UserQuery,
+  UserResource,
+  UserRoomList,
+} from "../../../contract/users.ts";
 import { created, listReply, noContent, ok, route, routesOf, shown } from "../route.ts";
 
 const params = UserParams;

@@ -1,0 +1,73 @@
+// Clients, their keys and their webhook secrets: what requests send and answers show.
+import { z } from "zod";
+import { description, input, name, orNull, patched, seconds, time } from "./fields.ts";
+import { KeyIdSchema } from "./ids.ts";
+import { DAY_MS, SECOND_MS } from "./time.ts";
+
+const client = { id: z.string(), name: z.string(), description: z.string().nullable() };
+const shownOnce = z.string().nullable().describe("Shown this once; null in a replay");
+
+export const RegisteredClientResource = z
+  .object({
+    ...client,
+    api_key: shownOnce,
+    webhook_secret: z.string().describe("Signs webhooks: whsec_ and base64 of 32 bytes"),
+    created_at: time,
+  })
+  .meta({ id: "RegisteredClient" });
+export type RegisteredClientResource = z.infer<typeof RegisteredClientResource>;
+
+export const ClientResource = z
+  .object({
+    ...client,
+    mode: z.enum(["development", "production"]),
+    email: z.object({
+      configured: z.boolean().describe("Whether there is a provider"),
+      providers: z.array(z.string()).describe("Their names"),
+    }),
+    key: z
+      .object({ id: z.string(), name: z.string(), last4: z.string(), created_at: time })
+      .describe("The key that asked"),
+    created_at: time,
+  })
+  .meta({ id: "Client" });
+export type ClientResource = z.infer<typeof ClientResource>;
+
+export const WebhookSecretResource = z
+  .object({
+    webhook_secret: z.string(),
+    previous: z
+      .object({ webhook_secret: z.string(), expires_at: time })
+      .nullable()
+      .describe("The one before, which also signs until then"),
+  })
+  .meta({ id: "WebhookSecret" });
+export type WebhookSecretResource = z.infer<typeof WebhookSecretResource>;
+
+export const RotatedKeyResource = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    api_key: shownOnce,
+    last4: z.string(),
+    created_at: time,
+    expires_at: time.nullable(),
+    previous: z.object({ id: z.string(), expires_at: time }).describe("The old key, which works until then"),
+  })
+  .meta({ id: "RotatedKey" });
+export type RotatedKeyResource = z.infer<typeof RotatedKeyResource>;
+
+/** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
+const MAX_GRACE_SECONDS = (7 * DAY_MS) / SECOND_MS;
+const GRACE_SECONDS = DAY_MS / SECOND_MS;
+
+export const NewClient = input({ name, description: orNull(description) });
+export type NewClient = z.output<typeof NewClient>;
+export const ClientPatch = input({ name: name.optional(), description: patched(description) });
+export type ClientPatch = z.output<typeof ClientPatch>;
+export const Rotation = input({
+  grace_seconds: seconds(0, MAX_GRACE_SECONDS)
+    .default(GRACE_SECONDS)
+    .describe("How long the old one goes on, at most 7 days; a day when it is left out."),
+});
+export const KeyParams = z.object({ key_id: KeyIdSchema });

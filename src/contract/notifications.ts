@@ -1,0 +1,210 @@
+// Notifications: what requests send and answers show.
+import { z } from "zod";
+import {
+  ChannelSchema,
+  ContentTypeSchema,
+  DeliveryResource,
+  DeliveryStatusSchema,
+  PrioritySchema,
+} from "./deliveries.ts";
+import type { FieldFault } from "./errors.ts";
+import {
+  anyObject,
+  commaSeparated,
+  created,
+  input,
+  instant,
+  line,
+  mailAddress,
+  meta,
+  name,
+  orNull,
+  paging,
+  patched,
+  refuse,
+  seconds,
+  text,
+  time,
+  userId,
+  webhookUrl,
+} from "./fields.ts";
+import { NotificationIdSchema } from "./ids.ts";
+import { type JsonValue, JsonValueSchema } from "./json.ts";
+
+const NotificationStatusSchema = z.enum([
+  "scheduled",
+  "pending",
+  "processing",
+  "delivered",
+  "sent",
+  "partial",
+  "cancelled",
+  "expired",
+  "failed",
+]);
+export type NotificationStatus = z.infer<typeof NotificationStatusSchema>;
+
+/** Deliveries that an answer about one notification shows. */
+export const SHOWN_DELIVERIES = 100;
+
+const notification = {
+  id: z.string(),
+  type: ChannelSchema,
+  status: NotificationStatusSchema,
+  room_id: z.string().nullable(),
+  subject: z.string().nullable(),
+  content: z.unknown().describe("Text, or any JSON for a webhook; null when it was erased"),
+  meta: anyObject,
+  priority: PrioritySchema,
+  category: z.string().nullable(),
+  email_fallback: z
+    .object({
+      enabled: z.literal(true),
+      to_email: z.string().nullable(),
+      subject: z.string().nullable(),
+      content: z.string().nullable(),
+      after_seconds: z.number(),
+    })
+    .nullable(),
+  send_at: time.nullable(),
+  expires_at: time,
+  created_at: time,
+  updated_at: time,
+};
+const deliveries_total = z.int().describe("Deliveries made and to be made");
+
+export const NotificationResource = z
+  .object({
+    ...notification,
+    deliveries: z.array(DeliveryResource).describe(`The first ${SHOWN_DELIVERIES}, those to be made as pending`),
+    deliveries_total,
+  })
+  .meta({ id: "Notification" });
+export type NotificationResource = z.infer<typeof NotificationResource>;
+
+/** A notification as lists show it. */
+export const NotificationSummary = z
+  .object({
+    ...notification,
+    delivery_counts: z.partialRecord(DeliveryStatusSchema, z.int()).describe("Deliveries by status"),
+    deliveries_total,
+  })
+  .meta({ id: "NotificationSummary" });
+export type NotificationSummary = z.infer<typeof NotificationSummary>;
+
+/** Content and text of a notification together, in bytes. */
+const MAX_CONTENT_BYTES = 256 * 1024;
+const MAX_RECIPIENTS = 1_000;
+/** Copies of one mail. */
+const MAX_COPIES = 50;
+const MAX_FALLBACK_SECONDS = 604_800;
+export const DEFAULT_FALLBACK_SECONDS = 30;
+/** Deliveries that one retry may name. */
+const MAX_RETRIED = 1_000;
+
+const contentTooLong = `must have at most ${MAX_CONTENT_BYTES} bytes, content and text together`;
+
+/** What is wrong with content and text that are too long together; content that is no text counts as JSON. */
+export function contentSizeFaults(content: JsonValue, plain: string | null): readonly FieldFault[] {
+  const bytes = Buffer.byteLength(typeof content === "string" ? content : JSON.stringify(content));
+  if (bytes + Buffer.byteLength(plain ?? "") <= MAX_CONTENT_BYTES) return [];
+  return [{ path: "content", code: "too_long", message: contentTooLong }];
+}
+
+const mailSubject = line(255, /[\r\n]/, "must be one line");
+const contentText = z
+  .string()
+  .superRefine((value, context) => {
+    if (value === "") refuse(context, "too_short", "must have at least 1 character");
+    else if (Buffer.byteLength(value) > MAX_CONTENT_BYTES) refuse(context, "too_long", contentTooLong);
+  })
+  .meta({ minLength: 1, description: "At most 256 KiB, with `text`." });
+
+const several = <T extends z.ZodType>(item: T) => orNull(z.array(item).min(1).max(MAX_RECIPIENTS));
+const copies = orNull(z.union([mailAddress, z.array(mailAddress).max(MAX_COPIES)]));
+
+const fallback = input({
+  enabled: z.boolean().default(true),
+  to_email: orNull(mailAddress),
+  subject: orNull(mailSubject),
+  content: orNull(contentText),
+  after_seconds: seconds(1, MAX_FALLBACK_SECONDS).default(DEFAULT_FALLBACK_SECONDS),
+});
+const ofEveryChannel = {
+  room_id: orNull(z.string()),
+  meta: orNull(meta),
+  priority: orNull(PrioritySchema),
+  send_at: orNull(instant),
+  expires_at: orNull(instant),
+  email_fallback: orNull(z.union([z.boolean(), fallback])),
+};
+
+export const NewNotification = z.discriminatedUnion("type", [
+  input({
+    type: z.literal("email"),
+    to_email: orNull(z.union([mailAddress, z.array(mailAddress).min(1).max(MAX_RECIPIENTS)])),
+    to: several(input({ email: mailAddress, name: orNull(name) })),
+    recipients: several(mailAddress),
+    subject: mailSubject,
+    content: contentText,
+    content_type: orNull(ContentTypeSchema).meta({
+      description: "What `content` is; told by its elements of HTML when left out.",
+    }),
+    text: orNull(contentText),
+    reply_to: orNull(mailAddress),
+    cc: copies,
+    bcc: copies,
+    ...ofEveryChannel,
+  }),
+  input({
+    type: z.literal("websocket"),
+    user_ids: several(userId),
+    recipients: several(userId),
+    subject: orNull(text(1, 255)),
+    content: contentText,
+    ...ofEveryChannel,
+  }),
+  input({
+    type: z.literal("webhook"),
+    url: orNull(webhookUrl),
+    urls: several(webhookUrl),
+    recipients: several(webhookUrl),
+    subject: orNull(text(1, 255)),
+    content: JsonValueSchema.meta({ description: "Any JSON." }),
+    ...ofEveryChannel,
+  }),
+]);
+export type NewNotification = z.output<typeof NewNotification>;
+
+/** A merge patch; what the notification's channel allows is checked with the notification at hand. */
+export const NotificationPatch = input({
+  subject: patched(text(1, 255)),
+  content: JsonValueSchema.optional(),
+  text: patched(contentText),
+  meta: patched(meta),
+  priority: patched(PrioritySchema),
+  send_at: patched(instant),
+  expires_at: patched(instant),
+});
+export type NotificationPatch = z.output<typeof NotificationPatch>;
+
+/** A URL may have commas in it, and then is the only value. */
+const recipients = z
+  .string()
+  .transform((value) => (/^https?:/i.test(value) ? [value] : value.split(",").map((one) => one.trim())))
+  .pipe(z.array(text(1, 2_048)).max(100));
+
+export const NotificationParams = z.object({ notification_id: NotificationIdSchema });
+/** Of changes, which look up whatever they are given. */
+export const ChangedNotificationParams = z.object({ notification_id: z.string() });
+export const NotificationQuery = input({
+  ...paging,
+  ...created,
+  status: commaSeparated(NotificationStatusSchema).optional(),
+  type: commaSeparated(ChannelSchema).optional(),
+  recipient: recipients.optional().meta({ type: "string", description: "User ids, mail addresses, or a URL" }),
+  room_id: commaSeparated(text(1, 128)).optional(),
+  ids: commaSeparated(text(1, 128)).optional(),
+});
+export type NotificationQuery = z.output<typeof NotificationQuery>;
+export const Retry = input({ delivery_ids: orNull(z.array(text(1, 128)).min(1).max(MAX_RETRIED)) });

@@ -1,0 +1,108 @@
+// Rooms, their members and read markers: what requests send and answers show.
+import { z } from "zod";
+import {
+  anyObject,
+  commaSeparated,
+  created,
+  description,
+  input,
+  meta,
+  name,
+  orNull,
+  paging,
+  patched,
+  queryBoolean,
+  text,
+  time,
+  userId,
+} from "./fields.ts";
+
+export const RoleSchema = z.enum(["reader", "member", "admin", "owner"]);
+export type Role = z.infer<typeof RoleSchema>;
+/** What joining by oneself may give. */
+export const JoinRoleSchema = z.enum(["member", "reader"]);
+export const RoomKindSchema = z.enum(["private", "public", "direct"]);
+export type RoomKind = z.infer<typeof RoomKindSchema>;
+
+export const RoomResource = z
+  .object({
+    id: z.string(),
+    external_id: z.string().nullable(),
+    name: z.string().nullable().describe("null in a direct room that was given none"),
+    description: z.string().nullable(),
+    kind: RoomKindSchema,
+    join_role: JoinRoleSchema.describe("The role of a user who joins a public room by itself"),
+    meta: anyObject,
+    active: z.boolean(),
+    seq: z.int().describe("The seq of the room's last event"),
+    member_count: z.int(),
+    message_count: z.int().describe("Messages that are not deleted"),
+    created_at: time,
+    updated_at: time,
+  })
+  .meta({ id: "Room" });
+export type RoomResource = z.infer<typeof RoomResource>;
+
+export const MemberResource = z
+  .object({
+    user_id: z.string().nullable().describe("null when the person was erased"),
+    name: z.string().nullable().describe("The name in this room, else the user's own"),
+    role: RoleSchema,
+    meta: anyObject,
+    joined_at: time,
+  })
+  .meta({ id: "Member" });
+export type MemberResource = z.infer<typeof MemberResource>;
+
+export const ReadMarkerResource = z
+  .object({
+    room_id: z.string(),
+    user_id: z.string().nullable(),
+    read_seq: z.int(),
+    unread_count: z.int(),
+  })
+  .meta({ id: "ReadMarker" });
+export type ReadMarkerResource = z.infer<typeof ReadMarkerResource>;
+
+/** Members that can be named at creation, the creator included. */
+export const MAX_FIRST_MEMBERS = 500;
+const externalId = text(1, 255);
+
+export const RoomParams = z.object({ room_id: z.string().meta({ description: "The id, or `ext:<external_id>`" }) });
+export const NewRoom = input({
+  name: orNull(name).describe("Needed unless the kind is `direct`"),
+  description: orNull(description),
+  kind: RoomKindSchema.default("private"),
+  external_id: orNull(externalId).describe("With a client key alone"),
+  join_role: JoinRoleSchema.default("member"),
+  meta: meta.default({}),
+  members: z
+    .array(input({ user_id: userId, role: RoleSchema.default("member"), name: orNull(name) }))
+    .max(MAX_FIRST_MEMBERS)
+    .default([]),
+});
+export type NewRoom = z.output<typeof NewRoom>;
+export const RoomPatch = input({
+  name: name.optional(),
+  description: patched(description),
+  kind: RoomKindSchema.optional(),
+  join_role: JoinRoleSchema.optional(),
+  meta: patched(meta),
+});
+export type RoomPatch = z.output<typeof RoomPatch>;
+export const RoomQuery = input({
+  ...paging,
+  ...created,
+  search: text(1, 200).optional().meta({ description: "Part of the name or description, in any case" }),
+  member: commaSeparated(userId).optional(),
+  active: queryBoolean.optional(),
+  external_id: commaSeparated(externalId).optional(),
+  sort: z.enum(["-created_at", "created_at", "name"]).default("-created_at"),
+});
+export type RoomQuery = z.output<typeof RoomQuery>;
+
+export const MemberParams = RoomParams.extend({ user_id: userId });
+export const MemberInput = input({ role: orNull(RoleSchema), name: orNull(name), meta: meta.default({}) });
+export type MemberInput = z.output<typeof MemberInput>;
+
+export const ReadMarkerInput = input({ seq: z.int().min(0) });
