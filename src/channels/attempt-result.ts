@@ -1,5 +1,7 @@
 // channels/attempt-result.ts: the result of one attempt on any channel, as the attempt's event records it.
 
+import type { Refusal } from "../contract/deliveries.ts";
+
 /**
  * Why an attempt failed. Stable: recorded in events, shown in answers. `cancelled` means that our own side gave up
  * (shutdown, the caller's signal), not the target.
@@ -43,14 +45,18 @@ export type AttemptResult = {
   /** The target's answer: its status and the first KiB of its text. Null when it did not answer. */
   readonly response: { readonly status: number | null; readonly body: string } | null;
   readonly error: { readonly code: AttemptErrorCode; readonly message: string } | null;
+  /** Of a mail. Null: a fault of none of these. */
+  readonly refusal: Refusal | null;
   /** How long the target asked us to wait, in ms, at most 24 h. Null when it did not say. */
   readonly retryAfterMs: number | null;
   readonly providerMessageId: string | null;
 };
 
-/** The fields of a result without an answer, an error or a retry time. */
-export const emptyResult = (provider: string) =>
-  ({ provider, recipients: [], response: null, error: null, retryAfterMs: null, providerMessageId: null }) as const;
+/** The fields of a result without an answer, an error, a refusal or a retry time. */
+export const emptyResult = (provider: string) => {
+  const nothing = { response: null, error: null, refusal: null, retryAfterMs: null, providerMessageId: null } as const;
+  return { provider, recipients: [], ...nothing } as const;
+};
 
 /** The part of a target's answer that is kept, in bytes before decoding. */
 const STORED_RESPONSE_BYTES = 1024;

@@ -31,6 +31,12 @@ export type DeliveryStatus = z.infer<typeof DeliveryStatusSchema>;
 const AttemptOutcomeSchema = z.enum(["succeeded", "transient", "permanent", "unknown"]);
 export type AttemptOutcome = z.infer<typeof AttemptOutcomeSchema>;
 
+/**
+ * Whose fault a provider's refusal of a mail is. `account`: it takes no mail with these settings, whoever it is for.
+ * `sender`: it takes none from this address. `recipient`: it takes none for the mail's recipient.
+ */
+export type Refusal = "account" | "sender" | "recipient";
+
 /** Why a delivery or attempt failed; `message` may quote what a server said. */
 const DeliveryError = z.object({ code: z.string(), message: z.string() });
 export type DeliveryError = z.infer<typeof DeliveryError>;

@@ -1,5 +1,6 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome: what each command means now.
 import type { z } from "zod";
+import type { Refusal } from "../contract/deliveries.ts";
 import type { DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
@@ -28,6 +29,7 @@ export type AttemptOutcome = {
   readonly provider: string;
   readonly response: { status: number | null; body: string } | null;
   readonly error: { code: string; message: string } | null;
+  readonly refusal: Refusal | null;
   readonly retryAfterMs: number | null;
   readonly providerMessageId: string | null;
   readonly recipients: readonly RecipientOutcome[];

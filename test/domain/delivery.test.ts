@@ -70,6 +70,7 @@ const attempt: fc.Arbitrary<DeliveryStep> = fc
         provider: "main",
         response: null,
         error,
+        refusal: null,
         retryAfterMs,
         providerMessageId: null,
         recipients: [],

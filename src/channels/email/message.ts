@@ -18,6 +18,14 @@ export type MailSender = {
   readonly replyTo?: string | null;
 };
 
+/** A file of a mail. With a `contentId` the HTML shows it as `cid:<contentId>`. */
+type MailAttachment = {
+  readonly filename: string;
+  readonly contentType: string;
+  readonly content: Buffer;
+  readonly contentId: string | null;
+};
+
 /** One mail to one recipient. `cc` and `bcc` get copies of it. */
 export type MailContent = {
   readonly deliveryId: string;
@@ -25,12 +33,23 @@ export type MailContent = {
   readonly cc?: readonly MailAddress[];
   readonly bcc?: readonly MailAddress[];
   readonly replyTo?: string | null;
+  /** The sender of this mail. Default: the provider's. */
+  readonly from?: MailAddress | null;
   readonly subject: string;
   readonly content: string;
   /** Detected from the content when absent. */
   readonly contentType?: "html" | "text" | null;
   /** The plain part. Made from HTML content when absent. */
   readonly text?: string | null;
+  readonly attachments?: readonly MailAttachment[];
+  /** Further headers, by name, none of ours among them. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** What the provider's statistics group it by. */
+  readonly tag?: string | null;
+  /** Where one click ends mails of this kind (RFC 8058). */
+  readonly unsubscribeUrl?: string | null;
+  /** The sender of the envelope, where bounces go, of providers that let us choose it. Default: the sender. */
+  readonly returnPath?: string | null;
   /** The domain of the Message-ID: that of the delivery's first sender. Default: the sender's. */
   readonly domain?: string | null;
   /** Recipients, by their place among all, that have it already, or never will. */

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { Readable } from "node:stream";
 import SMTPConnection, { type SMTPConnectionOptions, type SMTPEnvelope } from "nodemailer/lib/smtp-connection";
 import { z } from "zod";
+import type { Refusal } from "../../contract/deliveries.ts";
 import type { AttemptErrorCode } from "../attempt-result.ts";
 import { type AddressGuard, canonicalHost } from "../guard.ts";
 import { ConnectFailure, type ConnectStage, errorCode, networkFault, openSocket } from "../outgoing-socket.ts";
@@ -200,6 +201,7 @@ export type SmtpFailure = {
   readonly stage: SmtpStage;
   readonly permanent: boolean;
   readonly code: AttemptErrorCode;
+  readonly refusal: Refusal | null;
   /** Ours, without a byte of the server's. */
   readonly message: string;
   /** The server's reply code. */
@@ -208,9 +210,12 @@ export type SmtpFailure = {
   readonly text: string | null;
 };
 
-/** Reads an error of nodemailer. A reply 4xx is transient, a reply 5xx permanent, a network error transient. */
+/**
+ * Reads an error of nodemailer. A reply 4xx is transient, a reply 5xx permanent, but for one that refuses the account, a
+ * network error transient.
+ */
 export function smtpFailure(error: unknown): SmtpFailure {
-  const silent = { status: null, text: null };
+  const silent = { status: null, text: null, refusal: null };
   if (error instanceof ConnectFailure) {
     return { ...silent, stage: error.stage, permanent: false, code: error.code, message: error.message };
   }
@@ -222,7 +227,10 @@ export function smtpFailure(error: unknown): SmtpFailure {
   const stage = stageOf(known, known.originalCode || errorCode(error));
   if (status === null) return { ...silent, stage, ...withoutReply(known, stage) };
   const reply = { status, text: isSmtpReply(known) ? known.response : null };
-  return { ...reply, stage, permanent: status >= 500, ...refusal(stage, command, status) };
+  const refusal = status >= 500 ? refusalOf(stage, command, status) : null;
+  // A mail is not at fault for the account, which may be put right.
+  const permanent = status >= 500 && refusal !== "account";
+  return { ...reply, stage, permanent, refusal, ...errorOf(stage, command, status) };
 }
 
 const text = z.string().catch("");
@@ -270,7 +278,16 @@ function stageOf({ code, command, timeoutType }: SmtpError, cause: string): Smtp
   return ["EENVELOPE", "EMESSAGE", "ESTREAM"].includes(code) ? "send" : "connect";
 }
 
-function refusal(stage: SmtpStage, command: string, status: number) {
+/** RFC 4954: 530 says that this needs authentication, 535 that the credentials are invalid. */
+const ACCOUNT_CODES: readonly number[] = [530, 534, 535, 538];
+
+function refusalOf(stage: SmtpStage, command: string, status: number): Refusal | null {
+  if (stage === "auth" || ACCOUNT_CODES.includes(status)) return "account";
+  if (command === "MAIL FROM") return "sender";
+  return command === "RCPT TO" ? "recipient" : null;
+}
+
+function errorOf(stage: SmtpStage, command: string, status: number) {
   const by = (code: AttemptErrorCode, what: string) => ({ code, message: `The server ${what} (${status})` });
   if (stage === "tls") return by("tls_failure", "refused to start TLS");
   if (stage === "auth") return by("auth_failed", "refused the user name or password");
@@ -284,7 +301,10 @@ function withoutReply({ code, originalCode }: SmtpError, stage: SmtpStage) {
   const of = (code: AttemptErrorCode, message: string, permanent = false) => ({ code, message, permanent });
   if (code === "ETIMEDOUT") return of("timeout", "The server took too long to answer");
   if (stage === "tls") return of("tls_failure", "The TLS connection could not be made");
-  if (code === "EAUTH") return of("auth_failed", "The user name and password could not be used", true);
+  if (code === "EAUTH") {
+    const error = of("auth_failed", "The user name and password could not be used");
+    return { ...error, refusal: "account" as const };
+  }
   if (code === "EPROTOCOL") return of("protocol_error", "The server does not speak SMTP");
   if (code === "EENVELOPE" || code === "EMESSAGE") {
     return of("invalid_message", "The mail is larger than the server accepts, or an address is invalid", true);

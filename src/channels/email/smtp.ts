@@ -57,7 +57,7 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
   /**
    * Makes one attempt for the recipients that are not settled yet. It succeeded once the server accepted the mail for its
    * recipient and no copy waits for another attempt; what became of each is in `recipients`. Replies 4xx are transient, 5xx
-   * permanent, network errors and refusals of the guard transient. From the moment that all of the mail has left the server
+   * permanent, network errors and refusals of the account and of the guard transient. From the moment that all of the mail has left the server
    * has ten minutes to answer; what is not known then is unknown: a later attempt repeats it under the same Message-ID.
    * `onHandedOver` is called at that moment. Never rejects for what the server does.
    */
@@ -196,12 +196,14 @@ function judge({ name, response, failures, total, messageId }: Answered): Attemp
 
 const statusOf = (response: string): number => Number(/^\d{3}/.exec(response)?.[0] ?? 250);
 
-function failed(provider: string, { permanent, code, message, status, text }: SmtpFailure): AttemptResult {
+function failed(provider: string, failure: SmtpFailure): AttemptResult {
+  const { permanent, code, message, refusal, status, text } = failure;
   const response = status === null ? null : { status, body: storedText(Buffer.from(text ?? "")) };
   return {
     ...emptyResult(provider),
     outcome: permanent ? "permanent" : "transient",
     response,
     error: { code, message },
+    refusal,
   };
 }

@@ -35,12 +35,13 @@ describe("a refusal", () => {
   test.each([
     [450, "transient"],
     [550, "permanent"],
-  ])("of the recipient with %i is %s", async (code, outcome) => {
+  ] as const)("of the recipient with %i is %s", async (code, outcome) => {
     const refuse = reply(code, "no such user here");
     const { result } = await sendTo({ onRcptTo: (_address, _session, callback) => callback(refuse) });
     expect(result).toMatchObject({
       outcome,
       provider: "main",
+      refusal: outcome === "permanent" ? "recipient" : null,
       response: { status: code },
       providerMessageId: null,
       recipients: [],
@@ -52,9 +53,10 @@ describe("a refusal", () => {
   test.each([
     [451, "transient"],
     [553, "permanent"],
-  ])("of the sender with %i is %s", async (code, outcome) => {
+  ] as const)("of the sender with %i is %s", async (code, outcome) => {
     const { result } = await sendTo({ onMailFrom: (_address, _session, callback) => callback(reply(code, "not you")) });
-    expect(result).toMatchObject({ outcome, response: { status: code }, error: { code: "sender_refused" } });
+    const refusal = outcome === "permanent" ? "sender" : null;
+    expect(result).toMatchObject({ outcome, refusal, response: { status: code }, error: { code: "sender_refused" } });
   });
 
   test.each([
@@ -66,14 +68,16 @@ describe("a refusal", () => {
         stream.resume().once("end", () => callback(reply(code, "spam")));
       },
     });
-    expect(result).toMatchObject({ outcome, response: { status: code }, error: { code: "message_refused" } });
+    expect(result).toMatchObject({ outcome, refusal: null, error: { code: "message_refused" } });
+    expect(result.response?.status).toBe(code);
   });
 
-  test("of the password is permanent", async () => {
+  test("of the password is the account's, and transient", async () => {
     await using server = await mailServer({ onAuth, allowInsecureAuth: true, hideSTARTTLS: true });
     await using channel = createSmtpChannel({ guard });
     const result = await channel.send({ ...at(server.port), username: "app", password: "wrong" }, mail);
-    expect(result).toMatchObject({ outcome: "permanent", response: { status: 535 }, error: { code: "auth_failed" } });
+    expect(result).toMatchObject({ outcome: "transient", refusal: "account", error: { code: "auth_failed" } });
+    expect(result.response?.status).toBe(535);
     expect(JSON.stringify(result)).not.toContain("wrong");
   });
 

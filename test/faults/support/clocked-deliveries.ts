@@ -85,7 +85,8 @@ export async function tell(story: Story): Promise<ClockedRun> {
       died.resolve("died");
       return new Promise<never>(() => {});
     }
-    const about = { provider, response: null, retryAfterMs, providerMessageId: null, recipients: [] };
+    const nothing = { response: null, refusal: null, providerMessageId: null, recipients: [] };
+    const about = { provider, retryAfterMs, ...nothing };
     if (kind === "taken") return { ...about, outcome: "succeeded", error: null };
     const error = { code: kind === "gone" ? "gone" : "unexpected_status", message: kind } as const;
     return { ...about, outcome: kind === "gone" ? "permanent" : "transient", error };
