@@ -2,8 +2,7 @@
 import type pg from "pg";
 import { z } from "zod";
 import { parseJson } from "../contract/json.ts";
-import { LOCKS, lockInTransaction } from "../platform/locks.ts";
-import { inTransaction } from "../platform/postgres.ts";
+import { LOCKS, setUpInTransaction } from "../platform/locks.ts";
 import type { Position } from "./event-store.ts";
 import { IdempotencyWindow, MAX_BATCH, type StreamState } from "./stream-state.ts";
 
@@ -46,10 +45,7 @@ const BodySchema = z.object({
  * seen. Each stream keeps its newest snapshot and up to fifteen earlier ones, spread over its length.
  */
 export function postgresSnapshots(pool: pg.Pool, logId: string) {
-  const ready = inTransaction(pool, async (client) => {
-    await lockInTransaction(client, LOCKS.readSchema);
-    await client.query(SCHEMA);
-  });
+  const ready = setUpInTransaction(pool, LOCKS.readSchema, (client) => client.query(SCHEMA));
   ready.catch(() => undefined); // load and save throw it
   return {
     /** The newest snapshot at or before a revision. */

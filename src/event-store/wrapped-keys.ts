@@ -2,8 +2,7 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
 import type pg from "pg";
 import { keyObjectOf } from "../platform/key-object.ts";
-import { LOCKS, lockInTransaction } from "../platform/locks.ts";
-import { inTransaction } from "../platform/postgres.ts";
+import { LOCKS, setUpInTransaction } from "../platform/locks.ts";
 
 /** The length of data keys, and of the keys that wrap them. */
 const KEY_BYTES = 32;
@@ -147,8 +146,6 @@ CREATE TABLE IF NOT EXISTS keys.destroyed_keys (
 /** The owner of the key that makes a log's MACs: this, and the position up to which the log's events have none. */
 export const MAC_KEY = "server:event-mac:";
 
-/** How long a process waits for another one that makes the table. */
-const LOCK_TIMEOUT_MS = 30_000;
 /** Rows read or written at once. */
 export const PAGE = 1_000;
 
@@ -158,11 +155,7 @@ export async function createKeyTable(pool: pg.Pool): Promise<void> {
     "SELECT to_regclass('keys.destroyed_keys') IS NOT NULL AS exists",
   );
   if (rows[0]?.exists === true) return;
-  await inTransaction(pool, async (client) => {
-    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await lockInTransaction(client, LOCKS.keyTable);
-    await client.query(SCHEMA);
-  });
+  await setUpInTransaction(pool, LOCKS.keyTable, (client) => client.query(SCHEMA));
 }
 
 /** A new data key of this owner, not yet in the table. */

@@ -1,5 +1,6 @@
 // Every advisory lock in PostgreSQL, in one table, and the only statements that take them.
 import type pg from "pg";
+import { transactionOn, withClient } from "./postgres.ts";
 
 type Lock = readonly [lockClass: number, key: number];
 
@@ -52,6 +53,35 @@ export async function tryLockSession(client: Connection, lock: Lock): Promise<bo
 export async function unlockSession(client: Connection, lock: Lock): Promise<void> {
   await client.query("select pg_advisory_unlock($1, $2)", [...lock]);
 }
+
+/** How long a process waits for another one that holds the lock of a set-up. */
+const SET_UP_TIMEOUT_MS = 30_000;
+
+/**
+ * Makes a schema and what is in it while no other process does: `if not exists` alone fails beside others. Takes the lock
+ * for the session before any transaction of `work` begins. One that waited for it inside a transaction would go on from
+ * PostgreSQL's caches of the time before, and make again what the other one made.
+ */
+export async function setUpAlone<T>(client: pg.ClientBase, lock: Lock, work: () => Promise<T>): Promise<T> {
+  await transactionOn(client, async () => {
+    await client.query(`set local lock_timeout = ${SET_UP_TIMEOUT_MS}`);
+    // fence: set-up-lock
+    await lockSession(client, lock);
+  });
+  try {
+    return await work();
+  } finally {
+    await unlockSession(client, lock).catch(() => undefined); // it goes with the connection
+  }
+}
+
+/** The same in one transaction, on a connection of the pool. */
+export const setUpInTransaction = <T>(
+  pool: pg.Pool,
+  lock: Lock,
+  work: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> =>
+  withClient(pool, (client) => setUpAlone(client, lock, () => transactionOn(client, () => work(client))));
 
 /** The `application_name` of the session that holds a lock in this database; empty when there is none. */
 export async function holderOf(client: Connection, lock: Lock): Promise<string> {

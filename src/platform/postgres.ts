@@ -76,11 +76,10 @@ type TransactionOptions = {
   readonly silenceMs?: number;
 };
 
-/** Runs `work` in a transaction on a connection of its own: commits what it did, or nothing when it throws. */
-export async function inTransaction<T>(
+/** Runs `work` on a connection of its own, which goes back to the pool unless it broke. */
+export async function withClient<T>(
   pool: pg.Pool,
-  work: (client: pg.PoolClient) => Promise<T>,
-  options?: TransactionOptions,
+  work: (client: pg.PoolClient, onBroken: (error: Error) => void) => Promise<T>,
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
@@ -89,12 +88,19 @@ export async function inTransaction<T>(
   };
   client.on("error", onError);
   try {
-    return await transactionOn(client, () => work(client), options, onError);
+    return await work(client, onError);
   } finally {
     client.off("error", onError);
     client.release(broken);
   }
 }
+
+/** Runs `work` in a transaction on a connection of its own: commits what it did, or nothing when it throws. */
+export const inTransaction = <T>(
+  pool: pg.Pool,
+  work: (client: pg.PoolClient) => Promise<T>,
+  options?: TransactionOptions,
+): Promise<T> => withClient(pool, (client, onBroken) => transactionOn(client, () => work(client), options, onBroken));
 
 /** The same on a connection that the caller holds. `onBroken` is called when not even the rollback succeeds. */
 export async function transactionOn<T>(

@@ -3,8 +3,7 @@ import type pg from "pg";
 import { z } from "zod";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { createLeases, holds, type LeaseTerm } from "../platform/leader.ts";
-import { LOCKS, lockInTransaction } from "../platform/locks.ts";
-import { inTransaction } from "../platform/postgres.ts";
+import { LOCKS, setUpInTransaction } from "../platform/locks.ts";
 import { type Checkpoint, isAfter } from "./consumer.ts";
 import { OPEN_SCHEMA } from "./fence.ts";
 import type { Projection } from "./projection.ts";
@@ -26,8 +25,7 @@ create table if not exists read.groups (
 
 /** Makes the schema, the table of checkpoints and the functions of read models; several processes may do so at once. */
 export async function createGroups(pool: pg.Pool, projections: readonly Projection[] = []): Promise<void> {
-  await inTransaction(pool, async (client) => {
-    await lockInTransaction(client, LOCKS.readSchema);
+  await setUpInTransaction(pool, LOCKS.readSchema, async (client) => {
     await client.query("create schema if not exists read");
     await client.query(OPEN_SCHEMA);
     await client.query(GROUPS);

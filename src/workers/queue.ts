@@ -6,8 +6,8 @@ import type { ClientId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { createLeases } from "../platform/leader.ts";
-import { LOCKS, lockInTransaction } from "../platform/locks.ts";
-import { inTransaction as transaction } from "../platform/postgres.ts";
+import { LOCKS, setUpAlone } from "../platform/locks.ts";
+import { inTransaction as transaction, transactionOn, withClient } from "../platform/postgres.ts";
 import { type Job, JobDataSchema, QUEUES, type QueueName, queueOf, ROUND_SHIFT, type TakenJob } from "./jobs.ts";
 
 const SCHEMA = "jobs";
@@ -72,9 +72,13 @@ export class JobQueue implements AsyncDisposable {
     boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "job queue: warning"));
     const queue = new JobQueue(boss, options);
     try {
-      await boss.start();
-      await transaction(pool, createTables);
-      for (const name of [...QUEUES, LATER]) await createQueue(boss, name);
+      // pg-boss works on other connections meanwhile, and waits inside a transaction for others of its kind.
+      const create = async (client: pg.PoolClient) => {
+        await boss.start();
+        await transactionOn(client, () => createTables(client));
+        for (const name of [...QUEUES, LATER]) await createQueue(boss, name);
+      };
+      await withClient(pool, (client) => setUpAlone(client, LOCKS.jobTables, () => create(client)));
       return queue;
     } catch (error) {
       await queue[Symbol.asyncDispose]();
@@ -280,7 +284,6 @@ export const inTransaction = <T>(pool: pg.Pool, run: (sql: Sql) => Promise<T>): 
 
 /** Our own tables. pg-boss has made the schema. */
 async function createTables(client: pg.PoolClient): Promise<void> {
-  await lockInTransaction(client, LOCKS.jobTables);
   await client.query(`create table if not exists jobs.reactor_checkpoints (
     name text primary key, position text not null)`);
   await client.query(createLeases("jobs.leases"));

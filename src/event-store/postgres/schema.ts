@@ -1,15 +1,12 @@
 // The log in PostgreSQL: one table, one function that writes to it, and how both are created.
 
 import type pg from "pg";
-import { LOCKS, lockInTransaction, lockInTransactionSql } from "../../platform/locks.ts";
+import { LOCKS, lockInTransactionSql, setUpAlone } from "../../platform/locks.ts";
 import { transactionOn } from "../../platform/postgres.ts";
 import { LOG_STREAM, logCreated, logIdOf } from "../first-event.ts";
 
 /** Notified once a flush, with the number of the log's last event as the payload. */
 export const CHANNEL = "chatapi_log";
-
-/** How long opening waits for another process that is opening the same log. */
-const LOCK_TIMEOUT_MS = 30_000;
 
 /**
  * Storage format. Names compare by their bytes ("C"), so that the index neither depends on a locale nor pays for one.
@@ -112,9 +109,7 @@ export async function openSchema(client: pg.ClientBase, newLogId: string): Promi
   const found = encoding.rows[0]?.server_encoding;
   if (found !== "UTF8") throw new Error(`the log needs a database in UTF8, not in ${found}`);
   const created = logCreated(newLogId, Date.now());
-  return transactionOn(client, async () => {
-    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await lockInTransaction(client, LOCKS.logSchema);
+  const create = async () => {
     await client.query(SCHEMA);
     await client.query(
       `INSERT INTO log.events (position, stream, revision, id, type, data, metadata, recorded_at)
@@ -127,5 +122,6 @@ export async function openSchema(client: pg.ClientBase, newLogId: string): Promi
     const event = first.rows[0];
     if (event === undefined) throw new Error("the log has no first event");
     return logIdOf(event);
-  });
+  };
+  return setUpAlone(client, LOCKS.logSchema, () => transactionOn(client, create));
 }

@@ -64,6 +64,12 @@ export const storageMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/rebuild.test.ts", test: "a second rebuild at once" },
   },
   {
+    fence: "set-up-lock",
+    name: "lock of a schema that is made",
+    mutate: drop,
+    caughtBy: { file: "platform/set-up.test.ts", test: "eight processes set up an empty database at once" },
+  },
+  {
     fence: "folder-lock",
     name: "lock of the data folder",
     mutate: substitute("BEGIN EXCLUSIVE", "SELECT 1"),
