@@ -4,6 +4,7 @@ import type { FieldFault } from "../contract/errors.ts";
 import { canonicalMailAddress, parseWebhookUrl } from "../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
+import { optionFaults } from "../contract/notification-options.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/notifications.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream, providerFor } from "../domain/client.ts";
@@ -16,9 +17,10 @@ import {
   notificationDecider,
   notificationStream,
   type Recipient,
+  WITHOUT_OPTIONS,
 } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import { deriveTail } from "../event-store/derived-ids.ts";
+import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { AppError, invalid } from "./errors.ts";
 import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
@@ -74,6 +76,7 @@ async function notificationData(
   return {
     client,
     ...contentOf(wanted, recipients, id),
+    ...(await optionsOf(services.keyring, client, wanted)),
     ...times,
     roomId: room?.id ?? null,
     recipients: [...recipients],
@@ -102,6 +105,33 @@ function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id
   } as const;
 }
 
+/** How it is grouped, sent and held back. Keys become HMACs: streams are named after them. */
+async function optionsOf(keyring: Keyring, client: ClientId, wanted: NewNotification) {
+  const { category, dedupe, collapse_key, throttle } = wanted;
+  const pepper = await keyring.pepper(client);
+  const keyed = (purpose: string, key: string) => deriveSecretTail(pepper, purpose, key);
+  const mail = wanted.type === "email" ? wanted : { tag: null, from: null, provider: null, unsubscribe: false };
+  const given = Object.entries((wanted.type === "websocket" ? null : wanted.headers) ?? {});
+  const headers = given.map(([name, value]) => ({ name, value }));
+  const isSecret = ({ name }: { name: string }) => wanted.type === "webhook" && name.toLowerCase() === "authorization";
+  return {
+    category,
+    tag: mail.tag,
+    sender: sealOrNull(mail.from),
+    provider: mail.provider,
+    headers: seal(headers.filter((one) => !isSecret(one))),
+    authorization: sealOrNull(headers.find(isSecret)?.value ?? null),
+    eventType: (wanted.type === "webhook" ? wanted.event_type : null) ?? WITHOUT_OPTIONS.eventType,
+    unsubscribe: mail.unsubscribe,
+    dedupe: dedupe && { key: keyed("dedupe", dedupe.key), windowMs: dedupe.window_seconds * SECOND_MS },
+    collapse: collapse_key === null ? null : { key: keyed("collapse", collapse_key) },
+    throttle: throttle && {
+      ...{ key: keyed("throttle", throttle.key), limit: throttle.limit },
+      perMs: throttle.per_seconds * SECOND_MS,
+    },
+  };
+}
+
 const listOf = (given: string | readonly string[] | null): string[] =>
   given === null ? [] : typeof given === "string" ? [given] : [...given];
 
@@ -111,11 +141,12 @@ function copyFaults(wanted: NewNotification, targets: readonly Target[] | null):
   return copied.map((path) => ({ path, code: "not_allowed", message: "is only possible with exactly one recipient" }));
 }
 
-/** The faults of the times in a body as it was sent, as far as they are times. */
-export function timeFaults(body: unknown, at: Instant): readonly FieldFault[] {
+/** The faults of fields that rest on each other or on the time, in a body as it was sent. */
+export function furtherFaults(body: unknown, at: Instant): readonly FieldFault[] {
   if (!isObject(body)) return [];
   const time = (value: unknown) => (typeof value === "string" ? (parseInstant(value) ?? null) : null);
-  return checkTimes({ sendAt: time(body.send_at), expiresAt: time(body.expires_at) }, at).faults;
+  const { faults } = checkTimes({ sendAt: time(body.send_at), expiresAt: time(body.expires_at) }, at);
+  return [...faults, ...(body.type === "email" ? optionFaults(body) : [])];
 }
 
 // Whom it is for.
@@ -125,6 +156,8 @@ type Target = {
   readonly address: string;
   readonly canonical: string;
   readonly name: string | null;
+  /** The user whom a mail's recipient names. */
+  readonly userId: string | null;
   /** Where in the body. */
   readonly path: string;
 };
@@ -163,10 +196,13 @@ function targetsOf(wanted: NewNotification): readonly Target[] | null {
 }
 
 function targetOf(type: NewNotification["type"], item: unknown, path: string): Target {
-  const { email, name } = isObject(item) ? item : { email: item, name: null };
+  const { email, name, user_id } = isObject(item) ? item : { email: item, name: null, user_id: null };
   const address = String(email);
-  return { address, canonical: canonicalOf(type, address), name: typeof name === "string" ? name : null, path };
+  const named = { name: stringOrNull(name), userId: stringOrNull(user_id) };
+  return { address, canonical: canonicalOf(type, address), ...named, path };
 }
+
+const stringOrNull = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
 function canonicalUrl(url: string): string {
   const parsed = parseWebhookUrl(url);
@@ -187,12 +223,13 @@ const recipientsOf = (
   targets: readonly Target[],
 ): Promise<readonly Recipient[]> =>
   Promise.all(
-    targets.map(async ({ address, canonical, name }) => ({
+    targets.map(async ({ address, canonical, name, userId }) => ({
       subject: await (type === "websocket"
         ? keyring.subjectOfUser(client, canonical)
         : keyring.subjectOfAddress(client, canonical)),
       address: seal(address),
       name: sealOrNull(name),
+      user: userId === null ? null : await keyring.subjectOfUser(client, userId),
     })),
   );
 

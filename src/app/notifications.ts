@@ -79,7 +79,7 @@ export async function listNotifications(
   { services, caller, read }: Call,
   query: NotificationQuery,
 ): Promise<Page<NotificationSummary>> {
-  const { status: statuses, type: channels, recipient, room_id, ids, limit, cursor, from, to } = query;
+  const { status: statuses, type: channels, recipient, room_id, ids, category, tag, limit, cursor, from, to } = query;
   const people = recipient?.map((one) => subjectsNamed(services.keyring, caller.client, one));
   const filters = omitUndefined({
     ...{ cursor, from, to, statuses, channels },
@@ -87,6 +87,7 @@ export async function listNotifications(
     // What is no id is nobody's.
     roomIds: room_id as RoomId[] | undefined,
     ids: ids as NotificationId[] | undefined,
+    ...{ categories: category, tags: tag },
   });
   const { rows, next } = await queryNotifications(read, { limit, ...filters });
   return { rows: rows.map(notificationSummary), next };

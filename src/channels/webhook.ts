@@ -30,6 +30,8 @@ type WebhookRequest = {
   readonly timestamp: Instant;
   /** JSON, sent and signed byte for byte. */
   readonly body: string;
+  /** Further headers, none of ours among them. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** `whsec_` and base64. All of them sign: the current one first, then those whose grace has not ended. */
   readonly secrets: readonly string[];
   readonly signal?: AbortSignal;
@@ -79,7 +81,11 @@ export function createWebhookChannel(options: WebhookChannelOptions) {
    * Answers with what the receiver said, once its status line is read: whatever follows it, and however it breaks off, the
    * receiver has the webhook and has said what became of it. Node's parser reads it where it can, `answerIn` where not.
    */
-  async function exchange(url: URL, { body, ...request }: WebhookRequest, signal: AbortSignal): Promise<Answer> {
+  async function exchange(
+    url: URL,
+    { body, headers, ...request }: WebhookRequest,
+    signal: AbortSignal,
+  ): Promise<Answer> {
     const tls = url.protocol === "https:";
     const answered = Promise.withResolvers<IncomingMessage>();
     const firstBytes: Buffer[] = [];
@@ -96,6 +102,7 @@ export function createWebhookChannel(options: WebhookChannelOptions) {
       path: url.pathname + url.search,
       method: "POST",
       headers: {
+        ...headers,
         host: url.host,
         "content-type": "application/json",
         "user-agent": userAgent,

@@ -71,6 +71,7 @@ export const DeliveryResource = z
     fallback_of: z.string().nullable().describe("The WebSocket delivery that this mail stands in for"),
     attempt_count: z.int(),
     next_attempt_at: time.nullable(),
+    held_until: time.nullable().describe("Until when it waits for the end of its recipient's quiet hours"),
     sent_at: time.nullable(),
     delivered_at: time.nullable(),
     read_at: time.nullable(),

@@ -30,6 +30,18 @@ import {
 } from "./fields.ts";
 import { NotificationIdSchema } from "./ids.ts";
 import { type JsonValue, JsonValueSchema } from "./json.ts";
+import {
+  category,
+  collapseKey,
+  dedupe,
+  eventType,
+  mailHeaders,
+  providerName,
+  sender,
+  tag,
+  throttle,
+  webhookHeaders,
+} from "./notification-options.ts";
 
 const NotificationStatusSchema = z.enum([
   "scheduled",
@@ -39,6 +51,7 @@ const NotificationStatusSchema = z.enum([
   "sent",
   "partial",
   "cancelled",
+  "suppressed",
   "expired",
   "failed",
 ]);
@@ -50,13 +63,14 @@ export const SHOWN_DELIVERIES = 100;
 const notification = {
   id: z.string(),
   type: ChannelSchema,
-  status: NotificationStatusSchema,
+  status: z.enum([...NotificationStatusSchema.options, "dry_run"]),
   room_id: z.string().nullable(),
   subject: z.string().nullable(),
   content: z.unknown().describe("Text, or any JSON for a webhook; null when it was erased"),
   meta: anyObject,
   priority: PrioritySchema,
   category: z.string().nullable(),
+  tag: z.string().nullable(),
   email_fallback: z
     .object({
       enabled: z.literal(true),
@@ -137,13 +151,24 @@ const ofEveryChannel = {
   send_at: orNull(instant),
   expires_at: orNull(instant),
   email_fallback: orNull(z.union([z.boolean(), fallback])),
+  category: orNull(category).meta({ description: "What kind it is: users choose by it what they get." }),
+  dry_run: z.boolean().default(false).meta({ description: "Show what would be sent, and write nothing." }),
+  dedupe: orNull(dedupe).meta({
+    description: "Within the window the same `key` again is answered with the first notification.",
+  }),
+  collapse_key: orNull(collapseKey).meta({
+    description: "A newer notification with this key replaces what is not sent yet to the same recipient.",
+  }),
+  throttle: orNull(throttle).meta({
+    description: "How many with this `key` a recipient gets in the window; what is over is suppressed.",
+  }),
 };
 
 export const NewNotification = z.discriminatedUnion("type", [
   input({
     type: z.literal("email"),
     to_email: orNull(z.union([mailAddress, z.array(mailAddress).min(1).max(MAX_RECIPIENTS)])),
-    to: several(input({ email: mailAddress, name: orNull(name) })),
+    to: several(input({ email: mailAddress, name: orNull(name), user_id: orNull(userId) })),
     recipients: several(mailAddress),
     subject: mailSubject,
     content: contentText,
@@ -154,6 +179,11 @@ export const NewNotification = z.discriminatedUnion("type", [
     reply_to: orNull(mailAddress),
     cc: copies,
     bcc: copies,
+    from: orNull(sender).meta({ description: "The sender; its domain must be one of the provider's." }),
+    provider: orNull(providerName).meta({ description: "The only provider that may send it." }),
+    headers: orNull(mailHeaders),
+    tag: orNull(tag),
+    unsubscribe: z.boolean().default(false).meta({ description: "Add one-click unsubscribing; needs `category`." }),
     ...ofEveryChannel,
   }),
   input({
@@ -171,6 +201,8 @@ export const NewNotification = z.discriminatedUnion("type", [
     recipients: several(webhookUrl),
     subject: orNull(text(1, 255)),
     content: JsonValueSchema.meta({ description: "Any JSON." }),
+    headers: orNull(webhookHeaders),
+    event_type: orNull(eventType).meta({ description: "The `type` in the body; `notification` when left out." }),
     ...ofEveryChannel,
   }),
 ]);
@@ -205,6 +237,8 @@ export const NotificationQuery = input({
   recipient: recipients.optional().meta({ type: "string", description: "User ids, mail addresses, or a URL" }),
   room_id: commaSeparated(text(1, 128)).optional(),
   ids: commaSeparated(text(1, 128)).optional(),
+  category: commaSeparated(text(1, 64)).optional(),
+  tag: commaSeparated(text(1, 64)).optional(),
 });
 export type NotificationQuery = z.output<typeof NotificationQuery>;
 export const Retry = input({ delivery_ids: orNull(z.array(text(1, 128)).min(1).max(MAX_RETRIED)) });

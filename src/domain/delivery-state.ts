@@ -37,6 +37,7 @@ const recipients = z.array(
 );
 /** The domain of Message-IDs before they were at the sender's. */
 const FORMER_DOMAIN = "chatapi.internal";
+const neverWithheld = (data: JsonObject) => ({ ...data, withheld: false });
 const withoutRecipients = { 1: (data: JsonObject) => ({ ...data, recipients: [] }) };
 
 /** What a delivery is of: a notification, or, as nothing requests yet, an event for an endpoint. */
@@ -48,7 +49,7 @@ const source = z.union([
 // Events. A storage format.
 export const deliveryEvents = {
   DeliveryRequested: event({
-    v: 2,
+    v: 3,
     data: base.extend({
       source,
       channel: ChannelSchema,
@@ -62,11 +63,14 @@ export const deliveryEvents = {
       expiresAt: z.number(),
       /** When an unacknowledged one falls back to email; null: never. */
       fallbackAt: z.number().nullable(),
+      /** Whether the next event, of the same append, suppresses or holds it. */
+      withheld: z.boolean(),
     }),
     seals: { address: "recipient", name: "recipient" },
     upcasts: {
       // Version 1 knew deliveries of notifications alone.
       1: (data) => ({ ...data, source: { notification: data.notification ?? null } }),
+      2: neverWithheld,
     },
   }),
   DeliveryAttemptStarted: event({
@@ -110,7 +114,24 @@ export const deliveryEvents = {
   DeliveryCancelRequested: event({ data: base }),
   DeliveryCancelled: event({ data: base }),
   DeliveryExpired: event({ data: base.extend({ reason: z.enum(["expired", "too_many_open"]) }) }),
-  DeliveryRedriven: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
+  DeliveryRedriven: event({
+    v: 2,
+    data: base.extend({
+      expiresAt: z.number(),
+      fallbackAt: z.number().nullable(),
+      /** Whether the next event, of the same append, suppresses or holds it. */
+      withheld: z.boolean(),
+    }),
+    upcasts: { 1: neverWithheld },
+  }),
+  /** It is not sent, and why: what its recipient chose, or another notification, stands against it. */
+  DeliverySuppressed: event({ data: base.extend({ reason: z.string() }) }),
+  /** It waits for the end of its recipient's quiet hours; a deadline for an acknowledgement moves along. */
+  DeliveryHeld: event({
+    data: base.extend({ channel: ChannelSchema, until: z.number(), fallbackAt: z.number().nullable() }),
+  }),
+  /** The time until which a WebSocket delivery was held has come. */
+  DeliveryReleased: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
 } as const;
 export type DeliveryEvent = EventsOf<typeof deliveryEvents>;
 export type RecipientOutcome = z.infer<typeof recipients>[number];
@@ -133,6 +154,9 @@ const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null
   DeliveryCancelled: "cancelled",
   DeliveryExpired: "expired",
   DeliveryRedriven: "pending",
+  DeliverySuppressed: "suppressed",
+  DeliveryHeld: null,
+  DeliveryReleased: null,
 };
 
 /** The status of a delivery on a channel after an event of a type. */
@@ -170,6 +194,8 @@ export type KnownDelivery = {
   readonly cancelRequested: boolean;
   readonly acknowledged: boolean;
   readonly requestedAt: Instant;
+  /** Until when it is held; null: it is not. */
+  readonly heldUntil: Instant | null;
   readonly expiresAt: Instant;
   readonly fallbackAt: Instant | null;
 };
@@ -180,7 +206,7 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     const { data } = event;
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };
     const mail = { domain: null, takenIn: null, taken: [], refused: [] };
-    const flags = { cancelRequested: false, acknowledged: false, requestedAt: at };
+    const flags = { cancelRequested: false, acknowledged: false, requestedAt: at, heldUntil: null };
     const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
     return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
@@ -189,7 +215,7 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
   switch (event.type) {
     case "DeliveryAttemptStarted": {
       const { n, provider, leaseUntil, domain } = event.data;
-      return { ...known, n, attempted: true, provider, leaseUntil, domain: known.domain ?? domain };
+      return { ...known, n, attempted: true, provider, leaseUntil, domain: known.domain ?? domain, heldUntil: null };
     }
     case "DeliveryLeaseExtended":
       return { ...known, leaseUntil: event.data.leaseUntil };
@@ -204,9 +230,16 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     case "DeliveryRedriven": {
       const { expiresAt, fallbackAt } = event.data;
       const n = state.attempted ? known.n + 1 : known.n;
-      const anew = { attempted: false, nextAt: at, failures: 0, refused: [], cancelRequested: false };
+      const anew = { attempted: false, nextAt: at, failures: 0, refused: [], cancelRequested: false, heldUntil: null };
       return { ...known, n, ...anew, expiresAt, fallbackAt };
     }
+    case "DeliveryHeld": {
+      const { until, fallbackAt } = event.data;
+      return { ...known, nextAt: until, heldUntil: until, fallbackAt };
+    }
+    case "DeliveryReleased":
+      return { ...known, heldUntil: null };
+    case "DeliverySuppressed":
     case "DeliverySucceeded":
     case "DeliveryExhausted":
     case "DeliveryFallbackRequested":

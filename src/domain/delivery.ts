@@ -35,10 +35,12 @@ export type AttemptOutcome = {
   readonly recipients: readonly RecipientOutcome[];
 };
 type Retrying = { readonly policy: RetryPolicy /** Uniform in [0, 1). */; readonly random: number };
-type Requested = Omit<DeliveryRequest, "from" | "to" | "source">;
+type Requested = Omit<DeliveryRequest, "from" | "to" | "source" | "withheld">;
+/** What stands against sending a delivery now; null: nothing. */
+type Gate = { readonly suppress: string } | { readonly holdUntil: Instant } | null;
 export type DeliveryCommand = TimedCommand &
   (
-    | { type: "Request"; request: Requested }
+    | { type: "Request"; request: Requested; gate?: Gate }
     /** Opens attempt n for at most `leaseMs`. An attempt found open after its lease counts as failed, outcome unknown. */
     | ({ type: "StartAttempt"; n: number; provider: string; domain: string | null; leaseMs: number } & Retrying)
     | { type: "ExtendLease"; n: number; leaseMs: number }
@@ -52,12 +54,16 @@ export type DeliveryCommand = TimedCommand &
       }
     | { type: "Cancel" }
     | { type: "Expire"; reason: "expired" | "too_many_open" }
-    | { type: "Redrive" }
+    | { type: "Redrive"; gate?: Gate }
+    /** Ends it unsent, or lets it wait, by what stands against it now. */
+    | { type: "Withhold"; gate: Gate }
+    /** The time until which it is held has come. */
+    | { type: "EndHold" }
   );
 type CommandOf<T extends DeliveryCommand["type"]> = Extract<DeliveryCommand, { type: T }>;
 
 function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEvent[] {
-  if (command.type === "Request") return state.status === "none" ? request(command.request) : [];
+  if (command.type === "Request") return state.status === "none" ? request(command) : [];
   if (state.status === "none") throw new DomainError("not_found");
   switch (command.type) {
     case "StartAttempt":
@@ -89,7 +95,14 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       return [ended(state, next(state, "DeliveryExpired", { reason: command.reason }))];
     }
     case "Redrive":
-      return redrive(state, command.at);
+      return redrive(state, command);
+    case "Withhold":
+      return withhold(state, command);
+    case "EndHold": {
+      const { heldUntil } = state;
+      if (hasEnded(state.status) || heldUntil === null || /* fence: hold-end */ command.at < heldUntil) return [];
+      return [next(state, "DeliveryReleased", { expiresAt: state.expiresAt, fallbackAt: state.fallbackAt })];
+    }
   }
 }
 
@@ -119,12 +132,40 @@ function ended(state: Pick<KnownDelivery, "status" | "request" | "takenIn" | "pr
   return next(state, "DeliverySucceeded", { n: takenIn, ...outcome });
 }
 
-function request(requested: Requested): readonly DeliveryEvent[] {
+function request({ request: requested, gate = null, at }: CommandOf<"Request">): readonly DeliveryEvent[] {
   const source = { notification: requested.notification };
-  const data = { ...requested, source, from: null, to: "pending" } as const;
+  const opened = { source, from: null, to: "pending", withheld: false } as const;
+  const data = { ...requested, ...opened };
+  const state = { status: data.to, request: data, fallbackAt: data.fallbackAt, heldUntil: null };
   const first: DeliveryEvent = { type: "DeliveryRequested", data };
-  if (requested.address !== null) return [first];
-  return [first, next({ status: data.to, request: data }, "DeliveryExhausted", { reason: "no_address" })];
+  if (requested.address === null) return [first, next(state, "DeliveryExhausted", { reason: "no_address" })];
+  const against = withheld(state, gate, at);
+  return against === undefined ? [first] : [{ ...first, data: { ...data, withheld: true } }, against];
+}
+
+/** The event that withholds a delivery; undefined when nothing stands against it. */
+function withheld(
+  state: Pick<KnownDelivery, "status" | "request" | "fallbackAt" | "heldUntil">,
+  gate: Gate,
+  at: Instant,
+): DeliveryEvent | undefined {
+  if (gate === null) return undefined;
+  if ("suppress" in gate) return next(state, "DeliverySuppressed", { reason: gate.suppress });
+  const { holdUntil: until } = gate;
+  if (until <= at) return undefined;
+  // The deadline for an acknowledgement moves by as long as the hold lasts, or lasts longer than before.
+  const moved = until - Math.max(at, state.heldUntil ?? at);
+  const fallbackAt = state.fallbackAt === null ? null : state.fallbackAt + moved;
+  return next(state, "DeliveryHeld", { channel: state.request.channel, until, fallbackAt });
+}
+
+function withhold(state: KnownDelivery, { gate, at }: CommandOf<"Withhold">): readonly DeliveryEvent[] {
+  // An attempt that is open counts; what stands against the delivery is asked again before the next one.
+  if (/* fence: withhold-open */ hasEnded(state.status) || state.status === "sending") return [];
+  const event = withheld(state, gate, at);
+  if (event === undefined) return [];
+  if (event.type !== "DeliveryHeld") return [ended(state, event)];
+  return event.data.until === state.heldUntil ? [] : [event];
 }
 
 function startAttempt(state: KnownDelivery, command: CommandOf<"StartAttempt">): readonly DeliveryEvent[] {
@@ -201,13 +242,15 @@ function fallBack(state: KnownDelivery, { at, mail, early }: CommandOf<"Fallback
   return [next(state, "DeliveryFallbackRequested", { mail: mail.id, ...whom })];
 }
 
-function redrive(state: KnownDelivery, at: Instant): readonly DeliveryEvent[] {
+function redrive(state: KnownDelivery, { at, gate = null }: CommandOf<"Redrive">): readonly DeliveryEvent[] {
   if (/* fence: redrive-status */ !REDRIVABLE.includes(state.status) || state.request.address === null) return [];
   const moved = at - state.requestedAt;
   const expiresAt = state.expiresAt > at ? state.expiresAt : state.request.expiresAt + moved;
   const again = state.request.fallbackAt === null ? null : state.request.fallbackAt + moved;
   const fallbackAt = again === null || !fallsBack(state) ? again : Math.min(again, expiresAt);
-  return [next(state, "DeliveryRedriven", { expiresAt, fallbackAt })];
+  const against = withheld({ ...state, status: "pending", fallbackAt, heldUntil: null }, gate, at);
+  const redriven = next(state, "DeliveryRedriven", { expiresAt, fallbackAt, withheld: against !== undefined });
+  return against === undefined ? [redriven] : [redriven, against];
 }
 
 export const deliveryDecider: Decider<Delivery, DeliveryEvent, DeliveryCommand> = {

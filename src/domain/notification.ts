@@ -3,7 +3,15 @@ import { z } from "zod";
 import { type Channel, ChannelSchema, ContentTypeSchema, PrioritySchema } from "../contract/deliveries.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import { ClientIdSchema, KeyRefSchema, type NotificationId, RoomIdSchema, SubjectSchema } from "../contract/ids.ts";
-import { isObject, JsonObjectSchema, type JsonValue, JsonValueSchema, mergePatch, sameJson } from "../contract/json.ts";
+import {
+  isObject,
+  type JsonObject,
+  JsonObjectSchema,
+  type JsonValue,
+  JsonValueSchema,
+  mergePatch,
+  sameJson,
+} from "../contract/json.ts";
 import { contentSizeFaults, type NotificationPatch } from "../contract/notifications.ts";
 import { DAY_MS, type Instant } from "../contract/time.ts";
 import {
@@ -25,6 +33,8 @@ const recipient = z.object({
   subject: SubjectSchema,
   address: sealed(z.string()),
   name: sealed(z.string()).nullable(),
+  /** Of a mail: the user whom its request names beside the address. */
+  user: SubjectSchema.nullable(),
 });
 export type Recipient = z.infer<typeof recipient>;
 
@@ -44,12 +54,15 @@ const contentSeals = { subject: "contentKey", content: "contentKey", text: "cont
 
 const fallback = z.object({
   /** Where the mail goes; null: to the user's address at that time. */
-  to: recipient.omit({ name: true }).nullable(),
+  to: recipient.omit({ name: true, user: true }).nullable(),
   subject: sealed(z.string()).nullable(),
   content: sealed(z.string()).nullable(),
   afterMs: z.number(),
 });
 export type Fallback = z.infer<typeof fallback>;
+
+/** A key that a request names, as an HMAC: streams are named after it, and it tells nobody what it was. */
+const keyHash = z.string();
 
 const requested = content.extend({
   client: ClientIdSchema,
@@ -64,21 +77,51 @@ const requested = content.extend({
   cc: sealed(z.array(z.string())),
   bcc: sealed(z.array(z.string())),
   fallback: fallback.nullable(),
+  category: z.string().nullable(),
+  tag: z.string().nullable(),
+  /** The sender of a mail. Null: its provider's. */
+  sender: sealed(z.object({ email: z.string(), name: z.string().nullable() })).nullable(),
+  /** The only provider that sends it. Null: any. */
+  provider: z.string().nullable(),
+  /** Further headers of a mail or a webhook. */
+  headers: sealed(z.array(z.object({ name: z.string(), value: z.string() }))),
+  /** A webhook's `Authorization`: the client's secret. */
+  authorization: sealed(z.string()).nullable(),
+  /** The `type` in a webhook's body. */
+  eventType: z.string(),
+  /** Whether its mails can be unsubscribed from by one click. */
+  unsubscribe: z.boolean(),
+  dedupe: z.object({ key: keyHash, windowMs: z.number() }).nullable(),
+  collapse: z.object({ key: keyHash }).nullable(),
+  throttle: z.object({ key: keyHash, limit: z.number(), perMs: z.number() }).nullable(),
 });
 export type NotificationData = z.infer<typeof requested>;
+
+/** What a notification has that names none of the options which version 2 did not know. */
+export const WITHOUT_OPTIONS = {
+  ...{ category: null, tag: null, sender: null, provider: null, headers: { open: [] }, authorization: null },
+  ...{ eventType: "notification", unsubscribe: false, dedupe: null, collapse: null, throttle: null },
+};
+const withoutUser = (one: JsonObject): JsonObject => ({ ...one, user: null });
 
 // Events. A storage format.
 export const notificationEvents = {
   NotificationRequested: event({
-    v: 2,
+    v: 3,
     data: requested,
-    // Version 1 could not say what its content is.
-    upcasts: { 1: (data) => ({ ...data, contentType: null }) },
+    upcasts: {
+      // Version 1 could not say what its content is.
+      1: (data) => ({ ...data, contentType: null }),
+      2: (data) => ({ ...data, ...WITHOUT_OPTIONS, recipients: (data.recipients as JsonObject[]).map(withoutUser) }),
+    },
     seals: {
       ...contentSeals,
       replyTo: "contentKey",
       cc: "contentKey",
       bcc: "contentKey",
+      sender: "contentKey",
+      headers: "contentKey",
+      authorization: "client",
       "recipients.*.address": "recipients.*.subject",
       "recipients.*.name": "recipients.*.subject",
       "fallback.to.address": "fallback.to.subject",

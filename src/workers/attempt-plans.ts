@@ -66,6 +66,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
   const provider = "webhook";
   const url = reveal(delivery.request.address);
   const body = webhookBody(attempted, delivery.request.notification);
+  const headers = webhookHeaders(attempted.notification);
   const secrets = secretsAt(client, now());
   if (url === null || body === undefined || secrets.length === 0) return failing(provider, "permanent", ERASED);
   return {
@@ -74,7 +75,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
     maxMs: webhook.attemptTimeoutMs,
     ratePerSecond: null,
     domain: null,
-    send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, secrets, signal }),
+    send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, headers, secrets, signal }),
   };
 }
 
@@ -87,11 +88,17 @@ function secretsAt({ secret, previousSecret }: ExistingClient, at: Instant): rea
   return [reveal(secret), previous].filter((one) => one !== null);
 }
 
+function webhookHeaders({ data: { headers, authorization } }: KnownNotification): Readonly<Record<string, string>> {
+  const credential = reveal(authorization);
+  const further = (reveal(headers) ?? []).map(({ name, value }) => [name, value]);
+  return { ...Object.fromEntries(further), ...(credential === null ? {} : { authorization: credential }) };
+}
+
 /** The same bytes on each attempt. Undefined when the content was erased. */
 function webhookBody({ id, notification: { data, createdAt } }: Attempted, notificationId: NotificationId) {
   if (!("open" in data.content)) return undefined;
   return JSON.stringify({
-    type: "notification",
+    type: data.eventType,
     timestamp: new Date(Math.max(createdAt, data.sendAt ?? createdAt)).toISOString(),
     data: {
       notification_id: notificationId,

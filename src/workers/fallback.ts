@@ -119,6 +119,17 @@ export async function expireDelivery(services: JobServices, job: TakenJob, id: D
   return DONE;
 }
 
+/** Lets a delivery that was held go on. Runs again when it is held for longer. */
+export async function endHold(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const state = await loadDelivery(services, id);
+  if (state.status === "none" || hasEnded(state.status) || state.heldUntil === null) return DONE;
+  // Read once: a clock that is set back between two readings would end this job without its work.
+  const at = services.now();
+  if (state.heldUntil > at) return retryLater(state.heldUntil);
+  await executeOnDelivery(services, id, { type: "EndHold", at }, await contextFor(services, job, deliveryStream(id)));
+  return DONE;
+}
+
 /**
  * Ends a user's oldest pending deliveries beyond the limit, as far as the read model has them: one with a fallback falls
  * back, the others expire.

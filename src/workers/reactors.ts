@@ -24,9 +24,9 @@ const handlers: Handlers = {
   NotificationReleased: (event) => [{ work: { kind: "route", notification: notificationOf(event.stream) } }],
   NotificationStopRequested: (event) => [{ work: { kind: "stop", notification: notificationOf(event.stream) } }],
   DeliveryRequested: (event) => {
-    const { channel, address, priority, recipient } = event.data;
-    // Without an address it ended in the same append.
-    if (address === null) return [];
+    const { channel, address, priority, recipient, withheld } = event.data;
+    // Without an address it ended in the same append. What withholds it has a job of its own.
+    if (address === null || withheld) return [];
     if (channel === "websocket") return [...deadlines(event), overflow(event.meta.at, recipient)];
     return [{ work: { kind: "attempt", delivery: deliveryOf(event.stream), n: 1 }, priority }];
   },
@@ -35,10 +35,18 @@ const handlers: Handlers = {
     return [{ work: { kind: "attempt", delivery: deliveryOf(event.stream), n }, at }];
   },
   // Which of them it needs, the delivery knows: the others find nothing to do.
-  DeliveryRedriven: (event) => [
-    { work: { kind: "attempt", delivery: deliveryOf(event.stream), n: null } },
-    ...deadlines(event),
-  ],
+  DeliveryRedriven: (event) =>
+    event.data.withheld
+      ? []
+      : [{ work: { kind: "attempt", delivery: deliveryOf(event.stream), n: null } }, ...deadlines(event)],
+  DeliveryHeld: (event) => {
+    const { channel, until: at } = event.data;
+    const delivery = deliveryOf(event.stream);
+    return [
+      { work: channel === "websocket" ? { kind: "endHold", delivery } : { kind: "attempt", delivery, n: null }, at },
+    ];
+  },
+  DeliveryReleased: (event) => [...deadlines(event), overflow(event.meta.at, event.data.recipient)],
   DeliveryFallbackRequested: (event) => [{ work: { kind: "mail", delivery: deliveryOf(event.stream) } }],
 };
 

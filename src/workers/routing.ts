@@ -188,7 +188,9 @@ async function withAddresses(
     if (state.status === "registered") return state.user;
     return (await fromRoom()).get(subject) ?? { erased: true };
   };
-  return Promise.all(subjects.map(async (subject) => ({ subject, address: await addressOf(subject), name: null })));
+  return Promise.all(
+    subjects.map(async (subject) => ({ subject, address: await addressOf(subject), name: null, user: null })),
+  );
 }
 
 /** Every user id in the room's log, up to a seq. */

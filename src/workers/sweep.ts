@@ -102,6 +102,7 @@ const deliveries = (operator: OperatorRead, due: Instant) =>
 /** What a delivery is due for: its attempt, or the first of its deadlines. */
 function nextOf(row: DeliveryRow): Work {
   if (row.channel !== "websocket") return { kind: "attempt", delivery: row.id, n: row.n };
+  if (row.held_until !== null && row.held_until <= row.expires_at) return { kind: "endHold", delivery: row.id };
   const fallsBack = row.fallback_at !== null && row.fallback_at <= row.expires_at;
   return { kind: fallsBack ? "fallback" : "expire", delivery: row.id };
 }

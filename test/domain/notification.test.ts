@@ -6,6 +6,7 @@ import {
   type NotificationData,
   type NotificationEvent,
   notificationDecider,
+  WITHOUT_OPTIONS,
 } from "../../src/domain/notification.ts";
 import { pause } from "../support/arbitraries.ts";
 import { NOW } from "../support/given.ts";
@@ -30,6 +31,7 @@ const data = (sendAt: number | null): NotificationData => ({
   recipients: [],
   audience: null,
   contentType: null,
+  ...WITHOUT_OPTIONS,
   replyTo: null,
   cc: { open: [] },
   bcc: { open: [] },

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Channel } from "../../src/contract/deliveries.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { NotificationData } from "../../src/domain/notification.ts";
+import { type NotificationData, WITHOUT_OPTIONS } from "../../src/domain/notification.ts";
 import { ANNA, CLIENT, NOTIFICATION } from "../projections/log.ts";
 import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";
@@ -21,11 +21,14 @@ const notification = (start: Instant, channel: Channel, more: Partial<Notificati
     roomId: null,
     audience: null,
     contentType: null,
+    ...WITHOUT_OPTIONS,
     replyTo: null,
     fallback: null,
     contentKey: NOTIFICATION,
   },
-  recipients: [{ subject: ANNA, address: seal(channel === "webhook" ? "https://example.com/" : "anna"), name: null }],
+  recipients: [
+    { subject: ANNA, address: seal(channel === "webhook" ? "https://example.com/" : "anna"), name: null, user: null },
+  ],
   ...{ cc: seal([]), bcc: seal([]), subject: seal("News"), content: seal("Hello"), text: null, meta: seal({}) },
   ...{ priority: "normal", sendAt: null, expiresAt: start + 7 * DAY_MS },
   ...more,

@@ -231,7 +231,7 @@ describe("a delivery's row", () => {
     };
     const redriven: DomainEvent = {
       type: "DeliveryRedriven",
-      data: { ...base("exhausted", "pending"), expiresAt: 2_000_000, fallbackAt: null },
+      data: { ...base("exhausted", "pending"), expiresAt: 2_000_000, fallbackAt: null, withheld: false },
     };
     const events = [deliveryRequested(ANNA, "email"), started(1), failed(1), exhausted].map((event) =>
       at(FIRST, event),

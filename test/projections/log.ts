@@ -13,7 +13,7 @@ import type { JsonObject } from "../../src/contract/json.ts";
 import type { Role } from "../../src/contract/rooms.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
-import type { NotificationData } from "../../src/domain/notification.ts";
+import { type NotificationData, WITHOUT_OPTIONS } from "../../src/domain/notification.ts";
 import type { MemberData } from "../../src/domain/room-state.ts";
 import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type Appended, type EventStore, positionOf } from "../../src/event-store/event-store.ts";
@@ -185,9 +185,10 @@ export const requestedNotification = (
     client: CLIENT,
     channel,
     roomId: null,
-    recipients: recipients.map((subject) => ({ subject, address: seal(userId(subject)), name: null })),
+    recipients: recipients.map((subject) => ({ subject, address: seal(userId(subject)), name: null, user: null })),
     audience: null,
     contentType: null,
+    ...WITHOUT_OPTIONS,
     replyTo: null,
     cc: seal([]),
     bcc: seal([]),
@@ -224,5 +225,6 @@ export const deliveryRequested = (
     bulk: false,
     expiresAt: more.expiresAt ?? 1_000_000,
     fallbackAt: more.fallbackAt ?? null,
+    withheld: false,
   },
 });

@@ -12,7 +12,7 @@ export const LEASE = 60_000;
 export const POLICY: RetryPolicy = { scheduleMs: [10_000, 20_000], jitter: 0 };
 
 export const base = { notification: "ntf_a", recipient: "sub_ada" } as const;
-const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source">> = {}) => ({
+const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source" | "withheld">> = {}) => ({
   ...base,
   channel: "email" as const,
   address: { open: "ada@example.com" },
@@ -26,7 +26,7 @@ const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source">>
 });
 export const requested = (changes: Parameters<typeof asked>[0] = {}): DeliveryEvent => ({
   type: "DeliveryRequested",
-  data: { ...asked(changes), source: { notification: base.notification }, from: null, to: "pending" },
+  data: { ...asked(changes), source: { notification: base.notification }, from: null, to: "pending", withheld: false },
 });
 export const webhookRequested = requested({ channel: "webhook", address: { open: "https://example.com/hook" } });
 /** To a socket, with a fallback to email 30 s later. */
@@ -105,7 +105,7 @@ export const expired = (from: DeliveryStatus, reason: "expired" | "too_many_open
 });
 export const redriven = (from: DeliveryStatus, expiresAt: number, fallbackAt: number | null = null): DeliveryEvent => ({
   type: "DeliveryRedriven",
-  data: { ...base, from, to: "pending", expiresAt, fallbackAt },
+  data: { ...base, from, to: "pending", expiresAt, fallbackAt, withheld: false },
 });
 
 const OK = { status: 250, body: "ok" };

@@ -6,6 +6,7 @@ import {
   type NotificationData,
   type NotificationEvent,
   notificationDecider,
+  WITHOUT_OPTIONS,
 } from "../../src/domain/notification.ts";
 import { at, given, type History, NOW } from "../support/given.ts";
 
@@ -22,9 +23,10 @@ const data = (changes: Partial<NotificationData> = {}): NotificationData => ({
   sendAt: null,
   expiresAt: LATER + 1_000,
   roomId: null,
-  recipients: [{ subject: "sub_ada", address: { open: "ada@example.com" }, name: null }],
+  recipients: [{ subject: "sub_ada", address: { open: "ada@example.com" }, name: null, user: null }],
   audience: null,
   contentType: null,
+  ...WITHOUT_OPTIONS,
   replyTo: null,
   cc: { open: [] },
   bcc: { open: [] },

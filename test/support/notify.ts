@@ -3,7 +3,12 @@
 import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/ids.ts";
 import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
 import { type DeliveryRequest, deliveryStream } from "../../src/domain/delivery-state.ts";
-import { type NotificationData, notificationDecider, notificationStream } from "../../src/domain/notification.ts";
+import {
+  type NotificationData,
+  notificationDecider,
+  notificationStream,
+  WITHOUT_OPTIONS,
+} from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { type CommandParts, contextOf } from "./live.ts";
 
@@ -35,6 +40,7 @@ export async function notify(
       audience: null,
       fallback: null,
       contentType: null,
+      ...WITHOUT_OPTIONS,
       replyTo: null,
       cc: { open: [] },
       bcc: { open: [] },
@@ -43,11 +49,11 @@ export async function notify(
     ...{ meta: { open: { made } }, sendAt: null, expiresAt },
     channel: "websocket",
     priority: "high",
-    recipients: [{ subject, address: { open: user }, name: null }],
+    recipients: [{ subject, address: { open: user }, name: null, user: null }],
   };
   const stream = notificationStream(notification);
   await commands.execute(notificationDecider, stream, { type: "Request", at, data }, contextOf(client));
-  const request: Omit<DeliveryRequest, "from" | "to" | "source"> = {
+  const request: Omit<DeliveryRequest, "from" | "to" | "source" | "withheld"> = {
     ...{ notification, recipient: subject, address: { open: user }, name: null },
     ...{ fallbackOf: null, bulk: false, expiresAt },
     channel: "websocket",

@@ -18,7 +18,7 @@ const sent = {
   address: seal("a"),
   name: null,
   fallbackOf: null,
-  bulk: false,
+  ...{ bulk: false, withheld: false },
 } as const;
 
 function stored(event: DomainEvent, stream: string): StoredEvent {

@@ -15,6 +15,7 @@ import {
   type NotificationData,
   notificationDecider,
   notificationStream,
+  WITHOUT_OPTIONS,
 } from "../../src/domain/notification.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
@@ -186,7 +187,12 @@ export class World implements AsyncDisposable {
         ? this.keyring.subjectOfUser(client, address)
         : this.keyring.subjectOfAddress(client, address);
     const recipients = await Promise.all(
-      to.map(async (address) => ({ subject: await subjectOf(address), address: seal(address), name: null })),
+      to.map(async (address) => ({
+        subject: await subjectOf(address),
+        address: seal(address),
+        name: null,
+        user: null,
+      })),
     );
     const content = { subject: seal("News"), content: seal("Hello"), text: null, meta: seal({ a: 1 }) };
     const at = Date.now();
@@ -197,6 +203,7 @@ export class World implements AsyncDisposable {
       recipients,
       audience: null,
       contentType: null,
+      ...WITHOUT_OPTIONS,
       replyTo: null,
       fallback: null,
     };

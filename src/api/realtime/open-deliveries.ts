@@ -25,6 +25,9 @@ const READ_MODEL_WAIT_MS = 5_000;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
 
+/** Events with which a delivery goes on that was requested before: at a new end, or when it is held no longer. */
+const BEGUN_AGAIN: ReadonlySet<string> = new Set(["DeliveryRedriven", "DeliveryReleased"]);
+
 /** A delivery to a user who is connected. */
 type NewDelivery = {
   readonly id: DeliveryId;
@@ -32,7 +35,7 @@ type NewDelivery = {
   readonly at: Instant;
   readonly expiresAt: Instant;
   readonly position: Position;
-  /** It had ended and starts again. */
+  /** It had ended and starts again, or was held: it was requested before. */
   readonly redriven: boolean;
 };
 
@@ -41,6 +44,7 @@ type Content = {
   readonly content: JsonValue;
   readonly meta: JsonObject;
   readonly priority: Priority;
+  readonly category: string | null;
   readonly room_id: RoomId | null;
 };
 
@@ -104,15 +108,17 @@ export class DeliveryFeed implements Disposable {
   async #load(id: NotificationId): Promise<Content | undefined> {
     const { state } = await this.#services.commands.load(notificationDecider, notificationStream(id));
     if (state.status === "none") return undefined;
-    const { subject, content, meta, priority, roomId } = state.data;
+    const { subject, content, meta, priority, category, roomId } = state.data;
     const open = { subject: reveal(subject), content: reveal(content), meta: reveal(meta) ?? {} };
-    return { ...open, priority, room_id: roomId };
+    return { ...open, priority, category, room_id: roomId };
   }
 
   #publish(event: RecordedEvent): void {
-    const requested = event.type === "DeliveryRequested" || event.type === "DeliveryRedriven";
+    const requested = event.type === "DeliveryRequested" || BEGUN_AGAIN.has(event.type);
     if (!requested && event.type !== "DeliveryAcknowledged") return;
     const data = decodeRaw(event);
+    // fence: withheld-push
+    if (data.withheld === true) return;
     // Only WebSocket deliveries have a user's subject as recipient; those of other channels have an address's.
     const listeners = this.#listeners.get(data.recipient as Subject);
     if (listeners === undefined) return;
@@ -124,7 +130,7 @@ export class DeliveryFeed implements Disposable {
     }
     if (event.type === "DeliveryRequested" && data.channel !== "websocket") return;
     const notification = data.notification as NotificationId;
-    const redriven = event.type === "DeliveryRedriven";
+    const redriven = BEGUN_AGAIN.has(event.type);
     const { position } = event;
     const delivery = { id, notification, at, expiresAt: Number(data.expiresAt), position, redriven };
     for (const listener of listeners) listener.requested(delivery);
@@ -256,7 +262,7 @@ function notificationFrame(
   shown: Content,
   fell_back = false,
 ): Buffer {
-  const { subject, content, meta, priority, room_id } = shown;
+  const { subject, content, meta, priority, category, room_id } = shown;
   const ids = { delivery_id: id, notification_id: notification };
   const frame: ServerFrame = {
     type: "notification",
@@ -265,7 +271,7 @@ function notificationFrame(
     content,
     meta,
     priority,
-    category: null,
+    category,
     room_id,
     at: rfc3339(at),
     fell_back,

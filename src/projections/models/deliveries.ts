@@ -47,6 +47,8 @@ const columns = {
   /** When somebody has to see to it: an attempt, a lease's end, a fallback, the expiry; null when it has ended. */
   next_action_at: bigint({ nullable: true }),
   next_attempt_at: bigint({ nullable: true }),
+  /** Until when it is held; null: it is not. */
+  held_until: bigint({ nullable: true }),
   lease_until: bigint({ nullable: true }),
   sent_at: bigint({ nullable: true }),
   delivered_at: bigint({ nullable: true }),
@@ -72,7 +74,7 @@ type DeliveryBody = Body<DeliveryRow, "id">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 2,
+  version: 3,
   key: ["id"],
   columns,
   indexes: [
@@ -88,7 +90,7 @@ export const deliveries = projection({
       moved(e, (row) => ({
         ...{ n: e.data.n, provider: e.data.provider, lease_until: e.data.leaseUntil },
         attempt_count: row.attempt_count + 1,
-        next_attempt_at: null,
+        ...{ next_attempt_at: null, held_until: null },
         next_action_at: e.data.leaseUntil,
       })),
     ],
@@ -138,17 +140,28 @@ export const deliveries = projection({
         // Numbers count on: the next attempt is another one when this one was made.
         n: row.attempt_count > 0 ? row.attempt_count + 1 : row.n,
         error: null,
-        cancel_requested: false,
+        ...{ cancel_requested: false, held_until: null },
         expires_at: e.data.expiresAt,
         fallback_at: e.data.fallbackAt,
         requested_at: e.meta.at,
+      })),
+    ],
+    DeliverySuppressed: (e) => [moved(e, () => ({ ...ENDED, error: faultOf(e.data.reason) }))],
+    DeliveryHeld: (e) => [moved(e, (row) => held(row, e.data))],
+    DeliveryReleased: (e) => [
+      moved(e, (row) => ({
+        ...due(row.channel, e.meta.at, e.data),
+        held_until: null,
       })),
     ],
   },
 });
 
 /** Nothing more happens by itself. */
-const ENDED = { next_action_at: null, next_attempt_at: null, lease_until: null, to_push: false } as const;
+const ENDED = {
+  ...{ next_action_at: null, next_attempt_at: null, lease_until: null, held_until: null },
+  to_push: false,
+} as const;
 
 function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
   return {
@@ -158,7 +171,7 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
     address: reveal(data.address),
     name: reveal(data.name),
     fallback_of: data.fallbackOf,
-    ...{ n: 1, attempt_count: 0, cancel_requested: false, lease_until: null },
+    ...{ n: 1, attempt_count: 0, cancel_requested: false, lease_until: null, held_until: null },
     ...{ sent_at: null, delivered_at: null, read_at: null, provider: null, provider_message_id: null, error: null },
     ...{ mail: null, mail_recipient: null, mail_address: null, mail_name: null },
     ...due(data.channel, e.meta.at, data),
@@ -180,9 +193,24 @@ function due(
   return { next_attempt_at: null, next_action_at: Math.min(expiresAt, fallbackAt ?? expiresAt), to_push: true };
 }
 
+/** One that waits: nothing is sent or shown until then, unless it expires before. */
+function held(
+  row: DeliveryRow,
+  { channel, until, fallbackAt }: { channel: Channel; until: Instant; fallbackAt: Instant | null },
+): Partial<DeliveryBody> {
+  return {
+    ...{ held_until: until, fallback_at: fallbackAt, to_push: false },
+    next_attempt_at: channel === "websocket" ? null : until,
+    next_action_at: Math.min(until, row.expires_at),
+  };
+}
+
 const FAULTS: Readonly<Record<string, string>> = {
   no_address: "there is no address to send to",
   attempts_exhausted: "no attempt succeeded",
+  preference: "the recipient does not want this category on this channel",
+  throttled: "the recipient got as many with this throttle's key as it lets through",
+  collapsed: "a newer notification with the same collapse_key replaced it",
 };
 const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
 
@@ -299,7 +327,7 @@ export async function openWebsocketDeliveries(
     .selectFrom("d")
     .innerJoin("n", "n.id", "d.notification_id")
     .select(["d.id", "d.notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
-    .select(["n.subject", "n.content", "n.meta", "n.priority", "n.room_id"])
+    .select(["n.subject", "n.content", "n.meta", "n.priority", "n.category", "n.room_id"])
     .where(sql<boolean>`d.to_push`)
     .where("d.subject", "=", subject)
     .where("d.expires_at", ">", now);

@@ -32,13 +32,14 @@ export function notificationStatus(row: NotificationProgress): NotificationStatu
   const { counts } = row;
   const notAllMade = !row.stop_requested && (!row.routed || row.mails_due);
   if (notAllMade || openCount(counts) > 0) return row.attempts_started ? "processing" : "pending";
-  const { fell_back = 0, delivered = 0, sent = 0, cancelled = 0, expired = 0 } = counts;
+  const { fell_back = 0, delivered = 0, sent = 0, cancelled = 0, suppressed = 0, expired = 0 } = counts;
   const counted = madeCount(counts) - fell_back;
   if (counted === 0) return row.stop_requested ? "cancelled" : "failed";
   if (delivered === counted) return "delivered";
   if (delivered + sent === counted) return "sent";
   if (delivered + sent > 0) return "partial";
   if (cancelled === counted) return "cancelled";
+  if (suppressed === counted) return "suppressed";
   if (expired === counted) return "expired";
   return "failed";
 }

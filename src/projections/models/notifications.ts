@@ -59,6 +59,8 @@ const columns = {
   text: text({ nullable: true }),
   meta: json<JsonObject>(),
   room_id: text<RoomId>({ nullable: true }),
+  category: text({ nullable: true }),
+  tag: text({ nullable: true }),
   priority: text<Priority>(),
   /** The first SHOWN_RECIPIENTS. */
   recipients: json<ShownRecipient[]>(),
@@ -89,7 +91,7 @@ type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
-  version: 1,
+  version: 2,
   key: ["id"],
   columns,
   indexes: [
@@ -97,6 +99,8 @@ export const notifications = projection({
     "(client, status, position)",
     "(client, created_at)",
     "(client, room_id, position) where room_id is not null",
+    "(client, category, position) where category is not null",
+    "(client, tag, position) where tag is not null",
     "(send_at, id) where state = 'scheduled'",
     "(position) where state = 'released' and not routed",
     "(position) where stop_requested and open > 0",
@@ -132,6 +136,9 @@ export const notifications = projection({
     DeliveryCancelRequested: (e) => [counted(e)],
     DeliveryCancelled: (e) => [counted(e)],
     DeliveryExpired: (e) => [counted(e)],
+    DeliverySuppressed: (e) => [counted(e)],
+    DeliveryHeld: (e) => [counted(e)],
+    DeliveryReleased: (e) => [counted(e)],
     // What starts again may have been given more time.
     DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
   },
@@ -143,6 +150,7 @@ const requestedColumns = (data: NotificationData) => ({
   audience: data.audience,
   ...contentOf(data),
   room_id: data.roomId,
+  ...{ category: data.category, tag: data.tag },
   recipients: data.recipients.slice(0, SHOWN_RECIPIENTS).map(shown),
   recipients_total: data.audience?.count ?? data.recipients.length,
   fallback: data.fallback === null ? null : shownFallback(data.fallback),
@@ -267,6 +275,8 @@ export type NotificationList = {
   recipient?: Subject | readonly Subject[];
   roomIds?: readonly RoomId[];
   ids?: readonly NotificationId[];
+  categories?: readonly string[];
+  tags?: readonly string[];
   /** `from` inclusive and `to` exclusive bound the creation. */
   from?: Instant;
   to?: Instant;
@@ -276,7 +286,7 @@ export type NotificationList = {
 
 /** Newest first. Throws InvalidCursor. */
 export async function listNotifications(read: ReadAs, list: NotificationList): Promise<Page<NotificationRow>> {
-  const { statuses, channels, roomIds, ids, from, to, limit, cursor } = list;
+  const { statuses, channels, roomIds, ids, categories, tags, from, to, limit, cursor } = list;
   const people = typeof list.recipient === "string" ? [list.recipient] : list.recipient;
   const page = { order: "desc", limit, cursor } as const;
   const db = read.over({ n: notifications, p: recipients });
@@ -285,6 +295,8 @@ export async function listNotifications(read: ReadAs, list: NotificationList): P
   if (channels !== undefined) conditions.push(anyOf("n.channel", channels));
   if (roomIds !== undefined) conditions.push(anyOf("n.room_id", roomIds));
   if (ids !== undefined) conditions.push(anyOf("n.id", ids));
+  if (categories !== undefined) conditions.push(anyOf("n.category", categories));
+  if (tags !== undefined) conditions.push(anyOf("n.tag", tags));
   if (from !== undefined) conditions.push(sql`n.created_at >= ${from}`);
   if (to !== undefined) conditions.push(sql`n.created_at < ${to}`);
   if (people === undefined) {

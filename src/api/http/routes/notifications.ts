@@ -1,6 +1,6 @@
 // Notifications, and deliveries as the people whom they are for see them.
 import { notificationTimeline } from "../../../app/audit.ts";
-import { createNotification, timeFaults } from "../../../app/create-notification.ts";
+import { createNotification, furtherFaults } from "../../../app/create-notification.ts";
 import { AppError } from "../../../app/errors.ts";
 import {
   acknowledgeDelivery,
@@ -41,7 +41,7 @@ export const notificationRoutes = routesOf("notifications", {
       "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
     access: writeAccess,
     body: NewNotification,
-    furtherFaults: (_caller, body, at) => timeFaults(body, at),
+    furtherFaults: (_caller, body, at) => furtherFaults(body, at),
     responses: { 202: NotificationResource },
     problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
     handle: async (call) => {
