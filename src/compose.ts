@@ -11,6 +11,7 @@ import { routes } from "./api/http/routes/routes.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
+import { KeyUse } from "./app/key-use.ts";
 import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
 import type { Limits } from "./app/rate-limit.ts";
@@ -46,7 +47,12 @@ type ComposeOptions = {
   /** The server that listens already. */
   readonly waiting?: WaitingServer;
   /** For tests, which cannot wait as long as servers do, nor be as many as it takes. */
-  readonly bounds?: { readonly http?: HttpTimings; readonly sockets?: Timings; readonly limits?: Limits };
+  readonly bounds?: {
+    readonly http?: HttpTimings;
+    readonly sockets?: Timings;
+    readonly limits?: Limits;
+    readonly recordKeyUseAfterMs?: number;
+  };
 };
 
 const now = Date.now;
@@ -96,7 +102,9 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     return { server, services: undefined, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
   }
   const { feed } = following;
-  const services = await apiServices(parts, following);
+  const recordAfterMs = bounds?.recordKeyUseAfterMs;
+  const keyUse = open.use(new KeyUse({ commands: storage.commands, logger, now, ...omitUndefined({ recordAfterMs }) }));
+  const services = await apiServices(parts, following, keyUse);
   const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
@@ -241,7 +249,11 @@ type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly mailbox: Mailbox | undefined;
 };
 
-async function apiServices({ config, logger, storage, guard, smtp }: Parts, following: Live): Promise<Services> {
+async function apiServices(
+  { config, logger, storage, guard, smtp }: Parts,
+  following: Live,
+  keyUse: KeyUse,
+): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
   const secrets = new TokenSecrets(keyring);
@@ -249,7 +261,7 @@ async function apiServices({ config, logger, storage, guard, smtp }: Parts, foll
   await secrets.newest();
   const tokens = new Tokens({ secrets, keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
-  const parts = { store, keyring, commands, readSide, directory, tokens, people, positions, guard, smtp };
+  const parts = { store, keyring, commands, readSide, directory, tokens, keyUse, people, positions, guard, smtp };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 

@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import { ClientDirectory } from "./app/client-directory.ts";
 import { People } from "./app/people.ts";
+import { scopesOf } from "./domain/client-keys.ts";
 import { LiveFeed } from "./projections/feed.ts";
 import { allKeys } from "./projections/models/api-keys.ts";
 import { revokedGenerations } from "./projections/models/users.ts";
@@ -22,8 +23,9 @@ export async function openLive({ store, keyring, commands, readSide }: Storage, 
   const feed = open.use(new LiveFeed({ clock: () => performance.now(), store, logger, after: readSide.checkpoint() }));
   const operator = readSide.operator();
   const seed = {
-    keys: (await allKeys(operator)).map(({ id, hash, client, expires_at }) => ({
+    keys: (await allKeys(operator)).map(({ id, hash, client, scopes, expires_at }) => ({
       ...{ hash, client, keyId: id },
+      scopes: scopesOf({ scopes }),
       expiresAt: expires_at,
     })),
     revoked: await revokedGenerations(operator),

@@ -16,7 +16,7 @@ export type CredentialRefused = {
  * that is not known yet waits, at most a second, until this node has read the log's tail.
  */
 export async function authenticate(
-  { directory, tokens }: Pick<Services, "directory" | "tokens">,
+  { directory, tokens, keyUse }: Pick<Services, "directory" | "tokens" | "keyUse">,
   { bearer }: { readonly bearer?: string | undefined },
   at: Instant,
 ): Promise<Caller | CredentialRefused> {
@@ -29,16 +29,17 @@ export async function authenticate(
     // fence: key-grace
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
     const { client, keyId, scopes } = key;
+    keyUse.note(client, keyId, at);
     return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes };
   }
   const claims = await tokens.verify(bearer, at);
   if (claims === undefined) return { refused: "unauthenticated" };
   if (claims === "expired") return { refused: "token_expired" };
   if (!(await becomesReady(directory))) return { refused: "unavailable" };
-  const { client, subject, userId, generation, expiresAt } = claims;
+  const { client, subject, userId, generation, expiresAt, scopes } = claims;
   // fence: token-revoked
   if (!directory.tokenHolds(subject, generation)) return { refused: "unauthenticated" };
-  return { kind: "user", client, actor: { type: "user", id: subject }, subject, userId, expiresAt };
+  return { kind: "user", client, actor: { type: "user", id: subject }, scopes, subject, userId, expiresAt };
 }
 
 /** How long a request waits for a directory that fell behind, and how often it looks: a busy moment is no outage. */
@@ -58,6 +59,7 @@ export const asUser = (caller: Caller, userId: string, subject: Subject): Caller
   kind: "user",
   client: caller.client,
   actor: { type: "user", id: subject },
+  scopes: caller.scopes,
   subject,
   userId,
   // A key that expires is noticed by the directory; the socket looks its credential up again on each change.

@@ -3,6 +3,7 @@ import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
 import { HOUR_MS, type Instant } from "../contract/time.ts";
 import { MAX_TOKEN_MS } from "../contract/users.ts";
+import { scopesOf } from "../domain/client-keys.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
@@ -32,7 +33,7 @@ export type DirectoryChange =
 
 /** Where the fold begins: rows of the read model that hold at least all up to the feed's first position. */
 type DirectorySeed = {
-  readonly keys: Iterable<Omit<KnownKey, "scopes"> & { readonly hash: string }>;
+  readonly keys: Iterable<KnownKey & { readonly hash: string }>;
   /** Subjects whose tokens were revoked, with their generation now. */
   readonly revoked: Iterable<{ readonly subject: Subject; readonly generation: number }>;
   /** When they were read: what is not known to be older is taken to be of then. */
@@ -59,7 +60,7 @@ export class ClientDirectory implements Disposable {
    */
   constructor({ feed, keyring, seed }: DirectoryOptions) {
     this.#feed = feed;
-    for (const { hash, ...key } of seed.keys) this.#addKey(hash, { ...key, scopes: ALL_SCOPES }, seed.at);
+    for (const { hash, ...key } of seed.keys) this.#addKey(hash, key, seed.at);
     for (const { subject, generation } of seed.revoked) this.#revoked.set(subject, { generation, at: seed.at });
     this.#following = feed.on(async (events) => {
       const concerned = events.filter(isConcerned);
@@ -111,13 +112,23 @@ export class ClientDirectory implements Disposable {
         this.#addKey(key.hash, { client, keyId: key.id, scopes: ALL_SCOPES, expiresAt: null }, at);
         return undefined;
       }
+      case "KeyCreated":
       case "KeyRotated": {
-        const { old, key, graceUntil } = event.data;
-        const hash = (client === null ? undefined : this.#hashes.get(client)?.get(old)) ?? "";
+        const { key } = event.data;
+        if (client === null) return undefined;
+        this.#addKey(key.hash, { client, keyId: key.id, scopes: scopesOf(key), expiresAt: key.expiresAt }, at);
+        if (event.type === "KeyCreated") return undefined;
+        const hash = this.#hashes.get(client)?.get(event.data.old) ?? "";
         const known = this.#keys.get(hash);
-        if (client === null || known === undefined) return undefined;
-        this.#keys.set(hash, { ...known, expiresAt: graceUntil });
-        this.#addKey(key.hash, { client, keyId: key.id, scopes: known.scopes, expiresAt: null }, at);
+        if (known !== undefined) this.#keys.set(hash, { ...known, expiresAt: event.data.graceUntil });
+        return { kind: "keys", client };
+      }
+      case "KeyRevoked": {
+        const own = client === null ? undefined : this.#hashes.get(client);
+        if (client === null || own === undefined) return undefined;
+        // fence: key-revoked
+        this.#keys.delete(own.get(event.data.key) ?? "");
+        own.delete(event.data.key);
         return { kind: "keys", client };
       }
       case "TokensRevoked": {
@@ -155,7 +166,7 @@ export class ClientDirectory implements Disposable {
   }
 }
 
-const CLIENT_EVENTS = new Set(["ClientRegistered", "KeyRotated"]);
+const CLIENT_EVENTS = new Set(["ClientRegistered", "KeyCreated", "KeyRotated", "KeyRevoked"]);
 
 const isConcerned = (event: RecordedEvent): boolean =>
   (event.stream.startsWith("client-") && CLIENT_EVENTS.has(event.type)) ||

@@ -5,19 +5,18 @@ import type {
   ClientResource,
   NewClient,
   RegisteredClientResource,
-  RotatedKeyResource,
   WebhookSecretResource,
 } from "../contract/clients.ts";
 import type { KeyId } from "../contract/ids.ts";
-import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
+import { type Instant, rfc3339, SECOND_MS } from "../contract/time.ts";
 import { type Client, type ClientCommand, clientDecider, clientStream, type ExistingClient } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
-import { deriveTail } from "../event-store/derived-ids.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { KEY_BYTES, keyData, makeApiKey } from "./credentials.ts";
 import { AppError } from "./errors.ts";
+import { keyResource } from "./key-use.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
 /** Makes the secret that signs a client's webhooks. */
@@ -33,7 +32,8 @@ export async function ownClient({ services, caller }: Call): Promise<ExistingCli
   return existing((await services.commands.load(clientDecider, clientStream(caller.client))).state);
 }
 
-function existing(state: Client): ExistingClient {
+/** Throws not_found. */
+export function existing(state: Client): ExistingClient {
   if (state.status === "none") throw new DomainError("not_found");
   return state;
 }
@@ -70,7 +70,7 @@ export async function registerClient(
 }
 
 /** The client as it sees itself, by the key that asks. */
-function shown({ services, caller }: Call, client: ExistingClient): ClientResource {
+async function shown({ services, caller }: Call, client: ExistingClient): Promise<ClientResource> {
   const id = keyOf(caller);
   const key = client.keys.find((one) => one.id === id);
   if (key === undefined) throw new AppError("unauthenticated");
@@ -80,7 +80,7 @@ function shown({ services, caller }: Call, client: ExistingClient): ClientResour
     description: client.description,
     mode: services.config.development ? "development" : "production",
     email: { configured: client.providers.length > 0, providers: client.providers.map(({ name }) => name) },
-    key: { id: key.id, name: key.name, last4: key.last4, created_at: rfc3339(key.createdAt) },
+    key: await keyResource(services.keyUse, key),
     created_at: rfc3339(client.createdAt),
   };
 }
@@ -95,7 +95,7 @@ export async function changeClient(
 ): Promise<{ readonly client: ClientResource; readonly position: Position }> {
   const command = { type: "Update", at: call.at, changes: omitUndefined(patch) } as const;
   const { state, position } = await executeOnClient(call, command);
-  return { client: shown(call, existing(state)), position };
+  return { client: await shown(call, existing(state)), position };
 }
 
 /** The secrets that sign at a moment. */
@@ -122,34 +122,4 @@ export async function rotateWebhookSecret(
   const { state, events, ...written } = await executeOnClient(call, { type: "RotateWebhookSecret", at, ...about });
   // As of the rotation, so that a replay shows the same.
   return { secret: secretsAt(existing(state), events[0]?.at ?? at), ...written };
-}
-
-/** The old key works until the grace ends; the new one is shown this once. Throws not_found, key_limit. */
-export async function rotateKey(
-  call: Call,
-  old: KeyId,
-  graceSeconds: number,
-): Promise<Written & { readonly key: RotatedKeyResource }> {
-  const { services, at, context } = call;
-  const apiKey = makeApiKey(services.randomBytes(KEY_BYTES));
-  const { name: _ofTheOld, ...made } = keyData(`key_${deriveTail("key", context.commandId)}`, "", apiKey);
-  const command = { type: "RotateKey", at, old, key: made, graceMs: graceSeconds * SECOND_MS } as const;
-  const { state, events, position, replayed } = await executeOnClient(call, command);
-  const [rotated] = events;
-  const key = existing(state).keys.find((one) => one.id === made.id);
-  if (rotated?.type !== "KeyRotated" || key === undefined) throw new DomainError("not_found");
-  const { old: previous, graceUntil } = rotated.data;
-  return {
-    key: {
-      id: key.id,
-      name: key.name,
-      api_key: replayed ? null : apiKey,
-      last4: key.last4,
-      created_at: rfc3339(key.createdAt),
-      expires_at: rfc3339OrNull(key.expiresAt),
-      previous: { id: previous, expires_at: rfc3339(graceUntil) },
-    },
-    position,
-    replayed,
-  };
 }

@@ -4,9 +4,10 @@ import { crc32 } from "node:zlib";
 import { errors, type JWTHeaderParameters, jwtVerify, SignJWT } from "jose";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
+import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
 import { type ClientId, ClientIdSchema, type KeyId, type Subject } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import type { KeyData } from "../domain/client.ts";
+import type { KeyData } from "../domain/client-keys.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { TokenSecrets } from "./token-secrets.ts";
 
@@ -80,6 +81,8 @@ type TokenClaims = {
   /** The user's generation of tokens that it belongs to. */
   readonly generation: number;
   readonly expiresAt: Instant;
+  /** What the key that minted it allowed. */
+  readonly scopes: ReadonlySet<Scope>;
 };
 
 const ClaimsSchema = z.object({
@@ -87,13 +90,27 @@ const ClaimsSchema = z.object({
   cid: ClientIdSchema,
   gen: z.int().min(0),
   exp: z.int(),
+  /** Names with spaces between (RFC 8693); without it every scope. */
+  scope: z.string().optional(),
 });
+
+/** The claim for these scopes; nothing when they are all there are. */
+const scopeClaim = (scopes: ReadonlySet<Scope>): { readonly scope?: string } =>
+  scopes.size === ALL_SCOPES.size ? {} : { scope: [...scopes].join(" ") };
+
+function scopesOfClaim(claim: string | undefined): ReadonlySet<Scope> {
+  if (claim === undefined) return ALL_SCOPES;
+  const named = new Set(claim.split(" "));
+  return new Set([...ALL_SCOPES].filter((scope) => named.has(scope)));
+}
 
 /** What a token is made for. */
 type TokenRequest = {
   readonly client: ClientId;
   readonly userId: string;
   readonly generation: number;
+  /** Those of the key that asks: the token carries no more. */
+  readonly scopes: ReadonlySet<Scope>;
   readonly ttlSeconds: number;
   readonly now: Instant;
   readonly jti: string;
@@ -113,10 +130,10 @@ export class Tokens {
     this.#keyring = keyring;
   }
 
-  async mint({ client, userId, generation, ttlSeconds, now, jti }: TokenRequest) {
+  async mint({ client, userId, generation, scopes, ttlSeconds, now, jti }: TokenRequest) {
     const secret = await this.#secrets.newest();
     const issuedAt = Math.floor(now / SECOND_MS);
-    const token = await new SignJWT({ cid: client, gen: generation })
+    const token = await new SignJWT({ cid: client, gen: generation, .../* fence: token-scopes */ scopeClaim(scopes) })
       .setProtectedHeader({ alg: ALGORITHM, typ: "JWT", ...(secret.id === null ? {} : { kid: secret.id }) })
       .setIssuer(ISSUER)
       .setAudience(AUDIENCE)
@@ -160,9 +177,10 @@ export class Tokens {
       });
       const claims = ClaimsSchema.safeParse(payload);
       if (!claims.success) return undefined;
-      const { sub: userId, cid: client, gen: generation, exp } = claims.data;
+      const { sub: userId, cid: client, gen: generation, exp, scope } = claims.data;
       const subject = await this.#keyring.subjectOfUser(client, userId);
-      const found = { client, subject, userId, generation, expiresAt: exp * SECOND_MS };
+      const scopes = scopesOfClaim(scope);
+      const found = { client, subject, userId, generation, scopes, expiresAt: exp * SECOND_MS };
       return { claims: found, secret: protectedHeader.kid ?? null };
     } catch (error) {
       if (error instanceof errors.JWTExpired) return "expired";

@@ -14,6 +14,7 @@ import type { Keyring } from "../event-store/sealing.ts";
 import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import type { Tokens } from "./credentials.ts";
+import type { KeyUse } from "./key-use.ts";
 import type { People } from "./people.ts";
 import type { Positions } from "./positions.ts";
 
@@ -32,15 +33,16 @@ export type Services = {
   readonly readSide: ReadSide;
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
+  readonly keyUse: KeyUse;
   readonly people: People;
   readonly positions: Positions;
   readonly guard: AddressGuard;
   readonly smtp: SmtpChannel;
 };
 
-/** A caller that was let in: a client key, or a user's token. */
-export type Caller = { readonly client: ClientId; readonly actor: Actor } & (
-  | { readonly kind: "key"; readonly keyId: KeyId; readonly scopes: ReadonlySet<Scope> }
+/** A caller that was let in: a client key, or a user's token, which has at most the scopes of the key that minted it. */
+export type Caller = { readonly client: ClientId; readonly actor: Actor; readonly scopes: ReadonlySet<Scope> } & (
+  | { readonly kind: "key"; readonly keyId: KeyId }
   | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
 );
 

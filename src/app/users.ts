@@ -113,7 +113,7 @@ export async function mintToken(
     outcome = await execute(call, user, anew, { ...unkeyed(context), commandId: services.newId() });
     ({ jti, generation } = issuedIn(outcome.events));
   }
-  const about = { client: caller.client, userId: user, generation, ttlSeconds, now: at, jti };
+  const about = { client: caller.client, userId: user, generation, scopes: caller.scopes, ttlSeconds, now: at, jti };
   const minted = await services.tokens.mint(about);
   return {
     token: { token: minted.token, expires_at: rfc3339(minted.expiresAt) },

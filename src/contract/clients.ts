@@ -1,6 +1,6 @@
 // Clients, their keys and their webhook secrets: what requests send and answers show.
 import { z } from "zod";
-import { description, input, name, orNull, patched, seconds, time } from "./fields.ts";
+import { description, input, instant, name, orNull, patched, refuse, ScopeSchema, seconds, time } from "./fields.ts";
 import { KeyIdSchema } from "./ids.ts";
 import { DAY_MS, SECOND_MS } from "./time.ts";
 
@@ -17,6 +17,22 @@ export const RegisteredClientResource = z
   .meta({ id: "RegisteredClient" });
 export type RegisteredClientResource = z.infer<typeof RegisteredClientResource>;
 
+export const KeyResource = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    last4: z.string().describe("The last four characters: the key itself is never shown again"),
+    scopes: z.array(ScopeSchema).describe("What it allows"),
+    created_at: time,
+    expires_at: time.nullable().describe("When it ends, by its expiry or after a rotation"),
+    last_used_at: time.nullable().describe("To the hour"),
+  })
+  .meta({ id: "Key" });
+export type KeyResource = z.infer<typeof KeyResource>;
+
+export const CreatedKeyResource = KeyResource.extend({ api_key: shownOnce }).meta({ id: "CreatedKey" });
+export type CreatedKeyResource = z.infer<typeof CreatedKeyResource>;
+
 export const ClientResource = z
   .object({
     ...client,
@@ -25,9 +41,7 @@ export const ClientResource = z
       configured: z.boolean().describe("Whether there is a provider"),
       providers: z.array(z.string()).describe("Their names"),
     }),
-    key: z
-      .object({ id: z.string(), name: z.string(), last4: z.string(), created_at: time })
-      .describe("The key that asked"),
+    key: KeyResource.describe("The key that asked"),
     created_at: time,
   })
   .meta({ id: "Client" });
@@ -44,17 +58,9 @@ export const WebhookSecretResource = z
   .meta({ id: "WebhookSecret" });
 export type WebhookSecretResource = z.infer<typeof WebhookSecretResource>;
 
-export const RotatedKeyResource = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    api_key: shownOnce,
-    last4: z.string(),
-    created_at: time,
-    expires_at: time.nullable(),
-    previous: z.object({ id: z.string(), expires_at: time }).describe("The old key, which works until then"),
-  })
-  .meta({ id: "RotatedKey" });
+export const RotatedKeyResource = CreatedKeyResource.extend({
+  previous: z.object({ id: z.string(), expires_at: time }).describe("The old key, which works until then"),
+}).meta({ id: "RotatedKey" });
 export type RotatedKeyResource = z.infer<typeof RotatedKeyResource>;
 
 /** How long an old key or secret may go on, and how long it does unless the caller says otherwise. */
@@ -70,4 +76,17 @@ export const Rotation = input({
     .default(GRACE_SECONDS)
     .describe("How long the old one goes on, at most 7 days; a day when it is left out."),
 });
+export const NewKey = input({
+  name,
+  scopes: z
+    .array(ScopeSchema)
+    .min(1)
+    .max(ScopeSchema.options.length)
+    .superRefine((scopes, context) => {
+      if (new Set(scopes).size < scopes.length) refuse(context, "not_allowed", "must not contain duplicates");
+    })
+    .describe("What the key allows; none that the key that calls lacks."),
+  expires_at: orNull(instant).describe("From a minute to ten years ahead; null: never."),
+});
+export type NewKey = z.output<typeof NewKey>;
 export const KeyParams = z.object({ key_id: KeyIdSchema });

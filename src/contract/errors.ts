@@ -31,7 +31,11 @@ export const PROBLEMS = {
   token_expired: kind(401, "Token expired", "The user token's time is over. Get another one."),
   key_expired: kind(401, "Key expired", "The API key's time is over. Use the one that it was rotated to."),
   forbidden: kind(403, "Forbidden", "The caller may never do this: it needs a client key, or another origin."),
-  insufficient_scope: kind(403, "Insufficient scope", "The API key lacks the scope that `detail` names."),
+  insufficient_scope: kind(
+    403,
+    "Insufficient scope",
+    "The API key, or the user token that it minted, lacks the scope that `detail` names.",
+  ),
   role_required: kind(403, "Role required", "The user's role in the room does not allow this."),
   removed: kind(403, "Removed", "Who was removed from a public room does not join it again by itself."),
   not_a_member: kind(403, "Not a member", "The user is not a member of the room."),
@@ -49,12 +53,12 @@ export const PROBLEMS = {
   not_cancellable: kind(409, "Not cancellable", "Nothing is left of the notification that could be stopped."),
   not_editable: kind(409, "Not editable", "Only a notification that is still scheduled can be edited."),
   nothing_to_retry: kind(409, "Nothing to retry", "No delivery of the notification has failed for good."),
-  last_key: kind(409, "Last key", "A client keeps at least one key."),
+  last_key: kind(409, "Last key", "A client keeps a key with `keys:manage` that does not expire."),
   provider_limit: kind(409, "Too many providers", "The client has as many email providers as it can have."),
   key_limit: kind(
     409,
     "Too many keys",
-    "As many of the client's keys hold as can at once. Rotate without a grace, or wait until one has ended.",
+    "As many of the client's keys hold as can at once. Delete one, rotate without a grace, or wait until one has ended.",
   ),
   email_provider_not_configured: kind(409, "No email provider", "Set an email provider before sending mail."),
   idempotency_key_in_flight: kind(

@@ -1,6 +1,13 @@
 // Examples of what requests send and answers show, for the OpenAPI document: one story, the same ids throughout.
 import type { AuditEventResource } from "./audit.ts";
-import type { ClientResource, RegisteredClientResource, RotatedKeyResource, WebhookSecretResource } from "./clients.ts";
+import type {
+  ClientResource,
+  CreatedKeyResource,
+  KeyResource,
+  RegisteredClientResource,
+  RotatedKeyResource,
+  WebhookSecretResource,
+} from "./clients.ts";
 import type { DeliveryResource } from "./deliveries.ts";
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
@@ -77,13 +84,23 @@ const client: RegisteredClientResource = {
   webhook_secret: SECRET,
   created_at: AT,
 };
+const key: KeyResource = {
+  id: KEY_ID,
+  name: "Sends mail",
+  last4: "E0wS",
+  scopes: ["notifications:read", "notifications:write"],
+  created_at: AT,
+  expires_at: null,
+  last_used_at: "2026-03-02T09:00:00.000Z",
+};
+const createdKey: CreatedKeyResource = { ...key, api_key: client.api_key };
 const ownClient: ClientResource = {
   id: client.id,
   name: client.name,
   description: null,
   mode: "production",
   email: { configured: true, providers: ["main"] },
-  key: { id: KEY_ID, name: "first", last4: "E0wS", created_at: AT },
+  key,
   created_at: AT,
 };
 const webhookSecret: WebhookSecretResource = {
@@ -91,7 +108,7 @@ const webhookSecret: WebhookSecretResource = {
   previous: { webhook_secret: SECRET.replace("Mf", "Kq"), expires_at: NEXT_DAY },
 };
 const rotatedKey: RotatedKeyResource = {
-  ...{ id: KEY_ID, name: "first", api_key: client.api_key, last4: "E0wS", created_at: AT, expires_at: null },
+  ...createdKey,
   previous: { id: "key_1w6z5y2b7ha4kx0v7q2m9t3c8e", expires_at: NEXT_DAY },
 };
 const provider: ProviderResource = {
@@ -176,6 +193,8 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Client: ownClient,
   WebhookSecret: webhookSecret,
   RotatedKey: rotatedKey,
+  Key: key,
+  CreatedKey: createdKey,
   EmailProvider: provider,
   ProviderVerdict: { ok: true, stage: "auth", code: null, message: null },
   Delivery: delivery,
@@ -190,6 +209,10 @@ const profile = { name: "Alice", email: "alice@example.com", timezone: "Europe/B
 export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   registerClient: { named: { name: "My App" } },
   changeClient: { renamed: { name: "My other App", description: null } },
+  createKey: {
+    "that sends notifications": { name: "Sends mail", scopes: ["notifications:read", "notifications:write"] },
+    "for a year": { name: "Reports", scopes: ["audit:read"], expires_at: "2027-03-02T00:00:00Z" },
+  },
   rotateWebhookSecret: { "with an hour of grace": { grace_seconds: 3_600 } },
   rotateKey: { "at once": { grace_seconds: 0 } },
   putUser: { "a profile": profile },

@@ -265,7 +265,7 @@ export const created = { from: instant.optional(), to: instant.optional() };
 export const input = z.strictObject;
 
 /** What a client key may be allowed to do; keys made at registration have all of them. */
-const SCOPES = [
+export const ScopeSchema = z.enum([
   "rooms:read",
   "rooms:write",
   "messages:read",
@@ -277,9 +277,9 @@ const SCOPES = [
   "users:manage",
   "keys:manage",
   "audit:read",
-] as const;
-export type Scope = (typeof SCOPES)[number];
-export const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES);
+]);
+export type Scope = z.infer<typeof ScopeSchema>;
+export const ALL_SCOPES: ReadonlySet<Scope> = new Set(ScopeSchema.options);
 
 // Of every answer.
 

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { PrioritySchema } from "./deliveries.ts";
 import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
-import { ActorTypeSchema, time, userId } from "./fields.ts";
+import { ActorTypeSchema, type Scope, time, userId } from "./fields.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
 import { MessageResource } from "./messages.ts";
@@ -29,6 +29,18 @@ const CLIENT_FRAMES = {
 
 export type ClientFrame = z.output<(typeof CLIENT_FRAMES)[keyof typeof CLIENT_FRAMES]>;
 export type FrameOf<T extends ClientFrame["type"]> = Extract<ClientFrame, { type: T }>;
+
+/** The scope that the credential of a connection needs for a frame; null: none. */
+export const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
+  auth: null,
+  subscribe: "messages:read",
+  unsubscribe: null,
+  read: "messages:read",
+  ack: "notifications:read",
+  ping: null,
+};
+/** The scope that a user's connection needs to be sent notifications. */
+export const NOTIFICATION_SCOPE: Scope = "notifications:read";
 
 /** A frame, one that cannot be carried out, or nothing that could be answered. */
 export type ParsedFrame =

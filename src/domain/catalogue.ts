@@ -5,6 +5,7 @@ import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
 import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
 import { type EventsOf, event } from "./event.ts";
+import { type KeyUseEvent, keyUseEvents } from "./key-use.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
@@ -20,6 +21,7 @@ const logEvents = {
 export const catalogue = {
   ...logEvents,
   ...clientEvents,
+  ...keyUseEvents,
   ...userEvents,
   ...roomEvents,
   ...readsEvents,
@@ -31,6 +33,7 @@ export const catalogue = {
 export type DomainEvent =
   | EventsOf<typeof logEvents>
   | ClientEvent
+  | KeyUseEvent
   | UserEvent
   | RoomEvent
   | ReadsEvent

@@ -1,9 +1,19 @@
 // domain/client.ts: a tenant: its keys, its webhook secret, its email providers.
 import { z } from "zod";
-import { type ClientId, ClientIdSchema, type KeyId, KeyIdSchema } from "../contract/ids.ts";
+import { type ClientId, ClientIdSchema } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
 import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
+import {
+  type ApiKey,
+  decideKeys,
+  evolveKeys,
+  type KeyCommand,
+  type KeyData,
+  keyData,
+  keyEvents,
+  newKey,
+} from "./client-keys.ts";
 import {
   type Decider,
   DomainError,
@@ -17,17 +27,6 @@ import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
 const MAX_PROVIDERS = 20;
-/** Keys that hold at the same time, rotated ones in their grace among them. */
-const MAX_KEYS = 20;
-
-const key = z.object({
-  id: KeyIdSchema,
-  name: z.string(),
-  /** SHA-256 of the key, hex; the key itself is never kept. */
-  hash: z.string(),
-  last4: z.string(),
-});
-export type KeyData = z.infer<typeof key>;
 
 const smtpConfig = z.object({
   host: z.string(),
@@ -64,14 +63,13 @@ export const clientEvents = {
       client: ClientIdSchema,
       name: z.string(),
       description: z.string().nullable(),
-      key,
+      key: keyData,
       webhookSecret: sealed(z.string()),
     }),
     seals: { webhookSecret: "client" },
   }),
   ClientUpdated: event({ data: z.object({ name: z.string(), description: z.string().nullable() }) }),
-  /** The old key works until the grace ends. */
-  KeyRotated: event({ data: z.object({ old: KeyIdSchema, key, graceUntil: z.number() }) }),
+  ...keyEvents,
   /** Both secrets sign until the grace ends. */
   WebhookSecretRotated: event({
     data: z.object({ client: ClientIdSchema, secret: sealed(z.string()), graceUntil: z.number() }),
@@ -85,7 +83,6 @@ export type ClientEvent = EventsOf<typeof clientEvents>;
 // State.
 /** `changedSeq`: the seq of its last change, its ETag. */
 export type Provider = ProviderData & { readonly changedSeq: number };
-type ApiKey = KeyData & { readonly createdAt: Instant; readonly expiresAt: Instant | null };
 export type ExistingClient = {
   readonly status: "live";
   readonly id: ClientId;
@@ -102,7 +99,7 @@ export type Client = { readonly status: "none" } | ExistingClient;
 function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): Client {
   if (event.type === "ClientRegistered") {
     const { client, name, description, webhookSecret } = event.data;
-    const keys = [{ ...event.data.key, createdAt: at, expiresAt: null }];
+    const keys = [newKey({ ...event.data.key, scopes: null, expiresAt: null }, at)];
     const first = { status: "live", id: client, name, description, createdAt: at, keys } as const;
     return { ...first, secret: webhookSecret, previousSecret: null, providers: [] };
   }
@@ -110,12 +107,10 @@ function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): C
   switch (event.type) {
     case "ClientUpdated":
       return { ...state, ...event.data };
-    case "KeyRotated": {
-      const { old, key, graceUntil } = event.data;
-      const ended = state.keys.map((one) => (one.id === old ? { ...one, expiresAt: graceUntil } : one));
-      // Nothing is decided by a key that no longer holds.
-      return { ...state, keys: [...ended.filter(holds(at)), { ...key, createdAt: at, expiresAt: null }] };
-    }
+    case "KeyCreated":
+    case "KeyRotated":
+    case "KeyRevoked":
+      return { ...state, keys: evolveKeys(state.keys, event, at) };
     case "WebhookSecretRotated": {
       const { secret, graceUntil } = event.data;
       return { ...state, secret, previousSecret: { secret: state.secret, until: graceUntil } };
@@ -127,31 +122,31 @@ function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): C
   }
 }
 
-const holds = (at: Instant) => (one: ApiKey) => one.expiresAt === null || one.expiresAt > at;
 const without = (state: ExistingClient, name: string) => state.providers.filter((one) => one.name !== name);
 
 // Commands, and what each means now.
-export type ClientCommand = TimedCommand &
-  (
-    | {
-        type: "Register";
-        client: ClientId;
-        name: string;
-        description: string | null;
-        key: KeyData;
-        webhookSecret: string;
-      }
-    | { type: "Update"; changes: { name?: string; description?: string | null } }
-    | { type: "RotateKey"; old: KeyId; key: Omit<KeyData, "name">; graceMs: number }
-    | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
-    | {
-        type: "SetProvider";
-        provider: Omit<ProviderData, "config"> & { config: SmtpConfig };
-        ifMatch?: IfMatch;
-        onlyNew?: boolean;
-      }
-    | { type: "RemoveProvider"; name: string; ifMatch?: IfMatch }
-  );
+export type ClientCommand =
+  | KeyCommand
+  | (TimedCommand &
+      (
+        | {
+            type: "Register";
+            client: ClientId;
+            name: string;
+            description: string | null;
+            key: KeyData;
+            webhookSecret: string;
+          }
+        | { type: "Update"; changes: { name?: string; description?: string | null } }
+        | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
+        | {
+            type: "SetProvider";
+            provider: Omit<ProviderData, "config"> & { config: SmtpConfig };
+            ifMatch?: IfMatch;
+            onlyNew?: boolean;
+          }
+        | { type: "RemoveProvider"; name: string; ifMatch?: IfMatch }
+      ));
 
 function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
   if (command.type === "Register") {
@@ -166,15 +161,10 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
       if (next.name === state.name && next.description === state.description) return [];
       return [{ type: "ClientUpdated", data: next }];
     }
-    case "RotateKey": {
-      const known = state.keys.filter(holds(command.at));
-      const old = known.find((one) => one.id === command.old);
-      if (old === undefined) throw new DomainError("not_found");
-      // fence: client-keys
-      if (known.length >= MAX_KEYS && command.graceMs > 0) throw new DomainError("key_limit");
-      const graceUntil = Math.min(command.at + command.graceMs, old.expiresAt ?? Number.POSITIVE_INFINITY);
-      return [{ type: "KeyRotated", data: { old: old.id, key: { ...command.key, name: old.name }, graceUntil } }];
-    }
+    case "CreateKey":
+    case "RotateKey":
+    case "RevokeKey":
+      return decideKeys(state.keys, command);
     case "RotateWebhookSecret": {
       const data = { client: state.id, secret: seal(command.secret), graceUntil: command.at + command.graceMs };
       return [{ type: "WebhookSecretRotated", data }];

@@ -1,6 +1,8 @@
 // Who may come in, folded from the log: keys found, rotated, unknown; tokens revoked; and what is known when it lags.
+
 import { expect, test } from "vitest";
 import { ClientDirectory } from "../../src/app/client-directory.ts";
+import { ALL_SCOPES } from "../../src/contract/fields.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { LiveFeed } from "../../src/projections/feed.ts";
@@ -23,7 +25,13 @@ test("after a rotation both keys are known, the old one with its end, and listen
   const told: unknown[] = [];
   parts.directory.onChange((change) => told.push(change));
   const at = Date.now();
-  const rotate = { type: "RotateKey", at, old: key.id, key: { id: "key_b", hash: "new", last4: "5678" } } as const;
+  const rotate = {
+    type: "RotateKey",
+    at,
+    old: key.id,
+    key: { id: "key_b", hash: "new", last4: "5678" },
+    granter: ALL_SCOPES,
+  } as const;
   await parts.commands.execute(
     clientDecider,
     clientStream("cli_a"),
@@ -54,7 +62,13 @@ test("tokens of a generation hold until a newer one begins", async () => {
 test("facts of the read model and the same events told again give one truth", async () => {
   await using parts = await liveParts();
   const key = await registerClient(parts, "cli_a", "old");
-  const rotate = { type: "RotateKey", at: 1, old: key.id, key: { id: "key_b", hash: "new", last4: "5678" } } as const;
+  const rotate = {
+    type: "RotateKey",
+    at: 1,
+    old: key.id,
+    key: { id: "key_b", hash: "new", last4: "5678" },
+    granter: ALL_SCOPES,
+  } as const;
   await parts.commands.execute(clientDecider, clientStream("cli_a"), { ...rotate, graceMs: 0 }, contextOf("cli_a"));
   await parts.feed.caughtUp(5_000);
   const expected = [await parts.directory.keyByHash("old"), await parts.directory.keyByHash("new")];

@@ -1,10 +1,12 @@
 // User tokens: what is remembered of one does not outlive it, and the secret that signs them can be rotated.
+
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeProtectedHeader, SignJWT } from "jose";
 import { describe, expect, test } from "vitest";
 import { Tokens } from "../../src/app/credentials.ts";
 import { rotateTokenSecret, TokenSecrets } from "../../src/app/token-secrets.ts";
+import { ALL_SCOPES } from "../../src/contract/fields.ts";
 import { openKeyring } from "../../src/event-store/keyring.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import { testDatabase } from "../support/postgres.ts";
@@ -23,6 +25,7 @@ test("a token that was checked and is remembered ends at its time all the same",
     subject,
     userId: "alice",
     generation: 0,
+    scopes: ALL_SCOPES,
     ttlSeconds: 60,
     now: NOW,
     jti: "1",
@@ -42,6 +45,7 @@ test("a token has one spelling: spare bits in its last character are refused", a
     subject,
     userId: "alice",
     generation: 0,
+    scopes: ALL_SCOPES,
     ttlSeconds: 60,
     now: NOW,
     jti: "1",
@@ -64,7 +68,15 @@ describe("rotating the secret", () => {
   const DAY_MS = 86_400_000;
   /** An older secret is kept for a day, which is the longest life of a token, and an hour. */
   const KEPT_MS = DAY_MS + 3_600_000;
-  const asked = { client: CLIENT, userId: "alice", generation: 0, ttlSeconds: 86_400, now: NOW, jti: "1" } as const;
+  const asked = {
+    client: CLIENT,
+    userId: "alice",
+    generation: 0,
+    scopes: ALL_SCOPES,
+    ttlSeconds: 86_400,
+    now: NOW,
+    jti: "1",
+  } as const;
   const claims = { client: CLIENT, userId: "alice", expiresAt: NOW + DAY_MS };
   const at = (ms: number) => ({ at: new Date(NOW + ms) });
 

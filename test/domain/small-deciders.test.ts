@@ -1,26 +1,34 @@
 // Clients, users, read markers and claims: whatever is asked of them, what they promise holds.
+
 import { expect, test } from "vitest";
+import { ALL_SCOPES } from "../../src/contract/fields.ts";
 import type { KeyId, RoomId } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
 import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
+import { scopesOf } from "../../src/domain/client-keys.ts";
 import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
 import { type UserCommand, type UserEvent, userDecider } from "../../src/domain/user.ts";
 import { pause, person } from "../support/arbitraries.ts";
 import fc from "../support/seed.ts";
-import { holds, type Step } from "./simulation.ts";
+import { holds, type Recorded, type Step } from "./simulation.ts";
 
 const list = <E, C>(step: fc.Arbitrary<Step<E, C>>) => fc.array(step, { maxLength: 60, size: "max" });
 
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** When the log says that a key ends. */
-const endOf = (key: KeyId, log: readonly { readonly event: ClientEvent }[]): number =>
+const endOf = (key: KeyId, log: readonly Recorded<ClientEvent>[]): number =>
   Math.min(
     NEVER,
     ...log.flatMap(({ event }) =>
       event.type === "KeyRotated" && event.data.old === key ? [event.data.graceUntil] : [],
     ),
+    ...log.flatMap(({ event, context: { at } }) => {
+      if (event.type === "KeyRevoked") return event.data.key === key ? [at] : [];
+      const made = event.type === "KeyCreated" || event.type === "KeyRotated" ? event.data.key : null;
+      return made?.id === key && made.expiresAt !== null ? [made.expiresAt] : [];
+    }),
   );
 
 test("a client keeps its promises", () => {
@@ -29,7 +37,7 @@ test("a client keeps its promises", () => {
     .record({
       pause: pause(),
       type: fc.constantFrom<ClientCommand["type"]>(
-        ...(["Register", "Update", "RotateKey", "RotateWebhookSecret"] as const),
+        ...(["Register", "Update", "RotateKey", "CreateKey", "RevokeKey", "RotateWebhookSecret"] as const),
         ...(["SetProvider", "SetProvider", "SetProvider", "RemoveProvider"] as const),
       ),
       name: fc.constantFrom("one", "two"),
@@ -40,8 +48,11 @@ test("a client keeps its promises", () => {
       pause,
       command: (at, log): ClientCommand => {
         const keys = log.flatMap(({ event }) =>
-          event.type === "ClientRegistered" || event.type === "KeyRotated" ? [event.data.key.id] : [],
+          event.type === "ClientRegistered" || event.type === "KeyCreated" || event.type === "KeyRotated"
+            ? [event.data.key.id]
+            : [],
         );
+        const named = keys[pick % (keys.length + 1)] ?? "key_x";
         const about = { at, name, client: "cli_a" } as const;
         const provider = `p${pick}`;
         switch (type) {
@@ -50,7 +61,15 @@ test("a client keeps its promises", () => {
           case "Update":
             return { at, type, changes: { name } };
           case "RotateKey":
-            return { at, type, old: keys[pick % (keys.length + 1)] ?? "key_x", key: key(`key_${log.length}`), graceMs };
+            return { at, type, old: named, key: key(`key_${log.length}`), graceMs, granter: ALL_SCOPES };
+          case "CreateKey": {
+            const scopes = pick % 2 === 0 ? (["keys:manage"] as const) : (["rooms:read"] as const);
+            const expiresAt = graceMs === 60_000 ? at + graceMs : null;
+            const made = { ...key(`key_${log.length}`), name };
+            return { at, type, key: made, scopes, expiresAt, granter: ALL_SCOPES };
+          }
+          case "RevokeKey":
+            return { at, type, key: named };
           case "RotateWebhookSecret":
             return { at, type, secret: `s${pick}`, graceMs };
           case "RemoveProvider":
@@ -66,21 +85,26 @@ test("a client keeps its promises", () => {
     }));
   let most = 0;
   // Keys and secrets turn each time they are told to.
-  holds(clientDecider, list(step), ["RotateKey", "RotateWebhookSecret"], ({ command, before, after, log }) => {
-    if (after.status === "none") return expect(log).toEqual([]);
-    expect(log[0]?.event.type).toBe("ClientRegistered");
-    most = Math.max(most, after.providers.length);
-    expect(after.providers.length).toBeLessThanOrEqual(20);
-    expect(new Set(after.providers.map((one) => one.name)).size).toBe(after.providers.length);
-    expect(new Set(after.keys.map((one) => one.id)).size).toBe(after.keys.length);
-    // A client always has a key that does not end, no key's end ever moves away, and only what has ended is forgotten.
-    expect(after.keys.some((one) => one.expiresAt === null)).toBe(true);
-    for (const old of before.status === "none" ? [] : before.keys) {
-      const now = after.keys.find((one) => one.id === old.id);
-      if (now === undefined) expect(endOf(old.id, log)).toBeLessThanOrEqual(command.at);
-      else expect(now.expiresAt ?? NEVER).toBeLessThanOrEqual(old.expiresAt ?? NEVER);
-    }
-  });
+  holds(
+    clientDecider,
+    list(step),
+    ["RotateKey", "CreateKey", "RotateWebhookSecret"],
+    ({ command, before, after, log }) => {
+      if (after.status === "none") return expect(log).toEqual([]);
+      expect(log[0]?.event.type).toBe("ClientRegistered");
+      most = Math.max(most, after.providers.length);
+      expect(after.providers.length).toBeLessThanOrEqual(20);
+      expect(new Set(after.providers.map((one) => one.name)).size).toBe(after.providers.length);
+      expect(new Set(after.keys.map((one) => one.id)).size).toBe(after.keys.length);
+      // A client always has a key that makes others and does not end, no key's end ever moves away, and only what has ended is forgotten.
+      expect(after.keys.some((one) => one.endsAt === null && scopesOf(one).has("keys:manage"))).toBe(true);
+      for (const old of before.status === "none" ? [] : before.keys) {
+        const now = after.keys.find((one) => one.id === old.id);
+        if (now === undefined) expect(endOf(old.id, log)).toBeLessThanOrEqual(command.at);
+        else expect(now.endsAt ?? NEVER).toBeLessThanOrEqual(old.endsAt ?? NEVER);
+      }
+    },
+  );
   expect(most).toBeGreaterThan(3);
 });
 

@@ -1,10 +1,12 @@
 // From catching up to live, in every order of feed, reads, slow readers and lost memberships: each seq once, in order.
+
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { Outbox } from "../../src/api/realtime/outbox.ts";
 import { RoomChannels } from "../../src/api/realtime/room-channels.ts";
 import { RoomSubscriptions } from "../../src/api/realtime/room-subscriptions.ts";
 import type { Services } from "../../src/app/services.ts";
+import { ALL_SCOPES } from "../../src/contract/fields.ts";
 import type { ClientId, RoomId } from "../../src/contract/ids.ts";
 import { DomainError } from "../../src/domain/decider.ts";
 import { type EventStore, StoreUnavailable } from "../../src/event-store/event-store.ts";
@@ -135,7 +137,15 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
     actor: { type: "key", id: "key_1" },
   } as const;
   const actor = { type: "user", id: subject } as const;
-  const user = { kind: "user", client: CLIENT, actor, subject, userId: who ?? "", expiresAt: 0 } as const;
+  const user = {
+    kind: "user",
+    client: CLIENT,
+    actor,
+    scopes: ALL_SCOPES,
+    subject,
+    userId: who ?? "",
+    expiresAt: 0,
+  } as const;
   const caller = who === null ? key : user;
 
   let socket = connect();

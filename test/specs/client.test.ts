@@ -1,8 +1,8 @@
-// A tenant: its keys, its webhook secret, its email providers.
+// A tenant: its webhook secret, its email providers.
 import { describe, test } from "vitest";
 import type { KeyId } from "../../src/contract/ids.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
-import { at, given, NOW } from "../support/given.ts";
+import { given, NOW } from "../support/given.ts";
 
 const DAY = 86_400_000;
 const keyData = (id: KeyId) => ({ id, hash: `hash of ${id}`, last4: "abcd" });
@@ -16,10 +16,6 @@ const registered: ClientEvent = {
     webhookSecret: { open: "whsec_1" },
   },
 };
-const rotated = (old: KeyId, next: KeyId, graceUntil: number): ClientEvent => ({
-  type: "KeyRotated",
-  data: { old, key: { ...keyData(next), name: "default" }, graceUntil },
-});
 const register: ClientCommand = {
   type: "Register",
   at: NOW,
@@ -29,13 +25,6 @@ const register: ClientCommand = {
   key: { ...keyData("key_1"), name: "default" },
   webhookSecret: "whsec_1",
 };
-const rotate = (old: KeyId, next: KeyId, graceMs: number, time = NOW): ClientCommand => ({
-  type: "RotateKey",
-  at: time,
-  old,
-  key: keyData(next),
-  graceMs,
-});
 const config = { host: "mail.example.com", port: 587, username: "u", password: "p", security: "starttls" } as const;
 const provider = (name = "main") =>
   ({
@@ -75,9 +64,6 @@ describe("registering", () => {
     given(clientDecider)
       .when(update({ name: "x" }))
       .thenRejected("not_found");
-    given(clientDecider)
-      .when(rotate("key_1", "key_2", 0))
-      .thenRejected("not_found");
     given(clientDecider).when(setProvider()).thenRejected("not_found");
     given(clientDecider).when({ type: "RemoveProvider", at: NOW, name: "main" }).thenRejected("not_found");
     given(clientDecider)
@@ -101,41 +87,6 @@ describe("updating", () => {
     given(clientDecider, registered)
       .when(update({ name: "My App", description: null }))
       .thenNothing());
-});
-
-describe("rotating a key", () => {
-  test("makes a new one under the same name; the old one works until the grace ends", () =>
-    given(clientDecider, registered)
-      .when(rotate("key_1", "key_2", DAY))
-      .then(rotated("key_1", "key_2", NOW + DAY)));
-
-  test("leaves both in the state, the old one with its end", () =>
-    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY)).thenState({
-      keys: [
-        { id: "key_1", expiresAt: NOW + DAY },
-        { id: "key_2", expiresAt: null },
-      ],
-    }));
-
-  test("without grace ends the old one at once", () =>
-    given(clientDecider, registered)
-      .when(rotate("key_1", "key_2", 0))
-      .then(rotated("key_1", "key_2", NOW)));
-
-  test("that is in its grace never makes that longer", () =>
-    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY))
-      .when(rotate("key_1", "key_3", 7 * DAY))
-      .then(rotated("key_1", "key_3", NOW + DAY)));
-
-  test("whose grace has ended is not found", () =>
-    given(clientDecider, registered, rotated("key_1", "key_2", NOW + DAY))
-      .when(rotate("key_1", "key_3", 0, NOW + DAY))
-      .thenRejected("not_found"));
-
-  test("that is not this client's is not found", () =>
-    given(clientDecider, registered)
-      .when(rotate("key_9", "key_2", 0))
-      .thenRejected("not_found"));
 });
 
 describe("rotating the webhook secret", () => {
@@ -196,8 +147,3 @@ describe("an email provider", () => {
     given(clientDecider, registered, providerSet(), removed).when(remove).thenRejected("not_found");
   });
 });
-
-test("a key carries the time at which it was made", () =>
-  given(clientDecider, registered, at(NOW + 9, rotated("key_1", "key_2", NOW + DAY))).thenState({
-    keys: [{ createdAt: NOW }, { createdAt: NOW + 9 }],
-  }));

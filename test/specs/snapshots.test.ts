@@ -1,5 +1,6 @@
 // States that are kept as snapshots: their shape, which needs another version when it changes, and their way back.
 import { describe, expect, test } from "vitest";
+import { type KeyUseEvent, keyUseDecider } from "../../src/domain/key-use.ts";
 import { readsDecider } from "../../src/domain/reads.ts";
 import { roomDecider } from "../../src/domain/room.ts";
 import { at, NOW, stateAfter } from "../support/given.ts";
@@ -63,6 +64,7 @@ const GOLDEN = {
       settingsSeq: 12,
     },
   },
+  keyuse: { 1: { hour: 3_600_000 } },
   reads: {
     1: [
       ["sub_a", 7],
@@ -111,6 +113,14 @@ describe("a room's snapshot", () => {
       expect(() => roomDecider.snapshot?.fromJson(bad)).toThrow();
     }
   });
+});
+
+test("the snapshot of a key's use has the shape of its version", () => {
+  const event: KeyUseEvent = { type: "KeyUsed", data: { key: "key_a", hour: 3_600_000 } };
+  const used = stateAfter(keyUseDecider, [event]);
+  const snapshot = throughJson(keyUseDecider.snapshot?.toJson(used));
+  expect(snapshot).toEqual(golden(GOLDEN.keyuse, keyUseDecider.snapshot?.version));
+  expect(keyUseDecider.snapshot?.fromJson(snapshot)).toEqual(used);
 });
 
 describe("the read markers' snapshot", () => {

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { Gateway } from "../../src/api/realtime/gateway.ts";
 import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
+import { KeyUse } from "../../src/app/key-use.ts";
 import { Positions } from "../../src/app/positions.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
@@ -13,6 +14,7 @@ import { TokenSecrets } from "../../src/app/token-secrets.ts";
 import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { readConfig } from "../../src/config.ts";
+import { ALL_SCOPES, type Scope } from "../../src/contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
@@ -51,9 +53,10 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const smtp = open.use(createSmtpChannel({ guard }));
   const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
+  const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, people, positions, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, people, positions, guard, smtp },
   };
   const limits = options.limits ?? createLimits({ userLimits: {} });
   const { gateway, port } = open.use(
@@ -106,9 +109,9 @@ export async function issueToken(
   { services }: Pick<LiveServer, "services">,
   client: ClientId,
   user: string,
-  options: { ttlSeconds?: number; revokePrevious?: boolean } = {},
+  options: { ttlSeconds?: number; revokePrevious?: boolean; scopes?: ReadonlySet<Scope> } = {},
 ): Promise<{ readonly token: string; readonly subject: Subject }> {
-  const { ttlSeconds = 3_600, revokePrevious = false } = options;
+  const { ttlSeconds = 3_600, revokePrevious = false, scopes = ALL_SCOPES } = options;
   const subject = await services.keyring.subjectOfUser(client, user);
   const now = Date.now();
   const jti = randomUUID();
@@ -116,6 +119,6 @@ export async function issueToken(
   const command = { type: "IssueToken", ...about } as const;
   const { state } = await services.commands.execute(userDecider, userStream(subject), command, contextOf(client));
   const { generation } = state;
-  const { token } = await services.tokens.mint({ client, userId: user, generation, ttlSeconds, now, jti });
+  const { token } = await services.tokens.mint({ client, userId: user, generation, scopes, ttlSeconds, now, jti });
   return { token, subject };
 }

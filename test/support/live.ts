@@ -81,9 +81,14 @@ export async function liveParts(given?: EventStore): Promise<LiveParts> {
 }
 
 /** Registers a client with a key of this hash. */
-export async function registerClient({ commands }: Pick<LiveParts, "commands">, client: ClientId, hash: string) {
+export async function registerClient(
+  { commands }: Pick<LiveParts, "commands">,
+  client: ClientId,
+  hash: string,
+  at = Date.now(),
+) {
   const key = { id: `key_${client.slice(4)}`, name: "first", hash, last4: "1234" } as const;
-  const command = { type: "Register", at: Date.now(), client, name: "Acme", description: null, key } as const;
+  const command = { type: "Register", at, client, name: "Acme", description: null, key } as const;
   await commands.execute(
     clientDecider,
     clientStream(client),

@@ -44,6 +44,9 @@ export const ADMIN_KEY = "admin-key-of-the-tests-0123456789abcdef";
 /** Leaves development mode; the database is given beside. */
 export const production: Partial<Config> = { development: false, adminKey: ADMIN_KEY };
 
+/** Tests that compare the log's ends are not disturbed by the recording of key uses. */
+const KEY_USE_MS = 3_600_000;
+
 /** Starts a server on a free loopback port. Dispose it in `afterAll`. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   await using open = new AsyncDisposableStack();
@@ -57,7 +60,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const opened = open.use(await openStorage({ config, logger, databaseUrl }));
   const storage = { ...opened, ...options.replacing?.(opened) };
   const { server, services, mailbox } = open.use(
-    await compose({ config, logger, storage, bounds: options.bounds ?? {} }),
+    await compose({ config, logger, storage, bounds: { recordKeyUseAfterMs: KEY_USE_MS, ...options.bounds } }),
   );
   if (services === undefined) throw new Error("the server has no role api");
   await new Promise<void>((resolve, reject) => {

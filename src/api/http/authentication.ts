@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { authenticate as authenticateBearer } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
+import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
@@ -113,19 +114,14 @@ export function createAuthentication(services: Services, limits: Limits): Authen
   };
 }
 
-/** Throws Problem (403) unless a route with this access lets in this kind of caller, and its key has the scope. */
+/** Throws AppError (403) unless a route with this access lets in this kind of caller, and it has the scope. */
 export function authorize(access: Exclude<Access, { kind: "registration" }>): ApiMiddleware {
   const check = (caller: Caller) => {
-    if (caller.kind === "user") {
-      // fence: user-token-routes
-      if (access.kind === "key") {
-        throw new Problem("forbidden", { detail: "This needs a client key, not a user token." });
-      }
-      return;
+    // fence: user-token-routes
+    if (caller.kind === "user" && access.kind === "key") {
+      throw new Problem("forbidden", { detail: "This needs a client key, not a user token." });
     }
-    // fence: key-scopes
-    if (access.scope === null || caller.scopes.has(access.scope)) return;
-    throw new Problem("insufficient_scope", { detail: `The API key lacks the scope ${access.scope}.` });
+    requireScope(caller, access.scope);
   };
   return ({ state }, next) => {
     check(state.caller);

@@ -6,9 +6,10 @@ import { AppError, toAppError } from "../../app/errors.ts";
 import { markRead } from "../../app/members.ts";
 import { acknowledge } from "../../app/notifications.ts";
 import type { Limits } from "../../app/rate-limit.ts";
+import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
-import type { ClientFrame, FrameOf, Ref } from "../../contract/frames.ts";
+import { type ClientFrame, FRAME_SCOPES, type FrameOf, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
 import { DeliveryIdSchema } from "../../contract/ids.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
@@ -197,6 +198,7 @@ export class Connection {
     }
     const identity = this.#identity;
     if (identity === undefined) return this.close(CLOSE.unauthenticated);
+    requireScope(identity.caller, FRAME_SCOPES[frame.type]);
     switch (frame.type) {
       case "ping":
         return this.#outbox.send({ type: "pong", ref: frame.ref });
@@ -230,7 +232,7 @@ export class Connection {
     this.#outbox.send({ type: "ok", ref: frame.ref });
   }
 
-  /** The first credential opens the connection; later ones of the same user extend it. */
+  /** The first credential opens the connection; later ones of the same user, which allow no less, extend it. */
   async #authenticate(credential: Credential, ref: Ref | undefined): Promise<void> {
     const found = await this.#identify(credential);
     if (this.#ended.signal.aborted) return;
@@ -241,7 +243,9 @@ export class Connection {
       if (!this.#count(found)) return this.close(CLOSE.tooManySockets);
     } else if (
       /* fence: socket-client */ before.caller.client !== caller.client ||
-      /* fence: socket-user */ userIdOf(before.caller) !== userIdOf(caller)
+      /* fence: socket-user */ userIdOf(before.caller) !== userIdOf(caller) ||
+      // What was subscribed stays: it must be what the newer credential allows too.
+      /* fence: socket-scopes */ [...before.caller.scopes].some((scope) => !caller.scopes.has(scope))
     ) {
       return this.close(CLOSE.forbidden);
     }
@@ -250,11 +254,19 @@ export class Connection {
     this.#authenticationTimer = undefined;
     void this.recheck(); // the directory may have moved since it was asked, and does not report a change twice
     if (before !== undefined) {
-      return this.#outbox.send({ type: "authenticated", expires_at: rfc3339OrNull(found.expiresAt), ref });
+      this.#outbox.send({ type: "authenticated", expires_at: rfc3339OrNull(found.expiresAt), ref });
+    } else {
+      const who = { connection_id: this.id, user_id: userIdOf(caller) };
+      this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
     }
-    const who = { connection_id: this.id, user_id: userIdOf(caller) };
-    this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
-    if (caller.kind !== "user" || this.#ended.signal.aborted) return;
+    this.#sendNotifications(caller);
+  }
+
+  /** Sends a user's open deliveries, and new ones from now on. */
+  #sendNotifications(caller: Caller): void {
+    if (caller.kind !== "user" || this.#deliveries !== undefined || this.#ended.signal.aborted) return;
+    // fence: socket-notifications
+    if (!caller.scopes.has(NOTIFICATION_SCOPE)) return;
     const { services, deliveries: feed } = this.#context;
     const whose = { client: caller.client, subject: caller.subject, connection: this.id };
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });

@@ -1,6 +1,8 @@
 // Clients and keys over HTTP: registering, what a client sees of itself, rotating secrets and keys.
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isApiKey } from "../../../src/app/credentials.ts";
+import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 import { apiOf, type Body, newClient, until } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -81,7 +83,10 @@ describe("a client", () => {
         id: expect.stringMatching(/^key_[0-9a-z]{26}$/),
         name: "default",
         last4: api.key?.slice(-4),
+        scopes: [...ALL_SCOPES],
         created_at: expect.stringMatching(TIME),
+        expires_at: null,
+        last_used_at: expect.stringMatching(/:00:00\.000Z$/),
       },
       created_at: expect.stringMatching(TIME),
     });
@@ -143,6 +148,8 @@ describe("rotating a key", () => {
       name: "default",
       api_key: expect.stringMatching(/^ck_/),
       last4: rotated.body.api_key.slice(-4),
+      scopes: [...ALL_SCOPES],
+      last_used_at: null,
       created_at: expect.stringMatching(TIME),
       expires_at: null,
       previous: { id: me.key.id, expires_at: expect.stringMatching(TIME) },

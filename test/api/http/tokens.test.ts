@@ -1,6 +1,8 @@
 // Tokens of users over HTTP: minting, expiring, revoking, and what is no token.
+
 import { decodeJwt, decodeProtectedHeader, SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 import { type Api, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -99,7 +101,14 @@ describe("a token ends", () => {
     const { tokens, keyring } = server.services;
     const subject = await keyring.subjectOfUser(api.id as `cli_${string}`, "alice");
     const now = Date.now() - 120_000;
-    const request = { client: api.id as `cli_${string}`, subject, userId: "alice", generation: 99, jti: "x" };
+    const request = {
+      client: api.id as `cli_${string}`,
+      subject,
+      userId: "alice",
+      generation: 99,
+      scopes: ALL_SCOPES,
+      jti: "x",
+    };
     const { token } = await tokens.mint({ ...request, ttlSeconds: 60, now });
     const answer = await api.as(token).get("/users/alice");
     expect([answer.status, answer.body.code, answer.headers.get("www-authenticate")]).toEqual([

@@ -1,7 +1,9 @@
 // Coming in over WebSocket: by header, query or first frame; staying in; and being put out.
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keyData, makeApiKey } from "../../../src/app/credentials.ts";
 import { createLimits } from "../../../src/app/rate-limit.ts";
+import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
 import { deriveTail } from "../../../src/event-store/derived-ids.ts";
 import { contextOf } from "../../support/live.ts";
@@ -140,7 +142,14 @@ describe("staying in", () => {
     using observer = await SocketClient.connect(server.url, own.key);
     using user = await SocketClient.connect(server.url, own.key, "/ws?user_id=hal");
     const { name: _name, ...key } = keyData(`key_${deriveTail("next", own.id)}`, "", makeApiKey(Buffer.alloc(32, 7)));
-    const rotate = { type: "RotateKey", at: Date.now(), old: own.keyId, key, graceMs: 1_000 } as const;
+    const rotate = {
+      type: "RotateKey",
+      at: Date.now(),
+      old: own.keyId,
+      key,
+      graceMs: 1_000,
+      granter: ALL_SCOPES,
+    } as const;
     await server.services.commands.execute(clientDecider, clientStream(own.id), rotate, contextOf(own.id));
     expect(await observer.ask({ type: "ping" })).toEqual({ type: "pong" });
     expect(await observer.closed()).toBe(4009);

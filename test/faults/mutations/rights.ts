@@ -3,9 +3,58 @@ import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
 
 const http = (test: string) => ({ file: "api/http/user-rights.test.ts", test });
 const schemas = (test: string) => ({ file: "api/http/schemas.test.ts", test });
+const keys = (test: string) => ({ file: "specs/client-keys.test.ts", test });
 const members = (test: string) => ({ file: "specs/room-members.test.ts", test });
 
 export const rightsMutations: readonly Mutation[] = [
+  {
+    fence: "granted-scopes",
+    name: "a key grants no scope that it lacks",
+    mutate: condition(false),
+    caughtBy: keys("grants no scope that the key that calls lacks"),
+  },
+  {
+    fence: "rotated-scopes",
+    name: "a key rotates none that allows more",
+    mutate: drop,
+    caughtBy: keys("is refused to a key that allows less"),
+  },
+  {
+    fence: "last-key",
+    name: "a key that makes others stays",
+    mutate: condition(false),
+    caughtBy: keys("leaves one that makes others and does not expire"),
+  },
+  {
+    fence: "created-keys",
+    name: "how many keys a client makes",
+    mutate: condition(false),
+    caughtBy: keys("is refused beyond 20 that hold"),
+  },
+  {
+    fence: "key-revoked",
+    name: "a deleted key ends",
+    mutate: drop,
+    caughtBy: { file: "api/http/keys.test.ts", test: "when it is deleted: on both nodes" },
+  },
+  {
+    fence: "token-scopes",
+    name: "a token has no more scopes than the key that minted it",
+    mutate: replaceWith("{}"),
+    caughtBy: { file: "api/http/keys.test.ts", test: "which names it, and so is a token that it minted" },
+  },
+  {
+    fence: "socket-scopes",
+    name: "a socket is not extended by what allows less",
+    mutate: condition(false),
+    caughtBy: { file: "api/http/keys.test.ts", test: "is refused by frames that need it" },
+  },
+  {
+    fence: "socket-notifications",
+    name: "notifications go to sockets with their scope",
+    mutate: condition(false),
+    caughtBy: { file: "api/http/keys.test.ts", test: "and is pushed no notifications" },
+  },
   {
     fence: "dot-segments",
     name: "no user is called . or ..",

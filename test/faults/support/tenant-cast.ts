@@ -1,6 +1,8 @@
 // Two clients on one server, each with one of everything; and all who have no right to what is the first one's.
+
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 import type { ClientId } from "../../../src/contract/ids.ts";
 import { type Api, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
 import type { TestServer } from "../../support/server.ts";
@@ -110,6 +112,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     kind: "direct",
     members: [{ user_id: "erin" }, { user_id: "eve" }],
   });
+  const spare = expectGood(await acme.post("/clients/me/keys", { name: "spare", scopes: ["keys:manage"] }));
   const erins = { ...(await furnish(acme, "erin", MARKS.erin, "acme-mailer")), ...inside };
   const ottos = { ...erins, ...(await room(acme, "otto", "otto")), user_id: "otto" };
   const others = {
@@ -122,7 +125,13 @@ export async function cast(server: TestServer): Promise<Cast> {
   const client = first.id as ClientId;
   const subject = await server.services.keyring.subjectOfUser(client, "erin");
   const past = { ttlSeconds: 60, now: Date.now() - HOUR_MS, jti: randomUUID() };
-  const expired = await server.services.tokens.mint({ client, userId: "erin", generation: 1, ...past });
+  const expired = await server.services.tokens.mint({
+    client,
+    userId: "erin",
+    generation: 1,
+    scopes: ALL_SCOPES,
+    ...past,
+  });
 
   const foreign = { foreign: true, own: others, hidden: [...ALL_MARKS, first.id, subject] } as const;
   const ended = { foreign: false, own: erins, hidden: foreign.hidden } as const;
@@ -155,7 +164,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     ],
     notification_id: [{ what: "notification", id: idOf(erins.notification_id) }],
     delivery_id: [{ what: "delivery", id: idOf(erins.delivery_id) }],
-    key_id: [{ what: "key", id: await keyOf(acme) }],
+    key_id: [{ what: "key", id: spare.id }],
     user_id: [{ what: "user", id: "eve" }],
     name: [{ what: "provider", id: "acme-mailer" }],
     stream: [...streams, `delivery-${erins.delivery_id}`, `client-${client}`, `user-${subject}`].map((id) => ({

@@ -21,6 +21,10 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /clients/me": { body: {} },
   "GET /clients/me/webhook-secret": {},
   "POST /clients/me/webhook-secret/rotate": { body: { grace_seconds: 60 } },
+  "POST /clients/me/keys": { body: { name: "Another", scopes: ["rooms:read"] } },
+  "GET /clients/me/keys": {},
+  "GET /clients/me/keys/:key_id": {},
+  "DELETE /clients/me/keys/:key_id": {},
   "POST /clients/me/keys/:key_id/rotate": { body: { grace_seconds: 60 } },
 
   "PUT /users/:user_id": { body: { name: "Another" }, may: ["another client's key: user"] },

@@ -110,7 +110,7 @@ export const notificationRoutes = routesOf("notifications", {
   acknowledgeDelivery: route("POST", "/deliveries/:delivery_id/ack", {
     summary: "Acknowledge a WebSocket delivery",
     description: "For users without a socket. Only the user whom the delivery is for can acknowledge it.",
-    access: { kind: "keyOrUser", scope: null },
+    access: { kind: "keyOrUser", scope: "notifications:read" },
     params: DeliveryParams,
     responses: { 200: DeliveryResource },
     problems: ["forbidden", "not_found"],

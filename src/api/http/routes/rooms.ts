@@ -194,7 +194,7 @@ export const roomRoutes = routesOf("rooms", {
   putReadMarker: route("PUT", "/rooms/:room_id/reads/:user_id", {
     summary: "Move a member's read marker",
     description: "A marker only moves forward: a lower seq changes nothing.",
-    access: { kind: "keyOrUser", scope: "messages:write" },
+    access: { kind: "keyOrUser", scope: "messages:read" },
     params: MemberParams,
     body: ReadMarkerInput,
     responses: { 200: ReadMarkerResource },
