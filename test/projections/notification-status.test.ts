@@ -60,8 +60,13 @@ describe("the status of a notification", () => {
     expect(status({ bounced: 1 })).toBe("failed");
     expect(status({})).toBe("failed");
   });
-  test("stopped: nothing more is made, so that what was made decides", () => {
+  test("stopped: what the router may still make is waited for", () => {
     const stopped = { stop_requested: true, routed: false };
+    expect(status({}, stopped)).toBe("pending");
+    expect(status({ cancelled: 3 }, stopped)).toBe("pending");
+  });
+  test("stopped and routed: no fallback's mail is made any more, so that what was made decides", () => {
+    const stopped = { stop_requested: true, routed: true };
     expect(status({}, stopped)).toBe("cancelled");
     expect(status({ cancelled: 3 }, stopped)).toBe("cancelled");
     expect(status({ sent: 1, cancelled: 1 }, stopped)).toBe("partial");

@@ -8,8 +8,9 @@ export type DeliveryCounts = { [S in DeliveryStatus]?: number };
 /** What the status rests on. */
 export type NotificationProgress = {
   readonly state: "scheduled" | "released" | "cancelled";
-  /** After its release: nothing more is made, mails of fallbacks included. */
+  /** After its release: mails of fallbacks are made no more, and deliveries only until the router has seen it. */
   readonly stop_requested: boolean;
+  /** All deliveries are made that will be, fallbacks apart; after a stop those that were made before it was seen. */
   readonly routed: boolean;
   readonly counts: DeliveryCounts;
   /** Whether any attempt was started, or, where there are none, anyone acknowledged. */
@@ -30,7 +31,7 @@ export function notificationStatus(row: NotificationProgress): NotificationStatu
   if (row.state === "cancelled") return "cancelled";
   if (row.state === "scheduled") return "scheduled";
   const { counts } = row;
-  const notAllMade = !row.stop_requested && (!row.routed || row.mails_due);
+  const notAllMade = !row.routed || (row.mails_due && !row.stop_requested);
   if (notAllMade || openCount(counts) > 0) return row.attempts_started ? "processing" : "pending";
   const { fell_back = 0, delivered = 0, sent = 0, cancelled = 0, suppressed = 0, expired = 0 } = counts;
   const counted = madeCount(counts) - fell_back;
