@@ -20,6 +20,7 @@ const OUTCOMES: ReadonlySet<string> = new Set([
   "DeliveryFallbackRequested",
   "DeliveryCancelled",
   "DeliveryExpired",
+  "DeliveryReported",
 ] satisfies DeliveryEvent["type"][]);
 
 /** The type of provider, never a client's name for one. */

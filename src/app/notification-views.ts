@@ -1,6 +1,6 @@
 // Notifications as answers show them: from the read model, or as they were just after a change.
 
-import type { Channel, DeliveryStatus } from "../contract/deliveries.ts";
+import { type Channel, type DeliveryStatus, DeliveryStatusSchema } from "../contract/deliveries.ts";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
 import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES } from "../contract/notifications.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
@@ -11,7 +11,7 @@ import type { KnownNotification } from "../domain/notification.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { deliveryId } from "../event-store/derived-ids.ts";
-import { decode, type StoredEvent } from "../event-store/envelope.ts";
+import { decode, decodeRaw, type StoredEvent } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { foldRows } from "../projections/fold.ts";
@@ -211,7 +211,7 @@ async function eventsUpTo({ store, keyring }: Services, stream: string, upTo: Po
   }
 }
 
-/** What a delivery's events up to the position were, by type: enough to tell its status. */
+/** What a delivery's events up to the position were, by type: enough to tell its status, but for what was reported. */
 type History = {
   readonly channel: Channel;
   readonly id: DeliveryId;
@@ -219,7 +219,19 @@ type History = {
   readonly mail: DeliveryId | null;
   readonly types: readonly DeliveryEvent["type"][];
   readonly last_at: Instant;
+  /** Of the last of them. */
+  readonly revision: number;
 };
+
+/** The statuses of deliveries of which reports came: each event says its own. */
+async function reportedStatuses({ store }: Services, histories: readonly History[]) {
+  const reported = histories.filter(({ types }) => types.includes("DeliveryReported"));
+  const statuses = await mapBounded(reported, READS_AT_ONCE, async ({ id, revision }) => {
+    const [last] = await store.readStream(deliveryStream(id), { from: revision, limit: 1 });
+    return [id, DeliveryStatusSchema.parse(last === undefined ? undefined : decodeRaw(last).to)] as const;
+  });
+  return new Map(statuses);
+}
 
 /** Until when the deliveries that were started again up to the position go on; none: null. */
 async function renewedUntil(services: Services, read: ReadAs, id: NotificationId, upTo: Position) {
@@ -230,14 +242,19 @@ async function renewedUntil(services: Services, read: ReadAs, id: NotificationId
 }
 
 /** The notification's row with what its deliveries had come to. */
-function counted(row: ShownRow, histories: readonly History[], renewed: Instant | null): ShownRow {
+function counted(
+  row: ShownRow,
+  histories: readonly History[],
+  { renewed, reported }: { renewed: Instant | null; reported: ReadonlyMap<DeliveryId, DeliveryStatus> },
+): ShownRow {
   const counts: DeliveryCounts = {};
   const mails: Record<string, boolean> = {};
   let attempted = false;
   let updatedAt = row.updated_at;
   const made = new Set<string>(histories.map((one) => one.id));
-  for (const { channel, types, mail, last_at } of histories) {
-    const status = types.reduce<DeliveryStatus>((before, type) => statusAfter(before, type, channel), "pending");
+  for (const { id, channel, types, mail, last_at } of histories) {
+    const status =
+      reported.get(id) ?? types.reduce<DeliveryStatus>((before, type) => statusAfter(before, type, channel), "pending");
     counts[status] = (counts[status] ?? 0) + 1;
     attempted ||= types.includes("DeliveryAttemptStarted") || (status === "delivered" && channel === "websocket");
     updatedAt = Math.max(updatedAt, last_at);
@@ -277,7 +294,11 @@ export async function viewAsOf(
 ): Promise<NotificationView> {
   await awaitReadModel(services, upTo);
   const histories = await deliveriesAt(read, id, upTo);
-  const row = counted(rowOfState(id, state), histories, await renewedUntil(services, read, id, upTo));
+  const renewed = await renewedUntil(services, read, id, upTo);
+  const row = counted(rowOfState(id, state), histories, {
+    renewed,
+    reported: await reportedStatuses(services, histories),
+  });
   const shown = histories.slice(0, SHOWN_DELIVERIES);
   const events = await mapBounded(shown, READS_AT_ONCE, (one) => eventsUpTo(services, deliveryStream(one.id), upTo));
   const all = events.flat();

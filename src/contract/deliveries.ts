@@ -36,6 +36,18 @@ export type AttemptOutcome = z.infer<typeof AttemptOutcomeSchema>;
  * `sender`: it takes none from this address. `recipient`: it takes none for the mail's recipient.
  */
 export type Refusal = "account" | "sender" | "recipient";
+/** What a provider, or a receiving server, tells of a mail that it took. */
+export const ReportKindSchema = z.enum([
+  "delivered",
+  "bounced",
+  "complained",
+  "opened",
+  "clicked",
+  "unsubscribed",
+  "deferred",
+]);
+/** A hard bounce is for good, a soft one may pass; rejected: the provider itself refused to send it. */
+export const BounceKindSchema = z.enum(["hard", "soft", "rejected"]);
 
 /** Why a delivery or attempt failed; `message` may quote what a server said. */
 const DeliveryError = z.object({ code: z.string(), message: z.string() });
@@ -75,6 +87,7 @@ export const DeliveryResource = z
     sent_at: time.nullable(),
     delivered_at: time.nullable(),
     read_at: time.nullable(),
+    opened_at: time.nullable().describe("When the mail was first opened, as the provider says"),
     provider: z.string().nullable(),
     provider_message_id: z.string().nullable(),
     error: DeliveryError.nullable(),

@@ -137,6 +137,7 @@ const delivery: DeliveryResource = {
   sent_at: LATER,
   delivered_at: null,
   read_at: null,
+  opened_at: null,
   provider: "main",
   provider_message_id: "250 2.0.0 Ok: queued as 4F1B2",
   error: null,

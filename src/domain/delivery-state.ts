@@ -1,11 +1,13 @@
 // domain/delivery-state.ts: the events of a delivery, and the state that they lead to: a state machine in the log.
 import { z } from "zod";
 import {
+  BounceKindSchema,
   type Channel,
   ChannelSchema,
   type DeliveryStatus,
   DeliveryStatusSchema,
   PrioritySchema,
+  ReportKindSchema,
 } from "../contract/deliveries.ts";
 import {
   type DeliveryId,
@@ -132,6 +134,23 @@ export const deliveryEvents = {
   }),
   /** The time until which a WebSocket delivery was held has come. */
   DeliveryReleased: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
+  /** What the provider, or the receiving server, told of the mail later. */
+  DeliveryReported: event({
+    data: base.extend({
+      kind: ReportKindSchema,
+      /** Of a bounce. */
+      bounce: BounceKindSchema.nullable(),
+      code: z.string().nullable(),
+      /** Whom of the mail it is about, by the place, the recipient 0. Null: an address that is none of them. */
+      index: z.number().nullable(),
+      provider: z.string(),
+      /** The provider's own id of what it told. */
+      report: z.string(),
+      happenedAt: z.number(),
+      message: sealed(z.string()).nullable(),
+    }),
+    seals: { message: "recipient" },
+  }),
 } as const;
 export type DeliveryEvent = EventsOf<typeof deliveryEvents>;
 export type RecipientOutcome = z.infer<typeof recipients>[number];
@@ -139,7 +158,10 @@ export type DataOf<T extends DeliveryEvent["type"]> = Extract<DeliveryEvent, { t
 export type DeliveryRequest = DataOf<"DeliveryRequested">;
 
 // The state machine.
-/** The status after each type of event; null: as before. What a success or an acknowledgement means depends. */
+/**
+ * The status after each type of event; null: as before. What a success or an acknowledgement means depends. A report's own
+ * status is in `delivery-reports.ts`.
+ */
 const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null>> = {
   DeliveryRequested: "pending",
   DeliveryAttemptStarted: "sending",
@@ -153,6 +175,7 @@ const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null
   DeliveryCancelRequested: null,
   DeliveryCancelled: "cancelled",
   DeliveryExpired: "expired",
+  DeliveryReported: null,
   DeliveryRedriven: "pending",
   DeliverySuppressed: "suppressed",
   DeliveryHeld: null,
@@ -171,6 +194,22 @@ const OPEN: ReadonlySet<DeliveryStatus> = new Set(["pending", "sending", "retryi
 export const hasEnded = (status: DeliveryStatus): boolean => !OPEN.has(status);
 /** The states that `Redrive` starts again. */
 export const REDRIVABLE: readonly DeliveryStatus[] = ["exhausted", "bounced", "expired"];
+
+/** The statuses that only a provider's word leads to, or to which it can lead. */
+type ReportedStatus = "delivered" | "bounced" | "complained";
+/** What a provider said last and for good: nothing that it tells later changes it. */
+export const FINAL_REPORTS: ReadonlySet<DeliveryStatus> = new Set(["bounced", "complained"]);
+
+/** The status that a report of the recipient leads to; null: none. A soft bounce may pass, and copies are not the recipient. */
+export function reportedStatus({
+  kind,
+  bounce,
+  index,
+}: Pick<DataOf<"DeliveryReported">, "kind" | "bounce" | "index">): ReportedStatus | null {
+  if (index !== 0) return null;
+  if (kind === "delivered" || kind === "complained") return kind;
+  return kind === "bounced" && bounce !== "soft" ? "bounced" : null;
+}
 
 // State. `n` is the number of the attempt that is open, due next, or was the last.
 export type KnownDelivery = {
@@ -191,6 +230,10 @@ export type KnownDelivery = {
   /** Recipients by their place, the recipient 0: those who have the mail, and those whom the server refused for good. */
   readonly taken: readonly number[];
   readonly refused: readonly number[];
+  /** The status that the provider's reports of its recipient lead to, even while an attempt is open. */
+  readonly reported: ReportedStatus | null;
+  /** Reports without a meaning for the status, such as opens: only so many are kept. */
+  readonly notices: number;
   readonly cancelRequested: boolean;
   readonly acknowledged: boolean;
   readonly requestedAt: Instant;
@@ -206,7 +249,8 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     const { data } = event;
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };
     const mail = { domain: null, takenIn: null, taken: [], refused: [] };
-    const flags = { cancelRequested: false, acknowledged: false, requestedAt: at, heldUntil: null };
+    const reports = { reported: null, notices: 0 };
+    const flags = { ...reports, cancelRequested: false, acknowledged: false, requestedAt: at, heldUntil: null };
     const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
     return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
@@ -227,10 +271,18 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
       return { ...known, acknowledged: true };
     case "DeliveryCancelRequested":
       return { ...known, cancelRequested: true };
+    case "DeliveryReported": {
+      const outcome = reportedStatus(event.data);
+      if (outcome === null) return { ...known, notices: known.notices + 1 };
+      // fence: reports-final
+      const isFinal = known.reported !== null && FINAL_REPORTS.has(known.reported);
+      return { ...known, reported: isFinal ? known.reported : outcome };
+    }
     case "DeliveryRedriven": {
       const { expiresAt, fallbackAt } = event.data;
       const n = state.attempted ? known.n + 1 : known.n;
-      const anew = { attempted: false, nextAt: at, failures: 0, refused: [], cancelRequested: false, heldUntil: null };
+      const flags = { cancelRequested: false, heldUntil: null, reported: null };
+      const anew = { attempted: false, nextAt: at, failures: 0, refused: [], ...flags };
       return { ...known, n, ...anew, expiresAt, fallbackAt };
     }
     case "DeliveryHeld": {

@@ -4,6 +4,7 @@ import type { Refusal } from "../contract/deliveries.ts";
 import type { DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
+import { type Report, reportDelivery } from "./delivery-reports.ts";
 import {
   type base,
   type DataOf,
@@ -59,6 +60,7 @@ export type DeliveryCommand = TimedCommand &
     | { type: "Withhold"; gate: Gate }
     /** The time until which it is held has come. */
     | { type: "EndHold" }
+    | { type: "Report"; report: Report }
   );
 type CommandOf<T extends DeliveryCommand["type"]> = Extract<DeliveryCommand, { type: T }>;
 
@@ -94,6 +96,8 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       if (!due || hasEnded(state.status) || state.status === "sending") return [];
       return [ended(state, next(state, "DeliveryExpired", { reason: command.reason }))];
     }
+    case "Report":
+      return reportDelivery(state, command.report, command.at);
     case "Redrive":
       return redrive(state, command);
     case "Withhold":
@@ -107,16 +111,18 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
 }
 
 /** The event that a delivery goes on with, from the status in which it is. */
-function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested">>(
-  { status: from, request }: Pick<KnownDelivery, "status" | "request">,
+function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested" | "DeliveryReported">>(
+  { status: from, request, reported = null }: Pick<KnownDelivery, "status" | "request"> & Partial<KnownDelivery>,
   type: T,
   data: Omit<DataOf<T>, keyof z.infer<typeof base>>,
 ): DeliveryEvent {
   const { notification, recipient, channel } = request;
+  // The provider's word may have come before the outcome of the attempt that it is about.
+  const final = type === "DeliverySucceeded" ? reported : null;
   // Of the right shape for its type, which TypeScript cannot follow here.
   return {
     type,
-    data: { notification, recipient, from, to: statusAfter(from, type, channel), ...data },
+    data: { notification, recipient, from, to: final ?? statusAfter(from, type, channel), ...data },
   } as DeliveryEvent;
 }
 
@@ -124,8 +130,12 @@ function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested">>(
  * How a delivery ends when no attempt follows: a mail that its recipient has is sent, whatever its copies still wait for.
  * The attempt that brought it counts as the one that succeeded.
  */
-function ended(state: Pick<KnownDelivery, "status" | "request" | "takenIn" | "provider">, end: DeliveryEvent) {
-  const { takenIn, provider } = state;
+function ended(
+  state: Pick<KnownDelivery, "status" | "request" | "takenIn" | "provider" | "reported" | "n">,
+  end: DeliveryEvent,
+) {
+  const { provider } = state;
+  const takenIn = state.reported === null ? state.takenIn : (state.takenIn ?? state.n);
   // fence: sent-to-recipient
   if (takenIn === null) return end;
   const outcome = { provider, response: null, providerMessageId: null, recipients: [] };
@@ -219,6 +229,8 @@ function failed(
   const recipients = [...outcome.recipients];
   const failure = next(state, "DeliveryAttemptFailed", { n, provider, kind, response, error: seal(error), recipients });
   const after = { ...state, ...settledAfter(state, { n, recipients }) };
+  // The mail got out, as its provider says: no attempt follows.
+  if (state.reported !== null) return [failure, ended(after, next(state, "DeliveryCancelled", {}))];
   if (state.cancelRequested) return [failure, ended(after, next(state, "DeliveryCancelled", {}))];
   const retryAt = nextAttemptAt(policy, { failures: state.failures + 1, at, retryAfterMs, random });
   if (kind === "permanent" || retryAt === undefined) {

@@ -104,6 +104,20 @@ const fallbackDue = simple((at) => ({
 const expire = simple((at) => ({ type: "Expire", at, reason: "expired" }));
 const tooMany = simple((at) => ({ type: "Expire", at, reason: "too_many_open" }));
 const cancel = simple((at) => ({ type: "Cancel", at }));
+const report: fc.Arbitrary<DeliveryStep> = fc
+  .record({
+    pause: pause(10_000),
+    kind: fc.constantFrom("delivered" as const, "bounced" as const, "complained" as const, "opened" as const),
+    bounce: fc.constantFrom("hard" as const, "soft" as const, "rejected" as const),
+    index: fc.constantFrom(0, 0, 0, 1, null),
+  })
+  .map(({ pause, kind, bounce, index }) => ({
+    pause,
+    command: (at) => {
+      const about = { kind, bounce: kind === "bounced" ? bounce : null, index, code: null, message: null };
+      return { type: "Report", at, report: { ...about, provider: "main", report: "r", happenedAt: at } };
+    },
+  }));
 const redrive = simple((at) => ({ type: "Redrive", at }));
 
 const run = (
@@ -124,7 +138,8 @@ function statusesChain(log: Log): void {
     expect(event.data.from).toBe(status);
     if (status !== null && hasEnded(status)) {
       const readLate = event.type === "DeliveryAcknowledged" && status === "fell_back";
-      expect(readLate || event.type === "DeliveryRedriven", `${event.type} after ${status}`).toBe(true);
+      const told = event.type === "DeliveryReported";
+      expect(told || readLate || event.type === "DeliveryRedriven", `${event.type} after ${status}`).toBe(true);
     }
     if (event.type === "DeliveryRedriven") expect(REDRIVABLE).toContain(status);
     status = event.data.to;
@@ -160,7 +175,8 @@ function livesEndOnce(log: Log): void {
     if (event.type === "DeliveryAttemptStarted" || event.type === "DeliveryRetryScheduled") expect(stopped).toBe(false);
     if (event.type === "DeliveryCancelRequested" || event.type === "DeliveryCancelled") stopped = true;
     const reads = event.type === "DeliveryAcknowledged" && event.data.from === "fell_back";
-    if (hasEnded(event.data.to) && !reads) ends += 1;
+    const tells = event.type === "DeliveryReported" && hasEnded(event.data.from ?? "pending");
+    if (hasEnded(event.data.to) && !reads && !tells) ends += 1;
     expect(ends).toBeLessThanOrEqual(1);
   }
 }
@@ -172,6 +188,17 @@ function neverBoth(log: Log): void {
   expect(ofType(log, "DeliveryAcknowledged").length).toBeLessThanOrEqual(1);
 }
 
+/** A bounce or a complaint stays until it is started again, and only an attempted mail has any. */
+function reportsCount(log: Log): void {
+  let final: DeliveryStatus | null = null as DeliveryStatus | null;
+  for (const { event } of log) {
+    if (event.type === "DeliveryRedriven") final = null;
+    if (final !== null) expect(event.data.to).toBe(final);
+    if (event.data.to === "bounced" || event.data.to === "complained") final = event.data.to;
+  }
+  expect(log[1]?.event.type).not.toBe("DeliveryReported");
+}
+
 function keeps({ log, after }: Decided<Delivery, DeliveryEvent, DeliveryCommand>): void {
   statusesChain(log);
   attemptsCount(log);
@@ -179,7 +206,11 @@ function keeps({ log, after }: Decided<Delivery, DeliveryEvent, DeliveryCommand>
   neverBoth(log);
   if (after.status === "none") return;
   expect(after.status).toBe(log.at(-1)?.event.data.to);
-  // The types of its events alone tell its status.
+  // The types of its events alone tell its status, but for what was reported.
+  if (ofType(log, "DeliveryReported").length > 0) {
+    reportsCount(log);
+    return;
+  }
   const { channel } = after.request;
   const told = log.reduce<DeliveryStatus>((before, { event }) => statusAfter(before, event.type, channel), "pending");
   expect(told).toBe(after.status);
@@ -198,6 +229,20 @@ describe("a delivery keeps its promises", () => {
       attempts += done.events.filter((event) => event.type === "DeliveryAttemptStarted").length;
     });
     expect(attempts).toBeGreaterThan(100);
+  });
+
+  test("with reports of its provider", () => {
+    let told = 0;
+    const attempting = { weight: 20, arbitrary: attempt };
+    const steps = run(fc.constant("email"), attempting, { weight: 10, arbitrary: report }, resume, expire, cancel, {
+      weight: 3,
+      arbitrary: redrive,
+    });
+    holds(deliveryDecider, steps, ["Report"], (done) => {
+      keeps(done);
+      told += ofType(done.log.slice(-done.events.length), "DeliveryReported").length;
+    });
+    expect(told).toBeGreaterThan(50);
   });
 
   test("by acknowledgement", () => {

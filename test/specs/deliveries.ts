@@ -2,6 +2,7 @@
 
 import type { DeliveryStatus } from "../../src/contract/deliveries.ts";
 import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
+import type { Report } from "../../src/domain/delivery-reports.ts";
 import type { DeliveryEvent, DeliveryRequest } from "../../src/domain/delivery-state.ts";
 import type { RetryPolicy } from "../../src/domain/retry-policy.ts";
 import { given, type History, NOW } from "../support/given.ts";
@@ -107,6 +108,26 @@ export const redriven = (from: DeliveryStatus, expiresAt: number, fallbackAt: nu
   type: "DeliveryRedriven",
   data: { ...base, from, to: "pending", expiresAt, fallbackAt, withheld: false },
 });
+
+/** What a provider tells of the recipient; `changes` say of what else. */
+const told = (changes: Partial<Report>): Report => ({
+  ...{ kind: "delivered", bounce: null, code: null, index: 0, provider: "main", report: "r1" },
+  ...{ happenedAt: NOW, message: null, ...changes },
+});
+export const report = (changes: Partial<Report> = {}, at = NOW): DeliveryCommand => ({
+  type: "Report",
+  at,
+  report: told(changes),
+});
+export const reported = (
+  from: DeliveryStatus,
+  to: DeliveryStatus,
+  { message, ...changes }: Partial<Report> = {},
+): DeliveryEvent => {
+  const { message: _none, ...data } = told(changes);
+  const sealed = message === undefined || message === null ? null : { open: message };
+  return { type: "DeliveryReported", data: { ...base, ...data, from, to, message: sealed } };
+};
 
 const OK = { status: 250, body: "ok" };
 const BUSY = { status: 450, body: "busy" };

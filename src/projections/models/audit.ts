@@ -123,6 +123,7 @@ export const deliveriesAt = (read: ReadAs, id: NotificationId, upTo: Position) =
     eventsOfDeliveries(read, id, upTo)
       .select(["d.id", "d.channel", "d.mail"])
       .select((eb) => eb.fn.max("a.at").as("last_at"))
+      .select((eb) => eb.fn.max("a.revision").as("revision"))
       .select(sql<readonly DeliveryEvent["type"][]>`array_agg(a.type order by a.position)`.as("types"))
       .groupBy(["d.id", "d.channel", "d.mail"])
       .orderBy((eb) => eb.fn.min("a.position")),

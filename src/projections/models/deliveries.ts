@@ -4,7 +4,13 @@ import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority }
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryRequest } from "../../domain/delivery-state.ts";
+import {
+  type DataOf,
+  type DeliveryRequest,
+  FINAL_REPORTS,
+  hasEnded,
+  reportedStatus,
+} from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";
@@ -53,6 +59,7 @@ const columns = {
   sent_at: bigint({ nullable: true }),
   delivered_at: bigint({ nullable: true }),
   read_at: bigint({ nullable: true }),
+  opened_at: bigint({ nullable: true }),
   provider: text({ nullable: true }),
   provider_message_id: text({ nullable: true }),
   error: json<DeliveryError>({ nullable: true }),
@@ -71,10 +78,11 @@ const columns = {
 };
 export type DeliveryRow = RowOf<typeof columns>;
 type DeliveryBody = Body<DeliveryRow, "id">;
+type ReportData = DataOf<"DeliveryReported">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 3,
+  version: 4,
   key: ["id"],
   columns,
   indexes: [
@@ -82,6 +90,7 @@ export const deliveries = projection({
     "(next_action_at, id) where next_action_at is not null",
     "(client, subject, position) where to_push",
     "(notification_id) where status = 'fell_back'",
+    "(client, provider_message_id) where provider_message_id is not null",
   ],
   personal: ["address", "name", "error", "mail_address", "mail_name"],
   on: {
@@ -98,13 +107,14 @@ export const deliveries = projection({
       moved(e, () => ({ lease_until: e.data.leaseUntil, next_action_at: e.data.leaseUntil })),
     ],
     DeliverySucceeded: (e) => [
-      moved(e, () => ({
+      moved(e, (row) => ({
         ...ENDED,
         provider: e.data.provider,
         provider_message_id: e.data.providerMessageId,
         sent_at: e.meta.at,
-        delivered_at: e.data.to === "delivered" ? e.meta.at : null,
-        error: null,
+        delivered_at: row.delivered_at ?? (e.data.to === "delivered" ? e.meta.at : null),
+        // What the provider reported before says why it ends otherwise.
+        error: FINAL_REPORTS.has(e.data.to) ? row.error : null,
       })),
     ],
     DeliveryAttemptFailed: (e) => [
@@ -134,6 +144,7 @@ export const deliveries = projection({
     DeliveryCancelRequested: (e) => [moved(e, () => ({ cancel_requested: true }))],
     DeliveryCancelled: (e) => [moved(e, () => ENDED)],
     DeliveryExpired: (e) => [moved(e, () => ENDED)],
+    DeliveryReported: (e) => [moved(e, (row) => reported(row, e.data))],
     DeliveryRedriven: (e) => [
       moved(e, (row) => ({
         ...due(row.channel, e.meta.at, e.data),
@@ -172,7 +183,8 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
     name: reveal(data.name),
     fallback_of: data.fallbackOf,
     ...{ n: 1, attempt_count: 0, cancel_requested: false, lease_until: null, held_until: null },
-    ...{ sent_at: null, delivered_at: null, read_at: null, provider: null, provider_message_id: null, error: null },
+    ...{ sent_at: null, delivered_at: null, read_at: null, opened_at: null },
+    ...{ provider: null, provider_message_id: null, error: null },
     ...{ mail: null, mail_recipient: null, mail_address: null, mail_name: null },
     ...due(data.channel, e.meta.at, data),
     expires_at: data.expiresAt,
@@ -213,6 +225,25 @@ const FAULTS: Readonly<Record<string, string>> = {
   collapsed: "a newer notification with the same collapse_key replaced it",
 };
 const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
+
+const REPORTED_FAULTS = {
+  bounced: "the mail was returned",
+  complained: "the recipient reported the mail as unwanted",
+} as const;
+
+/** What a report changes besides the status. Of copies it is in the timeline alone. */
+function reported(row: DeliveryRow, data: ReportData): Partial<DeliveryBody> {
+  if (data.index !== 0) return {};
+  const { kind, to, happenedAt } = data;
+  const ended = row.status !== to && hasEnded(to) ? ENDED : {};
+  if (kind === "opened") return { opened_at: Math.min(row.opened_at ?? happenedAt, happenedAt) };
+  if (kind === "delivered") return { ...ended, delivered_at: row.delivered_at ?? happenedAt };
+  if (reportedStatus(data) === null || (kind !== "bounced" && kind !== "complained")) return {};
+  // An open attempt has yet to end; what was final before stays as it was told first.
+  if (row.status === to && hasEnded(to)) return {};
+  const error = { code: data.code ?? kind, message: reveal(data.message) ?? REPORTED_FAULTS[kind] };
+  return { ...ended, error };
+}
 
 /** Any event after the first; the status is always the one that it ends in. */
 const moved = (

@@ -91,7 +91,7 @@ type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
-  version: 2,
+  version: 3,
   key: ["id"],
   columns,
   indexes: [
@@ -139,6 +139,7 @@ export const notifications = projection({
     DeliverySuppressed: (e) => [counted(e)],
     DeliveryHeld: (e) => [counted(e)],
     DeliveryReleased: (e) => [counted(e)],
+    DeliveryReported: (e) => [counted(e)],
     // What starts again may have been given more time.
     DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
   },

@@ -40,6 +40,7 @@ test("its user acknowledges it, once; saying so again changes nothing", async ()
     sent_at: null,
     delivered_at: expect.stringMatching(TIME),
     read_at: first.body.delivered_at,
+    opened_at: null,
     provider: null,
     provider_message_id: null,
     error: null,

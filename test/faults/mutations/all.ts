@@ -1,4 +1,5 @@
 // All mutations, and the table of them that the page for developers shows.
+import { feedbackMutations } from "./feedback.ts";
 import { interfaceMutations } from "./interface.ts";
 import type { Mutation } from "./mutation.ts";
 import { rightsMutations } from "./rights.ts";
@@ -16,6 +17,7 @@ export const mutations: readonly Mutation[] = [
   ...rightsMutations,
   ...secretsMutations,
   ...timeMutations,
+  ...feedbackMutations,
 ];
 
 /** As Markdown. */
