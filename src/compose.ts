@@ -14,7 +14,7 @@ import { Tokens } from "./app/credentials.ts";
 import { KeyUse } from "./app/key-use.ts";
 import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
-import type { Limits } from "./app/rate-limit.ts";
+import { createLimits, type Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { TokenSecrets } from "./app/token-secrets.ts";
 import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
@@ -26,6 +26,7 @@ import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
+import type { SharedCounters } from "./platform/redis-counters.ts";
 import { lagMsOf } from "./projections/consumer.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
@@ -104,15 +105,17 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const { feed } = following;
   const recordAfterMs = bounds?.recordKeyUseAfterMs;
   const keyUse = open.use(new KeyUse({ commands: storage.commands, logger, now, ...omitUndefined({ recordAfterMs }) }));
-  const services = await apiServices(parts, following, keyUse);
-  const all = { ...probes, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
+  const counters = open.use(await openCounters(parts));
+  const limits = bounds?.limits ?? createLimits(config, counters);
+  const services = await apiServices(parts, following, { keyUse, limits });
+  const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
+  const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
     probes: all,
     registry,
-    ...omitUndefined({ mailbox, waiting, timings: bounds?.http, limits: bounds?.limits }),
+    ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
-  const { limits } = http;
-  const gateway = open.use(new Gateway({ services, feed, limits, ...omitUndefined({ timings: bounds?.sockets }) }));
+  const gateway = open.use(new Gateway({ services, feed, ...omitUndefined({ timings: bounds?.sockets }) }));
   addReadMetrics(registry, gatewayMetrics(gateway));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
@@ -249,10 +252,17 @@ type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly mailbox: Mailbox | undefined;
 };
 
+/** What counts rate limits for all nodes; undefined without Redis. Its client is loaded only where it is configured. */
+async function openCounters({ config, logger, storage }: Parts): Promise<SharedCounters | undefined> {
+  if (config.redisUrl === undefined) return undefined;
+  const { redisCounters } = await import("./platform/redis-counters.ts");
+  return redisCounters({ url: config.redisUrl, logId: storage.store.logId, logger });
+}
+
 async function apiServices(
   { config, logger, storage, guard, smtp }: Parts,
   following: Live,
-  keyUse: KeyUse,
+  { keyUse, limits }: Pick<Services, "keyUse" | "limits">,
 ): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
@@ -261,7 +271,20 @@ async function apiServices(
   await secrets.newest();
   const tokens = new Tokens({ secrets, keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
-  const parts = { store, keyring, commands, readSide, directory, tokens, keyUse, people, positions, guard, smtp };
+  const parts = {
+    store,
+    keyring,
+    commands,
+    readSide,
+    directory,
+    tokens,
+    keyUse,
+    limits,
+    people,
+    positions,
+    guard,
+    smtp,
+  };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 

@@ -25,12 +25,18 @@ function duration(text: string, context: z.RefinementCtx): number {
 /** So many in a time. */
 export type Rate = { readonly count: number; readonly windowMs: number };
 
+/** The longest window of a rate. */
+const MAX_WINDOW_MS = 7 * DAY_MS;
+
 /** Reads a rate such as `100/10s`. */
 function rate(text: string, context: z.RefinementCtx): Rate {
-  const [count = "", time = ""] = text.split("/");
+  const [count = "", time = "", ...more] = text.split("/");
   const windowMs = duration(time, context);
-  const isCount = /^[1-9]\d{0,8}$/.test(count.trim());
-  if (!isCount) context.addIssue({ code: "custom", message: `"${text}" is no rate such as 100/10s` });
+  const refuse = (message: string) => context.addIssue({ code: "custom", message: `"${text}" ${message}` });
+  if (!/^[1-9]\d{0,8}$/.test(count.trim()) || more.length > 0) refuse("is no rate such as 100/10s");
+  if (windowMs % SECOND_MS !== 0 || windowMs < SECOND_MS || windowMs > MAX_WINDOW_MS) {
+    refuse("must have a window of whole seconds, from 1s to 7d");
+  }
   return { count: Number(count), windowMs };
 }
 
@@ -128,6 +134,8 @@ const EnvironmentSchema = z.object({
       error: ({ input }) => `"${input}" is no failpoint, nor one with a number such as append/answer:3`,
     })
     .optional(),
+  RATE_LIMIT_REQUESTS: z.string().transform(rate).optional(),
+  RATE_LIMIT_NOTIFICATIONS: z.string().transform(rate).optional(),
   RATE_LIMIT_USER: z.string().transform(rate).optional(),
   RATE_LIMIT_USER_ROOMS: z.string().transform(rate).optional(),
   RATE_LIMIT_USER_MEMBERS: z.string().transform(rate).optional(),
@@ -199,10 +207,13 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     corsOrigins: env.CORS_ORIGINS,
     trustProxy: env.TRUST_PROXY,
     outboundAllow: env.OUTBOUND_ALLOW,
-    userLimits: omitUndefined({
-      requests: env.RATE_LIMIT_USER ?? byDefault({ count: 100, windowMs: 10 * SECOND_MS }),
-      rooms: env.RATE_LIMIT_USER_ROOMS ?? byDefault({ count: 60, windowMs: HOUR_MS }),
-      members: env.RATE_LIMIT_USER_MEMBERS ?? byDefault({ count: 500, windowMs: HOUR_MS }),
+    /** Of a client, and of each of its users. */
+    rateLimits: omitUndefined({
+      requests: env.RATE_LIMIT_REQUESTS ?? byDefault({ count: 10_000, windowMs: 10 * SECOND_MS }),
+      notifications: env.RATE_LIMIT_NOTIFICATIONS ?? byDefault({ count: 10_000, windowMs: 10 * SECOND_MS }),
+      userRequests: env.RATE_LIMIT_USER ?? byDefault({ count: 100, windowMs: 10 * SECOND_MS }),
+      userRooms: env.RATE_LIMIT_USER_ROOMS ?? byDefault({ count: 60, windowMs: HOUR_MS }),
+      userMembers: env.RATE_LIMIT_USER_MEMBERS ?? byDefault({ count: 500, windowMs: HOUR_MS }),
     }),
     retryPolicy: { scheduleMs: env.RETRY_SCHEDULE, jitter: env.RETRY_JITTER },
     logLevel: env.LOG_LEVEL,

@@ -36,7 +36,7 @@ test("nothing set: everything on this machine, in development mode", () => {
     allowedHosts: [],
     corsOrigins: undefined,
     trustProxy: [],
-    userLimits: {},
+    rateLimits: {},
     outboundAllow: [],
     retryPolicy: {
       scheduleMs: [5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000].map((s) => s * 1_000),

@@ -24,6 +24,7 @@ import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { AppError, invalid } from "./errors.ts";
 import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
+import { spend } from "./rate-limit.ts";
 import type { Call, Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
@@ -49,7 +50,11 @@ async function commandFor(call: Call, id: NotificationId, wanted: NewNotificatio
     const { state } = await services.commands.load(notificationDecider, notificationStream(id));
     if (state.status !== "none") return { type: "Request", at, data: state.data };
   }
-  return { type: "Request", at, data: await notificationData(services, caller.client, id, wanted, at) };
+  const data = await notificationData(services, caller.client, id, wanted, at);
+  const count = data.audience?.count ?? data.recipients.length;
+  // fence: rate-notifications
+  await spend(services.limits.notifications, { policy: "notifications", key: caller.client, count }, call.onRate);
+  return { type: "Request", at, data };
 }
 
 async function notificationData(

@@ -1,8 +1,10 @@
-// Limits on how often and how many, counted in this process, with a bound on what is remembered.
+// Limits on how often and how many: in this process, with a bound on what is remembered, or over all nodes.
 import { LRUCache } from "lru-cache";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import type { Config, Rate } from "../config.ts";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import type { SharedCounter, SharedCounters } from "../platform/redis-counters.ts";
+import { AppError } from "./errors.ts";
 
 /** Max keys that one limiter remembers. The least recently seen is forgotten, and counts from zero again. */
 const REMEMBERED_KEYS = 50_000;
@@ -16,9 +18,10 @@ export type RateState = {
   readonly windowSeconds: number;
 };
 
-/** At most `limit` in each window of `windowMs`, by key. */
-export class RateLimiter {
+/** At most `limit` in each window of `windowMs`, by key: on this node, or over all that share a counter. */
+class RateLimiter {
   readonly #limiter: RateLimiterMemory;
+  readonly #shared: SharedCounter | undefined;
   /** Bounds the keys of the limiter, which forgets them only when their window ends. */
   readonly #keys = new LRUCache<string, true>({
     max: REMEMBERED_KEYS,
@@ -26,11 +29,12 @@ export class RateLimiter {
     noDisposeOnSet: true,
   });
 
-  constructor(limit: number, windowMs: number) {
+  constructor(limit: number, windowMs: number, shared?: SharedCounter) {
     this.#limiter = new RateLimiterMemory({ points: limit, duration: windowMs / SECOND_MS });
+    this.#shared = shared;
   }
 
-  /** Whether the next one would be refused. */
+  /** Whether the next one would be refused on this node. */
   async isSpent(key: string): Promise<boolean> {
     const state = await this.#limiter.get(key);
     return state !== null && state.msBeforeNext > 0 && state.remainingPoints === 0;
@@ -38,18 +42,22 @@ export class RateLimiter {
 
   /** Counts one, or several at once; what is refused does not count. */
   async take(key: string, count = 1): Promise<RateState> {
-    this.#keys.set(key, true);
     const { points, duration } = this.#limiter;
-    const { consumedPoints, remainingPoints, msBeforeNext } = await this.#limiter.penalty(key, count);
-    const allowed = consumedPoints <= points;
-    if (!allowed) await this.#limiter.reward(key, count);
+    const { consumed, msBeforeNext } = (await this.#shared?.add(key, count)) ?? (await this.#countHere(key, count));
     return {
-      allowed,
+      allowed: consumed <= points,
       limit: points,
-      remaining: remainingPoints,
+      remaining: Math.max(0, points - consumed),
       resetSeconds: Math.max(1, Math.ceil(msBeforeNext / SECOND_MS)),
       windowSeconds: duration,
     };
+  }
+
+  async #countHere(key: string, count: number): Promise<{ readonly consumed: number; readonly msBeforeNext: number }> {
+    this.#keys.set(key, true);
+    const { consumedPoints, msBeforeNext } = await this.#limiter.penalty(key, count);
+    if (consumedPoints > this.#limiter.points) await this.#limiter.reward(key, count);
+    return { consumed: consumedPoints, msBeforeNext };
   }
 }
 
@@ -86,6 +94,9 @@ export type Limits = {
   readonly registrations: RateLimiter;
   /** Failed ones, by address; 30 a minute. */
   readonly authentications: RateLimiter;
+  /** Of a client, by its id: requests and socket commands, recipients of notifications. */
+  readonly requests: RateLimiter | undefined;
+  readonly notifications: RateLimiter | undefined;
   /** Of a user's token, by subject: requests and socket commands, rooms made, members added. */
   readonly requestsOfUser: RateLimiter | undefined;
   readonly roomsOfUser: RateLimiter | undefined;
@@ -95,23 +106,73 @@ export type Limits = {
   readonly socketsByClient: ConcurrencyLimiter;
 };
 
-const limiterOf = (rate: Rate | undefined): RateLimiter | undefined =>
-  rate === undefined ? undefined : new RateLimiter(rate.count, rate.windowMs);
+/** `shared`: what counts for all nodes; limits by address are each node's own. */
+export function createLimits({ rateLimits }: Pick<Config, "rateLimits">, shared?: SharedCounters): Limits {
+  const limiterOf = (name: string, rate: Rate | undefined): RateLimiter | undefined => {
+    if (rate === undefined) return undefined;
+    return new RateLimiter(rate.count, rate.windowMs, shared?.counter(name, rate.count, rate.windowMs / SECOND_MS));
+  };
+  return {
+    requests: limiterOf("requests", rateLimits.requests),
+    notifications: limiterOf("notifications", rateLimits.notifications),
+    requestsOfUser: limiterOf("user-requests", rateLimits.userRequests),
+    roomsOfUser: limiterOf("user-rooms", rateLimits.userRooms),
+    membersOfUser: limiterOf("user-members", rateLimits.userMembers),
+    registrations: new RateLimiter(10, MINUTE_MS),
+    authentications: new RateLimiter(30, MINUTE_MS),
+    socketsByAddress: new ConcurrencyLimiter(100),
+    socketsByUser: new ConcurrencyLimiter(20),
+    socketsByClient: new ConcurrencyLimiter(10_000),
+  };
+}
 
-export const createLimits = ({ userLimits }: Pick<Config, "userLimits">): Limits => ({
-  requestsOfUser: limiterOf(userLimits.requests),
-  roomsOfUser: limiterOf(userLimits.rooms),
-  membersOfUser: limiterOf(userLimits.members),
-  registrations: new RateLimiter(10, MINUTE_MS),
-  authentications: new RateLimiter(30, MINUTE_MS),
-  socketsByAddress: new ConcurrencyLimiter(100),
-  socketsByUser: new ConcurrencyLimiter(20),
-  socketsByClient: new ConcurrencyLimiter(10_000),
+/** What a client or user does that has a limit. */
+type RatePolicy = "requests" | "notifications" | "rooms" | "members";
+
+/** Is told of each limit that a call was counted for. */
+export type OnRate = (policy: RatePolicy, state: RateState) => void;
+
+/** Counts for a limit, if there is one. Throws rate_limited. */
+export async function spend(
+  limiter: RateLimiter | undefined,
+  { policy, key, count = 1 }: { readonly policy: RatePolicy; readonly key: string; readonly count?: number },
+  onRate?: OnRate,
+): Promise<void> {
+  if (limiter === undefined || count === 0) return;
+  const state = await limiter.take(key, count);
+  onRate?.(policy, state);
+  if (state.allowed) return;
+  const { limit, windowSeconds, resetSeconds } = state;
+  const detail = `The limit "${policy}" is ${limit} in ${windowSeconds} s. Wait for Retry-After seconds.`;
+  throw new AppError("rate_limited", { detail, retryAfterSeconds: resetSeconds });
+}
+
+/** As far as limits know a caller. */
+type Counted = { readonly client: string } & (
+  | { readonly kind: "key" }
+  | { readonly kind: "user"; readonly subject: string }
+);
+
+/** Counts what a caller asks for as one request: of its user, if it is one, and of its client. Throws rate_limited. */
+export async function spendRequest(limits: Limits, caller: Counted, onRate?: OnRate): Promise<void> {
+  // fence: rate-users
+  if (caller.kind === "user") await spend(limits.requestsOfUser, { policy: "requests", key: caller.subject }, onRate);
+  // fence: rate-clients
+  await spend(limits.requests, { policy: "requests", key: caller.client }, onRate);
+}
+
+const policyOf = (policy: string, { limit, windowSeconds }: RateState) => `"${policy}";q=${limit};w=${windowSeconds}`;
+const restOf = (policy: string, { remaining, resetSeconds }: RateState) =>
+  `"${policy}";r=${remaining};t=${resetSeconds}`;
+
+/** The headers that tell a caller what is left of several limits. */
+export const ratesHeaders = (rates: ReadonlyMap<string, RateState>): Readonly<Record<string, string>> => ({
+  "RateLimit-Policy": [...rates].map(([policy, state]) => policyOf(policy, state)).join(", "),
+  RateLimit: [...rates].map(([policy, state]) => restOf(policy, state)).join(", "),
 });
 
-/** The headers that tell a caller what is left. */
+/** The headers of one limit, and when to try again if it is reached. */
 export const rateHeaders = (policy: string, state: RateState): Readonly<Record<string, string>> => ({
-  "RateLimit-Policy": `"${policy}";q=${state.limit};w=${state.windowSeconds}`,
-  RateLimit: `"${policy}";r=${state.remaining};t=${state.resetSeconds}`,
+  ...ratesHeaders(new Map([[policy, state]])),
   ...(state.allowed ? {} : { "Retry-After": String(state.resetSeconds) }),
 });

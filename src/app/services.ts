@@ -17,6 +17,7 @@ import type { Tokens } from "./credentials.ts";
 import type { KeyUse } from "./key-use.ts";
 import type { People } from "./people.ts";
 import type { Positions } from "./positions.ts";
+import type { Limits, OnRate } from "./rate-limit.ts";
 
 /** All live as long as the server. */
 export type Services = {
@@ -34,6 +35,8 @@ export type Services = {
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
   readonly keyUse: KeyUse;
+  /** Counted by everybody who serves callers. */
+  readonly limits: Limits;
   readonly people: People;
   readonly positions: Positions;
   readonly guard: AddressGuard;
@@ -56,6 +59,8 @@ export type Call = {
   readonly at: Instant;
   /** The context of its commands. The id follows from the idempotency key, or is random. */
   readonly context: CommandContext;
+  /** Is told of what the call is counted for. */
+  readonly onRate?: OnRate;
 };
 
 /** What a use case that writes says beside its result. */

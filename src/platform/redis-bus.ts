@@ -1,11 +1,9 @@
 // The bus on Redis: publish and subscribe, on one connection each. Redis may go and come back at any time.
-import { Redis, type RedisOptions } from "ioredis";
+import { Redis } from "ioredis";
 import { type Bus, CHANNEL, Listeners, Outbox } from "./bus.ts";
+import { REDIS_OPTIONS } from "./redis.ts";
 import { messageOf, type WarnLogger } from "./supervise.ts";
 
-/** The longest wait between two attempts to connect: so soon it is used again. */
-const MAX_RECONNECT_MS = 1_000;
-const CONNECT_MS = 3_000;
 /** A server that does not answer for so long counts as gone. */
 const ANSWER_MS = 2_000;
 const PROBE_MS = 3_000;
@@ -15,15 +13,7 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
   const { url, logId, logger } = parts;
   const listeners = new Listeners();
   let lastError: string | null = null;
-  const options = {
-    lazyConnect: true,
-    connectTimeout: CONNECT_MS,
-    commandTimeout: ANSWER_MS,
-    // What cannot be sent now is of no use later.
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: (tries: number) => Math.min(50 * 2 ** Math.min(tries, 5), MAX_RECONNECT_MS),
-  } satisfies RedisOptions;
+  const options = { ...REDIS_OPTIONS, commandTimeout: ANSWER_MS };
   const publisher = new Redis(url, { ...options, connectionName: "chatapi" });
   const subscriber = new Redis(url, { ...options, connectionName: "chatapi-subscriber", autoResubscribe: false });
   const both = [publisher, subscriber];

@@ -6,7 +6,7 @@ beforeEach(() => void vi.useFakeTimers({ now: 1_000 }));
 afterEach(() => void vi.useRealTimers());
 
 test("a rate lets so many through in each window, by key", async () => {
-  const limiter = createLimits({ userLimits: {} }).registrations;
+  const limiter = createLimits({ rateLimits: {} }).registrations;
   const first = await limiter.take("a");
   expect(first).toEqual({ allowed: true, limit: 10, remaining: 9, resetSeconds: 60, windowSeconds: 60 });
   for (let left = 8; left > 0; left -= 1) expect((await limiter.take("a")).remaining).toBe(left);
@@ -29,14 +29,14 @@ test("a rate lets so many through in each window, by key", async () => {
 });
 
 test("a rate counts the key that was not seen for longest from zero once it remembers too many", async () => {
-  const limiter = createLimits({ userLimits: {} }).registrations;
+  const limiter = createLimits({ rateLimits: {} }).registrations;
   for (let used = 0; used < 10; used += 1) await limiter.take("a");
   for (let other = 0; other < 50_000; other += 1) await limiter.take(`other-${other}`);
   expect((await limiter.take("a")).remaining).toBe(9);
 });
 
 test("a limit on what is held at once gives each one back once", () => {
-  const limiter = createLimits({ userLimits: {} }).socketsByUser;
+  const limiter = createLimits({ rateLimits: {} }).socketsByUser;
   const held = Array.from({ length: 20 }, () => limiter.take("a"));
   expect(held).not.toContain(undefined);
   expect(limiter.take("a")).toBeUndefined();

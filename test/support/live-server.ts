@@ -54,14 +54,12 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
+  const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, people, positions, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, guard, smtp },
   };
-  const limits = options.limits ?? createLimits({ userLimits: {} });
-  const { gateway, port } = open.use(
-    await serve({ services, feed, limits, timings: { ...TIMINGS, ...options.timings } }),
-  );
+  const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();
   if (!(await feed.caughtUp(10_000))) throw new Error("the feed does not run");
   const moved = open.move();

@@ -1,15 +1,14 @@
 // The API's routes on the router: for each its middleware, in the order in which the interface checks a request.
 import type Router from "koa-router";
-import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
-import { type Authentication, authorize, commandContext, createAuthentication } from "./authentication.ts";
+import { authorize, commandContext, createAuthentication } from "./authentication.ts";
 import { BodyBudget, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import type { HttpTimings } from "./hardening.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
-import { limitRequests, limitUsers } from "./rate-limits.ts";
+import { limitRequests, limitUsers, showRate } from "./rate-limits.ts";
 import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
 import {
   API_PREFIX,
@@ -24,16 +23,18 @@ import { validate } from "./validation.ts";
 
 export type ApiRouter = Router<ApiState, RouterFields>;
 
-/** Puts routes on the router. Gives the middleware that authenticates, for paths that no route has. */
+/** Puts routes on the router. Gives the middleware that lets callers in, for paths that no route has. */
 export function addApiRoutes(
   router: ApiRouter,
   routes: readonly Route[],
   services: Services,
-  limits: Limits,
   { bodyMs: slowMs }: HttpTimings,
 ): ApiMiddleware {
-  const authentication = createAuthentication(services, limits);
+  const authentication = createAuthentication(services);
   const bodies = { budget: new BodyBudget(), addressOf: clientAddress(services.config).group, slowMs };
+  const { limits } = services;
+  const limited = limitRequests(limits);
+  const admit: ApiMiddleware = (ctx, next) => authentication.authenticate(ctx, () => limited(ctx, next));
   const inFlight = new InFlight();
   const writes = new ReadYourWrites(services);
 
@@ -42,8 +43,9 @@ export function addApiRoutes(
       API_PREFIX + route.path,
       [route.method],
       [
-        ...admission(route, authentication),
-        ...(limits.requestsOfUser === undefined ? [] : [limitRequests(limits.requestsOfUser)]),
+        ...(route.access.kind === "registration"
+          ? [authentication.authenticateRegistration, authentication.authorizeRegistration]
+          : [admit, authorize(route.access)]),
         ...(route.body === null ? [] : [readBody(route, bodies)]),
         identifyCommand(services),
         ...(route.paged ? [readCursor(services)] : []),
@@ -54,13 +56,8 @@ export function addApiRoutes(
       ],
     );
   }
-  return authentication.authenticate;
+  return admit;
 }
-
-const admission = ({ access }: Route, authentication: Authentication): readonly ApiMiddleware[] =>
-  access.kind === "registration"
-    ? [authentication.authenticateRegistration, authentication.authorizeRegistration]
-    : [authentication.authenticate, authorize(access)];
 
 /** Runs the route's handler and answers what it replies. */
 function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMiddleware {
@@ -77,6 +74,7 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
       ...(state.input as { params: undefined; query: undefined; body: undefined }),
       at: state.at,
       context: commandContext(state),
+      onRate: showRate(ctx),
       ifMatch: state.ifMatch,
       onlyNew: state.onlyNew,
       cursorFor: state.cursorFor ?? noCursor,

@@ -4,7 +4,7 @@ import { Registry } from "@prometheus-io/client";
 import Koa from "koa";
 import Router from "koa-router";
 import { notificationOfDelivery } from "../../app/notifications.ts";
-import { createLimits, type Limits } from "../../app/rate-limit.ts";
+import { createLimits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
@@ -41,8 +41,6 @@ type HttpServerOptions = {
   readonly probes?: Probes;
   /** Where parts of the process keep their metrics; HTTP adds its own. */
   readonly registry?: Registry;
-  /** Shared with the WebSocket gateway. */
-  readonly limits?: Limits;
   /** For tests. Default: HTTP_TIMINGS. */
   readonly timings?: HttpTimings;
   /** The server that listens already. */
@@ -50,7 +48,7 @@ type HttpServerOptions = {
 };
 
 /** `upgrade` is left to the gateway. `open` takes up requests; until then a server that waits refuses them. */
-type HttpServer = { readonly server: Server; readonly limits: Limits; readonly open: () => void };
+type HttpServer = { readonly server: Server; readonly open: () => void };
 
 /** A server that may listen before the node is ready. */
 export type WaitingServer = { readonly server: Server; readonly open: (handle: Handler) => void };
@@ -83,8 +81,8 @@ export function createHttpServer(
   routes: readonly NamedRoute[],
   options: HttpServerOptions = {},
 ): HttpServer {
-  const { config } = services;
-  const { limits = createLimits(config), registry = new Registry(), timings = HTTP_TIMINGS } = options;
+  const { config, limits } = services;
+  const { registry = new Registry(), timings = HTTP_TIMINGS } = options;
   const isKnownHost = hostCheck(config);
   const router = newRouter();
   addProbes(router, services, options.probes ?? {}, registry, limits);
@@ -93,7 +91,7 @@ export function createHttpServer(
     addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
   }
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
-  const authenticate = addApiRoutes(router, routes, services, limits, timings);
+  const admit = addApiRoutes(router, routes, services, timings);
   requireUnambiguous(router);
 
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));
@@ -101,9 +99,9 @@ export function createHttpServer(
   app.use(allowOrigins(config));
   // Whoever has no credential does not learn which paths the API has.
   useRoutes(app, router, (ctx) =>
-    isUnderApi(ctx.path) ? authenticate(ctx, async () => refuseUnmatched(ctx)) : refuseUnmatched(ctx),
+    isUnderApi(ctx.path) ? admit(ctx, async () => refuseUnmatched(ctx)) : refuseUnmatched(ctx),
   );
-  return { ...servedBy(options.waiting ?? createWaitingServer(services, timings), app), limits };
+  return servedBy(options.waiting ?? createWaitingServer(services, timings), app);
 }
 
 const servedBy = ({ server, open }: WaitingServer, app: Koa<ApiState, RouterFields>) => ({

@@ -54,7 +54,7 @@ export const tooMany = (policy: string, state: RateState): Problem =>
   new Problem("rate_limited", { headers: rateHeaders(policy, state) });
 
 /** The middleware that say who calls. Failed attempts and registrations are limited by address. */
-export type Authentication = {
+type Authentication = {
   /** Sets `at` and `caller`. Throws Problem (401, 429, 503). */
   readonly authenticate: ApiMiddleware;
   /** Sets `at` and `registration`. Throws Problem (401, 429). */
@@ -63,8 +63,8 @@ export type Authentication = {
   readonly authorizeRegistration: ApiMiddleware;
 };
 
-export function createAuthentication(services: Services, limits: Limits): Authentication {
-  const { config } = services;
+export function createAuthentication(services: Services): Authentication {
+  const { config, limits } = services;
   const address = clientAddress(config);
   const isOwnOrigin = ownOriginCheck(config);
   const isExempt = (request: IncomingMessage) => config.development && address.isLoopback(request);

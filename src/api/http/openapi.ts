@@ -187,13 +187,17 @@ function responses(route: Route, components: Components): Json {
 
 function successHeaders(route: Route, status: string): Json {
   const names = [
-    "XRequestId",
+    ...["XRequestId", "RateLimitPolicy", "RateLimit"],
     ...(route.method === "GET" ? [] : ["Position"]),
     ...(status === "201" ? ["Location"] : []),
     ...(route.method === "POST" ? ["IdempotentReplayed"] : []),
     ...(route.conditional === true ? ["ETag"] : []),
   ];
-  const wire: Record<string, string> = { XRequestId: "X-Request-Id", IdempotentReplayed: "Idempotent-Replayed" };
+  const wire: Record<string, string> = {
+    XRequestId: "X-Request-Id",
+    RateLimitPolicy: "RateLimit-Policy",
+    IdempotentReplayed: "Idempotent-Replayed",
+  };
   return Object.fromEntries(names.map((name) => [wire[name] ?? name, { $ref: `#/components/headers/${name}` }]));
 }
 
@@ -294,6 +298,8 @@ const HEADERS = {
   Location: header("The path of what was made."),
   IdempotentReplayed: header("`true` when this is the answer to an earlier request with the same `Idempotency-Key`."),
   XRequestId: header("The request's id."),
+  RateLimitPolicy: header("The limits that the request counts for: their names, how many (q) in how many seconds (w)."),
+  RateLimit: header("What is left of each limit (r), for how many seconds (t)."),
 };
 
 const PROBLEM_SCHEMA = {

@@ -1,6 +1,7 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
 import type { Middleware } from "koa";
 import { z } from "zod";
+import type { RateState } from "../../app/rate-limit.ts";
 import type { Call, Caller } from "../../app/services.ts";
 import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
 import type { Cursor, Scope } from "../../contract/fields.ts";
@@ -172,6 +173,8 @@ export type ApiState = {
   caller: Caller;
   /** `authenticateRegistration`. */
   registration?: RegistrationCredential;
+  /** `limitRequests` and those after it: what is left of each limit. */
+  rates?: Map<string, RateState>;
   /** `readBody`; undefined when the route ignores bodies. */
   body?: ParsedBody;
   /** `identifyCommand`: the command's id, and whether it follows from an idempotency key. */

@@ -5,7 +5,7 @@ import { userIdOf } from "../../app/authenticate.ts";
 import { AppError, toAppError } from "../../app/errors.ts";
 import { markRead } from "../../app/members.ts";
 import { acknowledge } from "../../app/notifications.ts";
-import type { Limits } from "../../app/rate-limit.ts";
+import { spendRequest } from "../../app/rate-limit.ts";
 import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
@@ -48,7 +48,6 @@ export const TIMINGS: Timings = {
 /** What all connections of a gateway share. */
 export type ConnectionContext = {
   readonly services: Services;
-  readonly limits: Limits;
   readonly rooms: RoomChannels;
   readonly deliveries: DeliveryFeed;
   readonly timings: Timings;
@@ -217,8 +216,7 @@ export class Connection {
     const { services } = this.#context;
     if (caller.kind !== "user") return this.#error("user_required", "the connection names no user", frame.ref);
     const { client, actor, subject, userId: user } = caller;
-    const state = await this.#context.limits.requestsOfUser?.take(subject);
-    if (state?.allowed === false) throw new AppError("rate_limited", { retryAfterSeconds: state.resetSeconds });
+    await spendRequest(services.limits, caller);
     const commandId = services.newId();
     const context = { client, actor, commandId, correlation: this.id, causation: commandId };
     const call = { services, caller, read: services.readSide.readAs(client), at: services.now(), context };
@@ -275,7 +273,8 @@ export class Connection {
   #refuse({ refused }: Refused): void {
     if (refused === "unavailable") throw new AppError("unavailable");
     const forbidden = refused === "forbidden"; // it holds, but not for this user
-    if (!forbidden && this.#addressGroup !== null) void this.#context.limits.authentications.take(this.#addressGroup);
+    if (!forbidden && this.#addressGroup !== null)
+      void this.#context.services.limits.authentications.take(this.#addressGroup);
     this.close(forbidden ? CLOSE.forbidden : CLOSE.unauthenticated);
   }
 
@@ -293,7 +292,7 @@ export class Connection {
 
   /** Counts the socket for its client and its user; false when either has too many. */
   #count({ caller }: Identity): boolean {
-    const { socketsByClient, socketsByUser } = this.#context.limits;
+    const { socketsByClient, socketsByUser } = this.#context.services.limits;
     const ofClient = socketsByClient.take(caller.client);
     if (ofClient === undefined) return false;
     const ofUser = caller.kind === "user" ? socketsByUser.take(caller.subject) : NOT_COUNTED;

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
-import type { Limits } from "../../app/rate-limit.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
 import { pause } from "../../platform/supervise.ts";
@@ -32,8 +31,6 @@ const CLOSE_POLL_MS = 20;
 type GatewayOptions = {
   readonly services: Services;
   readonly feed: LiveFeed;
-  /** Shared with HTTP. */
-  readonly limits: Limits;
   /** For tests. Default: TIMINGS. */
   readonly timings?: Timings;
 };
@@ -52,10 +49,10 @@ export class Gateway implements AsyncDisposable {
   readonly #watching: Disposable;
   #closing = false;
 
-  constructor({ services, feed, limits, timings = TIMINGS }: GatewayOptions) {
+  constructor({ services, feed, timings = TIMINGS }: GatewayOptions) {
     const { config, directory } = services;
     this.#context = {
-      ...{ services, limits, timings, tally: newTally() },
+      ...{ services, timings, tally: newTally() },
       rooms: new RoomChannels(services, feed),
       deliveries: new DeliveryFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
@@ -138,7 +135,8 @@ export class Gateway implements AsyncDisposable {
    * (429, 503).
    */
   async #admit(request: IncomingMessage, socket: Duplex): Promise<string | null> {
-    const { limits, services } = this.#context;
+    const { services } = this.#context;
+    const { limits } = services;
     if (services.config.development && this.#address.isLoopback(request)) return null;
     const group = this.#address.group(request);
     const counted = limits.socketsByAddress.take(group);
@@ -151,7 +149,8 @@ export class Gateway implements AsyncDisposable {
 
   /** An address that failed too often gets a socket only with a credential that holds. Throws Problem (429, 503). */
   async #authenticateFirst(request: IncomingMessage, group: string): Promise<void> {
-    const { limits, services } = this.#context;
+    const { services } = this.#context;
+    const { limits } = services;
     const credential = credentialOf(request);
     const known = credential !== undefined && credential !== "wrong";
     const found = known ? await identify(services, credential, services.now()) : undefined;

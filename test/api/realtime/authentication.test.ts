@@ -10,7 +10,7 @@ import { contextOf } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 
-const limits = createLimits({ userLimits: {} });
+const limits = createLimits({ rateLimits: {} });
 let server: LiveServer;
 let client: TestClient;
 beforeAll(async () => {

@@ -1,6 +1,5 @@
 // Notifications over real sockets: open ones on connect, live ones as they come, none twice; and who acknowledged.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createLimits } from "../../../src/app/rate-limit.ts";
 import type { DeliveryId } from "../../../src/contract/ids.ts";
 import { deliveryDecider } from "../../../src/domain/delivery.ts";
 import { deliveryStream } from "../../../src/domain/delivery-state.ts";
@@ -146,7 +145,7 @@ test("what the read model shows before the feed tells of it comes once", async (
     logger: quietLogger,
     after: await services.store.tail(),
   });
-  await using slow = await serve({ services, feed, limits: createLimits({ userLimits: {} }) });
+  await using slow = await serve({ services, feed });
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const { promise: stuck, resolve: nowStuck } = Promise.withResolvers<void>();
   feed.on(() => {

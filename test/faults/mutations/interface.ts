@@ -310,12 +310,24 @@ export const interfaceMutations: readonly Mutation[] = [
     fence: "rate-users",
     name: "rates of a user",
     mutate: drop,
-    caughtBy: { file: "api/http/user-limits.test.ts", test: "a user makes so many rooms" },
+    caughtBy: { file: "api/http/rate-limits.test.ts", test: "a user makes so many rooms" },
+  },
+  {
+    fence: "rate-clients",
+    name: "rates of a client",
+    mutate: drop,
+    caughtBy: { file: "api/http/rate-limits.test.ts", test: "a client sends so many requests" },
+  },
+  {
+    fence: "rate-notifications",
+    name: "rates of a client's notifications",
+    mutate: drop,
+    caughtBy: { file: "api/http/rate-limits.test.ts", test: "a client sends so many requests" },
   },
   {
     fence: "operator-keys",
     name: "guesses at the operator's keys",
     mutate: replaceWith("undefined"),
-    caughtBy: { file: "api/http/user-limits.test.ts", test: "wrong keys at /readyz" },
+    caughtBy: { file: "api/http/rate-limits.test.ts", test: "wrong keys at /readyz" },
   },
 ];

@@ -49,7 +49,7 @@ export type BoundedServer = AsyncDisposable & {
 
 /** Outside development mode, where loopback is exempt from nothing. */
 export async function openBoundedServer(): Promise<BoundedServer> {
-  const limits = createLimits({ userLimits: {} });
+  const limits = createLimits({ rateLimits: {} });
   const config = { ...production, trustProxy: ["127.0.0.1"] };
   const server = await startTestServer({ config, bounds: { limits } });
   const port = Number(new URL(server.url).port);
