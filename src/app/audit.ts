@@ -107,6 +107,14 @@ export async function notificationTimeline({ services, read }: Call, id: Notific
   return shownPage(services, read, rows, query.limit);
 }
 
+/** The events of one of the client's streams that is known to be its own, oldest first. Throws InvalidCursor. */
+export async function streamTimeline({ services, read }: Call, stream: string, query: PageQuery): AuditPage {
+  const [after] = readCursor(query.cursor, ["text"]) ?? [];
+  const list = omitUndefined({ streams: [stream], after: after as Position | undefined });
+  const rows = await auditPage(read, { ...list, limit: query.limit + 1 });
+  return shownPage(services, read, rows, query.limit);
+}
+
 async function shownPage(services: Services, read: ReadAs, rows: readonly AuditRow[], limit: number): AuditPage {
   const page = pageOf(rows, limit, (last) => [last.position]);
   return { rows: await shownEvents(services, read, await eventsAt(services, page.rows)), next: page.next };

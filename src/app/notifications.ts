@@ -1,6 +1,5 @@
 // Notifications: finding them, cancelling, editing, starting deliveries again, and acknowledging them. Each change answers
 // as of what it wrote.
-import { setTimeout as sleep } from "node:timers/promises";
 import type { DeliveryResource } from "../contract/deliveries.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { Cursor } from "../contract/fields.ts";
@@ -45,6 +44,7 @@ import {
 import type { Page } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { subjectsNamed } from "./create-notification.ts";
+import { onceMade } from "./deliveries.ts";
 import {
   awaitReadModel,
   type Changed,
@@ -252,31 +252,19 @@ async function requireKnown(
   refuse(faults);
 }
 
-/** The pauses in which an acknowledgement waits for a delivery that has its id already and is not made yet. */
-const MAKING_PAUSES_MS = [50, 200, 750];
-
 /**
- * Acknowledges a delivery to a subject, again for a while as long as it is not found: it is made a moment after its
- * notification was accepted, or released. Another's is waited for like one that does not exist: the time tells nothing.
- * Throws not_found, and what commands throw.
+ * Acknowledges a delivery to a subject, again for a while as long as it is not found. Throws not_found, and what commands
+ * throw.
  */
-export async function acknowledge(
+export const acknowledge = (
   { services, at, context }: Pick<Call, "services" | "at" | "context">,
   id: DeliveryId,
   subject: Subject,
-) {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      // The subject holds the client too: of another client's delivery this finds nothing.
-      const command = { type: "Acknowledge", at, subject } as const;
-      return await services.commands.execute(deliveryDecider, deliveryStream(id), command, context);
-    } catch (error) {
-      const missing = error instanceof DomainError && error.code === "not_found";
-      if (!missing || attempt >= MAKING_PAUSES_MS.length) throw error;
-    }
-    await sleep(MAKING_PAUSES_MS[attempt]);
-  }
-}
+) => {
+  // The subject holds the client too: of another client's delivery this finds nothing.
+  const command = { type: "Acknowledge", at, subject } as const;
+  return onceMade(() => services.commands.execute(deliveryDecider, deliveryStream(id), command, context));
+};
 
 /** As `acknowledge`, with the delivery as it was just after that. */
 export async function acknowledgeDelivery(

@@ -172,6 +172,8 @@ type AnnouncedDelivery = Pick<DeliveryRow, "id" | "notification_id" | "channel" 
 
 /** What a delivery is before anything happened to it. */
 const NOTHING_YET = {
+  endpoint_id: null,
+  event_id: null,
   fallback_of: null,
   attempt_count: 0,
   next_attempt_at: null,
@@ -193,7 +195,11 @@ export function deliveryResource(
   const row = { ...NOTHING_YET, ...delivery };
   return {
     id: row.id,
-    notification_id: row.notification_id,
+    notification_id: row.endpoint_id === null ? row.notification_id : null,
+    source:
+      row.endpoint_id === null || row.event_id === null
+        ? null
+        : { endpoint_id: row.endpoint_id, event_id: row.event_id },
     channel: row.channel,
     recipient: row.address,
     status: row.status,

@@ -1,7 +1,7 @@
 // Deliveries and their attempts: what answers show, and the parameters of requests about them.
 import { z } from "zod";
-import { time } from "./fields.ts";
-import { DeliveryIdSchema } from "./ids.ts";
+import { commaSeparated, created, input, instant, orNull, paging, recipients, text, time } from "./fields.ts";
+import { DeliveryIdSchema, RedriveIdSchema } from "./ids.ts";
 
 export const ChannelSchema = z.enum(["email", "websocket", "webhook"]);
 export type Channel = z.infer<typeof ChannelSchema>;
@@ -73,7 +73,11 @@ export type AttemptResource = z.infer<typeof AttemptResource>;
 export const DeliveryResource = z
   .object({
     id: z.string(),
-    notification_id: z.string(),
+    notification_id: z.string().nullable().describe("null for an event that goes to an endpoint"),
+    source: z
+      .object({ endpoint_id: z.string(), event_id: z.string() })
+      .nullable()
+      .describe("The endpoint and the event that goes there; null for a notification"),
     channel: ChannelSchema,
     recipient: z
       .string()
@@ -97,3 +101,58 @@ export const DeliveryResource = z
 export type DeliveryResource = z.infer<typeof DeliveryResource>;
 
 export const DeliveryParams = z.object({ delivery_id: DeliveryIdSchema });
+/** Of changes, which look up whatever they are given. */
+export const ChangedDeliveryParams = z.object({ delivery_id: z.string() });
+
+/** Providers, endpoints and codes by name. */
+const names = commaSeparated(text(1, 128));
+export const DeliveryQuery = input({
+  ...paging,
+  ...created,
+  status: commaSeparated(DeliveryStatusSchema).optional(),
+  channel: commaSeparated(ChannelSchema).optional(),
+  provider: names.optional().meta({ type: "string", description: "Of the last attempt" }),
+  recipient: recipients.optional().meta({ type: "string", description: "User ids, mail addresses, or a URL" }),
+  endpoint_id: names.optional(),
+});
+export type DeliveryQuery = z.output<typeof DeliveryQuery>;
+
+/** In which a delivery can be started again. */
+export const RedrivableSchema = DeliveryStatusSchema.extract(["exhausted", "bounced", "expired"]);
+
+/** Deliveries that one redrive starts again at most. */
+const MAX_REDRIVEN = 1_000_000;
+const MAX_NAMES = 100;
+const oneOrMore = <T extends z.ZodType>(item: T) => orNull(z.union([item, z.array(item).min(1).max(MAX_NAMES)]));
+
+/** What a redrive starts again; what is left out does not matter. */
+export const NewRedrive = input({
+  status: oneOrMore(RedrivableSchema).meta({ description: "All three when left out." }),
+  channel: oneOrMore(ChannelSchema),
+  provider: oneOrMore(text(1, 128)).meta({ description: "Of the last attempt." }),
+  endpoint_id: oneOrMore(text(1, 128)),
+  error_code: oneOrMore(text(1, 128)),
+  from: orNull(instant),
+  to: orNull(instant),
+  limit: orNull(z.int().min(1).max(MAX_REDRIVEN)).meta({ description: "The oldest so many; all when left out." }),
+});
+export type NewRedrive = z.output<typeof NewRedrive>;
+
+export const AcceptedRedrive = z
+  .object({ job_id: z.string(), matched: z.int().describe("Deliveries that it will start again") })
+  .meta({ id: "AcceptedRedrive" });
+export type AcceptedRedrive = z.infer<typeof AcceptedRedrive>;
+
+export const RedriveResource = z
+  .object({
+    id: z.string(),
+    status: z.enum(["running", "done"]),
+    matched: z.int(),
+    done: z.int().describe("Started again so far, or found to have moved on meanwhile"),
+    created_at: time,
+    finished_at: time.nullable(),
+  })
+  .meta({ id: "Redrive" });
+export type RedriveResource = z.infer<typeof RedriveResource>;
+
+export const RedriveParams = z.object({ job_id: RedriveIdSchema });

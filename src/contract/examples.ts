@@ -8,7 +8,7 @@ import type {
   RotatedKeyResource,
   WebhookSecretResource,
 } from "./clients.ts";
-import type { DeliveryResource } from "./deliveries.ts";
+import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { ProviderResource } from "./providers.ts";
@@ -127,6 +127,7 @@ const provider: ProviderResource = {
 const delivery: DeliveryResource = {
   id: DELIVERY_ID,
   notification_id: NOTIFICATION_ID,
+  source: null,
   channel: "email",
   recipient: "alice@example.com",
   status: "sent",
@@ -168,6 +169,11 @@ const { deliveries: _deliveries, ...notificationFields } = {
   deliveries: [delivery],
   deliveries_total: 1,
 } satisfies NotificationResource;
+const acceptedRedrive: AcceptedRedrive = { job_id: "rdr_t3c8e1w6z5y2b7ha4kx0v7q2m9", matched: 4_211 };
+const redrive: RedriveResource = {
+  ...{ id: acceptedRedrive.job_id, status: "running", matched: acceptedRedrive.matched, done: 2_600 },
+  ...{ created_at: AT, finished_at: null },
+};
 const auditEvent: AuditEventResource = {
   id: "0b6f5b0e-2f5c-5d8e-9a51-7d1c2b3a4f5e",
   type: "MessagePosted",
@@ -201,6 +207,8 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Delivery: delivery,
   Notification: { ...notificationFields, deliveries: [delivery] },
   NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
+  AcceptedRedrive: acceptedRedrive,
+  Redrive: redrive,
   AuditEvent: auditEvent,
 };
 
@@ -244,6 +252,10 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   },
   editNotification: { "a later time": { send_at: NEXT_DAY } },
   retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },
+  redriveDeliveries: {
+    "all of a day to one provider": { provider: "main", from: AT, to: NEXT_DAY },
+    "webhooks that timed out": { channel: "webhook", error_code: "timeout", limit: 10_000 },
+  },
   putProvider: {
     smtp: {
       type: "smtp",

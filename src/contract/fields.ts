@@ -247,6 +247,12 @@ export const commaSeparated = <T extends z.ZodType<unknown, string>>(item: T) =>
     .transform((value) => value.split(",").map((one) => one.trim()))
     .pipe(z.array(item).max(100));
 
+/** Whom a query names; a URL may have commas in it, and then is the only value. */
+export const recipients = z
+  .string()
+  .transform((value) => (/^https?:/i.test(value) ? [value] : value.split(",").map((one) => one.trim())))
+  .pipe(z.array(text(1, 2_048)).max(100));
+
 /** Where a page of a list ended; the next one begins behind it. Plain values: who hands it out encodes it. */
 export type Cursor = readonly (string | number)[];
 

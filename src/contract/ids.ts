@@ -7,6 +7,7 @@ export type RoomId = `room_${string}`;
 export type MessageId = `msg_${string}`;
 export type NotificationId = `ntf_${string}`;
 export type DeliveryId = `dlv_${string}`;
+export type RedriveId = `rdr_${string}`;
 /** A person as events, states and stream names know them: an HMAC of the user id or address under the client's pepper. */
 export type Subject = `sub_${string}`;
 /** Names a data key: a person's, a client's, or a notification's own. */
@@ -24,6 +25,7 @@ export const RoomIdSchema = id("room");
 export const MessageIdSchema = id("msg");
 export const NotificationIdSchema = id("ntf");
 export const DeliveryIdSchema = id("dlv");
+export const RedriveIdSchema = id("rdr");
 export const EndpointIdSchema = id("whk");
 export const SubjectSchema = id("sub");
 export const KeyRefSchema = z.custom<KeyRef>(

@@ -21,6 +21,7 @@ import {
   orNull,
   paging,
   patched,
+  recipients,
   refuse,
   seconds,
   text,
@@ -219,12 +220,6 @@ export const NotificationPatch = input({
   expires_at: patched(instant),
 });
 export type NotificationPatch = z.output<typeof NotificationPatch>;
-
-/** A URL may have commas in it, and then is the only value. */
-const recipients = z
-  .string()
-  .transform((value) => (/^https?:/i.test(value) ? [value] : value.split(",").map((one) => one.trim())))
-  .pipe(z.array(text(1, 2_048)).max(100));
 
 export const NotificationParams = z.object({ notification_id: NotificationIdSchema });
 /** Of changes, which look up whatever they are given. */

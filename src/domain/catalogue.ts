@@ -8,6 +8,7 @@ import { type EventsOf, event } from "./event.ts";
 import { type KeyUseEvent, keyUseEvents } from "./key-use.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
+import { type RedriveEvent, redriveEvents } from "./redrive.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
 import { type UserEvent, userEvents } from "./user.ts";
 
@@ -28,6 +29,7 @@ export const catalogue = {
   ...claimEvents,
   ...notificationEvents,
   ...deliveryEvents,
+  ...redriveEvents,
 } as const;
 
 export type DomainEvent =
@@ -39,4 +41,5 @@ export type DomainEvent =
   | ReadsEvent
   | ClaimEvent
   | NotificationEvent
-  | DeliveryEvent;
+  | DeliveryEvent
+  | RedriveEvent;

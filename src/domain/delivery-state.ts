@@ -7,6 +7,7 @@ import {
   type DeliveryStatus,
   DeliveryStatusSchema,
   PrioritySchema,
+  RedrivableSchema,
   ReportKindSchema,
 } from "../contract/deliveries.ts";
 import {
@@ -193,7 +194,7 @@ const OPEN: ReadonlySet<DeliveryStatus> = new Set(["pending", "sending", "retryi
 /** Whether nothing more will happen by itself. */
 export const hasEnded = (status: DeliveryStatus): boolean => !OPEN.has(status);
 /** The states that `Redrive` starts again. */
-export const REDRIVABLE: readonly DeliveryStatus[] = ["exhausted", "bounced", "expired"];
+export const REDRIVABLE: readonly DeliveryStatus[] = RedrivableSchema.options;
 
 /** The statuses that only a provider's word leads to, or to which it can lead. */
 type ReportedStatus = "delivered" | "bounced" | "complained";

@@ -64,6 +64,7 @@ export const FAILPOINTS = [
   "later-enqueued/deleted", // they are in their queue | they leave the one for later, in the same transaction
   "jobs-fetched/round-noted", // a worker's jobs have come | their round is noted, in the same transaction
   "round-noted/taken", // their round is noted | they are the worker's
+  "page-redriven/next-page", // a page of a redrive has started again | the next one is selected
   "job-taken/handled", // a job is in a worker's hands | it is worked on
   "job-handled/settled", // a job is done | the queue knows
   "put-back-deleted/inserted", // a job that comes again left its queue | it is in one again, in the same transaction

@@ -3,6 +3,7 @@ import { attemptDelivery } from "./attempts.ts";
 import { endHold, expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
 import type { JobServices } from "./job-services.ts";
 import type { TakenJob, Verdict } from "./jobs.ts";
+import { redriveDeliveries } from "./redrive.ts";
 import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 
 /** Does a job. Throws when it could not; the job then runs again. */
@@ -27,5 +28,7 @@ export function handleJob(services: JobServices, job: TakenJob, signal: AbortSig
       return endHold(services, job, work.delivery);
     case "overflow":
       return expireOverflow(services, job, work.recipient);
+    case "redrive":
+      return redriveDeliveries(services, job, work.redrive, signal);
   }
 }

@@ -1,7 +1,13 @@
 // Jobs: work as ids alone. Contents, addresses and names stay in the log, where they are sealed.
 import { z } from "zod";
 import { type Priority, PrioritySchema } from "../contract/deliveries.ts";
-import { ClientIdSchema, DeliveryIdSchema, NotificationIdSchema, SubjectSchema } from "../contract/ids.ts";
+import {
+  ClientIdSchema,
+  DeliveryIdSchema,
+  NotificationIdSchema,
+  RedriveIdSchema,
+  SubjectSchema,
+} from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
 
@@ -26,6 +32,8 @@ const WorkSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("endHold"), ...delivery }),
   /** Expires a user's oldest open WebSocket deliveries beyond the limit. */
   z.object({ kind: z.literal("overflow"), recipient: SubjectSchema }),
+  /** Starts many deliveries again, page after page. */
+  z.object({ kind: z.literal("redrive"), redrive: RedriveIdSchema }),
 ]);
 /** One thing to do. Doing it twice is harmless: the streams decide. */
 export type Work = z.infer<typeof WorkSchema>;
@@ -85,5 +93,6 @@ export function createJob(fields: Omit<Job, "id" | "key">, ...reason: readonly (
 
 function subjectOf(work: Work): string {
   if ("delivery" in work) return work.delivery;
+  if ("redrive" in work) return work.redrive;
   return "notification" in work ? work.notification : work.recipient;
 }

@@ -1,9 +1,9 @@
-// Reactors: the jobs that each event of a notification or a delivery leads to. They never run over the past again.
+// Reactors: the jobs that each event of a notification, a delivery or a redrive leads to. They never run over the past again.
 import type { Subject } from "../contract/ids.ts";
 import { HOUR_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { deliveryOf, notificationOf } from "../projections/projection.ts";
+import { deliveryOf, notificationOf, redriveOf } from "../projections/projection.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
 
 /** What an event leads to. Events that give the same `reason` share one job; by default each has its own. */
@@ -46,6 +46,7 @@ const handlers: Handlers = {
       { work: channel === "websocket" ? { kind: "endHold", delivery } : { kind: "attempt", delivery, n: null }, at },
     ];
   },
+  RedriveRequested: (event) => [{ work: { kind: "redrive", redrive: redriveOf(event.stream) } }],
   DeliveryReleased: (event) => [...deadlines(event), overflow(event.meta.at, event.data.recipient)],
   DeliveryFallbackRequested: (event) => [{ work: { kind: "mail", delivery: deliveryOf(event.stream) } }],
 };

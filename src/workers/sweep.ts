@@ -13,6 +13,7 @@ import {
   unroutedNotifications,
 } from "../projections/models/due-work.ts";
 import type { NotificationRow } from "../projections/models/notifications.ts";
+import { type RedriveRow, runningRedrives } from "../projections/models/redrives.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
@@ -44,7 +45,7 @@ export async function sweep(options: SweepOptions, reactorsAt: Position, signal:
   const operator = readSide.operator();
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   let found = 0;
-  for (const pages of [releases, routes, stops, mails, deliveries]) {
+  for (const pages of [releases, routes, stops, mails, deliveries, redrives]) {
     for await (const due of pages(operator, dueBefore)) {
       if (signal.aborted) return true;
       if (due.length === 0) continue;
@@ -97,6 +98,13 @@ const deliveries = (operator: OperatorRead, due: Instant) =>
   pagesOf<DeliveryRow>(
     (last) => dueDeliveries(operator, due, PAGE, last && { at: last.next_action_at ?? due, id: last.id }),
     (row) => ({ client: row.client, priority: row.priority, at: row.next_action_at, work: nextOf(row) }),
+  );
+
+const redrives = (operator: OperatorRead, due: Instant) =>
+  pagesOf<RedriveRow>(
+    (last) => runningRedrives(operator, PAGE, last?.position),
+    ({ id, client, updated_at }) =>
+      updated_at <= due ? { client, priority: "normal", at: null, work: { kind: "redrive", redrive: id } } : undefined,
   );
 
 /** What a delivery is due for: its attempt, or the first of its deadlines. */

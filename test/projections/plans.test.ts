@@ -12,10 +12,12 @@ import {
   deliveriesOf,
   openWebsocketDeliveries,
 } from "../../src/projections/models/deliveries.ts";
+import { countRedrivable, listDeliveries, nextRedrivable } from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
+import { redriveById, runningRedrives } from "../../src/projections/models/redrives.ts";
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
 import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
@@ -78,7 +80,8 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   deletions: { width: "64", block: "n" },
   notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },
   audit: { message: "'msg_' || n % 1000" },
-  deliveries: { id: "'dlv_' || n" },
+  deliveries: { id: "'dlv_' || n", address: "'a'", endpoint_id: "case when n % 10 = 0 then 'whk_' || n % 100 end" },
+  redrives: { id: "'rdr_' || n", status: "case when n % 500 = 0 then 'running' else 'done' end" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
   reads: { subject: "'sub_' || n / 1000 + n % 957" },
   recipients: { notification_id: "'ntf_' || n", subject: "'sub_' || n % 997" },
@@ -128,6 +131,10 @@ beforeAll(async () => {
 afterAll(() => given[Symbol.asyncDispose]());
 
 const position = positionOf("log", 20_000);
+const FAILED = {
+  ...{ statuses: ["exhausted" as const, "expired" as const], channels: null, providers: null, endpoints: null },
+  ...{ errorCodes: ["gone"], fromAt: null, toAt: null },
+};
 /** A state that forgot commands up to here; the rest of it does not matter. */
 const FORGETFUL = { idempotencyWindow: { forgotten: position } } as never;
 const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
@@ -165,6 +172,15 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "notifications by id": () => listNotifications(read, { ids: [NTF], limit: 50 }),
   "notifications of some days": () => listNotifications(read, { from: 1_000, to: 90_000, limit: 50 }),
   "deliveries of a notification": () => deliveriesOf(read, NTF, { limit: 50 }),
+  deliveries: () => listDeliveries(read, { limit: 50, cursor: [position] }),
+  "deliveries by status": () => listDeliveries(read, { statuses: ["pending"], limit: 50 }),
+  "deliveries to a person": () => listDeliveries(read, { recipients: [WHO], limit: 50 }),
+  "deliveries of an endpoint": () => listDeliveries(read, { endpoints: ["whk_10"], limit: 50 }),
+  "deliveries of some days": () => listDeliveries(read, { from: 1_000, to: 90_000, limit: 50 }),
+  "how many a redrive matches": () => countRedrivable(read, FAILED, { upTo: position, limit: 100 }),
+  "what a redrive goes on with": () => nextRedrivable(read, FAILED, { upTo: position, after: position, limit: 100 }),
+  "a redrive": () => redriveById(read, "rdr_7"),
+  "redrives that are not over": () => runningRedrives(operator, 50, position),
   "open deliveries of a user": () => openWebsocketDeliveries(read, WHO, { now: 5_000, limit: 100 }),
   "how many are open": () => countOpen(read, WHO),
   attempts: () => attemptsOf(read, [DLV, "dlv_8"]),

@@ -70,7 +70,7 @@ type RouteDefinition<P, Q, B> = {
 };
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-type Tag = "clients" | "users" | "rooms" | "messages" | "notifications" | "providers" | "audit";
+type Tag = "clients" | "users" | "rooms" | "messages" | "notifications" | "deliveries" | "providers" | "audit";
 
 /** A route whose types have been checked and are no longer needed. */
 export type Route = Omit<

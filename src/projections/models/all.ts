@@ -8,6 +8,7 @@ import { attempts, deliveries } from "./deliveries.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { reads } from "./reads.ts";
+import { redrives } from "./redrives.ts";
 import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
 import { users } from "./users.ts";
@@ -25,6 +26,7 @@ export const storedProjections: readonly Projection[] = [
   recipients,
   deliveries,
   attempts,
+  redrives,
   audit,
   commandIds,
 ];

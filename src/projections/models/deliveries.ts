@@ -36,6 +36,9 @@ const columns = {
   id: text<DeliveryId>(),
   client: text<ClientId>(),
   notification_id: text<NotificationId>(),
+  /** With `event_id`, of an event that goes to an endpoint. */
+  endpoint_id: text({ nullable: true }),
+  event_id: text({ nullable: true }),
   channel: text<Channel>(),
   subject: text<Subject>(),
   address: text({ nullable: true }),
@@ -72,6 +75,8 @@ const columns = {
   to_push: boolean(),
   expires_at: bigint(),
   fallback_at: bigint({ nullable: true }),
+  created_at: bigint(),
+  /** When it was made or last started again. */
   requested_at: bigint(),
   updated_at: bigint(),
   position: text<Position>(),
@@ -82,11 +87,16 @@ type ReportData = DataOf<"DeliveryReported">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 4,
+  version: 5,
   key: ["id"],
   columns,
   indexes: [
     "(notification_id, position)",
+    "(client, position)",
+    "(client, status, position)",
+    "(client, subject, position)",
+    "(client, created_at)",
+    "(client, endpoint_id, position) where endpoint_id is not null",
     "(next_action_at, id) where next_action_at is not null",
     "(client, subject, position) where to_push",
     "(notification_id) where status = 'fell_back'",
@@ -177,6 +187,9 @@ const ENDED = {
 function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
   return {
     notification_id: data.notification,
+    ...("endpoint" in data.source
+      ? { endpoint_id: data.source.endpoint, event_id: data.source.event }
+      : { endpoint_id: null, event_id: null }),
     subject: data.recipient,
     ...{ channel: data.channel, priority: data.priority, bulk: data.bulk, status: data.to },
     address: reveal(data.address),
@@ -189,8 +202,7 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
     ...due(data.channel, e.meta.at, data),
     expires_at: data.expiresAt,
     fallback_at: data.fallbackAt,
-    requested_at: e.meta.at,
-    updated_at: e.meta.at,
+    ...{ created_at: e.meta.at, requested_at: e.meta.at, updated_at: e.meta.at },
     position: e.position,
   };
 }

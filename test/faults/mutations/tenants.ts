@@ -84,6 +84,12 @@ export const tenantMutations: readonly Mutation[] = [
     },
   },
   {
+    fence: "tenant-delivery",
+    name: "tenant of a delivery that is started again",
+    mutate: drop,
+    caughtBy: { file: "api/http/deliveries-list.test.ts", test: "another client finds none of it" },
+  },
+  {
     fence: "tenant-notification",
     name: "tenant of a notification that is changed",
     mutate: drop,

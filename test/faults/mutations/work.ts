@@ -4,6 +4,18 @@ import { condition, drop, type Mutation, replaceWith, substitute } from "./mutat
 
 export const workMutations: readonly Mutation[] = [
   {
+    fence: "redrive-page",
+    name: "no page of a redrive is selected twice",
+    mutate: drop,
+    caughtBy: { file: "specs/redrive.test.ts", test: "selects no page twice" },
+  },
+  {
+    fence: "redrive-once",
+    name: "a redrive starts each delivery again once",
+    mutate: drop,
+    caughtBy: { file: "workers/redrive.test.ts", test: "dies in the middle of a page" },
+  },
+  {
     fence: "attempt-known-due",
     name: "only the log says that an attempt is not due",
     mutate: replaceWith("before !== undefined"),

@@ -93,8 +93,15 @@ async function inside(world: World): Promise<void> {
   await acknowledge((await ask(world, live())).id);
 }
 
-/** A notification that nobody sees in time, started again. */
+/** Notifications that nobody sees in time, started again: one by itself, one with all that failed. */
 async function tooLate(world: World): Promise<void> {
+  const [one] = await Promise.all([unseen(world), unseen(world)]);
+  await post(world, `/notifications/${one}/retry`, {});
+  await post(world, "/deliveries/redrive", { status: "expired", channel: "websocket", limit: 10 });
+}
+
+/** The id of a notification that nobody saw in time. */
+async function unseen(world: World): Promise<string> {
   const late = { type: "websocket", content: unique(world, "late"), user_ids: [unique(world, "judy")] };
   const { id } = await ask(world, { ...late, expires_at: soon(600) });
   const { body } = await until(
@@ -103,7 +110,7 @@ async function tooLate(world: World): Promise<void> {
     8_000,
   );
   if (body.status !== "expired") throw new Error(`${id} did not expire: ${JSON.stringify(body)}`);
-  await post(world, `/notifications/${id}/retry`, {});
+  return id;
 }
 
 /** More slow webhooks than are attempted at once. */

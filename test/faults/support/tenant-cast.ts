@@ -120,6 +120,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     ...(await room(other, "mallory", "other")),
   };
 
+  const erinsRedrive = expectGood(await acme.post("/deliveries/redrive", {}));
   const revoked = await tokenOf(acme, "erin");
   expectGood(await acme.delete("/users/erin/tokens"));
   const client = first.id as ClientId;
@@ -165,6 +166,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     notification_id: [{ what: "notification", id: idOf(erins.notification_id) }],
     delivery_id: [{ what: "delivery", id: idOf(erins.delivery_id) }],
     key_id: [{ what: "key", id: spare.id }],
+    job_id: [{ what: "redrive", id: erinsRedrive.job_id }],
     user_id: [{ what: "user", id: "eve" }],
     name: [{ what: "provider", id: "acme-mailer" }],
     stream: [...streams, `delivery-${erins.delivery_id}`, `client-${client}`, `user-${subject}`].map((id) => ({

@@ -138,7 +138,7 @@ export async function ownersFaults(url: string, routes: readonly Route[], { acme
   for (const route of routes
     .filter((one) => one.path.includes(":"))
     .toSorted((one, other) => order(one) - order(other))) {
-    const by = route.path.startsWith("/deliveries/") ? erin : acme;
+    const by = route.path.endsWith("/ack") ? erin : acme;
     const [tried] = triesOf(route, by, targets);
     const { status, text } = await ask(url, { route, scene: SCENES[nameOf(route)] ?? {}, by, tried }, tried?.id);
     if (status >= 300 && status !== 409) found.push(`${nameOf(route)} by ${by.name}: ${status} ${text}`);

@@ -62,6 +62,12 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /notifications/:notification_id": { body: { subject: "Changed" } },
   "POST /notifications/:notification_id/retry": { body: {} },
   "POST /deliveries/:delivery_id/ack": { body: {} },
+  "GET /deliveries": {},
+  "GET /deliveries/:delivery_id": {},
+  "GET /deliveries/:delivery_id/timeline": {},
+  "POST /deliveries/:delivery_id/redrive": { body: {} },
+  "POST /deliveries/redrive": { body: {} },
+  "GET /redrives/:job_id": {},
 
   "PUT /email-providers/:name": {
     may: ["another client's key: provider"],

@@ -1,9 +1,7 @@
-// Notifications, and deliveries as the people whom they are for see them.
+// Notifications: sending, finding, cancelling, editing and retrying them.
 import { notificationTimeline } from "../../../app/audit.ts";
 import { createNotification, furtherFaults } from "../../../app/create-notification.ts";
-import { AppError } from "../../../app/errors.ts";
 import {
-  acknowledgeDelivery,
   cancelNotification,
   editNotification,
   getNotification,
@@ -11,7 +9,6 @@ import {
   retryNotification,
 } from "../../../app/notifications.ts";
 import { AuditEventResource } from "../../../contract/audit.ts";
-import { DeliveryParams, DeliveryResource } from "../../../contract/deliveries.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
   ChangedNotificationParams,
@@ -106,20 +103,5 @@ export const notificationRoutes = routesOf("notifications", {
     problems: ["not_found", "nothing_to_retry", "read_model_behind"],
     handle: async (call) =>
       shown(await retryNotification(call, call.params.notification_id, call.body.delivery_ids), "notification"),
-  }),
-  acknowledgeDelivery: route("POST", "/deliveries/:delivery_id/ack", {
-    summary: "Acknowledge a WebSocket delivery",
-    description: "For users without a socket. Only the user whom the delivery is for can acknowledge it.",
-    access: { kind: "keyOrUser", scope: "notifications:read" },
-    params: DeliveryParams,
-    responses: { 200: DeliveryResource },
-    problems: ["forbidden", "not_found"],
-    handle: async (call) => {
-      const { caller, params } = call;
-      if (caller.kind !== "user") {
-        throw new AppError("forbidden", { detail: "Only the user whom a delivery is for acknowledges it." });
-      }
-      return shown(await acknowledgeDelivery(call, params.delivery_id, caller.subject), "delivery");
-    },
   }),
 });

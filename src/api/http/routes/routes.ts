@@ -2,6 +2,7 @@
 import type { NamedRoute } from "../route.ts";
 import { auditRoutes } from "./audit.ts";
 import { clientRoutes } from "./clients.ts";
+import { deliveryRoutes } from "./deliveries.ts";
 import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
 import { providerRoutes } from "./providers.ts";
@@ -14,6 +15,7 @@ export const routes: readonly NamedRoute[] = [
   ...roomRoutes,
   ...messageRoutes,
   ...notificationRoutes,
+  ...deliveryRoutes,
   ...providerRoutes,
   ...auditRoutes,
 ];

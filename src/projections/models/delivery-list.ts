@@ -1,0 +1,101 @@
+// Deliveries by what they are: lists of them, and those that a redrive starts again.
+import { type Expression, type SqlBool, sql } from "kysely";
+import type { Channel, DeliveryStatus } from "../../contract/deliveries.ts";
+import type { Cursor } from "../../contract/fields.ts";
+import type { DeliveryId, Subject } from "../../contract/ids.ts";
+import type { Instant } from "../../contract/time.ts";
+import type { RedriveFilter } from "../../domain/redrive.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import { type Page, readPage } from "../page.ts";
+import { anyOf, first, type ReadAs } from "../read-as.ts";
+import { type DeliveryRow, deliveries } from "./deliveries.ts";
+
+type DeliveryFilter = {
+  statuses?: readonly DeliveryStatus[] | undefined;
+  channels?: readonly Channel[] | undefined;
+  providers?: readonly string[] | undefined;
+  /** The subjects of user ids or addresses, any of them. */
+  recipients?: readonly Subject[] | undefined;
+  endpoints?: readonly string[] | undefined;
+  errorCodes?: readonly string[] | undefined;
+  /** `from` inclusive and `to` exclusive bound the creation. */
+  from?: Instant | undefined;
+  to?: Instant | undefined;
+};
+
+function conditions(filter: DeliveryFilter): Expression<SqlBool>[] {
+  const { statuses, channels, providers, recipients, endpoints, errorCodes, from, to } = filter;
+  const found: Expression<SqlBool>[] = [];
+  if (statuses !== undefined) found.push(anyOf("d.status", statuses));
+  if (channels !== undefined) found.push(anyOf("d.channel", channels));
+  if (providers !== undefined) found.push(anyOf("d.provider", providers));
+  if (recipients !== undefined) found.push(anyOf("d.subject", recipients));
+  if (endpoints !== undefined) found.push(anyOf("d.endpoint_id", endpoints));
+  if (errorCodes !== undefined) found.push(sql`d.error->>'code' = any(${errorCodes})`);
+  if (from !== undefined) found.push(sql`d.created_at >= ${from}`);
+  if (to !== undefined) found.push(sql`d.created_at < ${to}`);
+  return found;
+}
+
+export const deliveryById = async (read: ReadAs, id: DeliveryId): Promise<DeliveryRow | undefined> =>
+  first(await read.rows(read.over({ d: deliveries }).selectFrom("d").selectAll().where("id", "=", id)));
+
+/** Newest first. Throws InvalidCursor. */
+export function listDeliveries(
+  read: ReadAs,
+  { limit, cursor, ...filter }: DeliveryFilter & { limit: number; cursor?: Cursor | undefined },
+): Promise<Page<DeliveryRow>> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .selectAll()
+    .where((eb) => eb.and(conditions(filter)));
+  return readPage(read, query, { by: { "d.position": "text" }, order: "desc", limit, cursor }, (last) => [
+    last.position,
+  ]);
+}
+
+const redrivable = (read: ReadAs, filter: RedriveFilter, { upTo }: { upTo: Position }) => {
+  const { statuses, channels, providers, endpoints, errorCodes, fromAt, toAt } = filter;
+  const those = conditions({
+    statuses,
+    channels: channels ?? undefined,
+    providers: providers ?? undefined,
+    endpoints: endpoints ?? undefined,
+    errorCodes: errorCodes ?? undefined,
+    from: fromAt ?? undefined,
+    to: toAt ?? undefined,
+  });
+  return read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .where((eb) => eb.and(those))
+    .where("d.address", "is not", null)
+    .where("d.position", "<=", upTo);
+};
+
+/** How many a redrive would start again, `limit` at most. `upTo`: of those that were made up to there. */
+export async function countRedrivable(
+  read: ReadAs,
+  filter: RedriveFilter,
+  range: { upTo: Position; limit: number | null },
+): Promise<number> {
+  const all = redrivable(read, filter, range).select(sql`1`.as("one"));
+  const some = range.limit === null ? all : all.limit(range.limit);
+  const query = read.over({ d: deliveries }).selectFrom(some.as("some")).select(sql<number>`count(*)::int`.as("count"));
+  return first(await read.rows(query))?.count ?? 0;
+}
+
+/** The next ones that a redrive starts again, oldest first. */
+export const nextRedrivable = (
+  read: ReadAs,
+  filter: RedriveFilter,
+  range: { upTo: Position; after: Position; limit: number },
+): Promise<readonly Pick<DeliveryRow, "id" | "position">[]> =>
+  read.rows(
+    redrivable(read, filter, range)
+      .select(["d.id", "d.position"])
+      .where("d.position", ">", range.after)
+      .orderBy("d.position")
+      .limit(range.limit),
+  );

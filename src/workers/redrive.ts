@@ -1,0 +1,65 @@
+// Redrives: the deliveries of a page start again, then the next page is selected; after a crash its page is done again.
+import type { DeliveryId, RedriveId } from "../contract/ids.ts";
+import { SECOND_MS } from "../contract/time.ts";
+import { type Redrive, redriveDecider, redriveStream } from "../domain/redrive.ts";
+import { deriveUuid } from "../event-store/derived-ids.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { mapBounded } from "../platform/bounded.ts";
+import { failpoint } from "../platform/failpoint.ts";
+import { nextRedrivable } from "../projections/models/delivery-list.ts";
+import { causeOf, contextOf, executeOnDelivery, type JobServices } from "./job-services.ts";
+import { type Cause, DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
+
+/** Deliveries of a page; they are named in one event. */
+const PAGE = 200;
+const COMMANDS_AT_ONCE = 16;
+/** How long a job goes on before it lets others of its client have its place. */
+const RUN_MS = 2 * SECOND_MS;
+
+type Running = Extract<Redrive, { status: "running" | "done" }>;
+
+/** Goes on with a redrive for a while. Runs again until it is over. */
+export async function redriveDeliveries(
+  services: JobServices,
+  job: TakenJob,
+  id: RedriveId,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const { commands, now } = services;
+  const stream = redriveStream(id);
+  const cause = await causeOf(services, job, stream);
+  const until = now() + RUN_MS;
+  let { state } = await commands.load(redriveDecider, stream);
+  while (state.status === "running") {
+    if (signal.aborted || now() >= until) return retryLater(now());
+    const begin = (delivery: DeliveryId) => redrive(services, job, { id, delivery, cause });
+    await mapBounded(state.deliveries, COMMANDS_AT_ONCE, begin);
+    failpoint("page-redriven/next-page");
+    const { deliveries, after } = await nextPage(services, job, state);
+    const command = { type: "SelectPage", at: now(), page: state.page, deliveries, after } as const;
+    const context = contextOf(job.client, cause, deriveUuid("redrive page", id, state.page));
+    state = (await commands.execute(redriveDecider, stream, command, context)).state;
+  }
+  return DONE;
+}
+
+/** Starts a delivery again, once for this redrive: done again after a crash, it finds the command under its id. */
+async function redrive(
+  services: JobServices,
+  job: TakenJob,
+  { id, delivery, cause }: { readonly id: RedriveId; readonly delivery: DeliveryId; readonly cause: Cause },
+): Promise<void> {
+  const context = contextOf(job.client, cause, deriveUuid("redrive", id, delivery));
+  const once = { ...context, /* fence: redrive-once */ fingerprint: id };
+  await executeOnDelivery(services, delivery, { type: "Redrive", at: services.now() }, once);
+}
+
+/** The ones after the page, no more together than matched at the request. */
+async function nextPage({ readSide }: JobServices, job: TakenJob, state: Running) {
+  const left = state.matched - state.done - state.deliveries.length;
+  if (left <= 0) return { deliveries: [], after: state.after };
+  // Positions of the log, which stands in the events as text.
+  const range = { upTo: state.upTo as Position, after: state.after as Position, limit: Math.min(PAGE, left) };
+  const rows = await nextRedrivable(readSide.readAs(job.client), state.filter, range);
+  return { deliveries: rows.map((row) => row.id), after: rows.at(-1)?.position ?? state.after };
+}

@@ -1,0 +1,113 @@
+// Redrives of many deliveries: each once, whatever happens in the middle.
+import { describe, expect, test } from "vitest";
+import type { ClientId, DeliveryId, NotificationId, RedriveId } from "../../src/contract/ids.ts";
+import { redriveDecider, redriveStream } from "../../src/domain/redrive.ts";
+import { deliveryId, deriveTail } from "../../src/event-store/derived-ids.ts";
+import type { Commands } from "../../src/event-store/handle-command.ts";
+import { notificationById } from "../../src/projections/models/notifications.ts";
+import { redriveById } from "../../src/projections/models/redrives.ts";
+import type { TakenJob } from "../../src/workers/jobs.ts";
+import { redriveDeliveries } from "../../src/workers/redrive.ts";
+import { jobServices } from "../support/job-services.ts";
+import { until } from "./until.ts";
+import { receiver } from "./webhooks.ts";
+import { openWorld, type World } from "./world.ts";
+
+/** More than a page. */
+const COUNT = 230;
+const SOME = 100;
+const ID: RedriveId = `rdr_${deriveTail("redrive", "test")}`;
+
+/** Webhooks that were refused for good. */
+async function deadLetters(world: World, client: ClientId, url: string): Promise<readonly DeliveryId[]> {
+  const urls = Array.from({ length: COUNT }, (_, n) => `${url}/${n}`);
+  const notification = await world.notify(client, "webhook", urls);
+  await exhaustedAre(world, client, notification, COUNT);
+  return Promise.all(
+    urls.map(async (one) => deliveryId(notification, await world.keyring.subjectOfAddress(client, one), "webhook")),
+  );
+}
+
+const exhaustedAre = (world: World, client: ClientId, id: NotificationId, count: number) =>
+  until(
+    () => notificationById(world.readSide.readAs(client), id),
+    (row) => row?.counts.exhausted === count,
+    20_000,
+  );
+
+async function request(world: World, client: ClientId, matched: number): Promise<void> {
+  const filter = {
+    ...{ statuses: ["exhausted" as const], channels: null, providers: null, endpoints: null },
+    ...{ errorCodes: null, fromAt: null, toAt: null },
+  };
+  const command = { type: "Request", at: Date.now(), filter, matched, upTo: await world.store.tail() } as const;
+  await world.commands.execute(redriveDecider, redriveStream(ID), command, world.context(client));
+}
+
+const redrivenTimes = async (world: World, ids: readonly DeliveryId[]): Promise<readonly number[]> => {
+  const types = await Promise.all(ids.map((id) => world.types(id)));
+  return types.map((some) => some.filter((type) => type === "DeliveryRedriven").length);
+};
+
+/** Commands of a process that dies after so many. */
+function dying(commands: Commands, after: number): Commands {
+  let executed = 0;
+  const execute: Commands["execute"] = async (...request) => {
+    executed += 1;
+    if (executed > after) throw new Error("the process is dead");
+    return commands.execute(...request);
+  };
+  return new Proxy(commands, {
+    get: (target, name) => (name === "execute" ? execute : Reflect.get(target, name).bind(target)),
+  });
+}
+
+describe("a redrive", () => {
+  test("that dies in the middle of a page starts each delivery again once, those too that failed again meanwhile", async () => {
+    await using world = await openWorld();
+    const client = await world.client();
+    await using target = await receiver(() => 410);
+    const ids = await deadLetters(world, client, target.url);
+    await world.stopWorkers();
+    await request(world, client, COUNT);
+    const job: TakenJob = {
+      ...{ id: "job", key: "key", client, priority: "normal", cause: null, at: null, queue: "tasks" },
+      ...{ round: 1, failures: 0, retryCount: 0, work: { kind: "redrive", redrive: ID } },
+    };
+    const { store, keyring, readSide } = world;
+    const services = jobServices({ store, keyring, readSide, commands: dying(world.elsewhere(), SOME) });
+    const { signal } = new AbortController();
+    await expect(redriveDeliveries(services, job, ID, signal)).rejects.toThrow("the process is dead");
+    const begun = (await redrivenTimes(world, ids)).filter((times) => times > 0).length;
+    expect(begun).toBeGreaterThan(0);
+    expect(begun).toBeLessThan(SOME);
+    // What was started again is refused again, and matches once more when the rest is done.
+    await world.restart();
+    await world.startWorkers();
+    const state = await until(
+      () => redriveById(world.readSide.readAs(client), ID),
+      (row) => row?.status === "done",
+      20_000,
+    );
+    expect(state).toMatchObject({ status: "done", matched: COUNT, done: COUNT });
+    expect(new Set(await redrivenTimes(world, ids))).toEqual(new Set([1]));
+  });
+
+  test("whose job is lost is found by the sweep; it takes no more than matched", async () => {
+    await using world = await openWorld({ limits: { sweepEveryMs: 300 } });
+    const client = await world.client();
+    await using target = await receiver(() => 410);
+    const ids = await deadLetters(world, client, target.url);
+    await world.stopWorkers();
+    await request(world, client, SOME);
+    await world.restart("jobs", "read");
+    await world.startWorkers();
+    await until(
+      () => redriveById(world.readSide.readAs(client), ID),
+      (row) => row?.status === "done" && row.done === SOME,
+      20_000,
+    );
+    const times = await redrivenTimes(world, ids);
+    expect([times.filter((one) => one === 1).length, times.filter((one) => one > 1).length]).toEqual([SOME, 0]);
+  });
+});
