@@ -2,7 +2,8 @@
 import { Counter, Histogram, Registry } from "@prometheus-io/client";
 import type { Channel } from "./contract/deliveries.ts";
 import { SECOND_MS } from "./contract/time.ts";
-import type { Delivery, DeliveryEvent } from "./domain/delivery-state.ts";
+import type { DomainEvent } from "./domain/catalogue.ts";
+import type { Delivery, StatusEvent } from "./domain/delivery-state.ts";
 import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -21,7 +22,11 @@ const OUTCOMES: ReadonlySet<string> = new Set([
   "DeliveryCancelled",
   "DeliveryExpired",
   "DeliveryReported",
-] satisfies DeliveryEvent["type"][]);
+] satisfies StatusEvent["type"][]);
+
+const PROVIDER_CHANGES: Readonly<Record<string, string>> = {
+  ...{ ProviderDown: "down", ProviderUp: "up", ProviderFailedOver: "failed_over" },
+} satisfies Partial<Record<DomainEvent["type"], string>>;
 
 /** The type of provider, never a client's name for one. */
 const PROVIDER_TYPES: Readonly<Record<Channel, string>> = { email: "smtp", webhook: "webhook", websocket: "websocket" };
@@ -42,6 +47,7 @@ export class NodeMetrics {
     "provider",
     "outcome",
   ]);
+  readonly #providers = this.#counter("chatapi_provider_changes_total", "What became of email providers.", ["change"]);
   readonly #attemptSeconds = this.#histogram(
     "chatapi_attempt_duration_seconds",
     "From the start of an attempt's sending to its end.",
@@ -84,10 +90,12 @@ export class NodeMetrics {
   /** Counts what deliveries came to. `state` is the stream's after the events. */
   written(state: unknown, events: readonly { readonly type: string; readonly data: unknown }[]): void {
     for (const { type, data } of events) {
+      const change = PROVIDER_CHANGES[type];
+      if (change !== undefined) this.#providers.inc({ change });
       if (!OUTCOMES.has(type)) continue;
       // The type says whose state and data they are.
       const delivery = state as Delivery;
-      const { from, to } = data as DeliveryEvent["data"];
+      const { from, to } = data as StatusEvent["data"];
       if (delivery.status === "none" || from === to) continue;
       const { channel } = delivery.request;
       this.#deliveries.inc({ channel, provider: PROVIDER_TYPES[channel], outcome: to });

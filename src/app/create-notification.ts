@@ -7,7 +7,7 @@ import { isObject } from "../contract/json.ts";
 import { optionFaults } from "../contract/notification-options.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/notifications.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
-import { clientDecider, clientStream, providerFor } from "../domain/client.ts";
+import { clientDecider, clientStream } from "../domain/client.ts";
 import { seal, sealOrNull } from "../domain/event.ts";
 import {
   checkTimes,
@@ -19,6 +19,7 @@ import {
   type Recipient,
   WITHOUT_OPTIONS,
 } from "../domain/notification.ts";
+import { hasProviderFor } from "../domain/provider-choice.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
@@ -300,6 +301,6 @@ async function fallbackOf(
 async function requireProvider({ config, commands }: Services, client: ClientId, bulk: boolean): Promise<void> {
   if (config.development) return;
   const { state } = await commands.load(clientDecider, clientStream(client));
-  if (state.status === "live" && providerFor(state.providers, bulk) !== undefined) return;
+  if (state.status === "live" && hasProviderFor(state.providers, bulk)) return;
   throw new AppError("email_provider_not_configured");
 }

@@ -3,9 +3,11 @@ import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
 import type { ProviderInput, ProviderResource, ProviderVerdict } from "../contract/providers.ts";
-import type { Provider, ProviderData } from "../domain/client.ts";
+import { rfc3339 } from "../contract/time.ts";
+import type { Provider } from "../domain/client.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
+import { healthySince } from "../domain/provider-health.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { executeOnClient, ownClient } from "./clients.ts";
@@ -25,7 +27,7 @@ async function providerNamed(call: Call, name: string): Promise<Provider> {
 }
 
 /** Settings, never secrets. */
-function shown({ name, type, config, fromEmail, fromName, replyTo, useFor, order, options }: ProviderData) {
+function shown({ name, type, config, fromEmail, fromName, replyTo, useFor, order, options, health }: Provider) {
   const { host = null, port = null, username = null, password = null, security = null } = reveal(config) ?? {};
   return {
     name,
@@ -37,6 +39,11 @@ function shown({ name, type, config, fromEmail, fromName, replyTo, useFor, order
     use_for: useFor,
     order,
     options: { rate_per_second: options.ratePerSecond, timeout_seconds: options.timeoutSeconds },
+    health: {
+      state: health.circuit === null ? "up" : "down",
+      since: rfc3339(health.since),
+      last_error: health.lastError,
+    },
   } satisfies ProviderResource;
 }
 
@@ -74,8 +81,10 @@ export async function putProvider(
     options: { ratePerSecond: options?.rate_per_second ?? null, timeoutSeconds: options?.timeout_seconds ?? null },
   };
   const { state, position } = await executeOnClient(call, { type: "SetProvider", at, provider, ifMatch, onlyNew });
-  const etag = state.status === "none" ? 0 : (state.providers.find((one) => one.name === name)?.changedSeq ?? 0);
-  return { provider: shown({ ...provider, config: { open: config } }), etag, created, position };
+  const set = state.status === "none" ? undefined : state.providers.find((one) => one.name === name);
+  // Another request may have removed it since; this one's answer is what it set.
+  const known = set ?? { ...provider, config: { open: config }, changedSeq: 0, health: healthySince(at) };
+  return { provider: shown(known), etag: known.changedSeq, created, position };
 }
 
 /** In the order in which they are tried. Throws InvalidCursor. */

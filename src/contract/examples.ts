@@ -123,6 +123,7 @@ const provider: ProviderResource = {
   use_for: ["single", "bulk"],
   order: 0,
   options: { rate_per_second: null, timeout_seconds: null },
+  health: { state: "up", since: AT, last_error: null },
 };
 const delivery: DeliveryResource = {
   id: DELIVERY_ID,

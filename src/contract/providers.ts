@@ -1,9 +1,17 @@
 // Email providers: what requests send and answers show.
 import { z } from "zod";
-import { input, line, mailAddress, orNull, pattern } from "./fields.ts";
+import { input, line, mailAddress, orNull, pattern, time } from "./fields.ts";
 
 export const SmtpSecuritySchema = z.enum(["starttls", "tls", "none"]);
 export const ProviderUseSchema = z.enum(["single", "bulk"]);
+
+const ProviderHealth = z.object({
+  state: z
+    .enum(["up", "down", "paused"])
+    .describe("`down`: it refused the account, or could not be reached; it gets no mail until a probe succeeds"),
+  since: time,
+  last_error: z.object({ code: z.string(), message: z.string() }).nullable(),
+});
 
 export const ProviderResource = z
   .object({
@@ -25,6 +33,7 @@ export const ProviderResource = z
     use_for: z.array(ProviderUseSchema),
     order: z.int(),
     options: z.object({ rate_per_second: z.number().nullable(), timeout_seconds: z.number().nullable() }),
+    health: ProviderHealth,
   })
   .meta({ id: "EmailProvider" });
 export type ProviderResource = z.infer<typeof ProviderResource>;

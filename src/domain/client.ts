@@ -24,6 +24,15 @@ import {
   type TimedCommand,
 } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
+import {
+  downSince,
+  healthEvents,
+  healthySince,
+  opensUntil,
+  type ProviderFault,
+  type ProviderHealth,
+  upSince,
+} from "./provider-health.ts";
 
 export const clientStream = (id: ClientId) => `client-${id}`;
 const MAX_PROVIDERS = 20;
@@ -48,13 +57,7 @@ const provider = z.object({
   options: z.object({ ratePerSecond: z.number().nullable(), timeoutSeconds: z.number().nullable() }),
 });
 export type SmtpConfig = z.infer<typeof smtpConfig>;
-export type ProviderData = z.infer<typeof provider>;
-
-/** The first provider, by order, that a client uses for mails of one recipient, or with `bulk` of several. */
-export function providerFor(providers: readonly ProviderData[], bulk: boolean): ProviderData | undefined {
-  const fitting = providers.filter((provider) => provider.useFor.includes(bulk ? "bulk" : "single"));
-  return fitting.toSorted((a, b) => a.order - b.order)[0];
-}
+type ProviderData = z.infer<typeof provider>;
 
 // Events. A storage format.
 export const clientEvents = {
@@ -77,12 +80,13 @@ export const clientEvents = {
   }),
   ProviderSet: event({ data: provider, /* fence: provider-sealed */ seals: { config: "client" } }),
   ProviderRemoved: event({ data: z.object({ name: z.string() }) }),
+  ...healthEvents,
 } as const;
 export type ClientEvent = EventsOf<typeof clientEvents>;
 
 // State.
 /** `changedSeq`: the seq of its last change, its ETag. */
-export type Provider = ProviderData & { readonly changedSeq: number };
+export type Provider = ProviderData & { readonly changedSeq: number; readonly health: ProviderHealth };
 export type ExistingClient = {
   readonly status: "live";
   readonly id: ClientId;
@@ -115,14 +119,25 @@ function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): C
       const { secret, graceUntil } = event.data;
       return { ...state, secret, previousSecret: { secret: state.secret, until: graceUntil } };
     }
-    case "ProviderSet":
-      return { ...state, providers: [...without(state, event.data.name), { ...event.data, changedSeq: seq }] };
+    case "ProviderSet": {
+      // What was known of it was known of other settings.
+      const set = { ...event.data, changedSeq: seq, health: healthySince(at) };
+      return { ...state, providers: [...without(state, event.data.name), set] };
+    }
+    case "ProviderDown":
+      return withHealth(state, event.data.name, (health) => downSince(health, event.data, at));
+    case "ProviderUp":
+      return withHealth(state, event.data.name, (health) => upSince(health, at));
     case "ProviderRemoved":
       return { ...state, providers: without(state, event.data.name) };
   }
 }
 
 const without = (state: ExistingClient, name: string) => state.providers.filter((one) => one.name !== name);
+const withHealth = (state: ExistingClient, name: string, change: (health: ProviderHealth) => ProviderHealth) => ({
+  ...state,
+  providers: state.providers.map((one) => (one.name === name ? { ...one, health: change(one.health) } : one)),
+});
 
 // Commands, and what each means now.
 export type ClientCommand =
@@ -146,7 +161,11 @@ export type ClientCommand =
             onlyNew?: boolean;
           }
         | { type: "RemoveProvider"; name: string; ifMatch?: IfMatch }
+        /** Opens its circuit. `changedSeq`: of the settings that failed. */
+        | { type: "MarkProviderDown"; name: string; changedSeq: number; fault: ProviderFault; error: ProviderError }
+        | { type: "MarkProviderUp"; name: string; changedSeq: number }
       ));
+type ProviderError = { readonly code: string; readonly message: string };
 
 function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
   if (command.type === "Register") {
@@ -177,8 +196,24 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
       requireMatch(command.ifMatch ?? null, known.changedSeq);
       return [{ type: "ProviderRemoved", data: { name: command.name } }];
     }
+    case "MarkProviderDown": {
+      const { name, fault, error, at } = command;
+      const known = providerSet(state, command);
+      const until = known === undefined ? null : opensUntil(known.health, at);
+      if (until === null) return [];
+      return [{ type: "ProviderDown", data: { name, fault, reason: error.code, message: error.message, until } }];
+    }
+    case "MarkProviderUp": {
+      const known = providerSet(state, command);
+      if (known === undefined || known.health.circuit === null) return [];
+      return [{ type: "ProviderUp", data: { name: command.name, reason: "probe_succeeded" } }];
+    }
   }
 }
+
+/** The provider, when its settings are still those that a command is about. */
+const providerSet = ({ providers }: ExistingClient, { name, changedSeq }: { name: string; changedSeq: number }) =>
+  providers.find((one) => one.name === name && one.changedSeq === changedSeq);
 
 function setProvider(
   state: ExistingClient,
@@ -189,7 +224,8 @@ function setProvider(
   requireNew(onlyNew, before !== undefined);
   requireMatch(ifMatch ?? null, before?.changedSeq ?? -1);
   if (before === undefined && state.providers.length >= MAX_PROVIDERS) throw new DomainError("provider_limit");
-  if (before !== undefined && sameJson(before, { ...next, changedSeq: before.changedSeq })) return [];
+  if (before !== undefined && sameJson(before, { ...next, changedSeq: before.changedSeq, health: before.health }))
+    return [];
   return [{ type: "ProviderSet", data: next }];
 }
 

@@ -24,7 +24,7 @@ import { type EventsOf, event, sealed } from "./event.ts";
 
 export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
 
-/** On each event: whose it is, and the status before and after, so that counting by status is an addition. */
+/** On nearly each event: whose it is, and the status before and after, so that counting by status is an addition. */
 export const base = z.object({
   notification: NotificationIdSchema,
   recipient: SubjectSchema,
@@ -87,6 +87,12 @@ export const deliveryEvents = {
   }),
   /** The server has the whole mail and has not answered yet: nobody takes over before it may. */
   DeliveryLeaseExtended: event({ data: base.extend({ n: z.number(), leaseUntil: z.number() }) }),
+  /** The open attempt goes on with another provider. \`from\` and \`to\` are their names. */
+  ProviderFailedOver: event({
+    data: base.pick({ notification: true, recipient: true }).extend({
+      ...{ n: z.number(), from: z.string(), to: z.string(), code: z.string(), leaseUntil: z.number() },
+    }),
+  }),
   DeliverySucceeded: event({
     v: 2,
     data: attempt.extend({ response, providerMessageId: z.string().nullable(), recipients }),
@@ -154,6 +160,9 @@ export const deliveryEvents = {
   }),
 } as const;
 export type DeliveryEvent = EventsOf<typeof deliveryEvents>;
+/** An event that names the status before and after. */
+export type StatusEvent = Exclude<DeliveryEvent, { type: "ProviderFailedOver" }>;
+const namesStatus = (event: DeliveryEvent): event is StatusEvent => event.type !== "ProviderFailedOver";
 export type RecipientOutcome = z.infer<typeof recipients>[number];
 export type DataOf<T extends DeliveryEvent["type"]> = Extract<DeliveryEvent, { type: T }>["data"];
 export type DeliveryRequest = DataOf<"DeliveryRequested">;
@@ -167,6 +176,7 @@ const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null
   DeliveryRequested: "pending",
   DeliveryAttemptStarted: "sending",
   DeliveryLeaseExtended: null,
+  ProviderFailedOver: null,
   DeliverySucceeded: "sent",
   DeliveryAttemptFailed: null,
   DeliveryRetryScheduled: "retrying",
@@ -256,6 +266,9 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
   if (state.status === "none") return state;
+  if (!namesStatus(event)) {
+    return { ...state, provider: event.data.to, leaseUntil: event.data.leaseUntil };
+  }
   const known: KnownDelivery = { ...state, status: event.data.to };
   switch (event.type) {
     case "DeliveryAttemptStarted": {

@@ -17,6 +17,7 @@ import {
   type KnownDelivery,
   REDRIVABLE,
   type RecipientOutcome,
+  type StatusEvent,
   settledAfter,
   statusAfter,
 } from "./delivery-state.ts";
@@ -45,6 +46,8 @@ export type DeliveryCommand = TimedCommand &
     /** Opens attempt n for at most `leaseMs`. An attempt found open after its lease counts as failed, outcome unknown. */
     | ({ type: "StartAttempt"; n: number; provider: string; domain: string | null; leaseMs: number } & Retrying)
     | { type: "ExtendLease"; n: number; leaseMs: number }
+    /** Goes on with another provider in the open attempt. Nothing is sent through it before that is in the log. */
+    | { type: "FailOver"; n: number; provider: string; code: string; leaseMs: number }
     | ({ type: "RecordOutcome"; n: number; outcome: AttemptOutcome } & Retrying)
     | { type: "Acknowledge"; subject: Subject }
     /** `early`: without waiting for its deadline, as more are open than may be. */
@@ -75,6 +78,8 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       if (state.status !== "sending" || n !== state.n || at >= state.leaseUntil) return [];
       return [next(state, "DeliveryLeaseExtended", { n, leaseUntil: at + leaseMs })];
     }
+    case "FailOver":
+      return failOver(state, command);
     case "RecordOutcome":
       return recordOutcome(state, command);
     case "Acknowledge":
@@ -111,7 +116,7 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
 }
 
 /** The event that a delivery goes on with, from the status in which it is. */
-function next<T extends Exclude<DeliveryEvent["type"], "DeliveryRequested" | "DeliveryReported">>(
+function next<T extends Exclude<StatusEvent["type"], "DeliveryRequested" | "DeliveryReported">>(
   { status: from, request, reported = null }: Pick<KnownDelivery, "status" | "request"> & Partial<KnownDelivery>,
   type: T,
   data: Omit<DataOf<T>, keyof z.infer<typeof base>>,
@@ -197,6 +202,18 @@ function startAttempt(state: KnownDelivery, command: CommandOf<"StartAttempt">):
   // fence: attempt-before-time
   if (at < state.nextAt) return [];
   return [next(state, "DeliveryAttemptStarted", { n, provider, domain, leaseUntil: at + leaseMs })];
+}
+
+function failOver(state: KnownDelivery, command: CommandOf<"FailOver">): readonly DeliveryEvent[] {
+  const { at, n, provider: to, code, leaseMs } = command;
+  const { notification, recipient } = state.request;
+  // After its lease another may have taken over; after a cancellation nothing more is sent.
+  const isOpen = state.status === "sending" && n === state.n && /* fence: failover-lease */ at < state.leaseUntil;
+  if (!isOpen || state.cancelRequested) return [];
+  const lease = { leaseUntil: at + leaseMs };
+  return [
+    { type: "ProviderFailedOver", data: { notification, recipient, n, from: state.provider, to, code, ...lease } },
+  ];
 }
 
 function recordOutcome(state: KnownDelivery, command: CommandOf<"RecordOutcome">): readonly DeliveryEvent[] {

@@ -4,16 +4,19 @@ import { type MailContent, senderDomain } from "../channels/email/message.ts";
 import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
 import type { DeliveryId, NotificationId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import { type ExistingClient, type ProviderData, providerFor } from "../domain/client.ts";
+import type { ExistingClient, Provider } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
 import type { KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
+import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
 import type { JobServices } from "./job-services.ts";
 
 export type AttemptPlan = {
   /** The provider's name for email, `webhook` for webhooks. */
   readonly provider: string;
+  /** Of a mail through a provider of the client's: the seq of its settings, and whether it probes its open circuit. */
+  readonly via: { readonly changedSeq: number; readonly probe: boolean } | null;
   /** The host that the attempt reaches, and how many attempts may reach it at once. Null: it reaches none. */
   readonly host: { readonly name: string; readonly limit: number } | null;
   /** The longest time that sending takes. */
@@ -58,7 +61,7 @@ function failing(
   error: NonNullable<AttemptOutcome["error"]>,
 ): AttemptPlan {
   const result = { ...emptyResult(provider), outcome, error };
-  return { provider, host: null, maxMs: 0, ratePerSecond: null, domain: null, send: async () => result };
+  return { provider, via: null, host: null, maxMs: 0, ratePerSecond: null, domain: null, send: async () => result };
 }
 
 export function planWebhook({ webhook, now }: JobServices, attempted: Attempted): AttemptPlan {
@@ -71,6 +74,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
   if (url === null || body === undefined || secrets.length === 0) return failing(provider, "permanent", ERASED);
   return {
     provider,
+    via: null,
     host: { name: `webhook:${URL.parse(url)?.host ?? ""}`, limit: WEBHOOK_ATTEMPTS_PER_HOST },
     maxMs: webhook.attemptTimeoutMs,
     ratePerSecond: null,
@@ -112,31 +116,77 @@ function webhookBody({ id, notification: { data, createdAt } }: Attempted, notif
   });
 }
 
-export function planEmail({ mailbox, smtp, now }: JobServices, attempted: Attempted): AttemptPlan {
+const NOT_CONFIGURED = {
+  code: "email_provider_not_configured",
+  message: "No email provider is configured for this mail",
+};
+const NO_PROVIDER = {
+  code: "no_provider",
+  message: "No email provider may send from this address, or takes a mail of this size",
+};
+const ALL_DOWN = { code: "provider_down", message: "Every email provider for this mail is down for now" };
+
+/**
+ * The ways to send a mail, first choice first. What ends the list fails without a provider: it is for when none of them
+ * may be tried now.
+ */
+export function planEmail(services: JobServices, attempted: Attempted): readonly AttemptPlan[] {
+  const { mailbox, now, random } = services;
   const { delivery, client } = attempted;
-  const chosen = providerFor(client.providers, delivery.request.bulk);
-  const development = mailbox === null ? undefined : mailboxProvider(mailbox, client);
-  const provider = chosen === undefined ? development : smtpProvider(chosen);
-  if (provider === undefined) {
-    const error = { code: "email_provider_not_configured", message: "No email provider is configured for this mail" };
-    return failing(chosen?.name ?? "none", "transient", error);
-  }
   const mail = mailOf(attempted, now());
-  if (mail === undefined) return failing(provider.name, "permanent", ERASED);
+  if (mail === undefined) return [failing("none", "permanent", ERASED)];
+  const { provider } = attempted.notification.data;
+  const demand = { bulk: delivery.request.bulk, from: mail.from?.email ?? null, provider, bytes: sizeOf(mail) };
+  const choice = chooseProviders(client.providers, demand, now(), random);
+  if (choice.none === "no_provider") return [failing("none", "permanent", NO_PROVIDER)];
+  if (choice.none === "down") return [failing("none", "transient", ALL_DOWN)];
+  const ways =
+    choice.none === undefined
+      ? choice.candidates.flatMap((candidate) => wayThrough(candidate) ?? [])
+      : mailbox === null
+        ? []
+        : [{ provider: mailboxProvider(mailbox, client), via: null }];
+  const [first] = ways;
+  if (first === undefined) return [failing("none", "transient", NOT_CONFIGURED)];
+  // All attempts share the Message-ID, whichever provider sends it.
+  const domain = delivery.domain ?? senderDomain(mail.from?.email ?? first.provider.fromEmail);
+  const plans = ways.map((way) => planMail(services, { ...mail, domain }, domain, way));
+  return [...plans, failing("none", "transient", ALL_DOWN)];
+}
+
+/** A provider with its settings opened. */
+type Way = {
+  readonly provider: TimedProvider;
+  readonly via: AttemptPlan["via"];
+  readonly ratePerSecond?: number | null;
+};
+
+/** Undefined: its settings were erased. */
+function wayThrough({ provider: data, probe }: Candidate): Way | undefined {
+  const provider = smtpProvider(data);
+  const { changedSeq, options } = data;
+  return provider && { provider, via: { changedSeq, probe }, ratePerSecond: options.ratePerSecond };
+}
+
+function planMail({ smtp }: JobServices, mail: MailContent, domain: string, way: Way): AttemptPlan {
+  const { provider, via, ratePerSecond = null } = way;
   const host = `smtp:${provider.host}:${provider.port}:${provider.username ?? ""}`;
   return {
-    provider: provider.name,
+    ...{ provider: provider.name, via, ratePerSecond },
     host: { name: host, limit: MAIL_ATTEMPTS_PER_SERVER },
     maxMs: provider.timeoutSeconds * SECOND_MS,
-    ratePerSecond: chosen?.options.ratePerSecond ?? null,
-    domain: delivery.domain ?? senderDomain(provider.fromEmail),
+    domain,
     send: (at, signal, onHandedOver) => smtp.send(provider, { ...mail, at }, signal, onHandedOver),
   };
 }
 
+/** About how many bytes a mail has when it is sent. */
+const sizeOf = ({ content, text }: MailContent): number =>
+  encodedMailBytes(Buffer.byteLength(content) + Buffer.byteLength(text ?? ""), []);
+
 type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };
 
-function smtpProvider(data: ProviderData): TimedProvider | undefined {
+function smtpProvider(data: Provider): TimedProvider | undefined {
   const config = reveal(data.config);
   if (config === null) return undefined;
   const { name, fromEmail, fromName, replyTo, options } = data;
@@ -171,6 +221,9 @@ function mailOf({ id, delivery, notification, client }: Attempted, at: Instant):
     cc: addresses(data.cc),
     bcc: addresses(data.bcc),
     replyTo: reveal(data.replyTo),
+    from: reveal(data.sender),
+    headers: Object.fromEntries((reveal(data.headers) ?? []).map(({ name, value }) => [name, value])),
+    tag: data.tag,
     subject: reveal(own?.subject) ?? reveal(data.subject) ?? `Notification from ${client.name}`,
     content,
     contentType: ownContent === null ? data.contentType : null,

@@ -13,8 +13,9 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
+import { type AdmittedPlan, type Applicant, admit, giveBack } from "./admission.ts";
 import { type AttemptPlan, planEmail, planWebhook } from "./attempt-plans.ts";
-import { HOST_WAIT_MS } from "./fairness.ts";
+import { failsOver, noteHealth, outcomeOfAll } from "./failover.ts";
 import { causeOf, contextOf, type JobServices } from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
 
@@ -33,11 +34,9 @@ type Attempt = {
   readonly stream: string;
   readonly n: number;
   readonly channel: Channel;
-  readonly plan: AttemptPlan;
+  readonly critical: boolean;
   readonly cause: Cause;
   readonly signal: AbortSignal;
-  /** Releases the host, once, saying whether it answered. */
-  readonly releaseHost: (answered: boolean) => void;
 };
 
 /** Attempts a delivery, if this attempt is the one that is due. */
@@ -47,35 +46,34 @@ export async function attemptDelivery(
   work: AttemptWork,
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const { hostLimiter, rateLimiter, now } = services;
+  const { now } = services;
   const stream = deliveryStream(work.delivery);
   const { due: delivery, verdict } = await findDue(services, stream, work);
   if (delivery === undefined) return verdict;
   const cause = await causeOf(services, job, stream);
-  const { plan, stopped } = await planOf(services, job, work, delivery);
+  const { plans, stopped } = await plansOf(services, job, work, delivery);
   if (stopped) {
     const cancel = { type: "Cancel", at: now() } as const;
     await services.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, services.newId()));
     return DONE;
   }
-  const { channel } = delivery.request;
-  const attempt = { job, work, stream, n: delivery.n, channel, plan, cause, signal };
-  const { host, ratePerSecond } = plan;
-  if (host === null) return run(services, { ...attempt, releaseHost: () => {} });
-  const critical = delivery.request.priority === "critical";
-  const request = { host: host.name, limit: host.limit, client: job.client, critical, waitMs: HOST_WAIT_MS, signal };
-  const slot = await hostLimiter.acquire(request);
-  if ("putOffUntil" in slot) return retryLater(slot.putOffUntil);
-  try {
-    const wait = ratePerSecond === null ? 0 : rateLimiter.take(host.name, ratePerSecond, now(), HOST_WAIT_MS);
-    if (wait > HOST_WAIT_MS) return retryLater(now() + wait);
-    if (wait > 0) await pause(wait, signal);
-    if (signal.aborted) return retryLater(now());
-    return await run(services, { ...attempt, releaseHost: slot.release });
-  } finally {
-    slot.release(true);
+  const { channel, priority } = delivery.request;
+  const attempt = { job, work, stream, n: delivery.n, channel, critical: priority === "critical", cause, signal };
+  const remaining = plans.values();
+  for (const plan of remaining) {
+    const { admitted, ...refusal } = await admit(services, applicantOf(attempt), plan);
+    if (refusal.refused === "busy") return retryLater(refusal.until);
+    if (admitted === undefined) continue;
+    try {
+      return await run(services, attempt, admitted, remaining);
+    } finally {
+      await giveBack(services, job.client, admitted);
+    }
   }
+  throw new Error(`no plan of ${work.delivery} may be tried`);
 }
+
+const applicantOf = ({ job, critical, signal }: Attempt): Applicant => ({ client: job.client, critical, signal });
 
 /** The delivery when this attempt of it is due, otherwise the verdict on the job. */
 type Due =
@@ -99,12 +97,13 @@ function dueIn(delivery: Delivery, work: AttemptWork, now: Instant): Due {
   return dueAt > now ? { verdict: retryLater(dueAt) } : { due: delivery };
 }
 
-async function planOf(
+/** The ways in which it may be made, first choice first. The last one may be tried whatever the others are. */
+async function plansOf(
   services: JobServices,
   job: TakenJob,
   { delivery: id }: AttemptWork,
   delivery: KnownDelivery,
-): Promise<{ plan: AttemptPlan; stopped: boolean }> {
+): Promise<{ plans: readonly AttemptPlan[]; stopped: boolean }> {
   const [{ state: notification }, { state: client }] = await Promise.all([
     services.commands.load(notificationDecider, notificationStream(delivery.request.notification)),
     services.commands.load(clientDecider, clientStream(job.client)),
@@ -112,12 +111,13 @@ async function planOf(
   if (notification.status === "none" || client.status !== "live") {
     throw new Error(`delivery ${id} has no notification or no live client`);
   }
-  const planFor = delivery.request.channel === "email" ? planEmail : planWebhook;
-  const plan = planFor(services, { id, delivery, notification, client });
+  const attempted = { id, delivery, notification, client };
+  const plans =
+    delivery.request.channel === "email" ? planEmail(services, attempted) : [planWebhook(services, attempted)];
   // The stop may not have reached the delivery yet.
   // fence: attempt-after-stop
   const stopped = notification.stopRequested && delivery.status !== "sending";
-  return { plan, stopped: stopped && !(await wasRedriven(services, id)) };
+  return { plans, stopped: stopped && !(await wasRedriven(services, id)) };
 }
 
 /** More events than a delivery has between two redrives. */
@@ -132,18 +132,21 @@ export async function wasRedriven({ store }: { readonly store: EventStore }, id:
   return events.some((event) => event.type === "DeliveryRedriven");
 }
 
-/** Starts the attempt, sends, and records the outcome. */
-async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
-  const { job, work, stream, n, plan, cause, signal } = attempt;
+/** Starts the attempt, sends, through one provider after the other where they refuse, and records the outcome. */
+async function run(
+  services: JobServices,
+  attempt: Attempt,
+  first: AdmittedPlan,
+  others: Iterable<AttemptPlan>,
+): Promise<Verdict> {
+  const { job, work, stream, n, cause } = attempt;
   const { commands, retryPolicy: policy, now, random, newId } = services;
+  const { provider, domain, maxMs } = first.plan;
   const at = now();
   const { state, events } = await commands.execute(
     deliveryDecider,
     stream,
-    {
-      ...{ type: "StartAttempt", at, n, provider: plan.provider, domain: plan.domain, leaseMs: plan.maxMs + RECORD_MS },
-      ...{ policy, random: random() },
-    },
+    { type: "StartAttempt", at, n, provider, domain, leaseMs: maxMs + RECORD_MS, policy, random: random() },
     contextOf(job.client, cause, newId()),
   );
   const started = events.find((event) => event.type === "DeliveryAttemptStarted");
@@ -156,22 +159,101 @@ async function run(services: JobServices, attempt: Attempt): Promise<Verdict> {
   }
   failpoint("attempt-started/send");
   const context = contextOf(job.client, { correlation: cause.correlation, causation: started.id }, newId());
-  const lease = new Lease(services, attempt, { ...context, commandId: newId() }, started.data.leaseUntil);
-  const sentAt = performance.now();
-  const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
-  const outcome = interrupted(await sending, signal);
-  services.onAttempt?.(attempt.channel, outcome.outcome, performance.now() - sentAt);
-  failpoint("send/outcome");
-  // The host is free again: other attempts need not wait for our log.
-  attempt.releaseHost(!NO_ANSWER.includes(outcome.error?.code ?? ""));
-  if (outcome.outcome !== "succeeded") {
-    const { code = null } = outcome.error ?? {};
-    const about = { client: job.client, delivery: work.delivery, n, provider: outcome.provider, code };
-    services.logger.debug({ ...about, outcome: outcome.outcome }, "attempt: refused");
+  const lease = new Lease(services, attempt, context, started.data.leaseUntil);
+  const outcomes = [await send(services, attempt, first, { at, lease, context })];
+  for (let [outcome] = outcomes; outcome !== undefined && failsOver(outcome); outcome = outcomes.at(-1)) {
+    const next = await failOver(services, attempt, others, { outcome, lease, context });
+    if (next === undefined) break;
+    outcomes.push(await send(services, attempt, next, { at: now(), lease, context }));
   }
-  await record(services, attempt, { outcome, context, until: await lease.end() });
+  const [last] = outcomes.slice(-1);
+  if (last === undefined) throw new Error("an attempt has an outcome");
+  await record(services, attempt, { outcome: outcomeOfAll(outcomes, last), context, until: await lease.end() });
   failpoint("outcome/job-done");
   return DONE;
+}
+
+type Open = { readonly lease: Lease; readonly context: CommandContext };
+
+async function send(
+  services: JobServices,
+  { job, work, n, channel, signal }: Attempt,
+  admitted: AdmittedPlan,
+  { at, lease, context }: Open & { readonly at: Instant },
+): Promise<AttemptOutcome> {
+  const { plan } = admitted;
+  const sentAt = performance.now();
+  try {
+    const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
+    const outcome = interrupted(await sending, signal);
+    services.onAttempt?.(channel, outcome.outcome, performance.now() - sentAt);
+    failpoint("send/outcome");
+    // The host is free again: other attempts need not wait for our log.
+    admitted.release(!NO_ANSWER.includes(outcome.error?.code ?? ""));
+    if (outcome.outcome !== "succeeded") {
+      const { code = null } = outcome.error ?? {};
+      const about = { client: job.client, delivery: work.delivery, n, provider: outcome.provider, code };
+      services.logger.debug({ ...about, outcome: outcome.outcome }, "attempt: refused");
+    }
+    await noteHealth(services, job.client, admitted, outcome, { ...context, commandId: services.newId() });
+    return outcome;
+  } finally {
+    admitted.release(true);
+  }
+}
+
+/** How long an open attempt waits for a slot at the next provider. */
+const FAILOVER_WAIT_MS = 10 * SECOND_MS;
+
+/**
+ * The next provider, once it is in the log that the attempt goes on with it. Undefined: there is none, or the attempt is
+ * no longer ours.
+ */
+async function failOver(
+  services: JobServices,
+  attempt: Attempt,
+  others: Iterable<AttemptPlan>,
+  { outcome, lease, context }: Open & { readonly outcome: AttemptOutcome },
+): Promise<AdmittedPlan | undefined> {
+  const { commands, now, newId, logger } = services;
+  const { n, stream, signal } = attempt;
+  let next: AdmittedPlan | undefined;
+  try {
+    for (const plan of others) {
+      // What ends the list fails without a provider.
+      if (plan.host === null) return undefined;
+      next = await admitSoon(services, attempt, plan);
+      if (next !== undefined) break;
+    }
+    if (next === undefined || signal.aborted) return undefined;
+    const { provider, maxMs } = next.plan;
+    const code = outcome.error?.code ?? "failed";
+    const command = { type: "FailOver", at: now(), n, provider, code, leaseMs: maxMs + RECORD_MS } as const;
+    const own = { ...context, commandId: newId() };
+    const { events } = await commands.execute(deliveryDecider, stream, command, own);
+    const moved = events.find((event) => event.type === "ProviderFailedOver");
+    if (moved === undefined) return undefined;
+    lease.moveTo(moved.data.leaseUntil);
+    const admitted = next;
+    next = undefined;
+    return admitted;
+  } catch (error) {
+    logger.warn({ stream, reason: messageOf(error) }, "attempt: not gone on with the next provider; it is repeated");
+    return undefined;
+  } finally {
+    if (next !== undefined) await giveBack(services, attempt.job.client, next);
+  }
+}
+
+async function admitSoon(services: JobServices, attempt: Attempt, plan: AttemptPlan) {
+  const { now } = services;
+  const until = now() + FAILOVER_WAIT_MS;
+  for (;;) {
+    const admission = await admit(services, applicantOf(attempt), plan);
+    if (admission.refused !== "busy") return admission.admitted;
+    if (now() >= until || attempt.signal.aborted) return undefined;
+    await pause(Math.min(admission.until, until) - now(), attempt.signal);
+  }
 }
 
 /** An answer that comes within this costs no event more. */
@@ -184,12 +266,14 @@ class Lease {
   #timer: NodeJS.Timeout | undefined;
   #extending: Promise<void> | undefined;
 
-  constructor({ commands, logger, now }: JobServices, { stream, n }: Attempt, context: CommandContext, until: Instant) {
+  constructor(services: JobServices, { stream, n }: Attempt, context: CommandContext, until: Instant) {
+    const { commands, logger, now, newId } = services;
     this.#until = until;
     this.#extend = async (ms) => {
       const command = { type: "ExtendLease", at: now(), n, leaseMs: ms + RECORD_MS } as const;
       try {
-        const { state } = await commands.execute(deliveryDecider, stream, command, context);
+        const own = { ...context, commandId: newId() };
+        const { state } = await commands.execute(deliveryDecider, stream, command, own);
         if (state.status === "sending") this.#until = state.leaseUntil;
       } catch (error) {
         logger.warn({ stream, reason: messageOf(error) }, "attempt: lease not extended; it may be repeated");
@@ -201,6 +285,12 @@ class Lease {
     this.#timer = setTimeout(() => {
       this.#extending = this.#extend(ms);
     }, PROMPT_ANSWER_MS);
+  }
+
+  /** The attempt goes on with another provider. */
+  moveTo(until: Instant): void {
+    clearTimeout(this.#timer);
+    this.#until = until;
   }
 
   /** Returns when it ends. */

@@ -266,16 +266,3 @@ function waitFor(
     who.guest.waiting += 1;
   });
 }
-
-/** Spaces what is sent under a name evenly. */
-export class RateLimiter {
-  readonly #next = new Map<string, Instant>();
-
-  /** How long to wait, in ms. The time slot is taken when that is at most `maxWaitMs`. */
-  take(name: string, perSecond: number, now: Instant, maxWaitMs: number): number {
-    for (const [other, at] of this.#next) if (at <= now) this.#next.delete(other);
-    const slot = Math.max(now, this.#next.get(name) ?? now);
-    if (slot - now <= maxWaitMs) this.#next.set(name, slot + SECOND_MS / perSecond);
-    return slot - now;
-  }
-}

@@ -14,8 +14,9 @@ import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { ReadSide } from "../projections/read-side.ts";
-import type { HostLimiter, RateLimiter } from "./fairness.ts";
+import type { HostLimiter } from "./fairness.ts";
 import type { Cause, TakenJob } from "./jobs.ts";
+import type { ProviderUse } from "./provider-use.ts";
 
 export type JobServices = {
   readonly store: EventStore;
@@ -28,7 +29,7 @@ export type JobServices = {
   readonly mailbox: { readonly host: string; readonly port: number } | null;
   readonly retryPolicy: RetryPolicy;
   readonly hostLimiter: HostLimiter;
-  readonly rateLimiter: RateLimiter;
+  readonly providerUse: ProviderUse;
   /** How many WebSocket deliveries of one user may be open. Beyond that the oldest expire. */
   readonly maxOpenDeliveries: number;
   /** Called with each attempt that ended, and how long its sending took. */

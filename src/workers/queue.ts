@@ -9,6 +9,7 @@ import { createLeases } from "../platform/leader.ts";
 import { LOCKS, setUpAlone } from "../platform/locks.ts";
 import { inTransaction as transaction, transactionOn, withClient } from "../platform/postgres.ts";
 import { type Job, JobDataSchema, QUEUES, type QueueName, queueOf, ROUND_SHIFT, type TakenJob } from "./jobs.ts";
+import { createProviderUse } from "./provider-use.ts";
 
 const SCHEMA = "jobs";
 /** The queue of what is due later, in the order of its time. */
@@ -292,6 +293,7 @@ async function createTables(client: pg.PoolClient): Promise<void> {
     primary key (queue, client, priority))`);
   await client.query(`create table if not exists jobs.current_rounds (
     queue text primary key, round integer not null)`);
+  await client.query(createProviderUse);
 }
 
 // Rounds: the jobs of each client are spread over rounds, so that fetching in the order of rounds is round robin. Each

@@ -3,10 +3,11 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
-import { type ConcurrencyLimits, HostLimiter, RateLimiter } from "./fairness.ts";
+import { type ConcurrencyLimits, HostLimiter } from "./fairness.ts";
 import { handleJob } from "./handle-job.ts";
 import type { JobServices } from "./job-services.ts";
 import { QUEUES, type QueueName, type TakenJob } from "./jobs.ts";
+import { ProviderUse } from "./provider-use.ts";
 import { JobQueue } from "./queue.ts";
 import { type ReactorStatus, startReactors } from "./reactor-group.ts";
 import { SWEEP_EVERY_MS, sweep } from "./sweep.ts";
@@ -53,7 +54,7 @@ export type Workers = AsyncDisposable & {
   waiting: JobQueue["waiting"];
 };
 
-type WorkersOptions = Omit<JobServices, "hostLimiter" | "rateLimiter" | "maxOpenDeliveries"> & {
+type WorkersOptions = Omit<JobServices, "hostLimiter" | "providerUse" | "maxOpenDeliveries"> & {
   /** Of the database that holds the schema `jobs`, which is made when it does not exist. */
   readonly pool: pg.Pool;
   readonly limits?: Partial<WorkerLimits>;
@@ -75,7 +76,12 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const group = opened.use(await startReactors({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
-  const services = { ...options, hostLimiter: new HostLimiter(now), rateLimiter: new RateLimiter(), maxOpenDeliveries };
+  const services = {
+    ...options,
+    hostLimiter: new HostLimiter(now),
+    providerUse: new ProviderUse(pool),
+    maxOpenDeliveries,
+  };
   const startWorker = (queue: QueueName) => {
     const handle = (job: TakenJob, signal: AbortSignal) => handleJob(services, job, signal);
     return new Worker({ queue, jobs, limits: limits[queue], handle, now, random, logger });

@@ -39,6 +39,7 @@ test("a client keeps its promises", () => {
       type: fc.constantFrom<ClientCommand["type"]>(
         ...(["Register", "Update", "RotateKey", "CreateKey", "RevokeKey", "RotateWebhookSecret"] as const),
         ...(["SetProvider", "SetProvider", "SetProvider", "RemoveProvider"] as const),
+        ...(["MarkProviderDown", "MarkProviderUp"] as const),
       ),
       name: fc.constantFrom("one", "two"),
       pick: fc.nat({ max: 30 }),
@@ -74,6 +75,12 @@ test("a client keeps its promises", () => {
             return { at, type, secret: `s${pick}`, graceMs };
           case "RemoveProvider":
             return { at, type, name: provider };
+          case "MarkProviderDown":
+          case "MarkProviderUp": {
+            const error = { code: "auth_failed", message: "no" };
+            const set = log.findLastIndex(({ event }) => event.type === "ProviderSet" && event.data.name === provider);
+            return { at, type, name: provider, changedSeq: set + 1, fault: "account", error };
+          }
           case "SetProvider": {
             const config = { host: name, port: 25, username: null, password: null, security: "none" as const };
             const options = { ratePerSecond: null, timeoutSeconds: null };

@@ -2,7 +2,7 @@
 import { describe, test } from "vitest";
 import type { KeyId } from "../../src/contract/ids.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
-import { given, NOW } from "../support/given.ts";
+import { at, given, NOW } from "../support/given.ts";
 
 const DAY = 86_400_000;
 const keyData = (id: KeyId) => ({ id, hash: `hash of ${id}`, last4: "abcd" });
@@ -145,5 +145,59 @@ describe("an email provider", () => {
     const removed: ClientEvent = { type: "ProviderRemoved", data: { name: "main" } };
     given(clientDecider, registered, providerSet()).when(remove).then(removed);
     given(clientDecider, registered, providerSet(), removed).when(remove).thenRejected("not_found");
+  });
+});
+
+describe("a provider that fails", () => {
+  const error = { code: "auth_failed", message: "The server refused the user name or password (535)" };
+  const down = (time: number, changedSeq = 2): ClientCommand => {
+    return { type: "MarkProviderDown", at: time, name: "main", changedSeq, fault: "account", error };
+  };
+  const up: ClientCommand = { type: "MarkProviderUp", at: NOW, name: "main", changedSeq: 2 };
+  const wentDown = (time: number, ms: number) =>
+    at(time, {
+      type: "ProviderDown",
+      data: { name: "main", fault: "account", reason: error.code, message: error.message, until: time + ms },
+    } satisfies ClientEvent);
+  const wentUp: ClientEvent = { type: "ProviderUp", data: { name: "main", reason: "probe_succeeded" } };
+  const S = 1_000;
+
+  test("is down for 30 s, whoever else finds it so; then for twice as long, up to ten minutes", () => {
+    const history = [registered, providerSet()];
+    given(clientDecider, ...history)
+      .when(down(NOW))
+      .then(wentDown(NOW, 30 * S).event);
+    given(clientDecider, ...history, wentDown(NOW, 30 * S))
+      .when(down(NOW + 30 * S - 1))
+      .thenNothing();
+    given(clientDecider, ...history, wentDown(NOW, 30 * S))
+      .when(down(NOW + 30 * S))
+      .then(wentDown(NOW + 30 * S, 60 * S).event);
+    const often = Array.from({ length: 9 }, () => wentDown(NOW - 600 * S, 600 * S));
+    given(clientDecider, ...history, ...often)
+      .when(down(NOW))
+      .then(wentDown(NOW, 600 * S).event);
+  });
+
+  test("is up again once, and begins anew with 30 s", () => {
+    given(clientDecider, registered, providerSet()).when(up).thenNothing();
+    given(clientDecider, registered, providerSet(), wentDown(NOW, 30 * S))
+      .when(up)
+      .then(wentUp);
+    given(clientDecider, registered, providerSet(), wentDown(NOW - 90 * S, 30 * S), wentUp)
+      .when(down(NOW))
+      .then(wentDown(NOW, 30 * S).event);
+  });
+
+  test("is another one when it is set anew, and what older settings failed with tells nothing", () => {
+    const history = [registered, providerSet(), wentDown(NOW, 30 * S), providerSet("main", { order: 2 })];
+    given(clientDecider, ...history).thenState({ providers: [{ health: { circuit: null, lastError: null } }] });
+    given(clientDecider, ...history)
+      .when(down(NOW))
+      .thenNothing();
+    given(clientDecider, ...history)
+      .when(down(NOW, 4))
+      .then(wentDown(NOW, 30 * S).event);
+    given(clientDecider, registered).when(down(NOW)).thenNothing();
   });
 });

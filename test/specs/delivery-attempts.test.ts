@@ -242,3 +242,24 @@ describe("a lease", () => {
     delivery(requested(), started(1), succeeded(1)).when(extend(1)).thenNothing();
   });
 });
+
+describe("an open attempt", () => {
+  const failOver = (n: number, at = NOW): DeliveryCommand => {
+    return { type: "FailOver", at, n, provider: "backup", code: "auth_failed", leaseMs: LEASE };
+  };
+  const over = (at: number): DeliveryEvent => ({
+    type: "ProviderFailedOver",
+    data: { ...base, n: 1, from: "main", to: "backup", code: "auth_failed", leaseUntil: at + LEASE },
+  });
+  test("goes on with another provider while its lease lasts, unless it is to be cancelled", () => {
+    delivery(requested(), started(1))
+      .when(failOver(1, NOW + 1_000))
+      .then(over(NOW + 1_000));
+    delivery(requested(), started(1)).when(failOver(2)).thenNothing();
+    delivery(requested(), started(1))
+      .when(failOver(1, NOW + LEASE))
+      .thenNothing();
+    delivery(requested(), started(1), succeeded(1)).when(failOver(1)).thenNothing();
+    delivery(requested(), started(1), cancelRequested).when(failOver(1)).thenNothing();
+  });
+});

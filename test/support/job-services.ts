@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { DEFAULT_RETRY_POLICY } from "../../src/domain/retry-policy.ts";
-import { HostLimiter, RateLimiter } from "../../src/workers/fairness.ts";
+import { HostLimiter } from "../../src/workers/fairness.ts";
 import type { JobServices } from "../../src/workers/job-services.ts";
 
 type Given = Pick<JobServices, "store" | "keyring" | "commands"> & Partial<JobServices>;
@@ -17,7 +17,11 @@ export function jobServices(given: Given): JobServices {
     });
   return {
     ...{ readSide: unused("readSide"), webhook: unused("webhook"), smtp: unused("smtp"), mailbox: null },
-    ...{ retryPolicy: DEFAULT_RETRY_POLICY, hostLimiter: new HostLimiter(Date.now), rateLimiter: new RateLimiter() },
+    ...{
+      retryPolicy: DEFAULT_RETRY_POLICY,
+      hostLimiter: new HostLimiter(Date.now),
+      providerUse: unused("providerUse"),
+    },
     ...{ maxOpenDeliveries: 1_000, logger: pino({ level: "silent" }) },
     ...{ now: Date.now, random: Math.random, newId: randomUUID },
     ...given,

@@ -1,7 +1,6 @@
 // Emails, from a notification's event to the mailbox.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
-import { type ProviderData, providerFor } from "../../src/domain/client.ts";
 import { seal } from "../../src/domain/event.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { mailServer, reply } from "../channels/email/mail-server.ts";
@@ -101,18 +100,6 @@ describe("emails", () => {
       failed.map(() => ({ open: expect.objectContaining({ code: "email_provider_not_configured" }) })),
     );
     expect(failed).toHaveLength(3);
-  });
-
-  test("the provider is the first, by order, for one recipient or for several", () => {
-    const provider = (name: string, order: number, useFor: readonly ("single" | "bulk")[]): ProviderData => ({
-      ...{ client, name, order, useFor: [...useFor], type: "smtp", fromEmail: "a@b.c", fromName: null, replyTo: null },
-      config: { erased: true },
-      options: { ratePerSecond: null, timeoutSeconds: null },
-    });
-    const all = [provider("both", 2, ["single", "bulk"]), provider("bulk", 1, ["bulk"])];
-    expect(providerFor(all, false)?.name).toBe("both");
-    expect(providerFor(all, true)?.name).toBe("bulk");
-    expect(providerFor([provider("bulk", 1, ["bulk"])], false)).toBeUndefined();
   });
 
   test("content that its sender calls plain is plain, whatever it looks like", async () => {

@@ -1,7 +1,7 @@
 // Fairness in one process: how many jobs of a client run, how many attempts reach a host, at what rate.
 import { describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
-import { HostLimiter, RateLimiter, TenantConcurrency } from "../../src/workers/fairness.ts";
+import { HostLimiter, TenantConcurrency } from "../../src/workers/fairness.ts";
 
 const A: ClientId = "cli_a";
 const B: ClientId = "cli_b";
@@ -185,12 +185,4 @@ describe("the limiter of hosts", () => {
     expect(times.at(-1)).toBeGreaterThan(5_000);
     expect(times.at(-1)).toBeLessThan(20_000);
   });
-});
-
-test("the limiter of rates spaces time slots evenly, and takes none that is too far away", () => {
-  const limiter = new RateLimiter();
-  expect([limiter.take("p", 10, 1_000, 150), limiter.take("p", 10, 1_000, 150)]).toEqual([0, 100]);
-  expect([limiter.take("p", 10, 1_000, 150), limiter.take("p", 10, 1_000, 150)]).toEqual([200, 200]);
-  expect(limiter.take("other", 10, 1_000, 150)).toBe(0);
-  expect(limiter.take("p", 10, 1_300, 150)).toBe(0);
 });

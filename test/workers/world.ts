@@ -38,6 +38,7 @@ export type WorldOptions = {
   readonly limits?: Partial<WorkerLimits>;
   readonly withMailbox?: boolean;
   readonly startWorkers?: boolean;
+  readonly now?: () => number;
 };
 
 /** Everything that a test of the workers touches. */
@@ -100,7 +101,7 @@ export class World implements AsyncDisposable {
   async #start(commands: Commands, limits: Partial<WorkerLimits>): Promise<Workers> {
     const { store, keyring, readSide, mailbox } = this;
     const guard = createAddressGuard({ allow: [], allowLoopback: true });
-    const { scheduleMs = [50, 50], withMailbox = true } = this.#options;
+    const { scheduleMs = [50, 50], withMailbox = true, now = Date.now } = this.#options;
     await using opened = new AsyncDisposableStack();
     const webhook = opened.use(createWebhookChannel({ guard, attemptTimeoutMs: 1_000 }));
     const smtp = opened.use(createSmtpChannel({ guard }));
@@ -110,7 +111,7 @@ export class World implements AsyncDisposable {
         ...{ store, keyring, commands, readSide, webhook, smtp, logger },
         mailbox: withMailbox ? mailbox : null,
         retryPolicy: { scheduleMs, jitter: 0 },
-        now: Date.now,
+        now,
         random: Math.random,
         newId: randomUUID,
         limits: { graceMs: 300, ...this.#options.limits, ...limits },

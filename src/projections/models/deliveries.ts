@@ -116,6 +116,13 @@ export const deliveries = projection({
     DeliveryLeaseExtended: (e) => [
       moved(e, () => ({ lease_until: e.data.leaseUntil, next_action_at: e.data.leaseUntil })),
     ],
+    ProviderFailedOver: (e) => [
+      change<DeliveryRow, DeliveryBody>([deliveryOf(e.stream)], (row) => ({
+        ...row,
+        ...{ provider: e.data.to, lease_until: e.data.leaseUntil, next_action_at: e.data.leaseUntil },
+        updated_at: e.meta.at,
+      })),
+    ],
     DeliverySucceeded: (e) => [
       moved(e, (row) => ({
         ...ENDED,
@@ -283,7 +290,7 @@ export type AttemptRow = RowOf<typeof attemptColumns>;
 
 export const attempts = projection({
   name: "attempts",
-  version: 1,
+  version: 2,
   key: ["delivery_id", "number"],
   columns: attemptColumns,
   indexes: [],
@@ -297,6 +304,7 @@ export const attempts = projection({
         ...{ ended_at: null, outcome: null, response: null, error: null, next_attempt_at: null },
       }),
     ],
+    ProviderFailedOver: (e) => [change([deliveryOf(e.stream), e.data.n], (row) => ({ ...row, provider: e.data.to }))],
     // A late success wins over the failure that its attempt was taken for.
     DeliverySucceeded: (e) => [
       change([deliveryOf(e.stream), e.data.n], (row) => ({

@@ -6,7 +6,7 @@ import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../.
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
 import type { NotificationStatus } from "../../contract/notifications.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryEvent } from "../../domain/delivery-state.ts";
+import type { StatusEvent } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import type {
   Fallback,
@@ -214,7 +214,7 @@ const decided = (
 
 /** An event of one of its deliveries. What is done here commutes with what other deliveries' events do. */
 function counted(
-  e: Omit<EventFacts, "type"> & DeliveryEvent,
+  e: Omit<EventFacts, "type"> & StatusEvent,
   changed: (row: NotificationRow) => Partial<NotificationBody> = () => ({}),
 ): RowChange<NotificationRow, NotificationBody> {
   const { notification, from, to } = e.data;

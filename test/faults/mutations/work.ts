@@ -16,6 +16,36 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "workers/redrive.test.ts", test: "dies in the middle of a page" },
   },
   {
+    fence: "circuit-open",
+    name: "a circuit that is open is not opened again",
+    mutate: replaceWith("false"),
+    caughtBy: { file: "specs/client.test.ts", test: "is down for 30 s" },
+  },
+  {
+    fence: "from-domain",
+    name: "a provider sends from its own domains alone",
+    mutate: substitute("allowed().includes(domainOf(from))", "allowed().length > 0"),
+    caughtBy: { file: "specs/provider-choice.test.ts", test: "cover the sender that the request names" },
+  },
+  {
+    fence: "failover-lease",
+    name: "an attempt whose lease is over goes on with no other provider",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "specs/delivery-attempts.test.ts", test: "goes on with another provider" },
+  },
+  {
+    fence: "failover-unknown",
+    name: "a mail that may have been taken is given to no other provider",
+    mutate: substitute('outcome.outcome === "unknown" || ', ""),
+    caughtBy: { file: "workers/failover.test.ts", test: "had the whole mail" },
+  },
+  {
+    fence: "one-probe",
+    name: "one probe of a provider at a time",
+    mutate: substitute("where known.probe_until is null or known.probe_until < statement_timestamp()", ""),
+    caughtBy: { file: "workers/failover.test.ts", test: "one of them probes it at a time" },
+  },
+  {
     fence: "attempt-known-due",
     name: "only the log says that an attempt is not due",
     mutate: replaceWith("before !== undefined"),

@@ -25,7 +25,7 @@ export function keepsPromises(told: ClockedRun, { data, answers }: Story): void 
     for (const event of events) {
       expect(event.meta.at, "no event is before the one before it").toBeGreaterThanOrEqual(at);
       at = event.meta.at;
-      if ("to" in event.data && "from" in event.data) status = event.data.to;
+      if ("to" in event.data && "from" in event.data && event.type !== "ProviderFailedOver") status = event.data.to;
       if (event.type === "NotificationReleased") expect(at).toBeGreaterThanOrEqual(data.sendAt ?? 0);
       if (event.type === "DeliveryRequested") ({ expiresAt, fallbackAt } = event.data);
       if (event.type === "DeliveryFallbackRequested") expect(at).toBeGreaterThanOrEqual(fallbackAt ?? Infinity);
