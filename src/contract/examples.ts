@@ -251,6 +251,14 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
     },
     webhook: { type: "webhook", url: "https://example.com/hooks/orders", content: { order: 4711, state: "sent" } },
   },
+  createNotifications: {
+    "two of them": {
+      notifications: [
+        { type: "websocket", user_ids: ["alice"], content: "At noon" },
+        { type: "email", to_email: "bob@example.com", subject: "Lunch", content: "At noon" },
+      ],
+    },
+  },
   editNotification: { "a later time": { send_at: NEXT_DAY } },
   retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },
   redriveDeliveries: {
