@@ -13,6 +13,7 @@ import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { ProviderResource } from "./providers.ts";
 import type { MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
+import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 
 const AT = "2026-03-02T09:30:00.000Z";
@@ -125,6 +126,13 @@ const provider: ProviderResource = {
   options: { rate_per_second: null, timeout_seconds: null },
   health: { state: "up", since: AT, last_error: null },
 };
+const suppression: SuppressionResource = {
+  email: "former@example.com",
+  reason: "bounced",
+  category: null,
+  delivery_id: DELIVERY_ID,
+  created_at: LATER,
+};
 const delivery: DeliveryResource = {
   id: DELIVERY_ID,
   notification_id: NOTIFICATION_ID,
@@ -205,6 +213,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   CreatedKey: createdKey,
   EmailProvider: provider,
   ProviderVerdict: { ok: true, stage: "auth", code: null, message: null },
+  Suppression: suppression,
   Delivery: delivery,
   Notification: { ...notificationFields, deliveries: [delivery] },
   NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
@@ -251,14 +260,6 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
     },
     webhook: { type: "webhook", url: "https://example.com/hooks/orders", content: { order: 4711, state: "sent" } },
   },
-  createNotifications: {
-    "two of them": {
-      notifications: [
-        { type: "websocket", user_ids: ["alice"], content: "At noon" },
-        { type: "email", to_email: "bob@example.com", subject: "Lunch", content: "At noon" },
-      ],
-    },
-  },
   editNotification: { "a later time": { send_at: NEXT_DAY } },
   retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },
   redriveDeliveries: {
@@ -272,5 +273,6 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
       ...{ from_email: "hello@example.com", from_name: "My App" },
     },
   },
+  putSuppression: { "by hand": { reason: "manual" } },
   verifyProvider: { "with a test mail": { to_email: "alice@example.com" } },
 };

@@ -10,6 +10,7 @@ import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
 import { type RedriveEvent, redriveEvents } from "./redrive.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
+import { type SuppressionEvent, suppressionEvents } from "./suppression.ts";
 import { type UserEvent, userEvents } from "./user.ts";
 
 /** The log's own first event, and what readers get in place of an event that was not written by this program. */
@@ -30,6 +31,7 @@ export const catalogue = {
   ...notificationEvents,
   ...deliveryEvents,
   ...redriveEvents,
+  ...suppressionEvents,
 } as const;
 
 export type DomainEvent =
@@ -42,4 +44,5 @@ export type DomainEvent =
   | ClaimEvent
   | NotificationEvent
   | DeliveryEvent
-  | RedriveEvent;
+  | RedriveEvent
+  | SuppressionEvent;

@@ -5,7 +5,7 @@ import type { Channel } from "../contract/deliveries.ts";
 import type { DeliveryId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
-import { type AttemptOutcome, deliveryDecider } from "../domain/delivery.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../domain/delivery.ts";
 import { type Delivery, deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
@@ -18,6 +18,7 @@ import { type AttemptPlan, planEmail, planWebhook } from "./attempt-plans.ts";
 import { failsOver, noteHealth, outcomeOfAll } from "./failover.ts";
 import { causeOf, contextOf, type JobServices } from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
+import { suppressedIn } from "./suppressed-mails.ts";
 
 /**
  * The time that an outcome has to be recorded, beyond the sending: a database that restarts takes seconds. It is part of
@@ -51,10 +52,12 @@ export async function attemptDelivery(
   const { due: delivery, verdict } = await findDue(services, stream, work);
   if (delivery === undefined) return verdict;
   const cause = await causeOf(services, job, stream);
-  const { plans, stopped } = await plansOf(services, job, work, delivery);
-  if (stopped) {
-    const cancel = { type: "Cancel", at: now() } as const;
-    await services.commands.execute(deliveryDecider, stream, cancel, contextOf(job.client, cause, services.newId()));
+  const { plans, stopped, suppressed } = await plansOf(services, job, work, delivery);
+  if (stopped || suppressed !== null) {
+    const at = now();
+    const end: DeliveryCommand =
+      suppressed === null ? { type: "Cancel", at } : { type: "Withhold", at, gate: { suppress: suppressed } };
+    await services.commands.execute(deliveryDecider, stream, end, contextOf(job.client, cause, services.newId()));
     return DONE;
   }
   const { channel, priority } = delivery.request;
@@ -103,7 +106,7 @@ async function plansOf(
   job: TakenJob,
   { delivery: id }: AttemptWork,
   delivery: KnownDelivery,
-): Promise<{ plans: readonly AttemptPlan[]; stopped: boolean }> {
+): Promise<{ plans: readonly AttemptPlan[]; stopped: boolean; suppressed: string | null }> {
   const [{ state: notification }, { state: client }] = await Promise.all([
     services.commands.load(notificationDecider, notificationStream(delivery.request.notification)),
     services.commands.load(clientDecider, clientStream(job.client)),
@@ -111,13 +114,18 @@ async function plansOf(
   if (notification.status === "none" || client.status !== "live") {
     throw new Error(`delivery ${id} has no notification or no live client`);
   }
-  const attempted = { id, delivery, notification, client };
+  const { reason, copies } = await suppressedIn(services, job.client, delivery, notification);
+  const remaining = { ...delivery, refused: [...delivery.refused, ...copies] };
+  const attempted = { id, delivery: remaining, notification, client };
   const plans =
     delivery.request.channel === "email" ? planEmail(services, attempted) : [planWebhook(services, attempted)];
+  // An attempt that is open ends by its outcome first.
+  // fence: suppressed-mail
+  const suppressed = delivery.status === "sending" ? null : reason;
   // The stop may not have reached the delivery yet.
   // fence: attempt-after-stop
   const stopped = notification.stopRequested && delivery.status !== "sending";
-  return { plans, stopped: stopped && !(await wasRedriven(services, id)) };
+  return { plans, suppressed, stopped: stopped && !(await wasRedriven(services, id)) };
 }
 
 /** More events than a delivery has between two redrives. */

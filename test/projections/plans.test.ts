@@ -19,6 +19,7 @@ import { listNotifications } from "../../src/projections/models/notifications.ts
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
 import { redriveById, runningRedrives } from "../../src/projections/models/redrives.ts";
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
+import { listSuppressions } from "../../src/projections/models/suppressions.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
 import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
 import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
@@ -149,6 +150,7 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "a room": () => roomById(read, ROOM),
   "a room by external id": () => roomByExternalId(read, "ext-7"),
   "a user": () => userBySubject(read, WHO),
+  suppressions: () => listSuppressions(read, { limit: 50, cursor: [position] }),
   users: () => listUsers(read, { limit: 50, cursor: [position] }),
   "a member": () => memberOf(read, ROOM, WHO),
   members: () => listMembers(read, ROOM, { limit: 50, cursor: [position, 0] }),

@@ -70,7 +70,7 @@ function operation(route: NamedRoute, components: Components): Json {
     `example${index + 1}`,
     { summary, value },
   ]);
-  const schema = route.body === null || route.body === NO_BODY ? undefined : bodySchema(route, components);
+  const schema = route.body === null || route.body === NO_BODY ? undefined : components.of(route.body, "input");
   const content = { "application/json": { schema, examples: Object.fromEntries(examples) } };
   return {
     operationId: route.operation,
@@ -83,15 +83,6 @@ function operation(route: NamedRoute, components: Components): Json {
     ...(schema === undefined ? {} : { requestBody: { required: hasRequired(schema), content } }),
     responses: responses(route, components),
   };
-}
-
-/** Of a batch with the schema of its items, which its own only counts. */
-function bodySchema({ body, itemsIn, item }: Route, components: Components): Json {
-  const schema = components.of(body ?? NO_BODY, "input");
-  if (itemsIn === undefined || item === undefined) return schema;
-  const { properties } = schema as { properties: Record<string, Json> };
-  const items = { ...properties[itemsIn], items: components.of(item, "input") };
-  return { ...schema, properties: { ...properties, [itemsIn]: items } };
 }
 
 /** Whether a body must be there: one without required fields may be absent, which counts as `{}`. */
@@ -236,6 +227,7 @@ const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
   notifications: "Notifications by email, WebSocket and webhook: sending, following, cancelling and retrying them.",
   deliveries: "What became of each recipient: finding deliveries, acknowledging them, and starting failed ones again.",
   providers: "The servers through which the tenant's mail goes out.",
+  suppressions: "The addresses that the tenant's mails do not go to.",
   audit: "Every event of the tenant, as it is in the log.",
 };
 

@@ -176,6 +176,10 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
     "Deliveries",
     "Email, webhooks and retries: what is sent, what each answer means, when it is tried again.",
   ],
+  bounces: [
+    "Bounces",
+    "Bounces, complaints, unsubscribing: what comes back, and which addresses mails no longer go to.",
+  ],
   events: ["Events", "Every stored event type, as audit and timeline show it."],
   running: ["Running it", "Configuration, data, secrets, the command line."],
   operations: ["Operating it", "Parts, backups, upgrades, what happens when one is lost."],

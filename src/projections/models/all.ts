@@ -11,6 +11,7 @@ import { reads } from "./reads.ts";
 import { redrives } from "./redrives.ts";
 import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
+import { suppressions } from "./suppressions.ts";
 import { users } from "./users.ts";
 
 export const storedProjections: readonly Projection[] = [
@@ -27,6 +28,7 @@ export const storedProjections: readonly Projection[] = [
   deliveries,
   attempts,
   redrives,
+  suppressions,
   audit,
   commandIds,
 ];

@@ -87,7 +87,7 @@ type ReportData = DataOf<"DeliveryReported">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 5,
+  version: 6,
   key: ["id"],
   columns,
   indexes: [
@@ -241,6 +241,8 @@ const FAULTS: Readonly<Record<string, string>> = {
   attempts_exhausted: "no attempt succeeded",
   preference: "the recipient does not want this category on this channel",
   throttled: "the recipient got as many with this throttle's key as it lets through",
+  suppressed: "the address is on the list of suppressions",
+  unsubscribed: "the recipient unsubscribed from mails like this",
   collapsed: "a newer notification with the same collapse_key replaced it",
 };
 const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
@@ -256,10 +258,14 @@ function reported(row: DeliveryRow, data: ReportData): Partial<DeliveryBody> {
   const { kind, to, happenedAt } = data;
   const ended = row.status !== to && hasEnded(to) ? ENDED : {};
   if (kind === "opened") return { opened_at: Math.min(row.opened_at ?? happenedAt, happenedAt) };
-  if (kind === "delivered") return { ...ended, delivered_at: row.delivered_at ?? happenedAt };
-  if (reportedStatus(data) === null || (kind !== "bounced" && kind !== "complained")) return {};
-  // An open attempt has yet to end; what was final before stays as it was told first.
-  if (row.status === to && hasEnded(to)) return {};
+  if (kind === "delivered") {
+    const cleared = to === "delivered" ? { error: null } : {};
+    return { ...ended, ...cleared, delivered_at: row.delivered_at ?? happenedAt };
+  }
+  if (kind !== "bounced" && kind !== "complained") return {};
+  // What was final before stays as it was reported first, and a soft bounce is the error of a mail that is sent alone.
+  const isSoft = reportedStatus(data) === null;
+  if (isSoft ? row.status !== "sent" : row.status === to && hasEnded(to)) return {};
   const error = { code: data.code ?? kind, message: reveal(data.message) ?? REPORTED_FAULTS[kind] };
   return { ...ended, error };
 }

@@ -1,5 +1,5 @@
 // What comes back of mails: reports, hooks, suppressions, unsubscribing, inbound mail.
-import { type Mutation, replaceWith } from "./mutation.ts";
+import { drop, type Mutation, replaceWith } from "./mutation.ts";
 
 export const feedbackMutations: readonly Mutation[] = [
   {
@@ -13,5 +13,17 @@ export const feedbackMutations: readonly Mutation[] = [
     name: "a report never undoes a bounce",
     mutate: replaceWith("outcome ?? status"),
     caughtBy: { file: "specs/delivery-reports.test.ts", test: "is final: delivered, and each other, never undo it" },
+  },
+  {
+    fence: "suppressed-mail",
+    name: "mails to suppressed addresses are not sent",
+    mutate: replaceWith("null"),
+    caughtBy: { file: "api/http/suppressions.test.ts", test: "takes addresses by hand" },
+  },
+  {
+    fence: "suppressed-critical",
+    name: "critical mails do not go to addresses that bounced",
+    mutate: drop,
+    caughtBy: { file: "specs/suppression.test.ts", test: "what becomes of a mail, and of a critical one: bounced" },
   },
 ];

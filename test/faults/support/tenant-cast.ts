@@ -81,8 +81,10 @@ async function furnish(api: Api, user: string, mark: string, provider: string): 
   const config = { host: "127.0.0.1", port: 1, security: "none" };
   const about = { type: "smtp", config, from_email: `${mark}@example.com` };
   expectGood(await api.put(`/email-providers/${provider}`, about));
+  const email = `${mark}@former.example`;
+  expectGood(await api.put(`/suppressions/${email}`, { reason: "manual" }));
   const { key } = expectGood(await api.get("/clients/me"));
-  return { ...(await notification(api, user, mark)), user_id: user, name: provider, key_id: key.id };
+  return { email, ...(await notification(api, user, mark)), user_id: user, name: provider, key_id: key.id };
 }
 
 const keyOf = async (api: Api): Promise<string> => expectGood(await api.get("/clients/me")).key.id;
@@ -169,6 +171,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     job_id: [{ what: "redrive", id: erinsRedrive.job_id }],
     user_id: [{ what: "user", id: "eve" }],
     name: [{ what: "provider", id: "acme-mailer" }],
+    email: [{ what: "address", id: "acme-erin@former.example" }],
     stream: [...streams, `delivery-${erins.delivery_id}`, `client-${client}`, `user-${subject}`].map((id) => ({
       what: "stream",
       id,

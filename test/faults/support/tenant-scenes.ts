@@ -55,9 +55,6 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /rooms/:room_id/reads": { may: READS },
 
   "POST /notifications": { body: { type: "websocket", user_ids: ["eve"], content: "Hello" } },
-  "POST /notifications/batch": {
-    body: { notifications: [{ type: "websocket", user_ids: ["eve"], content: "Hello" }] },
-  },
   "GET /notifications": {},
   "GET /notifications/:notification_id": {},
   "GET /notifications/:notification_id/timeline": {},
@@ -80,6 +77,11 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /email-providers/:name": {},
   "DELETE /email-providers/:name": {},
   "POST /email-providers/:name/verify": { body: {} },
+
+  "GET /suppressions": {},
+  "GET /suppressions/:email": {},
+  "PUT /suppressions/:email": { body: { reason: "manual" }, may: ["another client's key: address"] },
+  "DELETE /suppressions/:email": {},
 
   "GET /audit/events": {},
   "GET /audit/streams/:stream/events": {},

@@ -7,6 +7,7 @@ import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
 import { providerRoutes } from "./providers.ts";
 import { roomRoutes } from "./rooms.ts";
+import { suppressionRoutes } from "./suppressions.ts";
 import { userRoutes } from "./users.ts";
 
 export const routes: readonly NamedRoute[] = [
@@ -17,5 +18,6 @@ export const routes: readonly NamedRoute[] = [
   ...notificationRoutes,
   ...deliveryRoutes,
   ...providerRoutes,
+  ...suppressionRoutes,
   ...auditRoutes,
 ];

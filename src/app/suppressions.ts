@@ -1,0 +1,91 @@
+// The addresses that a client's mails do not go to.
+import { canonicalMailAddress } from "../contract/fields.ts";
+import type { ClientId, Subject } from "../contract/ids.ts";
+import type { SuppressionQuery, SuppressionResource } from "../contract/suppressions.ts";
+import { rfc3339 } from "../contract/time.ts";
+import { DomainError } from "../domain/decider.ts";
+import { reveal } from "../domain/event.ts";
+import {
+  type SuppressionCommand,
+  type SuppressionEntry,
+  shownEntry,
+  suppressionDecider,
+  suppressionOf,
+  suppressionStream,
+} from "../domain/suppression.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { Keyring } from "../event-store/sealing.ts";
+import { listSuppressions as queryList } from "../projections/models/suppressions.ts";
+import type { Page } from "../projections/page.ts";
+import type { Call, Services } from "./services.ts";
+
+/** An address as the list knows it: no two mailboxes of the world differ by case alone, and providers report in any. */
+const suppressionAddress = (email: string): string => (canonicalMailAddress(email) ?? email).toLowerCase();
+
+const subjectOf = (keyring: Pick<Keyring, "subjectOfAddress">, client: ClientId, email: string): Promise<Subject> =>
+  keyring.subjectOfAddress(client, suppressionAddress(email));
+
+type Listed = Omit<SuppressionResource, "created_at"> & { readonly created_at: number };
+
+const resourceOf = ({ email, reason, category, delivery_id, created_at }: Listed): SuppressionResource => ({
+  ...{ email, reason, category, delivery_id },
+  created_at: rfc3339(created_at),
+});
+
+const resourceOfEntry = ({ address, reason, category, delivery, createdAt }: SuppressionEntry): SuppressionResource =>
+  resourceOf({ email: reveal(address), reason, category, delivery_id: delivery, created_at: createdAt });
+
+/** Newest first. Throws InvalidCursor. */
+export async function listSuppressions({ read }: Call, query: SuppressionQuery): Promise<Page<SuppressionResource>> {
+  const { reason: reasons, search, limit, cursor } = query;
+  const filters = { ...(reasons === undefined ? {} : { reasons }), ...(search === undefined ? {} : { search }) };
+  const { rows, next } = await queryList(read, { ...filters, limit, ...(cursor === undefined ? {} : { cursor }) });
+  return { rows: rows.map(resourceOf), next };
+}
+
+/** From the log. Of several reasons the one that concerns all mails. Throws not_found. */
+export async function getSuppression({ services, caller }: Call, email: string): Promise<SuppressionResource> {
+  const subject = await subjectOf(services.keyring, caller.client, email);
+  const { state } = await services.commands.load(suppressionDecider, suppressionStream(subject));
+  const entry = shownEntry(state);
+  if (entry === null) throw new DomainError("not_found");
+  return resourceOfEntry(entry);
+}
+
+/** Puts an address on the list by hand. `created`: it was not there. */
+export async function putSuppression(
+  { services, caller, at, context }: Call,
+  email: string,
+): Promise<{ readonly suppression: SuppressionResource; readonly created: boolean; readonly position: Position }> {
+  const address = suppressionAddress(email);
+  const subject = await subjectOf(services.keyring, caller.client, email);
+  const stream = suppressionStream(subject);
+  const before = shownEntry((await services.commands.load(suppressionDecider, stream)).state);
+  const about = { subject, address, reason: "manual", category: null, delivery: null } as const;
+  const command: SuppressionCommand = { type: "Suppress", at, ...about };
+  const { state, position } = await services.commands.execute(suppressionDecider, stream, command, context);
+  const entry = shownEntry(state);
+  if (entry === null) throw new Error("an address that was just put on the list is not there");
+  return { suppression: resourceOfEntry(entry), created: before === null, position };
+}
+
+/** Takes an address off the list, whatever it was there for. Throws not_found. */
+export async function deleteSuppression(
+  { services, caller, at, context }: Call,
+  email: string,
+): Promise<{ readonly position: Position }> {
+  const subject = await subjectOf(services.keyring, caller.client, email);
+  const command = { type: "Unsuppress", at, subject } as const;
+  return services.commands.execute(suppressionDecider, suppressionStream(subject), command, context);
+}
+
+/** Why a mail to an address is not sent now, as the log says; null: it may go. */
+export async function suppressionOfAddress(
+  { commands, keyring }: Pick<Services, "commands" | "keyring">,
+  client: ClientId,
+  email: string,
+  mail: Parameters<typeof suppressionOf>[1],
+): Promise<ReturnType<typeof suppressionOf>> {
+  const stream = suppressionStream(await subjectOf(keyring, client, email));
+  return suppressionOf((await commands.load(suppressionDecider, stream)).state, mail);
+}
