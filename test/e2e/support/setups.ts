@@ -50,6 +50,9 @@ export type Setup = AsyncDisposable & {
   mails(to?: string): Promise<readonly Body[]>;
 };
 
+/** A set-up that tests share, and a client of it; both are there once it has started. */
+export type Opened = { readonly name: SetupName; setup: Setup; api: TestClient };
+
 type Env = Readonly<Record<string, string>>;
 
 export async function openSetup(name: SetupName, env: Env = {}): Promise<Setup> {

@@ -2,9 +2,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { type Body, notificationUntil } from "./support/api.ts";
-import { available, openSetup, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
+import type { Opened } from "./support/setups.ts";
 
 type Received = { readonly headers: Record<string, string>; readonly body: string };
 type Receiver = AsyncDisposable & { readonly url: string; readonly received: Received[] };
@@ -29,18 +29,14 @@ async function receiver(
   return { url: `http://127.0.0.1:${port}/hook`, received, [Symbol.asyncDispose]: close };
 }
 
-describe.each(available())("%s", (name) => {
-  const stack = new AsyncDisposableStack();
-  let api: TestClient;
-
-  beforeAll(async () => {
-    const setup = stack.use(await openSetup(name, { RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0" }));
-    api = await setup.newClient();
-  }, START_TIMEOUT_MS);
-  afterAll(() => stack.disposeAsync());
-
+/** The tests of them, on a set-up with a client whose RETRY_SCHEDULE is 1s,1s. */
+export function webhooks(given: Opened): void {
   const send = async (url: string): Promise<Body> => {
-    const { status, body } = await api.post("/notifications", { type: "webhook", url, content: { hello: "world" } });
+    const { status, body } = await given.api.post("/notifications", {
+      type: "webhook",
+      url,
+      content: { hello: "world" },
+    });
     expect(status).toBe(202);
     return body;
   };
@@ -49,19 +45,19 @@ describe.each(available())("%s", (name) => {
   test.concurrent("one that fails twice, then answers 200: three attempts, one webhook-id, a signature that verifies", async () => {
     await using target = await receiver((n, response) => response.writeHead(n < 2 ? 500 : 200).end("thanks"));
     const asked = await send(target.url);
-    const done = await notificationUntil(api, asked.id, status("delivered"));
+    const done = await notificationUntil(given.api, asked.id, status("delivered"));
     expect(done.deliveries[0]).toMatchObject({ status: "delivered", attempt_count: 3 });
     expect(done.deliveries[0].attempts.map((one: Body) => one.outcome)).toEqual([
       "transient",
       "transient",
       "succeeded",
     ]);
-    const timeline = await api.get(`/notifications/${asked.id}/timeline`);
+    const timeline = await given.api.get(`/notifications/${asked.id}/timeline`);
     const started = timeline.body.data.filter((event: Body) => event.type === "DeliveryAttemptStarted");
     expect(started).toHaveLength(3);
     expect(new Set(target.received.map((one) => one.headers["webhook-id"]))).toEqual(new Set([done.deliveries[0].id]));
     for (const { body, headers } of target.received) {
-      const verified = new Webhook(api.secret).verify(body, headers) as Body;
+      const verified = new Webhook(given.api.secret).verify(body, headers) as Body;
       expect(verified).toMatchObject({
         type: "notification",
         data: { notification_id: asked.id, content: { hello: "world" } },
@@ -73,13 +69,13 @@ describe.each(available())("%s", (name) => {
     let failing = true;
     await using target = await receiver((_n, response) => response.writeHead(failing ? 503 : 204).end());
     const asked = await send(target.url);
-    const failed = await notificationUntil(api, asked.id, status("failed"));
+    const failed = await notificationUntil(given.api, asked.id, status("failed"));
     expect(failed.deliveries[0]).toMatchObject({ status: "exhausted", attempt_count: 3 });
     failing = false;
-    expect((await api.post(`/notifications/${asked.id}/retry`)).status).toBe(200);
-    const done = await notificationUntil(api, asked.id, status("delivered"));
+    expect((await given.api.post(`/notifications/${asked.id}/retry`)).status).toBe(200);
+    const done = await notificationUntil(given.api, asked.id, status("delivered"));
     expect(done.deliveries[0].attempts.map((one: Body) => one.number)).toEqual([1, 2, 3, 4]);
-    expect((await api.post(`/notifications/${asked.id}/retry`)).body.code).toBe("nothing_to_retry");
+    expect((await given.api.post(`/notifications/${asked.id}/retry`)).body.code).toBe("nothing_to_retry");
   });
 
   test.concurrent("receivers that stall, flood or redirect to a loopback address hold nothing up and get nowhere", async () => {
@@ -103,21 +99,21 @@ describe.each(available())("%s", (name) => {
     const bad = await Promise.all([stalling, flooding, redirecting].map((target) => send(target.url)));
     const begun = Date.now();
     const fine = await send(good.url);
-    await notificationUntil(api, fine.id, status("delivered"));
+    await notificationUntil(given.api, fine.id, status("delivered"));
     expect(Date.now() - begun).toBeLessThan(5_000);
     const [stalled, flooded, redirected] = await Promise.all([
       notificationUntil(
-        api,
+        given.api,
         bad[0].id,
         (body) => body.deliveries[0]?.attempt_count >= 1 && body.deliveries[0].status !== "sending",
         25_000,
       ),
-      notificationUntil(api, bad[1].id, status("failed"), 25_000),
-      notificationUntil(api, bad[2].id, status("failed"), 25_000),
+      notificationUntil(given.api, bad[1].id, status("failed"), 25_000),
+      notificationUntil(given.api, bad[2].id, status("failed"), 25_000),
     ]);
     expect(stalled.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", error: { code: "timeout" } });
     expect(flooded.deliveries[0]).toMatchObject({ status: "exhausted" });
     expect(redirected.deliveries[0].attempts[0]).toMatchObject({ outcome: "transient", response: { status: 302 } });
     expect(inside).toBe(0);
   }, 60_000);
-});
+}
