@@ -60,18 +60,25 @@ const SET_UP_TIMEOUT_MS = 30_000;
 /**
  * Makes a schema and what is in it while no other process does: `if not exists` alone fails beside others. Takes the lock
  * for the session before any transaction of `work` begins. One that waited for it inside a transaction would go on from
- * PostgreSQL's caches of the time before, and make again what the other one made.
+ * PostgreSQL's caches of the time before, and make again what the other one made. `onBroken` is called when the connection
+ * may still have the lock, which then goes with it.
  */
-export async function setUpAlone<T>(client: pg.ClientBase, lock: Lock, work: () => Promise<T>): Promise<T> {
-  await transactionOn(client, async () => {
+export async function setUpAlone<T>(
+  client: pg.ClientBase,
+  lock: Lock,
+  work: () => Promise<T>,
+  onBroken: (error: Error) => void,
+): Promise<T> {
+  const take = async () => {
     await client.query(`set local lock_timeout = ${SET_UP_TIMEOUT_MS}`);
     // fence: set-up-lock
     await lockSession(client, lock);
-  });
+  };
   try {
+    await transactionOn(client, take);
     return await work();
   } finally {
-    await unlockSession(client, lock).catch(() => undefined); // it goes with the connection
+    await unlockSession(client, lock).catch(onBroken);
   }
 }
 
@@ -81,7 +88,9 @@ export const setUpInTransaction = <T>(
   lock: Lock,
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> =>
-  withClient(pool, (client) => setUpAlone(client, lock, () => transactionOn(client, () => work(client))));
+  withClient(pool, (client, onBroken) =>
+    setUpAlone(client, lock, () => transactionOn(client, () => work(client)), onBroken),
+  );
 
 /** The `application_name` of the session that holds a lock in this database; empty when there is none. */
 export async function holderOf(client: Connection, lock: Lock): Promise<string> {

@@ -79,7 +79,7 @@ export class JobQueue implements AsyncDisposable {
         await transactionOn(client, () => createTables(client));
         for (const name of [...QUEUES, LATER]) await createQueue(boss, name);
       };
-      await withClient(pool, (client) => setUpAlone(client, LOCKS.jobTables, () => create(client)));
+      await withClient(pool, (client, onBroken) => setUpAlone(client, LOCKS.jobTables, () => create(client), onBroken));
       return queue;
     } catch (error) {
       await queue[Symbol.asyncDispose]();

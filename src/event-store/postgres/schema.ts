@@ -123,5 +123,11 @@ export async function openSchema(client: pg.ClientBase, newLogId: string): Promi
     if (event === undefined) throw new Error("the log has no first event");
     return logIdOf(event);
   };
-  return setUpAlone(client, LOCKS.logSchema, () => transactionOn(client, create));
+  // The caller closes the connection in any case.
+  return setUpAlone(
+    client,
+    LOCKS.logSchema,
+    () => transactionOn(client, create),
+    () => undefined,
+  );
 }
