@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Files that start whole servers, several nodes at once: beside the others they would only wait for the processor. */
 const SERVERS = [
@@ -11,8 +12,21 @@ const SERVERS = [
   "test/faults/**/*.test.ts",
 ];
 
+/** Files that take longest, which begin first: on a fresh machine nothing but the size of a file would tell. */
+const LONGEST = ["e2e/setups", "e2e/nodes", "cli/commands", "faults/secrets", "event-store/postgres-log"];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLong = ({ moduleId }: TestSpecification) =>
+      LONGEST.some((name) => moduleId.endsWith(`test/${name}.test.ts`));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     pool: "forks",
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -1,147 +1,21 @@
-// What holds between nodes: what one was told is true on the other one, at once or within a second.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { raw } from "../support/raw.ts";
-import { apiOf, type Body, tokenOf } from "./support/api.ts";
-import { type Cluster, faithful, makeRooms, openCluster, readiness, timeUntil, writers } from "./support/cluster.ts";
-import { available, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
-import { connect, subscribe } from "./support/socket.ts";
+// Two API nodes, two projectors and two workers, started once: what holds between them, and how they recover from faults.
+import { afterAll, beforeAll, describe } from "vitest";
+import { holdBetweenNodes } from "./between-nodes.ts";
+import { recoverFromFaults } from "./nodes-faults.ts";
+import { apiOf } from "./support/api.ts";
+import { type OpenedCluster, openCluster } from "./support/cluster.ts";
+import { available, START_TIMEOUT_MS } from "./support/setups.ts";
 
-describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("two of each: %s", () => {
-  const stack = new AsyncDisposableStack();
-  let cluster: Cluster;
-  let api: TestClient;
-  /** The same client on the second node. */
-  let there: ReturnType<typeof apiOf>;
+describe.skipIf(available(["nodes"]).length === 0)("two of each", () => {
+  const given = { stack: new AsyncDisposableStack() } as OpenedCluster;
 
   beforeAll(async () => {
-    cluster = stack.use(await openCluster());
-    api = await cluster.newClient();
-    there = apiOf(cluster.second.url, api.key);
+    given.cluster = given.stack.use(await openCluster({ RETRY_SCHEDULE: "1s,1s,1s,1s", RETRY_JITTER: "0" }));
+    given.api = await given.cluster.newClient();
+    given.there = apiOf(given.cluster.second.url, given.api.key);
   }, START_TIMEOUT_MS);
-  afterAll(() => stack.disposeAsync(), 30_000);
+  afterAll(() => given.stack.disposeAsync(), 60_000);
 
-  test("every node says how it is; without the role api it says nothing else", async () => {
-    const { first, second, projectors, workers } = cluster;
-    for (const node of [first, second, ...projectors, ...workers]) {
-      expect(await (await fetch(`${node.url}/livez`)).json()).toEqual({ status: "ok" });
-      const { status, body } = await readiness(node);
-      expect([status, body.status]).toEqual([200, "ready"]);
-      expect(body.parts.bus).toMatchObject({ ok: true, kind: "redis", connected: true, degraded: false });
-      expect((await fetch(`${node.url}/metrics`)).status).toBe(401);
-    }
-    for (const node of [...projectors, ...workers]) {
-      for (const path of ["/api/v1/clients/me", "/docs", "/ws"]) {
-        expect((await fetch(`${node.url}${path}`)).status).toBe(404);
-      }
-      const expecting = await raw(node.url, "/livez", { headers: { expect: "miracles" } });
-      expect([expecting.status, expecting.body.code]).toEqual([417, "expectation_failed"]);
-    }
-    const states = async (nodes: readonly (typeof first)[]) =>
-      (await Promise.all(nodes.map(readiness))).map(({ body }) => body.parts.read_models.state).sort();
-    expect(await states(projectors)).toEqual(["live", "standby"]);
-    expect(await states([first, second, ...workers])).toEqual(Array.from({ length: 4 }, () => "following"));
-  });
-
-  test("a client registered on one node is let in on the other at once", async () => {
-    const fresh = await cluster.newClient("Fresh");
-    expect((await apiOf(cluster.second.url, fresh.key).get("/clients/me")).status).toBe(200);
-  });
-
-  test("tokens revoked on one node end on the other within a second, open sockets too", async () => {
-    const token = await tokenOf(api, "tess");
-    await using socket = await connect(cluster.second.url, token);
-    const user = there.as(token);
-    expect((await user.get("/users/tess/rooms")).status).toBe(200);
-    expect((await api.delete("/users/tess/tokens")).status).toBeLessThan(300);
-    await timeUntil(async () => (await user.get("/users/tess/rooms")).status === 401, 1_000, "the token ended");
-    expect(await socket.closed).toBe(4501);
-  });
-
-  test("a key rotated on one node without grace ends on the other within a second, open sockets too", async () => {
-    const own = await cluster.newClient("Rotates");
-    const elsewhere = apiOf(cluster.second.url, own.key);
-    await using socket = await connect(cluster.second.url, own.key ?? "");
-    const { body: me } = await elsewhere.get("/clients/me");
-    const rotated = await own.post(`/clients/me/keys/${me.key.id}/rotate`, { grace_seconds: 0 });
-    expect(rotated.status).toBe(200);
-    expect((await elsewhere.as(rotated.body.api_key).get("/clients/me")).status).toBe(200);
-    await timeUntil(async () => (await elsewhere.get("/clients/me")).status === 401, 1_000, "the key ended");
-    expect([4501, 4009]).toContain(await socket.closed);
-  });
-
-  test("a member removed on one node is out on the other at once", async () => {
-    const { body: room } = await api.post("/rooms", {
-      name: "Out",
-      members: [{ user_id: "alice" }, { user_id: "mel" }],
-    });
-    const token = await tokenOf(api, "mel");
-    const mel = there.as(token);
-    await using socket = await connect(cluster.second.url, token);
-    await subscribe(socket, room.id);
-    expect((await mel.post(`/rooms/${room.id}/messages`, { content: "in" })).status).toBe(201);
-    expect((await api.delete(`/rooms/${room.id}/members/mel`)).status).toBeLessThan(300);
-    const refused = await mel.post(`/rooms/${room.id}/messages`, { content: "still in?" });
-    expect([403, 404]).toContain(refused.status);
-    await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "among us" });
-    await socket.next((frame) => frame.type === "unsubscribed" && frame.reason === "removed", 1_000);
-    expect(JSON.stringify(socket.frames)).not.toContain("among us");
-    expect((await there.get(`/rooms/${room.id}`)).body.seq).toBe(4);
-  });
-
-  test("a position of one node is good on the other, both ways", async () => {
-    const [room] = await makeRooms(api, 1);
-    for (let n = 0; n < 50; n += 1) {
-      const [writes, reads] = n % 2 === 0 ? [api, there] : [there, api];
-      const { body, headers } = await writes.post(`/rooms/${room}/messages`, { sender_id: "alice", content: `${n}` });
-      const position = String(headers.get("position"));
-      const list = await reads.get(`/rooms/${room}/messages?limit=1`, { "read-after": position });
-      expect(list.body.data[0]?.id).toBe(body.id);
-    }
-  });
-
-  test("an idempotency key holds on both, one after the other and at the same time", async () => {
-    const [room] = await makeRooms(api, 1);
-    const post = (on: typeof there, key: string) =>
-      on.post(`/rooms/${room}/messages`, { sender_id: "alice", content: "once" }, { "idempotency-key": key });
-    const [said, again] = [await post(api, "one"), await post(there, "one")];
-    expect([again.status, again.body.id, again.headers.get("idempotent-replayed")]).toEqual([
-      201,
-      said.body.id,
-      "true",
-    ]);
-    for (let n = 0; n < 20; n += 1) {
-      const answers = await Promise.all([post(api, `race-${n}`), post(there, `race-${n}`)]);
-      expect(answers.map(({ status }) => status)).toEqual([201, 201]);
-      expect(new Set(answers.map(({ body }) => body.id)).size, JSON.stringify(answers)).toBe(1);
-    }
-    const create = (on: typeof there) => on.post("/rooms", { name: "Once" }, { "idempotency-key": "room" });
-    const rooms = await Promise.all([create(api), create(there)]);
-    expect(new Set(rooms.map(({ body }: { body: Body }) => body.id)).size).toBe(1);
-    expect((await there.get(`/rooms/${room}`)).body.seq).toBe(1 + 1 + 20);
-  });
-
-  test("many writers on both nodes: each socket on either has every seq once, in order, nothing is missing", async () => {
-    const rooms = await makeRooms(api, 5);
-    const token = await tokenOf(api, "bob");
-    const nodes = [cluster.first.url, cluster.second.url];
-    const sockets = await Promise.all(nodes.map((url) => faithful(url, token, rooms)));
-    const posting = nodes.map((url) => writers(api, url, rooms, 20));
-    await new Promise((resolve) => setTimeout(resolve, Number(process.env.NODES_WRITE_SECONDS ?? 5) * 1_000));
-    await Promise.all(posting.map((one) => one.stop()));
-    expect(posting.flatMap((one) => one.unclear)).toEqual([]);
-    const acknowledged = posting.flatMap((one) => one.posted.acknowledged);
-    for (const room of rooms) {
-      const { seq } = (await there.get(`/rooms/${room}`)).body;
-      const every = Array.from({ length: seq }, (_, n) => n + 1);
-      for (const socket of sockets) {
-        await timeUntil(async () => socket.seqs(room).length >= seq, 10_000, "every frame");
-        expect(socket.seqs(room)).toEqual(every);
-      }
-      const own = acknowledged.filter((one) => one.room === room).map((one) => one.seq);
-      expect(new Set(own).size).toBe(own.length);
-      expect(own.length).toBe(seq - 1);
-    }
-    console.log(`posted on two nodes: ${posting.map((one) => one.posted.acknowledged.length).join(" and ")}`);
-    await Promise.all(sockets.map((one) => one.close()));
-  }, 60_000);
+  holdBetweenNodes(given);
+  recoverFromFaults(given);
 });

@@ -22,7 +22,7 @@ const LIFE_MS = 200;
 
 type Setting = { readonly setup: "embedded" | "eventstoredb"; readonly rounds: number };
 const SETTINGS: readonly Setting[] = [
-  { setup: "embedded", rounds: Number(process.env.FAULTS_ROUNDS ?? sized(2, 200)) },
+  { setup: "embedded", rounds: Number(process.env.FAULTS_ROUNDS ?? sized(1, 200)) },
   { setup: "eventstoredb", rounds: sized(0, 20) },
 ];
 const available = SETTINGS.filter(({ setup, rounds }) => {

@@ -1,14 +1,15 @@
-// EventStoreDB away for fifteen seconds under load: reads go on, writes are refused, and nothing acknowledged is missing.
+// EventStoreDB away for seconds under load: reads go on, writes are refused, and nothing acknowledged is missing.
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Api, type Body, newClient, tokenOf, until } from "../e2e/support/api.ts";
 import { missingOwnEventStore, type OwnEventStore, ownEventStore } from "../support/eventstored.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
+import { sized } from "../support/size.ts";
 
 if (missingOwnEventStore !== undefined) console.info(missingOwnEventStore);
 
-const AWAY_MS = 15_000;
+const AWAY_MS = sized(6_000, 15_000);
 const ROOMS = 10;
 
 describe.skipIf(missingOwnEventStore !== undefined)("EventStoreDB is away", { timeout: 120_000 }, () => {
@@ -67,7 +68,7 @@ describe.skipIf(missingOwnEventStore !== undefined)("EventStoreDB is away", { ti
         await sleep(100);
       }
     })();
-    await sleep(3_000);
+    await sleep(sized(1_500, 3_000));
     expect(new Set(readiness)).toEqual(new Set([200]));
     await eventStore.kill();
     away = true;

@@ -90,7 +90,7 @@ test("nothing is lost, folded twice or out of order", { timeout: orders.timeout 
       for (const { before, after } of moves) expect(after >= (before ?? "")).toBe(true);
       swapped.times += moves.filter(({ process }) => process === "rebuild").length;
     }),
-    orders.of(16, 500),
+    orders.of(8, 500),
   );
   expect(swapped.times).toBeGreaterThan(0);
 });

@@ -1,6 +1,6 @@
 // Two API nodes, two projectors and two workers on real servers, for what only shows between processes.
 import { setTimeout as sleep } from "node:timers/promises";
-import { apiOf, type Body } from "./api.ts";
+import { type Api, apiOf, type Body } from "./api.ts";
 import type { Running } from "./server.ts";
 import { ADMIN_KEY, openTestServers, registeredClient, type TestClient, type TestServers } from "./setups.ts";
 import { connect, subscribe, type TestSocket } from "./socket.ts";
@@ -14,6 +14,9 @@ export type Cluster = AsyncDisposable & {
   /** Registered on the first API node. */
   newClient(name?: string): Promise<TestClient>;
 };
+
+/** A cluster that tests share, a client of it, and the same client on the second API node; all are there once it has started. */
+export type OpenedCluster = { readonly stack: AsyncDisposableStack; cluster: Cluster; api: TestClient; there: Api };
 
 export async function openCluster(
   env: Readonly<Record<string, string>> = {},

@@ -2,53 +2,37 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { apiOf, notificationUntil, tokenOf } from "./support/api.ts";
-import {
-  type Cluster,
-  faithful,
-  leaderOf,
-  makeRooms,
-  openCluster,
-  readiness,
-  timeUntil,
-  writers,
-} from "./support/cluster.ts";
-import { available, START_TIMEOUT_MS, type TestClient } from "./support/setups.ts";
+import { faithful, leaderOf, makeRooms, type OpenedCluster, readiness, timeUntil, writers } from "./support/cluster.ts";
 
 /** An election's lease and the look of the next one; what is beyond belongs to the machine that tests. */
 const TAKE_OVER_MS = 5_000;
 const figure = (what: string, ms: number) => console.log(`recovered: ${what}: ${Math.round(ms)} ms`);
 
-describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("faults: %s", () => {
-  const stack = new AsyncDisposableStack();
-  let cluster: Cluster;
-  let api: TestClient;
-
-  beforeAll(async () => {
-    cluster = stack.use(await openCluster({ RETRY_SCHEDULE: "1s,1s,1s,1s", RETRY_JITTER: "0" }));
-    api = await cluster.newClient();
-  }, START_TIMEOUT_MS);
-  afterAll(() => stack.disposeAsync(), 60_000);
-
+/** The tests of it, on a cluster that is used for nothing afterwards. */
+export function recoverFromFaults(given: OpenedCluster): void {
   /** Posts, and reads it from the read model; throws when that has not come so far. */
   async function writeAndRead(room: string): Promise<boolean> {
-    const { body, headers, status } = await api.post(`/rooms/${room}/messages`, { sender_id: "alice", content: "x" });
+    const { body, headers, status } = await given.api.post(`/rooms/${room}/messages`, {
+      sender_id: "alice",
+      content: "x",
+    });
     if (status !== 201) return false;
     const after = { "read-after": String(headers.get("position")) };
     for (;;) {
-      const list = await api.get(`/rooms/${room}/messages?limit=1`, after);
+      const list = await given.api.get(`/rooms/${room}/messages?limit=1`, after);
       if (list.status === 200) return list.body.data[0]?.id === body.id;
     }
   }
 
   /** Runs writers and sockets on both nodes while something happens; then every seq is there once, in order. */
   async function underLoad(fault: () => Promise<void>): Promise<{ acknowledged: number; reconnects: number }> {
-    const rooms = await makeRooms(api, 3);
-    const token = await tokenOf(api, "bob");
-    const nodes = [cluster.first.url, cluster.second.url];
+    const rooms = await makeRooms(given.api, 3);
+    const token = await tokenOf(given.api, "bob");
+    const nodes = [given.cluster.first.url, given.cluster.second.url];
     const sockets = await Promise.all(nodes.map((url) => faithful(url, token, rooms)));
-    const posting = nodes.map((url) => writers(api, url, rooms, 5));
+    const posting = nodes.map((url) => writers(given.api, url, rooms, 5));
     await sleep(1_000);
     await fault();
     await sleep(1_000);
@@ -56,7 +40,7 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
     expect(posting.flatMap((one) => one.unclear)).toEqual([]);
     const acknowledged = posting.flatMap((one) => one.posted.acknowledged);
     for (const room of rooms) {
-      const { seq } = (await apiOf(cluster.second.url, api.key).get(`/rooms/${room}`)).body;
+      const { seq } = (await apiOf(given.cluster.second.url, given.api.key).get(`/rooms/${room}`)).body;
       const every = Array.from({ length: seq }, (_, n) => n + 1);
       for (const socket of sockets) {
         await timeUntil(async () => socket.seqs(room).length >= seq, 20_000, "every frame");
@@ -80,24 +64,24 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
       if (ids.length > 1) response.writeHead(200).end();
     });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    stack.defer(() => {
+    given.stack.defer(() => {
       http.closeAllConnections();
       http.close();
     });
     const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
-    const { body: asked } = await api.post("/notifications", { type: "webhook", url, content: { n: 1 } });
+    const { body: asked } = await given.api.post("/notifications", { type: "webhook", url, content: { n: 1 } });
     await timeUntil(async () => ids.length === 1, 10_000, "the attempt");
     // Whichever has it in hand: both go, and one starts anew, as an orchestrator would have it.
-    for (const worker of cluster.workers) await worker.kill();
+    for (const worker of given.cluster.workers) await worker.kill();
     interrupted = { id: asked.id, ids, killedAt: performance.now() };
-    stack.use(await cluster.servers.start("worker"));
-    const { body: next } = await api.post("/notifications", { type: "webhook", url, content: { n: 2 } });
-    await notificationUntil(api, next.id, (body) => body.status === "delivered");
+    given.stack.use(await given.cluster.servers.start("worker"));
+    const { body: next } = await given.api.post("/notifications", { type: "webhook", url, content: { n: 2 } });
+    await notificationUntil(given.api, next.id, (body) => body.status === "delivered");
     figure("a new delivery after the workers were killed", performance.now() - interrupted.killedAt);
   }, 60_000);
 
   test("Redis killed: all goes on and says so; started again, it is used again", async () => {
-    const { servers, first, second } = cluster;
+    const { servers, first, second } = given.cluster;
     const connected = async () =>
       (await Promise.all([first, second].map(readiness))).every(({ body }) => body.parts.bus.connected === true);
     const { acknowledged } = await underLoad(async () => {
@@ -105,7 +89,7 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
       await timeUntil(async () => !(await connected()), 5_000, "Redis is missed");
       const { status, body } = await readiness(first);
       expect([status, body.parts.bus.degraded]).toEqual([200, true]);
-      expect(await writeAndRead((await makeRooms(api, 1))[0] ?? "")).toBe(true);
+      expect(await writeAndRead((await makeRooms(given.api, 1))[0] ?? "")).toBe(true);
       await servers.redis.restart();
       figure("Redis used again", await timeUntil(connected, 10_000, "Redis is used again"));
     });
@@ -113,14 +97,14 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
   }, 60_000);
 
   test("EventStoreDB killed and started again under load: nothing acknowledged is missing, sockets miss nothing", async () => {
-    const { eventStore } = cluster.servers;
+    const { eventStore } = given.cluster.servers;
     if (!("kill" in eventStore)) return console.log("skipped: the EventStoreDB is not ours to kill");
     const { acknowledged } = await underLoad(async () => {
       await eventStore.kill();
       await eventStore.restart();
       const [room = ""] = await timed(
         "EventStoreDB back: a room is made",
-        () => makeRooms(api, 1),
+        () => makeRooms(given.api, 1),
         (made) => made[0] !== undefined,
       );
       figure("EventStoreDB back: written and read", await timeUntil(() => writeAndRead(room), 30_000, "writing"));
@@ -140,11 +124,11 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
   }
 
   test("an API node killed and started again under load: its sockets resume, what was sent again is there once", async () => {
-    const port = new URL(cluster.second.url).port;
+    const port = new URL(given.cluster.second.url).port;
     const { acknowledged, reconnects } = await underLoad(async () => {
-      await cluster.second.kill();
+      await given.cluster.second.kill();
       const killedAt = performance.now();
-      stack.use(await cluster.servers.start("api", { PORT: port }));
+      given.stack.use(await given.cluster.servers.start("api", { PORT: port }));
       figure("an API node killed and started again", performance.now() - killedAt);
     });
     expect(acknowledged).toBeGreaterThan(0);
@@ -152,9 +136,9 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
   }, 90_000);
 
   test("the projector frozen: the other takes over; woken, the old one writes nothing and stands by", async () => {
-    const [room = ""] = await makeRooms(api, 1);
+    const [room = ""] = await makeRooms(given.api, 1);
     await writeAndRead(room);
-    const old = await leaderOf(cluster.projectors);
+    const old = await leaderOf(given.cluster.projectors);
     if (old === undefined) throw new Error("nobody leads");
     old.process.kill("SIGSTOP");
     const took = await timeUntil(() => writeAndRead(room), 20_000, "the other projector");
@@ -167,13 +151,13 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
       "standing by",
     );
     expect(await writeAndRead(room)).toBe(true);
-    expect((await leaderOf(cluster.projectors))?.url).not.toBe(old.url);
+    expect((await leaderOf(given.cluster.projectors))?.url).not.toBe(old.url);
   }, 60_000);
 
   test("the projector killed under load: the other takes over within five seconds", async () => {
     const { acknowledged } = await underLoad(async () => {
-      const [room = ""] = await makeRooms(api, 1);
-      const old = await leaderOf(cluster.projectors);
+      const [room = ""] = await makeRooms(given.api, 1);
+      const old = await leaderOf(given.cluster.projectors);
       await old?.kill();
       const took = await timeUntil(() => writeAndRead(room), 20_000, "the other projector");
       figure("the projector killed", took);
@@ -185,10 +169,10 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("fau
   test("the delivery whose worker was killed ends once more, with the same webhook-id", async () => {
     const { id, ids, killedAt } = interrupted;
     // The attempt stays open for a minute: until then nobody can tell whether its worker lives.
-    const done = await notificationUntil(api, id, (body) => body.status === "delivered", 100_000);
+    const done = await notificationUntil(given.api, id, (body) => body.status === "delivered", 100_000);
     figure("a delivery whose worker was killed", performance.now() - killedAt);
     expect(done.deliveries[0]).toMatchObject({ status: "delivered", attempt_count: 2 });
     expect(ids.filter((one) => one === done.deliveries[0].id)).toHaveLength(2);
     expect(ids).toHaveLength(3);
   }, 120_000);
-});
+}
