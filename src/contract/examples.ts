@@ -216,6 +216,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Suppression: suppression,
   Delivery: delivery,
   Notification: { ...notificationFields, deliveries: [delivery] },
+  BatchItem: { index: 0, status: 202, body: { ...notificationFields, deliveries: [delivery] } },
   NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
   AcceptedRedrive: acceptedRedrive,
   Redrive: redrive,
@@ -259,6 +260,14 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
       email_fallback: { after_seconds: 60 },
     },
     webhook: { type: "webhook", url: "https://example.com/hooks/orders", content: { order: 4711, state: "sent" } },
+  },
+  createNotifications: {
+    "two of them": {
+      notifications: [
+        { type: "websocket", user_ids: ["alice"], content: "At noon" },
+        { type: "email", to_email: "bob@example.com", subject: "Lunch", content: "At noon" },
+      ],
+    },
   },
   editNotification: { "a later time": { send_at: NEXT_DAY } },
   retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },

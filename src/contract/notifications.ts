@@ -209,6 +209,20 @@ export const NewNotification = z.discriminatedUnion("type", [
 ]);
 export type NewNotification = z.output<typeof NewNotification>;
 
+/** Notifications that one batch may have. */
+const MAX_BATCH = 1_000;
+/** Each is checked by itself, as a `NewNotification`. */
+export const NotificationBatch = input({ notifications: z.array(z.unknown()).min(1).max(MAX_BATCH) });
+/** `body`: the notification, or the problem why there is none. */
+const BatchItem = z
+  .object({
+    index: z.int().describe("Of the notification in the request"),
+    status: z.int().describe("What the request of this notification alone would be answered with"),
+    body: anyObject,
+  })
+  .meta({ id: "BatchItem" });
+export const BatchResult = z.object({ data: z.array(BatchItem) });
+
 /** A merge patch; what the notification's channel allows is checked with the notification at hand. */
 export const NotificationPatch = input({
   subject: patched(text(1, 255)),

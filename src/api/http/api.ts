@@ -1,6 +1,7 @@
 // The API's routes on the router: for each its middleware, in the order in which the interface checks a request.
 import type Router from "koa-router";
 import type { Services } from "../../app/services.ts";
+import { PROBLEMS } from "../../contract/errors.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
 import { authorize, commandContext, createAuthentication } from "./authentication.ts";
@@ -8,6 +9,8 @@ import { BodyBudget, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import type { HttpTimings } from "./hardening.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
+import { baseUrlOf } from "./origin.ts";
+import { Problem, problemBody, toProblem } from "./problems.ts";
 import { limitRequests, limitUsers, showRate } from "./rate-limits.ts";
 import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
 import {
@@ -61,7 +64,16 @@ export function addApiRoutes(
 
 /** Runs the route's handler and answers what it replies. */
 function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMiddleware {
-  const { readSide, positions } = services;
+  const { readSide, positions, logger } = services;
+  const baseUrl = baseUrlOf(services.config);
+  const refusal = (error: unknown, { req, state }: ApiContext) => {
+    const problem = toProblem(error) ?? new Problem("internal");
+    if (problem.code === "internal") {
+      const about = { err: error, request_id: state.id, method: route.method, route: route.path };
+      logger.error(about, "item of a batch failed; answered 500");
+    }
+    return { status: PROBLEMS[problem.code].status, body: problemBody(problem, baseUrl(req), state.id) };
+  };
   return async (ctx) => {
     const { state } = ctx;
     const gone = new AbortController();
@@ -75,6 +87,7 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
       at: state.at,
       context: commandContext(state),
       onRate: showRate(ctx),
+      refusal: (error) => refusal(error, ctx),
       ifMatch: state.ifMatch,
       onlyNew: state.onlyNew,
       cursorFor: state.cursorFor ?? noCursor,

@@ -6,7 +6,6 @@ import Router from "koa-router";
 import { notificationOfDelivery } from "../../app/notifications.ts";
 import { createLimits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
-import type { Config } from "../../config.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
 import { ClientGone } from "./body.ts";
@@ -20,7 +19,7 @@ import {
 } from "./hardening.ts";
 import { addMailbox, type DevMailbox } from "./mailbox-pages.ts";
 import { prefersPage } from "./markup.ts";
-import { allowOrigins, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
+import { allowOrigins, baseUrlOf, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
 import { addDocs, sendJson, sendProblemPage } from "./pages.ts";
 import { addHttpMetrics, addProbes, type ObserveRequest, type Probes } from "./probes.ts";
 import { commonHeaders, Problem, problemBody, requestId, toProblem } from "./problems.ts";
@@ -123,13 +122,6 @@ export function createProbeServer(services: NodeServices, { probes, registry, wa
   app.use(checkRequests(() => true));
   useRoutes(app, router, refuseUnmatched);
   return servedBy(waiting ?? createWaitingServer(services), app);
-}
-
-/** Where a request's caller reaches the pages: as PUBLIC_URL says, else as it came. */
-function baseUrlOf(config: Config): (request: IncomingMessage) => string {
-  const isKnownHost = hostCheck(config);
-  return ({ headers: { host }, socket }) =>
-    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
 }
 
 /** An application whose requests have an id, are measured, and end with a problem when they fail. */

@@ -10,7 +10,7 @@ import { Problem } from "./problems.ts";
 import type { ApiContext, ApiMiddleware, ParsedBody, Route } from "./route.ts";
 
 const MEBIBYTE = 1024 * 1024;
-/** Max bytes of a body. */
+/** Max bytes of a body, unless its route says otherwise. */
 const MAX_BODY_BYTES = MEBIBYTE;
 /** Max bytes of bodies in memory, of one client and of all: those that arrive and those that are being handled. */
 const MAX_CLIENT_BODIES_BYTES = 64 * MEBIBYTE;
@@ -38,6 +38,7 @@ type BodyOptions = {
 /** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
 export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOptions): ApiMiddleware {
   const acceptsPatch = route.method === "PATCH";
+  const { maxBodyBytes = MAX_BODY_BYTES } = route;
   const ownerOf = ({ req, state: { registration, caller } }: ApiContext): BodyOwner => {
     if (registration !== undefined) return { client: "registration", principal: addressOf(req), isKey: false };
     const { client } = caller;
@@ -47,7 +48,7 @@ export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOption
   return async (ctx, next) => {
     const { req, state } = ctx;
     using share = budget.open(ownerOf(ctx));
-    const bytes = hasBody(req) ? await receive(req, share, slowMs) : NOTHING;
+    const bytes = hasBody(req) ? await receive(req, share, { slowMs, maxBodyBytes }) : NOTHING;
     await batchPerTick();
     state.body = parseBody(req, bytes, acceptsPatch);
     await next();
@@ -144,7 +145,11 @@ class BodyBytes {
 }
 
 /** The body's bytes, taken of the share. Throws Problem (400, 408, 413, 429, 503), ClientGone. */
-async function receive(request: IncomingMessage, share: BodyShare, slowMs: number): Promise<Buffer> {
+async function receive(
+  request: IncomingMessage,
+  share: BodyShare,
+  { slowMs, maxBodyBytes }: { readonly slowMs: number; readonly maxBodyBytes: number },
+): Promise<Buffer> {
   const body = new BodyBytes(share);
   let before = 0;
   const watching = setInterval(() => {
@@ -158,14 +163,14 @@ async function receive(request: IncomingMessage, share: BodyShare, slowMs: numbe
     await getRawBody(request, {
       length: request.headers["content-length"] ?? null,
       // fence: body-size
-      limit: MAX_BODY_BYTES,
+      limit: maxBodyBytes,
       encoding: "utf-8",
       decoder: () => body,
     });
   } catch (error) {
     if (request.destroyed) throw new ClientGone("the request broke off");
     drain(request);
-    throw (error as RawBodyError).type === "entity.too.large" ? tooLarge() : error;
+    throw (error as RawBodyError).type === "entity.too.large" ? tooLarge(maxBodyBytes) : error;
   } finally {
     clearInterval(watching);
   }
@@ -175,11 +180,8 @@ async function receive(request: IncomingMessage, share: BodyShare, slowMs: numbe
 /** Ends the connection of what is not read to its end. */
 const END = { headers: { Connection: "close" } };
 
-const tooLarge = (): Problem =>
-  new Problem("body_too_large", {
-    detail: `the body is over ${MAX_BODY_BYTES} bytes`,
-    extra: { max_bytes: MAX_BODY_BYTES },
-  });
+const tooLarge = (max_bytes: number): Problem =>
+  new Problem("body_too_large", { detail: `the body is over ${max_bytes} bytes`, extra: { max_bytes } });
 
 // JSON
 
@@ -234,7 +236,7 @@ function checkType({ headers }: IncomingMessage, acceptsPatch: boolean): void {
  * object, which the schema refuses itself. Throws Problem (malformed_json) beyond MAX_JSON_DEPTH, so that it never runs
  * out of stack.
  */
-function faultsIn(body: unknown, text: string): readonly FieldFault[] {
+export function faultsIn(body: unknown, text: string): readonly FieldFault[] {
   const faults: FieldFault[] = [];
   // NUL and lone surrogates can only be written as escapes.
   const wrongIn = text.includes("\\u") ? wrongText : () => undefined;

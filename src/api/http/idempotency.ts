@@ -68,7 +68,7 @@ function canonicalPath(path: string): string {
 }
 
 /** The same for equal JSON bodies, whatever the order of their fields, without showing them. */
-const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
+export const fingerprintOf = (pepper: Uint8Array, body: unknown): string =>
   createHmac("sha256", keyObjectOf(pepper)).update(canonicalJson(body)).digest("base64url");
 
 /** Runs what has an idempotency key once no other request with this key runs, and tells repetitions by `fingerprint`. */

@@ -70,7 +70,7 @@ function operation(route: NamedRoute, components: Components): Json {
     `example${index + 1}`,
     { summary, value },
   ]);
-  const schema = route.body === null || route.body === NO_BODY ? undefined : components.of(route.body, "input");
+  const schema = route.body === null || route.body === NO_BODY ? undefined : bodySchema(route, components);
   const content = { "application/json": { schema, examples: Object.fromEntries(examples) } };
   return {
     operationId: route.operation,
@@ -83,6 +83,15 @@ function operation(route: NamedRoute, components: Components): Json {
     ...(schema === undefined ? {} : { requestBody: { required: hasRequired(schema), content } }),
     responses: responses(route, components),
   };
+}
+
+/** Of a batch with the schema of its items, which its own only counts. */
+function bodySchema({ body, itemsIn, item }: Route, components: Components): Json {
+  const schema = components.of(body ?? NO_BODY, "input");
+  if (itemsIn === undefined || item === undefined) return schema;
+  const { properties } = schema as { properties: Record<string, Json> };
+  const items = { ...properties[itemsIn], items: components.of(item, "input") };
+  return { ...schema, properties: { ...properties, [itemsIn]: items } };
 }
 
 /** Whether a body must be there: one without required fields may be absent, which counts as `{}`. */
@@ -257,6 +266,7 @@ const QUERY_PARAMETERS: Readonly<Record<string, string>> = {
   type: "Of these types, several with commas",
   include_deleted: "Whether deleted messages are listed too",
   category: "Of these categories, several with commas",
+  reason: "For one of these reasons, several with commas",
   tag: "With one of these tags, several with commas",
   channel: "On these channels, several with commas",
   endpoint_id: "To these endpoints, several with commas",

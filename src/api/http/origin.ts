@@ -1,4 +1,5 @@
 // Hosts and origins: which names this server answers to, and which pages may call it.
+import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import cors from "@koa/cors";
 import ipaddr from "ipaddr.js";
@@ -104,3 +105,10 @@ async function answerNothing(ctx: ApiContext): Promise<void> {
 }
 
 const isRegistration = (path: string): boolean => path.replace(/\/$/, "") === `${API_PREFIX}/clients`;
+
+/** Where a request's caller reaches the pages: as PUBLIC_URL says, else as it came. */
+export function baseUrlOf(config: Config): (request: IncomingMessage) => string {
+  const isKnownHost = hostCheck(config);
+  return ({ headers: { host }, socket }) =>
+    config.publicUrl ?? `http://${host !== undefined && isKnownHost(host) ? host : `localhost:${socket.localPort}`}`;
+}

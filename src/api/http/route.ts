@@ -38,6 +38,8 @@ export type Handling<P, Q, B> = Call & {
   readonly onlyNew: boolean;
   /** The `next_cursor` that leads on from here with the same filters; for routes whose query has `cursor`. */
   readonly cursorFor: (next: Cursor) => string;
+  /** How a request that fails so is answered; a fault of ours is logged. */
+  readonly refusal: (error: unknown) => { readonly status: number; readonly body: unknown };
 };
 
 type RouteDefinition<P, Q, B> = {
@@ -48,6 +50,11 @@ type RouteDefinition<P, Q, B> = {
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
+  /** Max bytes of a body, where they are not those of every route. */
+  readonly maxBodyBytes?: number;
+  /** The field of the body whose items are checked and answered one by one, each as a body of that schema. */
+  readonly itemsIn?: string;
+  readonly item?: z.ZodType;
   /**
    * Faults of the body, as it was sent, that no schema sees: they depend on who asks, or on several fields. Reported
    * together with all others; of one field the first counts.

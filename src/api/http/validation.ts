@@ -2,11 +2,12 @@
 import type { IncomingMessage } from "node:http";
 import type { z } from "zod";
 import { invalid } from "../../app/errors.ts";
+import type { Call } from "../../app/services.ts";
 import type { FieldFault } from "../../contract/errors.ts";
 import { bodyPath, type PathStyle, queryPath, toFaults } from "../../contract/issues.ts";
 import { wrongText } from "./body.ts";
 import { Problem } from "./problems.ts";
-import type { ApiContext, ApiMiddleware, Route } from "./route.ts";
+import { type ApiContext, type ApiMiddleware, NO_BODY, type Route } from "./route.ts";
 
 const REPORT = { reportInput: true } as const;
 
@@ -31,12 +32,29 @@ function checkInput(route: Route, { params, querystring, state }: ApiContext) {
   const checkedBody =
     route.body === null || body === undefined
       ? undefined
-      : check(route.body, body.value, body.faults, bodyPath, faults);
+      : check(route.body, body.value, ownFaults(route, body.faults), bodyPath, faults);
   if (faults.length > 0) {
     throw invalid(firstOfEach([...faults, ...(route.furtherFaults?.(caller, body?.value, at) ?? [])]));
   }
   if (checkedParams === "unknown") throw new Problem("not_found");
   return { params: checkedParams.value, query: checkedQuery, body: checkedBody };
+}
+
+/** Those that are not of items, which are answered one by one. */
+const ownFaults = ({ itemsIn }: Route, faults: readonly FieldFault[]): readonly FieldFault[] =>
+  itemsIn === undefined ? faults : faults.filter(({ path }) => !path.startsWith(`${itemsIn}.`));
+
+/** A body that is checked by itself. `known`: what was found in it before. Throws AppError (validation_failed). */
+export function checkBody(
+  route: Route,
+  value: unknown,
+  { caller, at }: Pick<Call, "caller" | "at">,
+  known: readonly FieldFault[],
+): unknown {
+  const faults = [...(route.faultsFor?.(caller, value) ?? [])];
+  const checked = check(route.body ?? NO_BODY, value, known, bodyPath, faults);
+  if (faults.length === 0) return checked;
+  throw invalid(firstOfEach([...faults, ...(route.furtherFaults?.(caller, value, at) ?? [])]));
 }
 
 /** A query's parameters; one that comes several times has its values joined by commas. */

@@ -8,6 +8,15 @@ const members = (test: string) => ({ file: "specs/room-members.test.ts", test })
 
 export const rightsMutations: readonly Mutation[] = [
   {
+    fence: "batch-keys",
+    name: "each item of a batch has its own idempotency key",
+    mutate: drop,
+    caughtBy: {
+      file: "api/http/notifications-batch.test.ts",
+      test: "gives the same answers, and tries what was refused",
+    },
+  },
+  {
     fence: "granted-scopes",
     name: "a key grants no scope that it lacks",
     mutate: condition(false),

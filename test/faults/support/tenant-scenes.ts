@@ -55,6 +55,9 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /rooms/:room_id/reads": { may: READS },
 
   "POST /notifications": { body: { type: "websocket", user_ids: ["eve"], content: "Hello" } },
+  "POST /notifications/batch": {
+    body: { notifications: [{ type: "websocket", user_ids: ["eve"], content: "Hello" }] },
+  },
   "GET /notifications": {},
   "GET /notifications/:notification_id": {},
   "GET /notifications/:notification_id/timeline": {},

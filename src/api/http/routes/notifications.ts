@@ -11,8 +11,10 @@ import {
 import { AuditEventResource } from "../../../contract/audit.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
+  BatchResult,
   ChangedNotificationParams,
   NewNotification,
+  NotificationBatch,
   NotificationParams,
   NotificationPatch,
   NotificationQuery,
@@ -20,6 +22,7 @@ import {
   NotificationSummary,
   Retry,
 } from "../../../contract/notifications.ts";
+import { answerEach } from "../batch.ts";
 import { created, listReply, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "key", scope: "notifications:read" } as const;
@@ -31,20 +34,37 @@ const changing = {
   responses: { 200: NotificationResource },
 } as const;
 
+const sending = route("POST", "/notifications", {
+  summary: "Send a notification by email, WebSocket or webhook",
+  description:
+    "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
+  access: writeAccess,
+  body: NewNotification,
+  furtherFaults: (_caller, body, at) => furtherFaults(body, at),
+  responses: { 202: NotificationResource },
+  problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
+  handle: async (call) => {
+    const accepted = await createNotification(call, call.body);
+    return { ...created(accepted, "notification", `/notifications/${accepted.notification.id}`), status: 202 };
+  },
+});
+
+/** Max bytes of a batch. */
+const MAX_BATCH_BYTES = 10 * 1_024 * 1_024;
+
 export const notificationRoutes = routesOf("notifications", {
-  createNotification: route("POST", "/notifications", {
-    summary: "Send a notification by email, WebSocket or webhook",
+  createNotification: sending,
+  createNotifications: route("POST", "/notifications/batch", {
+    summary: "Send up to 1,000 notifications in one request",
     description:
-      "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
+      "Each stands alone, and is answered by its index with the status and the body that a request of its own would have; paths of faults are those within it. One `Idempotency-Key` covers each by its index: sent again, those that were accepted are answered as before, and the others are tried.",
     access: writeAccess,
-    body: NewNotification,
-    furtherFaults: (_caller, body, at) => furtherFaults(body, at),
-    responses: { 202: NotificationResource },
-    problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
-    handle: async (call) => {
-      const accepted = await createNotification(call, call.body);
-      return { ...created(accepted, "notification", `/notifications/${accepted.notification.id}`), status: 202 };
-    },
+    body: NotificationBatch,
+    itemsIn: "notifications",
+    item: NewNotification,
+    maxBodyBytes: MAX_BATCH_BYTES,
+    responses: { 200: BatchResult },
+    handle: (call) => answerEach(call, sending, call.body.notifications),
   }),
   listNotifications: route("GET", "/notifications", {
     summary: "List notifications",
