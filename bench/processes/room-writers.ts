@@ -34,7 +34,15 @@ async function write({ room, writers, ms }: WritersRun): Promise<WritersResult> 
   const { commands, keyring } = node;
   const sender = await keyring.subjectOfUser(CLIENT, USER);
   const stream = roomStream(room);
-  const settings = { name: "Hot", description: null, kind: "private", joinRole: "member", meta: {} } as const;
+  const settings = {
+    name: "Hot",
+    description: null,
+    kind: "private",
+    joinRole: "member",
+    maxMembers: null,
+    posting: "everyone",
+    meta: {},
+  } as const;
   const member = { subject: sender, user: { open: USER }, role: "member", name: null, meta: { open: {} } } as const;
   const create = { type: "Create", at: Date.now(), settings, externalId: null, members: [member] } as const;
   await commands.execute(roomDecider, stream, create, context());

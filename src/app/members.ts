@@ -1,21 +1,36 @@
 // Members of rooms, and how far each has read.
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
-import type { Subject } from "../contract/ids.ts";
-import type { MemberInput, MemberResource, ReadMarkerResource } from "../contract/rooms.ts";
+import type { PublicActor } from "../contract/frames.ts";
+import type { RoomId, Subject } from "../contract/ids.ts";
+import type {
+  BanResource,
+  MemberInput,
+  MemberPatch,
+  MemberResource,
+  NewBan,
+  ReadMarkerResource,
+} from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
-import { seal, sealOrNull } from "../domain/event.ts";
+import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { readsDecider, readsStream } from "../domain/reads.ts";
-import { descriptionIn, requireExisting } from "../domain/room-state.ts";
+import {
+  descriptionIn,
+  type ExistingRoom,
+  type RoomEvent,
+  requireAdmin,
+  requireExisting,
+} from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
+import { listBans as queryBans } from "../projections/models/bans.ts";
 import { listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
 import { listMembers as queryMembers } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
 import { AppError } from "./errors.ts";
-import { memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
+import { banResource, memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Services, Written } from "./services.ts";
 
@@ -63,22 +78,96 @@ export async function setMember(
     const { room } = await openAsMember(services, caller, named);
     if (!room.members.has(subject)) await requireUsers(services, [{ subject, path: "user_id" }]);
   }
-  const member = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
-  const change = { type: "SetMember", member, role, onlyNew } as const;
+  const described = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
+  const change = { type: "SetMember", member: described, role, onlyNew } as const;
   const { room, state, events, ...outcome } = await executeOnRoom(call, named, change);
-  const known = requireExisting(state).members.get(subject);
-  const described = descriptionIn(events[0] ?? (await eventAt(services, room, known?.described ?? 1)), subject);
-  if (known === undefined || described === undefined)
-    throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
+  const member = await shownMember(services, room, requireExisting(state), subject, events[0]);
   const position = await services.people.ensure(call, [{ subject, userId }], outcome.position);
-  const ownName = described.name === null ? (await services.people.of(subject)).name : null;
   return {
-    member: memberOfEvent({ ...described, role: known.role }, known.joinedAt, ownName),
+    member,
     joined: events[0]?.type === "MemberJoined",
     position,
     path: `/rooms/${room}/members/${encodeURIComponent(userId)}`,
   };
 }
+
+/** Changes some of a member. Throws what the room's rules refuse. */
+export async function changeMember(
+  call: Call,
+  named: string,
+  userId: string,
+  { muted_until: mutedUntil, ...patch }: MemberPatch,
+): Promise<{ readonly member: MemberResource; readonly position: Position }> {
+  const { services, caller } = call;
+  const subject = await services.keyring.subjectOfUser(caller.client, userId);
+  if (patch.name !== undefined && caller.kind === "user" && caller.subject !== subject)
+    throw new InvalidInput([{ ...OTHERS_NAME, path: "name" }]);
+  const changes = omitUndefined({ ...patch, mutedUntil });
+  const change = { type: "ChangeMember", subject, user: userId, changes } as const;
+  const { room, state, position } = await executeOnRoom(call, named, change);
+  return { member: await shownMember(services, room, requireExisting(state), subject), position };
+}
+
+/** A member as the room's state has it; `event` may be the one that describes it. Throws unavailable when it left meanwhile. */
+async function shownMember(
+  services: Services,
+  room: RoomId,
+  state: ExistingRoom,
+  subject: Subject,
+  event?: RoomEvent,
+): Promise<MemberResource> {
+  const known = state.members.get(subject);
+  const described = descriptionIn(event ?? (await eventAt(services, room, known?.described ?? 1)), subject);
+  if (known === undefined || described === undefined)
+    throw new AppError("unavailable", { detail: "The member left meanwhile. Try again." });
+  const ownName = described.name === null ? (await services.people.of(subject)).name : null;
+  return memberOfEvent({ ...described, role: known.role }, known, ownName);
+}
+
+/** Bans a user, who is removed if it is a member. Throws what the room's rules refuse. */
+export async function banUser(
+  call: Call,
+  named: string,
+  userId: string,
+  { until, reason }: NewBan,
+): Promise<Written & { readonly ban: BanResource }> {
+  const { services, caller, at } = call;
+  if (until !== null && until <= at)
+    throw new InvalidInput([{ path: "until", code: "too_small", message: "must be in the future" }]);
+  const subject = await services.keyring.subjectOfUser(caller.client, userId);
+  const change = { type: "Ban", subject, user: userId, until, reason } as const;
+  const { room, state, position, replayed } = await executeOnRoom(call, named, change);
+  const event = await eventAt(services, room, requireExisting(state).bans.get(subject)?.seq ?? 1);
+  if (event?.type !== "MemberBanned")
+    throw new AppError("unavailable", { detail: "The ban was lifted meanwhile. Try again." });
+  const by = await actorOf(services, event.meta.actor);
+  const facts = { user_id: userId, until: event.data.until, reason: reveal(event.data.reason) };
+  return { ban: banResource({ ...facts, banned_at: event.meta.at, banned_by: by }), position, replayed };
+}
+
+/** Throws what the room's rules refuse. */
+export async function unbanUser(call: Call, named: string, user: string): Promise<Written> {
+  const subject = await call.services.keyring.subjectOfUser(call.caller.client, user);
+  return executeOnRoom(call, named, { type: "Unban", subject, user });
+}
+
+/** Bans that hold now, newest first. Throws not_found, not_a_member, role_required, InvalidCursor. */
+export async function listBans(call: Call, named: string, query: PageQuery): Promise<Page<BanResource>> {
+  const { services, caller, read, at } = call;
+  const { id, room } = await openAsMember(services, caller, named);
+  requireAdmin(room, caller.actor, "admin");
+  const { rows, next } = await queryBans(read, id, { ...omitUndefined(query), at });
+  const shown = await mapBounded(rows, READS_AT_ONCE, async ({ actor_type: type, actor_id, ...row }) =>
+    banResource({ ...row, banned_by: await actorOf(services, { type, id: actor_id }) }),
+  );
+  return { rows: shown, next };
+}
+
+/** Who acted, as the outside sees it: a user by its own id. */
+const actorOf = async (
+  { people }: Services,
+  { type, id }: { readonly type: PublicActor["type"]; readonly id: string },
+) => (type === "user" ? { type, id: (await people.of(id as Subject)).userId } : { type, id });
 
 /** A user leaves by naming itself. Throws what the room's rules refuse. */
 export async function removeMember(call: Call, named: string, user: string): Promise<Written> {

@@ -4,9 +4,17 @@ import type { PublicActor, PublicEvent, PublicEventType } from "../contract/fram
 import type { RoomId, Subject } from "../contract/ids.ts";
 import type { MemberResource } from "../contract/rooms.ts";
 import { rfc3339 } from "../contract/time.ts";
-import { contentSeq, descriptionIn, type ExistingRoom, type Room, type RoomEvent } from "../domain/room-state.ts";
+import { reveal } from "../domain/event.ts";
+import {
+  contentSeq,
+  descriptionIn,
+  type ExistingRoom,
+  type Member,
+  type Room,
+  type RoomEvent,
+} from "../domain/room-state.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
+import { banResource, memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
 
 export type StoredRoomEvent = StoredEvent<RoomEvent>;
 type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
@@ -21,6 +29,9 @@ const NAMES = {
   MemberJoined: "member.joined",
   MemberUpdated: "member.updated",
   MemberLeft: "member.left",
+  MemberMuted: "member.updated",
+  MemberBanned: "member.banned",
+  MemberUnbanned: "member.unbanned",
   MessagePosted: "message.posted",
   MessageEdited: "message.edited",
   MessageDeleted: "message.deleted",
@@ -46,7 +57,7 @@ type EventFacts = {
 
 /** Whether an event is shown with the room around it: its settings, or what it knew of a member. */
 export const showsRoom = ({ type }: StoredRoomEvent): boolean =>
-  type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft";
+  type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft" || type === "MemberMuted";
 
 const changeOf = (now: Room, messageSeq: number) => (now.status === "live" ? now.changes.get(messageSeq) : undefined);
 
@@ -69,7 +80,8 @@ export function priorSeqs(
   event: StoredRoomEvent,
   { now, before }: Pick<EventFacts, "now" | "before">,
 ): readonly number[] {
-  if (event.type === "MemberLeft") return [memberIn(before, event.data.subject).described];
+  if (event.type === "MemberLeft" || event.type === "MemberMuted")
+    return [memberIn(before, event.data.subject).described];
   const seq = messageSeqOf(event);
   if (seq === null || event.type === "MessageDeleted") return [];
   const change = changeOf(now, seq);
@@ -99,11 +111,23 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
     case "RoomDeleted":
       return roomData(event, facts);
     case "MemberJoined":
-      return memberOfEvent(event.data, at, facts.ownName);
+      return memberOfEvent(event.data, { joinedAt: at, mutedUntil: null }, facts.ownName);
     case "MemberUpdated":
-      return memberOfEvent(event.data, memberIn(facts.after, event.data.subject).joinedAt, facts.ownName);
+      return memberOfEvent(event.data, memberIn(facts.after, event.data.subject), facts.ownName);
     case "MemberLeft":
-      return { ...leftMember(event, facts), reason: event.data.reason };
+      return {
+        ...describedMember(event.data.subject, memberIn(facts.before, event.data.subject), facts),
+        reason: event.data.reason,
+      };
+    case "MemberMuted":
+      return describedMember(event.data.subject, memberIn(facts.after, event.data.subject), facts);
+    case "MemberBanned": {
+      const { user, until, reason } = event.data;
+      const ban = { user_id: reveal(user), until, reason: reveal(reason), banned_at: at, banned_by: facts.actor };
+      return banResource(ban);
+    }
+    case "MemberUnbanned":
+      return { user_id: reveal(event.data.user) };
     case "MessagePosted":
       return messageData(event, event, facts);
     case "MessageEdited":
@@ -120,12 +144,12 @@ function roomData(event: StoredRoomEvent, { room, before, after }: EventFacts): 
   return roomOfState(room, { ...shown, seq: event.revision + 1 });
 }
 
-/** The member as it was: described by an event before, with the role that it had last. */
-function leftMember({ data }: EventOf<"MemberLeft">, facts: EventFacts): MemberResource {
-  const { described, role, joinedAt } = memberIn(facts.before, data.subject);
-  const description = descriptionIn(priorEvent(facts, described), data.subject);
+/** A member that an event before describes. */
+function describedMember(subject: Subject, member: Member, facts: EventFacts): MemberResource {
+  const { described, role } = member;
+  const description = descriptionIn(priorEvent(facts, described), subject);
   if (description === undefined) throw new Error(`the event at ${described} of ${facts.room} describes no such member`);
-  return memberOfEvent({ ...description, role }, joinedAt, facts.ownName);
+  return memberOfEvent({ ...description, role }, member, facts.ownName);
 }
 
 function liveRoom(room: Room | undefined): ExistingRoom {
@@ -133,7 +157,7 @@ function liveRoom(room: Room | undefined): ExistingRoom {
   return room;
 }
 
-function memberIn(room: Room | undefined, subject: Subject) {
+function memberIn(room: Room | undefined, subject: Subject): Member {
   const member = liveRoom(room).members.get(subject);
   if (member === undefined) throw new Error(`${subject} is no member of the room that its event is shown with`);
   return member;

@@ -4,7 +4,7 @@
 import type { AttemptResource, DeliveryResource } from "../contract/deliveries.ts";
 import type { RoomId } from "../contract/ids.ts";
 import type { MessageResource } from "../contract/messages.ts";
-import type { MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
+import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import type { UserResource, UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
@@ -26,6 +26,8 @@ const roomResource = (room: Timed<RoomResource>): RoomResource => ({
   description: room.description,
   kind: room.kind,
   join_role: room.join_role,
+  max_members: room.max_members,
+  posting: room.posting,
   meta: room.meta,
   active: room.active,
   seq: room.seq,
@@ -44,6 +46,7 @@ export const roomOfState = (id: RoomId, room: ExistingRoom): RoomResource =>
     external_id: room.externalId,
     ...room.settings,
     join_role: room.settings.joinRole,
+    max_members: room.settings.maxMembers,
     active: room.active,
     seq: room.seq,
     member_count: room.members.size,
@@ -52,23 +55,45 @@ export const roomOfState = (id: RoomId, room: ExistingRoom): RoomResource =>
     updated_at: room.updatedAt,
   });
 
-export const memberResource = ({ user_id, name, role, meta, joined_at }: Timed<MemberResource>): MemberResource => ({
-  user_id,
-  name,
-  role,
-  meta,
-  joined_at: rfc3339(joined_at),
+export const memberResource = (member: Timed<Omit<MemberResource, "muted_until">> & Muted): MemberResource => ({
+  user_id: member.user_id,
+  name: member.name,
+  role: member.role,
+  meta: member.meta,
+  joined_at: rfc3339(member.joined_at),
+  muted_until: rfc3339OrNull(member.muted_until),
 });
+type Muted = { readonly muted_until: Instant | null };
 
 /** From the data of an event. `ownName` is the user's, shown when the member has none in the room. */
-export const memberOfEvent = (data: MemberData, joinedAt: Instant, ownName: string | null): MemberResource =>
+export const memberOfEvent = (
+  data: MemberData,
+  { joinedAt, mutedUntil }: { readonly joinedAt: Instant; readonly mutedUntil: Instant | null },
+  ownName: string | null,
+): MemberResource =>
   memberResource({
     user_id: reveal(data.user),
     name: reveal(data.name) ?? ownName,
     role: data.role,
     meta: reveal(data.meta) ?? {},
     joined_at: joinedAt,
+    muted_until: mutedUntil,
   });
+
+export const banResource = ({
+  until,
+  banned_at,
+  ...ban
+}: Omit<BanResource, "until" | "banned_at"> & {
+  readonly until: Instant | null;
+  readonly banned_at: Instant;
+}): BanResource => ({
+  user_id: ban.user_id,
+  until: rfc3339OrNull(until),
+  reason: ban.reason,
+  banned_at: rfc3339(banned_at),
+  banned_by: ban.banned_by,
+});
 
 /** How far a member has read. */
 export const readMarkerResource = (marker: ReadMarkerResource): ReadMarkerResource => ({

@@ -117,8 +117,10 @@ export async function eventAt(
 }
 
 /** Throws what the room's rules refuse. */
-export const changeRoom = (call: Call, named: string, { join_role, ...patch }: RoomPatch, ifMatch: IfMatch) =>
-  changed(call, named, { type: "Update", changes: omitUndefined({ ...patch, joinRole: join_role }), ifMatch });
+export const changeRoom = (call: Call, named: string, wanted: RoomPatch, ifMatch: IfMatch) => {
+  const { join_role: joinRole, max_members: maxMembers, ...patch } = wanted;
+  return changed(call, named, { type: "Update", changes: omitUndefined({ ...patch, joinRole, maxMembers }), ifMatch });
+};
 
 /** Closes a room for posting, or opens it again. Throws what the room's rules refuse. */
 export const setRoomActive = (call: Call, named: string, active: boolean, ifMatch: IfMatch) =>

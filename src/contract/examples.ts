@@ -12,7 +12,7 @@ import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliv
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { ProviderResource } from "./providers.ts";
-import type { MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
+import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
 import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 
@@ -35,6 +35,8 @@ const room: RoomResource = {
   description: "Questions about the delivery",
   kind: "private",
   join_role: "member",
+  max_members: null,
+  posting: "everyone",
   meta: { plan: "pro" },
   active: true,
   seq: 5,
@@ -43,7 +45,21 @@ const room: RoomResource = {
   created_at: AT,
   updated_at: AT,
 };
-const member: MemberResource = { user_id: "alice", name: "Alice", role: "admin", meta: {}, joined_at: AT };
+const ban: BanResource = {
+  user_id: "bob",
+  until: "2026-03-08T12:00:00.000Z",
+  reason: "Advertising",
+  banned_at: AT,
+  banned_by: { type: "user", id: "alice" },
+};
+const member: MemberResource = {
+  user_id: "alice",
+  name: "Alice",
+  role: "admin",
+  meta: {},
+  joined_at: AT,
+  muted_until: null,
+};
 const marker: ReadMarkerResource = { room_id: ROOM_ID, user_id: "alice", read_seq: 4, unread_count: 1 };
 const message: MessageResource = {
   id: "msg_01kjx9d2pz5y2b7h0000005",
@@ -200,6 +216,7 @@ const auditEvent: AuditEventResource = {
 export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Room: room,
   Member: member,
+  Ban: ban,
   ReadMarker: marker,
   Message: message,
   User: user,
@@ -244,6 +261,8 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   },
   changeRoom: { renamed: { name: "Order 4711, delivered", meta: { plan: null } } },
   putMember: { "with a role": { role: "admin", name: "Alice" } },
+  changeMember: { "muted for an hour": { muted_until: "2026-03-01T13:00:00.000Z" } },
+  banUser: { "for a week": { until: "2026-03-08T12:00:00.000Z", reason: "Advertising" } },
   putReadMarker: { "up to a message": { seq: 5 } },
   postMessage: {
     text: { sender_id: "alice", content: "The parcel has arrived, thank you!" },

@@ -7,7 +7,7 @@ import { ActorTypeSchema, type Scope, time, userId } from "./fields.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
 import { MessageResource } from "./messages.ts";
-import { MemberResource, RoomResource } from "./rooms.ts";
+import { BanResource, MemberResource, RoomResource } from "./rooms.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;
@@ -95,7 +95,9 @@ const PUBLIC_EVENTS = {
   "room.deleted": RoomResource,
   "member.joined": MemberResource,
   "member.updated": MemberResource,
-  "member.left": MemberResource.extend({ reason: z.enum(["left", "removed"]) }),
+  "member.left": MemberResource.extend({ reason: z.enum(["left", "removed", "banned"]) }),
+  "member.banned": BanResource,
+  "member.unbanned": z.object({ user_id: z.string().nullable() }),
   "message.posted": MessageResource,
   "message.edited": MessageResource,
   "message.restored": MessageResource,
@@ -120,7 +122,7 @@ const atSeq = { room_id: z.string(), seq: z.int() };
 const publicEventTypes = Object.keys(PUBLIC_EVENTS) as PublicEventType[];
 
 /** Why a subscription ended: `asked` by the client, or for what became of the membership or the room. */
-const EndReasonSchema = z.enum(["asked", "left", "removed", "room_deleted"]);
+const EndReasonSchema = z.enum(["asked", "left", "removed", "banned", "room_deleted"]);
 export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
 
 /** Every frame of the server. Answers carry the `ref` of what they answer. */

@@ -1,11 +1,13 @@
 // Rooms, their members and read markers: what requests send and answers show.
 import { z } from "zod";
 import {
+  ActorTypeSchema,
   anyObject,
   commaSeparated,
   created,
   description,
   input,
+  instant,
   meta,
   name,
   orNull,
@@ -24,6 +26,10 @@ export const JoinRoleSchema = z.enum(["member", "reader"]);
 export const RoomKindSchema = z.enum(["private", "public", "direct"]);
 export type RoomKind = z.infer<typeof RoomKindSchema>;
 
+/** Who may post: every member who is no reader, or admins and owners alone. */
+export const PostingSchema = z.enum(["everyone", "admins"]);
+const MAX_ROOM_MEMBERS = 50_000;
+
 export const RoomResource = z
   .object({
     id: z.string(),
@@ -32,6 +38,8 @@ export const RoomResource = z
     description: z.string().nullable(),
     kind: RoomKindSchema,
     join_role: JoinRoleSchema.describe("The role of a user who joins a public room by itself"),
+    max_members: z.int().nullable().describe(`null: ${MAX_ROOM_MEMBERS}`),
+    posting: PostingSchema.describe("`admins`: posts of others are refused"),
     meta: anyObject,
     active: z.boolean(),
     seq: z.int().describe("The seq of the room's last event"),
@@ -50,9 +58,21 @@ export const MemberResource = z
     role: RoleSchema,
     meta: anyObject,
     joined_at: time,
+    muted_until: time.nullable().describe("Until then the member cannot post"),
   })
   .meta({ id: "Member" });
 export type MemberResource = z.infer<typeof MemberResource>;
+
+export const BanResource = z
+  .object({
+    user_id: z.string().nullable().describe("null when the person was erased"),
+    until: time.nullable().describe("null: until it is lifted"),
+    reason: z.string().nullable(),
+    banned_at: time,
+    banned_by: z.object({ type: ActorTypeSchema, id: z.string().nullable() }),
+  })
+  .meta({ id: "Ban" });
+export type BanResource = z.infer<typeof BanResource>;
 
 export const ReadMarkerResource = z
   .object({
@@ -68,6 +88,8 @@ export type ReadMarkerResource = z.infer<typeof ReadMarkerResource>;
 export const MAX_FIRST_MEMBERS = 500;
 const externalId = text(1, 255);
 
+const maxMembers = z.int().min(1).max(MAX_ROOM_MEMBERS);
+
 export const RoomParams = z.object({ room_id: z.string().meta({ description: "The id, or `ext:<external_id>`" }) });
 export const NewRoom = input({
   name: orNull(name).describe("Needed unless the kind is `direct`"),
@@ -75,6 +97,8 @@ export const NewRoom = input({
   kind: RoomKindSchema.default("private"),
   external_id: orNull(externalId).describe("With a client key alone"),
   join_role: JoinRoleSchema.default("member"),
+  max_members: orNull(maxMembers),
+  posting: PostingSchema.default("everyone"),
   meta: meta.default({}),
   members: z
     .array(input({ user_id: userId, role: RoleSchema.default("member"), name: orNull(name) }))
@@ -87,6 +111,8 @@ export const RoomPatch = input({
   description: patched(description),
   kind: RoomKindSchema.optional(),
   join_role: JoinRoleSchema.optional(),
+  max_members: patched(maxMembers),
+  posting: PostingSchema.optional(),
   meta: patched(meta),
 });
 export type RoomPatch = z.output<typeof RoomPatch>;
@@ -106,3 +132,16 @@ export const MemberInput = input({ role: orNull(RoleSchema), name: orNull(name),
 export type MemberInput = z.output<typeof MemberInput>;
 
 export const ReadMarkerInput = input({ seq: z.int().min(0) });
+/** A merge patch. */
+export const MemberPatch = input({
+  role: RoleSchema.optional(),
+  name: patched(name),
+  meta: patched(meta),
+  muted_until: patched(instant).describe("By admins: until then the member cannot post"),
+});
+export type MemberPatch = z.output<typeof MemberPatch>;
+export const NewBan = input({
+  until: orNull(instant).describe("Left out: until it is lifted"),
+  reason: orNull(text(1, 500)),
+});
+export type NewBan = z.output<typeof NewBan>;

@@ -2,6 +2,7 @@
 import type { FieldFault } from "../contract/errors.ts";
 import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject, type JsonObject, sameJson } from "../contract/json.ts";
+import type { Instant } from "../contract/time.ts";
 import {
   type Actor,
   DomainError,
@@ -19,6 +20,7 @@ import {
   descriptionIn,
   type ExistingRoom,
   messageEtag,
+  RANK,
   type RoomEvent,
   requireRole,
   roleOf,
@@ -96,7 +98,7 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   const member = room.members.get(sender);
   // fence: post-sender-member
   if (!system && member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
-  if (!system && actor.type !== "user" && roleOf(room, sender) === "reader") throw new DomainError("read_only");
+  if (!system) requirePosting(room, sender, command.at);
   const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, priorEvents);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
@@ -117,6 +119,15 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     ordinal: room.ordinal + (system ? 0 : 1),
   };
   return [{ type: "MessagePosted", data }];
+}
+
+/** Whoever may post may not by a client key either, when it is a reader, muted, or the room is its admins'. */
+function requirePosting(room: ExistingRoom, sender: Subject, at: Instant): void {
+  const role = roleOf(room, sender) ?? "reader";
+  // fence: post-muted
+  if ((room.members.get(sender)?.mutedUntil ?? 0) > at) throw new DomainError("muted");
+  const least = /* fence: post-admins */ room.settings.posting === "admins" ? "admin" : "member";
+  if (RANK[role] < RANK[least]) throw new DomainError("read_only");
 }
 
 function edit(

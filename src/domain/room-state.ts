@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
-import { JoinRoleSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
+import { JoinRoleSchema, PostingSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
@@ -23,10 +23,17 @@ const settings = z.object({
   kind: RoomKindSchema,
   /** What a user who joins by itself becomes. */
   joinRole: JoinRoleSchema,
+  /** Null: as many as any room may have. */
+  maxMembers: z.number().nullable(),
+  posting: PostingSchema,
   meta: JsonObjectSchema,
 });
-/** Version 1 knew no other role on joining. */
-const joinsAsMember = { 1: (data: JsonObject) => ({ ...data, joinRole: "member" }) };
+const settingsUpcasts = {
+  // Version 1 knew no other role on joining.
+  1: (data: JsonObject) => ({ ...data, joinRole: "member" }),
+  // Until version 2 every member could post, and no room had a limit of its own.
+  2: (data: JsonObject) => ({ ...data, maxMembers: null, posting: "everyone" }),
+};
 const content = { content: sealed(z.string()), meta: sealed(JsonObjectSchema) };
 const forSubject = { user: "subject", name: "subject", meta: "subject" };
 const forSender = { user: "sender", senderName: "sender", content: "sender", meta: "sender" };
@@ -34,24 +41,43 @@ const forSender = { user: "sender", senderName: "sender", content: "sender", met
 // Events. A storage format.
 export const roomEvents = {
   RoomCreated: event({
-    v: 2,
+    v: 3,
     data: settings.extend({ externalId: z.string().nullable(), members: z.array(member) }),
     seals: {
       "members.*.user": "members.*.subject",
       "members.*.name": "members.*.subject",
       "members.*.meta": "members.*.subject",
     },
-    upcasts: joinsAsMember,
+    upcasts: settingsUpcasts,
   }),
   /** The settings as they are from now on, all of them. */
-  RoomUpdated: event({ v: 2, data: settings, upcasts: joinsAsMember }),
+  RoomUpdated: event({ v: 3, data: settings, upcasts: settingsUpcasts }),
   RoomDeactivated: event({ data: z.object({}) }),
   RoomActivated: event({ data: z.object({}) }),
   RoomDeleted: event({ data: z.object({}) }),
   MemberJoined: event({ data: member, seals: forSubject }),
   MemberUpdated: event({ data: member, seals: forSubject }),
   MemberLeft: event({
-    data: z.object({ subject: SubjectSchema, user: sealed(z.string()), reason: z.enum(["left", "removed"]) }),
+    data: z.object({ subject: SubjectSchema, user: sealed(z.string()), reason: z.enum(["left", "removed", "banned"]) }),
+    seals: { user: "subject" },
+  }),
+  /** May not post until then; null: may post again. */
+  MemberMuted: event({
+    data: z.object({ subject: SubjectSchema, user: sealed(z.string()), until: z.number().nullable() }),
+    seals: { user: "subject" },
+  }),
+  /** Whoever is banned is no member and becomes none until then; null: until the ban is lifted. */
+  MemberBanned: event({
+    data: z.object({
+      subject: SubjectSchema,
+      user: sealed(z.string()),
+      until: z.number().nullable(),
+      reason: sealed(z.string()).nullable(),
+    }),
+    seals: { user: "subject", reason: "subject" },
+  }),
+  MemberUnbanned: event({
+    data: z.object({ subject: SubjectSchema, user: sealed(z.string()) }),
     seals: { user: "subject" },
   }),
   MessagePosted: event({
@@ -88,8 +114,9 @@ const Member = z.object({
   described: z.number(),
   /** Whether that event gives it a name in this room. */
   named: z.boolean(),
+  mutedUntil: z.number().nullable(),
 });
-type Member = Readonly<z.infer<typeof Member>>;
+export type Member = Readonly<z.infer<typeof Member>>;
 
 /** What became of a message after its posting: the seqs of its last content and of its last change. */
 const Change = z.object({ content: z.number(), change: z.number(), deleted: z.boolean() });
@@ -98,6 +125,10 @@ type Change = Readonly<z.infer<typeof Change>>;
 /** What stays of a member who is gone, where that says more than the room does: it was removed, or left as reader. */
 const Former = z.enum(["removed", "reader"]);
 type Former = z.infer<typeof Former>;
+
+/** A ban that may have ended, and the seq of its event. */
+const Ban = z.object({ until: z.number().nullable(), seq: z.number() });
+type Ban = Readonly<z.infer<typeof Ban>>;
 
 /** All that is kept but for the large maps. */
 const plain = z.object({
@@ -120,6 +151,7 @@ const plain = z.object({
 export type ExistingRoom = Readonly<z.infer<typeof plain>> & {
   readonly members: PersistentMap<Subject, Member>;
   readonly formers: PersistentMap<Subject, Former>;
+  readonly bans: PersistentMap<Subject, Ban>;
   readonly changes: PersistentMap<number, Change>;
 };
 export type Room = { readonly status: "none" } | ExistingRoom | { readonly status: "deleted" };
@@ -139,8 +171,11 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "RoomActivated":
       return { ...changed, active: true };
     case "MemberJoined":
-    case "MemberUpdated":
-      return withMember(room, event.data.subject, memberOf(event.data, seq, at));
+    case "MemberUpdated": {
+      const { subject } = event.data;
+      const { mutedUntil = null } = room.members.get(subject) ?? {};
+      return withMember(room, subject, { ...memberOf(event.data, seq, at), mutedUntil });
+    }
     case "MemberLeft": {
       const { subject, reason } = event.data;
       const gone = withMember(room, subject, undefined);
@@ -148,6 +183,17 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
       if (former !== "removed" && former !== "reader") return gone;
       return { ...gone, formers: room.formers.set(subject, former) };
     }
+    case "MemberMuted": {
+      const { subject, until } = event.data;
+      const member = room.members.get(subject);
+      return member === undefined ? room : withMember(room, subject, { ...member, mutedUntil: until });
+    }
+    case "MemberBanned": {
+      const { subject, until } = event.data;
+      return { ...room, bans: room.bans.set(subject, { until, seq }) };
+    }
+    case "MemberUnbanned":
+      return { ...room, bans: room.bans.delete(event.data.subject) };
     case "MessagePosted":
       return { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
     case "MessageEdited":
@@ -175,6 +221,7 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
     seq,
     members: PersistentMap.of(members.map((one) => [one.subject, memberOf(one, seq, at)])),
     formers: PersistentMap.empty(),
+    bans: PersistentMap.empty(),
     owners: members.filter(({ role }) => role === "owner").length,
     posted: 0,
     deleted: 0,
@@ -191,6 +238,7 @@ const memberOf = ({ role, name }: MemberData, seq: number, joinedAt: Instant): M
   joinedAt,
   described: seq,
   named: name !== null,
+  mutedUntil: null,
 });
 
 function withMember(room: ExistingRoom, subject: Subject, now: Member | undefined): ExistingRoom {
@@ -229,27 +277,34 @@ const Snapshot = z.discriminatedUnion("status", [
   plain.extend({
     members: z.array(z.tuple([SubjectSchema, Member])),
     formers: z.array(z.tuple([SubjectSchema, Former])),
+    bans: z.array(z.tuple([SubjectSchema, Ban])),
     changes: z.array(z.tuple([z.number(), Change])),
   }),
 ]);
 
 export const roomSnapshot = {
-  version: 3,
+  version: 4,
   toJson(room: Room): unknown {
     if (room.status !== "live") return room;
-    const { members, formers, changes } = room;
+    const { members, formers, bans, changes } = room;
     return {
       ...room,
       members: [...members.entries()],
       formers: [...formers.entries()],
+      bans: [...bans.entries()],
       changes: [...changes.entries()],
     };
   },
   fromJson(json: unknown): Room {
     const room = Snapshot.parse(json);
     if (room.status !== "live") return room;
-    const maps = { members: PersistentMap.of(room.members), formers: PersistentMap.of(room.formers) };
-    return { ...room, ...maps, changes: PersistentMap.of(room.changes) };
+    const { members, formers, bans, changes } = room;
+    const people = {
+      members: PersistentMap.of(members),
+      formers: PersistentMap.of(formers),
+      bans: PersistentMap.of(bans),
+    };
+    return { ...room, ...people, changes: PersistentMap.of(changes) };
   },
 };
 
@@ -262,6 +317,12 @@ export const roleOf = (room: ExistingRoom, subject: Subject): Role | undefined =
   return role !== undefined && /* fence: direct-equal */ room.settings.kind === "direct" ? "member" : role;
 };
 
+/** The ban that holds at a time. */
+export function banAt(room: ExistingRoom, subject: Subject, at: Instant): Ban | undefined {
+  const ban = room.bans.get(subject);
+  return ban === undefined || (ban.until !== null && ban.until <= at) ? undefined : ban;
+}
+
 /** Refuses as the interface says: an invisible room is not found, a public one needs membership. Gives the role. */
 export function requireRole(room: ExistingRoom, actor: Actor, least: Role): Role {
   if (actor.type !== "user") return "owner";
@@ -270,6 +331,16 @@ export function requireRole(room: ExistingRoom, actor: Actor, least: Role): Role
   if (RANK[role] < RANK[least]) throw new DomainError(role === "reader" ? "read_only" : "role_required");
   return role;
 }
+
+/** As `requireRole`, for what admins or owners do. */
+export function requireAdmin(room: ExistingRoom, actor: Actor, least: "admin" | "owner"): void {
+  const role = requireRole(room, actor, "reader");
+  if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
+}
+
+/** Members and readers are the admins' to remove, ban and mute, admins and owners the owners'. */
+export const mayModerate = (role: Role | undefined): "admin" | "owner" =>
+  role !== undefined && RANK[role] > RANK.member ? "owner" : "admin";
 
 /** The room, unless it was never made or is deleted. Throws not_found. */
 export function requireExisting(state: Room): ExistingRoom {

@@ -3,6 +3,7 @@ import type { FieldFault } from "../contract/errors.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Role } from "../contract/rooms.ts";
+import type { Instant } from "../contract/time.ts";
 import {
   type Actor,
   type Decider,
@@ -15,16 +16,21 @@ import {
   requireNew,
   type TimedCommand,
 } from "./decider.ts";
+import { reveal, seal, sealOrNull } from "./event.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
+import { decideModeration, type ModerationCommand } from "./room-moderation.ts";
 import {
+  banAt,
   descriptionIn,
   type ExistingRoom,
   evolve,
   type MemberData,
+  mayModerate,
   RANK,
   type Room,
   type RoomEvent,
   type RoomSettings,
+  requireAdmin,
   requireExisting,
   requireRole,
   roleOf,
@@ -46,14 +52,18 @@ type RoomChange =
   | { type: "Abandon" }
   /** `role: null` keeps the role, or is `member` for one who joins. Every field of `member` is the whole new value. */
   | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null; onlyNew?: boolean }
-  | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string };
+  /** A merge patch of a member that there is: undefined stays as it is. */
+  | { type: "ChangeMember"; actor: Actor; subject: Subject; user: string; changes: MemberChange }
+  | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string }
+  | ModerationCommand;
+type MemberChange = {
+  readonly role?: Role;
+  readonly name?: string | null;
+  readonly meta?: JsonObject | null;
+  readonly mutedUntil?: Instant | null;
+};
 export type RoomCommand = (RoomChange & TimedCommand & { room?: RoomId }) | MessageCommand;
 type CommandOf<T extends RoomChange["type"]> = Extract<RoomChange, { type: T }>;
-
-function requireAdmin(room: ExistingRoom, actor: Actor, least: "admin" | "owner"): void {
-  const role = requireRole(room, actor, "reader");
-  if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
-}
 
 function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
   if (command.type === "Create") return state.status === "none" ? create(command) : [];
@@ -76,8 +86,14 @@ function decide(state: Room, command: RoomCommand, priorEvents: PriorEvents<Room
       return [{ type: "RoomDeleted", data: {} }];
     case "SetMember":
       return setMember(room, command, priorEvents);
+    case "ChangeMember":
+      return changeMember(room, command, priorEvents);
     case "RemoveMember":
       return removeMember(room, command);
+    case "Ban":
+    case "Unban":
+    case "Mute":
+      return decideModeration(room, command, priorEvents);
     default:
       return decideMessage(room, command, priorEvents);
   }
@@ -90,8 +106,19 @@ function create({ settings, externalId, members }: CommandOf<"Create">): readonl
       members.map(({ subject, role }) => ({ id: subject, role })),
     ),
   );
+  refuse(postingFaults(settings));
+  if (members.length > memberLimit(settings)) throw new DomainError("room_full");
   return [{ type: "RoomCreated", data: { ...settings, externalId, members: [...members] } }];
 }
+
+/** As many members as the room may have. */
+const memberLimit = ({ maxMembers }: RoomSettings): number => maxMembers ?? MAX_MEMBERS;
+
+/** In a direct room nobody is more than the other. */
+const postingFaults = ({ kind, posting }: RoomSettings): readonly FieldFault[] =>
+  kind === "direct" && posting !== "everyone"
+    ? [{ path: "posting", code: "not_allowed", message: "must be everyone in a direct room" }]
+    : [];
 
 /** Nobody is named twice; a direct room has exactly two members, who are equal. `id`: whatever tells them apart. */
 export function firstMemberFaults(
@@ -121,13 +148,14 @@ function update(room: ExistingRoom, command: CommandOf<"Update">): readonly Room
   const next = { ...old, ...changes, meta: meta === undefined ? old.meta : mergeMeta(old.meta, meta) };
   if (next.kind !== old.kind && (old.kind === "direct" || next.kind === "direct"))
     throw new DomainError("direct_room_fixed");
+  refuse(postingFaults(next));
   if (sameJson(next, old)) return [];
   return [{ type: "RoomUpdated", data: next }];
 }
 
 function setMember(
   room: ExistingRoom,
-  { member: given, actor, role: wanted, onlyNew }: CommandOf<"SetMember">,
+  { member: given, actor, role: wanted, onlyNew, at }: CommandOf<"SetMember"> & TimedCommand,
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
   const { subject } = given;
@@ -146,7 +174,9 @@ function setMember(
   // fence: names-of-others
   const member = actor.type === "user" && !self ? { ...given, name: described?.name ?? null } : given;
   if (known === undefined) {
-    if (room.members.size >= MAX_MEMBERS) throw new DomainError("too_many_members");
+    // fence: banned-joins
+    if (banAt(room, subject, at) !== undefined) throw new DomainError("banned");
+    if (room.members.size >= memberLimit(room.settings)) throw new DomainError("room_full");
     return [{ type: "MemberJoined", data: { ...member, role } }];
   }
   if (described !== undefined && sameJson({ ...described, role: before }, { ...member, role })) return [];
@@ -171,10 +201,37 @@ const setsRole = (before: Role | undefined, after: Role): boolean =>
 
 const isLastOwner = (room: ExistingRoom): boolean => room.owners === 1 && room.members.size > 1;
 
+function changeMember(
+  room: ExistingRoom,
+  { actor, subject, user, changes, at }: CommandOf<"ChangeMember"> & TimedCommand,
+  priorEvents: PriorEvents<RoomEvent>,
+): readonly RoomEvent[] {
+  const known = room.members.get(subject);
+  requireRole(room, actor, "reader");
+  if (known === undefined) throw new DomainError("not_found");
+  const before = descriptionIn(priorEvents.get(known.described), subject);
+  if (before === undefined) throw new Error(`the description of ${subject} was not given to the decision`);
+  const { role = null, name, meta, mutedUntil } = changes;
+  const member = {
+    ...{ subject, user: before.user },
+    name: name === undefined ? before.name : sealOrNull(name),
+    meta: meta === undefined ? before.meta : seal(mergeMeta(reveal(before.meta) ?? {}, meta)),
+  };
+  const changed =
+    role === null && name === undefined && meta === undefined
+      ? []
+      : setMember(room, { type: "SetMember", actor, member, role, at }, priorEvents);
+  if (mutedUntil === undefined) return changed;
+  return [
+    ...changed,
+    ...decideModeration(room, { type: "Mute", actor, subject, user, until: mutedUntil, at }, priorEvents),
+  ];
+}
+
 function removeMember(room: ExistingRoom, { actor, subject, user }: CommandOf<"RemoveMember">): readonly RoomEvent[] {
   const self = actor.type === "user" && actor.id === subject;
   const before = roleOf(room, subject);
-  if (!self) requireAdmin(room, actor, before !== undefined && RANK[before] > RANK.member ? "owner" : "admin");
+  if (!self) requireAdmin(room, actor, mayModerate(before));
   else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
   if (before === undefined) return [];
   if (room.settings.kind === "direct") {
@@ -190,6 +247,10 @@ function priorEvents(state: Room, command: RoomCommand): readonly number[] {
   switch (command.type) {
     case "SetMember":
       return [state.members.get(command.member.subject)?.described ?? []].flat();
+    case "ChangeMember":
+      return [state.members.get(command.subject)?.described ?? []].flat();
+    case "Ban":
+      return [state.bans.get(command.subject)?.seq ?? []].flat();
     case "Post":
     case "Edit":
     case "DeleteMessage":
@@ -207,6 +268,6 @@ export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
   evolve,
   decide,
   priorEvents,
-  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size) / 8 : 0),
+  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size + state.bans.size) / 8 : 0),
   snapshot: roomSnapshot,
 };

@@ -67,12 +67,15 @@ test("members: joined, renamed, removed and back, live and from the log alike", 
   });
   expect(live).toEqual(later.slice(1));
   const joined = expect.stringMatching(/^20/);
-  const bob = { user_id: "bob", meta: {}, joined_at: joined };
+  const bob = { user_id: "bob", meta: {}, joined_at: joined, muted_until: null };
   expect(live.map(({ event, data }) => [event, data])).toEqual([
     ["member.updated", { ...bob, name: "Bobby", role: "admin" }],
-    ["member.joined", { user_id: "cat", name: "Cat", role: "member", meta: {}, joined_at: joined }],
+    ["member.joined", { user_id: "cat", name: "Cat", role: "member", meta: {}, joined_at: joined, muted_until: null }],
     ["member.left", { ...bob, name: "Bobby", role: "admin", reason: "removed" }],
-    ["member.left", { user_id: "cat", name: "Cat", role: "member", meta: {}, joined_at: joined, reason: "left" }],
+    [
+      "member.left",
+      { user_id: "cat", name: "Cat", role: "member", meta: {}, joined_at: joined, muted_until: null, reason: "left" },
+    ],
     ["member.joined", { ...bob, name: "Bob himself", role: "member" }],
     ["member.updated", { ...bob, name: "Bob himself", role: "reader" }],
   ]);
@@ -111,6 +114,8 @@ test("the room's own events show the room as it was then", async () => {
       description: null,
       kind: "private",
       join_role: "member",
+      max_members: null,
+      posting: "everyone",
       meta: {},
       active: true,
     },

@@ -42,7 +42,15 @@ const create: fc.Arbitrary<RoomStep> = fc
     command: (at) => ({
       type: "Create",
       at,
-      settings: { name: "Room", description: null, kind, joinRole, meta: {} },
+      settings: {
+        name: "Room",
+        description: null,
+        kind,
+        joinRole,
+        maxMembers: null,
+        posting: "everyone" as const,
+        meta: {},
+      },
       externalId: null,
       members: members.map(([subject, one]) => memberData(subject, one, null)),
     }),

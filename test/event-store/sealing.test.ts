@@ -97,6 +97,8 @@ describe("a user's own JSON that looks like ours", () => {
     description: null,
     kind: "private",
     joinRole: "member",
+    maxMembers: null,
+    posting: "everyone",
     meta,
   });
 
@@ -144,6 +146,8 @@ describe("an erased key", () => {
     meta: {},
     externalId: null,
     joinRole: "member",
+    maxMembers: null,
+    posting: "everyone",
     members: [member("sub_a"), member("sub_b")],
   };
   const ERASED = { erased: true };

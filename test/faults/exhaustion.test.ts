@@ -127,7 +127,7 @@ const BOUNDS: readonly Bound[] = [
   {
     what: "members of a room",
     bound: "50,000",
-    answer: "too_many_members",
+    answer: "room_full",
     past: async () => {
       const full = created(Array.from({ length: 50_000 - 1 }, (_, n) => member(`sub_${n}`)));
       const room = roomDecider.evolve(roomDecider.initial, full, { seq: 1, at: 0 });

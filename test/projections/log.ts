@@ -104,6 +104,8 @@ export const roomCreated = (
     description: null,
     kind: settings.kind ?? "private",
     joinRole: "member",
+    maxMembers: null,
+    posting: "everyone",
     meta: settings.meta ?? {},
     externalId: settings.externalId ?? null,
     members: [...members],

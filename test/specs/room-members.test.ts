@@ -76,7 +76,7 @@ describe("adding a person", () => {
 
   test(`is refused when 50,000 are there, but those can still be changed`, () => {
     const full = created(Array.from({ length: 50_000 }, (_, index) => member(`sub_${index}`)));
-    room(full).when(setMember(key, "sub_new")).thenRejected("too_many_members");
+    room(full).when(setMember(key, "sub_new")).thenRejected("room_full");
     room(full)
       .when(setMember(key, "sub_7", "admin"))
       .then(updated("sub_7", "admin"));

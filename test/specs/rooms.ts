@@ -2,6 +2,7 @@
 
 import { type MessageId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import type { Role, RoomKind } from "../../src/contract/rooms.ts";
+import type { Instant } from "../../src/contract/time.ts";
 import type { Actor } from "../../src/domain/decider.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-state.ts";
@@ -36,6 +37,8 @@ export const settings = (changes: Partial<RoomSettings> = {}): RoomSettings => (
   description: null,
   kind: "private",
   joinRole: "member",
+  maxMembers: null,
+  posting: "everyone",
   meta: {},
   ...changes,
 });
@@ -62,9 +65,22 @@ export const updated = (subject: Subject, role: Role): RoomEvent => ({
   type: "MemberUpdated",
   data: member(subject, role),
 });
-export const left = (subject: Subject, reason: "left" | "removed" = "left"): RoomEvent => ({
+export const left = (subject: Subject, reason: "left" | "removed" | "banned" = "left"): RoomEvent => ({
   type: "MemberLeft",
   data: { subject, user: { open: subject.slice(4) }, reason },
+});
+
+export const muted = (subject: Subject, until: Instant | null): RoomEvent => ({
+  type: "MemberMuted",
+  data: { subject, user: { open: subject.slice(4) }, until },
+});
+export const banned = (subject: Subject, until: Instant | null = null, reason: string | null = null): RoomEvent => ({
+  type: "MemberBanned",
+  data: { subject, user: { open: subject.slice(4) }, until, reason: reason === null ? null : { open: reason } },
+});
+export const unbanned = (subject: Subject): RoomEvent => ({
+  type: "MemberUnbanned",
+  data: { subject, user: { open: subject.slice(4) } },
 });
 
 /** The id of the message whose posting is at `seq`. */
@@ -152,6 +168,18 @@ export const removeMember = (actor: Actor, subject: Subject): RoomCommand => ({
   subject,
   user: subject.slice(4),
 });
+export const changeMember = (actor: Actor, subject: Subject, changes: Of<"ChangeMember">["changes"]): RoomCommand => ({
+  type: "ChangeMember",
+  at: NOW,
+  actor,
+  subject,
+  user: subject.slice(4),
+  changes,
+});
+export const ban = (actor: Actor, subject: Subject, until: Instant | null = null, reason: string | null = null) =>
+  ({ type: "Ban", at: NOW, actor, subject, user: subject.slice(4), until, reason }) satisfies RoomCommand;
+export const unban = (actor: Actor, subject: Subject) =>
+  ({ type: "Unban", at: NOW, actor, subject, user: subject.slice(4) }) satisfies RoomCommand;
 export const update = (actor: Actor, changes: Of<"Update">["changes"], ifMatch: number | null = null): RoomCommand => ({
   type: "Update",
   at: NOW,

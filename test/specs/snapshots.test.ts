@@ -39,17 +39,26 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    3: {
+    4: {
       status: "live",
-      settings: { name: "Team", description: null, kind: "private", joinRole: "member", meta: {} },
+      settings: {
+        name: "Team",
+        description: null,
+        kind: "private",
+        joinRole: "member",
+        maxMembers: null,
+        posting: "everyone",
+        meta: {},
+      },
       externalId: null,
       active: false,
       seq: 12,
       members: [
-        ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false }],
-        ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false }],
+        ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false, mutedUntil: null }],
+        ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false, mutedUntil: null }],
       ],
       formers: [["sub_rita", "reader"]],
+      bans: [],
       owners: 1,
       posted: 3,
       deleted: 1,

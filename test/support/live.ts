@@ -106,7 +106,15 @@ export async function createRoom(
   members: Readonly<Record<string, Role>>,
   externalId: string | null = null,
 ): Promise<void> {
-  const settings = { name: "Room", description: null, kind: "private", joinRole: "member", meta: {} } as const;
+  const settings = {
+    name: "Room",
+    description: null,
+    kind: "private",
+    joinRole: "member",
+    maxMembers: null,
+    posting: "everyone",
+    meta: {},
+  } as const;
   const data = await Promise.all(
     Object.entries(members).map(async ([user, role]) => ({
       subject: await keyring.subjectOfUser(client, user),

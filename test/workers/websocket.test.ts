@@ -28,7 +28,15 @@ describe("websocket deliveries", () => {
     const members = await Promise.all(
       users.map(async (user) => ({ ...(await member(user)), role: "member" as const })),
     );
-    const settings = { name: "Room", description: null, kind: "private", joinRole: "member", meta: {} } as const;
+    const settings = {
+      name: "Room",
+      description: null,
+      kind: "private",
+      joinRole: "member",
+      maxMembers: null,
+      posting: "everyone",
+      meta: {},
+    } as const;
     const run = (command: Parameters<typeof roomDecider.decide>[1]) =>
       world.commands.execute(roomDecider, roomStream(room), command, world.context(client));
     await run({ type: "Create", at: Date.now(), settings, externalId: null, members });

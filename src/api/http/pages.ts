@@ -246,7 +246,7 @@ const REMEDIES: { readonly [code in ProblemCode]?: string } = {
   not_found: "Check the id, and that key or token belong to the same client.",
   last_owner: "Make somebody else owner first, or delete the room.",
   external_id_taken: "Use the room that `existing_id` names, or another `external_id`.",
-  too_many_members: "Remove somebody first, or open another room.",
+  room_full: "Remove somebody first, or raise the room's `max_members`.",
   not_cancellable: "Nothing: all of it has been delivered or has ended.",
   nothing_to_retry: "Nothing: see `deliveries` for what each is waiting for.",
   last_key: "Rotate the key in place of deleting it.",

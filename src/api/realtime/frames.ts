@@ -132,7 +132,10 @@ export class FrameMaker {
 }
 
 const isMemberEvent = (event: StoredRoomEvent) =>
-  event.type === "MemberJoined" || event.type === "MemberUpdated" || event.type === "MemberLeft";
+  event.type === "MemberJoined" ||
+  event.type === "MemberUpdated" ||
+  event.type === "MemberLeft" ||
+  event.type === "MemberMuted";
 
 /** Whether an event holds the id of this user. */
 const namesUser = ({ data }: StoredRoomEvent, subject: Subject): boolean =>

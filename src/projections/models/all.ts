@@ -3,6 +3,7 @@
 import type { Projection } from "../projection.ts";
 import { apiKeys } from "./api-keys.ts";
 import { audit, commandIds } from "./audit.ts";
+import { bans } from "./bans.ts";
 import { deletions } from "./deletions.ts";
 import { attempts, deliveries } from "./deliveries.ts";
 import { messages } from "./messages.ts";
@@ -20,6 +21,7 @@ export const storedProjections: readonly Projection[] = [
   rooms,
   roomSearch,
   members,
+  bans,
   messages,
   deletions,
   reads,

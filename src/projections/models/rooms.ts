@@ -38,6 +38,8 @@ const columns = {
   description: text({ nullable: true }),
   kind: text<RoomKind>(),
   join_role: text<RoomSettings["joinRole"]>(),
+  max_members: integer({ nullable: true }),
+  posting: text<RoomSettings["posting"]>(),
   meta: json<JsonObject>(),
   active: boolean(),
   deleted: boolean(),
@@ -61,7 +63,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 2,
+  version: 3,
   key: ["room_id"],
   columns,
   indexes: [
@@ -91,6 +93,9 @@ export const rooms = projection({
     MemberJoined: (e) => [moved(e, (row) => ({ member_count: row.member_count + 1 }))],
     MemberUpdated: (e) => [moved(e, () => ({}))],
     MemberLeft: (e) => [moved(e, (row) => ({ member_count: row.member_count - 1 }))],
+    MemberMuted: (e) => [moved(e, () => ({}))],
+    MemberBanned: (e) => [moved(e, () => ({}))],
+    MemberUnbanned: (e) => [moved(e, () => ({}))],
     MessagePosted: (e) => [moved(e, (row) => ({ ordinal: e.data.ordinal, message_count: row.message_count + 1 }))],
     MessageEdited: (e) => [moved(e, () => ({}))],
     MessageDeleted: (e) => [moved(e, (row) => ({ message_count: row.message_count - 1 }))],
@@ -98,8 +103,8 @@ export const rooms = projection({
   },
 });
 
-const settingsOf = ({ name, description, kind, joinRole, meta }: RoomSettings) => ({
-  ...{ name, description, kind, join_role: joinRole, meta },
+const settingsOf = ({ name, description, kind, joinRole, maxMembers, posting, meta }: RoomSettings) => ({
+  ...{ name, description, kind, join_role: joinRole, max_members: maxMembers, posting, meta },
   name_key: searchKey(name ?? ""),
 });
 
@@ -126,6 +131,7 @@ const memberColumns = {
   role: text<Role>(),
   meta: json<JsonObject>(),
   joined_at: bigint(),
+  muted_until: bigint({ nullable: true }),
   /** What was said up to here counts as read: the seq of joining; 0 for members named at the room's creation. */
   joined_seq: integer(),
   position: text<Position>(),
@@ -136,7 +142,7 @@ type MemberTableRow = RowOf<typeof memberColumns>;
 
 export const members = projection({
   name: "members",
-  version: 2,
+  version: 3,
   key: ["room_id", "subject"],
   columns: memberColumns,
   indexes: ["(room_id, position, join_index)", "(client, subject, room_id)"],
@@ -145,6 +151,7 @@ export const members = projection({
     RoomCreated: (e) => e.data.members.flatMap((member, index) => joined(e, member, 0, index)),
     MemberJoined: (e) => joined(e, e.data, e.revision + 1, 0),
     MemberUpdated: (e) => [change([roomOf(e.stream), e.data.subject], (row) => ({ ...row, ...described(e.data) }))],
+    MemberMuted: (e) => [change([roomOf(e.stream), e.data.subject], (row) => ({ ...row, muted_until: e.data.until }))],
     MemberLeft: (e) => [remove([roomOf(e.stream), e.data.subject])],
   },
 });
@@ -163,6 +170,7 @@ function joined(e: EventFacts, data: MemberData, joinedSeq: number, index: numbe
     put<MemberTableRow, Body<MemberTableRow, "room_id" | "subject">>([roomOf(e.stream), data.subject], {
       ...described(data),
       joined_at: e.meta.at,
+      muted_until: null,
       joined_seq: joinedSeq,
       position: e.position,
       join_index: index,

@@ -64,7 +64,15 @@ describe("an external id", () => {
       await claimFor("x-4", room, 60_000);
       const made = await api.post("/rooms", { name: "Later", external_id: "x-4" });
       expect(made.status).toBe(201);
-      const settings = { name: "Slow", description: null, kind: "private", joinRole: "member", meta: {} } as const;
+      const settings = {
+        name: "Slow",
+        description: null,
+        kind: "private",
+        joinRole: "member",
+        maxMembers: null,
+        posting: "everyone",
+        meta: {},
+      } as const;
       const create = { type: "Create", at: Date.now(), settings, externalId: "x-4", members: [] } as const;
       const context = contextOf(api.id as ClientId);
       const late = await server.services.commands.execute(roomDecider, roomStream(room), create, context);

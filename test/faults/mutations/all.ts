@@ -1,6 +1,7 @@
 // All mutations, and the table of them that the page for developers shows.
 import { feedbackMutations } from "./feedback.ts";
 import { interfaceMutations } from "./interface.ts";
+import { moderationMutations } from "./moderation.ts";
 import type { Mutation } from "./mutation.ts";
 import { rightsMutations } from "./rights.ts";
 import { secretsMutations } from "./secrets.ts";
@@ -15,6 +16,7 @@ export const mutations: readonly Mutation[] = [
   ...tenantMutations,
   ...interfaceMutations,
   ...rightsMutations,
+  ...moderationMutations,
   ...secretsMutations,
   ...timeMutations,
   ...feedbackMutations,

@@ -3,12 +3,16 @@ import { userIdOf } from "../../../app/authenticate.ts";
 import { createRoom } from "../../../app/create-room.ts";
 import { AppError } from "../../../app/errors.ts";
 import {
+  banUser,
+  changeMember,
+  listBans,
   listMembers,
   listReadMarkers,
   OTHERS_NAME,
   putReadMarker,
   removeMember,
   setMember,
+  unbanUser,
 } from "../../../app/members.ts";
 import { changeRoom, deleteRoom, getRoom, listRooms, setRoomActive } from "../../../app/rooms.ts";
 import type { Caller } from "../../../app/services.ts";
@@ -16,9 +20,12 @@ import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
 import {
+  BanResource,
   MemberInput,
   MemberParams,
+  MemberPatch,
   MemberResource,
+  NewBan,
   NewRoom,
   ReadMarkerInput,
   ReadMarkerResource,
@@ -154,7 +161,8 @@ export const roomRoutes = routesOf("rooms", {
       "read_only",
       "last_owner",
       "direct_room_fixed",
-      "too_many_members",
+      "banned",
+      "room_full",
       "precondition_failed",
       "read_model_behind",
     ],
@@ -162,6 +170,20 @@ export const roomRoutes = routesOf("rooms", {
       const { room_id, user_id } = call.params;
       const set = await setMember(call, room_id, user_id, call.body, call.onlyNew);
       return set.joined ? created(set, "member", set.path) : shown(set, "member");
+    },
+  }),
+  changeMember: route("PATCH", "/rooms/:room_id/members/:user_id", {
+    summary: "Change a member",
+    description:
+      "A JSON Merge Patch (RFC 7396). To mute needs the role `admin`, of admins and owners `owner`; a muted member reads and does not post.",
+    access: writeAccess,
+    params: MemberParams,
+    body: MemberPatch,
+    responses: { 200: MemberResource },
+    problems: ["not_found", "not_a_member", "role_required", "read_only", "last_owner", "direct_room_fixed"],
+    handle: async (call) => {
+      const { room_id, user_id } = call.params;
+      return shown(await changeMember(call, room_id, user_id, call.body), "member");
     },
   }),
   removeMember: route("DELETE", "/rooms/:room_id/members/:user_id", {
@@ -190,6 +212,43 @@ export const roomRoutes = routesOf("rooms", {
     responses: { 200: listBody(MemberResource) },
     problems: ["not_found", "not_a_member"],
     handle: async (call) => listReply(call, await listMembers(call, call.params.room_id, call.query)),
+  }),
+  banUser: route("POST", "/rooms/:room_id/bans/:user_id", {
+    summary: "Ban a user from a room",
+    description:
+      "Who is a member is removed. Until the ban ends nobody adds the user, and it cannot join. Needs the role `admin`, of admins and owners `owner`.",
+    access: writeAccess,
+    params: MemberParams,
+    body: NewBan,
+    responses: { 201: BanResource },
+    problems: ["not_found", "not_a_member", "role_required", "read_only", "last_owner", "direct_room_fixed"],
+    handle: async (call) => {
+      const { room_id, user_id } = call.params;
+      return created(
+        await banUser(call, room_id, user_id, call.body),
+        "ban",
+        `/rooms/${encodeURIComponent(room_id)}/bans`,
+      );
+    },
+  }),
+  unbanUser: route("DELETE", "/rooms/:room_id/bans/:user_id", {
+    summary: "Lift a ban",
+    description: "Who was in a public room may join it again.",
+    access: writeAccess,
+    params: MemberParams,
+    responses: { 204: null },
+    problems: ["not_found", "not_a_member", "role_required", "read_only", "direct_room_fixed"],
+    handle: async (call) => noContent(await unbanUser(call, call.params.room_id, call.params.user_id)),
+  }),
+  listBans: route("GET", "/rooms/:room_id/bans", {
+    summary: "List a room's bans",
+    description: "Those that hold now, newest first. Needs the role `admin`.",
+    access: readAccess,
+    params: RoomParams,
+    query: PageQuery,
+    responses: { 200: listBody(BanResource) },
+    problems: ["not_found", "not_a_member", "role_required", "read_only"],
+    handle: async (call) => listReply(call, await listBans(call, call.params.room_id, call.query)),
   }),
   putReadMarker: route("PUT", "/rooms/:room_id/reads/:user_id", {
     summary: "Move a member's read marker",

@@ -1,0 +1,31 @@
+// Fences around who is kept from a room, and from posting in it.
+import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
+
+const moderation = (test: string) => ({ file: "specs/room-moderation.test.ts", test });
+
+export const moderationMutations: readonly Mutation[] = [
+  {
+    fence: "moderates",
+    name: "who bans and mutes",
+    mutate: drop,
+    caughtBy: moderation("of members is the admins', of admins and owners the owners'"),
+  },
+  {
+    fence: "banned-joins",
+    name: "who is banned neither joins nor is added",
+    mutate: condition(false),
+    caughtBy: moderation("holds for who adds others, a client key too"),
+  },
+  {
+    fence: "post-muted",
+    name: "a muted member does not post",
+    mutate: condition(false),
+    caughtBy: moderation("cannot post, nor can a client key for it"),
+  },
+  {
+    fence: "post-admins",
+    name: "a room that is its admins' to post in",
+    mutate: replaceWith('"member"'),
+    caughtBy: moderation("takes none of members, also not by a client key for them"),
+  },
+];
