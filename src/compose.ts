@@ -12,6 +12,7 @@ import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
 import { KeyUse } from "./app/key-use.ts";
+import { MAIL_LINKS_SECRET, type MailLinks, mailLinks } from "./app/mail-links.ts";
 import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
 import { createLimits, type Limits } from "./app/rate-limit.ts";
@@ -70,11 +71,16 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     ? open.use(await startMailbox({ log: (line) => logger.debug(line), folder: join(config.dataDir, "mailbox") }))
     : undefined;
   const guard = createAddressGuard({ allow: config.outboundAllow, allowLoopback: config.development });
+  // Known once it listens: a port may be given by the system.
+  let listening: Server | undefined = waiting?.server;
+  const secret = await storage.keyring.serverSecret(MAIL_LINKS_SECRET);
+  const links = mailLinks(secret, () => config.publicUrl ?? (config.development ? originOf(listening) : null));
   const parts = {
     config,
     logger,
     storage,
     guard,
+    links,
     mailbox,
     smtp: open.use(createSmtpChannel({ guard, ehloName: config.smtpEhloName })),
   };
@@ -115,6 +121,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     registry,
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
+  listening = http.server;
   const gateway = open.use(new Gateway({ services, feed, ...omitUndefined({ timings: bounds?.sockets }) }));
   addReadMetrics(registry, gatewayMetrics(gateway));
   feed.start();
@@ -124,6 +131,12 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   http.open();
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+/** Where a server of development mode is reached; null while it does not listen. */
+function originOf(server: Server | undefined): string | null {
+  const address = server?.address() ?? null;
+  return typeof address === "object" && address !== null ? `http://localhost:${address.port}` : null;
 }
 
 /** What every role measures of its stores. */
@@ -248,6 +261,7 @@ const mapValues = <V>(
 
 type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly guard: AddressGuard;
+  readonly links: MailLinks;
   readonly smtp: SmtpChannel & AsyncDisposable;
   readonly mailbox: Mailbox | undefined;
 };
@@ -260,7 +274,7 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 }
 
 async function apiServices(
-  { config, logger, storage, guard, smtp }: Parts,
+  { config, logger, storage, guard, links, smtp }: Parts,
   following: Live,
   { keyUse, limits }: Pick<Services, "keyUse" | "limits">,
 ): Promise<Services> {
@@ -282,19 +296,20 @@ async function apiServices(
     limits,
     people,
     positions,
+    links,
     guard,
     smtp,
   };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 
-async function openWorkers({ config, logger, storage, guard, smtp, mailbox }: Parts): Promise<Workers> {
+async function openWorkers({ config, logger, storage, guard, links, smtp, mailbox }: Parts): Promise<Workers> {
   await using open = new AsyncDisposableStack();
   const { pool, store, keyring, commands, readSide, alone, metrics } = storage;
   const webhook = open.use(createWebhookChannel({ guard }));
   const workers = open.use(
     await startWorkers({
-      ...{ pool, store, keyring, commands, readSide, webhook, smtp, logger, now, newId, alone },
+      ...{ pool, store, keyring, commands, readSide, webhook, smtp, links, logger, now, newId, alone },
       mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
       retryPolicy: config.retryPolicy,
       random: Math.random,

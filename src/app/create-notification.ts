@@ -69,8 +69,12 @@ async function notificationData(
   const { times, faults: timeFaults } = checkTimes({ sendAt: wanted.send_at, expiresAt: wanted.expires_at }, at);
   const text = wanted.type === "email" ? wanted.text : null;
   const faults = [...timeFaults, ...contentSizeFaults(wanted.content, text), ...copyFaults(wanted, targets)];
+  if (wanted.type === "email") faults.push(...optionFaults(wanted));
   const room = await roomNamed(services, client, wanted.room_id, faults);
   if (wanted.type === "webhook") faults.push(...forbiddenUrls(services.guard, targets ?? []));
+  const { development, publicUrl } = services.config;
+  if (wanted.type === "email" && wanted.unsubscribe && publicUrl === undefined && !development)
+    faults.push({ path: "unsubscribe", code: "not_allowed", message: "needs PUBLIC_URL, where its link leads" });
   if (faults.length > 0) throw invalid(faults);
   const audience = targets === null && room !== null ? audienceOf(room) : null;
   const recipients = targets === null ? [] : await recipientsOf(services.keyring, client, wanted.type, targets);

@@ -15,6 +15,7 @@ import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import type { Tokens } from "./credentials.ts";
 import type { KeyUse } from "./key-use.ts";
+import type { MailLinks } from "./mail-links.ts";
 import type { People } from "./people.ts";
 import type { Positions } from "./positions.ts";
 import type { Limits, OnRate } from "./rate-limit.ts";
@@ -39,6 +40,7 @@ export type Services = {
   readonly limits: Limits;
   readonly people: People;
   readonly positions: Positions;
+  readonly links: MailLinks;
   readonly guard: AddressGuard;
   readonly smtp: SmtpChannel;
 };

@@ -1,7 +1,7 @@
 // The addresses that a client's mails do not go to.
 import { canonicalMailAddress } from "../contract/fields.ts";
-import type { ClientId, Subject } from "../contract/ids.ts";
-import type { SuppressionQuery, SuppressionResource } from "../contract/suppressions.ts";
+import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
+import type { SuppressionQuery, SuppressionReason, SuppressionResource } from "../contract/suppressions.ts";
 import { rfc3339 } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
@@ -13,6 +13,7 @@ import {
   suppressionOf,
   suppressionStream,
 } from "../domain/suppression.ts";
+import type { CommandContext } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { listSuppressions as queryList } from "../projections/models/suppressions.ts";
@@ -77,6 +78,31 @@ export async function deleteSuppression(
   const subject = await subjectOf(services.keyring, caller.client, email);
   const command = { type: "Unsuppress", at, subject } as const;
   return services.commands.execute(suppressionDecider, suppressionStream(subject), command, context);
+}
+
+type Cause = {
+  readonly email: string;
+  readonly reason: SuppressionReason;
+  readonly category: string | null;
+  readonly delivery: DeliveryId | null;
+};
+
+/**
+ * Puts an address on the list for what became of a mail. Under one command id it happens once: what was taken off the list
+ * since does not come back.
+ */
+export async function suppressAddress(
+  { commands, keyring, now }: Pick<Services, "commands" | "keyring" | "now">,
+  client: ClientId,
+  { email, ...about }: Cause,
+  context: CommandContext,
+): Promise<void> {
+  const subject = await subjectOf(keyring, client, email);
+  const command: SuppressionCommand = {
+    ...{ type: "Suppress", at: now(), subject, address: suppressionAddress(email) },
+    ...about,
+  };
+  await commands.execute(suppressionDecider, suppressionStream(subject), command, context);
 }
 
 /** Why a mail to an address is not sent now, as the log says; null: it may go. */

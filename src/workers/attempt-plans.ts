@@ -131,9 +131,9 @@ const ALL_DOWN = { code: "provider_down", message: "Every email provider for thi
  * may be tried now.
  */
 export function planEmail(services: JobServices, attempted: Attempted): readonly AttemptPlan[] {
-  const { mailbox, now, random } = services;
+  const { mailbox, links, now, random } = services;
   const { delivery, client } = attempted;
-  const mail = mailOf(attempted, now());
+  const mail = mailOf(attempted, links, now());
   if (mail === undefined) return [failing("none", "permanent", ERASED)];
   const { provider } = attempted.notification.data;
   const demand = { bulk: delivery.request.bulk, from: mail.from?.email ?? null, provider, bytes: sizeOf(mail) };
@@ -204,7 +204,11 @@ const mailboxProvider = (mailbox: { host: string; port: number }, client: Existi
 });
 
 /** The mail. Undefined when its recipient or content was erased. */
-function mailOf({ id, delivery, notification, client }: Attempted, at: Instant): MailContent | undefined {
+function mailOf(
+  { id, delivery, notification, client }: Attempted,
+  links: JobServices["links"],
+  at: Instant,
+): MailContent | undefined {
   const { request } = delivery;
   const { data } = notification;
   const email = reveal(request.address);
@@ -224,6 +228,7 @@ function mailOf({ id, delivery, notification, client }: Attempted, at: Instant):
     from: reveal(data.sender),
     headers: Object.fromEntries((reveal(data.headers) ?? []).map(({ name, value }) => [name, value])),
     tag: data.tag,
+    unsubscribeUrl: data.unsubscribe && data.category !== null ? (links?.unsubscribeUrl(id) ?? null) : null,
     subject: reveal(own?.subject) ?? reveal(data.subject) ?? `Notification from ${client.name}`,
     content,
     contentType: ownContent === null ? data.contentType : null,

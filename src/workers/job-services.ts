@@ -1,5 +1,6 @@
 // What the handlers of jobs work with: the services, the states that they load, the commands and their context.
 import type { Logger } from "pino";
+import type { MailLinks } from "../app/mail-links.ts";
 import type { SmtpChannel } from "../channels/email/smtp.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
 import type { Channel } from "../contract/deliveries.ts";
@@ -27,6 +28,8 @@ export type JobServices = {
   readonly smtp: SmtpChannel;
   /** Where mails of clients without a provider go. Null: their attempts fail. */
   readonly mailbox: { readonly host: string; readonly port: number } | null;
+  /** What mails carry. Without it none can be unsubscribed from. */
+  readonly links?: MailLinks;
   readonly retryPolicy: RetryPolicy;
   readonly hostLimiter: HostLimiter;
   readonly providerUse: ProviderUse;

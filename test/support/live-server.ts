@@ -7,6 +7,7 @@ import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { Gateway } from "../../src/api/realtime/gateway.ts";
 import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
 import { KeyUse } from "../../src/app/key-use.ts";
+import { MAIL_LINKS_SECRET, mailLinks } from "../../src/app/mail-links.ts";
 import { Positions } from "../../src/app/positions.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
@@ -52,12 +53,13 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const guard = createAddressGuard({ allow: [], allowLoopback: true });
   const smtp = open.use(createSmtpChannel({ guard }));
   const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
+  const links = mailLinks(await keyring.serverSecret(MAIL_LINKS_SECRET), () => null);
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
   const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, links, guard, smtp },
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();

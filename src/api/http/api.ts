@@ -5,7 +5,7 @@ import { PROBLEMS } from "../../contract/errors.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
 import { authorize, commandContext, createAuthentication } from "./authentication.ts";
-import { BodyBudget, ClientGone, readBody } from "./body.ts";
+import { type BodyBudget, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import type { HttpTimings } from "./hardening.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
@@ -32,9 +32,10 @@ export function addApiRoutes(
   routes: readonly Route[],
   services: Services,
   { bodyMs: slowMs }: HttpTimings,
+  budget: BodyBudget,
 ): ApiMiddleware {
   const authentication = createAuthentication(services);
-  const bodies = { budget: new BodyBudget(), addressOf: clientAddress(services.config).group, slowMs };
+  const bodies = { budget, addressOf: clientAddress(services.config).group, slowMs };
   const { limits } = services;
   const limited = limitRequests(limits);
   const admit: ApiMiddleware = (ctx, next) => authentication.authenticate(ctx, () => limited(ctx, next));

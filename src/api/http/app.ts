@@ -8,7 +8,7 @@ import { createLimits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { type ApiRouter, addApiRoutes } from "./api.ts";
-import { ClientGone } from "./body.ts";
+import { BodyBudget, ClientGone } from "./body.ts";
 import {
   checkHeaders,
   createGuardedServer,
@@ -32,6 +32,7 @@ import {
   type RouterFields,
   SOCKET_PATHS,
 } from "./route.ts";
+import { addUnsubscribing } from "./unsubscribe-page.ts";
 
 type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
@@ -90,7 +91,9 @@ export function createHttpServer(
     addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
   }
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
-  const admit = addApiRoutes(router, routes, services, timings);
+  const bodies = new BodyBudget();
+  addUnsubscribing(router, services, { budget: bodies, slowMs: timings.bodyMs });
+  const admit = addApiRoutes(router, routes, services, timings, bodies);
   requireUnambiguous(router);
 
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));

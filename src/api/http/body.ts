@@ -177,6 +177,16 @@ async function receive(
   return body.bytes();
 }
 
+/** A body of any type, which counts for its owner until `use` has ended. Throws what `receive` throws, and `use`. */
+export async function withBytes<T>(
+  request: IncomingMessage,
+  { budget, owner, slowMs, maxBytes }: { budget: BodyBudget; owner: BodyOwner; slowMs: number; maxBytes: number },
+  use: (bytes: Buffer) => Promise<T>,
+): Promise<T> {
+  using share = budget.open(owner);
+  return await use(hasBody(request) ? await receive(request, share, { slowMs, maxBodyBytes: maxBytes }) : NOTHING);
+}
+
 /** Ends the connection of what is not read to its end. */
 const END = { headers: { Connection: "close" } };
 

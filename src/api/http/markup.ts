@@ -59,16 +59,21 @@ const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(
 const STYLE_HASH = hashOf(STYLE);
 
 /** What a page may load: its own style and picture, and the one script that it is given. */
-type Loads = { readonly script?: string; readonly frames?: boolean };
+type Loads = {
+  readonly script?: string;
+  readonly frames?: boolean;
+  /** It is for people who know nothing of this server: without its bar, and with a form. */
+  readonly isForm?: boolean;
+};
 
-const policyOf = ({ script, frames = false }: Loads): string =>
+const policyOf = ({ script, frames = false, isForm = false }: Loads): string =>
   [
     "default-src 'none'",
     `style-src ${STYLE_HASH}`,
     "img-src 'self'",
     ...(script === undefined ? [] : [`script-src ${hashOf(script)}`, "connect-src 'self'"]),
     ...(frames ? ["frame-src 'self'"] : []),
-    ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
+    ...["base-uri 'none'", `form-action ${isForm ? "'self'" : "'none'"}`, "frame-ancestors 'none'"],
   ].join("; ");
 
 /** Sends markup under a policy of what it may load. */
@@ -103,9 +108,9 @@ export function pageOf(path: string, title: string, body: Html, loads: Loads = {
   const script = loads.script === undefined ? html`` : { html: `<script>${loads.script}</script>` };
   const { html: markup } = html`<!doctype html>
 <html lang="en">
-<head>${HEAD}<title>${title} · ChatAPI</title><style>${{ html: STYLE }}</style></head>
+<head>${HEAD}<title>${title}${loads.isForm === true ? "" : " · ChatAPI"}</title><style>${{ html: STYLE }}</style></head>
 <body>
-${topBar(path)}
+${loads.isForm === true ? html`` : topBar(path)}
 <main>
 ${body}
 </main>

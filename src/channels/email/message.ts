@@ -87,6 +87,7 @@ async function buildMail(sender: MailSender, mail: MailContent): Promise<SendMai
     headers: {
       "Auto-Submitted": "auto-generated",
       [DELIVERY_HEADER]: headerText(mail.deliveryId),
+      ...unsubscribeHeaders(mail.unsubscribeUrl ?? null),
       ...(encoded ? { Subject: { prepared: true, foldLines: true, value: asTyped(subject) } } : {}),
     },
     // nodemailer would write "X-Chatapi-Delivery".
@@ -96,6 +97,16 @@ async function buildMail(sender: MailSender, mail: MailContent): Promise<SendMai
     // Content comes from tenants: it must not make us read files or URLs.
     disableFileAccess: true,
     disableUrlAccess: true,
+  };
+}
+
+/** RFC 8058, unfolded: some mail programs read the first line alone. */
+function unsubscribeHeaders(url: string | null) {
+  if (url === null) return {};
+  const header = (value: string) => ({ prepared: true, foldLines: false, value });
+  return {
+    "List-Unsubscribe": header(`<${headerText(url)}>`),
+    "List-Unsubscribe-Post": header("List-Unsubscribe=One-Click"),
   };
 }
 

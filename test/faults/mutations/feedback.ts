@@ -26,4 +26,10 @@ export const feedbackMutations: readonly Mutation[] = [
     mutate: drop,
     caughtBy: { file: "specs/suppression.test.ts", test: "what becomes of a mail, and of a critical one: bounced" },
   },
+  {
+    fence: "mail-token",
+    name: "MAC of unsubscribe links",
+    mutate: drop,
+    caughtBy: { file: "api/http/unsubscribe.test.ts", test: "a link that this server did not make" },
+  },
 ];

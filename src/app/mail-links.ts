@@ -1,0 +1,47 @@
+// The links and return paths of mails: each names its delivery, and nobody but this server can make one.
+import { timingSafeEqual } from "node:crypto";
+import { type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
+import { deriveSecretTail } from "../event-store/derived-ids.ts";
+
+/** Among the server's own secrets. */
+export const MAIL_LINKS_SECRET = "mail-links";
+const MAC_DIGITS = 26;
+const PREFIX = "dlv_";
+
+/** What a token is for: one for one purpose is none for another. */
+type Purpose = "unsubscribe";
+
+const macOf = (secret: Uint8Array, purpose: Purpose, id: string): string => deriveSecretTail(secret, purpose, id);
+
+/** A token for a delivery: digits and lower-case letters. */
+const mailToken = (secret: Uint8Array, purpose: Purpose, id: DeliveryId): string =>
+  id.slice(PREFIX.length) + macOf(secret, purpose, id);
+
+/** The delivery of a token, in any case; undefined for one that this server did not make for the purpose. */
+function deliveryOfToken(secret: Uint8Array, purpose: Purpose, token: string): DeliveryId | undefined {
+  if (token.length > 128) return undefined;
+  const lower = token.toLowerCase();
+  const id = DeliveryIdSchema.safeParse(PREFIX + lower.slice(0, -MAC_DIGITS));
+  if (!id.success) return undefined;
+  const [given, wanted] = [lower.slice(-MAC_DIGITS), macOf(secret, purpose, id.data)].map((text) => Buffer.from(text));
+  // fence: mail-token
+  if (given === undefined || wanted?.length !== given.length || !timingSafeEqual(given, wanted)) return undefined;
+  return id.data;
+}
+
+/** What the mails of a node carry, and what comes back with it. */
+export type MailLinks = {
+  /** Where one click unsubscribes from a mail's category. Null: nobody can reach this server. */
+  readonly unsubscribeUrl: (id: DeliveryId) => string | null;
+  /** The delivery of such a link's token; undefined when this server did not make it. */
+  readonly unsubscribed: (token: string) => DeliveryId | undefined;
+};
+
+/** `origin`: where this server is reached; null while that is not known. */
+export const mailLinks = (secret: Uint8Array, origin: () => string | null): MailLinks => ({
+  unsubscribeUrl(id) {
+    const base = origin();
+    return base === null ? null : `${base}/u/${mailToken(secret, "unsubscribe", id)}`;
+  },
+  unsubscribed: (token) => deliveryOfToken(secret, "unsubscribe", token),
+});
