@@ -8,7 +8,7 @@ import { optionFaults } from "../contract/notification-options.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/notifications.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
-import { seal, sealOrNull } from "../domain/event.ts";
+import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import {
   checkTimes,
   type Fallback,
@@ -23,6 +23,7 @@ import { hasProviderFor } from "../domain/provider-choice.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { describeAttachments, storeAttachments } from "./attachments.ts";
 import { AppError, invalid } from "./errors.ts";
 import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
 import { spend } from "./rate-limit.ts";
@@ -38,14 +39,20 @@ export async function createNotification(call: Call, wanted: NewNotification): P
   const id: NotificationId = `ntf_${deriveTail("notification", context.commandId)}`;
   const stream = notificationStream(id);
   const command = await commandFor(call, id, wanted);
+  const { data } = command;
+  const files = wanted.type === "email" ? (wanted.attachments ?? []) : [];
+  // They are durable before the notification names them.
+  if (files.length > 0) await storeAttachments(call, data, reveal(data.attachments) ?? [], files);
   const options = { newStream: true };
   const { state, ...written } = await services.commands.execute(notificationDecider, stream, command, context, options);
   if (state.status === "none") throw new Error(`${stream} was requested without an event`);
   return shownAfter(await viewOfState(services, read, id, state), written);
 }
 
+type RequestCommand = Extract<NotificationCommand, { type: "Request" }>;
+
 /** What was requested before is not checked again: its time may be over, its room gone, its provider removed. */
-async function commandFor(call: Call, id: NotificationId, wanted: NewNotification): Promise<NotificationCommand> {
+async function commandFor(call: Call, id: NotificationId, wanted: NewNotification): Promise<RequestCommand> {
   const { services, caller, at, context } = call;
   if (context.fingerprint !== undefined) {
     const { state } = await services.commands.load(notificationDecider, notificationStream(id));
@@ -99,7 +106,9 @@ async function notificationData(
 function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id: NotificationId) {
   const [first] = recipients;
   const mail =
-    wanted.type === "email" ? wanted : { content_type: null, text: null, reply_to: null, cc: null, bcc: null };
+    wanted.type === "email"
+      ? wanted
+      : { content_type: null, text: null, reply_to: null, cc: null, bcc: null, attachments: null };
   return {
     channel: wanted.type,
     contentKey: recipients.length === 1 && first !== undefined ? first.subject : id,
@@ -110,6 +119,7 @@ function contentOf(wanted: NewNotification, recipients: readonly Recipient[], id
     meta: seal(wanted.meta ?? {}),
     priority: wanted.priority ?? "normal",
     replyTo: sealOrNull(mail.reply_to),
+    attachments: seal([...describeAttachments(id, mail.attachments ?? [])]),
     cc: seal(listOf(mail.cc)),
     bcc: seal(listOf(mail.bcc)),
   } as const;

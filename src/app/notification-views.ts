@@ -86,6 +86,9 @@ const common = (row: ShownRow) => ({
   priority: row.priority,
   category: row.category,
   tag: row.tag,
+  attachments: row.attachments.map(({ filename, contentType: content_type, size, contentId: content_id }) => {
+    return { filename, content_type, size, content_id };
+  }),
   email_fallback: fallbackOf(row.fallback),
   send_at: rfc3339OrNull(row.send_at),
   expires_at: rfc3339(row.expires_at),

@@ -76,6 +76,8 @@ export function importedEvent(line: EventLine, log: string, macs: EventMacs): Ne
 }
 
 const PAGE = 1_000;
+/** About how many bytes of events are in memory at once: pieces of attachments are large. */
+const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 
 export type Moved = { readonly events: number; readonly keys: number };
 
@@ -145,7 +147,7 @@ const text = (line: Line): string => `${JSON.stringify(line)}\n`;
 /** Pages up to a position, inclusive. */
 async function* eventsUpTo(store: EventStore, end: Position) {
   for (let after: Position | "start" = "start"; after !== end; ) {
-    const page = await store.readAll({ after, limit: PAGE });
+    const page = await store.readAll({ after, limit: PAGE, maxBytes: MAX_PAGE_BYTES });
     const last: Position | undefined = page.at(-1)?.position;
     yield page.filter((event) => event.position <= end);
     if (last === undefined || last >= end) return;

@@ -186,6 +186,7 @@ const { deliveries: _deliveries, ...notificationFields } = {
   priority: "normal",
   category: "orders",
   tag: "order-shipped",
+  attachments: [{ filename: "invoice.pdf", content_type: "application/pdf", size: 48_213, content_id: null }],
   email_fallback: null,
   send_at: null,
   expires_at: IN_A_WEEK,

@@ -1,5 +1,6 @@
 // Notifications: what requests send and answers show.
 import { z } from "zod";
+import { AttachmentResource, attachments } from "./attachments.ts";
 import {
   ChannelSchema,
   ContentTypeSchema,
@@ -72,6 +73,7 @@ const notification = {
   priority: PrioritySchema,
   category: z.string().nullable(),
   tag: z.string().nullable(),
+  attachments: z.array(AttachmentResource).describe("Without their content; none once they were erased"),
   email_fallback: z
     .object({
       enabled: z.literal(true),
@@ -184,6 +186,7 @@ export const NewNotification = z.discriminatedUnion("type", [
     provider: orNull(providerName).meta({ description: "The only provider that may send it." }),
     headers: orNull(mailHeaders),
     tag: orNull(tag),
+    attachments: orNull(attachments),
     unsubscribe: z.boolean().default(false).meta({ description: "Add one-click unsubscribing; needs `category`." }),
     ...ofEveryChannel,
   }),

@@ -1,6 +1,7 @@
 // Every event type there is, and which streams hold it.
 
 import { z } from "zod";
+import { type BlobEvent, blobEvents } from "./blob.ts";
 import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
 import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
@@ -32,6 +33,7 @@ export const catalogue = {
   ...deliveryEvents,
   ...redriveEvents,
   ...suppressionEvents,
+  ...blobEvents,
 } as const;
 
 export type DomainEvent =
@@ -45,4 +47,5 @@ export type DomainEvent =
   | NotificationEvent
   | DeliveryEvent
   | RedriveEvent
-  | SuppressionEvent;
+  | SuppressionEvent
+  | BlobEvent;

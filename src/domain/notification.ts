@@ -64,6 +64,16 @@ export type Fallback = z.infer<typeof fallback>;
 /** A key that a request names, as an HMAC: streams are named after it, and it tells nobody what it was. */
 const keyHash = z.string();
 
+const attachment = z.object({
+  blob: z.string(),
+  filename: z.string(),
+  contentType: z.string(),
+  /** Bytes. */
+  size: z.number(),
+  contentId: z.string().nullable(),
+});
+export type Attachment = z.infer<typeof attachment>;
+
 const requested = content.extend({
   client: ClientIdSchema,
   channel: ChannelSchema,
@@ -94,25 +104,29 @@ const requested = content.extend({
   dedupe: z.object({ key: keyHash, windowMs: z.number() }).nullable(),
   collapse: z.object({ key: keyHash }).nullable(),
   throttle: z.object({ key: keyHash, limit: z.number(), perMs: z.number() }).nullable(),
+  /** Of a mail; the content of each is in a stream of its own. */
+  attachments: sealed(z.array(attachment)),
 });
 export type NotificationData = z.infer<typeof requested>;
 
-/** What a notification has that names none of the options which version 2 did not know. */
+/** What a notification has that names none of the options which version 2 did not know, nor files, which 3 did not. */
 export const WITHOUT_OPTIONS = {
   ...{ category: null, tag: null, sender: null, provider: null, headers: { open: [] }, authorization: null },
   ...{ eventType: "notification", unsubscribe: false, dedupe: null, collapse: null, throttle: null },
+  attachments: { open: [] },
 };
 const withoutUser = (one: JsonObject): JsonObject => ({ ...one, user: null });
 
 // Events. A storage format.
 export const notificationEvents = {
   NotificationRequested: event({
-    v: 3,
+    v: 4,
     data: requested,
     upcasts: {
       // Version 1 could not say what its content is.
       1: (data) => ({ ...data, contentType: null }),
       2: (data) => ({ ...data, ...WITHOUT_OPTIONS, recipients: (data.recipients as JsonObject[]).map(withoutUser) }),
+      3: (data) => ({ ...data, attachments: WITHOUT_OPTIONS.attachments }),
     },
     seals: {
       ...contentSeals,
@@ -121,6 +135,7 @@ export const notificationEvents = {
       bcc: "contentKey",
       sender: "contentKey",
       headers: "contentKey",
+      attachments: "contentKey",
       authorization: "client",
       "recipients.*.address": "recipients.*.subject",
       "recipients.*.name": "recipients.*.subject",

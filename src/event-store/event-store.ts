@@ -1,5 +1,6 @@
 // The event-store port: what every adapter promises, its errors, and the checks that all adapters share.
 import type { Instant } from "../contract/time.ts";
+import { BLOB_STREAMS } from "../domain/blob.ts";
 
 /**
  * A position in the log: `<log id>.<16 lower-case hex digits>`. Positions of one log are unique to each event, grow in
@@ -47,13 +48,28 @@ export type StreamRead = {
   readonly limit: number;
 };
 
-type AllRead = {
+export type AllRead = {
   /** Exclusive; `start` reads from the first event. */
   readonly after: Position | "start";
   readonly limit: number;
+  /** Ends the page once it has so many bytes: it may hold fewer events than `limit`, but one if there is one. */
+  readonly maxBytes?: number;
+  /** Leaves out the events of blobs. */
+  readonly withoutBlobs?: boolean;
 };
 
-/** What a subscription hands over: events in position order, and the position that is handled once they are. */
+/** Whether it holds a part of large content. */
+export const isBlob = ({ stream }: Pick<RecordedEvent, "stream">): boolean => stream.startsWith(BLOB_STREAMS);
+
+const NOTHING = new Uint8Array();
+/** An event as subscriptions need it to move on: one of a blob without its content. */
+export const withoutContent = (event: RecordedEvent): RecordedEvent =>
+  isBlob(event) ? { ...event, data: NOTHING, metadata: NOTHING } : event;
+
+/**
+ * What a subscription hands over: events in position order, and the position that is handled once they are. There may be
+ * no events: it moves over those of blobs.
+ */
 export type Batch = { readonly events: readonly RecordedEvent[]; readonly upTo: Position };
 
 export type SubscribeOptions = {
@@ -96,8 +112,8 @@ export interface Subscription extends AsyncDisposable {
  * - **Errors.** `WrongExpectedRevision`: known, nothing was written. `AppendTooLarge`: known, nothing was written.
  *   `OutcomeUnknown`: it may have been written; send the same append again until the answer is another one.
  *   `StoreUnavailable` (reads): try again later.
- * - **Subscriptions** deliver every event after their position, in order, at least once, each batch after the previous
- *   one was handled. A drop, an error or a normal end of the connection reconnects after the last handled position.
+ * - **Subscriptions** deliver every event after their position but those of blobs, in order, at least once, each batch
+ *   after the previous one was handled. A drop, an error or a normal end of the connection reconnects after the last handled position.
  * - **Not promised.** Contiguous positions; atomic appends to two streams; a recorded time that only grows.
  */
 export interface EventStore extends AsyncDisposable {

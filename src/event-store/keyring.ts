@@ -151,7 +151,10 @@ export class PostgresKeyring implements Keyring {
     keys: { readonly any: boolean; readonly sinceMacs: boolean },
     { importing = false, warn }: TrustOptions,
   ): Promise<Position> {
-    const [tail, events] = await Promise.all([store.tail(), store.readAll({ after: "start", limit: SAMPLE })]);
+    const [tail, events] = await Promise.all([
+      store.tail(),
+      store.readAll({ after: "start", limit: SAMPLE, withoutBlobs: true }),
+    ]);
     if (events.length <= 1) {
       if (keys.any && !importing) throw new StoresDiffer(EMPTY_LOG);
       return tail;

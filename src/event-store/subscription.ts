@@ -9,6 +9,7 @@ import type {
   Subscription,
   SubscriptionStatus,
 } from "./event-store.ts";
+import { isBlob } from "./event-store.ts";
 
 /** How many events a batch holds when the subscriber does not say. */
 const DEFAULT_MAX_BATCH = 500;
@@ -23,7 +24,10 @@ export type FeedListener = {
 
 /** Where a read loop reads from. */
 export type Feed = {
-  /** Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Throws when unreachable. */
+  /**
+   * Events after a position, in order, at most `limit`; `atEnd` when the log held no more. Those of blobs may be without
+   * content. Throws when unreachable.
+   */
   read(after: Position | "start", limit: number): Promise<Page>;
   /**
    * Notifies the listener of every append after the call, by any process, sooner or later. It also calls the listener at
@@ -153,7 +157,8 @@ class ReadLoop implements Subscription {
     const announced = this.#announced;
     const { events, atEnd } = await this.#feed.read(this.#handled, this.#maxBatch);
     const upTo = events.at(-1)?.position;
-    if (upTo !== undefined) return { batch: { events, upTo }, atEnd };
+    const handedOver = events.filter((event) => /* fence: blobs-passed-over */ !isBlob(event));
+    if (upTo !== undefined) return { batch: { events: handedOver, upTo }, atEnd };
     // What was announced before the read is not there (a log restored from a backup): do not read for it in a loop.
     if (this.#announced === announced) this.#announced = this.#handled;
     return undefined;

@@ -33,7 +33,7 @@ export const lagMsOf = (
   checkpoint: Checkpoint,
   now: number,
 ): Promise<number | null> =>
-  store.readAll({ after: checkpoint, limit: 1 }).then(
+  store.readAll({ after: checkpoint, limit: 1, withoutBlobs: true }).then(
     ([first]) => (first === undefined ? 0 : Math.max(0, now - first.recordedAt)),
     () => null,
   );

@@ -84,7 +84,7 @@ export class ShadowTables {
   async #read(after: Checkpoint, to: Checkpoint): Promise<DecodedPage> {
     const { store, keyring } = this.#parts;
     if (!isAfter(to, after)) return { events: [], last: undefined };
-    const recorded = await store.readAll({ after, limit: PAGE });
+    const recorded = await store.readAll({ after, limit: PAGE, withoutBlobs: true });
     const within = recorded.filter((event) => !isAfter(event.position, to));
     return { events: await decodeFor(keyring, this.#projections, within), last: within.at(-1)?.position };
   }

@@ -1,6 +1,6 @@
 // What an attempt needs before it may send: the probe of an open circuit, a slot at the host, a slot in the provider's rate.
 import type { ClientId } from "../contract/ids.ts";
-import type { Instant } from "../contract/time.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { pause } from "../platform/supervise.ts";
 import type { AttemptPlan } from "./attempt-plans.ts";
 import { HOST_WAIT_MS } from "./fairness.ts";
@@ -21,17 +21,23 @@ type Admission =
 
 export type Applicant = { readonly client: ClientId; readonly critical: boolean; readonly signal: AbortSignal };
 
+/** A mail whose attachments find no room in memory comes again after this. */
+const MEMORY_WAIT_MS = SECOND_MS / 2;
+
 /** Waits at most a second for each of what it needs. */
 export async function admit(services: JobServices, who: Applicant, plan: AttemptPlan): Promise<Admission> {
   const { providerUse, now } = services;
-  const { host, via, provider, maxMs } = plan;
+  const { host, via, provider, maxMs, attachedBytes } = plan;
   const { client } = who;
   if (host === null) return { admitted: { plan, probe: null, release: () => {} } };
+  const memory = services.attachmentBudget.take(client, attachedBytes);
+  if (memory === undefined) return { refused: "busy", until: now() + MEMORY_WAIT_MS };
   const lease = maxMs + 2 * HOST_WAIT_MS;
-  const probe = via?.probe === true ? await providerUse.takeProbe(client, provider, lease) : null;
-  if (via?.probe === true && probe === null) return { refused: "taken" };
+  let probe: Probe | null = null;
   let admitted = false;
   try {
+    probe = via?.probe === true ? await providerUse.takeProbe(client, provider, lease) : null;
+    if (via?.probe === true && probe === null) return { refused: "taken" };
     const request = { host: host.name, limit: host.limit, client, critical: who.critical, signal: who.signal };
     const slot = await services.hostLimiter.acquire({ ...request, waitMs: HOST_WAIT_MS });
     if ("putOffUntil" in slot) return { refused: "busy", until: slot.putOffUntil };
@@ -41,11 +47,16 @@ export async function admit(services: JobServices, who: Applicant, plan: Attempt
       if (wait > 0) await pause(wait, who.signal);
       if (who.signal.aborted) return { refused: "busy", until: now() };
       admitted = true;
-      return { admitted: { plan, probe, release: slot.release } };
+      const release = (answered: boolean) => {
+        slot.release(answered);
+        memory[Symbol.dispose]();
+      };
+      return { admitted: { plan, probe, release } };
     } finally {
       if (!admitted) slot.release(true);
     }
   } finally {
+    if (!admitted) memory[Symbol.dispose]();
     if (!admitted && probe !== null) await providerUse.endProbe(client, provider, probe, false);
   }
 }

@@ -8,8 +8,9 @@ import type { ExistingClient, Provider } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
 import type { KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
-import type { KnownNotification } from "../domain/notification.ts";
+import type { Attachment, KnownNotification } from "../domain/notification.ts";
 import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
+import { attachedBytes, loadAttachments } from "./attachments.ts";
 import type { JobServices } from "./job-services.ts";
 
 export type AttemptPlan = {
@@ -25,6 +26,8 @@ export type AttemptPlan = {
   readonly ratePerSecond: number | null;
   /** The sender's domain, of a mail. */
   readonly domain: string | null;
+  /** Bytes of a mail's attachments, in memory while it is sent. */
+  readonly attachedBytes: number;
   /**
    * Sends it. `at` is the time of the attempt. `onHandedOver` is called when all of it has left and the answer alone is
    * missing, which may take so long.
@@ -61,7 +64,16 @@ function failing(
   error: NonNullable<AttemptOutcome["error"]>,
 ): AttemptPlan {
   const result = { ...emptyResult(provider), outcome, error };
-  return { provider, via: null, host: null, maxMs: 0, ratePerSecond: null, domain: null, send: async () => result };
+  return {
+    provider,
+    via: null,
+    host: null,
+    maxMs: 0,
+    ratePerSecond: null,
+    domain: null,
+    attachedBytes: 0,
+    send: async () => result,
+  };
 }
 
 export function planWebhook({ webhook, now }: JobServices, attempted: Attempted): AttemptPlan {
@@ -79,6 +91,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
     maxMs: webhook.attemptTimeoutMs,
     ratePerSecond: null,
     domain: null,
+    attachedBytes: 0,
     send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, headers, secrets, signal }),
   };
 }
@@ -134,9 +147,10 @@ export function planEmail(services: JobServices, attempted: Attempted): readonly
   const { mailbox, links, now, random } = services;
   const { delivery, client } = attempted;
   const mail = mailOf(attempted, links, now());
-  if (mail === undefined) return [failing("none", "permanent", ERASED)];
+  const files = filesOf(attempted);
+  if (mail === undefined || files === undefined) return [failing("none", "permanent", ERASED)];
   const { provider } = attempted.notification.data;
-  const demand = { bulk: delivery.request.bulk, from: mail.from?.email ?? null, provider, bytes: sizeOf(mail) };
+  const demand = { bulk: delivery.request.bulk, from: mail.from?.email ?? null, provider, bytes: sizeOf(mail, files) };
   const choice = chooseProviders(client.providers, demand, now(), random);
   if (choice.none === "no_provider") return [failing("none", "permanent", NO_PROVIDER)];
   if (choice.none === "down") return [failing("none", "transient", ALL_DOWN)];
@@ -150,7 +164,7 @@ export function planEmail(services: JobServices, attempted: Attempted): readonly
   if (first === undefined) return [failing("none", "transient", NOT_CONFIGURED)];
   // All attempts share the Message-ID, whichever provider sends it.
   const domain = delivery.domain ?? senderDomain(mail.from?.email ?? first.provider.fromEmail);
-  const plans = ways.map((way) => planMail(services, { ...mail, domain }, domain, way));
+  const plans = ways.map((way) => planMail(services, { ...mail, domain }, files, way));
   return [...plans, failing("none", "transient", ALL_DOWN)];
 }
 
@@ -168,21 +182,38 @@ function wayThrough({ provider: data, probe }: Candidate): Way | undefined {
   return provider && { provider, via: { changedSeq, probe }, ratePerSecond: options.ratePerSecond };
 }
 
-function planMail({ smtp }: JobServices, mail: MailContent, domain: string, way: Way): AttemptPlan {
+function planMail(
+  services: JobServices,
+  mail: MailContent & { readonly domain: string },
+  files: readonly Attachment[],
+  way: Way,
+): AttemptPlan {
   const { provider, via, ratePerSecond = null } = way;
   const host = `smtp:${provider.host}:${provider.port}:${provider.username ?? ""}`;
   return {
     ...{ provider: provider.name, via, ratePerSecond },
     host: { name: host, limit: MAIL_ATTEMPTS_PER_SERVER },
     maxMs: provider.timeoutSeconds * SECOND_MS,
-    domain,
-    send: (at, signal, onHandedOver) => smtp.send(provider, { ...mail, at }, signal, onHandedOver),
+    domain: mail.domain,
+    attachedBytes: attachedBytes(files),
+    async send(at, signal, onHandedOver) {
+      const attachments = await loadAttachments(services, files);
+      if (attachments === undefined) return { ...emptyResult(provider.name), outcome: "permanent", error: ERASED };
+      return services.smtp.send(provider, { ...mail, attachments, at }, signal, onHandedOver);
+    },
   };
 }
 
+/** A fallback's mail has none. Undefined when they were erased. */
+const filesOf = ({ delivery, notification }: Attempted): readonly Attachment[] | undefined =>
+  delivery.request.fallbackOf === null ? (reveal(notification.data.attachments) ?? undefined) : [];
+
 /** About how many bytes a mail has when it is sent. */
-const sizeOf = ({ content, text }: MailContent): number =>
-  encodedMailBytes(Buffer.byteLength(content) + Buffer.byteLength(text ?? ""), []);
+const sizeOf = ({ content, text }: MailContent, files: readonly Attachment[]): number =>
+  encodedMailBytes(
+    Buffer.byteLength(content) + Buffer.byteLength(text ?? ""),
+    files.map(({ size }) => size),
+  );
 
 type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };
 

@@ -3,6 +3,7 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
+import { AttachmentBudget } from "./attachments.ts";
 import { type ConcurrencyLimits, HostLimiter } from "./fairness.ts";
 import { handleJob } from "./handle-job.ts";
 import type { JobServices } from "./job-services.ts";
@@ -54,7 +55,7 @@ export type Workers = AsyncDisposable & {
   waiting: JobQueue["waiting"];
 };
 
-type WorkersOptions = Omit<JobServices, "hostLimiter" | "providerUse" | "maxOpenDeliveries"> & {
+type WorkersOptions = Omit<JobServices, "hostLimiter" | "providerUse" | "attachmentBudget" | "maxOpenDeliveries"> & {
   /** Of the database that holds the schema `jobs`, which is made when it does not exist. */
   readonly pool: pg.Pool;
   readonly limits?: Partial<WorkerLimits>;
@@ -76,7 +77,9 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const group = opened.use(await startReactors({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
+  const attachmentBudget = new AttachmentBudget();
   const services = {
+    attachmentBudget,
     ...options,
     hostLimiter: new HostLimiter(now),
     providerUse: new ProviderUse(pool),

@@ -72,7 +72,8 @@ async function notifications(api: Api, { failing, hanging }: Hooks): Promise<voi
   const ask = (body: Body): Promise<Body> => worked(api.post("/notifications", body));
   const mail = { type: "email", to_email: "user@example.com", subject: "Hi", content: "<p>Hello</p>" };
   const live = { type: "websocket", content: "Read me" };
-  const sent = await ask(mail);
+  const attached = Buffer.from("attached ☃".repeat(100_000)).toString("base64");
+  const sent = await ask({ ...mail, attachments: [{ filename: "a.txt", content: attached }] });
   const broken = await ask({ type: "webhook", url: failing, content: { n: 1 } });
   const open = await ask({ type: "webhook", url: hanging, content: "n" });
   const fallen = await ask({ ...live, user_ids: ["alice"], email_fallback: { enabled: true, after_seconds: 1 } });

@@ -106,6 +106,19 @@ export function reading(store: () => EventStore): void {
     expect(await store().readAll({ after: start, limit: 0 })).toEqual([]);
   });
 
+  test("ends a page of the whole log once it has so many bytes, after one event at least", async () => {
+    const after = await store().tail();
+    const events = newEvents(6);
+    await store().append(newStream(), NO_STREAM, events);
+    expect(ids(await store().readAll({ after, limit: 10, maxBytes: 1 }))).toEqual(ids(events.slice(0, 1)));
+    const [first, second] = events;
+    const bytes = [first, second].reduce((sum, one) => sum + (one === undefined ? 0 : one.data.length), 0);
+    const page = await store().readAll({ after, limit: 10, maxBytes: bytes });
+    expect(page.length).toBeGreaterThan(0);
+    expect(page.length).toBeLessThan(6);
+    expect(ids(await store().readAll({ after, limit: 10, maxBytes: 1_000_000 }))).toEqual(ids(events));
+  });
+
   test("positions are of this log, and those of another are refused", async () => {
     const tail = await store().tail();
     expect(parsePosition(tail)?.logId).toBe(store().logId);

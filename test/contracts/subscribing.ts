@@ -23,6 +23,27 @@ export function subscribing(store: () => EventStore): void {
     expect(seen.events.map(comparable)).toEqual(read.map(comparable));
   });
 
+  test("passes over blobs, and moves on behind them", async () => {
+    const after = await store().tail();
+    const blob = `blob-${newStream()}`;
+    const [before, pieces, between] = [await write(2), newEvents(3), newEvents(1)];
+    await store().append(blob, NO_STREAM, pieces.slice(0, 2));
+    await store().append(newStream(), NO_STREAM, between);
+    await using seen = collect(store(), after, { maxBatch: 1 });
+    await eventually(() => expect(ids(seen.events)).toEqual(ids([...before, ...between])));
+    // Live, too, and at the log's end.
+    await store().append(blob, 1, pieces.slice(2));
+    const tail = await store().tail();
+    await eventually(() => expect(seen.subscription.status()).toMatchObject({ state: "live", handled: tail }));
+    expect(ids(seen.events)).toEqual(ids([...before, ...between]));
+
+    expect(content(await store().readStream(blob, { limit: 10 }))).toEqual(content(pieces));
+    const all = await store().readAll({ after, limit: 100 });
+    expect(ids(all)).toEqual(ids([...before, ...pieces.slice(0, 2), ...between, ...pieces.slice(2)]));
+    const others = await store().readAll({ after, limit: 100, withoutBlobs: true });
+    expect(ids(others)).toEqual(ids([...before, ...between]));
+  });
+
   test("from the start it begins with the log's first event", async () => {
     await using seen = collect(store(), "start");
     await eventually(() => expect(seen.events[0]).toMatchObject({ type: "LogCreated", revision: 0 }));

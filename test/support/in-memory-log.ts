@@ -6,6 +6,7 @@ import {
   checkLimit,
   checkStreamRead,
   type EventStore,
+  isBlob,
   type NewEvent,
   numberOf,
   positionOf,
@@ -112,11 +113,17 @@ export async function openInMemoryLog(options: InMemoryLogOptions = {}): Promise
       ifOpen();
       return readStream(stream, read);
     },
-    readAll: async ({ after, limit }) => {
+    readAll: async ({ after, limit, maxBytes = Number.POSITIVE_INFINITY, withoutBlobs }) => {
       ifOpen();
       checkLimit(limit);
-      const from = numberOf(logId, after);
-      return all.slice(from, from + limit);
+      const rest = all.slice(numberOf(logId, after)).filter((event) => withoutBlobs !== true || !isBlob(event));
+      let bytes = 0;
+      const end = rest.findIndex((event) => {
+        const full = bytes >= maxBytes;
+        bytes += event.data.byteLength + event.metadata.byteLength;
+        return full;
+      });
+      return rest.slice(0, Math.min(limit, end < 0 ? rest.length : end));
     },
     tail: async () => {
       ifOpen();

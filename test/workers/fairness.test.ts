@@ -1,6 +1,7 @@
 // Fairness in one process: how many jobs of a client run, how many attempts reach a host, at what rate.
 import { describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
+import { AttachmentBudget } from "../../src/workers/attachments.ts";
 import { HostLimiter, TenantConcurrency } from "../../src/workers/fairness.ts";
 
 const A: ClientId = "cli_a";
@@ -185,4 +186,19 @@ describe("the limiter of hosts", () => {
     expect(times.at(-1)).toBeGreaterThan(5_000);
     expect(times.at(-1)).toBeLessThan(20_000);
   });
+});
+
+test("attachments of mails under way have a bound, for one client and for all", () => {
+  const MIB = 1_048_576;
+  const budget = new AttachmentBudget();
+  const [one, two] = [budget.take("cli_a", 10 * MIB), budget.take("cli_a", 10 * MIB)];
+  expect([one === undefined, two === undefined]).toEqual([false, false]);
+  expect(budget.take("cli_a", 10 * MIB)).toBeUndefined();
+  expect(budget.take("cli_a", 0)).toBeDefined();
+  expect([budget.take("cli_b", 10 * MIB), budget.take("cli_c", 10 * MIB)].includes(undefined)).toBe(false);
+  expect(budget.take("cli_d", 10 * MIB)).toBeUndefined();
+  one?.[Symbol.dispose]();
+  one?.[Symbol.dispose]();
+  expect(budget.take("cli_d", 10 * MIB)).toBeDefined();
+  expect(budget.take("cli_e", 10 * MIB)).toBeUndefined();
 });

@@ -4,7 +4,8 @@ import getRawBody, { type RawBodyError } from "raw-body";
 import type { FaultCode, FieldFault } from "../../contract/errors.ts";
 import { MAX_FAULTS } from "../../contract/issues.ts";
 import { isObject, parseJson } from "../../contract/json.ts";
-import { batchPerTick } from "../../platform/bounded.ts";
+import { SECOND_MS } from "../../contract/time.ts";
+import { batchPerTick, NoSlot, SharedSlots } from "../../platform/bounded.ts";
 import { drain, problemOf } from "./hardening.ts";
 import { Problem } from "./problems.ts";
 import type { ApiContext, ApiMiddleware, ParsedBody, Route } from "./route.ts";
@@ -15,6 +16,11 @@ const MAX_BODY_BYTES = MEBIBYTE;
 /** Max bytes of bodies in memory, of one client and of all: those that arrive and those that are being handled. */
 const MAX_CLIENT_BODIES_BYTES = 64 * MEBIBYTE;
 const MAX_BODIES_BYTES = 256 * MEBIBYTE;
+/** Bodies over MAX_BODY_BYTES that are handled at once, of all and of one client, and that wait for it in the budget above. */
+const LARGE_BODIES = 4;
+const LARGE_CLIENT_BODIES = 2;
+const MAX_WAITING_BODIES = 64;
+const LARGE_BODY_WAIT_MS = 30 * SECOND_MS;
 /** Bytes that arrive of a body in each `slowMs`, unless it is complete by then. */
 const LEAST_BYTES = 8 * 1024;
 /** Max pieces of a body that are kept apart. Each costs more than the bytes in it, which may be few. */
@@ -38,7 +44,7 @@ type BodyOptions = {
 /** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
 export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOptions): ApiMiddleware {
   const acceptsPatch = route.method === "PATCH";
-  const { maxBodyBytes = MAX_BODY_BYTES } = route;
+  const { maxBodyBytes = MAX_BODY_BYTES, largeField } = route;
   const ownerOf = ({ req, state: { registration, caller } }: ApiContext): BodyOwner => {
     if (registration !== undefined) return { client: "registration", principal: addressOf(req), isKey: false };
     const { client } = caller;
@@ -50,9 +56,25 @@ export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOption
     using share = budget.open(ownerOf(ctx));
     const bytes = hasBody(req) ? await receive(req, share, { slowMs, maxBodyBytes }) : NOTHING;
     await batchPerTick();
+    using _slot = bytes.length > MAX_BODY_BYTES ? await slotFor(budget.large, ownerOf(ctx).client) : undefined;
     state.body = parseBody(req, bytes, acceptsPatch);
+    if (bytes.length > MAX_BODY_BYTES && largeField !== undefined && !hasItems(state.body.value, largeField))
+      throw tooLarge(MAX_BODY_BYTES);
     await next();
   };
+}
+
+const hasItems = (body: unknown, field: string): boolean => {
+  const items = isObject(body) ? body[field] : undefined;
+  return Array.isArray(items) && items.length > 0;
+};
+
+async function slotFor(slots: SharedSlots, client: string): Promise<Disposable> {
+  try {
+    return await slots.acquire(client, LARGE_BODY_WAIT_MS);
+  } catch (error) {
+    throw error instanceof NoSlot ? tooMuch("client") : error;
+  }
 }
 
 // Bytes
@@ -78,6 +100,12 @@ type BodyOwner = { readonly client: string; readonly principal: string; readonly
 export class BodyBudget {
   readonly #taken = new Map<string, number>();
   #all = 0;
+  /** Of bodies over MAX_BODY_BYTES few are handled at once: that takes several times their size. */
+  readonly large = new SharedSlots({
+    total: LARGE_BODIES,
+    perKey: LARGE_CLIENT_BODIES,
+    maxWaiting: MAX_WAITING_BODIES,
+  });
 
   open({ client, principal, isKey }: BodyOwner): BodyShare {
     let taken = 0;

@@ -52,6 +52,8 @@ type RouteDefinition<P, Q, B> = {
   readonly body?: B;
   /** Max bytes of a body, where they are not those of every route. */
   readonly maxBodyBytes?: number;
+  /** The field that alone makes a body larger than those of every route. */
+  readonly largeField?: string;
   /** The field of the body whose items are checked and answered one by one, each as a body of that schema. */
   readonly itemsIn?: string;
   readonly item?: z.ZodType;

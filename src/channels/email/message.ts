@@ -19,7 +19,7 @@ export type MailSender = {
 };
 
 /** A file of a mail. With a `contentId` the HTML shows it as `cid:<contentId>`. */
-type MailAttachment = {
+export type MailAttachment = {
   readonly filename: string;
   readonly contentType: string;
   readonly content: Buffer;
@@ -82,6 +82,9 @@ async function buildMail(sender: MailSender, mail: MailContent): Promise<SendMai
     ...(encoded ? {} : { subject }),
     ...(replyTo === null ? {} : { replyTo: mailbox({ email: replyTo }) }),
     ...(await parts(mail)),
+    attachments: (mail.attachments ?? []).map(({ contentId, ...file }) =>
+      contentId === null ? file : { ...file, cid: contentId, contentDisposition: "inline" as const },
+    ),
     messageId: messageIdOf(mail.deliveryId, domainOf(sender, mail)),
     date: new Date(mail.at),
     headers: {

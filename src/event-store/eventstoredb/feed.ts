@@ -1,7 +1,7 @@
 // What subscriptions read: pages of the log up to its end, and from there one subscription of the server's that all share.
 import { type AllStreamSubscription, type EventStoreDBClient, streamNameFilter } from "@eventstore/db-client";
 import { pause } from "../../platform/supervise.ts";
-import { type Position, type RecordedEvent, sizeOf } from "../event-store.ts";
+import { type Position, type RecordedEvent, sizeOf, withoutContent } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
 import type { Reader } from "./reader.ts";
 import { clientPosition, fromRecord, type LogNames, type WrittenEvents } from "./records.ts";
@@ -93,7 +93,7 @@ export class LiveFeed implements Feed {
       if (isCurrent()) this.fail(error);
     };
     stream.on("data", ({ event }) => {
-      if (event !== undefined && isCurrent()) this.#add(written.sameBytes(fromRecord(event, names)));
+      if (event !== undefined && isCurrent()) this.#add(withoutContent(written.sameBytes(fromRecord(event, names))));
     });
     stream.on("error", failWith); // also after the end: an error that nobody listens to ends the process
     stream.on("end", () => failWith(new Error("the subscription ended")));

@@ -60,7 +60,7 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
     logId: names.logId,
     append: (stream, expected, events) => writer.append(stream, expected, events),
     readStream: (stream, read) => reader.stream(stream, read),
-    readAll: ({ after, limit }) => reader.all(after, limit),
+    readAll: (read) => reader.all(read),
     tail: () => reader.tail(),
     subscribe(subscribe) {
       if (open.disposed) throw new StoreUnavailable("the log is closed");

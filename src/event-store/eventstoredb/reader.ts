@@ -13,8 +13,10 @@ import {
 } from "@eventstore/db-client";
 import { messageOf } from "../../platform/supervise.ts";
 import {
+  type AllRead,
   checkLimit,
   checkStreamRead,
+  isBlob,
   isName,
   type Position,
   positionOf,
@@ -90,22 +92,28 @@ export class Reader {
     await this.#streamPage(LOG_STREAM, { from: 0, direction: "forward", limit: 1 }, PING_TIMEOUT_MS);
   }
 
-  async all(after: Position | "start", limit: number): Promise<readonly RecordedEvent[]> {
+  async all({ after, limit, maxBytes, withoutBlobs }: AllRead): Promise<readonly RecordedEvent[]> {
     checkLimit(limit);
     const events: RecordedEvent[] = [];
+    let from = after;
     while (events.length < limit) {
-      const page = await this.page(events.at(-1)?.position ?? after, limit - events.length);
-      events.push(...page.events);
-      if (page.atEnd) break;
+      const page = await this.page(from, limit - events.length, maxBytes);
+      events.push(...(withoutBlobs === true ? page.events.filter((event) => !isBlob(event)) : page.events));
+      from = page.events.at(-1)?.position ?? from;
+      if (page.atEnd || maxBytes !== undefined) break;
     }
     return events;
   }
 
   /**
-   * The next events of ours, at most `limit` and about MAX_PAGE_BYTES; and whether the log had no more. Others' events
+   * The next events of ours, at most `limit` and about `maxBytes`; and whether the log had no more. Others' events
    * are read as well: reading knows no filter.
    */
-  async page(after: Position | "start", limit: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
+  async page(
+    after: Position | "start",
+    limit: number,
+    maxBytes = MAX_PAGE_BYTES,
+  ): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
     const events: RecordedEvent[] = [];
     let bytes = 0;
     let from = after === "start" ? undefined : clientPosition(this.#names, after);
@@ -114,7 +122,7 @@ export class Reader {
       for (const record of page.records) {
         // Reading begins with the event that stands at the position; it has been read before.
         if ((from !== undefined && commitOf(record) <= from.commit) || !this.#isOurs(record)) continue;
-        if (events.length >= limit || bytes >= MAX_PAGE_BYTES) return { events, atEnd: false };
+        if (events.length >= limit || bytes >= maxBytes) return { events, atEnd: false };
         const event = fromRecord(record, this.#names);
         events.push(event);
         bytes += sizeOf(event);

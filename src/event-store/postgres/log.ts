@@ -58,7 +58,7 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Even
       return writer.append(stream, expectedRevision, events, bytes);
     },
     readStream: (stream, read) => reader.stream(stream, read),
-    readAll: async ({ after, limit }) => reader.all(numberOf(logId, after), limit),
+    readAll: async ({ after, ...read }) => reader.all(numberOf(logId, after), read),
     tail: async () => positionOf(logId, await reader.tail()),
     subscribe: (subscribe) => {
       if (open.disposed) throw new StoreUnavailable("the log is closed");

@@ -1,10 +1,12 @@
 // Reading the log's table: pages by position or by revision, each an index scan.
 
 import type pg from "pg";
+import { BLOB_STREAMS } from "../../domain/blob.ts";
 import { batchLoader } from "../../platform/bounded.ts";
 import { createPool } from "../../platform/postgres.ts";
 import { messageOf, type WarnLogger } from "../../platform/supervise.ts";
 import {
+  type AllRead,
   checkLimit,
   checkStreamRead,
   isName,
@@ -26,6 +28,15 @@ const MAX_GATHERED_EVENTS = 10;
 const COLUMNS =
   "position, stream, revision, id, type, data, metadata, (extract(epoch FROM recorded_at) * 1000)::bigint AS recorded_ms";
 
+const IS_BLOB = `starts_with(stream, '${BLOB_STREAMS}')`;
+
+/** A page that ends once it has so many bytes. */
+const pageOf = (columns: string) => `SELECT ${COLUMNS} FROM (
+    SELECT *, sum(octet_length(data) + octet_length(metadata)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM (SELECT ${columns} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2) AS page
+  ) AS summed
+  WHERE bytes - octet_length(data) - octet_length(metadata) < $3 ORDER BY position`;
+
 const QUERIES = {
   forward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision >= $2::bigint ORDER BY revision LIMIT $3`,
   together: `SELECT request.nth, found.* FROM unnest($1::text[], $2::bigint[], $3::int[]) WITH ORDINALITY AS request(stream, first, count, nth)
@@ -34,11 +45,12 @@ const QUERIES = {
     ) AS found ORDER BY request.nth, found.revision`,
   backward: `SELECT ${COLUMNS} FROM log.events WHERE stream = $1 AND revision <= $2::bigint ORDER BY revision DESC LIMIT $3`,
   all: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 ORDER BY position LIMIT $2`,
-  page: `SELECT ${COLUMNS} FROM (
-      SELECT *, sum(octet_length(data) + octet_length(metadata)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
-      FROM (SELECT * FROM log.events WHERE position > $1 ORDER BY position LIMIT $2) AS page
-    ) AS summed
-    WHERE bytes - octet_length(data) - octet_length(metadata) < $3 ORDER BY position`,
+  withoutBlobs: `SELECT ${COLUMNS} FROM log.events WHERE position > $1 AND NOT ${IS_BLOB} ORDER BY position LIMIT $2`,
+  bounded: pageOf("*"),
+  // Subscriptions pass over blobs: their content is not read.
+  page: pageOf(`position, stream, revision, id, type, recorded_at,
+    CASE WHEN ${IS_BLOB} THEN ''::bytea ELSE data END AS data,
+    CASE WHEN ${IS_BLOB} THEN ''::bytea ELSE metadata END AS metadata`),
   tail: "SELECT coalesce(max(position), 0) FROM log.events",
   ping: "SELECT 1",
 } as const;
@@ -85,12 +97,14 @@ export class Reader {
     return this.#events(direction, [stream, first, limit]);
   }
 
-  async all(after: number, limit: number): Promise<RecordedEvent[]> {
+  async all(after: number, { limit, maxBytes, withoutBlobs }: Omit<AllRead, "after">): Promise<RecordedEvent[]> {
     checkLimit(limit);
-    return limit === 0 ? [] : this.#events("all", [after, limit]);
+    if (limit === 0) return [];
+    if (maxBytes !== undefined) return this.#events("bounded", [after, limit, maxBytes]);
+    return this.#events(withoutBlobs === true ? "withoutBlobs" : "all", [after, limit]);
   }
 
-  /** As `all`, but no more than about MAX_PAGE_BYTES; and whether the log had no more. */
+  /** As `all`, but no more than about MAX_PAGE_BYTES, blobs without their content; and whether the log had no more. */
   async page(after: number, limit: number): Promise<{ events: RecordedEvent[]; atEnd: boolean }> {
     const events = await this.#events("page", [after, limit, MAX_PAGE_BYTES]);
     let bytes = 0;

@@ -2,7 +2,7 @@
 
 import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { backoffMs, pause, type WarnLogger } from "../../platform/supervise.ts";
-import { positionOf, type RecordedEvent } from "../event-store.ts";
+import { positionOf, type RecordedEvent, withoutContent } from "../event-store.ts";
 import type { FeedListener } from "../subscription.ts";
 import { CHANNEL } from "./schema.ts";
 
@@ -107,7 +107,7 @@ export class WakeUps {
   }
 }
 
-/** The newest run of events without gaps that this process wrote. Another process's append starts a new run. */
+/** The newest run of events without gaps that this process wrote, blobs without their content. Another process's append starts a new run. */
 export class RecentEvents {
   readonly #maxBytes: number;
   #events: RecordedEvent[] = [];
@@ -126,7 +126,7 @@ export class RecentEvents {
       this.#events = [];
       this.#bytes = 0;
     }
-    for (const event of events) {
+    for (const event of events.map(withoutContent)) {
       this.#events.push(event);
       this.#bytes += bytesOf(event);
     }

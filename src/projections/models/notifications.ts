@@ -9,6 +9,7 @@ import type { Instant } from "../../contract/time.ts";
 import type { StatusEvent } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import type {
+  Attachment,
   Fallback,
   KnownNotification,
   NotificationContent,
@@ -61,6 +62,7 @@ const columns = {
   room_id: text<RoomId>({ nullable: true }),
   category: text({ nullable: true }),
   tag: text({ nullable: true }),
+  attachments: json<Attachment[]>(),
   priority: text<Priority>(),
   /** The first SHOWN_RECIPIENTS. */
   recipients: json<ShownRecipient[]>(),
@@ -91,7 +93,7 @@ type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
-  version: 3,
+  version: 4,
   key: ["id"],
   columns,
   indexes: [
@@ -106,7 +108,7 @@ export const notifications = projection({
     "(position) where stop_requested and open > 0",
     "(position) where mails_due",
   ],
-  personal: ["subject", "content", "text", "meta", "recipients", "fallback"],
+  personal: ["subject", "content", "text", "meta", "recipients", "fallback", "attachments"],
   on: {
     NotificationRequested: (e) => [
       put([notificationOf(e.stream)], {
@@ -149,6 +151,7 @@ export const notifications = projection({
 const requestedColumns = (data: NotificationData) => ({
   channel: data.channel,
   audience: data.audience,
+  attachments: reveal(data.attachments) ?? [],
   ...contentOf(data),
   room_id: data.roomId,
   ...{ category: data.category, tag: data.tag },

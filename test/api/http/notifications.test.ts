@@ -38,6 +38,7 @@ describe("asking", () => {
       priority: "normal",
       category: null,
       tag: null,
+      attachments: [],
       email_fallback: null,
       send_at: email.send_at,
       expires_at: new Date(Date.parse(email.send_at) + 7 * DAY).toISOString(),
@@ -47,6 +48,7 @@ describe("asking", () => {
         {
           id: expect.stringMatching(/^dlv_[0-9a-z]{26}$/),
           notification_id: body.id,
+          source: null,
           channel: "email",
           recipient: "a@example.com",
           status: "pending",
@@ -57,6 +59,7 @@ describe("asking", () => {
           sent_at: null,
           delivered_at: null,
           read_at: null,
+          opened_at: null,
           provider: null,
           provider_message_id: null,
           error: null,

@@ -28,6 +28,30 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "specs/provider-choice.test.ts", test: "cover the sender that the request names" },
   },
   {
+    fence: "blobs-passed-over",
+    name: "subscriptions pass over blobs",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "contracts/in-memory.test.ts", test: "passes over blobs" },
+  },
+  {
+    fence: "attachments-in-memory",
+    name: "attachments in memory have a bound",
+    mutate: condition(false),
+    caughtBy: { file: "workers/fairness.test.ts", test: "attachments of mails under way have a bound" },
+  },
+  {
+    fence: "attachment-base64",
+    name: "an attachment is base64",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "api/http/attachments.test.ts", test: "no base64" },
+  },
+  {
+    fence: "attachments-bytes",
+    name: "bytes of all attachments of a mail",
+    mutate: condition(false),
+    caughtBy: { file: "api/http/attachments.test.ts", test: "more than 10 MiB together" },
+  },
+  {
     fence: "failover-lease",
     name: "an attempt whose lease is over goes on with no other provider",
     mutate: replaceWith("true"),

@@ -8,6 +8,7 @@ import {
   listNotifications,
   retryNotification,
 } from "../../../app/notifications.ts";
+import { MAX_BODY_WITH_ATTACHMENTS_BYTES } from "../../../contract/attachments.ts";
 import { AuditEventResource } from "../../../contract/audit.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
@@ -40,6 +41,8 @@ const sending = route("POST", "/notifications", {
     "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
   access: writeAccess,
   body: NewNotification,
+  maxBodyBytes: MAX_BODY_WITH_ATTACHMENTS_BYTES,
+  largeField: "attachments",
   furtherFaults: (_caller, body, at) => furtherFaults(body, at),
   responses: { 202: NotificationResource },
   problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
