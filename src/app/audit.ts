@@ -17,9 +17,10 @@ import { isBlob, type Position, type RecordedEvent } from "../event-store/event-
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { type AuditRow, auditPage } from "../projections/models/audit.ts";
-import { notificationById } from "../projections/models/notifications.ts";
+import { deletedAmong, notificationById } from "../projections/models/notifications.ts";
 import { userIdsOf } from "../projections/models/users.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
+import { notificationOf } from "../projections/projection.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { AppError } from "./errors.ts";
 import type { Call, Caller, Services } from "./services.ts";
@@ -143,6 +144,12 @@ async function shownEvents({ keyring, positions }: Services, read: ReadAs, recor
   const events = await decode(keyring, recorded);
   const users = events.flatMap(({ meta }) => (meta.actor.type === "user" ? [meta.actor.id] : []));
   const userIds = await userIdsOf(read, [...new Set(users)]);
+  const deleted = await deletedAmong(read, [...new Set(events.flatMap((event) => notificationOfEvent(event) ?? []))]);
+  const isErased = (event: StoredEvent): boolean => {
+    const notification = notificationOfEvent(event);
+    // fence: deleted-in-audit
+    return notification !== undefined && deleted.has(notification);
+  };
   return events.map((event): AuditEventResource => {
     const { actor, at, correlation, causation } = event.meta;
     return {
@@ -155,7 +162,7 @@ async function shownEvents({ keyring, positions }: Services, read: ReadAs, recor
       actor: { type: actor.type, id: actor.type === "user" ? (userIds.get(actor.id) ?? actor.id) : actor.id },
       correlation_id: correlation,
       causation_id: causation,
-      data: shownData(event),
+      data: shownData(event, isErased(event)),
     };
   });
 }
@@ -166,12 +173,29 @@ const SECRET: JsonObject = { sealed: true };
 const ERASED: JsonObject = { erased: true };
 
 /** The data in the words of the interface: snake_case, times as text. */
-function shownData(event: StoredEvent): JsonObject {
+function shownData(event: StoredEvent, erased: boolean): JsonObject {
   const seals = definitions[event.type]?.seals ?? {};
   // Parsed JSON, checked against its schema when it was decoded.
   const data = event.data as JsonObject;
   const sealed = new Map(Object.entries(seals).map(([path, ref]) => [path, isSecret(data, ref)]));
-  return fields(data, [], sealed);
+  return fields(erased ? withoutSealed(data) : data, [], sealed);
+}
+
+/** The notification that an event is of, or one of its deliveries. */
+function notificationOfEvent({ stream, data }: StoredEvent): NotificationId | undefined {
+  if (stream.startsWith("notification-")) return notificationOf(stream);
+  const named = stream.startsWith("delivery-") && "notification" in data ? data.notification : undefined;
+  return typeof named === "string" ? (named as NotificationId) : undefined;
+}
+
+/** The data of an event of a notification that was deleted: whatever key sealed a field, it reads as erased. */
+const withoutSealed = (value: JsonObject): JsonObject =>
+  Object.fromEntries(Object.entries(value).map(([name, member]) => [name, erasedIn(member)]));
+
+function erasedIn(value: JsonValue): JsonValue {
+  if (Array.isArray(value)) return value.map(erasedIn);
+  if (!isObject(value)) return value;
+  return "open" in value ? ERASED : withoutSealed(value);
 }
 
 /** What is sealed for a client is its secret; all else is sealed for a person, or for a notification's content. */

@@ -17,12 +17,13 @@ import { deliveryDecider } from "../domain/delivery.ts";
 import { deliveryStream } from "../domain/delivery-state.ts";
 import { type RedriveCommand, type RedriveFilter, redriveDecider, redriveStream } from "../domain/redrive.ts";
 import { deriveTail } from "../event-store/derived-ids.ts";
-import { attemptsOf, type DeliveryRow } from "../projections/models/deliveries.ts";
+import { attemptsOf, type DeliveryRow, erasedAttempt, erasedDelivery } from "../projections/models/deliveries.ts";
 import {
   countRedrivable,
   deliveryById,
   listDeliveries as queryDeliveries,
 } from "../projections/models/delivery-list.ts";
+import { deletedAmong } from "../projections/models/notifications.ts";
 import { redriveById } from "../projections/models/redrives.ts";
 import type { Page } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
@@ -50,7 +51,14 @@ async function withAttempts(read: ReadAs, rows: readonly DeliveryRow[]): Promise
   const attempted = rows.filter((row) => row.attempt_count > 0).map((row) => row.id);
   const attempts = attempted.length === 0 ? [] : await attemptsOf(read, attempted);
   const ofDelivery = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
-  return rows.map((row) => deliveryResource(row, ofDelivery.get(row.id) ?? []));
+  const deleted = await deletedAmong(read, [...new Set(rows.map((row) => row.notification_id))]);
+  return rows.map((row) => {
+    const own = ofDelivery.get(row.id) ?? [];
+    // Of a deleted notification also before the delivery's own erasure is recorded.
+    return deleted.has(row.notification_id)
+      ? deliveryResource(erasedDelivery(row), own.map(erasedAttempt))
+      : deliveryResource(row, own);
+  });
 }
 
 /** The pauses in which a look-up waits for a delivery that has its id already and is not made yet. */

@@ -23,6 +23,8 @@ import {
   type DeliveryRow,
   deliveries,
   deliveriesOf,
+  erasedAttempt,
+  erasedDelivery,
 } from "../projections/models/deliveries.ts";
 import {
   type DeliveryCounts,
@@ -136,8 +138,10 @@ export function notificationResource({ row, made, attempts, planned }: Notificat
     return [{ resource: deliveryResource(delivery, []), rank: rankOf(subject) }];
   });
   const ofDelivery = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
-  const there = made.map((one) => ({
-    resource: deliveryResource(one, ofDelivery.get(one.id) ?? []),
+  // Of a deleted notification also before each delivery's own erasure is recorded.
+  const shown = row.deleted ? made.map(erasedDelivery) : made;
+  const there = shown.map((one) => ({
+    resource: deliveryResource(one, (ofDelivery.get(one.id) ?? []).map(row.deleted ? erasedAttempt : (own) => own)),
     // Mails of fallbacks have no rank of their own: they come last, as they were made.
     rank: one.fallback_of === null ? rankOf(one.subject) : null,
   }));

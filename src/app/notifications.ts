@@ -117,16 +117,40 @@ async function rowNow({ services, read }: Call, id: NotificationId): Promise<Not
 export async function cancelNotification(call: Call, named: string, ifMatch: IfMatch): Promise<Changed> {
   const { services, read, at } = call;
   const id = await ownNotification(call, named);
-  const { state: before } = await services.commands.load(notificationDecider, notificationStream(id));
-  // Until all are routed, deliveries may be made before this is decided.
-  const row = before.status === "released" && before.routed ? await rowNow(call, id) : null;
-  const openDeliveries = row === null || row.open > 0 || row.mails_due;
+  const openDeliveries = await hasOpenDeliveries(call, id);
   const { state, events, ...written } = await execute(call, id, { type: "Cancel", at, openDeliveries, ifMatch });
   if (state.status === "cancelled") return shownAfter(await viewOfState(services, read, id, state), written);
   const last = events.at(-1);
   if (last === undefined) return shownAfter(await viewNow(services, read, await rowNow(call, id)), written);
   const upTo = await positionOf(services, notificationStream(id), last.revision);
   return shownAfter(await viewAsOf(services, read, id, state, upTo), written);
+}
+
+/**
+ * Stops what is not sent yet, and erases content, meta and addresses: the key of the content is destroyed where it is the
+ * notification's own. What is sealed for its recipients stays sealed for them, and is shown nowhere. Again, it only makes
+ * sure of the key. Throws not_found, precondition_failed.
+ */
+export async function deleteNotification(
+  call: Call,
+  named: string,
+  ifMatch: IfMatch,
+): Promise<{ readonly position: Position }> {
+  const id = await ownNotification(call, named);
+  const openDeliveries = await hasOpenDeliveries(call, id);
+  const { position } = await execute(call, id, { type: "Delete", at: call.at, openDeliveries, ifMatch });
+  // fence: deleted-content-key
+  await call.services.keyring.destroy(id);
+  return { position };
+}
+
+/** Whether any delivery may be open, or be made yet. */
+async function hasOpenDeliveries(call: Call, id: NotificationId): Promise<boolean> {
+  const { state } = await call.services.commands.load(notificationDecider, notificationStream(id));
+  // Until all are routed, deliveries may be made before a command is decided.
+  if (state.status !== "released" || !state.routed) return true;
+  const row = await rowNow(call, id);
+  return row.open > 0 || row.mails_due;
 }
 
 /** Changes what is still scheduled. Throws not_found, precondition_failed, not_editable, InvalidInput. */

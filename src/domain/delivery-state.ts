@@ -139,6 +139,8 @@ export const deliveryEvents = {
   DeliveryHeld: event({
     data: base.extend({ channel: ChannelSchema, until: z.number(), fallbackAt: z.number().nullable() }),
   }),
+  /** Its notification was deleted: whom it went to and what servers answered read as erased. `n`: its last attempt. */
+  DeliveryErased: event({ data: base.extend({ n: z.number() }) }),
   /** The time until which a WebSocket delivery was held has come. */
   DeliveryReleased: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
   /** What the provider, or the receiving server, told of the mail later. */
@@ -191,6 +193,7 @@ const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null
   DeliverySuppressed: "suppressed",
   DeliveryHeld: null,
   DeliveryReleased: null,
+  DeliveryErased: null,
 };
 
 /** The status of a delivery on a channel after an event of a type. */
@@ -247,6 +250,7 @@ export type KnownDelivery = {
   readonly notices: number;
   readonly cancelRequested: boolean;
   readonly acknowledged: boolean;
+  readonly erased: boolean;
   readonly requestedAt: Instant;
   /** Until when it is held; null: it is not. */
   readonly heldUntil: Instant | null;
@@ -261,7 +265,14 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     const counters = { n: 1, attempted: false, provider: "", leaseUntil: 0, nextAt: at, failures: 0 };
     const mail = { domain: null, takenIn: null, taken: [], refused: [] };
     const reports = { reported: null, notices: 0 };
-    const flags = { ...reports, cancelRequested: false, acknowledged: false, requestedAt: at, heldUntil: null };
+    const flags = {
+      ...reports,
+      cancelRequested: false,
+      acknowledged: false,
+      erased: false,
+      requestedAt: at,
+      heldUntil: null,
+    };
     const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
     return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
@@ -305,6 +316,11 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
     }
     case "DeliveryReleased":
       return { ...known, heldUntil: null };
+    case "DeliveryErased": {
+      const { address, name } = known.request;
+      const erased = { address: address && ERASED, name: name && ERASED };
+      return { ...known, erased: true, request: { ...known.request, ...erased } };
+    }
     case "DeliverySuppressed":
     case "DeliverySucceeded":
     case "DeliveryExhausted":
@@ -314,6 +330,8 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
       return known;
   }
 }
+
+const ERASED = { erased: true } as const;
 
 /** Who has a mail, or never will, after an attempt. */
 export function settledAfter(

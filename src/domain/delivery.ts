@@ -64,6 +64,8 @@ export type DeliveryCommand = TimedCommand &
     /** The time until which it is held has come. */
     | { type: "EndHold" }
     | { type: "Report"; report: Report }
+    /** Its notification was deleted. Changes nothing before the delivery has ended. */
+    | { type: "Erase" }
   );
 type CommandOf<T extends DeliveryCommand["type"]> = Extract<DeliveryCommand, { type: T }>;
 
@@ -103,6 +105,8 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
     }
     case "Report":
       return reportDelivery(state, command.report, command.at);
+    case "Erase":
+      return state.erased || !hasEnded(state.status) ? [] : [next(state, "DeliveryErased", { n: state.n })];
     case "Redrive":
       return redrive(state, command);
     case "Withhold":
@@ -273,6 +277,7 @@ function fallBack(state: KnownDelivery, { at, mail, early }: CommandOf<"Fallback
 
 function redrive(state: KnownDelivery, { at, gate = null }: CommandOf<"Redrive">): readonly DeliveryEvent[] {
   if (/* fence: redrive-status */ !REDRIVABLE.includes(state.status) || state.request.address === null) return [];
+  if (state.erased) return [];
   const moved = at - state.requestedAt;
   const expiresAt = state.expiresAt > at ? state.expiresAt : state.request.expiresAt + moved;
   const again = state.request.fallbackAt === null ? null : state.request.fallbackAt + moved;

@@ -151,6 +151,11 @@ export const notificationEvents = {
   NotificationCancelled: event({ data: z.object({}) }),
   /** Cancelled after its release: the router makes nothing more and stops each delivery. */
   NotificationStopRequested: event({ data: z.object({}) }),
+  /**
+   * Its content and addresses read as erased from now on, wherever they are shown. The key of its own content is destroyed;
+   * what a person's key seals stays in the log until that person is erased.
+   */
+  NotificationDeleted: event({ data: z.object({}) }),
   /** Every delivery has been requested. */
   NotificationRouted: event({ data: z.object({ deliveries: z.number() }) }),
 } as const;
@@ -162,6 +167,7 @@ export type KnownNotification = {
   readonly data: NotificationData;
   readonly stopRequested: boolean;
   readonly routed: boolean;
+  readonly deleted: boolean;
   readonly revision: number;
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
@@ -172,7 +178,7 @@ function evolve(state: Notification, event: NotificationEvent, context: EventCon
   const revision = context.seq - 1;
   if (event.type === "NotificationRequested") {
     const times = { revision, createdAt: context.at, updatedAt: context.at };
-    return { status: "scheduled", data: event.data, stopRequested: false, routed: false, ...times };
+    return { status: "scheduled", data: event.data, stopRequested: false, routed: false, deleted: false, ...times };
   }
   if (state.status === "none") return state;
   const known = { ...state, revision, updatedAt: context.at };
@@ -185,10 +191,33 @@ function evolve(state: Notification, event: NotificationEvent, context: EventCon
       return { ...known, status: "cancelled" };
     case "NotificationStopRequested":
       return { ...known, stopRequested: true };
+    case "NotificationDeleted":
+      return { ...known, deleted: true, data: withoutContent(known.data) };
     case "NotificationRouted":
       return { ...known, routed: true };
   }
 }
+
+const ERASED = { erased: true } as const;
+const erasedOrNull = <T>(field: T | null): typeof ERASED | null => (field === null ? null : ERASED);
+
+/** What stays of a notification that was deleted: whom it was for, by subject, and how it was sent. */
+const withoutContent = (data: NotificationData): NotificationData => ({
+  ...data,
+  ...{ content: ERASED, meta: ERASED, cc: ERASED, bcc: ERASED, headers: ERASED },
+  subject: erasedOrNull(data.subject),
+  text: erasedOrNull(data.text),
+  replyTo: erasedOrNull(data.replyTo),
+  sender: erasedOrNull(data.sender),
+  authorization: erasedOrNull(data.authorization),
+  recipients: data.recipients.map((one) => ({ ...one, address: ERASED, name: erasedOrNull(one.name) })),
+  fallback: data.fallback && {
+    ...data.fallback,
+    to: data.fallback.to && { ...data.fallback.to, address: ERASED },
+    subject: erasedOrNull(data.fallback.subject),
+    content: erasedOrNull(data.fallback.content),
+  },
+});
 
 // Commands, and what each means now.
 export type NotificationCommand = TimedCommand &
@@ -198,6 +227,8 @@ export type NotificationCommand = TimedCommand &
     | { type: "Release" }
     /** `openDeliveries`: whether any of its deliveries had not ended when last seen. */
     | { type: "Cancel"; openDeliveries: boolean; ifMatch: IfMatch }
+    /** `openDeliveries` as of `Cancel`. */
+    | { type: "Delete"; openDeliveries: boolean; ifMatch: IfMatch }
     | { type: "MarkRouted"; deliveries: number }
   );
 
@@ -222,6 +253,14 @@ function decide(state: Notification, command: NotificationCommand): readonly Not
       if (state.status === "scheduled") return [{ type: "NotificationCancelled", data: {} }];
       if (state.routed && !command.openDeliveries) throw new DomainError("not_cancellable", "every delivery has ended");
       return [{ type: "NotificationStopRequested", data: {} }];
+    case "Delete": {
+      if (state.deleted) return [];
+      requireMatch(command.ifMatch, state.revision);
+      const deleted: NotificationEvent = { type: "NotificationDeleted", data: {} };
+      if (state.status === "scheduled") return [{ type: "NotificationCancelled", data: {} }, deleted];
+      const isOpen = state.status === "released" && !state.stopRequested && (!state.routed || command.openDeliveries);
+      return isOpen ? [{ type: "NotificationStopRequested", data: {} }, deleted] : [deleted];
+    }
     case "MarkRouted":
       if (state.status !== "released" || state.routed) return [];
       return [{ type: "NotificationRouted", data: { deliveries: command.deliveries } }];

@@ -23,6 +23,8 @@ export interface Keyring {
   subjectOfUser(client: ClientId, user: string): Promise<Subject>;
   /** The subject of an address (a mail address or a URL) of this client. */
   subjectOfAddress(client: ClientId, address: string): Promise<Subject>;
+  /** Destroys a key for good, which erases what it sealed; false when there was none. */
+  destroy(ref: KeyRef): Promise<boolean>;
   /** A secret of this client's that never leaves the server, for HMACs. */
   pepper(client: ClientId): Promise<Uint8Array>;
   /** Makes and checks the MACs of the log's events. */

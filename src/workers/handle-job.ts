@@ -4,7 +4,7 @@ import { endHold, expireDelivery, expireOverflow, fallBack, requestFallbackMail 
 import type { JobServices } from "./job-services.ts";
 import type { TakenJob, Verdict } from "./jobs.ts";
 import { redriveDeliveries } from "./redrive.ts";
-import { releaseNotification, routeNotification, stopNotification } from "./routing.ts";
+import { eraseDeliveries, releaseNotification, routeNotification, stopNotification } from "./routing.ts";
 
 /** Does a job. Throws when it could not; the job then runs again. */
 export function handleJob(services: JobServices, job: TakenJob, signal: AbortSignal): Promise<Verdict> {
@@ -16,6 +16,8 @@ export function handleJob(services: JobServices, job: TakenJob, signal: AbortSig
       return routeNotification(services, job, work.notification, signal);
     case "stop":
       return stopNotification(services, job, work.notification, signal);
+    case "erase":
+      return eraseDeliveries(services, job, work.notification, signal);
     case "attempt":
       return attemptDelivery(services, job, work, signal);
     case "fallback":

@@ -21,6 +21,8 @@ const WorkSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("route"), ...notification }),
   /** Passes the stop of a notification to each of its deliveries. */
   z.object({ kind: z.literal("stop"), ...notification }),
+  /** Erases what the deliveries of a notification say of their recipients. */
+  z.object({ kind: z.literal("erase"), ...notification }),
   /** Makes attempt `n`. Null: the one that is due. */
   z.object({ kind: z.literal("attempt"), ...delivery, n: z.number().int().nullable() }),
   /** Lets a WebSocket delivery that nobody acknowledged fall back. */

@@ -23,6 +23,7 @@ const handlers: Handlers = {
   NotificationEdited: (event) => scheduled(event.data.sendAt, event),
   NotificationReleased: (event) => [{ work: { kind: "route", notification: notificationOf(event.stream) } }],
   NotificationStopRequested: (event) => [{ work: { kind: "stop", notification: notificationOf(event.stream) } }],
+  NotificationDeleted: (event) => [{ work: { kind: "erase", notification: notificationOf(event.stream) } }],
   DeliveryRequested: (event) => {
     const { channel, address, priority, recipient, withheld } = event.data;
     // Without an address it ended in the same append. What withholds it has a job of its own.

@@ -1,6 +1,7 @@
 // From a notification to its deliveries: released at its time, routed in pages, stopped on request.
 
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
+import { SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import { deliveryDecider } from "../domain/delivery.ts";
 import { deliveryStream } from "../domain/delivery-state.ts";
@@ -107,39 +108,78 @@ export async function stopNotification(
 ): Promise<Verdict> {
   const state = await loadNotification(services, id);
   if (state.status !== "released" || !state.stopRequested) return DONE;
-  const { data } = state;
   const cause = await causeOf(services, job, notificationStream(id));
   const cancel = async (ids: readonly DeliveryId[]) => {
     const redriven = job.cause === null ? await Promise.all(ids.map((one) => wasRedriven(services, one))) : [];
     const stopped = ids.filter((_, index) => redriven[index] !== true);
     await cancelAll(services, job.client, cause, stopped);
   };
-  const { audience, recipients } = data;
+  for await (const deliveries of deliveryPagesOf(services, id, state.data)) {
+    if (signal.aborted) return retryLater(services.now());
+    await cancel(deliveries);
+    failpoint("page-stopped/next-page");
+    await cancel(await mailsOf(services, state.data, deliveries));
+  }
+  return DONE;
+}
+
+/** The ids of a notification's deliveries in pages, the mails of fallbacks apart. */
+async function* deliveryPagesOf(
+  services: JobServices,
+  id: NotificationId,
+  { channel, recipients, audience }: NotificationData,
+): AsyncGenerator<readonly DeliveryId[]> {
   const subjects =
     audience === null
       ? recipients.map(({ subject }) => subject)
       : await membersAt(services, audience.roomId, audience.atSeq);
-  for (const page of pagesOf(subjects)) {
+  for (const page of pagesOf(subjects)) yield page.map((subject) => deliveryId(id, subject, channel));
+}
+
+/** The mails that these deliveries fell back to. */
+async function mailsOf(services: JobServices, { channel, fallback }: NotificationData, ids: readonly DeliveryId[]) {
+  if (channel !== "websocket" || fallback === null) return [];
+  const events = await Promise.all(ids.map((id) => fallbackEventOf(services, id)));
+  return [...new Set(events.flatMap((event) => (event === undefined ? [] : [event.data.mail])))];
+}
+
+/** How soon deliveries are looked at again that have not ended, or are not all made. */
+const ERASE_AGAIN_MS = SECOND_MS;
+
+/** Erases what each delivery of a deleted notification says of its recipient, once it has ended; the mails of fallbacks too. */
+export async function eraseDeliveries(
+  services: JobServices,
+  job: TakenJob,
+  id: NotificationId,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const state = await loadNotification(services, id);
+  if (state.status === "none" || !state.deleted) return DONE;
+  const cause = await causeOf(services, job, notificationStream(id));
+  let complete = state.status === "cancelled" || state.routed;
+  const erase = async (delivery: DeliveryId) => {
+    const context = contextOf(job.client, cause, deriveUuid("erase", delivery));
+    const command = { type: "Erase", at: services.now() } as const;
+    const outcome = await executeOnDelivery(services, delivery, command, context).catch(neverRequested);
+    complete &&= outcome === undefined || outcome.state.status === "none" || outcome.state.erased;
+  };
+  for await (const deliveries of deliveryPagesOf(services, id, state.data)) {
     if (signal.aborted) return retryLater(services.now());
-    const deliveries = page.map((subject) => deliveryId(id, subject, data.channel));
-    await cancel(deliveries);
-    failpoint("page-stopped/next-page");
-    if (data.channel !== "websocket" || data.fallback === null) continue;
-    const events = await Promise.all(deliveries.map((delivery) => fallbackEventOf(services, delivery)));
-    await cancel([...new Set(events.flatMap((event) => (event === undefined ? [] : [event.data.mail])))]);
+    await Promise.all(deliveries.map(erase));
+    await Promise.all((await mailsOf(services, state.data, deliveries)).map(erase));
   }
-  return DONE;
+  return complete ? DONE : retryLater(services.now() + ERASE_AGAIN_MS);
+}
+
+/** Nothing of a delivery that was never requested. Whoever is requesting it sees the stop. */
+function neverRequested(error: unknown): undefined {
+  if (!(error instanceof DomainError && error.code === "not_found")) throw error;
 }
 
 async function cancelAll(services: JobServices, client: ClientId, cause: Cause, ids: readonly DeliveryId[]) {
   const cancel = async (id: DeliveryId) => {
     const context = contextOf(client, cause, services.newId());
-    try {
-      await executeOnDelivery(services, id, { type: "Cancel", at: services.now() }, context);
-    } catch (error) {
-      // It was never requested. Whoever is requesting it sees the stop.
-      if (!(error instanceof DomainError && error.code === "not_found")) throw error;
-    }
+    await executeOnDelivery(services, id, { type: "Cancel", at: services.now() }, context).catch(neverRequested);
   };
   for (const page of pagesOf(ids)) await Promise.all(page.map(cancel));
 }

@@ -7,6 +7,7 @@ import type { DeliveryRow } from "../projections/models/deliveries.ts";
 import {
   dueDeliveries,
   dueNotifications,
+  erasingNotifications,
   type MissingMail,
   missingMails,
   stoppingNotifications,
@@ -45,7 +46,7 @@ export async function sweep(options: SweepOptions, reactorsAt: Position, signal:
   const operator = readSide.operator();
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   let found = 0;
-  for (const pages of [releases, routes, stops, mails, deliveries, redrives]) {
+  for (const pages of [releases, routes, stops, erasures, mails, deliveries, redrives]) {
     for await (const due of pages(operator, dueBefore)) {
       if (signal.aborted) return true;
       if (due.length === 0) continue;
@@ -78,7 +79,7 @@ const releases = (operator: OperatorRead, due: Instant) =>
   );
 
 const byPosition =
-  (query: typeof unroutedNotifications, kind: "route" | "stop") => (operator: OperatorRead, due: Instant) =>
+  (query: typeof unroutedNotifications, kind: "route" | "stop" | "erase") => (operator: OperatorRead, due: Instant) =>
     pagesOf<NotificationRow>(
       (last) => query(operator, PAGE, last?.position),
       ({ id, client, priority, updated_at }) =>
@@ -86,6 +87,7 @@ const byPosition =
     );
 const routes = byPosition(unroutedNotifications, "route");
 const stops = byPosition(stoppingNotifications, "stop");
+const erasures = byPosition(erasingNotifications, "erase");
 
 /** The first page alone: a mail that was requested is missing no more. */
 const mails = (operator: OperatorRead) =>

@@ -4,6 +4,7 @@ import { at, NOW } from "../support/given.ts";
 import {
   acknowledge,
   acknowledged,
+  base,
   cancel,
   cancelled,
   delivery,
@@ -199,5 +200,28 @@ describe("starting again", () => {
     delivery(socketRequested(), tooMany)
       .when(redrive(NOW + HOUR))
       .then(redriven("expired", NOW + 2 * HOUR, NOW + HOUR + 30_000));
+  });
+});
+
+describe("an erasure", () => {
+  const erase = { type: "Erase", at: NOW } as const;
+  const sent = [requested(), started(1), succeeded(1)] as const;
+  const erased = { type: "DeliveryErased", data: { ...base, from: "sent", to: "sent", n: 1 } } as const;
+  test("of an ended one leaves no address, once", () => {
+    delivery(...sent)
+      .when(erase)
+      .then(erased);
+    delivery(...sent, erased).thenState({ erased: true, request: { address: { erased: true } } });
+    delivery(...sent, erased)
+      .when(erase)
+      .thenNothing();
+  });
+  test("waits for the end of what is open", () => {
+    delivery(requested()).when(erase).thenNothing();
+    delivery(requested(), started(1)).when(erase).thenNothing();
+  });
+  test("is not started again", () => {
+    const gone = { type: "DeliveryErased", data: { ...base, from: "exhausted", to: "exhausted", n: 1 } } as const;
+    delivery(requested(), started(1), failed(1, "permanent"), exhausted("x"), gone).when(redrive()).thenNothing();
   });
 });

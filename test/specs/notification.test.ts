@@ -220,3 +220,38 @@ test("its ETag is its stream's revision, its times are those of its first and la
     updatedAt: NOW + 9,
     data: { priority: "low", recipients: data().recipients },
   }));
+
+describe("deleting", () => {
+  const deleted: NotificationEvent = { type: "NotificationDeleted", data: {} };
+  const del = (openDeliveries = false, ifMatch: number | null = null): NotificationCommand => ({
+    ...{ type: "Delete", at: NOW, openDeliveries, ifMatch },
+  });
+
+  test("cancels what is scheduled, and stops what is open or not all made", () => {
+    given(notificationDecider, scheduled).when(del()).then(cancelled, deleted);
+    given(notificationDecider, requested(), released).when(del()).then(stopRequested, deleted);
+    given(notificationDecider, requested(), released, routed).when(del(true)).then(stopRequested, deleted);
+  });
+
+  test("of what has ended only erases", () => {
+    given(notificationDecider, requested(), released, routed).when(del()).then(deleted);
+    given(notificationDecider, requested(), released, stopRequested).when(del(true)).then(deleted);
+    given(notificationDecider, scheduled, cancelled).when(del()).then(deleted);
+  });
+
+  test("twice changes nothing the second time, whatever it rests on", () => {
+    given(notificationDecider, scheduled, cancelled, deleted).when(del(true, 0)).thenNothing();
+    given(notificationDecider, scheduled).when(del(true, 5)).thenRejected("precondition_failed");
+    given(notificationDecider).when(del()).thenRejected("not_found");
+  });
+
+  test("leaves whom it was for by subject alone, and no word", () =>
+    given(notificationDecider, requested(), released, routed, deleted).thenState({
+      status: "released",
+      deleted: true,
+      data: {
+        recipients: [{ subject: "sub_ada", address: { erased: true }, name: null }],
+        ...{ subject: { erased: true }, content: { erased: true }, meta: { erased: true } },
+      },
+    }));
+});

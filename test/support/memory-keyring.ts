@@ -1,11 +1,11 @@
 // A keyring in memory, for tests that need no database: real keys, real subjects, nothing kept.
 import { randomBytes } from "node:crypto";
-import type { ClientId, KeyRef } from "../../src/contract/ids.ts";
+import type { ClientId } from "../../src/contract/ids.ts";
 import { deriveSecretTail } from "../../src/event-store/derived-ids.ts";
 import { EventMacs } from "../../src/event-store/event-macs.ts";
 import { type DataKey, type Keyring, PlaintextCache } from "../../src/event-store/sealing.ts";
 
-export type MemoryKeyring = Keyring & { destroy(ref: KeyRef): void };
+export type MemoryKeyring = Keyring;
 
 /** `makeKey` gives the key of an owner, for tests that need the same ones on each run; default: random. */
 export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => randomBytes(32)): MemoryKeyring {
@@ -32,13 +32,14 @@ export function memoryKeyring(makeKey: (owner: string) => Uint8Array = () => ran
     subjectOfUser: async (client, user) => `sub_${deriveSecretTail(pepperOf(client), "user", user)}`,
     subjectOfAddress: async (client, address) => `sub_${deriveSecretTail(pepperOf(client), "address", address)}`,
     pepper: async (client) => pepperOf(client),
-    destroy(ref) {
+    async destroy(ref) {
       const key = byOwner.get(ref);
       byOwner.delete(ref);
       plaintextCache.clear();
-      if (key === undefined) return;
+      if (key === undefined) return false;
       byId.delete(key.id);
       destroyed.add(key.id);
+      return true;
     },
   };
 }

@@ -249,6 +249,7 @@ const PATH_PARAMETERS: Readonly<Record<string, string>> = {
   job_id: "The id that the request for the redrive answered with",
   key_id: "The key's id",
   name: "The provider's name, chosen by the client",
+  email: "The address, percent-encoded",
   stream: "A stream as the audit names it, percent-encoded; `client` is the tenant's own",
 };
 

@@ -73,6 +73,8 @@ const columns = {
   mail_name: text({ nullable: true }),
   /** Whether it is pushed to the user on connect, until it expires. */
   to_push: boolean(),
+  /** Its notification was deleted. */
+  erased: boolean(),
   expires_at: bigint(),
   fallback_at: bigint({ nullable: true }),
   created_at: bigint(),
@@ -87,7 +89,7 @@ type ReportData = DataOf<"DeliveryReported">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 6,
+  version: 7,
   key: ["id"],
   columns,
   indexes: [
@@ -174,6 +176,7 @@ export const deliveries = projection({
         requested_at: e.meta.at,
       })),
     ],
+    DeliveryErased: (e) => [moved(e, erasedDelivery)],
     DeliverySuppressed: (e) => [moved(e, () => ({ ...ENDED, error: faultOf(e.data.reason) }))],
     DeliveryHeld: (e) => [moved(e, (row) => held(row, e.data))],
     DeliveryReleased: (e) => [
@@ -205,7 +208,7 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
     ...{ n: 1, attempt_count: 0, cancel_requested: false, lease_until: null, held_until: null },
     ...{ sent_at: null, delivered_at: null, read_at: null, opened_at: null },
     ...{ provider: null, provider_message_id: null, error: null },
-    ...{ mail: null, mail_recipient: null, mail_address: null, mail_name: null },
+    ...{ mail: null, mail_recipient: null, mail_address: null, mail_name: null, erased: false },
     ...due(data.channel, e.meta.at, data),
     expires_at: data.expiresAt,
     fallback_at: data.fallbackAt,
@@ -247,6 +250,22 @@ const FAULTS: Readonly<Record<string, string>> = {
 };
 const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
 
+/** What is left of a delivery whose notification was deleted. */
+export const erasedDelivery = (row: DeliveryRow): DeliveryRow => ({
+  ...row,
+  ...{ address: null, name: null, mail_address: null, mail_name: null, erased: true },
+  error: withoutMessage(row.error),
+});
+
+export const erasedAttempt = (row: AttemptRow): AttemptRow => ({
+  ...row,
+  response: null,
+  error: withoutMessage(row.error),
+});
+
+/** Servers write addresses into their answers. */
+const withoutMessage = (error: DeliveryError | null): DeliveryError | null => error && faultOf(error.code);
+
 const REPORTED_FAULTS = {
   bounced: "the mail was returned",
   complained: "the recipient reported the mail as unwanted",
@@ -266,7 +285,8 @@ function reported(row: DeliveryRow, data: ReportData): Partial<DeliveryBody> {
   // What was final before stays as it was reported first, and a soft bounce is the error of a mail that is sent alone.
   const isSoft = reportedStatus(data) === null;
   if (isSoft ? row.status !== "sent" : row.status === to && hasEnded(to)) return {};
-  const error = { code: data.code ?? kind, message: reveal(data.message) ?? REPORTED_FAULTS[kind] };
+  const message = row.erased ? null : reveal(data.message);
+  const error = { code: data.code ?? kind, message: message ?? REPORTED_FAULTS[kind] };
   return { ...ended, error };
 }
 
@@ -296,7 +316,7 @@ export type AttemptRow = RowOf<typeof attemptColumns>;
 
 export const attempts = projection({
   name: "attempts",
-  version: 2,
+  version: 3,
   key: ["delivery_id", "number"],
   columns: attemptColumns,
   indexes: [],
@@ -336,6 +356,13 @@ export const attempts = projection({
     DeliveryRetryScheduled: (e) => [
       change([deliveryOf(e.stream), e.data.n - 1], (row) => ({ ...row, next_attempt_at: e.data.at })),
     ],
+    DeliveryErased: (e) =>
+      Array.from({ length: e.data.n }, (_, index) =>
+        change<AttemptRow, Body<AttemptRow, "delivery_id" | "number">>(
+          [deliveryOf(e.stream), index + 1],
+          erasedAttempt,
+        ),
+      ),
   },
 });
 
@@ -386,6 +413,7 @@ export async function openWebsocketDeliveries(
     .select(["d.id", "d.notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
     .select(["n.subject", "n.content", "n.meta", "n.priority", "n.category", "n.room_id"])
     .where(sql<boolean>`d.to_push`)
+    .where(sql<boolean>`not n.deleted`)
     .where("d.subject", "=", subject)
     .where("d.expires_at", ">", now);
   return readPage(read, query, { by: { "d.position": "text" }, order: "asc", limit, cursor }, (last) => [

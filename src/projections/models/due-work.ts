@@ -77,6 +77,14 @@ export const stoppingNotifications = (
     notificationsAfter(operator, after).where(sql<boolean>`stop_requested`).where("open", ">", 0).limit(limit),
   );
 
+/** Notifications that were deleted, of which not every delivery is erased yet, oldest first. */
+export const erasingNotifications = (
+  operator: OperatorRead,
+  limit: number,
+  after: Position | null = null,
+): Promise<readonly NotificationRow[]> =>
+  operator.rows(notificationsAfter(operator, after).where(sql<boolean>`erasing`).limit(limit));
+
 /** Mails that fallbacks requested and that are not made yet, of notifications that were not stopped. */
 export const missingMails = (operator: OperatorRead, limit: number) =>
   operator.rows(

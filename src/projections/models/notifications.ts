@@ -36,7 +36,7 @@ import {
   upsert,
 } from "../projection.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
-import { type DeliveryCounts, notificationStatus, openCount } from "./notification-status.ts";
+import { type DeliveryCounts, madeCount, notificationStatus, openCount } from "./notification-status.ts";
 
 /** How many recipients a notification's row shows. */
 export const SHOWN_RECIPIENTS = 100;
@@ -75,6 +75,10 @@ const columns = {
   state: text<"scheduled" | "released" | "cancelled">(),
   stop_requested: boolean(),
   routed: boolean(),
+  deleted: boolean(),
+  /** Deliveries that were erased after the deletion, and whether there are others. */
+  erased: integer(),
+  erasing: boolean(),
   counts: json<DeliveryCounts & JsonObject>(),
   attempts_started: boolean(),
   /** Of each mail that a fallback asked for, whether it is made. */
@@ -107,13 +111,14 @@ export const notifications = projection({
     "(position) where state = 'released' and not routed",
     "(position) where stop_requested and open > 0",
     "(position) where mails_due",
+    "(position) where erasing",
   ],
   personal: ["subject", "content", "text", "meta", "recipients", "fallback", "attachments"],
   on: {
     NotificationRequested: (e) => [
       put([notificationOf(e.stream)], {
         ...requestedColumns(e.data),
-        ...{ state: "scheduled", status: "scheduled", stop_requested: false, routed: false },
+        ...{ state: "scheduled", status: "scheduled", stop_requested: false, routed: false, deleted: false },
         revision: e.revision,
         created_at: e.meta.at,
         updated_at: e.meta.at,
@@ -125,6 +130,7 @@ export const notifications = projection({
     NotificationCancelled: (e) => [decided(e, () => ({ state: "cancelled" }))],
     NotificationStopRequested: (e) => [decided(e, () => ({ stop_requested: true }))],
     NotificationRouted: (e) => [decided(e, () => ({ routed: true }))],
+    NotificationDeleted: (e) => [decided(e, blanked)],
     DeliveryRequested: (e) => [
       counted(e, (row) => (e.data.fallbackOf === null ? {} : mail(row, deliveryOf(e.stream), true))),
     ],
@@ -142,6 +148,7 @@ export const notifications = projection({
     DeliveryHeld: (e) => [counted(e)],
     DeliveryReleased: (e) => [counted(e)],
     DeliveryReported: (e) => [counted(e)],
+    DeliveryErased: (e) => [counted(e, (row) => ({ erased: row.erased + 1 }))],
     // What starts again may have been given more time.
     DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
   },
@@ -159,12 +166,24 @@ const requestedColumns = (data: NotificationData) => ({
   recipients_total: data.audience?.count ?? data.recipients.length,
   fallback: data.fallback === null ? null : shownFallback(data.fallback),
   ...{ counts: {}, mails: {}, mails_due: false, open: 0, attempts_started: false },
+  ...{ erased: 0, erasing: false },
+});
+
+/** What is left of a notification that was deleted, as `KnownNotification` has it. */
+const blanked = (row: NotificationRow) => ({
+  ...{ deleted: true, subject: null, content: null, text: null, meta: {} },
+  recipients: row.recipients.map((one) => ({ ...one, address: null, name: null })),
+  fallback: row.fallback && {
+    ...row.fallback,
+    to: row.fallback.to && { ...row.fallback.to, address: null },
+    ...{ subject: null, content: null },
+  },
 });
 
 /** A row as the notification's own stream has it, without its deliveries. */
 export function rowOfState(id: NotificationId, state: KnownNotification): Omit<NotificationRow, "position"> {
-  const { stopRequested: stop_requested, routed, revision, createdAt, updatedAt } = state;
-  const row = { ...requestedColumns(state.data), state: state.status, stop_requested, routed };
+  const { stopRequested: stop_requested, routed, deleted, revision, createdAt, updatedAt } = state;
+  const row = { ...requestedColumns(state.data), state: state.status, stop_requested, routed, deleted };
   return {
     id,
     client: state.data.client,
@@ -203,16 +222,17 @@ const shownFallback = ({ to, subject, content, afterMs }: Fallback): ShownFallba
 const settle = (row: NotificationRow): NotificationRow => ({
   ...row,
   open: openCount(row.counts),
+  erasing: row.deleted && row.erased < madeCount(row.counts),
   status: notificationStatus(row),
 });
 
 /** An event of the notification's own stream. */
 const decided = (
   e: EventFacts,
-  changed: () => Partial<NotificationBody>,
+  changed: (row: NotificationRow) => Partial<NotificationBody>,
 ): RowChange<NotificationRow, NotificationBody> =>
   change([notificationOf(e.stream)], (row) =>
-    settle({ ...row, ...changed(), revision: e.revision, updated_at: later(row, e.meta.at) }),
+    settle({ ...row, ...changed(row), revision: e.revision, updated_at: later(row, e.meta.at) }),
   );
 
 /** An event of one of its deliveries. What is done here commutes with what other deliveries' events do. */
@@ -271,6 +291,18 @@ const named = (notification: NotificationId, subject: Subject, position: Positio
 
 export const notificationById = async (read: ReadAs, id: NotificationId): Promise<NotificationRow | undefined> =>
   first(await read.rows(read.over({ n: notifications }).selectFrom("n").selectAll().where("id", "=", id)));
+
+/** Which of these were deleted. */
+export async function deletedAmong(read: ReadAs, ids: readonly NotificationId[]): Promise<ReadonlySet<NotificationId>> {
+  if (ids.length === 0) return new Set();
+  const query = read
+    .over({ n: notifications })
+    .selectFrom("n")
+    .select("n.id")
+    .where(anyOf("n.id", ids))
+    .where(sql<boolean>`n.deleted`);
+  return new Set((await read.rows(query)).map(({ id }) => id));
+}
 
 export type NotificationList = {
   statuses?: readonly NotificationStatus[];

@@ -8,6 +8,18 @@ const members = (test: string) => ({ file: "specs/room-members.test.ts", test })
 
 export const rightsMutations: readonly Mutation[] = [
   {
+    fence: "deleted-content-key",
+    name: "the key of a deleted notification's content is destroyed",
+    mutate: drop,
+    caughtBy: { file: "api/http/notifications-delete.test.ts", test: "that was sent erases words and addresses" },
+  },
+  {
+    fence: "deleted-in-audit",
+    name: "the audit shows nothing of a deleted notification's words",
+    mutate: replaceWith("false"),
+    caughtBy: { file: "api/http/notifications-delete.test.ts", test: "that was sent erases words and addresses" },
+  },
+  {
     fence: "batch-keys",
     name: "each item of a batch has its own idempotency key",
     mutate: drop,

@@ -62,6 +62,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /notifications/:notification_id": {},
   "GET /notifications/:notification_id/timeline": {},
   "POST /notifications/:notification_id/cancel": { body: {} },
+  "DELETE /notifications/:notification_id": {},
   "PATCH /notifications/:notification_id": { body: { subject: "Changed" } },
   "POST /notifications/:notification_id/retry": { body: {} },
   "POST /deliveries/:delivery_id/ack": { body: {} },

@@ -3,6 +3,7 @@ import { notificationTimeline } from "../../../app/audit.ts";
 import { createNotification, furtherFaults } from "../../../app/create-notification.ts";
 import {
   cancelNotification,
+  deleteNotification,
   editNotification,
   getNotification,
   listNotifications,
@@ -24,7 +25,7 @@ import {
   Retry,
 } from "../../../contract/notifications.ts";
 import { answerEach } from "../batch.ts";
-import { created, listReply, route, routesOf, shown } from "../route.ts";
+import { created, listReply, noContent, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "key", scope: "notifications:read" } as const;
 const writeAccess = { kind: "key", scope: "notifications:write" } as const;
@@ -104,6 +105,17 @@ export const notificationRoutes = routesOf("notifications", {
     conditional: true,
     handle: async (call) =>
       shown(await cancelNotification(call, call.params.notification_id, call.ifMatch), "notification"),
+  }),
+  deleteNotification: route("DELETE", "/notifications/:notification_id", {
+    summary: "Delete a notification",
+    description:
+      "Cancels what is not sent yet, and erases content, meta and addresses, here and in the audit. Its id, statuses and times stay.",
+    access: writeAccess,
+    params: ChangedNotificationParams,
+    responses: { 204: null },
+    problems: ["not_found", "precondition_failed", "read_model_behind"],
+    conditional: true,
+    handle: async (call) => noContent(await deleteNotification(call, call.params.notification_id, call.ifMatch)),
   }),
   editNotification: route("PATCH", "/notifications/:notification_id", {
     ...changing,
