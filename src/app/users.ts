@@ -25,7 +25,7 @@ import { userOfRow, userOfState, userRoomResource } from "./resources.ts";
 import type { Call, Written } from "./services.ts";
 
 /** The user that a caller names. To a user's token every other one does not exist. Throws not_found. */
-async function subjectOf({ services, caller }: Call, user: string): Promise<Subject> {
+export async function subjectOf({ services, caller }: Call, user: string): Promise<Subject> {
   if (caller.kind === "key") return services.keyring.subjectOfUser(caller.client, user);
   if (caller.userId !== user) throw new DomainError("not_found");
   return caller.subject;

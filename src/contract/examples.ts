@@ -9,6 +9,7 @@ import type {
   WebhookSecretResource,
 } from "./clients.ts";
 import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
+import type { InboxItemResource } from "./inbox.ts";
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { ProviderResource } from "./providers.ts";
@@ -195,6 +196,11 @@ const { deliveries: _deliveries, ...notificationFields } = {
   deliveries: [delivery],
   deliveries_total: 1,
 } satisfies NotificationResource;
+const inboxItem: InboxItemResource = {
+  ...{ id: NOTIFICATION_ID, delivery_id: DELIVERY_ID, subject: "Lunch?", content: "At noon", meta: {} },
+  ...{ priority: "normal", category: "social", room_id: null, created_at: AT },
+  ...{ seen_at: LATER, read_at: null, archived_at: null },
+};
 const acceptedRedrive: AcceptedRedrive = { job_id: "rdr_t3c8e1w6z5y2b7ha4kx0v7q2m9", matched: 4_211 };
 const redrive: RedriveResource = {
   ...{ id: acceptedRedrive.job_id, status: "running", matched: acceptedRedrive.matched, done: 2_600 },
@@ -236,6 +242,8 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Notification: { ...notificationFields, deliveries: [delivery] },
   BatchItem: { index: 0, status: 202, body: { ...notificationFields, deliveries: [delivery] } },
   NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
+  InboxItem: inboxItem,
+  InboxCounts: { unread_count: 1, unseen_count: 0 },
   AcceptedRedrive: acceptedRedrive,
   Redrive: redrive,
   AuditEvent: auditEvent,
@@ -291,6 +299,9 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   },
   editNotification: { "a later time": { send_at: NEXT_DAY } },
   retryNotification: { "one delivery": { delivery_ids: [DELIVERY_ID] }, "all that failed": {} },
+  seeInbox: { "all of it": {} },
+  readInbox: { "all of it": {}, "what came before a time": { before: NEXT_DAY } },
+  archiveInbox: { "what came before a time": { before: NEXT_DAY } },
   redriveDeliveries: {
     "all of a day to one provider": { provider: "main", from: AT, to: NEXT_DAY },
     "webhooks that timed out": { channel: "webhook", error_code: "timeout", limit: 10_000 },

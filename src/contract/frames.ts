@@ -4,6 +4,7 @@ import { z } from "zod";
 import { PrioritySchema } from "./deliveries.ts";
 import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
 import { ActorTypeSchema, type Scope, time, userId } from "./fields.ts";
+import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
 import { MessageResource } from "./messages.ts";
@@ -147,6 +148,7 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     fell_back: z.boolean(),
   }),
   frame("acked", { delivery_id: z.string() }),
+  frame("inbox_counts", InboxCounts.shape),
   frame("ok", { ref }),
   frame("pong", { ref }),
   frame("heartbeat", {}),

@@ -6,6 +6,7 @@ import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
 import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
 import { type EventsOf, event } from "./event.ts";
+import { type InboxEvent, inboxEvents } from "./inbox.ts";
 import { type KeyUseEvent, keyUseEvents } from "./key-use.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
@@ -34,6 +35,7 @@ export const catalogue = {
   ...redriveEvents,
   ...suppressionEvents,
   ...blobEvents,
+  ...inboxEvents,
 } as const;
 
 export type DomainEvent =
@@ -48,4 +50,5 @@ export type DomainEvent =
   | DeliveryEvent
   | RedriveEvent
   | SuppressionEvent
-  | BlobEvent;
+  | BlobEvent
+  | InboxEvent;

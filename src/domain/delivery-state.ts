@@ -17,6 +17,7 @@ import {
   NotificationIdSchema,
   SubjectSchema,
 } from "../contract/ids.ts";
+import type { InboxStatus } from "../contract/inbox.ts";
 import type { JsonObject } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import type { EventContext } from "./decider.ts";
@@ -143,6 +144,8 @@ export const deliveryEvents = {
   DeliveryErased: event({ data: base.extend({ n: z.number() }) }),
   /** The time until which a WebSocket delivery was held has come. */
   DeliveryReleased: event({ data: base.extend({ expiresAt: z.number(), fallbackAt: z.number().nullable() }) }),
+  /** Its user marked it in the inbox. */
+  DeliveryMarked: event({ data: base.extend({ as: z.enum(["read", "unread", "archived", "unarchived"]) }) }),
   /** What the provider, or the receiving server, told of the mail later. */
   DeliveryReported: event({
     data: base.extend({
@@ -188,6 +191,7 @@ const STATUS_AFTER: Readonly<Record<DeliveryEvent["type"], DeliveryStatus | null
   DeliveryCancelRequested: null,
   DeliveryCancelled: "cancelled",
   DeliveryExpired: "expired",
+  DeliveryMarked: null,
   DeliveryReported: null,
   DeliveryRedriven: "pending",
   DeliverySuppressed: "suppressed",
@@ -251,6 +255,8 @@ export type KnownDelivery = {
   readonly cancelRequested: boolean;
   readonly acknowledged: boolean;
   readonly erased: boolean;
+  /** What its own marks made of it in its user's inbox. */
+  readonly item: InboxStatus;
   readonly requestedAt: Instant;
   /** Until when it is held; null: it is not. */
   readonly heldUntil: Instant | null;
@@ -269,10 +275,11 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
       ...reports,
       cancelRequested: false,
       acknowledged: false,
+      item: "unread",
       erased: false,
       requestedAt: at,
       heldUntil: null,
-    };
+    } as const;
     const ends = { expiresAt: data.expiresAt, fallbackAt: data.fallbackAt };
     return { status: data.to, request: data, ...counters, ...mail, ...flags, ...ends };
   }
@@ -294,6 +301,8 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
       return { ...known, n: event.data.n, attempted: false, nextAt: event.data.at };
     case "DeliveryAcknowledged":
       return { ...known, acknowledged: true };
+    case "DeliveryMarked":
+      return { ...known, item: markedItem(known.item, event.data.as) };
     case "DeliveryCancelRequested":
       return { ...known, cancelRequested: true };
     case "DeliveryReported": {
@@ -332,6 +341,11 @@ export function evolve(state: Delivery, event: DeliveryEvent, { at }: EventConte
 }
 
 const ERASED = { erased: true } as const;
+/** What an item of an inbox is after one more mark of its own. */
+function markedItem(before: InboxStatus, as: DataOf<"DeliveryMarked">["as"]): InboxStatus {
+  if (as === "unarchived") return "read";
+  return as === "read" && before === "archived" ? before : as;
+}
 
 /** Who has a mail, or never will, after an attempt. */
 export function settledAfter(

@@ -4,6 +4,7 @@ import type { Refusal } from "../contract/deliveries.ts";
 import type { DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
+import { type MarkItem, markItem } from "./delivery-inbox.ts";
 import { type Report, reportDelivery } from "./delivery-reports.ts";
 import {
   type base,
@@ -66,6 +67,7 @@ export type DeliveryCommand = TimedCommand &
     | { type: "Report"; report: Report }
     /** Its notification was deleted. Changes nothing before the delivery has ended. */
     | { type: "Erase" }
+    | ({ type: "Mark" } & MarkItem)
   );
 type CommandOf<T extends DeliveryCommand["type"]> = Extract<DeliveryCommand, { type: T }>;
 
@@ -90,8 +92,9 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
         /* fence: acknowledge-recipient */ state.request.recipient !== command.subject
       )
         throw new DomainError("not_found");
-      if (state.acknowledged || (state.status !== "pending" && state.status !== "fell_back")) return [];
-      return [next(state, "DeliveryAcknowledged", {})];
+      return acknowledge(state);
+    case "Mark":
+      return markItem(state, command, acknowledge);
     case "FallbackDue":
       return fallBack(state, command);
     case "Cancel":
@@ -117,6 +120,11 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
       return [next(state, "DeliveryReleased", { expiresAt: state.expiresAt, fallbackAt: state.fallbackAt })];
     }
   }
+}
+
+function acknowledge(state: KnownDelivery): readonly DeliveryEvent[] {
+  if (state.acknowledged || (state.status !== "pending" && state.status !== "fell_back")) return [];
+  return [next(state, "DeliveryAcknowledged", {})];
 }
 
 /** The event that a delivery goes on with, from the status in which it is. */

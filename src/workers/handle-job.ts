@@ -1,6 +1,7 @@
 // What each kind of job does.
 import { attemptDelivery } from "./attempts.ts";
 import { endHold, expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
+import { acknowledgeInbox } from "./inbox.ts";
 import type { JobServices } from "./job-services.ts";
 import type { TakenJob, Verdict } from "./jobs.ts";
 import { redriveDeliveries } from "./redrive.ts";
@@ -30,6 +31,8 @@ export function handleJob(services: JobServices, job: TakenJob, signal: AbortSig
       return endHold(services, job, work.delivery);
     case "overflow":
       return expireOverflow(services, job, work.recipient);
+    case "acknowledge":
+      return acknowledgeInbox(services, job, work);
     case "redrive":
       return redriveDeliveries(services, job, work.redrive, signal);
   }

@@ -34,6 +34,8 @@ const WorkSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("endHold"), ...delivery }),
   /** Expires a user's oldest open WebSocket deliveries beyond the limit. */
   z.object({ kind: z.literal("overflow"), recipient: SubjectSchema }),
+  /** Acknowledges what a mark on a user's whole inbox read, by the mark's revision. */
+  z.object({ kind: z.literal("acknowledge"), recipient: SubjectSchema, mark: z.number().int() }),
   /** Starts many deliveries again, page after page. */
   z.object({ kind: z.literal("redrive"), redrive: RedriveIdSchema }),
 ]);
@@ -94,6 +96,7 @@ export function createJob(fields: Omit<Job, "id" | "key">, ...reason: readonly (
 }
 
 function subjectOf(work: Work): string {
+  if ("mark" in work) return `${work.recipient}:${work.mark}`;
   if ("delivery" in work) return work.delivery;
   if ("redrive" in work) return work.redrive;
   return "notification" in work ? work.notification : work.recipient;

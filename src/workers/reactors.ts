@@ -3,7 +3,7 @@ import type { Subject } from "../contract/ids.ts";
 import { HOUR_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { deliveryOf, notificationOf, redriveOf } from "../projections/projection.ts";
+import { deliveryOf, notificationOf, redriveOf, subjectOf } from "../projections/projection.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
 
 /** What an event leads to. Events that give the same `reason` share one job; by default each has its own. */
@@ -47,6 +47,8 @@ const handlers: Handlers = {
       { work: channel === "websocket" ? { kind: "endHold", delivery } : { kind: "attempt", delivery, n: null }, at },
     ];
   },
+  InboxMarked: ({ stream, revision, data }) =>
+    data.as === "seen" ? [] : [{ work: { kind: "acknowledge", recipient: subjectOf(stream), mark: revision } }],
   RedriveRequested: (event) => [{ work: { kind: "redrive", redrive: redriveOf(event.stream) } }],
   DeliveryReleased: (event) => [...deadlines(event), overflow(event.meta.at, event.data.recipient)],
   DeliveryFallbackRequested: (event) => [{ work: { kind: "mail", delivery: deliveryOf(event.stream) } }],

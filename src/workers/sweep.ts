@@ -13,6 +13,7 @@ import {
   stoppingNotifications,
   unroutedNotifications,
 } from "../projections/models/due-work.ts";
+import { unacknowledgedMarks } from "../projections/models/inbox.ts";
 import type { NotificationRow } from "../projections/models/notifications.ts";
 import { type RedriveRow, runningRedrives } from "../projections/models/redrives.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
@@ -46,7 +47,7 @@ export async function sweep(options: SweepOptions, reactorsAt: Position, signal:
   const operator = readSide.operator();
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   let found = 0;
-  for (const pages of [releases, routes, stops, erasures, mails, deliveries, redrives]) {
+  for (const pages of [releases, routes, stops, erasures, mails, deliveries, redrives, marks]) {
     for await (const due of pages(operator, dueBefore)) {
       if (signal.aborted) return true;
       if (due.length === 0) continue;
@@ -107,6 +108,15 @@ const redrives = (operator: OperatorRead, due: Instant) =>
     (last) => runningRedrives(operator, PAGE, last?.position),
     ({ id, client, updated_at }) =>
       updated_at <= due ? { client, priority: "normal", at: null, work: { kind: "redrive", redrive: id } } : undefined,
+  );
+
+const marks = (operator: OperatorRead, due: Instant) =>
+  pagesOf<Awaited<ReturnType<typeof unacknowledgedMarks>>[number]>(
+    (last) => unacknowledgedMarks(operator, PAGE, last?.position),
+    ({ client, subject, revision, at }) => {
+      const work = { kind: "acknowledge", recipient: subject, mark: revision } as const;
+      return at <= due ? { client, priority: "normal", at: null, work } : undefined;
+    },
   );
 
 /** What a delivery is due for: its attempt, or the first of its deadlines. */

@@ -62,7 +62,11 @@ test("the WebSocket guide", async () => {
   ]);
   const socket = new WebSocket(`${server.url.replace("http", "ws")}/ws`);
   const frames: Body[] = [];
-  socket.on("message", (bytes) => frames.push(JSON.parse(String(bytes))));
+  socket.on("message", (bytes) => {
+    const frame: Body = JSON.parse(String(bytes));
+    // Comes among the others whenever it is ready.
+    if (frame.type !== "inbox_counts") frames.push(frame);
+  });
   await new Promise((resolve) => socket.on("open", resolve));
   let seen = 0;
   for (const example of await examplesOf("websocket.md")) {

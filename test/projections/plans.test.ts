@@ -14,6 +14,8 @@ import {
 } from "../../src/projections/models/deliveries.ts";
 import { countRedrivable, listDeliveries, nextRedrivable } from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
+import { unacknowledgedMarks } from "../../src/projections/models/inbox.ts";
+import { countInboxes, itemCovered, listInbox } from "../../src/projections/models/inbox-list.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
@@ -82,6 +84,18 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   notifications: { id: "'ntf_' || n", room_id: "'room_' || n % 1000" },
   audit: { message: "'msg_' || n % 1000" },
   deliveries: { id: "'dlv_' || n", address: "'a'", endpoint_id: "case when n % 10 = 0 then 'whk_' || n % 100 end" },
+  suppressions: { subject: "'sub_' || n" },
+  inbox: {
+    id: "'dlv_' || n",
+    item: "case when n % 10 = 0 then 'archived' when n % 10 < 4 then 'read' else 'new' end",
+    unarchived_after: "case when n % 100 = 0 then 'log.' || lpad(to_hex(n), 16, '0') end",
+  },
+  inbox_marks: {
+    revision: "n / 997",
+    level: "n % 3 + 1",
+    before_at: "case when n % 7 = 0 then n * 100 end",
+    acknowledged: "n % 500 <> 0",
+  },
   redrives: { id: "'rdr_' || n", status: "case when n % 500 = 0 then 'running' else 'done' end" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
   reads: { subject: "'sub_' || n / 1000 + n % 957" },
@@ -183,6 +197,12 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "what a redrive goes on with": () => nextRedrivable(read, FAILED, { upTo: position, after: position, limit: 100 }),
   "a redrive": () => redriveById(read, "rdr_7"),
   "redrives that are not over": () => runningRedrives(operator, 50, position),
+  inbox: () => listInbox(read, WHO, { statuses: ["unread", "read"], limit: 50, cursor: [position] }),
+  "inbox, all of it before a time": () =>
+    listInbox(read, WHO, { statuses: ["unread", "read", "archived"], before: 9_000_000, limit: 50 }),
+  "inbox counts": () => countInboxes(read, [WHO, "sub_8"]),
+  "an item of the inbox": () => itemCovered(read, DLV),
+  "marks to be acknowledged": () => unacknowledgedMarks(operator, 50, position),
   "open deliveries of a user": () => openWebsocketDeliveries(read, WHO, { now: 5_000, limit: 100 }),
   "how many are open": () => countOpen(read, WHO),
   attempts: () => attemptsOf(read, [DLV, "dlv_8"]),

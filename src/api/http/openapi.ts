@@ -235,6 +235,7 @@ const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
   messages: "Messages of rooms. What happens is pushed live over the WebSocket at `/ws`.",
   notifications: "Notifications by email, WebSocket and webhook: sending, following, cancelling and retrying them.",
   deliveries: "What became of each recipient: finding deliveries, acknowledging them, and starting failed ones again.",
+  inbox: "A user's WebSocket notifications: what is new, read and archived.",
   providers: "The servers through which the tenant's mail goes out.",
   suppressions: "The addresses that the tenant's mails do not go to.",
   audit: "Every event of the tenant, as it is in the log.",

@@ -86,6 +86,7 @@ type Tag =
   | "messages"
   | "notifications"
   | "deliveries"
+  | "inbox"
   | "providers"
   | "suppressions"
   | "audit";

@@ -15,9 +15,10 @@ import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
-import { Inbox, type InboxItem } from "./inbox.ts";
+import type { InboxCountsFeed } from "./inbox-counts.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
+import { type ReceivedItem, Receiver } from "./receiver.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
 
@@ -50,6 +51,7 @@ export type ConnectionContext = {
   readonly services: Services;
   readonly rooms: RoomChannels;
   readonly deliveries: DeliveryFeed;
+  readonly inboxCounts: InboxCountsFeed;
   readonly timings: Timings;
   readonly tally: FrameTally;
   /** Nothing more happens on the connection; its socket may still be closing. */
@@ -63,7 +65,7 @@ export class Connection {
   readonly #socket: WebSocket;
   /** Counts failed authentications; null: they are not counted. */
   readonly #addressGroup: string | null;
-  readonly #inbox: Inbox;
+  readonly #receiver: Receiver;
   readonly #outbox: Outbox;
   readonly #subscriptions: RoomSubscriptions;
   readonly #ended = new AbortController();
@@ -72,6 +74,7 @@ export class Connection {
   /** Counted against the limits of the client and the user. */
   #counted: readonly Disposable[] = [];
   #deliveries: OpenDeliveries | undefined;
+  #inboxCounts: Disposable | undefined;
   #pingedAt = performance.now();
   /** The credential may have ended since it was last checked. */
   #suspect = false;
@@ -87,7 +90,7 @@ export class Connection {
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
     this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer), tally);
     this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
-    this.#inbox = new Inbox({
+    this.#receiver = new Receiver({
       ...{ socket, signal, tally },
       handle: (item) => this.#handle(item),
       onFault: close,
@@ -104,7 +107,7 @@ export class Connection {
 
   /** Takes the credential of the upgrade as if it were the first frame. */
   present(credential: Credential): void {
-    this.#inbox.push({ kind: "credential", credential });
+    this.#receiver.push({ kind: "credential", credential });
   }
 
   /** Checks the credential again, and again for as long as this node cannot tell. Never rejects. */
@@ -140,7 +143,7 @@ export class Connection {
     const { timings, services } = this.#context;
     if (this.#identity === undefined || this.#ended.signal.aborted) return;
     const { expiresAt } = this.#identity;
-    const heardAt = this.#inbox.heardAt(now);
+    const heardAt = this.#receiver.heardAt(now);
     if (expiresAt !== null && expiresAt <= services.now()) this.close(CLOSE.expired);
     else if (now - heardAt >= timings.silenceMs) this.close(CLOSE.heartbeatMissed);
     else {
@@ -170,7 +173,7 @@ export class Connection {
     }
   }
 
-  async #handle(item: InboxItem): Promise<void> {
+  async #handle(item: ReceivedItem): Promise<void> {
     if (item.kind === "wrong") {
       if (this.#identity !== undefined) this.#error(item.code, item.message, item.ref);
       else if (item.type === "auth") this.#refuse({ refused: "unauthenticated" });
@@ -265,8 +268,10 @@ export class Connection {
     if (caller.kind !== "user" || this.#deliveries !== undefined || this.#ended.signal.aborted) return;
     // fence: socket-notifications
     if (!caller.scopes.has(NOTIFICATION_SCOPE)) return;
-    const { services, deliveries: feed } = this.#context;
-    const whose = { client: caller.client, subject: caller.subject, connection: this.id };
+    const { services, deliveries: feed, inboxCounts } = this.#context;
+    const { client, subject } = caller;
+    const whose = { client, subject, connection: this.id };
+    this.#inboxCounts = inboxCounts.listen(client, subject, (frame) => this.#outbox.send(frame));
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
   }
 
@@ -312,6 +317,7 @@ export class Connection {
     clearTimeout(this.#authenticationTimer);
     this.#authenticationTimer = undefined;
     this.#deliveries?.[Symbol.dispose]();
+    this.#inboxCounts?.[Symbol.dispose]();
     this.#subscriptions[Symbol.dispose]();
     this.#outbox[Symbol.dispose]();
     for (const one of this.#counted) one[Symbol.dispose]();

@@ -14,6 +14,7 @@ import { Problem, requestId, toProblem } from "../http/problems.ts";
 import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
 import { concerns, credentialOf, identify } from "./identity.ts";
+import { InboxCountsFeed } from "./inbox-counts.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, newTally } from "./outbox.ts";
 import { RoomChannels } from "./room-channels.ts";
@@ -55,6 +56,7 @@ export class Gateway implements AsyncDisposable {
       ...{ services, timings, tally: newTally() },
       rooms: new RoomChannels(services, feed),
       deliveries: new DeliveryFeed(services, feed),
+      inboxCounts: new InboxCountsFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
     this.#isKnownHost = hostCheck(config);
@@ -113,6 +115,7 @@ export class Gateway implements AsyncDisposable {
     this.#watching[Symbol.dispose]();
     await this.#closeAll();
     this.#context.deliveries[Symbol.dispose]();
+    await this.#context.inboxCounts[Symbol.asyncDispose]();
     await this.#context.rooms[Symbol.asyncDispose]();
   }
 

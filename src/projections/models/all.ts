@@ -6,6 +6,7 @@ import { audit, commandIds } from "./audit.ts";
 import { bans } from "./bans.ts";
 import { deletions } from "./deletions.ts";
 import { attempts, deliveries } from "./deliveries.ts";
+import { inbox, inboxMarks } from "./inbox.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { reads } from "./reads.ts";
@@ -31,6 +32,8 @@ export const storedProjections: readonly Projection[] = [
   attempts,
   redrives,
   suppressions,
+  inbox,
+  inboxMarks,
   audit,
   commandIds,
 ];

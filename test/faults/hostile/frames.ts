@@ -53,7 +53,7 @@ const ERRORS = new Set([
 
 /** What comes unasked, and is no answer to a frame. */
 const isAnswer = ({ type, reason, at }: Body): boolean =>
-  !["event", "notification", "heartbeat", "caught_up", "acked"].includes(type) &&
+  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts"].includes(type) &&
   !(type === "read" && at !== undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
 

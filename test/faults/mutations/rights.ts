@@ -29,6 +29,18 @@ export const rightsMutations: readonly Mutation[] = [
     },
   },
   {
+    fence: "inbox-recipient",
+    name: "a user marks its own inbox alone",
+    mutate: condition(false),
+    caughtBy: { file: "specs/inbox.test.ts", test: "of another user's inbox, or of none, is not found" },
+  },
+  {
+    fence: "marks-past",
+    name: "no mark on an inbox holds for what is still to come",
+    mutate: condition(true),
+    caughtBy: { file: "specs/inbox.test.ts", test: "is not marked for what is still to come" },
+  },
+  {
     fence: "granted-scopes",
     name: "a key grants no scope that it lacks",
     mutate: condition(false),

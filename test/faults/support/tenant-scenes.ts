@@ -12,6 +12,8 @@ export type Scene = {
 
 const SEES_ROOMS = ["an outsider: public room", "a reader: public room", "a reader: private room"];
 const ADDS = ["another client's key: user", "another client's user: user", "an outsider: user"];
+/** A client may name a user as it likes: its own, or nobody. */
+const OWN_INBOX = ["another client's key: user"];
 const JOINS = SEES_ROOMS;
 const READS = ["a reader: private room"];
 
@@ -72,6 +74,14 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /deliveries/:delivery_id/redrive": { body: {} },
   "POST /deliveries/redrive": { body: {} },
   "GET /redrives/:job_id": {},
+  "GET /users/:user_id/notifications": { may: OWN_INBOX },
+  "POST /users/:user_id/notifications/:notification_id/read": { body: {} },
+  "POST /users/:user_id/notifications/:notification_id/unread": { body: {} },
+  "POST /users/:user_id/notifications/:notification_id/archive": { body: {} },
+  "POST /users/:user_id/notifications/:notification_id/unarchive": { body: {} },
+  "POST /users/:user_id/notifications/seen": { body: {}, may: OWN_INBOX },
+  "POST /users/:user_id/notifications/read-all": { body: {}, may: OWN_INBOX },
+  "POST /users/:user_id/notifications/archive-all": { body: {}, may: OWN_INBOX },
 
   "PUT /email-providers/:name": {
     may: ["another client's key: provider"],

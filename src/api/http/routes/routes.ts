@@ -3,6 +3,7 @@ import type { NamedRoute } from "../route.ts";
 import { auditRoutes } from "./audit.ts";
 import { clientRoutes } from "./clients.ts";
 import { deliveryRoutes } from "./deliveries.ts";
+import { inboxRoutes } from "./inbox.ts";
 import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
 import { providerRoutes } from "./providers.ts";
@@ -17,6 +18,7 @@ export const routes: readonly NamedRoute[] = [
   ...messageRoutes,
   ...notificationRoutes,
   ...deliveryRoutes,
+  ...inboxRoutes,
   ...providerRoutes,
   ...suppressionRoutes,
   ...auditRoutes,

@@ -13,15 +13,15 @@ const MAX_WAITING_FRAMES = 200;
 const MAX_FIRST_FRAME_BYTES = 4 * 1024;
 
 /** What a connection handles, one after the other; what is malformed ends it instead. */
-export type InboxItem =
+export type ReceivedItem =
   | Exclude<ParsedFrame, { kind: "malformed" }>
   | { readonly kind: "credential"; readonly credential: Credential };
 
-type InboxOptions = {
+type ReceiverOptions = {
   readonly socket: WebSocket;
   readonly tally: FrameTally;
   /** Must not reject. */
-  readonly handle: (item: InboxItem) => Promise<void>;
+  readonly handle: (item: ReceivedItem) => Promise<void>;
   readonly onFault: (code: CloseCode) => void;
   /** Whether the client is authenticated: before that no large frame is parsed. */
   readonly isOpen: () => boolean;
@@ -30,14 +30,14 @@ type InboxOptions = {
 };
 
 /** The receiving side of a socket: counts frames, reads them, and has them handled in order. */
-export class Inbox {
-  readonly #options: InboxOptions;
-  readonly #waiting: InboxItem[] = [];
+export class Receiver {
+  readonly #options: ReceiverOptions;
+  readonly #waiting: ReceivedItem[] = [];
   #working = false;
   #heardAt = performance.now();
   #second = { since: this.#heardAt, frames: 0 };
 
-  constructor(options: InboxOptions) {
+  constructor(options: ReceiverOptions) {
     const { socket } = options;
     this.#options = options;
     socket.on("message", (data, isBinary) => {
@@ -55,7 +55,7 @@ export class Inbox {
     return this.#heardAt;
   }
 
-  push(item: InboxItem): void {
+  push(item: ReceivedItem): void {
     this.#waiting.push(item);
     if (this.#waiting.length >= MAX_WAITING_FRAMES) this.#options.socket.pause();
     if (!this.#working) void this.#work();
