@@ -96,7 +96,7 @@ function headers(lines: readonly { key: string; value: string }[]): Readonly<Rec
 type MailboxLimits = { readonly mails: number; readonly mailBytes: number; readonly totalBytes: number };
 
 const MEBIBYTE = 1024 * 1024;
-const LIMITS: MailboxLimits = { mails: 500, mailBytes: 10 * MEBIBYTE, totalBytes: 128 * MEBIBYTE };
+const LIMITS: MailboxLimits = { mails: 500, mailBytes: 20 * MEBIBYTE, totalBytes: 128 * MEBIBYTE };
 const MAX_CLIENTS = 50;
 const MAX_RECIPIENTS = 1_000;
 const SOCKET_TIMEOUT_MS = 60_000;
