@@ -1,5 +1,7 @@
 // Deleting a notification: what is open is cancelled, words and addresses are gone wherever they were shown, the rest stays.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { notifications } from "../../../src/projections/models/notifications.ts";
+import { tableName } from "../../../src/projections/projection.ts";
 import { type Api, type Body, mails, newClient, notificationUntil, tokenOf, until } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
@@ -35,7 +37,7 @@ const erased = (id: string) =>
   until(
     async () => {
       const { rows } = await server.storage.pool.query(
-        "select erasing, erased from read.notifications_v4 where id = $1",
+        `select erasing from read.${tableName(notifications)} where id = $1`,
         [id],
       );
       return rows[0];
