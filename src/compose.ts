@@ -18,7 +18,7 @@ import { Positions } from "./app/positions.ts";
 import { createLimits, type Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { TokenSecrets } from "./app/token-secrets.ts";
-import { createSmtpChannel, type SmtpChannel } from "./channels/email/smtp.ts";
+import { createEmailChannel, type EmailChannel } from "./channels/email/channel.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
 import type { Config } from "./config.ts";
@@ -82,7 +82,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     guard,
     links,
     mailbox,
-    smtp: open.use(createSmtpChannel({ guard, ehloName: config.smtpEhloName })),
+    email: open.use(createEmailChannel({ guard, ehloName: config.smtpEhloName })),
   };
   const following = config.roles.has("api") ? open.use(await openLive(storage, logger)) : undefined;
   const workers = config.roles.has("worker") ? open.use(await openWorkers(parts)) : undefined;
@@ -262,7 +262,7 @@ const mapValues = <V>(
 type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
   readonly guard: AddressGuard;
   readonly links: MailLinks;
-  readonly smtp: SmtpChannel & AsyncDisposable;
+  readonly email: EmailChannel;
   readonly mailbox: Mailbox | undefined;
 };
 
@@ -274,7 +274,7 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 }
 
 async function apiServices(
-  { config, logger, storage, guard, links, smtp }: Parts,
+  { config, logger, storage, guard, links, email }: Parts,
   following: Live,
   { keyUse, limits }: Pick<Services, "keyUse" | "limits">,
 ): Promise<Services> {
@@ -298,18 +298,18 @@ async function apiServices(
     positions,
     links,
     guard,
-    smtp,
+    email,
   };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 
-async function openWorkers({ config, logger, storage, guard, links, smtp, mailbox }: Parts): Promise<Workers> {
+async function openWorkers({ config, logger, storage, guard, links, email, mailbox }: Parts): Promise<Workers> {
   await using open = new AsyncDisposableStack();
   const { pool, store, keyring, commands, readSide, alone, metrics } = storage;
   const webhook = open.use(createWebhookChannel({ guard }));
   const workers = open.use(
     await startWorkers({
-      ...{ pool, store, keyring, commands, readSide, webhook, smtp, links, logger, now, newId, alone },
+      ...{ pool, store, keyring, commands, readSide, webhook, email, links, logger, now, newId, alone },
       mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
       retryPolicy: config.retryPolicy,
       random: Math.random,

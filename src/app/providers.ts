@@ -1,4 +1,6 @@
 // Email providers: the servers through which a client's mail goes out.
+import { createPublicKey } from "node:crypto";
+import { dkimKeyFault } from "../channels/email/dkim.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
@@ -6,13 +8,14 @@ import type { ProviderInput, ProviderResource, ProviderVerdict } from "../contra
 import { rfc3339 } from "../contract/time.ts";
 import type { Provider } from "../domain/client.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
-import { reveal } from "../domain/event.ts";
+import { seal } from "../domain/event.ts";
+import { settingsOf, typedConfigOf } from "../domain/provider.ts";
 import { healthySince } from "../domain/provider-health.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { executeOnClient, ownClient } from "./clients.ts";
 import { invalid } from "./errors.ts";
-import type { Call } from "./services.ts";
+import type { Call, Services } from "./services.ts";
 
 /** The client's providers in the order in which they are tried. */
 async function providersOf(call: Call): Promise<readonly Provider[]> {
@@ -26,34 +29,101 @@ async function providerNamed(call: Call, name: string): Promise<Provider> {
   return found;
 }
 
-/** Settings, never secrets. */
-function shown({ name, type, config, fromEmail, fromName, replyTo, useFor, order, options, health }: Provider) {
-  const { host = null, port = null, username = null, password = null, security = null } = reveal(config) ?? {};
-  return {
-    name,
-    type,
-    config: { host, port, username, password: password === null ? null : { set: true }, security },
-    from_email: fromEmail,
-    from_name: fromName,
-    reply_to: replyTo,
-    use_for: useFor,
-    order,
-    options: { rate_per_second: options.ratePerSecond, timeout_seconds: options.timeoutSeconds },
+/** Settings, never secrets. Null when they were erased. */
+function shown(data: Provider): ProviderResource | null {
+  const settings = settingsOf(data);
+  if (settings === null) return null;
+  const { name, fromEmail, fromName, fromDomains, replyTo, useFor, order, options, health } = data;
+  const rest = {
+    ...{ name, from_email: fromEmail, from_name: fromName, from_domains: fromDomains, reply_to: replyTo },
+    ...{ use_for: useFor, order },
+    options: {
+      ...{ rate_per_second: options.ratePerSecond, timeout_seconds: options.timeoutSeconds, weight: options.weight },
+      ...{ return_path: options.returnPath, tags: options.tags },
+      ...{ track_opens: options.trackOpens, track_clicks: options.trackClicks },
+    },
     health: {
-      state: health.circuit === null ? "up" : "down",
+      state: health.circuit === null ? ("up" as const) : ("down" as const),
       since: rfc3339(health.since),
       last_error: health.lastError,
     },
-  } satisfies ProviderResource;
+  };
+  switch (settings.type) {
+    case "smtp": {
+      const { type, config } = settings;
+      const dkim = config.dkim === null ? null : { ...config.dkim, private_key: SET };
+      return { type, config: { ...config, password: setOrNull(config.password), dkim }, ...rest };
+    }
+    case "mailgun": {
+      const { type, config } = settings;
+      const webhook_signing_key = setOrNull(config.webhook_signing_key);
+      return { type, config: { ...config, api_key: SET, webhook_signing_key }, ...rest };
+    }
+    case "sendgrid":
+      return { type: settings.type, config: { ...settings.config, api_key: SET }, ...rest };
+    case "postmark": {
+      const { type, config } = settings;
+      const webhook_password = setOrNull(config.webhook_password);
+      return { type, config: { ...config, server_token: SET, webhook_password }, ...rest };
+    }
+    case "ses":
+      return { type: settings.type, config: { ...settings.config, secret_access_key: SET }, ...rest };
+  }
 }
+
+const SET = { set: true } as const;
+const setOrNull = (secret: string | null) => (secret === null ? null : SET);
 
 type ShownProvider = { readonly provider: ProviderResource; readonly etag: number };
 
+/** Throws not_found when its secrets were erased. */
+function shownNow(data: Provider): ShownProvider {
+  const provider = shown(data);
+  if (provider === null) throw new DomainError("not_found");
+  return { provider, etag: data.changedSeq };
+}
+
 /** What no schema sees of a body as it was sent. */
 export function providerFaults(body: unknown): readonly FieldFault[] {
-  const { username = null, password = null } = isObject(body) && isObject(body.config) ? body.config : {};
-  if (password === null || username !== null) return [];
-  return [{ path: "config.username", code: "required", message: "is required with a password" }];
+  const config = isObject(body) && isObject(body.config) ? body.config : {};
+  return [
+    ["username", "password"],
+    ["webhook_username", "webhook_password"],
+  ].flatMap(([username = "", password = ""]) =>
+    (config[password] ?? null) === null || (config[username] ?? null) !== null
+      ? []
+      : [{ path: `config.${username}`, code: "required", message: "is required with a password" }],
+  );
+}
+
+/** What the network, or the keys themselves, say against a config. */
+async function configFaults({ guard }: Services, { type, config }: ProviderInput): Promise<readonly FieldFault[]> {
+  const target = type === "smtp" ? config.host : (URL.parse(config.base_url ?? "")?.hostname ?? null);
+  const verdict = target === null ? ({ ok: true } as const) : await guard.checkHost(unbracketed(target));
+  const path = type === "smtp" ? "config.host" : "config.base_url";
+  // fence: ssrf-provider
+  const faults = verdict.ok ? [] : [{ path, code: verdict.code, message: verdict.reason }];
+  const dkim = type === "smtp" && config.dkim !== null ? dkimKeyFault(config.dkim.private_key) : null;
+  const events = type === "sendgrid" && config.webhook_public_key !== null && !isEventKey(config.webhook_public_key);
+  return [
+    ...faults,
+    ...(dkim === null ? [] : [invalidFormat("config.dkim.private_key", dkim)]),
+    ...(events ? [invalidFormat("config.webhook_public_key", "must be an ECDSA public key")] : []),
+  ];
+}
+
+const invalidFormat = (path: string, message: string): FieldFault => ({ path, code: "invalid_format", message });
+const unbracketed = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
+
+/** Whether this is a public key of ECDSA, in PEM or as SendGrid shows it: its DER in base64. */
+function isEventKey(text: string): boolean {
+  try {
+    const pem = text.includes("-----BEGIN");
+    const key = createPublicKey(pem ? text : { key: Buffer.from(text, "base64"), format: "der", type: "spki" });
+    return key.asymmetricKeyType === "ec" && !text.includes("PRIVATE KEY");
+  } catch {
+    return false;
+  }
 }
 
 /** `created`: it is new. Throws validation_failed, provider_limit. */
@@ -64,27 +134,32 @@ export async function putProvider(
   { ifMatch, onlyNew }: { readonly ifMatch: IfMatch; readonly onlyNew: boolean },
 ): Promise<ShownProvider & { readonly created: boolean; readonly position: Position }> {
   const { services, caller, at } = call;
-  const { type, config, from_email, from_name, reply_to, use_for, order, options } = wanted;
-  const faults: FieldFault[] = [];
-  const verdict = await services.guard.checkHost(config.host);
-  // fence: ssrf-provider
-  if (!verdict.ok) faults.push({ path: "config.host", code: verdict.code, message: verdict.reason });
-  faults.push(...providerFaults(wanted));
+  const faults = [...(await configFaults(services, wanted)), ...providerFaults(wanted)];
   if (faults.length > 0) throw invalid(faults);
   const created = (await providersOf(call)).every((one) => one.name !== name);
-  const provider = {
-    ...{ client: caller.client, name, type, config, order },
-    fromEmail: from_email,
-    fromName: from_name,
-    replyTo: reply_to,
-    useFor: use_for ?? ["single" as const, "bulk" as const],
-    options: { ratePerSecond: options?.rate_per_second ?? null, timeoutSeconds: options?.timeout_seconds ?? null },
-  };
+  const provider = { client: caller.client, name, ...typedConfigOf(wanted), ...settingsIn(wanted) };
   const { state, position } = await executeOnClient(call, { type: "SetProvider", at, provider, ifMatch, onlyNew });
   const set = state.status === "none" ? undefined : state.providers.find((one) => one.name === name);
   // Another request may have removed it since; this one's answer is what it set.
-  const known = set ?? { ...provider, config: { open: config }, changedSeq: 0, health: healthySince(at) };
-  return { provider: shown(known), etag: known.changedSeq, created, position };
+  const known = set ?? { ...provider, config: seal(provider.config), changedSeq: 0, health: healthySince(at) };
+  return { ...shownNow(known), created, position };
+}
+
+function settingsIn(wanted: ProviderInput) {
+  const { from_email, from_name, from_domains, reply_to, use_for, order, options } = wanted;
+  return {
+    ...{ fromEmail: from_email, fromName: from_name, fromDomains: from_domains ?? [], replyTo: reply_to, order },
+    useFor: use_for ?? ["single" as const, "bulk" as const],
+    options: {
+      ratePerSecond: options?.rate_per_second ?? null,
+      timeoutSeconds: options?.timeout_seconds ?? null,
+      weight: options?.weight ?? null,
+      returnPath: options?.return_path ?? null,
+      tags: options?.tags ?? [],
+      trackOpens: options?.track_opens ?? null,
+      trackClicks: options?.track_clicks ?? null,
+    },
+  };
 }
 
 /** In the order in which they are tried. Throws InvalidCursor. */
@@ -92,13 +167,13 @@ export async function listProviders(call: Call, { limit, cursor }: PageQuery): P
   const [order, name] = readCursor(cursor, ["integer", "text"]) ?? [-1, ""];
   const rest = (await providersOf(call)).filter((one) => one.order > order || (one.order === order && one.name > name));
   const { rows, next } = pageOf(rest, limit, (last) => [last.order, last.name]);
-  return { rows: rows.map(shown), next };
+  return { rows: rows.map(shown).filter((one) => one !== null), next };
 }
 
 /** Throws not_found. */
 export async function getProvider(call: Call, name: string): Promise<ShownProvider> {
   const provider = await providerNamed(call, name);
-  return { provider: shown(provider), etag: provider.changedSeq };
+  return shownNow(provider);
 }
 
 /** Throws not_found. */
@@ -107,12 +182,7 @@ export const deleteProvider = (call: Call, name: string, ifMatch: IfMatch): Prom
 
 /** Tries a provider's settings, up to sending a test mail when an address is given. Throws not_found. */
 export async function verifyProvider(call: Call, name: string, to: string | null): Promise<ProviderVerdict> {
-  const { config: sealed, fromEmail, fromName, replyTo } = await providerNamed(call, name);
-  const config = reveal(sealed);
-  if (config === null) throw new DomainError("not_found");
-  const { ok, stage, code, message } = await call.services.smtp.verify(
-    { ...config, name, fromEmail, fromName, replyTo },
-    to,
-  );
-  return { ok, stage, code, message };
+  const settings = settingsOf(await providerNamed(call, name));
+  if (settings === null) throw new DomainError("not_found");
+  return await call.services.email.provider(settings).verify(to);
 }

@@ -1,6 +1,6 @@
 // What use cases are given: the services of the process, and who calls.
 import type { Logger } from "pino";
-import type { SmtpChannel } from "../channels/email/smtp.ts";
+import type { EmailChannel } from "../channels/email/channel.ts";
 import type { AddressGuard } from "../channels/guard.ts";
 import type { Config } from "../config.ts";
 import type { Scope } from "../contract/fields.ts";
@@ -42,7 +42,7 @@ export type Services = {
   readonly positions: Positions;
   readonly links: MailLinks;
   readonly guard: AddressGuard;
-  readonly smtp: SmtpChannel;
+  readonly email: EmailChannel;
 };
 
 /** A caller that was let in: a client key, or a user's token, which has at most the scopes of the key that minted it. */

@@ -134,13 +134,18 @@ const provider: ProviderResource = {
   type: "smtp",
   config: {
     ...{ host: "smtp.example.com", port: 587, username: "mailer", password: { set: true }, security: "starttls" },
+    dkim: null,
   },
   from_email: "hello@example.com",
   from_name: "My App",
+  from_domains: [],
   reply_to: null,
   use_for: ["single", "bulk"],
   order: 0,
-  options: { rate_per_second: null, timeout_seconds: null },
+  options: {
+    ...{ rate_per_second: null, timeout_seconds: null, weight: null, return_path: null, tags: [] },
+    ...{ track_opens: null, track_clicks: null },
+  },
   health: { state: "up", since: AT, last_error: null },
 };
 const suppression: SuppressionResource = {
@@ -311,6 +316,22 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
       type: "smtp",
       config: { host: "smtp.example.com", port: 587, username: "mailer", password: "correct horse" },
       ...{ from_email: "hello@example.com", from_name: "My App" },
+    },
+    mailgun: {
+      type: "mailgun",
+      config: { api_key: "3f0c17e2-key", domain: "mail.example.com", region: "eu", webhook_signing_key: "9a71d3f0" },
+      from_email: "hello@mail.example.com",
+    },
+    sendgrid: { type: "sendgrid", config: { api_key: "SG.id.secret" }, from_email: "hello@example.com", order: 1 },
+    postmark: {
+      type: "postmark",
+      config: { server_token: "5b1c8d7e-token", message_stream: "outbound" },
+      ...{ from_email: "hello@example.com", from_domains: ["example.org"] },
+    },
+    ses: {
+      type: "ses",
+      config: { access_key_id: "AKIAIOSFODNN7EXAMPLE", secret_access_key: "wJalrXUtnFEMI", region: "eu-central-1" },
+      ...{ from_email: "hello@example.com", options: { rate_per_second: 14, tags: ["app"] } },
     },
   },
   putSuppression: { "by hand": { reason: "manual" } },

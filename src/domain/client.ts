@@ -2,7 +2,6 @@
 import { z } from "zod";
 import { type ClientId, ClientIdSchema } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
-import { ProviderUseSchema, SmtpSecuritySchema } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
 import {
   type ApiKey,
@@ -24,6 +23,7 @@ import {
   type TimedCommand,
 } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
+import { type ProviderData, provider, type TypedConfig, upcastToEveryType } from "./provider.ts";
 import {
   downSince,
   healthEvents,
@@ -36,28 +36,6 @@ import {
 
 export const clientStream = (id: ClientId) => `client-${id}`;
 const MAX_PROVIDERS = 20;
-
-const smtpConfig = z.object({
-  host: z.string(),
-  port: z.number(),
-  username: z.string().nullable(),
-  password: z.string().nullable(),
-  security: SmtpSecuritySchema,
-});
-const provider = z.object({
-  client: ClientIdSchema,
-  name: z.string(),
-  type: z.literal("smtp"),
-  config: sealed(smtpConfig),
-  fromEmail: z.string(),
-  fromName: z.string().nullable(),
-  replyTo: z.string().nullable(),
-  useFor: z.array(ProviderUseSchema),
-  order: z.number(),
-  options: z.object({ ratePerSecond: z.number().nullable(), timeoutSeconds: z.number().nullable() }),
-});
-export type SmtpConfig = z.infer<typeof smtpConfig>;
-type ProviderData = z.infer<typeof provider>;
 
 // Events. A storage format.
 export const clientEvents = {
@@ -78,7 +56,12 @@ export const clientEvents = {
     data: z.object({ client: ClientIdSchema, secret: sealed(z.string()), graceUntil: z.number() }),
     seals: { secret: "client" },
   }),
-  ProviderSet: event({ data: provider, /* fence: provider-sealed */ seals: { config: "client" } }),
+  ProviderSet: event({
+    v: 2,
+    data: provider,
+    /* fence: provider-sealed */ seals: { config: "client" },
+    upcasts: { 1: upcastToEveryType },
+  }),
   ProviderRemoved: event({ data: z.object({ name: z.string() }) }),
   ...healthEvents,
 } as const;
@@ -156,7 +139,7 @@ export type ClientCommand =
         | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
         | {
             type: "SetProvider";
-            provider: Omit<ProviderData, "config"> & { config: SmtpConfig };
+            provider: Omit<ProviderData, "type" | "config"> & TypedConfig;
             ifMatch?: IfMatch;
             onlyNew?: boolean;
           }

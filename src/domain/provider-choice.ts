@@ -1,5 +1,6 @@
 // domain/provider-choice.ts: through which of a client's providers a mail goes, in which order they are tried.
 import { canonicalMailAddress } from "../contract/fields.ts";
+import type { ProviderType } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Provider } from "./client.ts";
 
@@ -33,7 +34,7 @@ type ProviderChoice =
 const MB = 1_000_000;
 const MIB = 1_048_576;
 /** The largest mail that each kind of provider takes, encoded, as its vendor documents it. A server says itself. */
-const MAX_MAIL_BYTES: Readonly<Record<string, number>> = {
+const MAX_MAIL_BYTES: Readonly<Partial<Record<ProviderType, number>>> = {
   mailgun: 25 * MIB,
   sendgrid: 30 * MB,
   postmark: 10 * MB,
@@ -72,12 +73,11 @@ export const hasProviderFor = (providers: readonly Provider[], bulk: boolean): b
   providers.some(({ useFor }) => useFor.includes(bulk ? "bulk" : "single"));
 
 /** Whether a provider may send from an address: of the domain of its own sender, or of one of its further domains. */
-function covers({ fromEmail, fromDomains = [] }: Sending, from: string | null): boolean {
+function covers({ fromEmail, fromDomains }: Provider, from: string | null): boolean {
   const allowed = () => [domainOf(fromEmail), ...fromDomains.map((domain) => domainOf(`postmaster@${domain}`))];
   // fence: from-domain
   return from === null || allowed().includes(domainOf(from));
 }
-type Sending = Pick<Provider, "fromEmail"> & { readonly fromDomains?: readonly string[] };
 
 /** In the form that name servers know. */
 function domainOf(email: string): string {
@@ -117,10 +117,7 @@ function drawn(equals: readonly Provider[], random: () => number): readonly Prov
   return [next, ...drawn(rest, random)];
 }
 
-function weightOf(provider: Provider): number {
-  const options: Provider["options"] & { readonly weight?: number | null } = provider.options;
-  return options.weight ?? 1;
-}
+const weightOf = ({ options }: Provider): number => options.weight ?? 1;
 
 /** What a line break after each 76 characters of base64 adds. */
 const LINED = 78 / 76;

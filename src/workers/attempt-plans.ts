@@ -1,14 +1,14 @@
 // How a delivery is attempted now: through which provider, to which host, and what is sent.
 import { emptyResult } from "../channels/attempt-result.ts";
 import { type MailContent, senderDomain } from "../channels/email/message.ts";
-import type { SmtpProvider } from "../channels/email/smtp-connection.ts";
 import type { DeliveryId, NotificationId } from "../contract/ids.ts";
-import { type Instant, SECOND_MS } from "../contract/time.ts";
-import type { ExistingClient, Provider } from "../domain/client.ts";
+import type { Instant } from "../contract/time.ts";
+import type { ExistingClient } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
 import type { KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import type { Attachment, KnownNotification } from "../domain/notification.ts";
+import { NO_OPTIONS, type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
 import { attachedBytes, loadAttachments } from "./attachments.ts";
 import type { JobServices } from "./job-services.ts";
@@ -45,14 +45,7 @@ type Attempted = {
 
 /** Of which one client gets half, and so on: see `HostLimiter`. */
 const WEBHOOK_ATTEMPTS_PER_HOST = 40;
-/**
- * Four times the connections that the channel keeps: one client gets half, so that its next attempts are in the log when a
- * connection is free. More wait as jobs, where clients take part fairly, and not yet as attempts.
- */
-const MAIL_ATTEMPTS_PER_SERVER = 20;
 const MAILBOX_SENDER = "notifications@chatapi.localhost";
-/** An attempt must end well within its lease, whatever a provider's options say. */
-const MAX_TIMEOUT_SECONDS = 45;
 
 /** The error of an attempt whose recipient or content was erased. */
 const ERASED = { code: "erased", message: "What this delivery needs has been erased" };
@@ -159,47 +152,39 @@ export function planEmail(services: JobServices, attempted: Attempted): readonly
       ? choice.candidates.flatMap((candidate) => wayThrough(candidate) ?? [])
       : mailbox === null
         ? []
-        : [{ provider: mailboxProvider(mailbox, client), via: null }];
+        : [{ settings: mailboxSettings(mailbox, client), via: null }];
   const [first] = ways;
   if (first === undefined) return [failing("none", "transient", NOT_CONFIGURED)];
   // All attempts share the Message-ID, whichever provider sends it.
-  const domain = delivery.domain ?? senderDomain(mail.from?.email ?? first.provider.fromEmail);
+  const domain = delivery.domain ?? senderDomain(mail.from?.email ?? first.settings.fromEmail);
   const plans = ways.map((way) => planMail(services, { ...mail, domain }, files, way));
   return [...plans, failing("none", "transient", ALL_DOWN)];
 }
 
 /** A provider with its settings opened. */
-type Way = {
-  readonly provider: TimedProvider;
-  readonly via: AttemptPlan["via"];
-  readonly ratePerSecond?: number | null;
-};
+type Way = { readonly settings: ProviderSettings; readonly via: AttemptPlan["via"] };
 
 /** Undefined: its settings were erased. */
-function wayThrough({ provider: data, probe }: Candidate): Way | undefined {
-  const provider = smtpProvider(data);
-  const { changedSeq, options } = data;
-  return provider && { provider, via: { changedSeq, probe }, ratePerSecond: options.ratePerSecond };
+function wayThrough({ provider, probe }: Candidate): Way | undefined {
+  const settings = settingsOf(provider);
+  return settings === null ? undefined : { settings, via: { changedSeq: provider.changedSeq, probe } };
 }
 
 function planMail(
   services: JobServices,
   mail: MailContent & { readonly domain: string },
   files: readonly Attachment[],
-  way: Way,
+  { settings, via }: Way,
 ): AttemptPlan {
-  const { provider, via, ratePerSecond = null } = way;
-  const host = `smtp:${provider.host}:${provider.port}:${provider.username ?? ""}`;
+  const { name, account, attemptsAtOnce, maxMs, send } = services.email.provider(settings);
   return {
-    ...{ provider: provider.name, via, ratePerSecond },
-    host: { name: host, limit: MAIL_ATTEMPTS_PER_SERVER },
-    maxMs: provider.timeoutSeconds * SECOND_MS,
-    domain: mail.domain,
+    ...{ provider: name, via, ratePerSecond: settings.options.ratePerSecond, maxMs, domain: mail.domain },
+    host: { name: account, limit: attemptsAtOnce },
     attachedBytes: attachedBytes(files),
     async send(at, signal, onHandedOver) {
       const attachments = await loadAttachments(services, files);
-      if (attachments === undefined) return { ...emptyResult(provider.name), outcome: "permanent", error: ERASED };
-      return services.smtp.send(provider, { ...mail, attachments, at }, signal, onHandedOver);
+      if (attachments === undefined) return { ...emptyResult(name), outcome: "permanent", error: ERASED };
+      return send({ ...mail, attachments, at }, signal, onHandedOver);
     },
   };
 }
@@ -215,23 +200,14 @@ const sizeOf = ({ content, text }: MailContent, files: readonly Attachment[]): n
     files.map(({ size }) => size),
   );
 
-type TimedProvider = SmtpProvider & { readonly timeoutSeconds: number };
-
-function smtpProvider(data: Provider): TimedProvider | undefined {
-  const config = reveal(data.config);
-  if (config === null) return undefined;
-  const { name, fromEmail, fromName, replyTo, options } = data;
-  const timeoutSeconds = Math.min(options.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS);
-  return { ...config, name, fromEmail, fromName, replyTo, timeoutSeconds };
-}
-
-const mailboxProvider = (mailbox: { host: string; port: number }, client: ExistingClient): TimedProvider => ({
+const mailboxSettings = (mailbox: { host: string; port: number }, client: ExistingClient): ProviderSettings => ({
   name: "development-mailbox",
-  ...mailbox,
-  security: "none",
+  type: "smtp",
+  config: { ...mailbox, username: null, password: null, security: "none", dkim: null },
   fromEmail: MAILBOX_SENDER,
   fromName: client.name,
-  timeoutSeconds: MAX_TIMEOUT_SECONDS,
+  replyTo: null,
+  options: NO_OPTIONS,
 });
 
 /** The mail. Undefined when its recipient or content was erased. */

@@ -1,7 +1,7 @@
 // What the handlers of jobs work with: the services, the states that they load, the commands and their context.
 import type { Logger } from "pino";
 import type { MailLinks } from "../app/mail-links.ts";
-import type { SmtpChannel } from "../channels/email/smtp.ts";
+import type { EmailChannel } from "../channels/email/channel.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
 import type { Channel } from "../contract/deliveries.ts";
 import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
@@ -26,7 +26,7 @@ export type JobServices = {
   readonly commands: Commands;
   readonly readSide: ReadSide;
   readonly webhook: WebhookChannel;
-  readonly smtp: SmtpChannel;
+  readonly email: EmailChannel;
   /** Where mails of clients without a provider go. Null: their attempts fail. */
   readonly mailbox: { readonly host: string; readonly port: number } | null;
   /** What mails carry. Without it none can be unsubscribed from. */

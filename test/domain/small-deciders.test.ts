@@ -7,6 +7,7 @@ import type { JsonObject } from "../../src/contract/json.ts";
 import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
 import { scopesOf } from "../../src/domain/client-keys.ts";
+import { NO_OPTIONS } from "../../src/domain/provider.ts";
 import { type ReadsCommand, type ReadsEvent, readsDecider } from "../../src/domain/reads.ts";
 import { type UserCommand, type UserEvent, userDecider } from "../../src/domain/user.ts";
 import { pause, person } from "../support/arbitraries.ts";
@@ -82,9 +83,24 @@ test("a client keeps its promises", () => {
             return { at, type, name: provider, changedSeq: set + 1, fault: "account", error };
           }
           case "SetProvider": {
-            const config = { host: name, port: 25, username: null, password: null, security: "none" as const };
-            const options = { ratePerSecond: null, timeoutSeconds: null };
-            const from = { fromEmail: "a@example.com", fromName: null, replyTo: null, useFor: [], order: 0, options };
+            const config = {
+              host: name,
+              port: 25,
+              username: null,
+              password: null,
+              security: "none" as const,
+              dkim: null,
+            };
+            const options = NO_OPTIONS;
+            const from = {
+              fromDomains: [],
+              fromEmail: "a@example.com",
+              fromName: null,
+              replyTo: null,
+              useFor: [],
+              order: 0,
+              options,
+            };
             return { at, type, provider: { ...from, client: "cli_a", name: provider, type: "smtp", config } };
           }
         }

@@ -2,6 +2,7 @@
 import { describe, test } from "vitest";
 import type { KeyId } from "../../src/contract/ids.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
+import { NO_OPTIONS } from "../../src/domain/provider.ts";
 import { at, given, NOW } from "../support/given.ts";
 
 const DAY = 86_400_000;
@@ -25,7 +26,7 @@ const register: ClientCommand = {
   key: { ...keyData("key_1"), name: "default" },
   webhookSecret: "whsec_1",
 };
-const config = { host: "mail.example.com", port: 587, username: "u", password: "p", security: "starttls" } as const;
+const config = { host: "mail.example.com", port: 587, username: "u", password: "p", security: "starttls", dkim: null } as const;
 const provider = (name = "main") =>
   ({
     client: "cli_a",
@@ -36,9 +37,12 @@ const provider = (name = "main") =>
     replyTo: null,
     useFor: ["single" as const],
     order: 0,
-    options: { ratePerSecond: null, timeoutSeconds: null },
+    options: NO_OPTIONS,
   }) as const;
-const data = (name = "main", changes: object = {}) => ({ ...provider(name), useFor: ["single" as const], ...changes });
+const data = (name = "main", changes: object = {}) => ({
+  ...{ ...provider(name), fromDomains: [], useFor: ["single" as const] },
+  ...changes,
+});
 const providerSet = (name = "main", changes: object = {}): ClientEvent => ({
   type: "ProviderSet",
   data: { ...data(name, changes), config: { open: config } },

@@ -17,7 +17,7 @@ export function jobServices(given: Given): JobServices {
       },
     });
   return {
-    ...{ readSide: unused("readSide"), webhook: unused("webhook"), smtp: unused("smtp"), mailbox: null },
+    ...{ readSide: unused("readSide"), webhook: unused("webhook"), email: unused("email"), mailbox: null },
     ...{
       retryPolicy: DEFAULT_RETRY_POLICY,
       hostLimiter: new HostLimiter(Date.now),

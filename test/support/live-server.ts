@@ -12,7 +12,7 @@ import { Positions } from "../../src/app/positions.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
 import { TokenSecrets } from "../../src/app/token-secrets.ts";
-import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
+import { createEmailChannel } from "../../src/channels/email/channel.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { readConfig } from "../../src/config.ts";
 import { ALL_SCOPES, type Scope } from "../../src/contract/fields.ts";
@@ -51,7 +51,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const { feed, directory, people } = open.use(await openLive(storage, logger));
   const { store, keyring, commands, readSide } = storage;
   const guard = createAddressGuard({ allow: [], allowLoopback: true });
-  const smtp = open.use(createSmtpChannel({ guard }));
+  const email = open.use(createEmailChannel({ guard }));
   const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
   const links = mailLinks(await keyring.serverSecret(MAIL_LINKS_SECRET), () => null);
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
@@ -59,7 +59,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, links, guard, smtp },
+    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, links, guard, email },
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();

@@ -3,6 +3,7 @@ import type { SMTPServerOptions } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
+import { NO_OPTIONS } from "../../src/domain/provider.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { readDecoded } from "../../src/event-store/handle-command.ts";
 import { ProviderUse } from "../../src/workers/provider-use.ts";
@@ -28,10 +29,10 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 async function addProvider(client: ClientId, name: string, port: number, order: number): Promise<void> {
-  const config = { host: "127.0.0.1", port, username: "shop", password: "secret", security: "none" } as const;
+  const config = { host: "127.0.0.1", port, username: "shop", password: "secret", security: "none", dkim: null } as const;
   const provider = {
     ...{ client, name, type: "smtp" as const, config, fromEmail: "shop@example.com", fromName: null, replyTo: null },
-    ...{ useFor: ["single" as const, "bulk" as const], order, options: { ratePerSecond: null, timeoutSeconds: null } },
+    ...{ useFor: ["single" as const, "bulk" as const], order, fromDomains: [], options: NO_OPTIONS },
   };
   const command = { type: "SetProvider", at: Date.now(), provider } as const;
   await world.commands.execute(clientDecider, clientStream(client), command, world.context(client));

@@ -1,12 +1,12 @@
 // A server's inside without its API, for the workers' tests: log, keys, read models, channels and workers, all real.
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
-import { createSmtpChannel } from "../../src/channels/email/smtp.ts";
+import { createEmailChannel } from "../../src/channels/email/channel.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
 import type { ClientId, DeliveryId, NotificationId, Subject } from "../../src/contract/ids.ts";
 import { DAY_MS } from "../../src/contract/time.ts";
-import { clientDecider, clientStream, type SmtpConfig } from "../../src/domain/client.ts";
+import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
 import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import { seal } from "../../src/domain/event.ts";
@@ -17,6 +17,7 @@ import {
   notificationStream,
   WITHOUT_OPTIONS,
 } from "../../src/domain/notification.ts";
+import { NO_OPTIONS } from "../../src/domain/provider.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
@@ -104,11 +105,11 @@ export class World implements AsyncDisposable {
     const { scheduleMs = [50, 50], withMailbox = true, now = Date.now } = this.#options;
     await using opened = new AsyncDisposableStack();
     const webhook = opened.use(createWebhookChannel({ guard, attemptTimeoutMs: 1_000 }));
-    const smtp = opened.use(createSmtpChannel({ guard }));
+    const email = opened.use(createEmailChannel({ guard }));
     const workers = opened.use(
       await startWorkers({
         pool: this.database.pool,
-        ...{ store, keyring, commands, readSide, webhook, smtp, logger },
+        ...{ store, keyring, commands, readSide, webhook, email, logger },
         mailbox: withMailbox ? mailbox : null,
         retryPolicy: { scheduleMs, jitter: 0 },
         now,
@@ -135,7 +136,7 @@ export class World implements AsyncDisposable {
     return { client, actor, commandId: randomUUID(), correlation: `req-${randomUUID()}`, causation: randomUUID() };
   }
 
-  async client(name = "Shop", smtp?: Omit<SmtpConfig, "username" | "password" | "security">): Promise<ClientId> {
+  async client(name = "Shop", smtp?: { readonly host: string; readonly port: number }): Promise<ClientId> {
     const client: ClientId = `cli_${deriveTail("client", randomUUID())}`;
     const key = { id: `key_${deriveTail("key", client)}`, name: "default", hash: "00", last4: "0000" } as const;
     const register = {
@@ -149,18 +150,24 @@ export class World implements AsyncDisposable {
     } as const;
     await this.commands.execute(clientDecider, clientStream(client), register, this.context(client));
     if (smtp !== undefined) {
-      const config = { ...smtp, username: null, password: null, security: "none" } as const;
-      const options = { ratePerSecond: null, timeoutSeconds: null };
+      const config = { ...smtp, username: null, password: null, security: "none", dkim: null } as const;
+      const options = NO_OPTIONS;
       const settings = {
         client,
         name: "smtp",
         type: "smtp",
         fromEmail: "shop@example.com",
         fromName: null,
-        contentType: null,
         replyTo: null,
       } as const;
-      const provider = { ...settings, config, useFor: ["single" as const, "bulk" as const], order: 0, options };
+      const provider = {
+        ...settings,
+        fromDomains: [],
+        config,
+        useFor: ["single" as const, "bulk" as const],
+        order: 0,
+        options,
+      };
       const command = { type: "SetProvider", at: Date.now(), provider } as const;
       await this.commands.execute(clientDecider, clientStream(client), command, this.context(client));
     }

@@ -1,9 +1,6 @@
-// channels/email/message.ts: one mail as it is given to a provider. Only its date differs between attempts.
+// channels/email/message.ts: the parts of one mail, the same for every provider. Only its date differs between attempts.
 
 import { domainToASCII } from "node:url";
-import type { SendMailOptions } from "nodemailer";
-import MailComposer from "nodemailer/lib/mail-composer";
-import { encodeWord } from "nodemailer/lib/mime-funcs";
 import { canonicalMailAddress } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
 import { looksLikeHtml, textFromHtml } from "./html-text.ts";
@@ -16,6 +13,8 @@ export type MailSender = {
   readonly fromName?: string | null;
   /** The reply address of mails that name none. */
   readonly replyTo?: string | null;
+  /** On every mail, beside its own. */
+  readonly tags?: readonly string[];
 };
 
 /** A file of a mail. With a `contentId` the HTML shows it as `cid:<contentId>`. */
@@ -59,82 +58,111 @@ export type MailContent = {
 };
 
 const DELIVERY_HEADER = "X-ChatAPI-Delivery";
+const TAG_HEADER = "X-ChatAPI-Tag";
 /** A mail that no attempt can send. */
 export class InvalidMail extends Error {}
 
+export type Mailbox = { readonly address: string; readonly name: string };
+
+/** A mail's parts, the same for every provider. Names and values are one line each, and not encoded. */
+export type MailParts = {
+  readonly deliveryId: string;
+  readonly from: Mailbox;
+  readonly to: readonly Mailbox[];
+  readonly cc: readonly Mailbox[];
+  readonly bcc: readonly Mailbox[];
+  readonly replyTo: Mailbox | null;
+  readonly subject: string;
+  readonly html: string | null;
+  readonly text: string;
+  readonly attachments: readonly MailAttachment[];
+  readonly messageId: string;
+  readonly at: Instant;
+  /** All further headers. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** The mail's own first. */
+  readonly tags: readonly string[];
+  readonly envelope: { readonly from: string; readonly to: readonly string[] };
+};
+
 /**
- * Builds the mail. Its Message-ID is derived from the delivery, so that a receiver can tell a second attempt from a
- * second mail. Line breaks and control characters become spaces in names and subject. Throws `InvalidMail` for an
- * address that could mean anything but one mailbox.
+ * Reads the parts of a mail. Its Message-ID is derived from the delivery, so that a receiver can tell a second attempt from
+ * a second mail. Line breaks and control characters become spaces in names, subject and headers. Throws `InvalidMail` for
+ * an address that could mean anything but one mailbox.
  */
-async function buildMail(sender: MailSender, mail: MailContent): Promise<SendMailOptions> {
-  const from = mailbox({ email: sender.fromEmail, name: sender.fromName ?? null });
-  const to = mailbox(mail.to);
-  const cc = (mail.cc ?? []).map(mailbox);
+export async function partsOf(sender: MailSender, mail: MailContent): Promise<MailParts> {
+  const from = mailbox(mail.from ?? { email: sender.fromEmail, name: sender.fromName ?? null });
   const replyTo = mail.replyTo ?? sender.replyTo ?? null;
   const settled = new Set(mail.settled ?? []);
-  const subject = headerText(mail.subject);
-  const encoded = subject.includes(ENCODED_MARK);
+  const tags = [...new Set([mail.tag ?? null, ...(sender.tags ?? [])])].filter((tag) => tag !== null);
+  const { unsubscribeUrl: unsubscribe = null, returnPath = null } = mail;
+  const own = Object.entries(mail.headers ?? {}).map(([name, value]) => [name, headerText(value)] as const);
   return {
+    deliveryId: headerText(mail.deliveryId),
     from,
-    to: [to],
-    ...(cc.length > 0 ? { cc } : {}),
-    ...(encoded ? {} : { subject }),
-    ...(replyTo === null ? {} : { replyTo: mailbox({ email: replyTo }) }),
-    ...(await parts(mail)),
-    attachments: (mail.attachments ?? []).map(({ contentId, ...file }) =>
-      contentId === null ? file : { ...file, cid: contentId, contentDisposition: "inline" as const },
-    ),
+    to: [mailbox(mail.to)],
+    cc: (mail.cc ?? []).map(mailbox),
+    bcc: (mail.bcc ?? []).map(mailbox),
+    replyTo: replyTo === null ? null : mailbox({ email: replyTo }),
+    subject: headerText(mail.subject),
+    ...(await bodies(mail)),
+    attachments: (mail.attachments ?? []).map(attachment),
     messageId: messageIdOf(mail.deliveryId, domainOf(sender, mail)),
-    date: new Date(mail.at),
-    headers: {
-      "Auto-Submitted": "auto-generated",
-      [DELIVERY_HEADER]: headerText(mail.deliveryId),
-      ...unsubscribeHeaders(mail.unsubscribeUrl ?? null),
-      ...(encoded ? { Subject: { prepared: true, foldLines: true, value: asTyped(subject) } } : {}),
-    },
-    // nodemailer would write "X-Chatapi-Delivery".
-    normalizeHeaderKey: (key) => (key.toLowerCase() === DELIVERY_HEADER.toLowerCase() ? DELIVERY_HEADER : key),
+    at: mail.at,
+    headers: [
+      ["Auto-Submitted", "auto-generated"],
+      [DELIVERY_HEADER, headerText(mail.deliveryId)],
+      ...(tags.length === 0 ? [] : [[TAG_HEADER, tags.map(headerText).join(", ")] as const]),
+      ...(unsubscribe === null ? [] : unsubscribeHeaders(headerText(unsubscribe))),
+      ...own.filter(([name, value]) => HEADER_NAME.test(name) && value !== ""),
+    ],
+    tags,
     // Blind copies are only in the envelope.
-    envelope: { from: from.address, to: recipients(mail).filter((_, index) => !settled.has(index)) },
-    // Content comes from tenants: it must not make us read files or URLs.
-    disableFileAccess: true,
-    disableUrlAccess: true,
+    envelope: {
+      from: returnPath ?? from.address,
+      to: recipients(mail).filter((_, index) => !settled.has(index)),
+    },
   };
 }
 
-/** RFC 8058, unfolded: some mail programs read the first line alone. */
-function unsubscribeHeaders(url: string | null) {
-  if (url === null) return {};
-  const header = (value: string) => ({ prepared: true, foldLines: false, value });
-  return {
-    "List-Unsubscribe": header(`<${headerText(url)}>`),
-    "List-Unsubscribe-Post": header("List-Unsubscribe=One-Click"),
-  };
+/**
+ * The recipients that are not settled yet, for APIs that make the headers from them. Whoever is left gets the mail even if
+ * its recipient has it: the first copy takes that place.
+ */
+export function addressedTo({ to, cc, bcc, envelope }: MailParts): Pick<MailParts, "to" | "cc" | "bcc"> {
+  const open = new Set(envelope.to);
+  // Each once: some vendors refuse an address that is named twice.
+  const left = (all: readonly Mailbox[]) => all.filter(({ address }) => open.delete(address));
+  const [first, copies, blind] = [left(to), left(cc), left(bcc)];
+  if (first.length > 0) return { to: first, cc: copies, bcc: blind };
+  if (copies.length > 0) return { to: copies.slice(0, 1), cc: copies.slice(1), bcc: blind };
+  return { to: blind.slice(0, 1), cc: [], bcc: blind.slice(1) };
 }
 
-/** A mail as it goes over the wire. Throws `InvalidMail` as above. */
-export async function composeMail(sender: MailSender, mail: MailContent) {
-  const node = new MailComposer(await buildMail(sender, mail)).compile();
-  if ("_encodeAddressName" in node && typeof node._encodeAddressName === "function") {
-    const nameOf = node._encodeAddressName.bind(node);
-    // nodemailer writes such a name in quotes, in which readers decode it all the same.
-    const _encodeAddressName = (name: string): unknown =>
-      /* fence: encoded-words */ name.includes(ENCODED_MARK) ? asTyped(name) : nameOf(name);
-    Object.assign(node, { _encodeAddressName });
-  }
-  return { envelope: node.getEnvelope(), message: await node.build() };
+/** RFC 8058. */
+const unsubscribeHeaders = (url: string): readonly (readonly [string, string])[] => [
+  ["List-Unsubscribe", `<${url}>`],
+  ["List-Unsubscribe-Post", "List-Unsubscribe=One-Click"],
+];
+const HEADER_NAME = /^[A-Za-z][A-Za-z0-9-]{0,99}$/;
+
+const MEDIA_TYPE = /^(?!multipart\/)[A-Za-z]+\/[A-Za-z0-9!#$&^_.+-]+$/;
+
+/** A type that is none, or would have parts of its own, counts as plain bytes. */
+function attachment({ filename, contentType, content, contentId }: MailAttachment): MailAttachment {
+  const type = MEDIA_TYPE.test(contentType) ? contentType : "application/octet-stream";
+  return { filename: headerText(filename), contentType: type, content, contentId };
 }
 
 /** The domain of a mail's Message-ID. */
-export const domainOf = ({ fromEmail }: MailSender, { domain }: MailContent): string =>
-  domain ?? senderDomain(fromEmail);
+const domainOf = ({ fromEmail }: MailSender, { domain, from }: MailContent): string =>
+  domain ?? senderDomain(from?.email ?? fromEmail);
 
 /** The domain of a sender's address, in ASCII. */
 export const senderDomain = (email: string): string => domainToASCII(email.slice(email.lastIndexOf("@") + 1));
 
 /** The Message-ID of a delivery's mail, with its angle brackets. */
-export const messageIdOf = (deliveryId: string, domain: string): string =>
+const messageIdOf = (deliveryId: string, domain: string): string =>
   `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${domain}>`;
 
 /** All addresses that a mail goes to, each once, the recipient first. */
@@ -143,14 +171,14 @@ export function recipients(mail: MailContent): string[] {
   return [...new Set(all.map((address) => mailbox(address).address))];
 }
 
-async function parts(mail: MailContent): Promise<{ text: string; html?: string }> {
+async function bodies(mail: MailContent): Promise<{ text: string; html: string | null }> {
   const content = clean(mail.content);
   const text = mail.text === undefined || mail.text === null ? null : clean(mail.text);
   if ((mail.contentType ?? (looksLikeHtml(content) ? "html" : "text")) === "html") {
     // A mail of pictures alone may have no text, but it still gets a plain part.
     return { html: content, text: text ?? ((await textFromHtml(content)) || headerText(mail.subject)) };
   }
-  return text === null ? { text: content } : { html: htmlFromText(content), text };
+  return text === null ? { html: null, text: content } : { html: htmlFromText(content), text };
 }
 
 const clean = (text: string) => text.toWellFormed().replaceAll("\0", "");
@@ -163,15 +191,8 @@ function headerText(text: string): string {
     .trim();
 }
 
-/** What readers of mail would take for an encoded word. */
-const ENCODED_MARK = "=?";
-const MAX_ENCODED_BYTES = 52;
-
-/** Text in which an encoded word was typed, encoded once more, so that it shows what was typed. */
-const asTyped = (text: string): string => encodeWord(text, "B", MAX_ENCODED_BYTES);
-
 /** One mailbox. Refuses what mail programs could read as several addresses, a comment, a route or a second line. */
-function mailbox({ email, name }: MailAddress): { address: string; name: string } {
+function mailbox({ email, name }: MailAddress): Mailbox {
   const address = canonicalMailAddress(email.trim().toWellFormed());
   if (address === undefined) throw new InvalidMail("An address is not a single mailbox");
   return { address, name: headerText(name ?? "") };

@@ -8,6 +8,8 @@ import type { Refusal } from "../../contract/deliveries.ts";
 import type { AttemptErrorCode } from "../attempt-result.ts";
 import { type AddressGuard, canonicalHost } from "../guard.ts";
 import { ConnectFailure, type ConnectStage, errorCode, networkFault, openSocket } from "../outgoing-socket.ts";
+import { type Redact, redactor } from "../redaction.ts";
+import type { DkimSettings } from "./dkim.ts";
 import { InvalidMail, type MailSender } from "./message.ts";
 
 /** A provider's settings, as a client set them. */
@@ -19,6 +21,8 @@ export type SmtpProvider = MailSender & {
   readonly password?: string | null;
   /** `starttls` requires TLS: without it nothing is sent. */
   readonly security: "starttls" | "tls" | "none";
+  /** Signs each mail. */
+  readonly dkim?: DkimSettings | null;
   /** For one whole attempt. */
   readonly timeoutSeconds?: number | null;
 };
@@ -194,6 +198,15 @@ const PIECE_BYTES = 65_536;
 function* piecesOf(message: Buffer): Generator<Buffer> {
   for (let from = 0; from < message.length; from += PIECE_BYTES) yield message.subarray(from, from + PIECE_BYTES);
 }
+
+/** Takes a provider's password out, as it is and as it is sent. */
+export const smtpRedactor = ({ username, password }: SmtpProvider): Redact =>
+  redactor([
+    password,
+    Buffer.from(`\0${username ?? ""}\0${password ?? ""}`)
+      .toString("base64")
+      .replace(/=+$/, ""),
+  ]);
 
 export type SmtpStage = ConnectStage | "auth" | "send";
 

@@ -5,7 +5,10 @@ import { SECOND_MS } from "../../contract/time.ts";
 import { type AttemptResult, emptyResult, type RecipientResult, storedText } from "../attempt-result.ts";
 import type { AddressGuard } from "../guard.ts";
 import { deadline } from "../outgoing-socket.ts";
-import { composeMail, domainOf, type MailContent, messageIdOf, recipients } from "./message.ts";
+import type { Redact } from "../redaction.ts";
+import { type MailContent, partsOf, recipients } from "./message.ts";
+import { composeMail } from "./mime.ts";
+import type { EmailVerdict } from "./provider.ts";
 import {
   refusedRecipients,
   type SmtpFailure,
@@ -14,11 +17,12 @@ import {
   type SmtpSettings,
   type SmtpTimeouts,
   smtpFailure,
+  smtpRedactor,
 } from "./smtp-connection.ts";
 import { SmtpPool } from "./smtp-pool.ts";
-import { type SmtpVerdict, verifySmtp } from "./verify.ts";
+import { verifySmtp } from "./verify.ts";
 
-type SmtpChannelOptions = Partial<SmtpTimeouts> & {
+export type SmtpChannelOptions = Partial<SmtpTimeouts> & {
   readonly guard: AddressGuard;
   /** The name that EHLO gives. Default: this machine's own. */
   readonly ehloName?: string | undefined;
@@ -30,8 +34,6 @@ type SmtpChannelOptions = Partial<SmtpTimeouts> & {
 };
 
 const MAX_POOLS = 200;
-
-export type SmtpChannel = ReturnType<typeof createSmtpChannel>;
 
 /** Makes the channel. Disposing it closes all connections. Attempts still under way then end as transient. */
 export function createSmtpChannel(options: SmtpChannelOptions) {
@@ -69,6 +71,7 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
   ): Promise<AttemptResult> {
     const { name } = provider;
     const timeoutMs = provider.timeoutSeconds ? provider.timeoutSeconds * SECOND_MS : attemptTimeoutMs;
+    const redact = smtpRedactor(provider);
     using time = deadline(timeoutMs, signal, closing.signal);
     let handedOver = false;
     const outcomeOf = (error: unknown): AttemptResult => {
@@ -83,13 +86,14 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
         return { ...emptyResult(name), outcome, error: { code: "cancelled", message: "The attempt was cancelled" } };
       }
       const failure = smtpFailure(error);
-      const result = failed(name, failure);
+      const result = failed(name, failure, redact);
       return handedOver && failure.status === null ? { ...result, outcome } : result;
     };
     try {
       const all = recipients(mail);
       const settled = new Set(mail.settled ?? []);
-      const request = await composeMail(provider, mail);
+      const parts = await partsOf(provider, mail);
+      const request = await composeMail(parts, provider.dkim);
       const answer = await withSession(provider, time.signal, (session) =>
         session.send(request, time.signal, () => {
           handedOver = true;
@@ -101,8 +105,8 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
       // nodemailer may spell an address differently, but it keeps the order of the envelope.
       const open = all.map((_, index) => index).filter((index) => !settled.has(index));
       const failures = open.map((index, nth) => ({ index, failure: refused.get(request.envelope.to[nth] ?? "") }));
-      const messageId = messageIdOf(mail.deliveryId, domainOf(provider, mail));
-      return judge({ name, response: answer.response, failures, total: all.length, messageId });
+      const { messageId } = parts;
+      return judge({ name, response: answer.response, failures, total: all.length, messageId, redact });
     } catch (error) {
       return outcomeOf(error);
     }
@@ -137,7 +141,7 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
   return {
     send,
     /** Tries a provider's settings, and sends a test mail when an address is given. */
-    verify: (provider: SmtpProvider, toEmail?: string | null): Promise<SmtpVerdict> =>
+    verify: (provider: SmtpProvider, toEmail?: string | null): Promise<EmailVerdict> =>
       verifySmtp(settings, verifyTimeoutMs, provider, toEmail ?? null),
     async [Symbol.asyncDispose]() {
       closing.abort();
@@ -173,10 +177,11 @@ type Answered = {
   readonly failures: readonly { readonly index: number; readonly failure: SmtpFailure | undefined }[];
   readonly total: number;
   readonly messageId: string;
+  readonly redact: Redact;
 };
 
 /** Any recipient that was deferred makes the attempt transient; else it is what became of the mail's recipient. */
-function judge({ name, response, failures, total, messageId }: Answered): AttemptResult {
+function judge({ name, response, failures, total, messageId, redact }: Answered): AttemptResult {
   const results = failures.map(({ index, failure }): RecipientResult => {
     if (failure === undefined) return { index, outcome: "taken", status: statusOf(response) };
     return { index, outcome: failure.permanent ? "refused" : "deferred", status: failure.status };
@@ -190,15 +195,15 @@ function judge({ name, response, failures, total, messageId }: Answered): Attemp
     const said = { status: statusOf(response), body: storedText(Buffer.from(response)) };
     return { ...emptyResult(name), outcome: "succeeded", response: said, providerMessageId: messageId, ...each };
   }
-  const result = failed(name, decisive.failure);
+  const result = failed(name, decisive.failure, redact);
   return { ...result, ...each, providerMessageId: own !== undefined && own.failure === undefined ? messageId : null };
 }
 
 const statusOf = (response: string): number => Number(/^\d{3}/.exec(response)?.[0] ?? 250);
 
-function failed(provider: string, failure: SmtpFailure): AttemptResult {
+function failed(provider: string, failure: SmtpFailure, redact: Redact): AttemptResult {
   const { permanent, code, message, refusal, status, text } = failure;
-  const response = status === null ? null : { status, body: storedText(Buffer.from(text ?? "")) };
+  const response = status === null ? null : { status, body: storedText(Buffer.from(redact(text ?? ""))) };
   return {
     ...emptyResult(provider),
     outcome: permanent ? "permanent" : "transient",

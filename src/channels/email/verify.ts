@@ -2,21 +2,19 @@
 
 import { randomUUID } from "node:crypto";
 import { SECOND_MS } from "../../contract/time.ts";
-import { type AttemptErrorCode, storedText } from "../attempt-result.ts";
+import { storedText } from "../attempt-result.ts";
 import { deadline } from "../outgoing-socket.ts";
-import { composeMail } from "./message.ts";
-import { type SmtpProvider, SmtpSession, type SmtpSettings, type SmtpStage, smtpFailure } from "./smtp-connection.ts";
-
-/**
- * The stage that the settings reached: with `ok` the last one (`auth`, or `send` when a test mail was requested), else the
- * one that failed. `message` quotes the server only when it spoke SMTP, at most 200 characters in all.
- */
-export type SmtpVerdict = {
-  readonly ok: boolean;
-  readonly stage: SmtpStage;
-  readonly code: AttemptErrorCode | null;
-  readonly message: string | null;
-};
+import { partsOf } from "./message.ts";
+import { composeMail } from "./mime.ts";
+import type { EmailVerdict } from "./provider.ts";
+import {
+  type SmtpProvider,
+  SmtpSession,
+  type SmtpSettings,
+  type SmtpStage,
+  smtpFailure,
+  smtpRedactor,
+} from "./smtp-connection.ts";
 
 const MAX_MESSAGE = 200;
 
@@ -26,15 +24,15 @@ export async function verifySmtp(
   timeoutMs: number,
   provider: SmtpProvider,
   toEmail: string | null,
-): Promise<SmtpVerdict> {
+): Promise<EmailVerdict> {
   let stage: SmtpStage = "resolve";
-  const { promise: timeUp, resolve } = Promise.withResolvers<SmtpVerdict>();
+  const { promise: timeUp, resolve } = Promise.withResolvers<EmailVerdict>();
   using time = deadline(timeoutMs);
   const { signal } = time;
   const message = `The server took longer than ${timeoutMs / SECOND_MS} s`;
   signal.addEventListener("abort", () => resolve({ ok: false, stage, code: "timeout", message }));
 
-  const attempt = async (): Promise<SmtpVerdict> => {
+  const attempt = async (): Promise<EmailVerdict> => {
     try {
       const onStage = (now: SmtpStage) => {
         stage = now;
@@ -43,7 +41,7 @@ export async function verifySmtp(
       try {
         if (toEmail !== null) {
           stage = "send";
-          const mail = await composeMail(provider, testMail(toEmail));
+          const mail = await composeMail(await partsOf(provider, testMail(toEmail)), provider.dkim);
           const { rejectedErrors } = await session.send(mail, signal, () => {});
           if (rejectedErrors.length > 0) throw rejectedErrors[0];
         }
@@ -53,14 +51,15 @@ export async function verifySmtp(
       return { ok: true, stage, code: null, message: null };
     } catch (error) {
       const { stage, code, message, text } = smtpFailure(error);
-      const detail = text === null ? message : `${message}: ${storedText(Buffer.from(text)).replace(/\s+/g, " ")}`;
+      const said = storedText(Buffer.from(smtpRedactor(provider)(text ?? ""))).replace(/\s+/g, " ");
+      const detail = text === null ? message : `${message}: ${said}`;
       return { ok: false, stage, code, message: [...detail].slice(0, MAX_MESSAGE).join("") };
     }
   };
   return await Promise.race([attempt(), timeUp]);
 }
 
-function testMail(toEmail: string) {
+export function testMail(toEmail: string) {
   const content = "This is a test mail of ChatAPI. The settings of the email provider work.";
   return {
     deliveryId: `test-${randomUUID()}`,

@@ -2,7 +2,14 @@
 
 import PostalMime from "postal-mime";
 import { describe, expect, test } from "vitest";
-import { composeMail, InvalidMail, type MailContent, recipients } from "../../../src/channels/email/message.ts";
+import {
+  InvalidMail,
+  type MailContent,
+  type MailSender,
+  partsOf,
+  recipients,
+} from "../../../src/channels/email/message.ts";
+import { composeMail } from "../../../src/channels/email/mime.ts";
 
 const sender = { fromEmail: "noreply@app.example", fromName: "My App", replyTo: "help@app.example" };
 const base: MailContent = {
@@ -13,8 +20,8 @@ const base: MailContent = {
   at: Date.parse("2026-02-03T04:05:06Z"),
 };
 
-async function sent(mail: Partial<MailContent> = {}, from: Parameters<typeof composeMail>[0] = sender) {
-  const raw = (await composeMail(from, { ...base, ...mail })).message.toString();
+async function sent(mail: Partial<MailContent> = {}, from: MailSender = sender) {
+  const raw = (await composeMail(await partsOf(from, { ...base, ...mail }))).message.toString();
   const headers = raw.slice(0, raw.indexOf("\r\n\r\n")).replace(/\r\n[ \t]+/g, " ");
   return { raw, headers: headers.split("\r\n"), mail: await PostalMime.parse(raw) };
 }
@@ -129,9 +136,9 @@ describe("an address", () => {
     `${"a".repeat(250)}@b.example`,
   ])("that is not one mailbox is refused: %j", async (email) => {
     for (const mail of [{ to: { email } }, { cc: [{ email }] }, { bcc: [{ email }] }, { replyTo: email }]) {
-      await expect(composeMail(sender, { ...base, ...mail })).rejects.toThrow(InvalidMail);
+      await expect(partsOf(sender, { ...base, ...mail })).rejects.toThrow(InvalidMail);
     }
-    await expect(composeMail({ fromEmail: email }, base)).rejects.toThrow(InvalidMail);
+    await expect(partsOf({ fromEmail: email }, base)).rejects.toThrow(InvalidMail);
   });
 
   test.each([

@@ -1,5 +1,7 @@
 // Deliveries under a clock of the test's own: log, commands, reactors and the jobs' handlers as they are, days in a moment.
+
 import type { AttemptResult } from "../../../src/channels/attempt-result.ts";
+import type { EmailProvider } from "../../../src/channels/email/provider.ts";
 import { type Instant, SECOND_MS } from "../../../src/contract/time.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
 import { type NotificationData, notificationDecider, notificationStream } from "../../../src/domain/notification.ts";
@@ -93,11 +95,15 @@ export async function tell(story: Story): Promise<ClockedRun> {
   };
   const close = async () => undefined;
   const verify = () => Promise.reject(new Error("nothing is verified here"));
+  const mailbox: EmailProvider = {
+    ...{ name: "mailbox", type: "smtp", account: "mailbox", attemptsAtOnce: 20, maxMs: 45 * SECOND_MS },
+    ...{ send: send("mailbox"), verify },
+  };
   const process = () =>
     jobServices({
       ...{ store, keyring, commands, retryPolicy: DEFAULT_RETRY_POLICY },
       webhook: { attemptTimeoutMs: 15 * SECOND_MS, send: send("webhook"), [Symbol.asyncDispose]: close },
-      smtp: { send: send("mailbox"), verify, [Symbol.asyncDispose]: close },
+      email: { provider: () => mailbox, [Symbol.asyncDispose]: close },
       mailbox: { host: "127.0.0.1", port: 25 },
       now: () => clock.read(),
       random: () => story.chances[chance++ % story.chances.length] ?? 0,
