@@ -4,7 +4,12 @@ import { dkimKeyFault } from "../channels/email/dkim.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
-import type { ProviderInput, ProviderResource, ProviderVerdict } from "../contract/providers.ts";
+import {
+  type ProviderInput,
+  type ProviderResource,
+  ProviderTypeSchema,
+  type ProviderVerdict,
+} from "../contract/providers.ts";
 import { rfc3339 } from "../contract/time.ts";
 import type { Provider } from "../domain/client.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
@@ -85,15 +90,24 @@ function shownNow(data: Provider): ShownProvider {
 
 /** What no schema sees of a body as it was sent. */
 export function providerFaults(body: unknown): readonly FieldFault[] {
-  const config = isObject(body) && isObject(body.config) ? body.config : {};
-  return [
+  const given = isObject(body) ? body : {};
+  const config = isObject(given.config) ? given.config : {};
+  const typed = ProviderTypeSchema.safeParse(given.type).success;
+  // Without its type nothing else of it is looked at.
+  const untyped =
+    typed || !isObject(body) ? [] : ["config", "from_email"].filter((field) => given[field] === undefined);
+  const pairs = [
     ["username", "password"],
     ["webhook_username", "webhook_password"],
-  ].flatMap(([username = "", password = ""]) =>
-    (config[password] ?? null) === null || (config[username] ?? null) !== null
-      ? []
-      : [{ path: `config.${username}`, code: "required", message: "is required with a password" }],
+  ].filter(
+    ([username = "", password = ""]) => (config[password] ?? null) !== null && (config[username] ?? null) === null,
   );
+  return [
+    ...untyped.map((path) => ({ path, code: "required" as const, message: "is required" })),
+    ...pairs.map(([username = ""]) => {
+      return { path: `config.${username}`, code: "required" as const, message: "is required with a password" };
+    }),
+  ];
 }
 
 /** What the network, or the keys themselves, say against a config. */

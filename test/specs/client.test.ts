@@ -26,7 +26,14 @@ const register: ClientCommand = {
   key: { ...keyData("key_1"), name: "default" },
   webhookSecret: "whsec_1",
 };
-const config = { host: "mail.example.com", port: 587, username: "u", password: "p", security: "starttls", dkim: null } as const;
+const config = {
+  host: "mail.example.com",
+  port: 587,
+  username: "u",
+  password: "p",
+  security: "starttls",
+  dkim: null,
+} as const;
 const provider = (name = "main") =>
   ({
     client: "cli_a",

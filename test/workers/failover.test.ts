@@ -29,7 +29,14 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 async function addProvider(client: ClientId, name: string, port: number, order: number): Promise<void> {
-  const config = { host: "127.0.0.1", port, username: "shop", password: "secret", security: "none", dkim: null } as const;
+  const config = {
+    host: "127.0.0.1",
+    port,
+    username: "shop",
+    password: "secret",
+    security: "none",
+    dkim: null,
+  } as const;
   const provider = {
     ...{ client, name, type: "smtp" as const, config, fromEmail: "shop@example.com", fromName: null, replyTo: null },
     ...{ useFor: ["single" as const, "bulk" as const], order, fromDomains: [], options: NO_OPTIONS },

@@ -9,7 +9,6 @@ import { type ApiAnswer, type ApiRefusal, type MailApi, USER_AGENT } from "./htt
 import { addressedTo, type MailParts } from "./message.ts";
 import { composeMail } from "./mime.ts";
 
-
 type SesSettings = Extract<ProviderSettings, { type: "ses" }>;
 
 /** `now`: the time that requests are signed with. */

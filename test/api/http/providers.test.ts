@@ -19,6 +19,7 @@ const smtp = (config: Body = {}, more: Body = {}): Body => ({
   from_email: "me@example.com",
   ...more,
 });
+const typed = (type: string, config: Body): Body => ({ type, config, from_email: "me@example.com" });
 const faults = (body: Body) => body.errors?.map((one: Body) => `${one.path} ${one.code}`).toSorted();
 
 /** A real SMTP server that knows one login; gives its port and the mails it took. */
@@ -58,13 +59,20 @@ describe("a provider", () => {
     expect(made.body).toEqual({
       name: "main",
       type: "smtp",
-      config: { host: "127.0.0.1", port: 2_525, username: "me", password: { set: true }, security: "none" },
+      config: {
+        ...{ host: "127.0.0.1", port: 2_525, username: "me", password: { set: true }, security: "none", dkim: null },
+      },
       from_email: "me@example.com",
       from_name: null,
+      from_domains: [],
       reply_to: null,
       use_for: ["single", "bulk"],
       order: 0,
-      options: { rate_per_second: null, timeout_seconds: null },
+      options: {
+        ...{ rate_per_second: null, timeout_seconds: null, weight: null, return_path: null, tags: [] },
+        ...{ track_opens: null, track_clicks: null },
+      },
+      health: { state: "up", since: expect.any(String), last_error: null },
     });
     expect(made.headers.get("location")).toBe("/api/v1/email-providers/main");
     const full = { from_name: "Me", reply_to: "you@example.com", use_for: ["bulk"], order: 2 };
@@ -122,7 +130,36 @@ describe("a provider", () => {
     ["main", smtp({ password: "x" }), ["config.username required"]],
     ["main", smtp({ username: "a\r\nQUIT" }), ["config.username invalid_format"]],
     ["main", smtp({ api_key: "x" }), ["config.api_key unknown_field"]],
-    ["main", { ...smtp(), type: "mailgun" }, ["type not_allowed"]],
+    ["main", { ...smtp(), type: "pigeon" }, ["type not_allowed"]],
+    ["main", typed("mailgun", { domain: "a b" }), ["config.api_key required", "config.domain invalid_format"]],
+    [
+      "main",
+      typed("sendgrid", { api_key: "a b", region: "us" }),
+      ["config.api_key invalid_format", "config.region not_allowed"],
+    ],
+    [
+      "main",
+      typed("sendgrid", { api_key: "k", webhook_public_key: "x" }),
+      ["config.webhook_public_key invalid_format"],
+    ],
+    ["main", typed("postmark", { server_token: "k", base_url: "http://10.0.0.1" }), ["config.base_url not_allowed"]],
+    ["main", typed("postmark", { server_token: "k", base_url: "http://a.example/b" }), ["config.base_url not_allowed"]],
+    ["main", typed("postmark", { server_token: "k", webhook_password: "p" }), ["config.webhook_username required"]],
+    [
+      "main",
+      typed("ses", { access_key_id: "a", secret_access_key: "b", region: "Mars" }),
+      ["config.region invalid_format"],
+    ],
+    [
+      "main",
+      smtp({ dkim: { domain: "a.example", selector: "s", private_key: "x" } }),
+      ["config.dkim.private_key invalid_format"],
+    ],
+    [
+      "main",
+      smtp({}, { from_domains: ["a b"], options: { weight: 0 } }),
+      ["from_domains.0 invalid_format", "options.weight too_small"],
+    ],
     ["main", { ...smtp(), from_email: "me" }, ["from_email invalid_format"]],
     ["main", { ...smtp(), use_for: ["spam"] }, ["use_for.0 not_allowed"]],
     ["main", {}, ["config required", "from_email required", "type required"]],

@@ -39,6 +39,7 @@ describe("a mail that the server takes", () => {
       provider: "main",
       response: { status: 250, body: "250 queued as 1" },
       error: null,
+      refusal: null,
       retryAfterMs: null,
       providerMessageId: "<dlv_1@app.example>",
       recipients: [],

@@ -9,6 +9,12 @@ export const secretsMutations: readonly Mutation[] = [
     caughtBy: { file: "faults/secrets.test.ts", test: "every secret is where it belongs and nowhere else" },
   },
   {
+    fence: "vendor-secrets",
+    name: "secrets that a provider quotes are taken out",
+    mutate: replaceWith("return (text) => text"),
+    caughtBy: { file: "channels/email/providers.test.ts", test: "does not give its key back when it quotes it" },
+  },
+  {
     fence: "embedded-log-terse",
     name: "the embedded PostgreSQL's log says nothing of rows",
     mutate: drop,
