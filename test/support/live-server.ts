@@ -59,7 +59,21 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
     ...{ config, logger, now: Date.now, newId: () => randomUUID(), randomBytes },
-    ...{ store, keyring, commands, readSide, directory, tokens, keyUse, limits, people, positions, links, guard, email },
+    ...{
+      store,
+      keyring,
+      commands,
+      readSide,
+      directory,
+      tokens,
+      keyUse,
+      limits,
+      people,
+      positions,
+      links,
+      guard,
+      email,
+    },
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();
