@@ -1,4 +1,5 @@
 // Examples of what requests send and answers show, for the OpenAPI document: one story, the same ids throughout.
+import type { AnalyticsFigures } from "./analytics.ts";
 import type { AuditEventResource } from "./audit.ts";
 import type {
   ClientResource,
@@ -206,6 +207,10 @@ const inboxItem: InboxItemResource = {
   ...{ priority: "normal", category: "social", room_id: null, created_at: AT },
   ...{ seen_at: LATER, read_at: null, archived_at: null },
 };
+const figures: AnalyticsFigures = {
+  ...{ requested: 1_000, sent: 960, delivered: 940, opened: 410, bounced: 12, complained: 1, failed: 8 },
+  ...{ suppressed: 20, fell_back: 0, cancelled: 0, delivery_rate: 0.98, p50_seconds: 0.4, p95_seconds: 2.1 },
+};
 const acceptedRedrive: AcceptedRedrive = { job_id: "rdr_t3c8e1w6z5y2b7ha4kx0v7q2m9", matched: 4_211 };
 const redrive: RedriveResource = {
   ...{ id: acceptedRedrive.job_id, status: "running", matched: acceptedRedrive.matched, done: 2_600 },
@@ -249,6 +254,8 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   NotificationSummary: { ...notificationFields, delivery_counts: { sent: 1 } },
   InboxItem: inboxItem,
   InboxCounts: { unread_count: 1, unseen_count: 0 },
+  AnalyticsFigures: figures,
+  AnalyticsReport: { data: [{ day: "2026-03-02T00:00:00.000Z", ...figures }], totals: figures },
   AcceptedRedrive: acceptedRedrive,
   Redrive: redrive,
   AuditEvent: auditEvent,

@@ -262,11 +262,13 @@ function refuseUnmatched({ matched = [] }: ApiContext): never {
   throw new Problem("method_not_allowed", { headers: { Allow: allow } });
 }
 
-/** Throws when a request for one route could be one for another: of several, the router would run the first. */
+/** Throws when a request for one route would be run by another: of several that match, the router runs the first. */
 function requireUnambiguous(router: ApiRouter): void {
   for (const { path, methods } of router.stack) {
     const [method = "GET"] = methods;
     const { pathAndMethod } = router.match(String(path), method);
-    if (pathAndMethod.length !== 1) throw new Error(`${method} ${path} could be another route's`);
+    const others = pathAndMethod.filter((one) => one.path !== path);
+    if (pathAndMethod[0]?.path !== path || others.some((one) => !String(one.path).includes(":")))
+      throw new Error(`${method} ${path} could be another route's`);
   }
 }

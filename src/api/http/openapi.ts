@@ -270,6 +270,7 @@ const QUERY_PARAMETERS: Readonly<Record<string, string>> = {
   category: "Of these categories, several with commas",
   reason: "For one of these reasons, several with commas",
   tag: "With one of these tags, several with commas",
+  group_by: "By what the figures are grouped",
   channel: "On these channels, several with commas",
   endpoint_id: "To these endpoints, several with commas",
   status: "With one of these statuses, several with commas",

@@ -74,6 +74,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /deliveries/:delivery_id/redrive": { body: {} },
   "POST /deliveries/redrive": { body: {} },
   "GET /redrives/:job_id": {},
+  "GET /notifications/analytics": {},
   "GET /users/:user_id/notifications": { may: OWN_INBOX },
   "POST /users/:user_id/notifications/:notification_id/read": { body: {} },
   "POST /users/:user_id/notifications/:notification_id/unread": { body: {} },

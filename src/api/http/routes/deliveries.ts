@@ -1,4 +1,5 @@
 // Deliveries: finding them, acknowledging them, and starting again what has failed for good.
+import { notificationAnalytics } from "../../../app/analytics.ts";
 import {
   deliveryTimeline,
   getDelivery,
@@ -9,6 +10,7 @@ import {
 } from "../../../app/deliveries.ts";
 import { AppError } from "../../../app/errors.ts";
 import { acknowledgeDelivery } from "../../../app/notifications.ts";
+import { AnalyticsQuery, AnalyticsReport } from "../../../contract/analytics.ts";
 import { AuditEventResource } from "../../../contract/audit.ts";
 import {
   AcceptedRedrive,
@@ -21,12 +23,21 @@ import {
   RedriveResource,
 } from "../../../contract/deliveries.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
-import { created, listReply, route, routesOf, shown } from "../route.ts";
+import { created, listReply, ok, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "key", scope: "notifications:read" } as const;
 const writeAccess = { kind: "key", scope: "notifications:write" } as const;
 
 export const deliveryRoutes = routesOf("deliveries", {
+  getAnalytics: route("GET", "/notifications/analytics", {
+    summary: "Count deliveries by time, channel, provider, status, category or tag",
+    description:
+      "Deliveries of notifications, fallback mails as email. Hours and days are named by their start in UTC. The sums equal what the lists hold.",
+    access: readAccess,
+    query: AnalyticsQuery,
+    responses: { 200: AnalyticsReport },
+    handle: async (call) => ok(await notificationAnalytics(call, call.query)),
+  }),
   listDeliveries: route("GET", "/deliveries", {
     summary: "List deliveries",
     description:

@@ -16,8 +16,9 @@ export const routes: readonly NamedRoute[] = [
   ...userRoutes,
   ...roomRoutes,
   ...messageRoutes,
-  ...notificationRoutes,
+  // Before notifications: `analytics` is no id.
   ...deliveryRoutes,
+  ...notificationRoutes,
   ...inboxRoutes,
   ...providerRoutes,
   ...suppressionRoutes,
