@@ -204,7 +204,7 @@ const erasedOrNull = <T>(field: T | null): typeof ERASED | null => (field === nu
 /** What stays of a notification that was deleted: whom it was for, by subject, and how it was sent. */
 const withoutContent = (data: NotificationData): NotificationData => ({
   ...data,
-  ...{ content: ERASED, meta: ERASED, cc: ERASED, bcc: ERASED, headers: ERASED },
+  ...{ content: ERASED, meta: ERASED, cc: ERASED, bcc: ERASED, headers: ERASED, attachments: ERASED },
   subject: erasedOrNull(data.subject),
   text: erasedOrNull(data.text),
   replyTo: erasedOrNull(data.replyTo),

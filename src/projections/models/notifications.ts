@@ -97,7 +97,7 @@ type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
-  version: 4,
+  version: 5,
   key: ["id"],
   columns,
   indexes: [
@@ -171,7 +171,7 @@ const requestedColumns = (data: NotificationData) => ({
 
 /** What is left of a notification that was deleted, as `KnownNotification` has it. */
 const blanked = (row: NotificationRow) => ({
-  ...{ deleted: true, subject: null, content: null, text: null, meta: {} },
+  ...{ deleted: true, subject: null, content: null, text: null, meta: {}, attachments: [] },
   recipients: row.recipients.map((one) => ({ ...one, address: null, name: null })),
   fallback: row.fallback && {
     ...row.fallback,
