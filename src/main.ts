@@ -23,10 +23,15 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   await using open = new AsyncDisposableStack();
   const { signal } = stopped;
   const waiting = createWaitingServer({ config, logger, newId: () => randomUUID() });
+  let closed: Promise<void> | undefined;
+  const close = () => {
+    closed ??= closeServer(waiting.server);
+    return closed;
+  };
   open.defer(async () => {
-    const closed = closeServer(waiting.server);
+    const ended = close();
     waiting.server.closeAllConnections();
-    await closed;
+    await ended;
   });
   if (config.databaseUrl !== undefined) await listen(waiting.server, config);
   const composed = await (async () => {
@@ -44,10 +49,8 @@ export async function serve(environment: Readonly<Record<string, string | undefi
     logger.error("server did not stop in time; ending the process");
     process.exit(1);
   }, STOP_TIMEOUT_MS);
-  const closed = closeServer(composed.server);
+  void close(); // nothing new comes while the parts end
   await open.disposeAsync();
-  composed.server.closeAllConnections();
-  await closed;
   clearTimeout(deadline);
   if (error !== undefined) logger.fatal({ err: error }, "server ends after an error");
   return error === undefined ? 0 : 1;

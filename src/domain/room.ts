@@ -166,7 +166,8 @@ function setMember(
   if (self && before === undefined) requireJoining(room, subject, role);
   else if (!self || role !== before) requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
   const direct = room.settings.kind === "direct";
-  if (direct && before === undefined) throw new DomainError("direct_room_fixed");
+  // A client key gives back the one whom it took out.
+  if (direct && before === undefined && !room.formers.has(subject)) throw new DomainError("direct_room_fixed");
   if (direct && role !== "member") refuse([{ ...NO_ROLES, path: "role" }]);
   if (before === "owner" && role !== "owner" && isLastOwner(room)) throw new DomainError("last_owner");
   requireNew(onlyNew, known !== undefined);
@@ -234,9 +235,7 @@ function removeMember(room: ExistingRoom, { actor, subject, user }: CommandOf<"R
   if (!self) requireAdmin(room, actor, mayModerate(before));
   else if (before === undefined && room.settings.kind !== "public") throw new DomainError("not_found");
   if (before === undefined) return [];
-  if (room.settings.kind === "direct") {
-    throw self ? new DomainError("forbidden", "nobody leaves a direct room") : new DomainError("direct_room_fixed");
-  }
+  if (self && room.settings.kind === "direct") throw new DomainError("forbidden", "nobody leaves a direct room");
   if (before === "owner" && isLastOwner(room)) throw new DomainError("last_owner");
   return [{ type: "MemberLeft", data: { subject, user: { open: user }, reason: self ? "left" : "removed" } }];
 }

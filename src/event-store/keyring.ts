@@ -108,7 +108,9 @@ export class PostgresKeyring implements Keyring {
   }
 
   keysById(ids: ReadonlySet<string>): Promise<ReadonlyMap<string, DataKey>> {
-    return eachKey(ids, this.#byId, (id) => this.#findById(id, null));
+    // A destroyed key does not come back: what it sealed is read for ever, and asks the database once.
+    const find = async (id: string) => (this.#destroyed.has(id) ? undefined : this.#findById(id, null));
+    return eachKey(ids, this.#byId, find);
   }
 
   get macs(): EventMacs {

@@ -155,6 +155,10 @@ const AWAY_MESSAGES = [
   "Client was closed and is not queryable",
 ];
 
+/** Whether PostgreSQL refused with one of these codes (SQLSTATE). */
+export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
+  error instanceof Error && "code" in error && typeof error.code === "string" && codes.includes(error.code);
+
 /** Whether the error says that the database, or the way to it, is away for now. What was asked may have been done. */
 export function isDatabaseAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;

@@ -1,7 +1,7 @@
 // The second fence around a client: PostgreSQL itself shows a client's queries no row of another, whatever they say.
 import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
-import { NO_ANSWER, within } from "../platform/postgres.ts";
+import { hasCode, NO_ANSWER, within } from "../platform/postgres.ts";
 
 /**
  * What makes a table of read models readable for clients, each its own rows. Who owns the table writes and reads all of it.
@@ -47,9 +47,8 @@ export async function checkFence(pool: pg.Pool): Promise<void> {
   try {
     await queryAsClient(pool, "cli_", { text: "select", values: [] });
   } catch (error) {
-    const code = error instanceof pg.DatabaseError ? error.code : undefined;
-    if (code === UNDEFINED_OBJECT) throw new NoFence("DATABASE_URL: PostgreSQL must be of version 14 or later");
-    if (code !== INSUFFICIENT_PRIVILEGE) throw error;
+    if (hasCode(error, UNDEFINED_OBJECT)) throw new NoFence("DATABASE_URL: PostgreSQL must be of version 14 or later");
+    if (!hasCode(error, INSUFFICIENT_PRIVILEGE)) throw error;
     throw new NoFence("DATABASE_URL: its user must own the database (alter database <name> owner to <user>)");
   }
 }
@@ -96,7 +95,7 @@ export async function queryAsClient<R extends object>(
     connection.release();
     return rows;
   } catch (error) {
-    const wasCanceled = error instanceof pg.DatabaseError && error.code === QUERY_CANCELED;
+    const wasCanceled = hasCode(error, QUERY_CANCELED);
     connection.release(!wasCanceled);
     signal?.throwIfAborted();
     throw wasCanceled ? new Error(NO_ANSWER, { cause: error }) : error;

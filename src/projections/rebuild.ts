@@ -5,7 +5,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { isFirstEvent } from "../event-store/first-event.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
-import { transactionOn } from "../platform/postgres.ts";
+import { hasCode, transactionOn } from "../platform/postgres.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import { type Checkpoint, isAfter, numberOf } from "./consumer.ts";
 import { createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
@@ -289,5 +289,4 @@ class Build {
 
 const LOCK_NOT_AVAILABLE = "55P03";
 const DEADLOCK = "40P01";
-const isLockTimeout = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && (error.code === LOCK_NOT_AVAILABLE || error.code === DEADLOCK);
+const isLockTimeout = (error: unknown): boolean => hasCode(error, LOCK_NOT_AVAILABLE, DEADLOCK);

@@ -3,7 +3,7 @@ import type pg from "pg";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { transactionOn } from "../platform/postgres.ts";
+import { hasCode, transactionOn } from "../platform/postgres.ts";
 import { type Checkpoint, isAfter } from "./consumer.ts";
 import { decodeFor, type FoldEvent, type FoldedTable, foldBatch } from "./fold.ts";
 import { type Projection, type Row, tableName } from "./projection.ts";
@@ -95,7 +95,7 @@ export class ShadowTables {
       await this.#commit(writes, true);
     } catch (error) {
       // A row that began anew: COPY cannot replace the old one.
-      if (!(error instanceof Error && "code" in error && error.code === UNIQUE_VIOLATION)) throw error;
+      if (!hasCode(error, UNIQUE_VIOLATION)) throw error;
       await this.#commit(writes, false);
     }
   }

@@ -268,6 +268,20 @@ describe("a destroyed key", () => {
     for (const keyring of [one, two]) expect(await keyring.destroyedAmong(new Set([a, b, "c"]))).toEqual(new Set([a]));
   });
 
+  test("is not looked for again", async () => {
+    let queries = 0;
+    const pool = watched(database.pool, () => {
+      queries += 1;
+    });
+    const ring = await openKeyring({ pool, encryptionKeys: RING });
+    const ids = new Set([...(await ring.keysFor(CLIENT, refs("sub_a"))).values()].map(({ id }) => id));
+    await ring.destroy("sub_a");
+    await ring.destroyedAmong(ids);
+    queries = 0;
+    expect([await ring.keysById(ids), await ring.destroyedAmong(ids)]).toEqual([new Map(), ids]);
+    expect(queries).toBe(0);
+  });
+
   test("is not recorded by who can write the database alone", async () => {
     const ring = await open();
     await ring.serverSecret("destroyed-keys");

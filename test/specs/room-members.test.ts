@@ -229,8 +229,10 @@ describe("removing a person", () => {
     room(publicRoom).when(removeMember(strangerStan, "sub_max")).thenRejected("not_a_member");
   });
 
-  test("from a direct room is refused, and so is leaving it", () => {
-    room(directRoom).when(removeMember(key, "sub_max")).thenRejected("direct_room_fixed");
+  test("from a direct room is a client key's alone, which may add the same person again", () => {
+    room(directRoom).when(removeMember(key, "sub_max")).then(left("sub_max", "removed"));
+    room(directRoom, left("sub_max", "removed")).when(setMember(key, "sub_max")).then(joined("sub_max"));
+    room(directRoom, left("sub_max", "removed")).when(setMember(key, "sub_new")).thenRejected("direct_room_fixed");
     room(directRoom).when(removeMember(memberMax, "sub_max")).thenRejected("forbidden");
     room(directRoom).when(removeMember(memberMax, "sub_olga")).thenRejected("role_required");
   });

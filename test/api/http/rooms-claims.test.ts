@@ -84,7 +84,7 @@ describe("an external id", () => {
 });
 
 describe("a direct room", () => {
-  test("has exactly two members, who do not change", async () => {
+  test("has exactly two members, whom only a client key takes out and gives back", async () => {
     for (const members of [[], [{ user_id: "a" }], [{ user_id: "a" }, { user_id: "b" }, { user_id: "c" }]]) {
       const refused = await api.post("/rooms", { name: "Two", kind: "direct", members });
       expect([refused.status, refused.body.errors[0].path]).toEqual([422, "members"]);
@@ -92,11 +92,15 @@ describe("a direct room", () => {
     const { body: room } = await api.post("/rooms", two("dora", "emil"));
     for (const answer of [
       await api.put(`/rooms/${room.id}/members/fred`, {}),
-      await api.delete(`/rooms/${room.id}/members/dora`),
       await api.patch(`/rooms/${room.id}`, { kind: "public" }),
     ]) {
       expect([answer.status, answer.body.code]).toEqual([409, "direct_room_fixed"]);
     }
+    const emil = api.as(await tokenOf(api, "emil"));
+    expect((await emil.delete(`/rooms/${room.id}/members/emil`)).status).toBe(403);
+    expect((await emil.delete(`/rooms/${room.id}/members/dora`)).status).toBe(403);
+    expect((await api.delete(`/rooms/${room.id}/members/dora`)).status).toBe(204);
+    expect((await api.put(`/rooms/${room.id}/members/dora`, {})).status).toBe(201);
   });
 
   test("of the same two is the one that they have, in either order", async () => {

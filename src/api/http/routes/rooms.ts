@@ -188,7 +188,8 @@ export const roomRoutes = routesOf("rooms", {
   }),
   removeMember: route("DELETE", "/rooms/:room_id/members/:user_id", {
     summary: "Remove a member",
-    description: "A user leaves by naming itself; to remove others needs the role `admin`.",
+    description:
+      "A user leaves by naming itself; to remove others needs the role `admin`. From a direct room only a client key removes.",
     access: writeAccess,
     params: MemberParams,
     responses: { 204: null },
