@@ -19,7 +19,9 @@ import { createLimits, type Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { TokenSecrets } from "./app/token-secrets.ts";
 import { createEmailChannel, type EmailChannel } from "./channels/email/channel.ts";
+import type { FetchAmazon } from "./channels/email/events/ses.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
+import { createHttpClient, type HttpClient } from "./channels/outgoing-http.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
 import type { Config } from "./config.ts";
 import { SECOND_MS } from "./contract/time.ts";
@@ -132,6 +134,19 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
+
+const AMAZON_BOUNDS = { connectTimeoutMs: 5 * SECOND_MS, bodyTimeoutMs: 5 * SECOND_MS, maxResponseBytes: 65_536 };
+const AMAZON_MS = 10 * SECOND_MS;
+
+/** What Amazon answers with 200. */
+const amazonOver =
+  (http: HttpClient): FetchAmazon =>
+  async (url) => {
+    const request = { method: "GET", url, headers: { accept: "*/*" }, body: null } as const;
+    const { status, body } = await http.exchange(request, AbortSignal.timeout(AMAZON_MS));
+    if (status !== 200) throw new Error(`Amazon answered ${status}`);
+    return body;
+  };
 
 /** Where a server of development mode is reached; null while it does not listen. */
 function originOf(server: Server | undefined): string | null {
@@ -280,6 +295,8 @@ async function apiServices(
 ): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
+  const fetchAmazon = amazonOver(createHttpClient({ guard, ...AMAZON_BOUNDS }));
+  const onReports: NonNullable<Services["onReports"]> = (type, outcome) => storage.metrics.reported(type, outcome);
   const secrets = new TokenSecrets(keyring);
   // Read, and the first one made, before a request needs it.
   await secrets.newest();
@@ -297,6 +314,8 @@ async function apiServices(
     people,
     positions,
     links,
+    fetchAmazon,
+    onReports,
     guard,
     email,
   };

@@ -55,6 +55,11 @@ export class NodeMetrics {
     ["channel", "outcome"],
   );
 
+  readonly #reports = this.#counter("chatapi_mail_reports_total", "Events of mails that vendors posted.", [
+    "provider",
+    "outcome",
+  ]);
+
   constructor() {
     // From the start on, so that the first of each is seen as an increase.
     for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
@@ -100,6 +105,11 @@ export class NodeMetrics {
       const { channel } = delivery.request;
       this.#deliveries.inc({ channel, provider: PROVIDER_TYPES[channel], outcome: to });
     }
+  }
+
+  /** Counts the events of a vendor. `unknown`: of mails that are none of this client's. */
+  reported(provider: string, outcomes: Readonly<Record<string, number>>): void {
+    for (const [outcome, count] of Object.entries(outcomes)) this.#reports.inc({ provider, outcome }, count);
   }
 
   attempted(channel: Channel, outcome: string, ms: number): void {

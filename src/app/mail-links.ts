@@ -1,6 +1,6 @@
 // The links and return paths of mails: each names its delivery, and nobody but this server can make one.
 import { timingSafeEqual } from "node:crypto";
-import { type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
+import { type ClientId, ClientIdSchema, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
 
 /** Among the server's own secrets. */
@@ -9,7 +9,7 @@ const MAC_DIGITS = 26;
 const PREFIX = "dlv_";
 
 /** What a token is for: one for one purpose is none for another. */
-type Purpose = "unsubscribe";
+type Purpose = "unsubscribe" | "hook";
 
 const macOf = (secret: Uint8Array, purpose: Purpose, id: string): string => deriveSecretTail(secret, purpose, id);
 
@@ -25,8 +25,28 @@ function deliveryOfToken(secret: Uint8Array, purpose: Purpose, token: string): D
   if (!id.success) return undefined;
   const [given, wanted] = [lower.slice(-MAC_DIGITS), macOf(secret, purpose, id.data)].map((text) => Buffer.from(text));
   // fence: mail-token
-  if (given === undefined || wanted?.length !== given.length || !timingSafeEqual(given, wanted)) return undefined;
+  if (given === undefined || wanted === undefined || !isSame(given, wanted)) return undefined;
   return id.data;
+}
+
+const isSame = (a: Buffer, b: Buffer): boolean => a.length === b.length && timingSafeEqual(a, b);
+
+/** Whose path a vendor posts to. */
+export type HookOwner = { readonly client: ClientId; readonly provider: string };
+
+const CLIENT_PREFIX = "cli_";
+
+/** The path's token of a provider: it names client and provider, and nobody else can make it. */
+const hookToken = (secret: Uint8Array, { client, provider }: HookOwner): string =>
+  [client.slice(CLIENT_PREFIX.length), provider, macOf(secret, "hook", `${client} ${provider}`)].join(".");
+
+function ownerOfHook(secret: Uint8Array, token: string): HookOwner | undefined {
+  const [tail = "", provider = "", ...rest] = token.length > 256 ? [] : token.split(".");
+  const client = ClientIdSchema.safeParse(CLIENT_PREFIX + tail);
+  if (!client.success || rest.length !== 1) return undefined;
+  const owner = { client: client.data, provider };
+  // fence: hook-path
+  return isSame(Buffer.from(token), Buffer.from(hookToken(secret, owner))) ? owner : undefined;
 }
 
 /** What the mails of a node carry, and what comes back with it. */
@@ -35,6 +55,10 @@ export type MailLinks = {
   readonly unsubscribeUrl: (id: DeliveryId) => string | null;
   /** The delivery of such a link's token; undefined when this server did not make it. */
   readonly unsubscribed: (token: string) => DeliveryId | undefined;
+  /** Where a provider's vendor posts its events. Null: nobody can reach this server. */
+  readonly eventsUrl: (owner: HookOwner) => string | null;
+  /** Whose path it is; undefined when this server did not make it. */
+  readonly hookOf: (token: string) => HookOwner | undefined;
 };
 
 /** `origin`: where this server is reached; null while that is not known. */
@@ -44,4 +68,9 @@ export const mailLinks = (secret: Uint8Array, origin: () => string | null): Mail
     return base === null ? null : `${base}/u/${mailToken(secret, "unsubscribe", id)}`;
   },
   unsubscribed: (token) => deliveryOfToken(secret, "unsubscribe", token),
+  eventsUrl(owner) {
+    const base = origin();
+    return base === null ? null : `${base}/hooks/email/${hookToken(secret, owner)}`;
+  },
+  hookOf: (token) => ownerOfHook(secret, token),
 });

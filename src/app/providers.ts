@@ -35,13 +35,14 @@ async function providerNamed(call: Call, name: string): Promise<Provider> {
 }
 
 /** Settings, never secrets. Null when they were erased. */
-function shown(data: Provider): ProviderResource | null {
+function shown({ services: { links } }: Pick<Call, "services">, data: Provider): ProviderResource | null {
   const settings = settingsOf(data);
   if (settings === null) return null;
   const { name, fromEmail, fromName, fromDomains, replyTo, useFor, order, options, health } = data;
   const rest = {
     ...{ name, from_email: fromEmail, from_name: fromName, from_domains: fromDomains, reply_to: replyTo },
     ...{ use_for: useFor, order },
+    events_url: settings.type === "smtp" ? null : links.eventsUrl({ client: data.client, provider: name }),
     options: {
       ...{ rate_per_second: options.ratePerSecond, timeout_seconds: options.timeoutSeconds, weight: options.weight },
       ...{ return_path: options.returnPath, tags: options.tags },
@@ -82,8 +83,8 @@ const setOrNull = (secret: string | null) => (secret === null ? null : SET);
 type ShownProvider = { readonly provider: ProviderResource; readonly etag: number };
 
 /** Throws not_found when its secrets were erased. */
-function shownNow(data: Provider): ShownProvider {
-  const provider = shown(data);
+function shownNow(call: Call, data: Provider): ShownProvider {
+  const provider = shown(call, data);
   if (provider === null) throw new DomainError("not_found");
   return { provider, etag: data.changedSeq };
 }
@@ -156,7 +157,7 @@ export async function putProvider(
   const set = state.status === "none" ? undefined : state.providers.find((one) => one.name === name);
   // Another request may have removed it since; this one's answer is what it set.
   const known = set ?? { ...provider, config: seal(provider.config), changedSeq: 0, health: healthySince(at) };
-  return { ...shownNow(known), created, position };
+  return { ...shownNow(call, known), created, position };
 }
 
 function settingsIn(wanted: ProviderInput) {
@@ -181,13 +182,13 @@ export async function listProviders(call: Call, { limit, cursor }: PageQuery): P
   const [order, name] = readCursor(cursor, ["integer", "text"]) ?? [-1, ""];
   const rest = (await providersOf(call)).filter((one) => one.order > order || (one.order === order && one.name > name));
   const { rows, next } = pageOf(rest, limit, (last) => [last.order, last.name]);
-  return { rows: rows.map(shown).filter((one) => one !== null), next };
+  return { rows: rows.map((one) => shown(call, one)).filter((one) => one !== null), next };
 }
 
 /** Throws not_found. */
 export async function getProvider(call: Call, name: string): Promise<ShownProvider> {
   const provider = await providerNamed(call, name);
-  return shownNow(provider);
+  return shownNow(call, provider);
 }
 
 /** Throws not_found. */

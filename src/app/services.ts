@@ -1,10 +1,12 @@
 // What use cases are given: the services of the process, and who calls.
 import type { Logger } from "pino";
 import type { EmailChannel } from "../channels/email/channel.ts";
+import type { FetchAmazon } from "../channels/email/events/ses.ts";
 import type { AddressGuard } from "../channels/guard.ts";
 import type { Config } from "../config.ts";
 import type { Scope } from "../contract/fields.ts";
 import type { ClientId, KeyId, Subject } from "../contract/ids.ts";
+import type { ProviderType } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Actor } from "../domain/decider.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
@@ -41,6 +43,10 @@ export type Services = {
   readonly people: People;
   readonly positions: Positions;
   readonly links: MailLinks;
+  /** Fetches from Amazon's SNS, under the guard. */
+  readonly fetchAmazon: FetchAmazon;
+  /** Called with what came of the events that a vendor posted. */
+  readonly onReports?: (type: ProviderType, outcome: { readonly recorded: number; readonly unknown: number }) => void;
   readonly guard: AddressGuard;
   readonly email: EmailChannel;
 };

@@ -143,6 +143,7 @@ const provider: ProviderResource = {
   reply_to: null,
   use_for: ["single", "bulk"],
   order: 0,
+  events_url: null,
   options: {
     ...{ rate_per_second: null, timeout_seconds: null, weight: null, return_path: null, tags: [] },
     ...{ track_opens: null, track_clicks: null },

@@ -81,6 +81,7 @@ const shownOfEvery = {
   reply_to: z.string().nullable(),
   use_for: z.array(ProviderUseSchema),
   order: z.int(),
+  events_url: z.string().nullable().describe("Where its vendor is to post what becomes of mails; a secret"),
   options: z.object({
     rate_per_second: z.number().nullable(),
     timeout_seconds: z.number().nullable(),

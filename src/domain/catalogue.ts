@@ -6,6 +6,7 @@ import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
 import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
 import { type EventsOf, event } from "./event.ts";
+import { type HookTokenEvent, hookTokenEvents } from "./hook-token.ts";
 import { type InboxEvent, inboxEvents } from "./inbox.ts";
 import { type KeyUseEvent, keyUseEvents } from "./key-use.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
@@ -36,6 +37,7 @@ export const catalogue = {
   ...suppressionEvents,
   ...blobEvents,
   ...inboxEvents,
+  ...hookTokenEvents,
 } as const;
 
 export type DomainEvent =
@@ -51,4 +53,5 @@ export type DomainEvent =
   | RedriveEvent
   | SuppressionEvent
   | BlobEvent
-  | InboxEvent;
+  | InboxEvent
+  | HookTokenEvent;

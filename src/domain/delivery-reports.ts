@@ -17,6 +17,20 @@ export type Report = Pick<
   "kind" | "bounce" | "code" | "index" | "provider" | "report" | "happenedAt"
 > & { readonly message: string | null };
 
+/** What a provider, or a receiving server, reports of a mail, before it is known whose mail it is. */
+export type MailReport = Pick<Report, "kind" | "bounce" | "code" | "message"> & {
+  /** The sender's own id of the report, the same when it comes again. */
+  readonly id: string;
+  /** Whom it is about. Null: the mail's recipient. */
+  readonly address: string | null;
+  /** The delivery, as the mail carried it. */
+  readonly delivery: string | null;
+  /** The id that the provider gave the mail when it took it. */
+  readonly providerMessageId: string | null;
+  /** Null: now. */
+  readonly happenedAt: Instant | null;
+};
+
 /** Max opens, clicks, deferrals and soft bounces that are kept of a delivery: a program that follows links makes many. */
 const MAX_NOTICES = 200;
 

@@ -54,6 +54,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const email = open.use(createEmailChannel({ guard }));
   const tokens = new Tokens({ secrets: new TokenSecrets(keyring), keyring });
   const links = mailLinks(await keyring.serverSecret(MAIL_LINKS_SECRET), () => null);
+  const fetchAmazon = () => Promise.reject(new Error("nothing is fetched"));
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
   const limits = options.limits ?? createLimits({ rateLimits: {} });
@@ -71,6 +72,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       people,
       positions,
       links,
+      fetchAmazon,
       guard,
       email,
     },

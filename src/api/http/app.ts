@@ -17,6 +17,7 @@ import {
   type HttpTimings,
   normalizeTarget,
 } from "./hardening.ts";
+import { addHooks } from "./hooks.ts";
 import { addMailbox, type DevMailbox } from "./mailbox-pages.ts";
 import { prefersPage } from "./markup.ts";
 import { allowOrigins, baseUrlOf, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
@@ -92,6 +93,7 @@ export function createHttpServer(
   }
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
   const bodies = new BodyBudget();
+  addHooks(router, services, { budget: bodies, slowMs: timings.bodyMs });
   addUnsubscribing(router, services, { budget: bodies, slowMs: timings.bodyMs });
   const admit = addApiRoutes(router, routes, services, timings, bodies);
   requireUnambiguous(router);

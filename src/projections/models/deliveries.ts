@@ -421,6 +421,17 @@ export async function openWebsocketDeliveries(
   ]);
 }
 
+/** The mail that a provider gave this id when it took it. */
+export async function deliveryByMessageId(read: ReadAs, id: string): Promise<DeliveryId | undefined> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .select("id")
+    .where("provider_message_id", "=", id)
+    .limit(1);
+  return first(await read.rows(query))?.id;
+}
+
 /** How many WebSocket deliveries of a user are pending. */
 export async function countOpen(read: ReadAs, subject: Subject): Promise<number> {
   const query = read
