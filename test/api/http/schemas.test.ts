@@ -83,6 +83,10 @@ describe("a mail address", () => {
   test("is canonical only when it is short enough", () => {
     expect(canonicalMailAddress(`a@${"x.".repeat(200)}co`)).toBe(undefined);
     expect(canonicalMailAddress(`a@${"\u00ad".repeat(300)}b.co`)).toBe(undefined);
+    // Two letters each become one, which repeats itself in punycode by one character.
+    const shrinking = (labels: number) => `a@${`${"\u1100\u1161".repeat(22)}.`.repeat(labels)}co`;
+    expect(canonicalMailAddress(shrinking(1))).toMatch(/^a@xn--/);
+    expect(canonicalMailAddress(shrinking(6))).toBe(undefined);
     const begun = performance.now();
     for (let count = 0; count < 70; count += 1) canonicalMailAddress(`a@${"名".repeat(5_000)}`);
     expect(performance.now() - begun).toBeLessThan(100);
