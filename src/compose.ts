@@ -31,6 +31,7 @@ import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import type { SharedCounters } from "./platform/redis-counters.ts";
 import { lagMsOf } from "./projections/consumer.ts";
+import { EndpointCursors } from "./projections/endpoint-cursors.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
 
@@ -84,6 +85,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     guard,
     links,
     mailbox,
+    positions: new Positions({ secret: await storage.keyring.serverSecret("positions"), store: storage.store }),
     email: open.use(createEmailChannel({ guard, ehloName: config.smtpEhloName })),
   };
   const following = config.roles.has("api") ? open.use(await openLive(storage, logger)) : undefined;
@@ -275,6 +277,7 @@ const mapValues = <V>(
   Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]));
 
 type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
+  readonly positions: Positions;
   readonly guard: AddressGuard;
   readonly links: MailLinks;
   readonly email: EmailChannel;
@@ -289,7 +292,7 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 }
 
 async function apiServices(
-  { config, logger, storage, guard, links, email }: Parts,
+  { config, logger, storage, guard, links, email, positions }: Parts,
   following: Live,
   { keyUse, limits }: Pick<Services, "keyUse" | "limits">,
 ): Promise<Services> {
@@ -301,7 +304,7 @@ async function apiServices(
   // Read, and the first one made, before a request needs it.
   await secrets.newest();
   const tokens = new Tokens({ secrets, keyring });
-  const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
+  const cursors = new EndpointCursors(storage.pool);
   const parts = {
     store,
     keyring,
@@ -316,19 +319,29 @@ async function apiServices(
     links,
     fetchAmazon,
     onReports,
+    cursors,
     guard,
     email,
   };
   return { config, logger, now, newId, randomBytes, ...parts };
 }
 
-async function openWorkers({ config, logger, storage, guard, links, email, mailbox }: Parts): Promise<Workers> {
+async function openWorkers({
+  config,
+  logger,
+  storage,
+  guard,
+  links,
+  email,
+  mailbox,
+  positions,
+}: Parts): Promise<Workers> {
   await using open = new AsyncDisposableStack();
   const { pool, store, keyring, commands, readSide, alone, metrics } = storage;
   const webhook = open.use(createWebhookChannel({ guard }));
   const workers = open.use(
     await startWorkers({
-      ...{ pool, store, keyring, commands, readSide, webhook, email, links, logger, now, newId, alone },
+      ...{ pool, store, keyring, commands, readSide, positions, webhook, email, links, logger, now, newId, alone },
       mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
       retryPolicy: config.retryPolicy,
       random: Math.random,

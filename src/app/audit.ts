@@ -126,7 +126,10 @@ async function shownPage(services: Services, read: ReadAs, rows: readonly AuditR
 type EventRef = Pick<AuditRow, "stream" | "revision" | "position">;
 
 /** The events that these refer to, in their order; runs of one stream are read at once. */
-export async function eventsAt({ store }: Services, refs: readonly EventRef[]): Promise<readonly RecordedEvent[]> {
+export async function eventsAt(
+  { store }: Pick<Services, "store">,
+  refs: readonly EventRef[],
+): Promise<readonly RecordedEvent[]> {
   const runs: { stream: string; from: number; limit: number }[] = [];
   for (const [stream, there] of Map.groupBy(refs, (ref) => ref.stream)) {
     for (const revision of there.map((ref) => ref.revision).toSorted((a, b) => a - b)) {

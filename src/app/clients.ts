@@ -20,7 +20,7 @@ import { keyResource } from "./key-use.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
 /** Makes the secret that signs a client's webhooks. */
-const makeWebhookSecret = ({ randomBytes }: Services): string =>
+export const makeWebhookSecret = ({ randomBytes }: Services): string =>
   `whsec_${Buffer.from(randomBytes(32)).toString("base64")}`;
 
 /** Gives a command to the caller's own client. */

@@ -51,11 +51,11 @@ async function withAttempts(read: ReadAs, rows: readonly DeliveryRow[]): Promise
   const attempted = rows.filter((row) => row.attempt_count > 0).map((row) => row.id);
   const attempts = attempted.length === 0 ? [] : await attemptsOf(read, attempted);
   const ofDelivery = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
-  const deleted = await deletedAmong(read, [...new Set(rows.map((row) => row.notification_id))]);
+  const deleted = await deletedAmong(read, [...new Set(rows.flatMap((row) => row.notification_id ?? []))]);
   return rows.map((row) => {
     const own = ofDelivery.get(row.id) ?? [];
     // Of a deleted notification also before the delivery's own erasure is recorded.
-    return deleted.has(row.notification_id)
+    return row.notification_id !== null && deleted.has(row.notification_id)
       ? deliveryResource(erasedDelivery(row), own.map(erasedAttempt))
       : deliveryResource(row, own);
   });

@@ -119,6 +119,7 @@ async function recipientOf(
   request: DeliveryRequest,
   reported: string | null,
 ): Promise<{ readonly index: number | null; readonly address: string | null }> {
+  if (request.notification === null) return { index: null, address: null };
   const { state } = await commands.load(notificationDecider, notificationStream(request.notification));
   const addresses = state.status === "none" ? [] : mailRecipients(request, state.data);
   const wanted = reported === null ? undefined : comparable(reported);

@@ -1,8 +1,8 @@
 // Members of rooms, and how far each has read.
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
-import type { PublicActor } from "../contract/frames.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
+import type { PublicActor } from "../contract/public-events.ts";
 import type {
   BanResource,
   MemberInput,

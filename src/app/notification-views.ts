@@ -3,6 +3,7 @@
 import { type Channel, type DeliveryStatus, DeliveryStatusSchema } from "../contract/deliveries.ts";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../contract/ids.ts";
 import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES } from "../contract/notifications.ts";
+import type { NotificationEventData } from "../contract/public-events.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import { type DeliveryEvent, deliveryStream, statusAfter } from "../domain/delivery-state.ts";
@@ -117,6 +118,12 @@ function unmade(row: ShownRow): { readonly count: number; readonly status: "pend
   const mails = Object.values(row.mails).filter((made) => made).length;
   return { count: Math.max(0, row.recipients_total - (madeCount(row.counts) - mails)), status };
 }
+
+/** As public events show it: without its deliveries. */
+export const notificationEventData = (row: ShownRow): NotificationEventData => ({
+  ...common(row),
+  deliveries_total: row.recipients_total,
+});
 
 export function notificationSummary(row: NotificationRow): NotificationSummary {
   const { count, status } = unmade(row);

@@ -1,199 +1,201 @@
-// What the outside sees of a room's event: a function of the event and of what has become of its message since. The same
-// for sockets, SSE, webhooks and pull.
-import type { PublicActor, PublicEvent, PublicEventType } from "../contract/frames.ts";
-import type { RoomId, Subject } from "../contract/ids.ts";
-import type { MemberResource } from "../contract/rooms.ts";
+// What the outside sees of stored events: one function for sockets, SSE, webhooks and pull. Those of rooms are made in
+// `public-room-events.ts`.
+import { type EventId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
+import type {
+  DeliveryEventData,
+  NotificationEventData,
+  PublicActor,
+  PublicEvent,
+  PublicEventType,
+} from "../contract/public-events.ts";
 import { rfc3339 } from "../contract/time.ts";
+import type { DomainEvent } from "../domain/catalogue.ts";
+import type { DataOf } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
-import {
-  contentSeq,
-  descriptionIn,
-  type ExistingRoom,
-  type Member,
-  type Room,
-  type RoomEvent,
-} from "../domain/room-state.ts";
-import type { StoredEvent } from "../event-store/envelope.ts";
-import { banResource, memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
+import { notificationDecider } from "../domain/notification.ts";
+import { roomDecider } from "../domain/room.ts";
+import { userDecider, userStream } from "../domain/user.ts";
+import { publicEventId } from "../event-store/derived-ids.ts";
+import { decode, type StoredEvent } from "../event-store/envelope.ts";
+import { foldRows } from "../projections/fold.ts";
+import { type DeliveryRow, deliveries } from "../projections/models/deliveries.ts";
+import { rowOfState } from "../projections/models/notifications.ts";
+import { notificationOf, roomOf } from "../projections/projection.ts";
+import { notificationEventData } from "./notification-views.ts";
+import { ROOM_NAMES, type StoredRoomEvent } from "./public-room-events.ts";
+import { deliveryResource } from "./resources.ts";
+import { type PublicEventServices, RoomEventMaker } from "./room-event-maker.ts";
 
-export type StoredRoomEvent = StoredEvent<RoomEvent>;
-type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
+const READ_PAGE = 1_000;
 
-/** Public name of each event of a room. */
-const NAMES = {
-  RoomCreated: "room.created",
-  RoomUpdated: "room.updated",
-  RoomDeactivated: "room.deactivated",
-  RoomActivated: "room.activated",
-  RoomDeleted: "room.deleted",
-  MemberJoined: "member.joined",
-  MemberUpdated: "member.updated",
-  MemberLeft: "member.left",
-  MemberMuted: "member.updated",
-  MemberBanned: "member.banned",
-  MemberUnbanned: "member.unbanned",
-  MessagePosted: "message.posted",
-  MessageEdited: "message.edited",
-  MessageDeleted: "message.deleted",
-  MessageRestored: "message.restored",
-} as const satisfies Record<RoomEvent["type"], PublicEventType>;
+/** The public types that a stored type may be published as. Types that are not here are published to nobody. */
+const MAY_BE = {
+  ...mapValues(ROOM_NAMES, (name) => [name]),
+  NotificationRequested: ["notification.accepted"],
+  NotificationCancelled: ["notification.cancelled"],
+  NotificationStopRequested: ["notification.cancelled"],
+  NotificationDeleted: ["notification.deleted"],
+  DeliverySucceeded: ["delivery.sent", "delivery.delivered"],
+  DeliveryReported: ["delivery.delivered", "delivery.bounced", "delivery.complained", "delivery.opened"],
+  DeliverySuppressed: ["delivery.suppressed"],
+  DeliveryAcknowledged: ["delivery.delivered", "delivery.read"],
+  DeliveryRetryScheduled: ["delivery.retrying"],
+  DeliveryFallbackRequested: ["delivery.fell_back"],
+  DeliveryExhausted: ["delivery.exhausted"],
+  DeliveryCancelled: ["delivery.cancelled"],
+  DeliveryExpired: ["delivery.expired"],
+  ProviderFailedOver: ["provider.failed_over"],
+  ProviderDown: ["provider.down"],
+  ProviderUp: ["provider.up"],
+  EndpointDisabled: ["webhook.disabled"],
+} as const satisfies { readonly [T in DomainEvent["type"]]?: readonly PublicEventType[] };
 
-/** What an event is shown with, besides itself. */
-type EventFacts = {
-  readonly room: RoomId;
-  /** Its position, sealed for its client. */
-  readonly position: string;
-  /** The room now: which of its messages are deleted, and the seqs of their contents. */
-  readonly now: Room;
-  /** The room just before the event and just after it, where `showsRoom` says that it is needed. */
-  readonly before: Room | undefined;
-  readonly after: Room | undefined;
-  /** The user's own name, shown when the member has none in the room. */
-  readonly ownName: string | null;
-  /** The events at the seqs that `priorSeqs` named. */
-  readonly priorEvents: ReadonlyMap<number, StoredRoomEvent>;
-  readonly actor: PublicActor;
-};
+function mapValues<K extends string, V, R>(record: Readonly<Record<K, V>>, map: (value: V) => R): Record<K, R> {
+  return Object.fromEntries(Object.entries<V>(record).map(([key, value]) => [key, map(value)])) as Record<K, R>;
+}
 
-/** Whether an event is shown with the room around it: its settings, or what it knew of a member. */
-export const showsRoom = ({ type }: StoredRoomEvent): boolean =>
-  type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft" || type === "MemberMuted";
+const mayBe: Readonly<Record<string, readonly PublicEventType[]>> = MAY_BE;
 
-const changeOf = (now: Room, messageSeq: number) => (now.status === "live" ? now.changes.get(messageSeq) : undefined);
+/** The stored types that are published as any of the public types that `wanted` names. */
+export const storedTypesOf = (wanted: (type: PublicEventType) => boolean): readonly string[] =>
+  Object.entries(mayBe).flatMap(([stored, types]) => (types.some(wanted) ? [stored] : []));
 
-/** The seq of the posting of the message that an event is about; null for events about no message. */
-export function messageSeqOf(event: StoredRoomEvent): number | null {
+/** The public types that events of a stored type may be published as. */
+export const mayBecome = (stored: string): readonly PublicEventType[] =>
+  Object.hasOwn(mayBe, stored) ? (mayBe[stored] ?? []) : [];
+
+/** What a stored event is published as: its public type, and the id of that public event. */
+export type Published = { readonly id: EventId; readonly type: PublicEventType };
+
+/** Everything that an event is published as, in order; mostly one thing or none. */
+export function publishedAs(event: StoredEvent): readonly Published[] {
+  return [...testOf(event), ...typesOf(event).map((type, nth) => ({ id: publicEventId(event.id, nth), type }))];
+}
+
+function typesOf(event: StoredEvent): readonly PublicEventType[] {
+  // What endpoints are sent is published to nobody: an endpoint would follow itself for ever.
+  if ("notification" in event.data && event.data.notification === null) return [];
   switch (event.type) {
-    case "MessagePosted":
-      return event.revision + 1;
-    case "MessageEdited":
-    case "MessageDeleted":
-    case "MessageRestored":
-      return event.data.messageSeq;
+    case "DeliverySucceeded":
+      return [event.data.provider === WEBHOOK ? "delivery.delivered" : "delivery.sent"];
+    case "DeliveryReported":
+      return reportedAs(event.data);
+    case "DeliveryAcknowledged":
+      return event.data.to === "delivered" ? ["delivery.delivered", "delivery.read"] : ["delivery.read"];
     default:
-      return null;
+      return mayBecome(event.type);
   }
 }
 
-/** The seqs of other events that an event is shown with: its message's posting, content and deletion, or its member's description. */
-export function priorSeqs(
-  event: StoredRoomEvent,
-  { now, before }: Pick<EventFacts, "now" | "before">,
-): readonly number[] {
-  if (event.type === "MemberLeft" || event.type === "MemberMuted")
-    return [memberIn(before, event.data.subject).described];
-  const seq = messageSeqOf(event);
-  if (seq === null || event.type === "MessageDeleted") return [];
-  const change = changeOf(now, seq);
-  const posting = event.type === "MessagePosted" ? [] : [seq];
-  const content = event.type === "MessageRestored" && now.status === "live" ? [contentSeq(now, seq)] : [];
-  return [...new Set([...posting, ...content, ...(change?.deleted === true ? [change.change] : [])])];
+/** The provider of every webhook. */
+const WEBHOOK = "webhook";
+
+/** What is reported of a mail's copies is published to nobody, nor what ends nothing. */
+function reportedAs({ index, kind, bounce, to }: DataOf<"DeliveryReported">): readonly PublicEventType[] {
+  if (index !== 0) return [];
+  if (kind === "delivered") return to === "bounced" || to === "complained" ? [] : ["delivery.delivered"];
+  if (kind === "bounced") return bounce === "soft" ? [] : ["delivery.bounced"];
+  if (kind === "complained") return ["delivery.complained"];
+  return kind === "opened" ? ["delivery.opened"] : [];
 }
 
-/** A room's event as the outside sees it. Throws when a prior event is missing. */
-export const publicEvent = (event: StoredRoomEvent, facts: EventFacts): PublicEvent => ({
-  room_id: facts.room,
-  seq: event.revision + 1,
-  type: NAMES[event.type],
-  at: rfc3339(event.meta.at),
-  position: facts.position,
-  actor: facts.actor,
-  data: dataOf(event, facts),
-});
+/** The test of an endpoint is the request of its delivery. */
+const testOf = (event: StoredEvent): readonly Published[] =>
+  event.type === "DeliveryRequested" && "event" in event.data.source && event.data.source.type === "webhook.test"
+    ? [{ id: event.data.source.event, type: "webhook.test" }]
+    : [];
 
-function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
-  const { at } = event.meta;
+/**
+ * What an endpoint's filter by room and its lane are about: the room of a room's event, else the notification with its
+ * deliveries, else the client.
+ */
+export function laneOf({ stream, data }: StoredEvent): { readonly room: RoomId | null; readonly lane: string } {
+  const { data: room } = RoomIdSchema.safeParse(stream.startsWith("room-") ? roomOf(stream) : undefined);
+  if (room !== undefined) return { room, lane: room };
+  const of =
+    "notification" in data && typeof data.notification === "string" ? `notification-${data.notification}` : stream;
+  return { room: null, lane: of };
+}
+
+/** The public event of a stored one, as it is to be shown now. Undefined when it is not published as that. */
+export async function publicEvent(
+  services: PublicEventServices,
+  event: StoredEvent,
+  id: EventId,
+): Promise<PublicEvent | undefined> {
+  const published = publishedAs(event).find((one) => one.id === id);
+  const { client } = event.meta;
+  if (published === undefined || client === null) return undefined;
+  if (isOfRoom(event)) {
+    const { state: now } = await services.commands.load(roomDecider, event.stream);
+    return (await new RoomEventMaker(services, roomOf(event.stream)).past([event], now))[0];
+  }
+  return {
+    ...published,
+    ...{ room_id: null, seq: null },
+    at: rfc3339(event.meta.at),
+    position: services.positions.ofEvent(client, event.position),
+    actor: await actorOf(services, event),
+    data: await dataOf(services, event),
+  };
+}
+
+const isOfRoom = (event: StoredEvent): event is StoredRoomEvent => Object.hasOwn(ROOM_NAMES, event.type);
+
+async function actorOf({ commands }: PublicEventServices, { meta }: StoredEvent): Promise<PublicActor> {
+  if (meta.actor.type !== "user") return meta.actor;
+  const { state } = await commands.load(userDecider, userStream(meta.actor.id));
+  return { type: "user", id: state.status === "none" ? null : reveal(state.user) };
+}
+
+async function dataOf(services: PublicEventServices, event: StoredEvent): Promise<object> {
   switch (event.type) {
-    case "RoomCreated":
-    case "RoomUpdated":
-    case "RoomDeactivated":
-    case "RoomActivated":
-    case "RoomDeleted":
-      return roomData(event, facts);
-    case "MemberJoined":
-      return memberOfEvent(event.data, { joinedAt: at, mutedUntil: null }, facts.ownName);
-    case "MemberUpdated":
-      return memberOfEvent(event.data, memberIn(facts.after, event.data.subject), facts.ownName);
-    case "MemberLeft":
-      return {
-        ...describedMember(event.data.subject, memberIn(facts.before, event.data.subject), facts),
-        reason: event.data.reason,
-      };
-    case "MemberMuted":
-      return describedMember(event.data.subject, memberIn(facts.after, event.data.subject), facts);
-    case "MemberBanned": {
-      const { user, until, reason } = event.data;
-      const ban = { user_id: reveal(user), until, reason: reveal(reason), banned_at: at, banned_by: facts.actor };
-      return banResource(ban);
-    }
-    case "MemberUnbanned":
-      return { user_id: reveal(event.data.user) };
-    case "MessagePosted":
-      return messageData(event, event, facts);
-    case "MessageEdited":
-      return messageData(postingOf(event, facts), event, facts);
-    case "MessageRestored":
-      return messageData(postingOf(event, facts), contentOf(event, facts), facts);
-    case "MessageDeleted":
-      return { id: event.data.id, seq: event.data.messageSeq, deleted_at: rfc3339(at) };
+    case "EndpointDisabled":
+      return { endpoint_id: event.data.endpoint, reason: event.data.reason };
+    case "ProviderFailedOver":
+      return { name: event.data.from, reason: event.data.code };
+    case "ProviderDown":
+    case "ProviderUp":
+      return { name: event.data.name, reason: event.data.reason };
+    case "DeliveryRequested":
+      return { endpoint_id: event.data.endpoint };
+    case "NotificationRequested":
+    case "NotificationCancelled":
+    case "NotificationStopRequested":
+    case "NotificationDeleted":
+      return notificationAfter(services, event);
+    default:
+      return deliveryAfter(services, event);
   }
 }
 
-function roomData(event: StoredRoomEvent, { room, before, after }: EventFacts): object {
-  const shown = liveRoom(event.type === "RoomDeleted" ? before : after);
-  return roomOfState(room, { ...shown, seq: event.revision + 1 });
+/** The notification just after an event of its own; a request is shown with the release that came with it. */
+async function notificationAfter(
+  { commands }: PublicEventServices,
+  { type, stream, revision, meta }: StoredEvent,
+): Promise<NotificationEventData> {
+  const state = await commands.loadAt(notificationDecider, stream, revision);
+  if (state.status === "none") throw new Error(`${stream} has no event ${revision}`);
+  const { sendAt } = state.data;
+  const released = type === "NotificationRequested" && (sendAt === null || sendAt <= meta.at);
+  return notificationEventData(rowOfState(notificationOf(stream), released ? { ...state, status: "released" } : state));
 }
 
-/** A member that an event before describes. */
-function describedMember(subject: Subject, member: Member, facts: EventFacts): MemberResource {
-  const { described, role } = member;
-  const description = descriptionIn(priorEvent(facts, described), subject);
-  if (description === undefined) throw new Error(`the event at ${described} of ${facts.room} describes no such member`);
-  return memberOfEvent({ ...description, role }, member, facts.ownName);
-}
-
-function liveRoom(room: Room | undefined): ExistingRoom {
-  if (room?.status !== "live") throw new Error("an event of a room is shown without the room");
-  return room;
-}
-
-function memberIn(room: Room | undefined, subject: Subject): Member {
-  const member = liveRoom(room).members.get(subject);
-  if (member === undefined) throw new Error(`${subject} is no member of the room that its event is shown with`);
-  return member;
-}
-
-type Content = EventOf<"MessagePosted"> | EventOf<"MessageEdited">;
-
-/** A message with the content of one event; deleted now, it shows none. */
-function messageData(posting: EventOf<"MessagePosted">, content: Content, facts: EventFacts): object {
-  const seq = posting.revision + 1;
-  const change = changeOf(facts.now, seq);
-  // fence: deleted-in-frames
-  const deletion = change?.deleted === true ? priorEvent(facts, change.change) : undefined;
-  return messageOfEvents({
-    ...{ room: facts.room, seq, posting: posting.data, postedAt: posting.meta.at },
-    edit: content.type === "MessageEdited" ? { data: content.data, at: content.meta.at } : null,
-    deletedAt: deletion?.meta.at ?? null,
-  });
-}
-
-function postingOf(event: EventOf<"MessageEdited" | "MessageRestored">, facts: EventFacts): EventOf<"MessagePosted"> {
-  const posting = priorEvent(facts, event.data.messageSeq);
-  if (posting.type !== "MessagePosted") throw new Error(`${posting.type} of ${facts.room} is no posting`);
-  return posting;
-}
-
-/** What a restored message says now. */
-function contentOf({ data }: EventOf<"MessageRestored">, facts: EventFacts): Content {
-  const { now } = facts;
-  const content = priorEvent(facts, now.status === "live" ? contentSeq(now, data.messageSeq) : data.messageSeq);
-  if (content.type === "MessagePosted" || content.type === "MessageEdited") return content;
-  throw new Error(`${content.type} of ${facts.room} holds no content`);
-}
-
-function priorEvent({ room, priorEvents }: EventFacts, seq: number): StoredRoomEvent {
-  const event = priorEvents.get(seq);
-  if (event === undefined) throw new Error(`the event at ${seq} of ${room} is missing`);
-  return event;
+/** The delivery just after an event of it. */
+async function deliveryAfter(
+  { store, keyring }: PublicEventServices,
+  { stream, revision }: StoredEvent,
+): Promise<DeliveryEventData> {
+  const events: StoredEvent[] = [];
+  while (events.length <= revision) {
+    const limit = Math.min(READ_PAGE, revision + 1 - events.length);
+    const page = await decode(keyring, await store.readStream(stream, { from: events.length, limit }));
+    if (page.length === 0) break;
+    events.push(...page);
+  }
+  // Folding gives exactly the projection's columns.
+  const [row] = foldRows(deliveries, events) as unknown as readonly DeliveryRow[];
+  if (row === undefined) throw new Error(`${stream} has no event ${revision}`);
+  const { attempts: _attempts, ...data } = deliveryResource(row, []);
+  return data;
 }

@@ -212,6 +212,9 @@ const NOTHING_YET = {
   error: null,
 };
 
+const endpointSource = ({ endpoint_id, event_id }: Pick<DeliveryRow, "endpoint_id" | "event_id">) =>
+  endpoint_id === null || event_id === null ? null : { endpoint_id, event_id };
+
 /** A delivery with its own attempts, in order; also one that is not made yet. */
 export function deliveryResource(
   delivery: DeliveryRow | AnnouncedDelivery,
@@ -220,11 +223,8 @@ export function deliveryResource(
   const row = { ...NOTHING_YET, ...delivery };
   return {
     id: row.id,
-    notification_id: row.endpoint_id === null ? row.notification_id : null,
-    source:
-      row.endpoint_id === null || row.event_id === null
-        ? null
-        : { endpoint_id: row.endpoint_id, event_id: row.event_id },
+    notification_id: row.notification_id,
+    source: endpointSource(row),
     channel: row.channel,
     recipient: row.address,
     status: row.status,

@@ -13,6 +13,7 @@ import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import type { EndpointCursors } from "../projections/endpoint-cursors.ts";
 import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import type { Tokens } from "./credentials.ts";
@@ -47,6 +48,8 @@ export type Services = {
   readonly fetchAmazon: FetchAmazon;
   /** Called with what came of the events that a vendor posted. */
   readonly onReports?: (type: ProviderType, outcome: { readonly recorded: number; readonly unknown: number }) => void;
+  /** How far each webhook endpoint has come. */
+  readonly cursors: EndpointCursors;
   readonly guard: AddressGuard;
   readonly email: EmailChannel;
 };

@@ -35,6 +35,7 @@ export async function unsubscriptionOf(
   const client = first === undefined ? null : decodeMetadata(first).client;
   if (first === undefined || client === null || delivery.status === "none") return undefined;
   const { request } = delivery;
+  if (request.notification === null) return undefined;
   const [{ state: notification }, { state: owner }] = await Promise.all([
     commands.load(notificationDecider, notificationStream(request.notification)),
     commands.load(clientDecider, clientStream(client)),

@@ -99,7 +99,28 @@ export function createAddressGuard(options: AddressGuardOptions) {
     return refused ? refuse("not_allowed", "must be a public address") : FINE;
   }
 
-  return { checkHost, checkUrl, resolve, allows, trustsUnchecked };
+  /** Whether the host of a URL is among those that `allow` names: by its address, or by all that its name has now. */
+  async function namesAllowed(url: string): Promise<boolean> {
+    const name = canonicalHost(URL.parse(url)?.hostname ?? "");
+    if (allowed.length === 0 || name === null) return false;
+    const found = isIP(name) === 0 ? await within(CHECK_TIMEOUT_MS, resolveName(name)) : [{ address: name }];
+    const addresses = found.map(({ address }) => parseAddress(address));
+    return (
+      addresses.length > 0 &&
+      addresses.every((address) => address !== null && allowed.some((range) => inRange(address, range)))
+    );
+  }
+
+  return { checkHost, checkUrl, namesAllowed, resolve, allows, trustsUnchecked };
+}
+
+/** What comes in time; nothing when it fails, or takes longer. */
+async function within<T>(ms: number, pending: Promise<readonly T[]>): Promise<readonly T[]> {
+  const timeUp = Promise.withResolvers<readonly T[]>();
+  const timer = setTimeout(() => timeUp.resolve([]), ms);
+  const found = await Promise.race([pending.catch(() => []), timeUp.promise]);
+  clearTimeout(timer);
+  return found;
 }
 
 /**

@@ -34,6 +34,8 @@ type WebhookRequest = {
   /** `whsec_` and base64. All of them sign: the current one first, then those whose grace has not ended. */
   readonly secrets: readonly string[];
   readonly signal?: AbortSignal;
+  /** In place of the channel's own limit for an attempt. */
+  readonly timeoutMs?: number;
 };
 
 const PROVIDER = "webhook";
@@ -56,14 +58,15 @@ export function createWebhookChannel(options: WebhookChannelOptions) {
     if (request.secrets.length === 0) throw new RangeError("a webhook needs a secret to be signed with");
     const url = parseWebhookUrl(request.url);
     if (!(url instanceof URL)) return failed("invalid_target", `The URL ${url.reason}`);
-    using time = deadline(attemptTimeoutMs, request.signal, closing.signal);
+    const { timeoutMs = attemptTimeoutMs } = request;
+    using time = deadline(timeoutMs, request.signal, closing.signal);
     try {
       const own = { "content-type": "application/json", "user-agent": userAgent, ...signatureHeaders(request) };
       const headers = { ...request.headers, ...own };
       const post = { method: "POST", url, headers, body: request.body } as const;
       return judge(await http.exchange(post, time.signal), request.timestamp);
     } catch (error) {
-      if (time.isUp) return failed("timeout", `No answer within ${attemptTimeoutMs / SECOND_MS} s`);
+      if (time.isUp) return failed("timeout", `No answer within ${timeoutMs / SECOND_MS} s`);
       if (time.signal.aborted) return failed("cancelled", "The attempt was cancelled");
       const { code, message } = httpFailure(error);
       return failed(code, message);

@@ -73,11 +73,11 @@ export type AttemptResource = z.infer<typeof AttemptResource>;
 export const DeliveryResource = z
   .object({
     id: z.string(),
-    notification_id: z.string().nullable().describe("null for an event that goes to an endpoint"),
+    notification_id: z.string().nullable().describe("null when it is an endpoint's"),
     source: z
       .object({ endpoint_id: z.string(), event_id: z.string() })
       .nullable()
-      .describe("The endpoint and the event that goes there; null for a notification"),
+      .describe("The webhook endpoint and the event that it gets; null when it is a notification's"),
     channel: ChannelSchema,
     recipient: z
       .string()

@@ -66,6 +66,7 @@ export const PROBLEMS = {
     "Too many keys",
     "As many of the client's keys hold as can at once. Delete one, rotate without a grace, or wait until one has ended.",
   ),
+  too_many_endpoints: kind(409, "Too many endpoints", "The client has as many webhook endpoints as it can have."),
   email_provider_not_configured: kind(409, "No email provider", "Set an email provider before sending mail."),
   idempotency_key_in_flight: kind(
     409,

@@ -10,6 +10,7 @@ import type {
   WebhookSecretResource,
 } from "./clients.ts";
 import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
+import type { EndpointResource, EndpointSecretResource, EndpointTestResource } from "./endpoints.ts";
 import type { InboxItemResource } from "./inbox.ts";
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
@@ -229,9 +230,41 @@ const auditEvent: AuditEventResource = {
   causation_id: COMMAND_ID,
   data: { id: message.id, type: "text", content: message.content },
 };
+const endpoint: EndpointResource = {
+  id: "whk_6z5y2b7ha4kx0v7q2m9t3c8e1w",
+  url: "https://example.com/hooks/chat",
+  events: ["message.*", "delivery.bounced"],
+  room_ids: null,
+  filter: { "data.type": { $in: ["text"] } },
+  description: "The order service",
+  headers: { "X-Team": { set: true } },
+  ordered: true,
+  rate_per_second: 50,
+  timeout_seconds: 15,
+  retry_schedule: ["5s", "2m", "1h"],
+  status: "active",
+  position: "c3VjaCBhIG5pY2UgZGF5IQ",
+  lag_events: 0,
+  lag_seconds: 0,
+  last_success_at: LATER,
+  last_failure: null,
+  created_at: AT,
+};
+const endpointSecret: EndpointSecretResource = {
+  secret: SECRET,
+  previous: { secret: SECRET, expires_at: NEXT_DAY },
+};
+const endpointTest: EndpointTestResource = {
+  event_id: "evt_5f0c3b1e8a545d0c9c1b1d2f3a4b5c6d",
+  delivery_id: DELIVERY_ID,
+};
 
 /** By the name of the resource's schema. */
 export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
+  WebhookEndpoint: endpoint,
+  CreatedWebhookEndpoint: { ...endpoint, secret: SECRET },
+  WebhookEndpointSecret: endpointSecret,
+  WebhookEndpointTest: endpointTest,
   Room: room,
   Member: member,
   Ban: ban,
@@ -266,6 +299,18 @@ const profile = { name: "Alice", email: "alice@example.com", timezone: "Europe/B
 
 /** By operation, and there by a name that says what is sent. */
 export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  createEndpoint: {
+    "for all messages": { url: "https://example.com/hooks/chat", events: ["message.*"] },
+    "from an hour ago, in order": {
+      url: "https://example.com/hooks/chat",
+      events: ["message.*", "delivery.bounced"],
+      filter: { "data.type": { $in: ["text"] } },
+      ordered: true,
+      from: AT,
+    },
+  },
+  changeEndpoint: { "other events": { events: ["room.*"], filter: null } },
+  rewindEndpoint: { "to a time": { to: AT } },
   registerClient: { named: { name: "My App" } },
   changeClient: { renamed: { name: "My other App", description: null } },
   createKey: {

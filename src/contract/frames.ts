@@ -3,12 +3,11 @@
 import { z } from "zod";
 import { PrioritySchema } from "./deliveries.ts";
 import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
-import { ActorTypeSchema, type Scope, time, userId } from "./fields.ts";
+import { type Scope, time, userId } from "./fields.ts";
 import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
-import { MessageResource } from "./messages.ts";
-import { BanResource, MemberResource, RoomResource } from "./rooms.ts";
+import { eventMembers, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;
@@ -87,40 +86,11 @@ const shorten = (text: string, max = 64): string =>
 
 // What the server sends
 
-/** The `data` of each public event. The same on sockets, SSE, webhooks and pull. */
-const PUBLIC_EVENTS = {
-  "room.created": RoomResource,
-  "room.updated": RoomResource,
-  "room.deactivated": RoomResource,
-  "room.activated": RoomResource,
-  "room.deleted": RoomResource,
-  "member.joined": MemberResource,
-  "member.updated": MemberResource,
-  "member.left": MemberResource.extend({ reason: z.enum(["left", "removed", "banned"]) }),
-  "member.banned": BanResource,
-  "member.unbanned": z.object({ user_id: z.string().nullable() }),
-  "message.posted": MessageResource,
-  "message.edited": MessageResource,
-  "message.restored": MessageResource,
-  "message.deleted": z.object({ id: z.string(), seq: z.int(), deleted_at: time }),
-} as const;
-export type PublicEventType = keyof typeof PUBLIC_EVENTS;
-
-/** A user by its own id, null when the person was erased; all others by their id. */
-const publicActor = z.object({ type: ActorTypeSchema, id: z.string().nullable() });
-export type PublicActor = z.infer<typeof publicActor>;
-
-/** What all public events have, beside `type` and `data`. */
-const eventMembers = { room_id: z.string(), seq: z.int(), at: time, position: z.string(), actor: publicActor };
-export type PublicEvent = z.infer<z.ZodObject<typeof eventMembers>> & {
-  readonly type: PublicEventType;
-  readonly data: object;
-};
-
 const frame = <T extends string, S extends z.ZodRawShape>(type: T, shape: S) =>
   z.strictObject({ type: z.literal(type), ...shape });
 const atSeq = { room_id: z.string(), seq: z.int() };
-const publicEventTypes = Object.keys(PUBLIC_EVENTS) as PublicEventType[];
+/** Sockets are told what happens in rooms. */
+const roomEventTypes = Object.keys(ROOM_EVENTS) as RoomEventType[];
 
 /** Why a subscription ended: `asked` by the client, or for what became of the membership or the room. */
 const EndReasonSchema = z.enum(["asked", "left", "removed", "banned", "room_deleted"]);
@@ -133,7 +103,7 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("subscribed", { ...atSeq, ref }),
   frame("caught_up", atSeq),
   frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref }),
-  frame("event", { ...eventMembers, event: z.enum(publicEventTypes), data: JsonObjectSchema }),
+  frame("event", { ...eventMembers, ...atSeq, event: z.enum(roomEventTypes), data: JsonObjectSchema }),
   frame("read", { ...atSeq, user_id: z.string().nullable(), at: time }),
   frame("notification", {
     delivery_id: z.string(),

@@ -8,6 +8,9 @@ export type MessageId = `msg_${string}`;
 export type NotificationId = `ntf_${string}`;
 export type DeliveryId = `dlv_${string}`;
 export type RedriveId = `rdr_${string}`;
+export type EndpointId = `whk_${string}`;
+/** A public event, as receivers know it. */
+export type EventId = `evt_${string}`;
 /** A person as events, states and stream names know them: an HMAC of the user id or address under the client's pepper. */
 export type Subject = `sub_${string}`;
 /** Names a data key: a person's, a client's, or a notification's own. */
@@ -27,6 +30,7 @@ export const NotificationIdSchema = id("ntf");
 export const DeliveryIdSchema = id("dlv");
 export const RedriveIdSchema = id("rdr");
 export const EndpointIdSchema = id("whk");
+export const EventIdSchema = id("evt");
 export const SubjectSchema = id("sub");
 export const KeyRefSchema = z.custom<KeyRef>(
   (value) => typeof value === "string" && /^(sub|cli|ntf)_[0-9a-z]{1,64}$/.test(value),

@@ -1,4 +1,4 @@
-// domain/client.ts: a tenant: its keys, its webhook secret, its email providers.
+// domain/client.ts: a tenant: its keys, its webhook secret, its email providers, its webhook endpoints.
 import { z } from "zod";
 import { type ClientId, ClientIdSchema } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
@@ -22,6 +22,15 @@ import {
   requireNew,
   type TimedCommand,
 } from "./decider.ts";
+import {
+  decideEndpoints,
+  type Endpoint,
+  type EndpointCommand,
+  endpointEvents,
+  evolveEndpoints,
+  isEndpointCommand,
+  isEndpointEvent,
+} from "./endpoint.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 import { type ProviderData, provider, type TypedConfig, upcastToEveryType } from "./provider.ts";
 import {
@@ -64,6 +73,7 @@ export const clientEvents = {
   }),
   ProviderRemoved: event({ data: z.object({ name: z.string() }) }),
   ...healthEvents,
+  ...endpointEvents,
 } as const;
 export type ClientEvent = EventsOf<typeof clientEvents>;
 
@@ -80,6 +90,7 @@ export type ExistingClient = {
   readonly secret: Sealed<string>;
   readonly previousSecret: { readonly secret: Sealed<string>; readonly until: Instant } | null;
   readonly providers: readonly Provider[];
+  readonly endpoints: readonly Endpoint[];
 };
 export type Client = { readonly status: "none" } | ExistingClient;
 
@@ -88,9 +99,12 @@ function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): C
     const { client, name, description, webhookSecret } = event.data;
     const keys = [newKey({ ...event.data.key, scopes: null, expiresAt: null }, at)];
     const first = { status: "live", id: client, name, description, createdAt: at, keys } as const;
-    return { ...first, secret: webhookSecret, previousSecret: null, providers: [] };
+    return { ...first, secret: webhookSecret, previousSecret: null, providers: [], endpoints: [] };
   }
   if (state.status === "none") return state;
+  if (isEndpointEvent(event)) {
+    return { ...state, endpoints: evolveEndpoints(state.endpoints, event, { at, seq }) };
+  }
   switch (event.type) {
     case "ClientUpdated":
       return { ...state, ...event.data };
@@ -125,6 +139,7 @@ const withHealth = (state: ExistingClient, name: string, change: (health: Provid
 // Commands, and what each means now.
 export type ClientCommand =
   | KeyCommand
+  | EndpointCommand
   | (TimedCommand &
       (
         | {
@@ -157,6 +172,7 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
     return [{ type: "ClientRegistered", data: { client, name, description, key, webhookSecret: seal(webhookSecret) } }];
   }
   if (state.status === "none") throw new DomainError("not_found");
+  if (isEndpointCommand(command)) return decideEndpoints(state, command);
   switch (command.type) {
     case "Update": {
       const next = { name: state.name, description: state.description, ...command.changes };
@@ -218,5 +234,6 @@ export const clientDecider: Decider<Client, ClientEvent, ClientCommand> = {
   initial: { status: "none" },
   evolve,
   decide,
-  weigh: (state) => (state.status === "none" ? 0 : state.providers.length + state.keys.length / 4),
+  weigh: (state) =>
+    state.status === "none" ? 0 : state.providers.length + state.keys.length / 4 + state.endpoints.length * 2,
 };

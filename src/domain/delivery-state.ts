@@ -14,6 +14,7 @@ import {
   type DeliveryId,
   DeliveryIdSchema,
   EndpointIdSchema,
+  EventIdSchema,
   NotificationIdSchema,
   SubjectSchema,
 } from "../contract/ids.ts";
@@ -27,7 +28,10 @@ export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
 
 /** On nearly each event: whose it is, and the status before and after, so that counting by status is an addition. */
 export const base = z.object({
-  notification: NotificationIdSchema,
+  /** Null: it is an endpoint's. */
+  notification: NotificationIdSchema.nullable(),
+  /** The webhook endpoint that it is for. */
+  endpoint: EndpointIdSchema.optional(),
   recipient: SubjectSchema,
   from: DeliveryStatusSchema.nullable(),
   to: DeliveryStatusSchema,
@@ -44,11 +48,28 @@ const FORMER_DOMAIN = "chatapi.internal";
 const neverWithheld = (data: JsonObject) => ({ ...data, withheld: false });
 const withoutRecipients = { 1: (data: JsonObject) => ({ ...data, recipients: [] }) };
 
-/** What a delivery is of: a notification, or, as nothing requests yet, an event for an endpoint. */
-const source = z.union([
-  z.object({ notification: NotificationIdSchema }),
-  z.object({ endpoint: EndpointIdSchema, event: z.string() }),
-]);
+/** A public event for a webhook endpoint, and where in the log it is made from. Positions are those of the store. */
+const endpointSource = z.object({
+  endpoint: EndpointIdSchema,
+  event: EventIdSchema,
+  /** Its public type. */
+  type: z.string(),
+  stream: z.string(),
+  revision: z.number(),
+  position: z.string(),
+  /** How often the endpoint had been rewound. */
+  generation: z.number(),
+  /** Every event of the endpoint up to this position was requested before. */
+  after: z.string(),
+  /** What an ordered endpoint gets one by one: the room, or the notification with its deliveries. Null: not ordered. */
+  lane: z.string().nullable(),
+  /** The delivery before it in its lane, when that had not ended: it waits for its end. */
+  previous: DeliveryIdSchema.nullable(),
+});
+export type EndpointSource = z.infer<typeof endpointSource>;
+
+/** What a delivery is of: a notification, or an event for an endpoint. */
+const source = z.union([z.object({ notification: NotificationIdSchema }), endpointSource]);
 
 // Events. A storage format.
 export const deliveryEvents = {

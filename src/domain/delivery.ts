@@ -1,7 +1,7 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome: what each command means now.
 import type { z } from "zod";
 import type { Refusal } from "../contract/deliveries.ts";
-import type { DeliveryId, Subject } from "../contract/ids.ts";
+import type { DeliveryId, NotificationId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
 import { type MarkItem, markItem } from "./delivery-inbox.ts";
@@ -13,6 +13,7 @@ import {
   type DeliveryEvent,
   type DeliveryRequest,
   deliveryEvents,
+  type EndpointSource,
   evolve,
   hasEnded,
   type KnownDelivery,
@@ -38,7 +39,9 @@ export type AttemptOutcome = {
   readonly recipients: readonly RecipientOutcome[];
 };
 type Retrying = { readonly policy: RetryPolicy /** Uniform in [0, 1). */; readonly random: number };
-type Requested = Omit<DeliveryRequest, "from" | "to" | "source" | "withheld">;
+/** What is requested: a delivery of a notification, or of an event for an endpoint. */
+export type Requested = Omit<DeliveryRequest, "from" | "to" | "source" | "notification" | "endpoint" | "withheld"> &
+  ({ readonly notification: NotificationId } | { readonly source: EndpointSource });
 /** What stands against sending a delivery now; null: nothing. */
 type Gate = { readonly suppress: string } | { readonly holdUntil: Instant } | null;
 export type DeliveryCommand = TimedCommand &
@@ -133,13 +136,14 @@ function next<T extends Exclude<StatusEvent["type"], "DeliveryRequested" | "Deli
   type: T,
   data: Omit<DataOf<T>, keyof z.infer<typeof base>>,
 ): DeliveryEvent {
-  const { notification, recipient, channel } = request;
+  const { notification, endpoint, recipient, channel } = request;
+  const whose = { notification, recipient, ...(endpoint === undefined ? {} : { endpoint }) };
   // The provider's word may have come before the outcome of the attempt that it is about.
   const final = type === "DeliverySucceeded" ? reported : null;
   // Of the right shape for its type, which TypeScript cannot follow here.
   return {
     type,
-    data: { notification, recipient, from, to: final ?? statusAfter(from, type, channel), ...data },
+    data: { ...whose, from, to: final ?? statusAfter(from, type, channel), ...data },
   } as DeliveryEvent;
 }
 
@@ -160,9 +164,11 @@ function ended(
 }
 
 function request({ request: requested, gate = null, at }: CommandOf<"Request">): readonly DeliveryEvent[] {
-  const source = { notification: requested.notification };
-  const opened = { source, from: null, to: "pending", withheld: false } as const;
-  const data = { ...requested, ...opened };
+  const of =
+    "source" in requested
+      ? { notification: null, endpoint: requested.source.endpoint, source: requested.source }
+      : { notification: requested.notification, source: { notification: requested.notification } };
+  const data = { ...requested, ...of, from: null, to: "pending", withheld: false } as const;
   const state = { status: data.to, request: data, fallbackAt: data.fallbackAt, heldUntil: null };
   const first: DeliveryEvent = { type: "DeliveryRequested", data };
   if (requested.address === null) return [first, next(state, "DeliveryExhausted", { reason: "no_address" })];

@@ -1,7 +1,14 @@
 // Ids that follow from other ids: the same command leads to the same ids, however often it comes. All are storage formats.
 import { createHmac, hash } from "node:crypto";
 import type { Channel } from "../contract/deliveries.ts";
-import { BASE32_DIGITS, type DeliveryId, type NotificationId, type Subject } from "../contract/ids.ts";
+import {
+  BASE32_DIGITS,
+  type DeliveryId,
+  type EndpointId,
+  type EventId,
+  type NotificationId,
+  type Subject,
+} from "../contract/ids.ts";
 import { keyObjectOf } from "../platform/key-object.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). */
@@ -35,6 +42,14 @@ export const deliveryId = (notification: NotificationId, recipient: Subject, cha
  */
 export const fallbackMailId = (notification: NotificationId, recipient: Subject): DeliveryId =>
   `dlv_${deriveTail("fallback", notification, recipient)}`;
+
+/** The public event of a stored one. `nth`: where one is told as several, from 0. */
+export const publicEventId = (storedId: string, nth = 0): EventId =>
+  `evt_${storedId.replaceAll("-", "")}${nth === 0 ? "" : `r${nth}`}`;
+
+/** The delivery of a public event to an endpoint that was rewound so often. */
+export const endpointDeliveryId = (endpoint: EndpointId, event: EventId, generation: number): DeliveryId =>
+  `dlv_${deriveTail("endpoint", endpoint, event, generation)}`;
 
 /** The tail of an id: 26 digits of lower-case Crockford base32 from 130 bits of a SHA-256 over the parts. */
 export function deriveTail(...parts: readonly (string | number)[]): string {

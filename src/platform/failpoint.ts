@@ -83,6 +83,11 @@ export const FAILPOINTS = [
   "mail-requested/job-done", // the mail is requested | its job ends
   "expired/job-done", // a delivery expired | its job ends
 
+  // Webhook endpoints.
+  "events-pushed/requested", // events were handed to the endpoints that go with the fan-out | their deliveries are requested
+  "events-requested/checkpoint-moved", // deliveries to endpoints are requested | the fan-out's checkpoint is past their events
+  "backlog-requested/cursor-moved", // a page of a backlog is requested | the endpoint's cursor is past it
+
   // Moving a log.
   "events-exported/keys-exported", // the events are in an export's file | their keys are
   "keys-imported/events-appended", // the keys of an export are here | its events are

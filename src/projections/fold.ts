@@ -93,6 +93,12 @@ function complete(projection: Projection, key: Key, client: ClientId, body: Row)
   return row;
 }
 
+/** The row that an event touches, after it: of a projection in which that is a single one. */
+export function foldOnto(projection: Projection, event: StoredEvent, before: Row | undefined): Row | undefined {
+  const [touched] = touchedRows(projection, [{ facts: event, opened: event }]).values();
+  return touched === undefined ? before : foldRow(projection, touched, before);
+}
+
 /** The rows that a projection has after these events, from nothing, in the order in which they came to be. */
 export function foldRows(projection: Projection, events: readonly StoredEvent[]): readonly Row[] {
   const touched = touchedRows(

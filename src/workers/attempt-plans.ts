@@ -10,8 +10,9 @@ import { reveal } from "../domain/event.ts";
 import type { Attachment, KnownNotification } from "../domain/notification.ts";
 import { NO_OPTIONS, type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
+import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { attachedBytes, loadAttachments } from "./attachments.ts";
-import type { JobServices } from "./job-services.ts";
+import { type JobServices, notificationOfRequest } from "./job-services.ts";
 
 export type AttemptPlan = {
   /** The provider's name for email, `webhook` for webhooks. */
@@ -28,6 +29,8 @@ export type AttemptPlan = {
   readonly domain: string | null;
   /** Bytes of a mail's attachments, in memory while it is sent. */
   readonly attachedBytes: number;
+  /** When not the server's own. */
+  readonly retryPolicy?: RetryPolicy;
   /**
    * Sends it. `at` is the time of the attempt. `onHandedOver` is called when all of it has left and the answer alone is
    * missing, which may take so long.
@@ -48,10 +51,10 @@ const WEBHOOK_ATTEMPTS_PER_HOST = 40;
 const MAILBOX_SENDER = "notifications@chatapi.localhost";
 
 /** The error of an attempt whose recipient or content was erased. */
-const ERASED = { code: "erased", message: "What this delivery needs has been erased" };
+export const ERASED = { code: "erased", message: "What this delivery needs has been erased" };
 
 /** A plan whose attempt fails without reaching a host. */
-function failing(
+export function failing(
   provider: string,
   outcome: AttemptOutcome["outcome"],
   error: NonNullable<AttemptOutcome["error"]>,
@@ -73,7 +76,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
   const { id, delivery, client } = attempted;
   const provider = "webhook";
   const url = reveal(delivery.request.address);
-  const body = webhookBody(attempted, delivery.request.notification);
+  const body = webhookBody(attempted, notificationOfRequest(delivery.request));
   const headers = webhookHeaders(attempted.notification);
   const secrets = secretsAt(client, now());
   if (url === null || body === undefined || secrets.length === 0) return failing(provider, "permanent", ERASED);

@@ -2,12 +2,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { emptyResult } from "../channels/attempt-result.ts";
 import type { Channel } from "../contract/deliveries.ts";
-import type { DeliveryId } from "../contract/ids.ts";
+import type { DeliveryId, EndpointId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
 import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../domain/delivery.ts";
 import { type Delivery, deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
-import { notificationDecider, notificationStream } from "../domain/notification.ts";
+import type { RetryPolicy } from "../domain/retry-policy.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { isRefusal } from "../event-store/stream-writer.ts";
@@ -15,8 +15,9 @@ import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, messageOf, pause } from "../platform/supervise.ts";
 import { type AdmittedPlan, type Applicant, admit, giveBack } from "./admission.ts";
 import { type AttemptPlan, planEmail, planWebhook } from "./attempt-plans.ts";
+import { disableEndpoint, planEndpoint } from "./endpoint-attempts.ts";
 import { failsOver, noteHealth, outcomeOfAll } from "./failover.ts";
-import { causeOf, contextOf, type JobServices } from "./job-services.ts";
+import { causeOf, contextOf, type JobServices, loadNotification } from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
 import { suppressedIn } from "./suppressed-mails.ts";
 
@@ -35,6 +36,9 @@ type Attempt = {
   readonly stream: string;
   readonly n: number;
   readonly channel: Channel;
+  /** The webhook endpoint that it is for. */
+  readonly endpoint: EndpointId | undefined;
+  readonly policy: RetryPolicy;
   readonly critical: boolean;
   readonly cause: Cause;
   readonly signal: AbortSignal;
@@ -52,16 +56,18 @@ export async function attemptDelivery(
   const { due: delivery, verdict } = await findDue(services, stream, work);
   if (delivery === undefined) return verdict;
   const cause = await causeOf(services, job, stream);
-  const { plans, stopped, suppressed } = await plansOf(services, job, work, delivery);
-  if (stopped || suppressed !== null) {
+  const plans = await plansOf(services, job, work, delivery);
+  if (plans === "wait") return DONE;
+  if (plans === "cancel" || "suppress" in plans) {
     const at = now();
-    const end: DeliveryCommand =
-      suppressed === null ? { type: "Cancel", at } : { type: "Withhold", at, gate: { suppress: suppressed } };
+    const end: DeliveryCommand = plans === "cancel" ? { type: "Cancel", at } : { type: "Withhold", at, gate: plans };
     await services.commands.execute(deliveryDecider, stream, end, contextOf(job.client, cause, services.newId()));
     return DONE;
   }
-  const { channel, priority } = delivery.request;
-  const attempt = { job, work, stream, n: delivery.n, channel, critical: priority === "critical", cause, signal };
+  const { channel, priority, endpoint } = delivery.request;
+  const policy = plans[0]?.retryPolicy ?? services.retryPolicy;
+  const about = { job, work, stream, n: delivery.n, channel, endpoint, critical: priority === "critical" };
+  const attempt = { ...about, policy, cause, signal };
   const remaining = plans.values();
   for (const plan of remaining) {
     const { admitted, ...refusal } = await admit(services, applicantOf(attempt), plan);
@@ -100,16 +106,27 @@ function dueIn(delivery: Delivery, work: AttemptWork, now: Instant): Due {
   return dueAt > now ? { verdict: retryLater(dueAt) } : { due: delivery };
 }
 
-/** The ways in which it may be made, first choice first. The last one may be tried whatever the others are. */
+/**
+ * The ways in which it may be made, first choice first. The last one may be tried whatever the others are. `wait`: it is
+ * enqueued again when what it waits for has come.
+ */
 async function plansOf(
   services: JobServices,
   job: TakenJob,
   { delivery: id }: AttemptWork,
   delivery: KnownDelivery,
-): Promise<{ plans: readonly AttemptPlan[]; stopped: boolean; suppressed: string | null }> {
-  const [{ state: notification }, { state: client }] = await Promise.all([
-    services.commands.load(notificationDecider, notificationStream(delivery.request.notification)),
-    services.commands.load(clientDecider, clientStream(job.client)),
+): Promise<readonly AttemptPlan[] | "cancel" | "wait" | { readonly suppress: string }> {
+  const { source } = delivery.request;
+  const loading = services.commands.load(clientDecider, clientStream(job.client));
+  if ("endpoint" in source) {
+    const { state: client } = await loading;
+    if (client.status !== "live") throw new Error(`delivery ${id} has no live client`);
+    const plan = await planEndpoint(services, delivery, source, client);
+    return typeof plan === "string" ? plan : [plan];
+  }
+  const [notification, { state: client }] = await Promise.all([
+    loadNotification(services, source.notification),
+    loading,
   ]);
   if (notification.status === "none" || client.status !== "live") {
     throw new Error(`delivery ${id} has no notification or no live client`);
@@ -125,7 +142,8 @@ async function plansOf(
   // The stop may not have reached the delivery yet.
   // fence: attempt-after-stop
   const stopped = notification.stopRequested && delivery.status !== "sending";
-  return { plans, suppressed, stopped: stopped && !(await wasRedriven(services, id)) };
+  if (stopped && !(await wasRedriven(services, id))) return "cancel";
+  return suppressed === null ? plans : { suppress: suppressed };
 }
 
 /** More events than a delivery has between two redrives. */
@@ -147,8 +165,8 @@ async function run(
   first: AdmittedPlan,
   others: Iterable<AttemptPlan>,
 ): Promise<Verdict> {
-  const { job, work, stream, n, cause } = attempt;
-  const { commands, retryPolicy: policy, now, random, newId } = services;
+  const { job, work, stream, n, policy, cause } = attempt;
+  const { commands, now, random, newId } = services;
   const { provider, domain, maxMs } = first.plan;
   const at = now();
   const { state, events } = await commands.execute(
@@ -178,7 +196,13 @@ async function run(
   if (last === undefined) throw new Error("an attempt has an outcome");
   await record(services, attempt, { outcome: outcomeOfAll(outcomes, last), context, until: await lease.end() });
   failpoint("outcome/job-done");
+  if (last.error?.code === "gone") await disableGone(services, attempt);
   return DONE;
+}
+
+/** An endpoint that answered 410 gets nothing more. Should this not come to pass, the sweep sees to it. */
+async function disableGone(services: JobServices, { job, endpoint, cause }: Attempt): Promise<void> {
+  if (endpoint !== undefined) await disableEndpoint(services, { client: job.client, endpoint, reason: "gone", cause });
 }
 
 type Open = { readonly lease: Lease; readonly context: CommandContext };
@@ -330,8 +354,8 @@ const INTERNAL = { code: "internal", message: "The attempt ended in an unexpecte
 
 /** Retries until the lease ends. An outcome that is not recorded by then counts as unknown, and the delivery is repeated. */
 async function record(
-  { commands, retryPolicy: policy, logger, now, random }: JobServices,
-  { job, stream, n }: Attempt,
+  { commands, logger, now, random }: JobServices,
+  { job, stream, n, policy }: Attempt,
   { outcome, context, until }: { outcome: AttemptOutcome; context: CommandContext; until: Instant },
 ): Promise<void> {
   for (let failures = 1; ; failures += 1) {

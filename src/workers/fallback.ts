@@ -17,6 +17,7 @@ import {
   type JobServices,
   loadDelivery,
   loadNotification,
+  notificationOfRequest,
 } from "./job-services.ts";
 import { DONE, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
 
@@ -43,7 +44,8 @@ async function requestFallback(
   { request }: KnownDelivery,
   { id, at, early }: { readonly id: DeliveryId; readonly at: Instant; readonly early: boolean },
 ): Promise<void> {
-  const { notification, recipient, name } = request;
+  const { recipient, name } = request;
+  const notification = notificationOfRequest(request);
   const about = await loadNotification(services, notification);
   if (about.status === "none") throw new Error(`delivery ${id} has no notification`);
   const to = await addressOf(services, job.client, recipient, about);
@@ -84,7 +86,8 @@ export async function requestFallbackMail(services: JobServices, job: TakenJob, 
   const event = await fallbackEventOf(services, id);
   const state = await loadDelivery(services, id);
   if (event === undefined || state.status === "none") return DONE;
-  const { notification, mail, mailRecipient, address, name } = event.data;
+  const { mail, mailRecipient, address, name } = event.data;
+  const notification = notificationOfRequest(event.data);
   const about = await loadNotification(services, notification);
   if (about.status === "none" || about.stopRequested) return DONE;
   const request = {

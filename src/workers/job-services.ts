@@ -1,13 +1,14 @@
 // What the handlers of jobs work with: the services, the states that they load, the commands and their context.
 import type { Logger } from "pino";
 import type { MailLinks } from "../app/mail-links.ts";
+import type { Positions } from "../app/positions.ts";
 import type { EmailChannel } from "../channels/email/channel.ts";
 import type { WebhookChannel } from "../channels/webhook.ts";
 import type { Channel } from "../contract/deliveries.ts";
 import type { ClientId, DeliveryId, NotificationId } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../domain/delivery.ts";
-import { deliveryStream } from "../domain/delivery-state.ts";
+import { type DeliveryRequest, deliveryStream } from "../domain/delivery-state.ts";
 import { notificationDecider, notificationStream } from "../domain/notification.ts";
 import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
@@ -25,6 +26,7 @@ export type JobServices = {
   readonly keyring: Keyring;
   readonly commands: Commands;
   readonly readSide: ReadSide;
+  readonly positions: Positions;
   readonly webhook: WebhookChannel;
   readonly email: EmailChannel;
   /** Where mails of clients without a provider go. Null: their attempts fail. */
@@ -54,6 +56,12 @@ export const loadDelivery = async ({ commands }: JobServices, id: DeliveryId) =>
 /** The state of a notification, as the log has it now. */
 export const loadNotification = async ({ commands }: JobServices, id: NotificationId) =>
   (await commands.load(notificationDecider, notificationStream(id))).state;
+
+/** The notification that a delivery is of. Throws when it is an endpoint's. */
+export function notificationOfRequest({ notification }: Pick<DeliveryRequest, "notification">): NotificationId {
+  if (notification === null) throw new Error("a webhook endpoint's delivery has no notification");
+  return notification;
+}
 
 export const executeOnDelivery = (
   { commands }: JobServices,

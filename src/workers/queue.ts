@@ -8,6 +8,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import { createLeases } from "../platform/leader.ts";
 import { LOCKS, setUpAlone } from "../platform/locks.ts";
 import { inTransaction as transaction, transactionOn, withClient } from "../platform/postgres.ts";
+import { CREATE_CURSORS } from "../projections/endpoint-cursors.ts";
 import { type Job, JobDataSchema, QUEUES, type QueueName, queueOf, ROUND_SHIFT, type TakenJob } from "./jobs.ts";
 import { createProviderUse } from "./provider-use.ts";
 
@@ -273,7 +274,7 @@ const laterRowOf = (job: Job, at: Instant) => rowOf(job, -secondOf(at), at);
 const secondOf = (at: Instant): number => Math.floor(at / SECOND_MS) - EPOCH_2020_SECONDS;
 
 /** Each statement in a transaction of its own. */
-const onPool = (pool: pg.Pool): Sql => ({
+export const onPool = (pool: pg.Pool): Sql => ({
   executeSql: async (text, values) => pool.query(text, values ? [...values] : undefined),
 });
 
@@ -288,6 +289,7 @@ async function createTables(client: pg.PoolClient): Promise<void> {
   await client.query(`create table if not exists jobs.reactor_checkpoints (
     name text primary key, position text not null)`);
   await client.query(createLeases("jobs.leases"));
+  await client.query(CREATE_CURSORS);
   await client.query(`create table if not exists jobs.rounds (
     queue text not null, client text not null, priority text not null, last integer not null,
     primary key (queue, client, priority))`);

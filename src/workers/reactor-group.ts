@@ -3,13 +3,13 @@ import type pg from "pg";
 import type { Logger } from "pino";
 import { SECOND_MS } from "../contract/time.ts";
 import { decode } from "../event-store/envelope.ts";
-import { type Batch, type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
+import type { Batch, EventStore } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { holds, type LeaseTerm } from "../platform/leader.ts";
-import { type Checkpoint, Consumer, FenceLost, lagOf } from "../projections/consumer.ts";
-import { ForeignCheckpoint } from "../projections/group.ts";
-import { inTransaction, type JobQueue, type Sql } from "./queue.ts";
+import type { LeaseTerm } from "../platform/leader.ts";
+import { type Checkpoint, Consumer, lagOf } from "../projections/consumer.ts";
+import { moveCheckpoint, openCheckpoint, readCheckpoint } from "./checkpoints.ts";
+import { inTransaction, type JobQueue } from "./queue.ts";
 import { jobsOf, REACTED_TYPES } from "./reactors.ts";
 
 const GROUP = "reactors";
@@ -43,11 +43,11 @@ type ReactorGroupOptions = {
 export async function startReactors(options: ReactorGroupOptions) {
   const { pool, store, keyring, jobs, logger, now, alone = false } = options;
   /** The checkpoint as last read. */
-  let stored = await openCheckpoint(options);
+  let stored = await openCheckpoint(options, GROUP);
   failpoint("reactors-placed/lead");
 
   async function open(term: LeaseTerm | undefined) {
-    stored = await openCheckpoint(options);
+    stored = await openCheckpoint(options, GROUP);
     let saved = stored;
     let savedAt = now();
     const handle = async ({ events, upTo }: Batch) => {
@@ -59,7 +59,7 @@ export async function startReactors(options: ReactorGroupOptions) {
       if (due.length === 0 && now() < savedAt + IDLE_CHECKPOINT_MS) return;
       failpoint("jobs-due/checkpoint-moved");
       await inTransaction(pool, async (sql) => {
-        await moveCheckpoint(sql, term, saved, upTo);
+        await moveCheckpoint(sql, { name: GROUP, term, from: saved, to: upTo });
         failpoint("checkpoint-moved/enqueued");
         if (due.length > 0) await jobs.enqueue(sql, due);
         failpoint("enqueued/commit");
@@ -82,43 +82,10 @@ export async function startReactors(options: ReactorGroupOptions) {
     handled: (): Checkpoint => consumer.status().handled ?? stored,
     async status(): Promise<ReactorStatus> {
       const { state, handled = stored, lastError } = consumer.status();
-      if (state === "standby") stored = (await readCheckpoint(options)) ?? stored;
+      if (state === "standby") stored = (await readCheckpoint(options, GROUP)) ?? stored;
       const known = state === "standby" ? stored : handled;
       return { state, handled: known, lag: await lagOf(store, known), lastError };
     },
     [Symbol.asyncDispose]: () => consumer[Symbol.asyncDispose](),
   };
-}
-
-/** Begins at the log's end when there is none yet. Throws ForeignCheckpoint. */
-async function openCheckpoint(options: ReactorGroupOptions): Promise<Position> {
-  const tail = await options.store.tail();
-  await options.pool.query(
-    "insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing",
-    [GROUP, tail],
-  );
-  return (await readCheckpoint(options)) ?? tail;
-}
-
-/** Undefined when there is none. Throws ForeignCheckpoint when it is another log's. */
-async function readCheckpoint({ pool, store }: ReactorGroupOptions): Promise<Position | undefined> {
-  const { rows } = await pool.query<{ position: Position }>(
-    "select position from jobs.reactor_checkpoints where name = $1",
-    [GROUP],
-  );
-  const position = rows[0]?.position;
-  if (position !== undefined && parsePosition(position)?.logId !== store.logId) {
-    throw new ForeignCheckpoint(`the schema jobs belongs to another log than ${store.logId}: drop it to start afresh`);
-  }
-  return position;
-}
-
-async function moveCheckpoint(sql: Sql, term: LeaseTerm | undefined, from: Position, to: Position): Promise<void> {
-  const values: unknown[] = [GROUP, from, to];
-  const add = (value: unknown) => `$${values.push(value)}`;
-  const text = `update jobs.reactor_checkpoints set position = $3 where name = $1
-    and /* fence: reactors-checkpoint */ position = $2 /* end */
-    ${term === undefined ? "" : `and /* fence: reactors-lease */ ${holds(term, add)}`} returning name`;
-  const { rows } = await sql.executeSql(text, values);
-  if (rows.length === 0) throw new FenceLost("another process moved the reactors' checkpoint, or leads");
 }

@@ -4,6 +4,8 @@ import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
 import { AttachmentBudget } from "./attachments.ts";
+import { disableEndpoints } from "./endpoint-attempts.ts";
+import { type FanOutStatus, startFanOut } from "./endpoint-fanout.ts";
 import { type ConcurrencyLimits, HostLimiter } from "./fairness.ts";
 import { handleJob } from "./handle-job.ts";
 import type { JobServices } from "./job-services.ts";
@@ -43,6 +45,7 @@ const FIRST_SWEEP_AHEAD_MS = 10 * MINUTE_MS;
 type WorkersStatus = {
   /** `lag` is how far they are behind the log's end, in positions. Null when the end cannot be read now. */
   readonly reactors: ReactorStatus;
+  readonly endpoints: FanOutStatus;
   readonly queues: Readonly<Record<QueueName, WorkerStatus>>;
   readonly later: LoopStatus;
   readonly sweep: LoopStatus;
@@ -75,6 +78,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const jobs = opened.use(await JobQueue.open({ pool, logger, now }));
   failpoint("job-tables/reactors-placed");
   const group = opened.use(await startReactors({ ...options, jobs }));
+  const fanOut = opened.use(await startFanOut({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
   const attachmentBudget = new AttachmentBudget();
@@ -105,6 +109,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
       first &&= !swept;
       if (!swept) return SWEEP_RETRY_MS;
       await jobs.forgetRounds();
+      await disableEndpoints(services, signal);
       return limits.sweepEveryMs;
     },
     logger,
@@ -118,6 +123,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   return {
     status: async () => ({
       reactors: await group.status(),
+      endpoints: await fanOut.status(),
       queues: { attempts: workers.attempts.status(), tasks: workers.tasks.status() },
       later: later.status(),
       sweep: sweeping.status(),

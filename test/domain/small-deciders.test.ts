@@ -103,6 +103,8 @@ test("a client keeps its promises", () => {
             };
             return { at, type, provider: { ...from, client: "cli_a", name: provider, type: "smtp", config } };
           }
+          default:
+            throw new Error(`no step is a ${type}`);
         }
       },
     }));

@@ -66,7 +66,7 @@ class Frames {
     const normal = (text: string) =>
       text
         .replaceAll(
-          /\b(room|msg|ntf|dlv|key|cli|conn)_[0-9A-Za-z]{10,}|[0-9a-f]{8}-[0-9a-f-]{27}/g,
+          /\b(room|msg|ntf|dlv|key|cli|conn|evt)_[0-9A-Za-z]{10,}|[0-9a-f]{8}-[0-9a-f-]{27}/g,
           (id, prefix = "uuid") => {
             const known = this.#names.get(id);
             const number = (this.#counts.get(prefix) ?? 0) + (known === undefined ? 1 : 0);

@@ -46,6 +46,8 @@ function put(node: JsonValue, [step = "", ...rest]: readonly string[]): JsonValu
     },
   };
 }
+const CLIENT = "cli_a" as const;
+const ENDPOINT = "whk_a" as const;
 const fault = { code: MARK, message: MARK };
 const response = { status: 200, body: MARK };
 const files = [{ blob: "b", filename: MARK, contentType: "text/plain", size: 1, contentId: null }];
@@ -60,6 +62,12 @@ function everything(): readonly StoredEvent[] {
   const fallback = { to: { subject: BEN, address: open }, subject: open, content: open, afterMs: 1 };
   const failure = { kind: "transient", response: { open: response }, error: { open: fault } } as const;
   const edit = { contentKey: NOTIFICATION, subject: open, content: open, text: open, meta: { open: {} } } as const;
+  const ofEndpoint = { notification: null, endpoint: ENDPOINT } as const;
+  const endpoint = {
+    ...{ client: CLIENT, endpoint: ENDPOINT, url: { open: "https://example.com" }, recipient: ANNA, events: [] },
+    ...{ roomIds: null, filter: null, description: null, headers: { open: [] }, ordered: false, ratePerSecond: null },
+    ...{ timeoutSeconds: 15, retrySchedule: null, secret: { open: "s" }, start: { after: null, notBefore: null } },
+  } as const;
   const profile = { subject: ANNA, name: open, email: open, timezone: open, meta: { open: {} } };
   return [
     at(`user-${ANNA}`, events.registered(ANNA, MARK)),
@@ -101,6 +109,11 @@ function everything(): readonly StoredEvent[] {
         recipients: [],
       },
     }),
+    at(`client-${CLIENT}`, { type: "EndpointCreated", data: endpoint }),
+    at("delivery-dlv_4", {
+      type: "DeliveryAttemptFailed",
+      data: { ...attempt, ...failure, ...ofEndpoint, from: "sending", to: "sending", recipients: [] },
+    }),
     at("delivery-dlv_3", events.deliveryRequested(ANNA, "websocket")),
     at("delivery-dlv_3", {
       type: "DeliveryFallbackRequested",
@@ -130,7 +143,9 @@ describe("personal columns", () => {
       .map(([type]) => type)
       // No read model gets those of blobs.
       .filter((type) => !Object.hasOwn(blobEvents, type));
-    expect(new Set(all.map((event) => event.type))).toEqual(new Set([...sealed, "DeliveryAttemptStarted"]));
+    expect(new Set(all.map((event) => event.type))).toEqual(
+      new Set([...sealed, "DeliveryAttemptStarted", "EndpointCreated"]),
+    );
   });
 
   test.each(storedProjections.map((one) => [one.name, one] as const))(

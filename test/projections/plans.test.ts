@@ -48,6 +48,7 @@ const VALUES: Readonly<Record<string, string>> = {
   sender: "'sub_' || n % 997",
   notification_id: "'ntf_' || n % 1000",
   delivery_id: "'dlv_' || n",
+  endpoint_id: "'whk_' || n",
   stream: "'stream-' || n % 1000",
   command: "'command-' || n",
   seq: "n / 1000 + 1",

@@ -53,6 +53,14 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   const key = { id: "key_a" as const, name: "Key", hash: "0".repeat(64), last4: "abcd" };
   const client = { client: CLIENT, name: "One", description: null, key, webhookSecret: { open: "whsec" } };
   await write(`client-${CLIENT}`, [{ type: "ClientRegistered", data: client }], { fingerprint: "f", command: "cmd" });
+  const settings = {
+    ...{ url: { open: "https://example.com/hook" }, recipient: ANNA, events: ["message.*"], roomIds: null },
+    ...{ filter: null, description: null, headers: { open: [] }, ordered: false, ratePerSecond: null },
+    ...{ timeoutSeconds: 15, retrySchedule: null },
+  };
+  const own = { client: CLIENT, endpoint: "whk_1" as const, secret: { open: "whsec" } };
+  const start = { after: null, notBefore: null };
+  await write(`client-${CLIENT}`, [{ type: "EndpointCreated", data: { ...own, ...settings, start } }]);
   await write(`user-${ANNA}`, [registered(ANNA, 'An"na\\ \t\n{}, NULL')]);
   await write(STREAM, [roomCreated([member(ANNA, "owner")], { meta: { b: 1, a: [null, "\\N\n"] } }), joined(BEN)]);
   const messages = Array.from({ length: 30 }, (_, index) => posted(index % 2 ? BEN : ANNA, index + 3, index + 1));

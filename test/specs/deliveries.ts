@@ -13,7 +13,9 @@ export const LEASE = 60_000;
 export const POLICY: RetryPolicy = { scheduleMs: [10_000, 20_000], jitter: 0 };
 
 export const base = { notification: "ntf_a", recipient: "sub_ada" } as const;
-const asked = (changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source" | "withheld">> = {}) => ({
+const asked = (
+  changes: Partial<Omit<DeliveryRequest, "from" | "to" | "source" | "notification" | "endpoint" | "withheld">> = {},
+) => ({
   ...base,
   channel: "email" as const,
   address: { open: "ada@example.com" },

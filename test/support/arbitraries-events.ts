@@ -4,6 +4,7 @@ import {
   ClientIdSchema,
   DeliveryIdSchema,
   EndpointIdSchema,
+  EventIdSchema,
   KeyIdSchema,
   KeyRefSchema,
   MessageIdSchema,
@@ -32,6 +33,7 @@ const CUSTOM: ReadonlyMap<z.ZodType, readonly string[]> = new Map<z.ZodType, rea
   [NotificationIdSchema, ["ntf_a"]],
   [DeliveryIdSchema, ["dlv_a", "dlv_b"]],
   [EndpointIdSchema, ["whk_a"]],
+  [EventIdSchema, ["evt_a"]],
   [SubjectSchema, ["sub_a", "sub_b", "sub_c"]],
   [KeyRefSchema, ["sub_a", "cli_a", "ntf_a"]],
 ]);
@@ -41,6 +43,7 @@ export type Node =
   | { kind: "object"; shape: Readonly<Record<string, z.ZodType>> }
   | { kind: "array"; element: z.ZodType }
   | { kind: "nullable"; inner: z.ZodType }
+  | { kind: "optional"; inner: z.ZodType }
   | { kind: "sealed"; inner: z.ZodType }
   | { kind: "union"; options: readonly [z.ZodType, ...z.ZodType[]] }
   | { kind: "choice"; values: readonly unknown[] }
@@ -68,6 +71,7 @@ export function nodeOf(schema: z.ZodType): Node {
   if (def.type === "object" && def.shape !== undefined) return { kind: "object", shape: def.shape };
   if (def.type === "array" && def.element !== undefined) return { kind: "array", element: def.element };
   if (def.type === "nullable" && def.innerType !== undefined) return { kind: "nullable", inner: def.innerType };
+  if (def.type === "optional" && def.innerType !== undefined) return { kind: "optional", inner: def.innerType };
   if (def.type === "union" && first !== undefined && second !== undefined && def.options?.length === 2) {
     const [open, erased] = [(first.def as Def).shape, (second.def as Def).shape];
     if (open?.open !== undefined && erased?.erased !== undefined) return { kind: "sealed", inner: open.open };
@@ -86,11 +90,14 @@ export function dataOf(schema: z.ZodType, open: Sources = WILD, sealed: Sources 
   const node = nodeOf(schema);
   switch (node.kind) {
     case "object": {
-      const members = Object.entries(node.shape).map(([name, member]) => [name, dataOf(member, open, sealed)]);
-      return fc.record(Object.fromEntries(members));
+      const members = Object.entries(node.shape).map(([name, member]) => [name, dataOf(member, open, sealed)] as const);
+      const requiredKeys = Object.keys(node.shape).filter((name) => !isOptional(node.shape[name]));
+      return fc.record(Object.fromEntries(members), { requiredKeys });
     }
     case "array":
       return fc.array(dataOf(node.element, open, sealed), { maxLength: 3 });
+    case "optional":
+      return dataOf(node.inner, open, sealed);
     case "nullable":
       return fc.option(dataOf(node.inner, open, sealed), { freq: 4 });
     case "sealed":
@@ -119,13 +126,13 @@ export function exampleOf(schema: z.ZodType, path = ""): unknown {
   switch (node.kind) {
     case "object":
       return Object.fromEntries(
-        Object.entries(node.shape).map(([name, member]) => [
-          name,
-          exampleOf(member, path === "" ? name : `${path}.${name}`),
-        ]),
+        Object.entries(node.shape)
+          .filter(([, member]) => !isOptional(member))
+          .map(([name, member]) => [name, exampleOf(member, path === "" ? name : `${path}.${name}`)]),
       );
     case "array":
       return [exampleOf(node.element, `${path}.0`), exampleOf(node.element, `${path}.1`)];
+    case "optional":
     case "nullable":
       return exampleOf(node.inner, path);
     case "sealed":
@@ -157,6 +164,7 @@ export function sealedPaths(schema: z.ZodType, path = ""): readonly string[] {
       return Object.entries(node.shape).flatMap(([name, member]) => sealedPaths(member, below(name)));
     case "array":
       return sealedPaths(node.element, below("*"));
+    case "optional":
     case "nullable":
       return sealedPaths(node.inner, path);
     case "sealed":
@@ -177,5 +185,8 @@ export function schemaAt(definition: EventDefinition, path: string): z.ZodType |
 
 function unwrapped(schema: z.ZodType): Node {
   const node = nodeOf(schema);
-  return node.kind === "nullable" ? unwrapped(node.inner) : node;
+  return node.kind === "nullable" || node.kind === "optional" ? unwrapped(node.inner) : node;
 }
+
+const isOptional = (schema: z.ZodType | undefined): boolean =>
+  schema !== undefined && nodeOf(schema).kind === "optional";

@@ -18,6 +18,7 @@ export function jobServices(given: Given): JobServices {
     });
   return {
     ...{ readSide: unused("readSide"), webhook: unused("webhook"), email: unused("email"), mailbox: null },
+    positions: unused("positions"),
     ...{
       retryPolicy: DEFAULT_RETRY_POLICY,
       hostLimiter: new HostLimiter(Date.now),

@@ -21,6 +21,7 @@ import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
+import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
 import { openStorage } from "../../src/storage.ts";
 import { contextOf } from "./live.ts";
 import { testDatabase } from "./postgres.ts";
@@ -76,6 +77,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       guard,
       email,
     },
+    cursors: new EndpointCursors(storage.pool),
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();

@@ -1,8 +1,8 @@
 // Notifications without workers: requested, released and, as the router would, with a delivery for each recipient.
 
 import type { ClientId, DeliveryId, NotificationId } from "../../src/contract/ids.ts";
-import { type DeliveryCommand, deliveryDecider } from "../../src/domain/delivery.ts";
-import { type DeliveryRequest, deliveryStream } from "../../src/domain/delivery-state.ts";
+import { type DeliveryCommand, deliveryDecider, type Requested } from "../../src/domain/delivery.ts";
+import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import {
   type NotificationData,
   notificationDecider,
@@ -53,7 +53,7 @@ export async function notify(
   };
   const stream = notificationStream(notification);
   await commands.execute(notificationDecider, stream, { type: "Request", at, data }, contextOf(client));
-  const request: Omit<DeliveryRequest, "from" | "to" | "source" | "withheld"> = {
+  const request: Requested = {
     ...{ notification, recipient: subject, address: { open: user }, name: null },
     ...{ fallbackOf: null, bulk: false, expiresAt },
     channel: "websocket",

@@ -14,10 +14,11 @@ test("jobs of a batch whose lease is over are not made", async () => {
   const count = async (to: string) => world.mailbox.list({ to }).length;
   for (let tries = 0; (await count("before@example.com")) === 0 && tries < 500; tries += 1) await sleep(20);
   expect(await count("before@example.com")).toBe(1);
-  const position = async () => (await pool.query("select position from jobs.reactor_checkpoints")).rows[0].position;
+  const position = async () =>
+    (await pool.query("select position from jobs.reactor_checkpoints where name = 'reactors'")).rows[0].position;
   // Another process has taken the lease over, and does nothing yet.
   const taken = await pool.query(
-    "update jobs.leases set generation = generation + 1, holder = 'another', expires_at = now() + interval '1 h'",
+    "update jobs.leases set generation = generation + 1, holder = 'another', expires_at = now() + interval '1 h' where name = 'reactors'",
   );
   expect(taken.rowCount).toBe(1);
   const before = await position();

@@ -1,6 +1,7 @@
 // A server's inside without its API, for the workers' tests: log, keys, read models, channels and workers, all real.
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
+import { Positions } from "../../src/app/positions.ts";
 import { createEmailChannel } from "../../src/channels/email/channel.ts";
 import { createAddressGuard } from "../../src/channels/guard.ts";
 import { createWebhookChannel } from "../../src/channels/webhook.ts";
@@ -110,6 +111,7 @@ export class World implements AsyncDisposable {
       await startWorkers({
         pool: this.database.pool,
         ...{ store, keyring, commands, readSide, webhook, email, logger },
+        positions: new Positions({ secret: new Uint8Array(32), store }),
         mailbox: withMailbox ? mailbox : null,
         retryPolicy: { scheduleMs, jitter: 0 },
         now,

@@ -4,6 +4,7 @@ import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
 import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
 import { REQUEST_EXAMPLES, RESOURCE_EXAMPLES } from "../../contract/examples.ts";
+import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, webhookBody } from "../../contract/public-events.ts";
 import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
 type Json = Record<string, unknown>;
@@ -29,6 +30,7 @@ export function openApiDocument(routes: readonly NamedRoute[], publicUrl: string
     servers: [{ url: publicUrl ?? "/" }],
     tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
     paths,
+    webhooks: webhooks(components),
     components: {
       schemas: { ...components.schemas, Problem: PROBLEM_SCHEMA },
       parameters: PARAMETERS,
@@ -41,6 +43,27 @@ export function openApiDocument(routes: readonly NamedRoute[], publicUrl: string
     },
   };
 }
+
+/** Every event that an endpoint may get. */
+const webhooks = (components: Components): Record<string, Json> =>
+  Object.fromEntries(
+    PUBLIC_EVENT_TYPES.map((type) => {
+      const { description, ...schema } = components.of(webhookBody(type), "output");
+      const post = {
+        operationId: `on_${type.replace(".", "_")}`,
+        summary: PUBLIC_EVENTS[type].meaning,
+        description: `${description} \`webhook-id\`, \`webhook-timestamp\` and \`webhook-signature\` are those of Standard Webhooks.`,
+        tags: ["webhooks"],
+        // The receiver knows us by the signature.
+        security: [],
+        requestBody: { required: true, content: { "application/json": { schema } } },
+        responses: {
+          "2XX": { description: "Any 2xx: the event is delivered. Anything else is an attempt that failed." },
+        },
+      };
+      return [type, { post }];
+    }),
+  );
 
 /** Schemas with a name stand once, under `components`. */
 class Components {
@@ -238,6 +261,7 @@ const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
   inbox: "A user's WebSocket notifications: what is new, read and archived.",
   providers: "The servers through which the tenant's mail goes out.",
   suppressions: "The addresses that the tenant's mails do not go to.",
+  webhooks: "The endpoints to which the tenant's events go. The section `webhooks` has every event.",
   audit: "Every event of the tenant, as it is in the log.",
 };
 
@@ -249,6 +273,8 @@ const PATH_PARAMETERS: Readonly<Record<string, string>> = {
   delivery_id: "The delivery's id",
   job_id: "The id that the request for the redrive answered with",
   key_id: "The key's id",
+  endpoint_id: "The webhook endpoint's id",
+  webhook_delivery_id: "The id of a delivery to the endpoint",
   name: "The provider's name, chosen by the client",
   email: "The address, percent-encoded",
   stream: "A stream as the audit names it, percent-encoded; `client` is the tenant's own",

@@ -89,6 +89,7 @@ type Tag =
   | "inbox"
   | "providers"
   | "suppressions"
+  | "webhooks"
   | "audit";
 
 /** A route whose types have been checked and are no longer needed. */
@@ -156,6 +157,12 @@ export const ok = (body: unknown): Reply => ({ status: 200, body });
 export const shown = <K extends string>(result: Result<K>, name: K): Reply => ({
   ...result,
   status: 200,
+  body: result[name],
+});
+/** 202 with the resource of that name: what was requested goes on. */
+export const accepted = <K extends string>(result: Result<K>, name: K): Reply => ({
+  ...result,
+  status: 202,
   body: result[name],
 });
 /** 201 with the new resource of that name. `path`: where it is, below `/api/v1`. */

@@ -1,142 +1,37 @@
-// Makes the frames of a room's events, once for all sockets, and reads what else they show.
-import { messageSeqOf, priorSeqs, publicEvent, type StoredRoomEvent, showsRoom } from "../../app/public-events.ts";
+// Makes the frames of a room's events, once for all sockets.
+import { messageSeqOf, type StoredRoomEvent } from "../../app/public-room-events.ts";
+import { RoomEventMaker } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
-import type { RoomId, Subject } from "../../contract/ids.ts";
-import { reveal } from "../../domain/event.ts";
-import { roomDecider, roomStream } from "../../domain/room.ts";
+import type { RoomId } from "../../contract/ids.ts";
+import type { PublicEvent } from "../../contract/public-events.ts";
 import type { Room } from "../../domain/room-state.ts";
-import { userDecider, userStream } from "../../domain/user.ts";
-import { decode, isForged } from "../../event-store/envelope.ts";
-import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Frame } from "./frame-ring.ts";
-
-/** Decodes a room's recorded events; forged ones are left out, and their seqs with them. */
-export const decodeRoom = async ({ keyring }: Services, events: readonly RecordedEvent[]) =>
-  // Only the room's decider writes to its stream.
-  (await decode(keyring, events)).filter((event) => !isForged(event)) as unknown as readonly StoredRoomEvent[];
-
-/** The room just after an event. */
-export const evolved = (room: Room, event: StoredRoomEvent): Room =>
-  roomDecider.evolve(room, event, { seq: event.revision + 1, at: event.meta.at });
-
-type User = { readonly id: string | null; readonly name: string | null };
 
 /** Makes the frames of one room. `past` remembers where it ended: of consecutive pages the second costs no loading. */
 export class FrameMaker {
-  readonly #services: Services;
-  readonly #room: RoomId;
-  readonly #stream: string;
-  /** The room after the last page of past events, if they were shown with it. */
-  #end: { readonly revision: number; readonly room: Room } | undefined;
+  readonly #maker: RoomEventMaker;
 
   constructor(services: Services, room: RoomId) {
-    this.#services = services;
-    this.#room = room;
-    this.#stream = roomStream(room);
+    this.#maker = new RoomEventMaker(services, room);
   }
 
   /** Frames of new events. `states`: the room just before the first of them, then just after each. */
-  live(events: readonly StoredRoomEvent[], states: readonly Room[]): Promise<readonly Frame[]> {
-    return this.#make(events, states, (index) => states[index + 1] ?? roomDecider.initial);
+  async live(events: readonly StoredRoomEvent[], states: readonly Room[]): Promise<readonly Frame[]> {
+    return framesOf(events, await this.#maker.live(events, states));
   }
 
   /** Frames of past events, with what has become of their messages in the room as it is `now`. */
   async past(events: readonly StoredRoomEvent[], now: Room): Promise<readonly Frame[]> {
-    return this.#make(events, await this.#statesAround(events), () => now);
-  }
-
-  async #make(
-    events: readonly StoredRoomEvent[],
-    states: readonly (Room | undefined)[],
-    nowAt: (index: number) => Room,
-  ): Promise<readonly Frame[]> {
-    const around = (index: number) => ({ now: nowAt(index), before: states[index], after: states[index + 1] });
-    const priorEvents = await this.#priorEvents(
-      events,
-      events.flatMap((event, index) => priorSeqs(event, around(index))),
-    );
-    const users = await this.#usersOf(events, priorEvents);
-    return events.map((event, index): Frame => {
-      const subject = "subject" in event.data ? event.data.subject : undefined;
-      const { actor, client } = event.meta;
-      if (client === null) throw new Error(`an event of ${this.#stream} is nobody's`);
-      const { room_id, seq, type, ...more } = publicEvent(event, {
-        ...{ room: this.#room, priorEvents, ...around(index) },
-        position: this.#services.positions.ofEvent(client, event.position),
-        ownName: (subject && users.get(subject)?.name) ?? null,
-        actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
-      });
-      // Its data is JSON made of resources.
-      const frame = { type: "event", room_id, seq, event: type, ...more } as ServerFrame;
-      return { seq, messageSeq: messageSeqOf(event), bytes: Buffer.from(JSON.stringify(frame)) };
-    });
-  }
-
-  /** The room around each event, from the first that is shown with it on. */
-  async #statesAround(events: readonly StoredRoomEvent[]): Promise<readonly (Room | undefined)[]> {
-    const [head] = events;
-    const known = this.#end !== undefined && this.#end.revision + 1 === head?.revision ? this.#end.room : undefined;
-    const first = known === undefined ? events.findIndex(showsRoom) : 0;
-    const [from] = events.slice(first, first + 1);
-    if (first === -1 || from === undefined) return [];
-    let room = known ?? (await this.#roomBefore(from.revision));
-    const states: (Room | undefined)[] = [...events.slice(0, first).map(() => undefined), room];
-    for (const event of events.slice(first)) {
-      room = evolved(room, event);
-      states.push(room);
-      this.#end = { revision: event.revision, room };
-    }
-    return states;
-  }
-
-  async #roomBefore(revision: number): Promise<Room> {
-    if (revision === 0) return roomDecider.initial;
-    return this.#services.commands.loadAt(roomDecider, this.#stream, revision - 1);
-  }
-
-  /** The events themselves, and the others that they are shown with, by seq. */
-  async #priorEvents(events: readonly StoredRoomEvent[], seqs: readonly number[]) {
-    const found = new Map(events.map((event) => [event.revision + 1, event]));
-    const read = async (seq: number) => {
-      const recorded = await this.#services.store.readStream(this.#stream, { from: seq - 1, limit: 1 });
-      const [event] = await decodeRoom(this.#services, recorded);
-      if (event === undefined) throw new Error(`${this.#stream} has no event at seq ${seq}`);
-      found.set(seq, event);
-    };
-    await Promise.all([...new Set(seqs)].filter((seq) => !found.has(seq)).map(read));
-    return found;
-  }
-
-  /** The users that act, or whose own name may be shown: from the events where they say it, else from the users' streams. */
-  async #usersOf(events: readonly StoredRoomEvent[], priorEvents: ReadonlyMap<number, StoredRoomEvent>) {
-    const users = new Map<Subject, User>();
-    const unknown = new Set<Subject>();
-    for (const event of events) {
-      if (isMemberEvent(event)) unknown.add(event.data.subject);
-      const { actor } = event.meta;
-      if (actor.type !== "user") continue;
-      const posting = priorEvents.get(messageSeqOf(event) ?? 0);
-      const own = [event, posting].find((one) => one !== undefined && namesUser(one, actor.id));
-      if (own !== undefined && "user" in own.data) users.set(actor.id, { id: reveal(own.data.user), name: null });
-      else unknown.add(actor.id);
-    }
-    const load = async (subject: Subject) => {
-      const { state } = await this.#services.commands.load(userDecider, userStream(subject));
-      if (state.status === "none") return;
-      users.set(subject, { id: reveal(state.user), name: reveal(state.profile.name) });
-    };
-    await Promise.all([...unknown].map(load));
-    return users;
+    return framesOf(events, await this.#maker.past(events, now));
   }
 }
 
-const isMemberEvent = (event: StoredRoomEvent) =>
-  event.type === "MemberJoined" ||
-  event.type === "MemberUpdated" ||
-  event.type === "MemberLeft" ||
-  event.type === "MemberMuted";
-
-/** Whether an event holds the id of this user. */
-const namesUser = ({ data }: StoredRoomEvent, subject: Subject): boolean =>
-  "user" in data && ("sender" in data ? data.sender : data.subject) === subject;
+const framesOf = (events: readonly StoredRoomEvent[], shown: readonly PublicEvent[]): readonly Frame[] =>
+  shown.flatMap(({ id, room_id, seq, type, ...more }, index) => {
+    const event = events[index];
+    if (event === undefined || seq === null) return [];
+    // Its data is JSON made of resources.
+    const frame = { type: "event", id, room_id, seq, event: type, ...more } as ServerFrame;
+    return [{ seq, messageSeq: messageSeqOf(event), bytes: Buffer.from(JSON.stringify(frame)) }];
+  });

@@ -1,5 +1,6 @@
 // One room that somebody on this node listens to: its events become frames once, in order, for all its subscribers.
-import type { StoredRoomEvent } from "../../app/public-events.ts";
+import type { StoredRoomEvent } from "../../app/public-room-events.ts";
+import { decodeRoom, evolved } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { EndReason, ServerFrame } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
@@ -13,7 +14,7 @@ import { batchPerTick } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
-import { decodeRoom, evolved, FrameMaker } from "./frames.ts";
+import { FrameMaker } from "./frames.ts";
 
 /**
  * Max events that become frames at a time, and about how many bytes of them. What goes to a socket in one pass of the

@@ -6,6 +6,7 @@ import { audit, commandIds } from "./audit.ts";
 import { bans } from "./bans.ts";
 import { deletions } from "./deletions.ts";
 import { attempts, deliveries } from "./deliveries.ts";
+import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
@@ -34,6 +35,8 @@ export const storedProjections: readonly Projection[] = [
   suppressions,
   inbox,
   inboxMarks,
+  endpoints,
+  endpointHealth,
   audit,
   commandIds,
 ];

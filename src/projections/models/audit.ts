@@ -85,6 +85,30 @@ type AuditList = {
   limit: number;
 };
 
+/** The position of the client's newest event before a time; null without one. */
+export async function lastBefore(read: ReadAs, at: Instant): Promise<Position | null> {
+  const query = read.over({ a: audit }).selectFrom("a").select("position").where("at", "<", at);
+  return first(await read.rows(query.orderBy("position", "desc").limit(1)))?.position ?? null;
+}
+
+/** Events of some types after a position, counted to `max`, and the time of the first. */
+export async function countAfter(read: ReadAs, types: readonly string[], after: Position, max: number) {
+  const query = read
+    .over({ a: audit })
+    .selectFrom((eb) =>
+      eb
+        .selectFrom("a")
+        .select("a.at")
+        .where(anyOf("a.type", types))
+        .where("a.position", ">", after)
+        .orderBy("a.position")
+        .limit(max)
+        .as("later"),
+    )
+    .select([sql<number>`count(*)::int`.as("count"), sql<Instant | null>`min(later.at)`.as("first_at")]);
+  return first(await read.rows(query)) ?? { count: 0, first_at: null };
+}
+
 /** Oldest first; the next page is what comes after the last row's position. */
 export function auditPage(read: ReadAs, list: AuditList): Promise<readonly AuditRow[]> {
   const { types, after, from, to, limit } = list;

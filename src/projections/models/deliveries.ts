@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 import type { AttemptOutcome, Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
-import type { ClientId, DeliveryId, NotificationId, Subject } from "../../contract/ids.ts";
+import type { ClientId, DeliveryId, EndpointId, EventId, NotificationId, Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import {
   type DataOf,
@@ -35,10 +35,16 @@ import { notifications } from "./notifications.ts";
 const columns = {
   id: text<DeliveryId>(),
   client: text<ClientId>(),
-  notification_id: text<NotificationId>(),
-  /** With `event_id`, of an event that goes to an endpoint. */
-  endpoint_id: text({ nullable: true }),
-  event_id: text({ nullable: true }),
+  /** Null: it is an endpoint's. */
+  notification_id: text<NotificationId>({ nullable: true }),
+  /** The webhook endpoint, the public event that it gets, and what it waits for in its lane. */
+  endpoint_id: text<EndpointId>({ nullable: true }),
+  event_id: text<EventId>({ nullable: true }),
+  event_type: text({ nullable: true }),
+  generation: integer({ nullable: true }),
+  after: text<Position>({ nullable: true }),
+  lane: text({ nullable: true }),
+  previous: text<DeliveryId>({ nullable: true }),
   channel: text<Channel>(),
   subject: text<Subject>(),
   address: text({ nullable: true }),
@@ -99,6 +105,7 @@ export const deliveries = projection({
     "(client, subject, position)",
     "(client, created_at)",
     "(client, endpoint_id, position) where endpoint_id is not null",
+    "(endpoint_id, position) where endpoint_id is not null and next_action_at is not null",
     "(next_action_at, id) where next_action_at is not null",
     "(client, subject, position) where to_push",
     "(notification_id) where status = 'fell_back'",
@@ -197,9 +204,7 @@ const ENDED = {
 function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
   return {
     notification_id: data.notification,
-    ...("endpoint" in data.source
-      ? { endpoint_id: data.source.endpoint, event_id: data.source.event }
-      : { endpoint_id: null, event_id: null }),
+    ...sourceColumns(data.source),
     subject: data.recipient,
     ...{ channel: data.channel, priority: data.priority, bulk: data.bulk, status: data.to },
     address: reveal(data.address),
@@ -215,6 +220,17 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
     ...{ created_at: e.meta.at, requested_at: e.meta.at, updated_at: e.meta.at },
     position: e.position,
   };
+}
+
+const NO_ENDPOINT = {
+  ...{ endpoint_id: null, event_id: null, event_type: null, generation: null, after: null, lane: null, previous: null },
+};
+function sourceColumns(source: DeliveryRequest["source"]) {
+  if ("notification" in source) return NO_ENDPOINT;
+  const { endpoint, event, type, generation, after, lane, previous } = source;
+  // A position that the log gave.
+  const about = { endpoint_id: endpoint, event_id: event, event_type: type, after: after as Position };
+  return { ...about, generation, lane, previous };
 }
 
 /** What is due first for one that has just begun: there are no attempts on a WebSocket. */
@@ -301,7 +317,7 @@ const attemptColumns = {
   delivery_id: text<DeliveryId>(),
   number: integer(),
   client: text<ClientId>(),
-  notification_id: text<NotificationId>(),
+  notification_id: text<NotificationId>({ nullable: true }),
   started_at: bigint(),
   ended_at: bigint({ nullable: true }),
   /** Null while it is open. */
@@ -397,6 +413,28 @@ export async function deliveriesOf(
   return readPage(read, query, { by: { position: "text" }, order: "asc", limit, cursor }, (last) => [last.position]);
 }
 
+type EndpointDeliveryList = {
+  statuses?: readonly DeliveryStatus[];
+  /** `from` inclusive and `to` exclusive. */
+  from?: Instant;
+  to?: Instant;
+  limit: number;
+  cursor?: Cursor;
+};
+
+/** Newest first. Throws InvalidCursor. */
+export function deliveriesOfEndpoint(
+  read: ReadAs,
+  endpoint: EndpointId,
+  { statuses, from, to, limit, cursor }: EndpointDeliveryList,
+): Promise<Page<DeliveryRow>> {
+  let query = read.over({ d: deliveries }).selectFrom("d").selectAll().where("endpoint_id", "=", endpoint);
+  if (statuses !== undefined) query = query.where(anyOf("status", statuses));
+  if (from !== undefined) query = query.where("requested_at", ">=", from);
+  if (to !== undefined) query = query.where("requested_at", "<", to);
+  return readPage(read, query, { by: { position: "text" }, order: "desc", limit, cursor }, (last) => [last.position]);
+}
+
 /**
  * WebSocket deliveries of a user that are not acknowledged and do not expire before `now`, those that fell back
  * included, oldest first, with what their frames are made of. Throws InvalidCursor.
@@ -410,7 +448,7 @@ export async function openWebsocketDeliveries(
     .over({ d: deliveries, n: notifications })
     .selectFrom("d")
     .innerJoin("n", "n.id", "d.notification_id")
-    .select(["d.id", "d.notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
+    .select(["d.id", "n.id as notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
     .select(["n.subject", "n.content", "n.meta", "n.priority", "n.category", "n.room_id"])
     .where(sql<boolean>`d.to_push`)
     .where(sql<boolean>`not n.deleted`)

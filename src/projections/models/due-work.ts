@@ -5,6 +5,7 @@ import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OperatorRead } from "../read-as.ts";
 import { type DeliveryRow, deliveries } from "./deliveries.ts";
+import { endpoints } from "./endpoints.ts";
 import { type NotificationRow, notifications } from "./notifications.ts";
 
 /** Deliveries that somebody has to see to by `now`: an attempt, a lease's end, a fallback, an expiry. Longest due first. */
@@ -16,13 +17,18 @@ export const dueDeliveries = (
 ): Promise<readonly DeliveryRow[]> =>
   operator.rows(
     operator
-      .over({ d: deliveries })
+      .over({ d: deliveries, e: endpoints })
       .selectFrom("d")
-      .selectAll()
-      .where("next_action_at", "<=", now)
-      .where(sql<boolean>`(next_action_at, id) > (${after.at}, ${after.id})`)
-      .orderBy("next_action_at")
-      .orderBy("id")
+      .selectAll("d")
+      .where("d.next_action_at", "<=", now)
+      .where(sql<boolean>`(d.next_action_at, d.id) > (${after.at}, ${after.id})`)
+      // Those of an endpoint that is paused or disabled wait until it is resumed. Those of a deleted one are cancelled.
+      .where(
+        sql<boolean>`(d.endpoint_id is null or d.event_type = 'webhook.test'
+          or not exists (select from e where e.id = d.endpoint_id and e.status <> 'active'))`,
+      )
+      .orderBy("d.next_action_at")
+      .orderBy("d.id")
       .limit(limit),
   );
 

@@ -53,7 +53,7 @@ export const inbox = projection({
   on: {
     DeliveryRequested: (e) => {
       const { channel, recipient: subject, notification } = e.data;
-      if (channel !== "websocket") return [];
+      if (channel !== "websocket" || notification === null) return [];
       const unmarked = { unread_after: null, unarchived_after: null, seen_at: null, read_at: null, archived_at: null };
       const about = { subject, notification_id: notification, created_at: e.meta.at, position: e.position };
       return [put([deliveryOf(e.stream)], { ...about, item: "new", ...unmarked })];

@@ -131,26 +131,25 @@ export const notifications = projection({
     NotificationStopRequested: (e) => [decided(e, () => ({ stop_requested: true }))],
     NotificationRouted: (e) => [decided(e, () => ({ routed: true }))],
     NotificationDeleted: (e) => [decided(e, blanked)],
-    DeliveryRequested: (e) => [
+    DeliveryRequested: (e) =>
       counted(e, (row) => (e.data.fallbackOf === null ? {} : mail(row, deliveryOf(e.stream), true))),
-    ],
-    DeliveryAttemptStarted: (e) => [counted(e, () => ({ attempts_started: true }))],
-    DeliverySucceeded: (e) => [counted(e)],
-    DeliveryAttemptFailed: (e) => [counted(e)],
-    DeliveryRetryScheduled: (e) => [counted(e)],
-    DeliveryExhausted: (e) => [counted(e)],
-    DeliveryAcknowledged: (e) => [counted(e, () => (e.data.to === "delivered" ? { attempts_started: true } : {}))],
-    DeliveryFallbackRequested: (e) => [counted(e, (row) => mail(row, e.data.mail, false))],
-    DeliveryCancelRequested: (e) => [counted(e)],
-    DeliveryCancelled: (e) => [counted(e)],
-    DeliveryExpired: (e) => [counted(e)],
-    DeliverySuppressed: (e) => [counted(e)],
-    DeliveryHeld: (e) => [counted(e)],
-    DeliveryReleased: (e) => [counted(e)],
-    DeliveryReported: (e) => [counted(e)],
-    DeliveryErased: (e) => [counted(e, (row) => ({ erased: row.erased + 1 }))],
+    DeliveryAttemptStarted: (e) => counted(e, () => ({ attempts_started: true })),
+    DeliverySucceeded: (e) => counted(e),
+    DeliveryAttemptFailed: (e) => counted(e),
+    DeliveryRetryScheduled: (e) => counted(e),
+    DeliveryExhausted: (e) => counted(e),
+    DeliveryAcknowledged: (e) => counted(e, () => (e.data.to === "delivered" ? { attempts_started: true } : {})),
+    DeliveryFallbackRequested: (e) => counted(e, (row) => mail(row, e.data.mail, false)),
+    DeliveryCancelRequested: (e) => counted(e),
+    DeliveryCancelled: (e) => counted(e),
+    DeliveryExpired: (e) => counted(e),
+    DeliverySuppressed: (e) => counted(e),
+    DeliveryHeld: (e) => counted(e),
+    DeliveryReleased: (e) => counted(e),
+    DeliveryReported: (e) => counted(e),
+    DeliveryErased: (e) => counted(e, (row) => ({ erased: row.erased + 1 })),
     // What starts again may have been given more time.
-    DeliveryRedriven: (e) => [counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) }))],
+    DeliveryRedriven: (e) => counted(e, (row) => ({ expires_at: Math.max(row.expires_at, e.data.expiresAt) })),
   },
 });
 
@@ -239,15 +238,18 @@ const decided = (
 function counted(
   e: Omit<EventFacts, "type"> & StatusEvent,
   changed: (row: NotificationRow) => Partial<NotificationBody> = () => ({}),
-): RowChange<NotificationRow, NotificationBody> {
+): RowChange<NotificationRow, NotificationBody>[] {
   const { notification, from, to } = e.data;
-  return change([notification], (row) => {
+  // Deliveries of endpoints count nowhere.
+  if (notification === null) return [];
+  const count = change<NotificationRow, NotificationBody>([notification], (row) => {
     const counts = { ...row.counts };
     if (from !== null) counts[from] = (counts[from] ?? 0) - 1;
     counts[to] = (counts[to] ?? 0) + 1;
     if (from !== null && counts[from] === 0) delete counts[from];
     return settle({ ...row, ...changed(row), counts, updated_at: later(row, e.meta.at) });
   });
+  return [count];
 }
 
 const later = (row: NotificationRow, at: Instant): Instant => Math.max(row.updated_at, at);
@@ -280,7 +282,8 @@ export const recipients = projection({
       return [...subjects].map((subject) => named(notificationOf(e.stream), subject, e.position));
     },
     // The members of a room, and the addresses of fallbacks.
-    DeliveryRequested: (e) => [named(e.data.notification, e.data.recipient, e.position)],
+    DeliveryRequested: ({ data, position }) =>
+      data.notification === null ? [] : [named(data.notification, data.recipient, position)],
   },
 });
 

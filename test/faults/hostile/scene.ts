@@ -47,7 +47,11 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   const { body: me } = await api.get("/clients/me");
   const config = { host: "127.0.0.1", port: 1, security: "none" };
   await api.put("/email-providers/mailer", { type: "smtp", config, from_email: "a@b.example" });
+  const hook = { url: "http://127.0.0.1:8099/hook", events: ["provider.*"] };
+  const { body: endpoint } = await api.post("/webhooks", hook);
   return {
+    endpoint_id: endpoint.id,
+    webhook_delivery_id: notification.deliveries[0].id,
     room_id: room.id,
     message_id: message.id,
     notification_id: notification.id,

@@ -84,7 +84,15 @@ async function furnish(api: Api, user: string, mark: string, provider: string): 
   const email = `${mark}@former.example`;
   expectGood(await api.put(`/suppressions/${email}`, { reason: "manual" }));
   const { key } = expectGood(await api.get("/clients/me"));
-  return { email, ...(await notification(api, user, mark)), user_id: user, name: provider, key_id: key.id };
+  const hook = { url: `http://127.0.0.1:8099/${mark}`, events: ["provider.*"], description: mark, retry_schedule: [] };
+  const { id: endpoint_id } = expectGood(await api.post("/webhooks", hook));
+  const { delivery_id: webhook_delivery_id } = expectGood(await api.post(`/webhooks/${endpoint_id}/test`));
+  await until(
+    () => api.get(`/webhooks/${endpoint_id}/deliveries`),
+    ({ body }) => body.data[0]?.status === "exhausted",
+  );
+  const ids = { user_id: user, name: provider, key_id: key.id, endpoint_id, webhook_delivery_id };
+  return { email, ...(await notification(api, user, mark)), ...ids };
 }
 
 const keyOf = async (api: Api): Promise<string> => expectGood(await api.get("/clients/me")).key.id;
@@ -168,6 +176,8 @@ export async function cast(server: TestServer): Promise<Cast> {
     notification_id: [{ what: "notification", id: idOf(erins.notification_id) }],
     delivery_id: [{ what: "delivery", id: idOf(erins.delivery_id) }],
     key_id: [{ what: "key", id: spare.id }],
+    endpoint_id: [{ what: "endpoint", id: idOf(erins.endpoint_id) }],
+    webhook_delivery_id: [{ what: "endpoint's delivery", id: idOf(erins.webhook_delivery_id) }],
     job_id: [{ what: "redrive", id: erinsRedrive.job_id }],
     user_id: [{ what: "user", id: "eve" }],
     name: [{ what: "provider", id: "acme-mailer" }],

@@ -3,6 +3,7 @@ import type { NamedRoute } from "../route.ts";
 import { auditRoutes } from "./audit.ts";
 import { clientRoutes } from "./clients.ts";
 import { deliveryRoutes } from "./deliveries.ts";
+import { endpointRoutes } from "./endpoints.ts";
 import { inboxRoutes } from "./inbox.ts";
 import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
@@ -22,5 +23,6 @@ export const routes: readonly NamedRoute[] = [
   ...inboxRoutes,
   ...providerRoutes,
   ...suppressionRoutes,
+  ...endpointRoutes,
   ...auditRoutes,
 ];

@@ -1,0 +1,72 @@
+// Where the fan-out begins: at its checkpoint, with the endpoints, their cursors and their open deliveries.
+
+import { SECOND_MS } from "../contract/time.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { allCursors, FAN_OUT, putCursors } from "../projections/endpoint-cursors.ts";
+import { allEndpoints, openEndpointDeliveries, requestedUpTo } from "../projections/models/endpoints.ts";
+import { openCheckpoint, readCheckpoint } from "./checkpoints.ts";
+import type { FanOutOptions, Following } from "./endpoint-requests.ts";
+import { cursorOf, EndpointRoster } from "./endpoint-roster.ts";
+import { inTransaction } from "./queue.ts";
+
+/** How long it waits for the read model. */
+const READ_WAIT_MS = 5 * SECOND_MS;
+
+type LoadingOptions = Pick<FanOutOptions, "pool" | "store" | "readSide">;
+
+/**
+ * The checkpoint of the fan-out. When there is none, as on a fresh schema `jobs`, it begins at the log's end, and each
+ * endpoint goes on behind the last delivery that it had. Throws ForeignCheckpoint.
+ */
+export async function openFanOut(options: LoadingOptions): Promise<Position> {
+  const { pool, store, readSide } = options;
+  const known = await readCheckpoint(options, FAN_OUT);
+  if (known !== undefined) return known;
+  await awaitReadModel(options, await store.tail());
+  const operator = readSide.operator();
+  const [rows, requested] = await Promise.all([allEndpoints(operator), requestedUpTo(operator)]);
+  const requestedTo = new Map(requested.map(({ id, after }) => [id, after]));
+  return inTransaction(pool, async (sql) => {
+    const query = (text: string, values?: unknown[]) => sql.executeSql(text, values);
+    const at = await openCheckpoint({ pool: { query } as never, store }, FAN_OUT);
+    const position = (id: (typeof rows)[number]["id"], start: Position) => {
+      const after = requestedTo.get(id);
+      return after !== undefined && after > start ? after : start;
+    };
+    await putCursors(
+      sql,
+      rows.map(({ id, generation, start }) => ({ endpoint: id, generation, position: position(id, start) })),
+    );
+    return at;
+  });
+}
+
+/** What there is to follow from the checkpoint on. */
+export async function loadRoster(options: LoadingOptions, at: Position): Promise<Following> {
+  await awaitReadModel(options, at);
+  const operator = options.readSide.operator();
+  const [rows, known, open] = await Promise.all([
+    allEndpoints(operator),
+    allCursors(options.pool),
+    openEndpointDeliveries(operator),
+  ]);
+  const roster = new EndpointRoster();
+  const following: Following = { roster, pushed: at, cursors: new Map(), forgotten: new Set() };
+  for (const row of rows) {
+    const { id, generation } = row;
+    const cursor = known.get(id);
+    const { cursor: position } = roster.add(row, cursorOf(row, cursor, at));
+    if (position !== null && cursor?.generation !== generation) {
+      following.cursors.set(id, { endpoint: id, generation, position });
+    }
+  }
+  for (const { endpoint_id, ...delivery } of open) {
+    const followed = roster.get(endpoint_id);
+    if (followed !== undefined) roster.opened(followed, delivery);
+  }
+  return following;
+}
+
+async function awaitReadModel({ readSide }: LoadingOptions, position: Position): Promise<void> {
+  if (!(await readSide.waitFor(position, READ_WAIT_MS))) throw new Error("the read model is behind the fan-out");
+}

@@ -1,0 +1,97 @@
+// Webhook endpoints over HTTP: what they get, how it is signed, and what becomes of them.
+import { Webhook } from "standardwebhooks";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bodyOf, httpServer } from "../../channels/servers.ts";
+import { type Api, type Body, newClient, until } from "../../e2e/support/api.ts";
+import { startTestServer, type TestServer } from "../../support/server.ts";
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startTestServer();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+type Received = {
+  readonly path: string;
+  readonly headers: Record<string, string>;
+  readonly text: string;
+  readonly body: Body;
+};
+
+/** Takes webhooks on any path, and answers as told. */
+async function receiver(answer: (path: string, n: number) => number = () => 204) {
+  const received: Received[] = [];
+  const http = await httpServer(async (request, response) => {
+    const text = await bodyOf(request);
+    const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, String(value)]));
+    received.push({ path: request.url ?? "", headers, text, body: JSON.parse(text) });
+    response.writeHead(answer(request.url ?? "", received.length)).end();
+  });
+  const at = (path: string) => received.filter((one) => one.path === path);
+  const url = (path = "/") => `http://127.0.0.1:${http.port}${path}`;
+  const come = (path: string, count: number) =>
+    until(
+      async () => at(path),
+      (all) => all.length >= count,
+      10_000,
+    );
+  return { received, at, url, come, [Symbol.asyncDispose]: () => http[Symbol.asyncDispose]() };
+}
+
+async function roomOf(api: Api): Promise<Body> {
+  const members = [{ user_id: "ann", role: "owner" }];
+  return (await api.post("/rooms", { name: "Talk", members })).body;
+}
+const say = async (api: Api, room: Body, content: string): Promise<Body> =>
+  (await api.post(`/rooms/${room.id}/messages`, { sender_id: "ann", content })).body;
+
+describe("an endpoint", () => {
+  test("gets the events it names, once, signed with its own secret", async () => {
+    const api = await newClient(server.url);
+    await using target = await receiver();
+    const made = await api.post("/webhooks", {
+      url: target.url("/a"),
+      events: ["message.*"],
+      headers: { "X-Team": "blue" },
+    });
+    expect(made.status, JSON.stringify(made.body)).toBe(201);
+    expect(made.headers.get("location")).toBe(`/api/v1/webhooks/${made.body.id}`);
+    expect(made.body).toMatchObject({
+      id: expect.stringMatching(/^whk_/),
+      events: ["message.*"],
+      headers: { "X-Team": { set: true } },
+      ...{ ordered: false, status: "active", timeout_seconds: 15, lag_events: 0 },
+      secret: expect.stringMatching(/^whsec_/),
+    });
+    const room = await roomOf(api);
+    const first = await say(api, room, "one");
+    await say(api, room, "two");
+    const [one] = await target.come("/a", 2);
+    expect(one?.headers).toMatchObject({ "x-team": "blue", "webhook-id": one?.body.id });
+    expect(one?.body).toEqual({
+      id: expect.stringMatching(/^evt_/),
+      type: "message.posted",
+      timestamp: first.created_at,
+      position: expect.any(String),
+      room_id: room.id,
+      seq: first.seq,
+      actor: { type: "key", id: expect.stringMatching(/^key_/) },
+      data: first,
+    });
+    const verifier = new Webhook(made.body.secret);
+    for (const { text, headers } of target.at("/a")) expect(() => verifier.verify(text, headers)).not.toThrow();
+    const shown = await until(
+      async () => (await api.get(`/webhooks/${made.body.id}`)).body,
+      (body) => body.lag_events === 0 && body.last_success_at !== null,
+    );
+    expect(shown).toMatchObject({ lag_seconds: 0, last_failure: null });
+    expect(target.at("/a")).toHaveLength(2);
+    const { body: list } = await api.get(`/webhooks/${made.body.id}/deliveries`);
+    expect(list.data).toHaveLength(2);
+    expect(list.data[1]).toMatchObject({
+      ...{ notification_id: null, channel: "webhook", recipient: target.url("/a"), status: "delivered" },
+      source: { endpoint_id: made.body.id, event_id: one?.body.id },
+      attempts: [{ number: 1, outcome: "succeeded" }],
+    });
+  });
+});
