@@ -86,7 +86,6 @@ export const FAILPOINTS = [
   // Webhook endpoints.
   "events-pushed/requested", // events were handed to the endpoints that go with the fan-out | their deliveries are requested
   "events-requested/checkpoint-moved", // deliveries to endpoints are requested | the fan-out's checkpoint is past their events
-  "backlog-requested/cursor-moved", // a page of a backlog is requested | the endpoint's cursor is past it
 
   // Moving a log.
   "events-exported/keys-exported", // the events are in an export's file | their keys are

@@ -7,7 +7,6 @@ import { matchesType } from "../domain/event-filter.ts";
 import { decode } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
-import { failpoint } from "../platform/failpoint.ts";
 import { backoffMs, Loop, messageOf } from "../platform/supervise.ts";
 import { putCursors } from "../projections/endpoint-cursors.ts";
 import { auditPage } from "../projections/models/audit.ts";
@@ -192,7 +191,6 @@ export class EndpointBacklog implements AsyncDisposable {
       requests.push(...wanted.map((one) => following.roster.request(followed, one, cursor, now())));
     }
     await requestAll(this.#options, following.roster, requests);
-    failpoint("backlog-requested/cursor-moved");
     if (followed.row.generation !== generation || followed.cursor === null) return false;
     followed.cursor = position;
     await putCursors(onPool(this.#options.pool), [{ endpoint, generation, position }]);
