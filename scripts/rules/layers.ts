@@ -26,7 +26,7 @@ const ROOT = ["config", "compose", "storage", "live", "metrics"] as const;
 export const LAYERS: readonly Layer[] = [
   { name: "contract", imports: [], packages: ["zod"], node: false },
   { name: "platform", imports: [], packages: "any", node: true },
-  { name: "domain", imports: ["contract"], packages: ["zod"], node: false },
+  { name: "domain", imports: ["contract"], packages: ["temporal-polyfill", "zod"], node: false },
   { name: "event-store", imports: ["contract", "platform", "domain"], types: ["config"], packages: "any", node: true },
   { name: "channels", imports: ["contract", "platform", "domain"], types: ["config"], packages: "any", node: true },
   {

@@ -8,10 +8,12 @@ import { optionFaults } from "../contract/notification-options.ts";
 import { contentSizeFaults, DEFAULT_FALLBACK_SECONDS, type NewNotification } from "../contract/notifications.ts";
 import { type Instant, parseInstant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
+import { DomainError } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import {
   checkTimes,
   type Fallback,
+  type Notification,
   type NotificationCommand,
   type NotificationData,
   notificationDecider,
@@ -24,21 +26,29 @@ import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { describeAttachments, storeAttachments } from "./attachments.ts";
+import { takeDedupeKey } from "./dedupe-notification.ts";
 import { AppError, invalid } from "./errors.ts";
-import { type Changed, shownAfter, viewOfState } from "./notification-views.ts";
+import { type Changed, shownAfter, viewAsOf, viewOfState, withKeyedGates } from "./notification-views.ts";
 import { spend } from "./rate-limit.ts";
 import type { Call, Services } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
+/** `made`: a new one was accepted; else nothing was written: it was there already, or is only shown. */
+type Created = Changed & { readonly made: boolean };
+
 /**
  * Creates a notification in a stream whose id follows from the command's. The answer follows from the command's own
- * events. Throws validation_failed, ambiguous_recipients, no_recipients, email_provider_not_configured.
+ * events. A dry run shows what would be made; where another has the deduplication key, that one is the answer. Throws
+ * validation_failed, ambiguous_recipients, no_recipients, email_provider_not_configured, unavailable.
  */
-export async function createNotification(call: Call, wanted: NewNotification): Promise<Changed> {
+export async function createNotification(call: Call, wanted: NewNotification): Promise<Created> {
   const { services, read, context } = call;
   const id: NotificationId = `ntf_${deriveTail("notification", context.commandId)}`;
   const stream = notificationStream(id);
-  const command = await commandFor(call, id, wanted);
+  const { command, known } = await commandFor(call, id, wanted);
+  const first = known ? null : await takeDedupeKey(call, id, command.data, wanted.dry_run);
+  if (first !== null) return { ...(await stateNow(call, first)), made: false };
+  if (wanted.dry_run) return { ...(await wouldBe(call, id, command)), made: false };
   const { data } = command;
   const files = wanted.type === "email" ? (wanted.attachments ?? []) : [];
   // They are durable before the notification names them.
@@ -46,23 +56,51 @@ export async function createNotification(call: Call, wanted: NewNotification): P
   const options = { newStream: true };
   const { state, ...written } = await services.commands.execute(notificationDecider, stream, command, context, options);
   if (state.status === "none") throw new Error(`${stream} was requested without an event`);
-  return shownAfter(await viewOfState(services, read, id, state), written);
+  return { ...shownAfter(await viewOfState(services, read, id, state), written), made: true };
+}
+
+/** A notification as it is now. Throws read_model_behind. */
+async function stateNow({ services, read }: Call, id: NotificationId): Promise<Changed> {
+  const { state, position } = await services.commands.load(notificationDecider, notificationStream(id));
+  if (state.status === "none" || position === null) throw new DomainError("not_found");
+  const upTo = await services.store.tail();
+  return shownAfter(await viewAsOf(services, read, id, state, upTo), { position: upTo, replayed: false });
+}
+
+/** A notification as it would be, with what would stand against its first deliveries. Nothing is written. */
+async function wouldBe({ services, read, at }: Call, id: NotificationId, command: RequestCommand): Promise<Changed> {
+  let state: Notification = notificationDecider.initial;
+  for (const [index, event] of notificationDecider.decide(state, command, new Map()).entries()) {
+    state = notificationDecider.evolve(state, event, { seq: index + 1, at });
+  }
+  if (state.status === "none") throw new Error("a dry run came to nothing");
+  const view = await viewOfState(services, read, id, state);
+  const shown = shownAfter(await withKeyedGates(services, view, state, at), {
+    position: await services.store.tail(),
+    replayed: false,
+  });
+  return { ...shown, notification: { ...shown.notification, status: "dry_run" } };
 }
 
 type RequestCommand = Extract<NotificationCommand, { type: "Request" }>;
 
 /** What was requested before is not checked again: its time may be over, its room gone, its provider removed. */
-async function commandFor(call: Call, id: NotificationId, wanted: NewNotification): Promise<RequestCommand> {
+async function commandFor(
+  call: Call,
+  id: NotificationId,
+  wanted: NewNotification,
+): Promise<{ readonly command: RequestCommand; readonly known: boolean }> {
   const { services, caller, at, context } = call;
   if (context.fingerprint !== undefined) {
     const { state } = await services.commands.load(notificationDecider, notificationStream(id));
-    if (state.status !== "none") return { type: "Request", at, data: state.data };
+    if (state.status !== "none") return { command: { type: "Request", at, data: state.data }, known: true };
   }
   const data = await notificationData(services, caller.client, id, wanted, at);
+  if (wanted.dry_run) return { command: { type: "Request", at, data }, known: false };
   const count = data.audience?.count ?? data.recipients.length;
   // fence: rate-notifications
   await spend(services.limits.notifications, { policy: "notifications", key: caller.client, count }, call.onRate);
-  return { type: "Request", at, data };
+  return { command: { type: "Request", at, data }, known: false };
 }
 
 async function notificationData(

@@ -6,6 +6,7 @@ import { type NotificationResource, type NotificationSummary, SHOWN_DELIVERIES }
 import type { NotificationEventData } from "../contract/public-events.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
+import type { Gate } from "../domain/delivery.ts";
 import { type DeliveryEvent, deliveryStream, statusAfter } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import type { KnownNotification } from "../domain/notification.ts";
@@ -24,6 +25,7 @@ import {
   type DeliveryRow,
   deliveries,
   deliveriesOf,
+  deliveryFault,
   erasedAttempt,
   erasedDelivery,
 } from "../projections/models/deliveries.ts";
@@ -43,6 +45,7 @@ import { userIdsOf } from "../projections/models/users.ts";
 import type { Projection, RowOf } from "../projections/projection.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { eventsAt } from "./audit.ts";
+import { choiceGates, keyedGate } from "./delivery-gates.ts";
 import { AppError } from "./errors.ts";
 import { deliveryResource } from "./resources.ts";
 import type { Services, Written } from "./services.ts";
@@ -64,6 +67,10 @@ type NotificationView = {
   readonly attempts: readonly AttemptRow[];
   /** The first whom it is for; those without a delivery are shown as to be made. None when all were made. */
   readonly planned: readonly ShownRecipient[];
+  /** What stands against them, by subject, as far as it is known before they are made. */
+  readonly gates: ReadonlyMap<Subject, Gate>;
+  /** Whether a suppression is shown: nothing is made, and so nothing else will say it. */
+  readonly dryRun?: boolean;
 };
 
 /** A change that was made, and the notification as it was just after that. */
@@ -132,7 +139,14 @@ export function notificationSummary(row: NotificationRow): NotificationSummary {
   return { ...common(row), delivery_counts: counts, deliveries_total: madeCount(counts) };
 }
 
-export function notificationResource({ row, made, attempts, planned }: NotificationView): NotificationResource {
+export function notificationResource({
+  row,
+  made,
+  attempts,
+  planned,
+  gates,
+  dryRun,
+}: NotificationView): NotificationResource {
   const { count, status } = unmade(row);
   const order = new Map(planned.map(({ subject }, index) => [subject, index]));
   // A room's members go by subject, as they are expanded; others as they were named.
@@ -141,7 +155,8 @@ export function notificationResource({ row, made, attempts, planned }: Notificat
   const announced = planned.flatMap(({ subject, address }) => {
     const id = deliveryId(row.id, subject, row.channel);
     if (known.has(id)) return [];
-    const delivery = { id, notification_id: row.id, channel: row.channel, address, status };
+    const gate = status === "pending" ? (gates.get(subject) ?? null) : null;
+    const delivery = { id, notification_id: row.id, channel: row.channel, address, status, ...withheld(gate, dryRun) };
     return [{ resource: deliveryResource(delivery, []), rank: rankOf(subject) }];
   });
   const ofDelivery = Map.groupBy(attempts, (attempt) => attempt.delivery_id);
@@ -160,6 +175,13 @@ export function notificationResource({ row, made, attempts, planned }: Notificat
   };
 }
 
+/** What is known to stand against a delivery that is not made yet. */
+function withheld(gate: Gate, dryRun = false): Partial<Pick<DeliveryRow, "status" | "held_until" | "error">> {
+  if (gate === null) return {};
+  if ("holdUntil" in gate) return { held_until: gate.holdUntil };
+  return dryRun ? { status: "suppressed", error: deliveryFault(gate.suppress) } : {};
+}
+
 function compareRanks(a: string | number | null, b: string | number | null): number {
   if (a === b) return 0;
   if (a === null || b === null) return a === null ? 1 : -1;
@@ -173,13 +195,42 @@ export async function viewNow(services: Services, read: ReadAs, row: Notificatio
   const { rows: made } = await deliveriesOf(read, row.id, { limit: SHOWN_DELIVERIES });
   const ids = made.map((one) => one.id);
   const attempts = ids.length === 0 ? [] : await attemptsOf(read, ids);
-  return { row, made, attempts, planned: await plannedFor(services, read, row) };
+  return { row, made, attempts, ...(await announced(services, read, row)) };
 }
 
 /** The first whom a notification is for, in the order of its deliveries; of a room only as long as some are not made. */
 export async function plannedFor(services: Services, read: ReadAs, row: ShownRow): Promise<readonly ShownRecipient[]> {
   if (row.audience === null) return row.recipients;
   return unmade(row).count === 0 ? [] : membersAt(services, read, row.audience.roomId, row.audience.atSeq);
+}
+
+/** The first whom a notification is for, and what their own choices say, as long as some deliveries are not made. */
+async function announced(services: Services, read: ReadAs, row: ShownRow) {
+  const planned = await plannedFor(services, read, row);
+  if (unmade(row).count === 0) return { planned, gates: new Map() };
+  const people = planned.map(({ subject, address, user }) => ({ subject, address, user: user ?? null }));
+  const at = Math.max(services.now(), row.send_at ?? 0);
+  return { planned, gates: await choiceGates(read, row, people, at) };
+}
+
+/** A view of what a dry run comes to: also what throttles and collapse keys would say now. */
+export async function withKeyedGates(
+  { commands }: Services,
+  view: NotificationView,
+  { data }: KnownNotification,
+  at: Instant,
+): Promise<NotificationView> {
+  const gates = new Map(view.gates);
+  for (const { subject } of view.planned) {
+    const known = gates.get(subject) ?? null;
+    if (known !== null && "suppress" in known) continue;
+    const delivery = deliveryId(view.row.id, subject, data.channel);
+    const { client, collapse, throttle } = data;
+    const keyed = { client, delivery, recipient: subject, releasedAt: at, at, collapse, throttle };
+    const gate = await keyedGate(commands, keyed, null);
+    if (gate !== null) gates.set(subject, gate);
+  }
+  return { ...view, gates, dryRun: true };
 }
 
 /** The first members that a room had at a seq, as the router expands them. */
@@ -190,7 +241,7 @@ async function membersAt({ commands }: Services, read: ReadAs, room: RoomId, seq
   const known = await userIdsOf(read, subjects);
   return mapBounded(subjects, READS_AT_ONCE, async (subject) => {
     const address = known.get(subject) ?? (await userIdInLog(commands, subject));
-    return { subject, address, name: null };
+    return { subject, address, name: null, user: null };
   });
 }
 
@@ -295,7 +346,7 @@ export async function viewOfState(
   state: KnownNotification,
 ): Promise<NotificationView> {
   const row = rowOfState(id, state);
-  return { row, made: [], attempts: [], planned: await plannedFor(services, read, row) };
+  return { row, made: [], attempts: [], ...(await announced(services, read, row)) };
 }
 
 /** The notification in this state, with its first deliveries at a position. Throws read_model_behind. */
@@ -320,7 +371,7 @@ export async function viewAsOf(
     row,
     made: rowsOf(deliveries, all),
     attempts: rowsOf(attempts, all),
-    planned: await plannedFor(services, read, row),
+    ...(await announced(services, read, row)),
   };
 }
 

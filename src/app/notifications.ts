@@ -45,6 +45,7 @@ import type { Page } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { subjectsNamed } from "./create-notification.ts";
 import { onceMade } from "./deliveries.ts";
+import { choiceGates } from "./delivery-gates.ts";
 import {
   awaitReadModel,
   type Changed,
@@ -199,9 +200,15 @@ export async function retryNotification(call: Call, named: string, wanted: reado
   const ended = await endedDeliveries(call, row, wanted);
   const again = before.since === null ? ended : ended.filter((one) => one.updated_at <= (before.since ?? 0));
   const targets = [...new Set([...before.deliveries, ...again.map((one) => one.id)])];
+  // A mail's next attempt asks what its recipient chose; on a WebSocket it goes out at once.
+  const sockets = again.filter((one) => one.channel === "websocket");
+  const people = sockets.map(({ subject, address }) => ({ subject, address, user: null }));
+  const gates = await choiceGates(read, { ...row, channel: "websocket" }, people, at);
+  const gateOf = new Map(sockets.map((one) => [one.id, gates.get(one.subject) ?? null]));
   const outcomes = await mapBounded(targets, COMMANDS_AT_ONCE, async (delivery) => {
     const stream = deliveryStream(delivery);
-    const outcome = await services.commands.execute(deliveryDecider, stream, { type: "Redrive", at }, context);
+    const command = { type: "Redrive", at, gate: gateOf.get(delivery) ?? null } as const;
+    const outcome = await services.commands.execute(deliveryDecider, stream, command, context);
     failpoint("redriven/next-redriven");
     const last = outcome.events.at(-1);
     const upTo = last === undefined ? null : await positionOf(services, stream, last.revision);

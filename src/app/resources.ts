@@ -193,7 +193,8 @@ const attemptResource = (row: AttemptRow): AttemptResource => ({
 });
 
 /** What is known of a delivery before it is made. */
-type AnnouncedDelivery = Pick<DeliveryRow, "id" | "notification_id" | "channel" | "address" | "status">;
+type AnnouncedDelivery = Pick<DeliveryRow, "id" | "notification_id" | "channel" | "address" | "status"> &
+  Partial<Pick<DeliveryRow, "held_until" | "error">>;
 
 /** What a delivery is before anything happened to it. */
 const NOTHING_YET = {

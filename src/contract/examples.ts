@@ -14,6 +14,7 @@ import type { EndpointResource, EndpointSecretResource, EndpointTestResource } f
 import type { InboxItemResource } from "./inbox.ts";
 import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
+import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
 import type { SuppressionResource } from "./suppressions.ts";
@@ -86,6 +87,10 @@ const user: UserResource = {
   meta: { team: "blue" },
   created_at: AT,
   updated_at: AT,
+};
+const preferences: PreferencesResource = {
+  categories: { orders: { email: true, websocket: true }, "*": { email: false, websocket: null } },
+  quiet_hours: { from: "22:00", to: "07:00", days: ["mon", "tue", "wed", "thu", "sun"], timezone: "Europe/Berlin" },
 };
 const userRoom: UserRoomResource = {
   room,
@@ -272,6 +277,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Message: message,
   User: user,
   UserRoom: userRoom,
+  Preferences: preferences,
   Token: token,
   RegisteredClient: client,
   Client: ownClient,
@@ -321,6 +327,12 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   rotateKey: { "at once": { grace_seconds: 0 } },
   putUser: { "a profile": profile },
   changeUser: { "a name, and one key of meta": { name: "Alice B.", meta: { team: null } } },
+  putPreferences: {
+    "nothing but orders by email, and quiet nights": {
+      categories: { orders: { email: true }, "*": { email: false } },
+      quiet_hours: { from: "22:00", to: "07:00" },
+    },
+  },
   mintToken: { "for an hour": { ttl_seconds: 3_600 } },
   createRoom: {
     private: { name: "Order 4711", external_id: "order-4711", members: [{ user_id: "alice", role: "admin" }] },

@@ -6,7 +6,7 @@ import { input, mailAddress, name, orNull, pattern, refuse, seconds, text } from
 /** The longest window of a throttle or a deduplication. */
 const MAX_WINDOW_SECONDS = 30 * 24 * 3_600;
 /** The most deliveries that a throttle lets through in its window. */
-const MAX_THROTTLE_LIMIT = 1_000;
+export const MAX_THROTTLE_LIMIT = 1_000;
 const MAX_HEADERS = 20;
 /** RFC 5322: a line has at most 998 characters. */
 const MAX_HEADER_VALUE = 998;
@@ -58,14 +58,13 @@ const headersOf = (allowed: (lowerCaseName: string) => boolean, which: string, v
         const lower = name.toLowerCase();
         const twice = seen.has(lower);
         seen.add(lower);
-        // fence: own-headers
-        if (!HEADER_NAME.test(name) || RESERVED.test(lower) || !allowed(lower))
+        if (!HEADER_NAME.test(name) || /* fence: own-headers */ RESERVED.test(lower) || !allowed(lower))
           refuse(context, "not_allowed", `must be ${which}, and none that ChatAPI or a provider sets`, [name]);
         else if (twice) refuse(context, "not_allowed", "must not come twice", [name]);
         else if (text.length > MAX_HEADER_VALUE)
           refuse(context, "too_long", `must have at most ${MAX_HEADER_VALUE} characters`, [name]);
-        // fence: header-lines
-        else if (!value.test(text)) refuse(context, "invalid_format", "must be one line of visible characters", [name]);
+        else if (/* fence: header-lines */ !value.test(text))
+          refuse(context, "invalid_format", "must be one line of visible characters", [name]);
       }
     })
     .meta({

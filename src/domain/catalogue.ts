@@ -4,16 +4,20 @@ import { z } from "zod";
 import { type BlobEvent, blobEvents } from "./blob.ts";
 import { type ClaimEvent, claimEvents } from "./claim.ts";
 import { type ClientEvent, clientEvents } from "./client.ts";
+import { type CollapseEvent, collapseEvents } from "./collapse.ts";
+import { type DedupeEvent, dedupeEvents } from "./dedupe.ts";
 import { type DeliveryEvent, deliveryEvents } from "./delivery-state.ts";
 import { type EventsOf, event } from "./event.ts";
 import { type HookTokenEvent, hookTokenEvents } from "./hook-token.ts";
 import { type InboxEvent, inboxEvents } from "./inbox.ts";
 import { type KeyUseEvent, keyUseEvents } from "./key-use.ts";
 import { type NotificationEvent, notificationEvents } from "./notification.ts";
+import { type PreferencesEvent, preferencesEvents } from "./preferences.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
 import { type RedriveEvent, redriveEvents } from "./redrive.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
 import { type SuppressionEvent, suppressionEvents } from "./suppression.ts";
+import { type ThrottleEvent, throttleEvents } from "./throttle.ts";
 import { type UserEvent, userEvents } from "./user.ts";
 
 /** The log's own first event, and what readers get in place of an event that was not written by this program. */
@@ -31,6 +35,10 @@ export const catalogue = {
   ...roomEvents,
   ...readsEvents,
   ...claimEvents,
+  ...dedupeEvents,
+  ...throttleEvents,
+  ...collapseEvents,
+  ...preferencesEvents,
   ...notificationEvents,
   ...deliveryEvents,
   ...redriveEvents,
@@ -48,6 +56,10 @@ export type DomainEvent =
   | RoomEvent
   | ReadsEvent
   | ClaimEvent
+  | DedupeEvent
+  | ThrottleEvent
+  | CollapseEvent
+  | PreferencesEvent
   | NotificationEvent
   | DeliveryEvent
   | RedriveEvent

@@ -43,7 +43,7 @@ type Retrying = { readonly policy: RetryPolicy /** Uniform in [0, 1). */; readon
 export type Requested = Omit<DeliveryRequest, "from" | "to" | "source" | "notification" | "endpoint" | "withheld"> &
   ({ readonly notification: NotificationId } | { readonly source: EndpointSource });
 /** What stands against sending a delivery now; null: nothing. */
-type Gate = { readonly suppress: string } | { readonly holdUntil: Instant } | null;
+export type Gate = { readonly suppress: string } | { readonly holdUntil: Instant } | null;
 export type DeliveryCommand = TimedCommand &
   (
     | { type: "Request"; request: Requested; gate?: Gate }
@@ -194,7 +194,7 @@ function withheld(
 
 function withhold(state: KnownDelivery, { gate, at }: CommandOf<"Withhold">): readonly DeliveryEvent[] {
   // An attempt that is open counts; what stands against the delivery is asked again before the next one.
-  if (/* fence: withhold-open */ hasEnded(state.status) || state.status === "sending") return [];
+  if (hasEnded(state.status) || /* fence: withhold-open */ state.status === "sending") return [];
   const event = withheld(state, gate, at);
   if (event === undefined) return [];
   if (event.type !== "DeliveryHeld") return [ended(state, event)];

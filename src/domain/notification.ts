@@ -156,6 +156,8 @@ export const notificationEvents = {
    * what a person's key seals stays in the log until that person is erased.
    */
   NotificationDeleted: event({ data: z.object({}) }),
+  /** It was never requested, and can no longer be: whoever was to do so held a deduplication key for too long. */
+  NotificationAbandoned: event({ data: z.object({}) }),
   /** Every delivery has been requested. */
   NotificationRouted: event({ data: z.object({ deliveries: z.number() }) }),
 } as const;
@@ -166,27 +168,31 @@ export type KnownNotification = {
   readonly status: "scheduled" | "released" | "cancelled";
   readonly data: NotificationData;
   readonly stopRequested: boolean;
+  /** Null until then. */
+  readonly releasedAt: Instant | null;
   readonly routed: boolean;
   readonly deleted: boolean;
   readonly revision: number;
   readonly createdAt: Instant;
   readonly updatedAt: Instant;
 };
-export type Notification = { readonly status: "none" } | KnownNotification;
+export type Notification = { readonly status: "none"; readonly abandoned?: true } | KnownNotification;
 
 function evolve(state: Notification, event: NotificationEvent, context: EventContext): Notification {
   const revision = context.seq - 1;
   if (event.type === "NotificationRequested") {
     const times = { revision, createdAt: context.at, updatedAt: context.at };
-    return { status: "scheduled", data: event.data, stopRequested: false, routed: false, deleted: false, ...times };
+    const nothingYet = { stopRequested: false, releasedAt: null, routed: false, deleted: false } as const;
+    return { status: "scheduled", data: event.data, ...nothingYet, ...times };
   }
+  if (event.type === "NotificationAbandoned") return { status: "none", abandoned: true };
   if (state.status === "none") return state;
   const known = { ...state, revision, updatedAt: context.at };
   switch (event.type) {
     case "NotificationEdited":
       return { ...known, data: { ...known.data, ...event.data } };
     case "NotificationReleased":
-      return { ...known, status: "released" };
+      return { ...known, status: "released", releasedAt: context.at };
     case "NotificationCancelled":
       return { ...known, status: "cancelled" };
     case "NotificationStopRequested":
@@ -223,6 +229,8 @@ const withoutContent = (data: NotificationData): NotificationData => ({
 export type NotificationCommand = TimedCommand &
   (
     | { type: "Request"; data: NotificationData }
+    /** Makes sure that what does not exist will never be requested. */
+    | { type: "Abandon" }
     | { type: "Edit"; patch: NotificationPatch; ifMatch: IfMatch }
     | { type: "Release" }
     /** `openDeliveries`: whether any of its deliveries had not ended when last seen. */
@@ -238,8 +246,13 @@ const RELEASED: NotificationEvent = { type: "NotificationReleased", data: {} };
 function decide(state: Notification, command: NotificationCommand): readonly NotificationEvent[] {
   if (command.type === "Request") {
     if (state.status !== "none") return [];
+    // fence: dedupe-abandoned
+    if (state.abandoned === true) throw new DomainError("unavailable", "the request took too long; send it again");
     const requested: NotificationEvent = { type: "NotificationRequested", data: command.data };
     return isDue(command.data.sendAt, command.at) ? [requested, RELEASED] : [requested];
+  }
+  if (command.type === "Abandon") {
+    return state.status === "none" && state.abandoned !== true ? [{ type: "NotificationAbandoned", data: {} }] : [];
   }
   if (state.status === "none") throw new DomainError("not_found");
   switch (command.type) {

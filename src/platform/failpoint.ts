@@ -34,6 +34,7 @@ export const FAILPOINTS = [
   "holder-known/claimed", // it is known who holds a claim | it is claimed for a room
   "external-id-claimed/pair-claimed", // a direct room has its external id | it has its pair of people
   "claimed/room-made", // a room's names are claimed | the room is made
+  "dedupe-taken/requested", // a notification holds its deduplication key | it is in the log
   "taken-part/users-ensured", // a membership or a message is in the log | its user exists
   "redriven/next-redriven", // one delivery of a notification starts again | the next one does
   "frames-made/published", // events of a room became frames | its subscribers get them
@@ -72,6 +73,7 @@ export const FAILPOINTS = [
 
   // Notifications and deliveries.
   "released/job-done", // a scheduled notification is released | its job ends
+  "gate-decided/requested", // a throttle or a collapse key has decided about a delivery | it is requested
   "page-requested/next-page", // a page of deliveries is requested | the next one is
   "all-requested/routed", // all deliveries are requested | the notification says so
   "routed/job-done", // the notification says so | its job ends

@@ -5,7 +5,7 @@ import type { Channel } from "../contract/deliveries.ts";
 import type { DeliveryId, EndpointId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
-import { type AttemptOutcome, type DeliveryCommand, deliveryDecider } from "../domain/delivery.ts";
+import { type AttemptOutcome, type DeliveryCommand, deliveryDecider, type Gate } from "../domain/delivery.ts";
 import { type Delivery, deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
 import type { RetryPolicy } from "../domain/retry-policy.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
@@ -17,6 +17,7 @@ import { type AdmittedPlan, type Applicant, admit, giveBack } from "./admission.
 import { type AttemptPlan, planEmail, planWebhook } from "./attempt-plans.ts";
 import { disableEndpoint, planEndpoint } from "./endpoint-attempts.ts";
 import { failsOver, noteHealth, outcomeOfAll } from "./failover.ts";
+import { gateOfAttempt } from "./gates.ts";
 import { causeOf, contextOf, type JobServices, loadNotification } from "./job-services.ts";
 import { type Cause, DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
 import { suppressedIn } from "./suppressed-mails.ts";
@@ -58,10 +59,11 @@ export async function attemptDelivery(
   const cause = await causeOf(services, job, stream);
   const plans = await plansOf(services, job, work, delivery);
   if (plans === "wait") return DONE;
-  if (plans === "cancel" || "suppress" in plans) {
+  if (plans === "cancel" || "suppress" in plans || "holdUntil" in plans) {
     const at = now();
     const end: DeliveryCommand = plans === "cancel" ? { type: "Cancel", at } : { type: "Withhold", at, gate: plans };
     await services.commands.execute(deliveryDecider, stream, end, contextOf(job.client, cause, services.newId()));
+    // What a hold leads to has a job of its own.
     return DONE;
   }
   const { channel, priority, endpoint } = delivery.request;
@@ -100,9 +102,10 @@ async function findDue({ commands, now }: JobServices, stream: string, work: Att
 
 function dueIn(delivery: Delivery, work: AttemptWork, now: Instant): Due {
   if (delivery.status === "none" || hasEnded(delivery.status)) return { verdict: DONE };
-  const { request, n, status, leaseUntil, nextAt } = delivery;
+  const { request, n, status, leaseUntil, nextAt, expiresAt } = delivery;
   if (request.channel === "websocket" || (work.n !== null && work.n !== n)) return { verdict: DONE };
-  const dueAt = status === "sending" ? leaseUntil : nextAt;
+  // One that is held for longer than it holds ends at its expiry.
+  const dueAt = status === "sending" ? leaseUntil : Math.min(nextAt, expiresAt);
   return dueAt > now ? { verdict: retryLater(dueAt) } : { due: delivery };
 }
 
@@ -115,7 +118,7 @@ async function plansOf(
   job: TakenJob,
   { delivery: id }: AttemptWork,
   delivery: KnownDelivery,
-): Promise<readonly AttemptPlan[] | "cancel" | "wait" | { readonly suppress: string }> {
+): Promise<readonly AttemptPlan[] | "cancel" | "wait" | NonNullable<Gate>> {
   const { source } = delivery.request;
   const loading = services.commands.load(clientDecider, clientStream(job.client));
   if ("endpoint" in source) {
@@ -143,7 +146,9 @@ async function plansOf(
   // fence: attempt-after-stop
   const stopped = notification.stopRequested && delivery.status !== "sending";
   if (stopped && !(await wasRedriven(services, id))) return "cancel";
-  return suppressed === null ? plans : { suppress: suppressed };
+  if (suppressed !== null) return { suppress: suppressed };
+  if (delivery.status === "sending") return plans;
+  return (await gateOfAttempt(services, job, id, { delivery, notification })) ?? plans;
 }
 
 /** More events than a delivery has between two redrives. */

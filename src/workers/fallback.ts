@@ -10,6 +10,7 @@ import { deriveUuid, fallbackMailId } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/models/deliveries.ts";
+import { gatesOf } from "./gates.ts";
 import {
   contextFor,
   contextOf,
@@ -104,9 +105,24 @@ export async function requestFallbackMail(services: JobServices, job: TakenJob, 
     fallbackAt: null,
   } as const;
   const cause = { correlation: event.meta.correlation, causation: event.id };
+  // A throttle has counted the notification already.
+  const notified = { ...about, data: { ...about.data, throttle: null } };
+  const person = { subject: mailRecipient, address: reveal(request.address), user: state.request.recipient };
+  const scope = { id: notification, notification: notified, channel: "email", cause } as const;
+  const gate = (await gatesOf(services, job, scope, [{ ...person, delivery: mail }])).get(mailRecipient) ?? null;
   const context = contextOf(job.client, cause, deriveUuid("request", mail));
-  await executeOnDelivery(services, mail, { type: "Request", at: services.now(), request }, context);
+  await executeOnDelivery(services, mail, { type: "Request", at: services.now(), request, gate }, context);
   failpoint("mail-requested/job-done");
+  return DONE;
+}
+
+/** Ends a delivery that a newer one has replaced, unless it is being sent: then its next attempt ends it. */
+export async function replaceDelivery(services: JobServices, job: TakenJob, id: DeliveryId): Promise<Verdict> {
+  const state = await loadDelivery(services, id);
+  // Who is about to request it finds that it was replaced.
+  if (state.status === "none" || hasEnded(state.status)) return DONE;
+  const command = { type: "Withhold", at: services.now(), gate: { suppress: "collapsed" } } as const;
+  await executeOnDelivery(services, id, command, await contextFor(services, job, deliveryStream(id)));
   return DONE;
 }
 

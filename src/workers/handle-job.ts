@@ -1,6 +1,6 @@
 // What each kind of job does.
 import { attemptDelivery } from "./attempts.ts";
-import { endHold, expireDelivery, expireOverflow, fallBack, requestFallbackMail } from "./fallback.ts";
+import { endHold, expireDelivery, expireOverflow, fallBack, replaceDelivery, requestFallbackMail } from "./fallback.ts";
 import { acknowledgeInbox } from "./inbox.ts";
 import type { JobServices } from "./job-services.ts";
 import type { TakenJob, Verdict } from "./jobs.ts";
@@ -27,6 +27,8 @@ export function handleJob(services: JobServices, job: TakenJob, signal: AbortSig
       return requestFallbackMail(services, job, work.delivery);
     case "expire":
       return expireDelivery(services, job, work.delivery);
+    case "replace":
+      return replaceDelivery(services, job, work.delivery);
     case "endHold":
       return endHold(services, job, work.delivery);
     case "overflow":

@@ -30,6 +30,8 @@ const WorkSchema = z.discriminatedUnion("kind", [
   /** Requests the mail of a WebSocket delivery that fell back. */
   z.object({ kind: z.literal("mail"), ...delivery }),
   z.object({ kind: z.literal("expire"), ...delivery }),
+  /** Ends a delivery that a newer one has replaced. */
+  z.object({ kind: z.literal("replace"), ...delivery }),
   /** Lets a WebSocket delivery that was held go on. */
   z.object({ kind: z.literal("endHold"), ...delivery }),
   /** Expires a user's oldest open WebSocket deliveries beyond the limit. */

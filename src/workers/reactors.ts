@@ -51,6 +51,8 @@ const handlers: Handlers = {
     data.as === "seen" ? [] : [{ work: { kind: "acknowledge", recipient: subjectOf(stream), mark: revision } }],
   RedriveRequested: (event) => [{ work: { kind: "redrive", redrive: redriveOf(event.stream) } }],
   DeliveryReleased: (event) => [...deadlines(event), overflow(event.meta.at, event.data.recipient)],
+  DeliveryCollapsed: ({ data: { replaced } }) =>
+    replaced === null ? [] : [{ work: { kind: "replace", delivery: replaced } }],
   DeliveryFallbackRequested: (event) => [{ work: { kind: "mail", delivery: deliveryOf(event.stream) } }],
 };
 

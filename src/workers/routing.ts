@@ -5,7 +5,7 @@ import { SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import { deliveryDecider } from "../domain/delivery.ts";
 import { deliveryStream } from "../domain/delivery-state.ts";
-import { type Sealed, seal } from "../domain/event.ts";
+import { reveal, type Sealed, seal } from "../domain/event.ts";
 import {
   type KnownNotification,
   type NotificationData,
@@ -21,6 +21,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import { userIdsOf } from "../projections/models/users.ts";
 import { wasRedriven } from "./attempts.ts";
 import { fallbackEventOf } from "./fallback.ts";
+import { gatesOf } from "./gates.ts";
 import {
   causeOf,
   contextFor,
@@ -66,10 +67,16 @@ export async function routeNotification(
     if (signal.aborted) return retryLater(now());
     if (state.stopRequested) break;
     const common = requestOf(id, state);
+    const deliveryTo = (subject: Subject) => deliveryId(id, subject, common.channel);
+    const candidates = page.map(({ subject, address, user }) => ({
+      ...{ delivery: deliveryTo(subject), subject, address: reveal(address), user },
+    }));
+    const gates = await gatesOf(services, job, { id, notification: state, channel: common.channel, cause }, candidates);
     const request = async ({ subject, address, name }: Recipient) => {
-      const delivery = deliveryId(id, subject, common.channel);
+      const delivery = deliveryTo(subject);
       const to = { recipient: subject, address: "open" in address ? address : null, name };
-      const command = { type: "Request", at: now(), request: { ...common, ...to } } as const;
+      const gate = gates.get(subject) ?? null;
+      const command = { type: "Request", at: now(), request: { ...common, ...to }, gate } as const;
       const context = contextOf(job.client, cause, deriveUuid("request", delivery));
       await commands.execute(deliveryDecider, deliveryStream(delivery), command, context, { newStream: true });
       return delivery;
@@ -88,11 +95,11 @@ export async function routeNotification(
 }
 
 /** What all deliveries of a notification have in common. */
-function requestOf(notification: NotificationId, { data, updatedAt }: KnownNotification) {
+function requestOf(notification: NotificationId, { data, releasedAt, updatedAt }: KnownNotification) {
   const { channel, priority, expiresAt, fallback } = data;
   const bulk = data.audience !== null || data.recipients.length > 1;
-  // Until something follows it, the last event is the release.
-  const fallbackAt = channel === "websocket" && fallback !== null ? updatedAt + fallback.afterMs : null;
+  const acceptedAt = releasedAt ?? updatedAt;
+  const fallbackAt = channel === "websocket" && fallback !== null ? acceptedAt + fallback.afterMs : null;
   return { notification, channel, fallbackOf: null, priority, bulk, expiresAt, fallbackAt };
 }
 

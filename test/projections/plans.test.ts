@@ -79,6 +79,7 @@ const VALUES: Readonly<Record<string, string>> = {
 /** Where a column is what tells rows apart. */
 const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   users: { subject: "'sub_' || n" },
+  preferences: { subject: "'sub_' || n" },
   rooms: { room_id: "'room_' || n" },
   room_search: { room_id: "'room_' || n", content: "'name ' || n", grams: "array[n % 500, n % 7]" },
   deletions: { width: "64", block: "n" },

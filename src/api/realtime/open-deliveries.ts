@@ -117,7 +117,6 @@ export class DeliveryFeed implements Disposable {
     const requested = event.type === "DeliveryRequested" || BEGUN_AGAIN.has(event.type);
     if (!requested && event.type !== "DeliveryAcknowledged") return;
     const data = decodeRaw(event);
-    // fence: withheld-push
     if (data.withheld === true) return;
     // Only WebSocket deliveries have a user's subject as recipient; those of other channels have an address's.
     const listeners = this.#listeners.get(data.recipient as Subject);

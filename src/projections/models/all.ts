@@ -10,6 +10,7 @@ import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
+import { preferences } from "./preferences.ts";
 import { reads } from "./reads.ts";
 import { redrives } from "./redrives.ts";
 import { roomSearch } from "./room-search.ts";
@@ -20,6 +21,7 @@ import { users } from "./users.ts";
 export const storedProjections: readonly Projection[] = [
   apiKeys,
   users,
+  preferences,
   rooms,
   roomSearch,
   members,

@@ -149,7 +149,7 @@ export const deliveries = projection({
     DeliveryRetryScheduled: (e) => [
       moved(e, () => ({ n: e.data.n, next_attempt_at: e.data.at, next_action_at: e.data.at })),
     ],
-    DeliveryExhausted: (e) => [moved(e, (row) => ({ ...ENDED, error: row.error ?? faultOf(e.data.reason) }))],
+    DeliveryExhausted: (e) => [moved(e, (row) => ({ ...ENDED, error: row.error ?? deliveryFault(e.data.reason) }))],
     DeliveryAcknowledged: (e) => [
       moved(e, (row) => ({
         ...ENDED,
@@ -184,7 +184,7 @@ export const deliveries = projection({
       })),
     ],
     DeliveryErased: (e) => [moved(e, erasedDelivery)],
-    DeliverySuppressed: (e) => [moved(e, () => ({ ...ENDED, error: faultOf(e.data.reason) }))],
+    DeliverySuppressed: (e) => [moved(e, () => ({ ...ENDED, error: deliveryFault(e.data.reason) }))],
     DeliveryHeld: (e) => [moved(e, (row) => held(row, e.data))],
     DeliveryReleased: (e) => [
       moved(e, (row) => ({
@@ -264,7 +264,7 @@ const FAULTS: Readonly<Record<string, string>> = {
   unsubscribed: "the recipient unsubscribed from mails like this",
   collapsed: "a newer notification with the same collapse_key replaced it",
 };
-const faultOf = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
+export const deliveryFault = (code: string): DeliveryError => ({ code, message: FAULTS[code] ?? "it was given up" });
 
 /** What is left of a delivery whose notification was deleted. */
 export const erasedDelivery = (row: DeliveryRow): DeliveryRow => ({
@@ -280,7 +280,7 @@ export const erasedAttempt = (row: AttemptRow): AttemptRow => ({
 });
 
 /** Servers write addresses into their answers. */
-const withoutMessage = (error: DeliveryError | null): DeliveryError | null => error && faultOf(error.code);
+const withoutMessage = (error: DeliveryError | null): DeliveryError | null => error && deliveryFault(error.code);
 
 const REPORTED_FAULTS = {
   bounced: "the mail was returned",

@@ -42,7 +42,13 @@ import { type DeliveryCounts, madeCount, notificationStatus, openCount } from ".
 export const SHOWN_RECIPIENTS = 100;
 
 /** `address` and `name` are null when erased. */
-export type ShownRecipient = { subject: Subject; address: string | null; name: string | null };
+export type ShownRecipient = {
+  subject: Subject;
+  address: string | null;
+  name: string | null;
+  /** The user whom the request names beside a mail's address. */
+  user: Subject | null;
+};
 type ShownFallback = {
   /** Null: to the user's address at that time. */
   to: { subject: Subject; address: string | null } | null;
@@ -97,7 +103,7 @@ type NotificationBody = Body<NotificationRow, "id">;
 
 export const notifications = projection({
   name: "notifications",
-  version: 5,
+  version: 6,
   key: ["id"],
   columns,
   indexes: [
@@ -204,7 +210,8 @@ const contentOf = (data: NotificationContent) => ({
   expires_at: data.expiresAt,
 });
 
-const shown = ({ subject, address, name }: Recipient): ShownRecipient => ({
+const shown = ({ subject, address, name, user }: Recipient): ShownRecipient => ({
+  user,
   subject,
   address: reveal(address),
   name: reveal(name),

@@ -1,6 +1,6 @@
 // Users: their profiles, and from which generation on their tokens hold.
 
-import type { Cursor } from "../../contract/fields.ts";
+import { type Cursor, canonicalMailAddress } from "../../contract/fields.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import type { Instant } from "../../contract/time.ts";
@@ -18,6 +18,8 @@ const columns = {
   user_id: text({ nullable: true }),
   name: text({ nullable: true }),
   email: text({ nullable: true }),
+  /** The address in its canonical spelling. */
+  email_key: text({ nullable: true }),
   timezone: text({ nullable: true }),
   meta: json<JsonObject>(),
   /** Tokens of an older one no longer hold. */
@@ -30,11 +32,11 @@ export type UserRow = RowOf<typeof columns>;
 
 export const users = projection({
   name: "users",
-  version: 1,
+  version: 2,
   key: ["subject"],
   columns,
-  indexes: ["(client, position)", "(subject) where generation > 0"],
-  personal: ["user_id", "name", "email", "timezone", "meta"],
+  indexes: ["(client, position)", "(subject) where generation > 0", "(client, email_key) where email_key is not null"],
+  personal: ["user_id", "name", "email", "email_key", "timezone", "meta"],
   on: {
     UserRegistered: (e) => [
       upsert([e.data.subject], (row) => ({
@@ -54,9 +56,12 @@ export const users = projection({
 const opened = ({ name, email, timezone, meta }: Profile) => ({
   name: reveal(name),
   email: reveal(email),
+  email_key: canonicalOrNull(reveal(email)),
   timezone: reveal(timezone),
   meta: reveal(meta) ?? {},
 });
+
+const canonicalOrNull = (email: string | null) => (email === null ? null : (canonicalMailAddress(email) ?? email));
 
 export const userBySubject = async (read: ReadAs, subject: Subject): Promise<UserRow | undefined> =>
   first(await read.rows(read.over({ u: users }).selectFrom("u").selectAll().where("subject", "=", subject)));

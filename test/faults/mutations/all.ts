@@ -1,5 +1,6 @@
 // All mutations, and the table of them that the page for developers shows.
 import { feedbackMutations } from "./feedback.ts";
+import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
 import { moderationMutations } from "./moderation.ts";
 import type { Mutation } from "./mutation.ts";
@@ -20,6 +21,7 @@ export const mutations: readonly Mutation[] = [
   ...secretsMutations,
   ...timeMutations,
   ...feedbackMutations,
+  ...holdingBackMutations,
 ];
 
 /** As Markdown. */

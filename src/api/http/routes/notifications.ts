@@ -39,16 +39,17 @@ const changing = {
 const sending = route("POST", "/notifications", {
   summary: "Send a notification by email, WebSocket or webhook",
   description:
-    "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then.",
+    "Accepted means that it is in the log and queued: what becomes of each delivery is in the notification, its timeline, and on webhooks. With `send_at` it is released later, and can be edited until then. 200 and nothing written: with `dry_run` it is what would be sent, and within the window of `dedupe` the first notification with its key.",
   access: writeAccess,
   body: NewNotification,
   maxBodyBytes: MAX_BODY_WITH_ATTACHMENTS_BYTES,
   largeField: "attachments",
   furtherFaults: (_caller, body, at) => furtherFaults(body, at),
-  responses: { 202: NotificationResource },
-  problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured"],
+  responses: { 200: NotificationResource, 202: NotificationResource },
+  problems: ["ambiguous_recipients", "no_recipients", "email_provider_not_configured", "unavailable"],
   handle: async (call) => {
     const accepted = await createNotification(call, call.body);
+    if (!accepted.made) return shown(accepted, "notification");
     return { ...created(accepted, "notification", `/notifications/${accepted.notification.id}`), status: 202 };
   },
 });

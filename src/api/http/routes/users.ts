@@ -1,9 +1,11 @@
 // Users, their tokens, and the rooms they are in.
+import { getPreferences, putPreferences } from "../../../app/preferences.ts";
 import type { Caller } from "../../../app/services.ts";
 import { changeUser, getUser, listUserRooms, listUsers, mintToken, putUser, revokeTokens } from "../../../app/users.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
+import { Preferences, PreferencesResource } from "../../../contract/preferences.ts";
 import {
   NewToken,
   TokenResource,
@@ -83,6 +85,27 @@ export const userRoutes = routesOf("users", {
       const page = await listUserRooms(call, call.params.user_id, call.query);
       return ok({ ...listReply(call, page).body, unread_total: page.unreadTotal });
     },
+  }),
+  getPreferences: route("GET", "/users/:user_id/preferences", {
+    summary: "Read what a user wants to receive",
+    description: "A user's token reads its own. Who never chose anything receives everything, at any time.",
+    access: { kind: "keyOrUser", scope: "notifications:read" },
+    params,
+    responses: { 200: PreferencesResource },
+    problems: ["not_found"],
+    handle: async (call) => shown(await getPreferences(call, call.params.user_id), "preferences"),
+  }),
+  putPreferences: route("PUT", "/users/:user_id/preferences", {
+    summary: "Choose what a user wants to receive",
+    description:
+      "Replaces all choices. A delivery of a category that is off on its channel is `suppressed`, with the error `preference`; one that comes in quiet hours waits until they end (`held_until`). What is `critical` goes through both.",
+    access: { kind: "keyOrUser", scope: "notifications:write" },
+    params,
+    body: Preferences,
+    responses: { 200: PreferencesResource },
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) => shown(await putPreferences(call, call.params.user_id, call.body, call), "preferences"),
   }),
   mintToken: route("POST", "/users/:user_id/tokens", {
     summary: "Mint a user token",
