@@ -78,6 +78,13 @@ function everything(): readonly StoredEvent[] {
     at(`room-${ROOM}`, events.posted(ANNA, 4, 1)),
     at(`room-${ROOM}`, events.edited(ANNA, 4, MARK)),
     at(`room-${ROOM}`, events.left(BEN)),
+    at(`room-${ROOM}`, { type: "MemberMuted", data: { subject: ANNA, user: open, until: 9 } }),
+    at(`room-${ROOM}`, { type: "MemberBanned", data: { subject: BEN, user: open, until: 9, reason: open } }),
+    at(`room-${ROOM}`, { type: "MemberUnbanned", data: { subject: BEN, user: open } }),
+    at(`suppression-${ANNA}`, {
+      type: "AddressSuppressed",
+      data: { subject: ANNA, address: open, reason: "manual", category: null, delivery: null },
+    }),
     at(`reads-${ROOM}`, events.marked(ANNA, 3)),
     at(`notification-${NOTIFICATION}`, events.requestedNotification("email", [ANNA], { fallback })),
     at(`notification-${NOTIFICATION}`, {
@@ -113,6 +120,13 @@ function everything(): readonly StoredEvent[] {
     at("delivery-dlv_4", {
       type: "DeliveryAttemptFailed",
       data: { ...attempt, ...failure, ...ofEndpoint, from: "sending", to: "sending", recipients: [] },
+    }),
+    at("delivery-dlv_2", {
+      type: "DeliveryReported",
+      data: {
+        ...{ ...base, from: "sent", to: "bounced", kind: "bounced", bounce: "hard", code: null, index: 0 },
+        ...{ provider: "smtp", report: "r", happenedAt: 1, message: open },
+      },
     }),
     at("delivery-dlv_3", events.deliveryRequested(ANNA, "websocket")),
     at("delivery-dlv_3", {

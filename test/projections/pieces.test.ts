@@ -20,7 +20,7 @@ describe("queries", () => {
       .where("name", "=", "; drop")
       .compile();
     expect(sql.replace(/ *\/\*.*?\*\/ */g, " ").replace(/\s+\)/, ")")).toBe(
-      'with "r" as not materialized (select * from "read"."rooms_v2" where client = $1) select "name" from "r" where "name" = $2',
+      'with "r" as not materialized (select * from "read"."rooms_v3" where client = $1) select "name" from "r" where "name" = $2',
     );
     expect(parameters).toEqual([CLIENT, "; drop"]);
   });

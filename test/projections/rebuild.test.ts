@@ -68,6 +68,12 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   await write(STREAM, [removed(4), edited(ANNA, 3, "tab\tback\\slash\r\nnull \\N"), left(BEN), joined(BEN)]);
   const banned = { subject: "sub_carl", user: { open: "carl" }, until: null, reason: null } as const;
   await write(STREAM, [{ type: "MemberBanned", data: banned }]);
+  const filter = { statuses: [], channels: null, providers: null, endpoints: null, errorCodes: null };
+  const suppressed = { subject: BEN, address: { open: "ben@example.com" }, category: null, delivery: null } as const;
+  await write("suppression-sub_ben", [{ type: "AddressSuppressed", data: { ...suppressed, reason: "manual" } }]);
+  await write("redrive-rdr_1", [
+    { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1, upTo: "" } },
+  ]);
   await write(`reads-${ROOM}`, [marked(ANNA, 5), marked(BEN, 9)]);
   await write(`notification-${NOTIFICATION}`, [
     requestedNotification("email", [ANNA]),

@@ -25,7 +25,7 @@ export const dueDeliveries = (
       // Those of an endpoint that is paused or disabled wait until it is resumed. Those of a deleted one are cancelled.
       .where(
         sql<boolean>`(d.endpoint_id is null or d.event_type = 'webhook.test'
-          or not exists (select from e where e.id = d.endpoint_id and e.status <> 'active'))`,
+          or coalesce((select e.status from e where e.id = d.endpoint_id), 'active') = 'active')`,
       )
       .orderBy("d.next_action_at")
       .orderBy("d.id")

@@ -53,6 +53,8 @@ describe("a stream", () => {
         name: "Team",
         description: null,
         join_role: "member",
+        max_members: null,
+        posting: "everyone",
         kind: "private",
         meta: { camelCase: { sendAt: 1 } },
         external_id: null,
