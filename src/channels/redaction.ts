@@ -6,9 +6,7 @@ const MARK = "[redacted]";
 /** Shorter ones are no secrets, and would turn up in any text. */
 const MIN_LENGTH = 4;
 
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
-
-/** Takes out these secrets, as they are and as they may be quoted: in a URL, in JSON, in base64. Case does not matter. */
+/** Takes out these secrets, as they are and as they may be quoted: in a URL, in JSON, in base64; also all in lower or upper case. */
 export function redactor(secrets: readonly (string | null | undefined)[]): Redact {
   const known = secrets.flatMap((secret) => ((secret ?? "").length >= MIN_LENGTH ? [secret ?? ""] : []));
   const forms = known.flatMap((secret) => [
@@ -17,10 +15,9 @@ export function redactor(secrets: readonly (string | null | undefined)[]): Redac
     JSON.stringify(secret).slice(1, -1),
     Buffer.from(secret).toString("base64").replace(/=+$/, ""),
   ]);
+  const cased = forms.flatMap((form) => [form, form.toLowerCase(), form.toUpperCase()]);
   // The longest first: one may be in another.
-  const longest = [...new Set(forms)].toSorted((a, b) => b.length - a.length);
-  if (longest.length === 0) return (text) => text;
-  const expression = new RegExp(longest.map(escaped).join("|"), "gi");
+  const longest = [...new Set(cased)].toSorted((a, b) => b.length - a.length);
   // fence: vendor-secrets
-  return (text) => text.replace(expression, MARK);
+  return (text) => longest.reduce((left, form) => left.replaceAll(form, MARK), text);
 }

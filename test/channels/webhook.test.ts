@@ -49,6 +49,7 @@ describe("what is sent", () => {
       retryAfterMs: null,
       providerMessageId: null,
       recipients: [],
+      refusal: null,
     });
     const [first] = received;
     expect(first).toMatchObject({ method: "POST", url: "/hook?a=1", body });

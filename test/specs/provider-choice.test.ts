@@ -15,7 +15,16 @@ type Given = Partial<Omit<Provider, "options" | "type">> & {
 function provider(name: string, { weight, open, ...given }: Given = {}): Provider {
   const circuit = open === undefined ? null : { fault: "account" as const, until: NOW + 1, openings: 1, ...open };
   return {
-    ...{ client: "cli_a", name, type: "smtp", fromEmail: "shop@example.com", fromName: null, replyTo: null, order: 0 },
+    ...{
+      client: "cli_a",
+      name,
+      type: "smtp",
+      fromEmail: "shop@example.com",
+      fromName: null,
+      replyTo: null,
+      order: 0,
+      fromDomains: [],
+    },
     ...{ useFor: ["single", "bulk"], config: { erased: true }, changedSeq: 1 },
     ...{ options: { ratePerSecond: null, timeoutSeconds: null, weight } },
     health: { ...healthySince(NOW), circuit },

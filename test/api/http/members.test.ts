@@ -43,6 +43,7 @@ describe("PUT", () => {
       role: "admin",
       meta: { a: 1 },
       joined_at: expect.stringMatching(/Z$/),
+      muted_until: null,
     });
     expect(added.headers.get("location")).toBe(`/api/v1/rooms/${room.id}/members/nina`);
     const replaced = await api.put(member("nina"), { meta: { b: 2 } });

@@ -33,7 +33,6 @@ describe("faults", () => {
     ["a kind of content of another type", { ...socket, content_type: "text" }, ["content_type unknown_field"]],
     ["another type", { type: "pigeon" }, ["type not_allowed"]],
     ["an email with nothing", { type: "email" }, ["content required", "subject required"]],
-    ["fields of a later day", { ...email, dry_run: true, tag: "x" }, ["dry_run unknown_field", "tag unknown_field"]],
     ["fields of another type", { ...socket, to_email: "a@b.example" }, ["to_email unknown_field"]],
     ["two kinds of targets", { ...email, recipients: ["b@example.com"] }, ["ambiguous_recipients"]],
     ["no target", { ...email, to_email: null }, ["ambiguous_recipients"]],

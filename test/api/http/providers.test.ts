@@ -72,6 +72,7 @@ describe("a provider", () => {
         ...{ rate_per_second: null, timeout_seconds: null, weight: null, return_path: null, tags: [] },
         ...{ track_opens: null, track_clicks: null },
       },
+      events_url: null,
       health: { state: "up", since: expect.any(String), last_error: null },
     });
     expect(made.headers.get("location")).toBe("/api/v1/email-providers/main");

@@ -31,6 +31,8 @@ describe("making a room", () => {
       description: null,
       kind: "private",
       join_role: "member",
+      max_members: null,
+      posting: "everyone",
       meta: {},
       active: true,
       seq: 1,

@@ -11,7 +11,7 @@ export const secretsMutations: readonly Mutation[] = [
   {
     fence: "vendor-secrets",
     name: "secrets that a provider quotes are taken out",
-    mutate: replaceWith("return (text) => text"),
+    mutate: replaceWith("(text: string) => text"),
     caughtBy: { file: "channels/email/providers.test.ts", test: "does not give its key back when it quotes it" },
   },
   {
