@@ -63,6 +63,7 @@ export class NodeMetrics {
   constructor() {
     // From the start on, so that the first of each is seen as an increase.
     for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
+    for (const change of Object.values(PROVIDER_CHANGES)) this.#providers.inc({ change }, 0);
   }
 
   /** The same log, whose appends are measured. */

@@ -33,16 +33,7 @@ function put(node: JsonValue, [step = "", ...rest]: readonly string[]): JsonValu
   return {
     ...node,
     [step]: {
-      open:
-        step === "attachments"
-          ? files
-          : step === "meta"
-            ? { [MARK]: 1 }
-            : step === "error"
-              ? fault
-              : step === "response"
-                ? response
-                : MARK,
+      open: SHAPES[step] ?? MARK,
     },
   };
 }
@@ -50,7 +41,15 @@ const CLIENT = "cli_a" as const;
 const ENDPOINT = "whk_a" as const;
 const fault = { code: MARK, message: MARK };
 const response = { status: 200, body: MARK };
-const files = [{ blob: "b", filename: MARK, contentType: "text/plain", size: 1, contentId: null }];
+/** What is sealed that is no text, by its field. */
+const SHAPES: Readonly<Record<string, JsonValue>> = {
+  attachments: [{ blob: "b", filename: MARK, contentType: "text/plain", size: 1, contentId: null }],
+  meta: { [MARK]: 1 },
+  error: fault,
+  response,
+  categories: [{ name: MARK, email: null, websocket: null }],
+  quietHours: { from: MARK, to: MARK, days: [], timezone: null },
+};
 
 /** One of every event that is sealed for a person. */
 function everything(): readonly StoredEvent[] {
@@ -81,6 +80,10 @@ function everything(): readonly StoredEvent[] {
     at(`room-${ROOM}`, { type: "MemberMuted", data: { subject: ANNA, user: open, until: 9 } }),
     at(`room-${ROOM}`, { type: "MemberBanned", data: { subject: BEN, user: open, until: 9, reason: open } }),
     at(`room-${ROOM}`, { type: "MemberUnbanned", data: { subject: BEN, user: open } }),
+    at(`preferences-${ANNA}`, {
+      type: "PreferencesSet",
+      data: { subject: ANNA, categories: { open: [] }, quietHours: null },
+    }),
     at(`suppression-${ANNA}`, {
       type: "AddressSuppressed",
       data: { subject: ANNA, address: open, reason: "manual", category: null, delivery: null },

@@ -71,6 +71,11 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   const filter = { statuses: [], channels: null, providers: null, endpoints: null, errorCodes: null };
   const suppressed = { subject: BEN, address: { open: "ben@example.com" }, category: null, delivery: null } as const;
   await write("suppression-sub_ben", [{ type: "AddressSuppressed", data: { ...suppressed, reason: "manual" } }]);
+  await write(`preferences-${ANNA}`, [
+    { type: "PreferencesSet", data: { subject: ANNA, categories: { open: [] }, quietHours: null } },
+  ]);
+  await write("delivery-dlv_2", [deliveryRequested(BEN, "websocket")]);
+  await write(`inbox-${ANNA}`, [{ type: "InboxMarked", data: { as: "read", beforeAt: null } }]);
   await write("redrive-rdr_1", [
     { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1, upTo: "" } },
   ]);

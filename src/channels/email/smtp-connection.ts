@@ -8,7 +8,7 @@ import type { Refusal } from "../../contract/deliveries.ts";
 import type { AttemptErrorCode } from "../attempt-result.ts";
 import { type AddressGuard, canonicalHost } from "../guard.ts";
 import { ConnectFailure, type ConnectStage, errorCode, networkFault, openSocket } from "../outgoing-socket.ts";
-import { type Redact, redactor } from "../redaction.ts";
+import { base64WithoutPadding, type Redact, redactor } from "../redaction.ts";
 import type { DkimSettings } from "./dkim.ts";
 import { InvalidMail, type MailSender } from "./message.ts";
 
@@ -201,12 +201,7 @@ function* piecesOf(message: Buffer): Generator<Buffer> {
 
 /** Takes a provider's password out, as it is and as it is sent. */
 export const smtpRedactor = ({ username, password }: SmtpProvider): Redact =>
-  redactor([
-    password,
-    Buffer.from(`\0${username ?? ""}\0${password ?? ""}`)
-      .toString("base64")
-      .replace(/=+$/, ""),
-  ]);
+  redactor([password, base64WithoutPadding(`\0${username ?? ""}\0${password ?? ""}`)]);
 
 export type SmtpStage = ConnectStage | "auth" | "send";
 

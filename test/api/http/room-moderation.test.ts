@@ -56,7 +56,7 @@ test("a muted member reads and does not post", async () => {
   const muted = await anna.patch(`${at}/members/max`, { muted_until: LATER });
   expect([muted.status, muted.body.muted_until, muted.body.role]).toEqual([200, LATER, "member"]);
   expect((await api.put(`${at}/members/max`, { role: "member", name: "Maxi" })).body.muted_until).toBe(LATER);
-  const { data } = (await max.get(`${at}/members`)).body;
+  const { data } = (await api.get(`${at}/members`)).body;
   expect(data.find((one: { user_id: string }) => one.user_id === "max")).toMatchObject({ muted_until: LATER });
   expect(codeOf(await max.post(`${at}/messages`, { content: "hi" }))).toEqual([403, "muted"]);
   expect(codeOf(await api.post(`${at}/messages`, { sender_id: "max", content: "hi" }))).toEqual([403, "muted"]);
