@@ -94,4 +94,49 @@ describe("an endpoint", () => {
       attempts: [{ number: 1, outcome: "succeeded" }],
     });
   });
+
+  test("paused, it gets what happened meanwhile once it is resumed; rewound, the same again under the same ids", async () => {
+    const api = await newClient(server.url);
+    await using target = await receiver();
+    const about = { url: target.url("/b"), events: ["message.posted"], ordered: true };
+    const { body: made } = await api.post("/webhooks", about);
+    const room = await roomOf(api);
+    await say(api, room, "before");
+    await target.come("/b", 1);
+    const { body: before } = await api.get(`/webhooks/${made.id}`);
+    expect((await api.post(`/webhooks/${made.id}/pause`)).body.status).toBe("paused");
+    for (let n = 0; n < 150; n += 1) await say(api, room, `message ${n}`);
+    expect((await api.post(`/webhooks/${made.id}/resume`)).body.status).toBe("active");
+    const all = await target.come("/b", 151);
+    const contents = ["before", ...Array.from({ length: 150 }, (_, n) => `message ${n}`)];
+    expect(all.map(({ body }) => body.data.content)).toEqual(contents);
+    const rewound = await api.post(`/webhooks/${made.id}/rewind`, { to: before.position });
+    expect(rewound.status, JSON.stringify(rewound.body)).toBe(202);
+    const again = (await target.come("/b", 301)).slice(151);
+    expect(again.map(({ headers }) => headers["webhook-id"])).toEqual(
+      all.slice(1).map(({ headers }) => headers["webhook-id"]),
+    );
+  });
+
+  test("both secrets verify after a rotation, a test goes out while it is paused, and 410 disables it", async () => {
+    const api = await newClient(server.url);
+    await using target = await receiver((path) => (path === "/gone" ? 410 : 204));
+    const { body: made } = await api.post("/webhooks", { url: target.url("/c"), events: ["room.*"] });
+    const rotated = await api.post(`/webhooks/${made.id}/rotate-secret`);
+    expect(rotated.body.previous.secret).toBe(made.secret);
+    await api.post(`/webhooks/${made.id}/pause`);
+    expect((await api.post(`/webhooks/${made.id}/test`)).status).toBe(202);
+    const [sent] = await target.come("/c", 1);
+    expect(sent?.body).toMatchObject({ type: "webhook.test", data: { endpoint_id: made.id } });
+    for (const secret of [made.secret, rotated.body.secret]) {
+      expect(() => new Webhook(secret).verify(sent?.text ?? "", sent?.headers ?? {})).not.toThrow();
+    }
+    const { body: gone } = await api.post("/webhooks", { url: target.url("/gone"), events: ["room.*"] });
+    await roomOf(api);
+    const shown = await until(
+      async () => (await api.get(`/webhooks/${gone.id}`)).body,
+      (body) => body.status === "disabled" && body.last_failure !== null,
+    );
+    expect(shown.last_failure).toMatchObject({ code: "gone" });
+  });
 });
