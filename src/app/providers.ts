@@ -169,7 +169,7 @@ function settingsIn(wanted: ProviderInput) {
       ratePerSecond: options?.rate_per_second ?? null,
       timeoutSeconds: options?.timeout_seconds ?? null,
       weight: options?.weight ?? null,
-      returnPath: options?.return_path ?? null,
+      returnPath: null,
       tags: options?.tags ?? [],
       trackOpens: options?.track_opens ?? null,
       trackClicks: options?.track_clicks ?? null,

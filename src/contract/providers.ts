@@ -86,7 +86,7 @@ const shownOfEvery = {
     rate_per_second: z.number().nullable(),
     timeout_seconds: z.number().nullable(),
     weight: z.number().nullable(),
-    return_path: z.string().nullable(),
+    return_path: z.string().nullable().describe("Always null: bounces are not received by SMTP yet"),
     tags: z.array(z.string()),
     track_opens: z.boolean().nullable(),
     track_clicks: z.boolean().nullable(),
@@ -177,7 +177,6 @@ const ofEvery = {
       rate_per_second: orNull(z.number().min(0.01).max(1_000)),
       timeout_seconds: orNull(z.int().min(1).max(MAX_TIMEOUT_SECONDS)),
       weight: orNull(z.int().min(1).max(1_000)).meta({ description: "The share among providers of one `order`; 1." }),
-      return_path: orNull(mailDomain).meta({ description: "The domain that bounces go to, of type smtp." }),
       tags: orNull(
         z
           .array(pattern(/^[A-Za-z0-9_-]{1,64}$/, "of A-Z a-z 0-9 _ -", 1, 64))
