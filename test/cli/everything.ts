@@ -1,4 +1,5 @@
 // A client to which everything happens that can happen: at least one event of every type, made over HTTP.
+import { createHmac, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { mapBounded } from "../../src/platform/bounded.ts";
@@ -6,6 +7,8 @@ import { type Api, type Body, newClient, notificationUntil, tokenOf, until } fro
 
 const soon = (ms: number): string => new Date(Date.now() + ms).toISOString();
 const LATER_MS = 3_600_000;
+/** The longest wait for what a sweep does, which comes once a minute. */
+const SWEPT_MS = 90_000;
 /** Requests under way at once. */
 const AT_ONCE = 500;
 
@@ -17,6 +20,13 @@ async function worked(answer: Promise<{ status: number; body: Body }>): Promise<
   const { status, body } = await answer;
   if (status >= 300) throw new Error(`${status} ${JSON.stringify(body)}`);
   return body;
+}
+
+/** Waits until the audit has an event of a type. */
+async function happened(api: Api, type: string, timeoutMs = 20_000): Promise<void> {
+  const ask = async (): Promise<Body[]> => (await api.get(`/audit/events?type=${type}&limit=1`)).body.data;
+  const found = await until(ask, (data) => data.length > 0, timeoutMs);
+  if (found.length === 0) throw new Error(`no ${type}`);
 }
 
 async function people(api: Api): Promise<void> {
@@ -33,6 +43,11 @@ async function people(api: Api): Promise<void> {
   await worked(api.put("/email-providers/backup", provider));
   await worked(api.delete("/email-providers/backup"));
   await worked(api.post(`/clients/me/keys/${key.id}/rotate`, { grace_seconds: 3_600 }));
+  const reader = await worked(api.post("/clients/me/keys", { name: "Reads", scopes: ["rooms:read"] }));
+  await worked(api.delete(`/clients/me/keys/${reader.id}`));
+  for (const address of ["former@example.com", "back@example.com"])
+    await worked(api.put(`/suppressions/${address}`, { reason: "manual" }));
+  await worked(api.delete("/suppressions/back@example.com"));
 }
 
 async function rooms(api: Api, messages: number): Promise<string> {
@@ -60,13 +75,106 @@ async function rooms(api: Api, messages: number): Promise<string> {
   await worked(api.put(`/rooms/${busy.id}/members/carol`, { name: "Carol" }));
   await worked(api.put(`/rooms/${busy.id}/members/carol`, { role: "admin" }));
   await worked(api.delete(`/rooms/${busy.id}/members/carol`));
+  await worked(api.patch(`/rooms/${busy.id}/members/eve`, { muted_until: soon(LATER_MS) }));
+  for (const user of ["mallory", "trudy"])
+    await worked(api.post(`/rooms/${busy.id}/bans/${user}`, { reason: "spam", until: soon(LATER_MS) }));
+  await worked(api.delete(`/rooms/${busy.id}/bans/trudy`));
   await worked(api.post(`/rooms/${quiet.id}/deactivate`));
   await worked(api.post(`/rooms/${quiet.id}/activate`));
   await worked(api.delete(`/rooms/${gone.id}`));
   return busy.id;
 }
 
-type Hooks = { readonly failing: string; readonly hanging: string };
+type Hooks = Readonly<Record<"failing" | "hanging" | "gone" | "well", string>>;
+
+/** Webhook endpoints: one that everything is done with, one that is gone, one that stays. */
+async function endpoints(api: Api, room: string, { gone, well }: Hooks): Promise<void> {
+  const made = (url: string): Promise<Body> => worked(api.post("/webhooks", { url, events: ["message.*"] }));
+  const [{ id }] = await Promise.all([made(well), made(gone), made(well)]);
+  const at = `/webhooks/${id}`;
+  await worked(api.patch(at, { description: "of the tests" }));
+  await worked(api.post(`${at}/rotate-secret`, {}));
+  await worked(api.post(`${at}/pause`));
+  await worked(api.post(`${at}/resume`));
+  await worked(api.post(`/rooms/${room}/messages`, { sender_id: "bob", content: "for the endpoints" }));
+  await happened(api, "EndpointDisabled", SWEPT_MS);
+  await worked(api.post(`${at}/rewind`, { to: soon(-1_000) }));
+  await worked(api.delete(at));
+}
+
+/** What is held back: by its recipient's choice, until quiet hours end, and by keys. */
+async function heldBack(api: Api): Promise<void> {
+  const ask = (body: Body): Promise<Body> => worked(api.post("/notifications", { content: "Held back", ...body }));
+  const live = { type: "websocket" };
+  await worked(api.put("/users/nina/preferences", { categories: { news: { websocket: false } } }));
+  const unwanted = await ask({ ...live, user_ids: ["nina"], category: "news" });
+  await notificationUntil(api, unwanted.id, (body) => body.status === "suppressed");
+  const often = { throttle: { key: "often", limit: 1, per_seconds: 60 }, dedupe: { key: "once", window_seconds: 60 } };
+  await ask({ ...live, user_ids: ["dan"], collapse_key: "likes", ...often });
+  await happened(api, "DeliveryCollapsed");
+  await happened(api, "ThrottleDecided");
+  await happened(api, "DedupeKeyTaken");
+  // Quiet hours are to the minute: these end in ten seconds at the earliest.
+  const clock = (ms: number): string => soon(ms).slice(11, 16);
+  const quiet_hours = { from: clock(-LATER_MS), to: clock(70_000), timezone: "UTC" };
+  await worked(api.put("/users/hugo/preferences", { quiet_hours }));
+  await ask({ ...live, user_ids: ["hugo"] });
+  await happened(api, "DeliveryHeld");
+  await happened(api, "DeliveryReleased", SWEPT_MS);
+}
+
+/** An inbox, marked one by one and as a whole. */
+async function inbox(api: Api): Promise<void> {
+  const notify = () => worked(api.post("/notifications", { type: "websocket", user_ids: ["fay"], content: "Read me" }));
+  const sent = [await notify(), await notify()];
+  // The second stays unread, so that there is something to read as a whole.
+  for (const [n, { id }] of sent.entries()) {
+    const mark = () => api.post(`/users/fay/notifications/${id}/${n === 0 ? "archive" : "unread"}`);
+    await worked(until(mark, ({ status }) => status !== 404));
+  }
+  await worked(api.post("/users/fay/notifications/read-all", {}));
+  await happened(api, "InboxAcknowledged");
+}
+
+/** What comes after a mail was sent: its provider's report, and that its notification is deleted. */
+async function afterwards(api: Api): Promise<void> {
+  const about = { type: "email", to_email: "jane@example.com", subject: "Hello", content: "Hello" };
+  const mail = async (): Promise<Body> => {
+    const { id } = await worked(api.post("/notifications", about));
+    return notificationUntil(api, id, (body) => body.status === "sent");
+  };
+  const [forgotten, returned] = [await mail(), await mail()];
+  await worked(api.delete(`/notifications/${forgotten.id}`));
+  await happened(api, "DeliveryErased");
+  const config = { api_key: "k", domain: "example.com", webhook_signing_key: "signing" };
+  const provider = { type: "mailgun", config, from_email: "us@example.com" };
+  const { events_url } = await worked(api.put("/email-providers/mailgun", provider));
+  const [timestamp, token] = [String(Math.floor(Date.now() / 1_000)), randomUUID()];
+  const signature = createHmac("sha256", "signing")
+    .update(timestamp + token)
+    .digest("hex");
+  const event = {
+    ...{ id: randomUUID(), event: "failed", severity: "permanent", reason: "bounce", timestamp: Number(timestamp) },
+    ...{ recipient: about.to_email, "user-variables": { chatapi_delivery: returned.deliveries[0].id } },
+    "delivery-status": { code: 550, message: "5.1.1 no such user", description: "" },
+  };
+  const body = JSON.stringify({ signature: { timestamp, token, signature }, "event-data": event });
+  const answer = await fetch(api.url + new URL(events_url).pathname, { method: "POST", body });
+  if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+  await notificationUntil(api, returned.id, (one) => one.deliveries[0].status === "bounced");
+  await worked(api.delete("/email-providers/mailgun"));
+}
+
+/** All webhooks that have failed for good are started again. */
+async function redrive(api: Api): Promise<void> {
+  const ask = () => api.post("/deliveries/redrive", { channel: "webhook" });
+  const { job_id } = await worked(until(ask, ({ body }) => body.matched > 0));
+  const { body } = await until(
+    () => api.get(`/redrives/${job_id}`),
+    (answer) => answer.body.status === "done",
+  );
+  if (body.done === 0) throw new Error(`nothing was started again: ${JSON.stringify(body)}`);
+}
 
 async function notifications(api: Api, { failing, hanging }: Hooks): Promise<void> {
   const ask = (body: Body): Promise<Body> => worked(api.post("/notifications", body));
@@ -98,14 +206,21 @@ async function notifications(api: Api, { failing, hanging }: Hooks): Promise<voi
   await worked(api.post(`/notifications/${broken.id}/retry`, {}));
   await notificationUntil(api, broken.id, (body) => body.deliveries[0]?.attempt_count > 2, 20_000);
   await notificationUntil(api, fallen.id, (body) => body.deliveries.some((one: Body) => one.fallback_of !== null));
-  await notificationUntil(api, shortLived.id, (body) => body.status === "expired", 90_000);
+  await notificationUntil(api, shortLived.id, (body) => body.status === "expired", SWEPT_MS);
 }
+
+const STATUSES: ReadonlyMap<string, number> = new Map([
+  ["/failing", 500],
+  ["/gone", 410],
+  ["/well", 204],
+]);
 
 /** Makes it all happen; gives the client's API, that of its user bob, and the room that most happened in. */
 export async function everything(url: string, messages: number): Promise<{ api: Api; bob: Api; room: string }> {
   const hook = createServer((request, response) => {
     request.resume();
-    if (request.url === "/failing") response.writeHead(500).end();
+    const status = STATUSES.get(request.url ?? "");
+    if (status !== undefined) response.writeHead(status).end();
     else setTimeout(() => response.writeHead(200).end(), 2_000);
   });
   await new Promise<void>((resolve) => hook.listen(0, "127.0.0.1", resolve));
@@ -114,7 +229,12 @@ export async function everything(url: string, messages: number): Promise<{ api: 
     const api = await newClient(url);
     await people(api);
     const room = await rooms(api, messages);
-    await notifications(api, { failing: `${target}/failing`, hanging: `${target}/hanging` });
+    const at = (path: string): string => `${target}/${path}`;
+    const hooks = { failing: at("failing"), hanging: at("hanging"), gone: at("gone"), well: at("well") };
+    await Promise.all([notifications(api, hooks), endpoints(api, room, hooks), heldBack(api), inbox(api)]);
+    // The mails before it find no provider, and go to the mailbox.
+    await afterwards(api);
+    await redrive(api);
     return { api, bob: api.as(await tokenOf(api, "bob")), room };
   } finally {
     hook.closeAllConnections();
