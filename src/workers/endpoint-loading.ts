@@ -1,7 +1,7 @@
 // Where the fan-out begins: at its checkpoint, with the endpoints, their cursors and their open deliveries.
 
 import { SECOND_MS } from "../contract/time.ts";
-import type { Position } from "../event-store/event-store.ts";
+import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { allCursors, FAN_OUT, putCursors } from "../projections/endpoint-cursors.ts";
 import { allEndpoints, openEndpointDeliveries, requestedUpTo } from "../projections/models/endpoints.ts";
 import { openCheckpoint, readCheckpoint } from "./checkpoints.ts";
@@ -29,13 +29,17 @@ export async function openFanOut(options: LoadingOptions): Promise<Position> {
   return inTransaction(pool, async (sql) => {
     const query = (text: string, values?: unknown[]) => sql.executeSql(text, values);
     const at = await openCheckpoint({ pool: { query } as never, store }, FAN_OUT);
-    const position = (id: (typeof rows)[number]["id"], start: Position) => {
+    // Events that were imported hold positions of the log that they come from. What is then looked at again has its
+    // delivery already, whose id follows from the endpoint and the event.
+    const ofThisLog = (position: Position) => parsePosition(position)?.logId === store.logId;
+    const position = ({ id, start, started }: (typeof rows)[number]) => {
+      const first = ofThisLog(start) ? start : started;
       const after = requestedTo.get(id);
-      return after !== undefined && after > start ? after : start;
+      return after !== undefined && ofThisLog(after) && after > first ? after : first;
     };
     await putCursors(
       sql,
-      rows.map(({ id, generation, start }) => ({ endpoint: id, generation, position: position(id, start) })),
+      rows.map((row) => ({ endpoint: row.id, generation: row.generation, position: position(row) })),
     );
     return at;
   });
