@@ -30,6 +30,7 @@ import { contextOf } from "../support/live.ts";
 import { memoryKeyring } from "../support/memory-keyring.ts";
 import fc from "../support/seed.ts";
 import { Interleaving, orders } from "./support/interleaving.ts";
+import { noChoices } from "./support/no-choices.ts";
 import { type Fates, fates, racingStore } from "./support/racing-store.ts";
 import { scheduledTimers } from "./support/scheduled-timers.ts";
 
@@ -117,7 +118,7 @@ class Scene {
   services(node: number): JobServices {
     const commands = this.#nodes[node % this.#nodes.length];
     if (commands === undefined) throw new Error("there are no nodes");
-    return jobServices({ store: this.#store, keyring, commands, now: () => this.#now });
+    return jobServices({ store: this.#store, keyring, commands, readSide: noChoices(), now: () => this.#now });
   }
 }
 

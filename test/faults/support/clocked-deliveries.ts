@@ -17,6 +17,7 @@ import { jobServices } from "../../support/job-services.ts";
 import { contextOf } from "../../support/live.ts";
 import { memoryKeyring } from "../../support/memory-keyring.ts";
 import { sweepOf } from "./due-jobs.ts";
+import { noChoices } from "./no-choices.ts";
 
 /** What the receiver does with an attempt, and how long that takes; after `dies` the process is gone, its outcome with it. */
 export type Answer = {
@@ -105,6 +106,7 @@ export async function tell(story: Story): Promise<ClockedRun> {
       webhook: { attemptTimeoutMs: 15 * SECOND_MS, send: send("webhook"), [Symbol.asyncDispose]: close },
       email: { provider: () => mailbox, [Symbol.asyncDispose]: close },
       mailbox: { host: "127.0.0.1", port: 25 },
+      readSide: noChoices(),
       now: () => clock.read(),
       random: () => story.chances[chance++ % story.chances.length] ?? 0,
     });

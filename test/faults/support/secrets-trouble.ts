@@ -1,5 +1,8 @@
 // Faults of the database while it has rows of people in its hands: what is said of them must not hold the rows.
 import { setTimeout as sleep } from "node:timers/promises";
+import { messages } from "../../../src/projections/models/messages.ts";
+import { members } from "../../../src/projections/models/rooms.ts";
+import { tableName } from "../../../src/projections/projection.ts";
 import type { Kept } from "./secrets-kept.ts";
 import type { Used } from "./secrets-run.ts";
 import { connection } from "./secrets-stores.ts";
@@ -22,10 +25,10 @@ type Trouble = {
 export async function makeTrouble({ talk, kept, used, databaseUrl, name, output }: Trouble): Promise<void> {
   await using database = await connection(databaseUrl);
   const { client } = database;
-  const table = "read.messages_v2";
-  await client.query("alter table read.members_v2 rename to members_away");
+  const [table, membersTable] = [`read.${tableName(messages)}`, tableName(members)];
+  await client.query(`alter table read.${membersTable} rename to members_away`);
   await talk.call("GET", `/users/${encodeURIComponent(used.user)}/rooms`, { as: used.key, status: 500 });
-  await client.query("alter table read.members_away rename to members_v2");
+  await client.query(`alter table read.members_away rename to ${membersTable}`);
 
   const rule = client.escapeIdentifier(name);
   await client.query(`alter table ${table} add constraint ${rule} check (sender is null) not valid`);
