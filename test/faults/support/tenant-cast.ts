@@ -81,7 +81,8 @@ async function furnish(api: Api, user: string, mark: string, provider: string): 
   const config = { host: "127.0.0.1", port: 1, security: "none" };
   const about = { type: "smtp", config, from_email: `${mark}@example.com` };
   expectGood(await api.put(`/email-providers/${provider}`, about));
-  const email = `${mark}@former.example`;
+  // An address is told to whoever names it, so it has no mark.
+  const email = `${user}@former.example`;
   expectGood(await api.put(`/suppressions/${email}`, { reason: "manual" }));
   const { key } = expectGood(await api.get("/clients/me"));
   const hook = { url: `http://127.0.0.1:8099/${mark}`, events: ["provider.*"], description: mark, retry_schedule: [] };
@@ -181,7 +182,7 @@ export async function cast(server: TestServer): Promise<Cast> {
     job_id: [{ what: "redrive", id: erinsRedrive.job_id }],
     user_id: [{ what: "user", id: "eve" }],
     name: [{ what: "provider", id: "acme-mailer" }],
-    email: [{ what: "address", id: "acme-erin@former.example" }],
+    email: [{ what: "address", id: "erin@former.example" }],
     stream: [...streams, `delivery-${erins.delivery_id}`, `client-${client}`, `user-${subject}`].map((id) => ({
       what: "stream",
       id,
