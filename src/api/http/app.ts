@@ -260,8 +260,9 @@ const requireUpgrade: ApiMiddleware = () => {
 function refuseUnmatched({ matched = [] }: ApiContext): never {
   if (matched.length === 0) throw new Problem("not_found", { detail: "There is no such path." });
   // The router lists HEAD before its GET.
-  const allow = matched.flatMap(({ methods }) => methods.toReversed()).join(", ");
-  throw new Problem("method_not_allowed", { headers: { Allow: allow } });
+  // A path may be several routes': /notifications/batch, and /notifications/:notification_id.
+  const allow = new Set(matched.flatMap(({ methods }) => methods.toReversed()));
+  throw new Problem("method_not_allowed", { headers: { Allow: [...allow].join(", ") } });
 }
 
 /** Throws when a request for one route would be run by another: of several that match, the router runs the first. */
