@@ -176,10 +176,16 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
     "Deliveries",
     "Email, webhooks and retries: what is sent, what each answer means, when it is tried again.",
   ],
+  webhooks: ["Webhook endpoints", "What happens, as signed requests: filters, order, verifying, repeating."],
+  email: ["Email providers", "Choosing and setting up each provider; SPF, DKIM and DMARC."],
   bounces: [
     "Bounces",
     "Bounces, complaints, unsubscribing: what comes back, and which addresses mails no longer go to.",
   ],
+  preferences: ["Preferences", "What users want to receive and when; deduplicating, throttling, replacing."],
+  inbox: ["The inbox", "What a user has not read, marks and counts."],
+  keys: ["API keys", "Scopes, expiry, rotation, how a key ends."],
+  "rate-limits": ["Rate limits", "Of clients and users, their headers, several nodes."],
   events: ["Events", "Every stored event type, as audit and timeline show it."],
   running: ["Running it", "Configuration, data, secrets, the command line."],
   operations: ["Operating it", "Parts, backups, upgrades, what happens when one is lost."],
@@ -203,7 +209,7 @@ async function guideBody(name: string): Promise<Html> {
 
 /** A guide's links to other guides lead to their pages; what is only in the repository is named by its path there. */
 function guideLink(href: string): string {
-  const [, name = "", anchor = ""] = /^([a-z]+)\.md(#.*)?$/.exec(href) ?? [];
+  const [, name = "", anchor = ""] = /^([a-z-]+)\.md(#.*)?$/.exec(href) ?? [];
   if (name in GUIDES) return `/docs/guides/${name}${anchor}`;
   return /^(https?:|#|\/)/.test(href) ? href : "/docs/guides";
 }
