@@ -1,7 +1,7 @@
 // The links and return paths of mails: each names its delivery, and nobody but this server can make one.
-import { timingSafeEqual } from "node:crypto";
 import { type ClientId, ClientIdSchema, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
+import { isSameSecret } from "../platform/same-secret.ts";
 
 /** Among the server's own secrets. */
 export const MAIL_LINKS_SECRET = "mail-links";
@@ -23,13 +23,10 @@ function deliveryOfToken(secret: Uint8Array, purpose: Purpose, token: string): D
   const lower = token.toLowerCase();
   const id = DeliveryIdSchema.safeParse(PREFIX + lower.slice(0, -MAC_DIGITS));
   if (!id.success) return undefined;
-  const [given, wanted] = [lower.slice(-MAC_DIGITS), macOf(secret, purpose, id.data)].map((text) => Buffer.from(text));
   // fence: mail-token
-  if (given === undefined || wanted === undefined || !isSame(given, wanted)) return undefined;
+  if (!isSameSecret(lower.slice(-MAC_DIGITS), macOf(secret, purpose, id.data))) return undefined;
   return id.data;
 }
-
-const isSame = (a: Buffer, b: Buffer): boolean => a.length === b.length && timingSafeEqual(a, b);
 
 /** Whose path a vendor posts to. */
 export type HookOwner = { readonly client: ClientId; readonly provider: string };
@@ -46,7 +43,7 @@ function ownerOfHook(secret: Uint8Array, token: string): HookOwner | undefined {
   if (!client.success || rest.length !== 1) return undefined;
   const owner = { client: client.data, provider };
   // fence: hook-path
-  return isSame(Buffer.from(token), Buffer.from(hookToken(secret, owner))) ? owner : undefined;
+  return isSameSecret(token, hookToken(secret, owner)) ? owner : undefined;
 }
 
 /** What the mails of a node carry, and what comes back with it. */

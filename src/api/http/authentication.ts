@@ -1,5 +1,4 @@
 // Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { authenticate as authenticateBearer } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
@@ -10,6 +9,7 @@ import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";
 import { deriveTail } from "../../event-store/derived-ids.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
+import { isSameSecret } from "../../platform/same-secret.ts";
 import { clientAddress } from "./address.ts";
 import { ownOriginCheck } from "./origin.ts";
 import { Problem } from "./problems.ts";
@@ -42,12 +42,9 @@ export function operatorCheck(config: Config, limits: Limits): (request: Incomin
   };
 }
 
-/** Compares in a time that says nothing about the secret. */
 function isSecret(given: string | undefined, secret: string | undefined): boolean {
-  if (given === undefined || secret === undefined) return false;
-  return timingSafeEqual(digest(given), digest(secret));
+  return given !== undefined && secret !== undefined && isSameSecret(given, secret);
 }
-const digest = (text: string) => createHash("sha256").update(text).digest();
 
 /** The refusal of somebody who does something too often. */
 export const tooMany = (policy: string, state: RateState): Problem =>

@@ -3,6 +3,7 @@ import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
+import { isSameSecret } from "../../../platform/same-secret.ts";
 import { bounceCode } from "./bounce-codes.ts";
 import {
   deliveryIn,
@@ -15,7 +16,6 @@ import {
   number,
   parsed,
   reportOf,
-  sameSecret,
   text,
 } from "./vendor.ts";
 
@@ -62,7 +62,7 @@ export function mailgunEvent(
     .update(timestamp + token)
     .digest("hex");
   // fence: hook-mailgun
-  if (!sameSecret(signature.toLowerCase(), wanted)) throw new HookRefused("forged", "the signature is wrong");
+  if (!isSameSecret(signature.toLowerCase(), wanted)) throw new HookRefused("forged", "the signature is wrong");
   const age = now - Number(timestamp) * SECOND_MS;
   // fence: hook-mailgun-age
   if (age > MAX_AGE_MS || age < -MAX_SKEW_MS) throw new HookRefused("forged", "the signature is too old");

@@ -1,6 +1,7 @@
 // channels/email/events/postmark.ts: Postmark's webhooks: basic authentication, and one record.
 import { z } from "zod";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
+import { isSameSecret } from "../../../platform/same-secret.ts";
 import { bounceCode } from "./bounce-codes.ts";
 import {
   deliveryIn,
@@ -13,7 +14,6 @@ import {
   number,
   parsed,
   reportOf,
-  sameSecret,
   text,
 } from "./vendor.ts";
 
@@ -35,7 +35,7 @@ export function postmarkEvents(
   if (username !== null || password !== null) {
     const wanted = `Basic ${Buffer.from(`${username ?? ""}:${password ?? ""}`).toString("base64")}`;
     // fence: hook-postmark
-    if (!sameSecret(header("authorization") ?? "", wanted)) throw new HookRefused("forged", "the password is wrong");
+    if (!isSameSecret(header("authorization") ?? "", wanted)) throw new HookRefused("forged", "the password is wrong");
   }
   const record = parsed(RecordSchema, jsonOf(body));
   const meaning = meaningOf(record);

@@ -6,18 +6,9 @@ import { isObject, parseJson } from "../../../contract/json.ts";
 import { DAY_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
 import { maxEntries } from "../../../platform/bounded.ts";
+import { isSameSecret } from "../../../platform/same-secret.ts";
 import { type BounceCode, bounceCode } from "./bounce-codes.ts";
-import {
-  deliveryIn,
-  HookRefused,
-  type HookRequest,
-  instantOf,
-  jsonOf,
-  lenient,
-  reportOf,
-  sameSecret,
-  text,
-} from "./vendor.ts";
+import { deliveryIn, HookRefused, type HookRequest, instantOf, jsonOf, lenient, reportOf, text } from "./vendor.ts";
 
 const MessageSchema = z.object({
   Type: z.enum(["Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation"]),
@@ -62,7 +53,7 @@ export async function sesEvents(
   if (!known.success) throw new HookRefused("forged", "it is no message of SNS");
   const message = known.data;
   // fence: hook-ses-topic
-  if (!sameSecret(message.TopicArn, topicArn)) throw new HookRefused("forged", "it is of another topic");
+  if (!isSameSecret(message.TopicArn, topicArn)) throw new HookRefused("forged", "it is of another topic");
   const certificate = await certificateOf(amazonUrl(message.SigningCertURL), fetch);
   const algorithm = message.SignatureVersion === "2" ? "sha256" : "sha1";
   const signature = Buffer.from(message.Signature, "base64");
