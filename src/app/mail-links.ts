@@ -1,4 +1,4 @@
-// The links and return paths of mails: each names its delivery, and nobody but this server can make one.
+// The links of mails and the paths of vendors: each says whose it is, and nobody but this server can make one.
 import { type ClientId, ClientIdSchema, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
 import { isSameSecret } from "../platform/same-secret.ts";

@@ -22,6 +22,8 @@ export const ProviderUseSchema = z.enum(["single", "bulk"]);
 
 /** The name under which each mail carries its delivery's id to a provider, which gives it back with what it reports. */
 export const DELIVERY_ARGUMENT = "chatapi_delivery";
+/** The header in which each mail carries it. */
+export const DELIVERY_HEADER = "X-ChatAPI-Delivery";
 
 // Answers.
 

@@ -68,7 +68,7 @@ const options = z.object({
   timeoutSeconds: z.number().nullable(),
   /** The share among providers of the same order. Null: 1. */
   weight: z.number().nullable(),
-  /** The domain of signed return paths, of type smtp. */
+  /** Of no use: no request sets it. */
   returnPath: z.string().nullable(),
   /** On every mail, beside the mail's own. */
   tags: z.array(z.string()),

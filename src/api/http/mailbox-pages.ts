@@ -1,4 +1,5 @@
 // The development mailbox at /dev/mailbox: as JSON for programs, as pages for people. Only in development mode.
+import { DELIVERY_HEADER } from "../../contract/providers.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import { InvalidInput } from "../../domain/decider.ts";
 import type { ApiRouter } from "./api.ts";
@@ -102,7 +103,7 @@ export function addMailbox(
     const mail = requested(ctx);
     ctx.set("Vary", "Accept");
     if (!prefersPage(ctx)) return sendJson(ctx, mail);
-    const delivery = mail.headers["x-chatapi-delivery"];
+    const delivery = mail.headers[DELIVERY_HEADER.toLowerCase()];
     sendPage(ctx, mailPage(mail, delivery === undefined ? null : await notificationOf(delivery)));
   });
   router.delete("/dev/mailbox/:id", async (ctx) => {

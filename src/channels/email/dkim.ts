@@ -2,6 +2,7 @@
 
 import { createHash, createPrivateKey, type KeyObject, sign } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { DELIVERY_HEADER } from "../../contract/providers.ts";
 import { type Instant, SECOND_MS } from "../../contract/time.ts";
 
 /** The key's public half is published at `<selector>._domainkey.<domain>`. */
@@ -19,7 +20,7 @@ const MAX_RSA_BITS = 4_096;
 const SIGNED: readonly string[] = [
   ...["from", "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "mime-version"],
   ...["content-type", "content-transfer-encoding", "in-reply-to", "references", "auto-submitted"],
-  ...["list-id", "list-unsubscribe", "list-unsubscribe-post", "x-chatapi-delivery"],
+  ...["list-id", "list-unsubscribe", "list-unsubscribe-post", DELIVERY_HEADER.toLowerCase()],
 ];
 
 const MAX_KEYS = 200;

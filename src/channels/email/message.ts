@@ -2,6 +2,7 @@
 
 import { domainToASCII } from "node:url";
 import { canonicalMailAddress } from "../../contract/fields.ts";
+import { DELIVERY_HEADER } from "../../contract/providers.ts";
 import type { Instant } from "../../contract/time.ts";
 import { looksLikeHtml, textFromHtml } from "./html-text.ts";
 
@@ -47,8 +48,6 @@ export type MailContent = {
   readonly tag?: string | null;
   /** Where one click ends mails of this kind (RFC 8058). */
   readonly unsubscribeUrl?: string | null;
-  /** The sender of the envelope, where bounces go, of providers that let us choose it. Default: the sender. */
-  readonly returnPath?: string | null;
   /** The domain of the Message-ID: that of the delivery's first sender. Default: the sender's. */
   readonly domain?: string | null;
   /** Recipients, by their place among all, that have it already, or never will. */
@@ -57,7 +56,6 @@ export type MailContent = {
   readonly at: Instant;
 };
 
-const DELIVERY_HEADER = "X-ChatAPI-Delivery";
 const TAG_HEADER = "X-ChatAPI-Tag";
 /** A mail that no attempt can send. */
 export class InvalidMail extends Error {}
@@ -95,7 +93,7 @@ export async function partsOf(sender: MailSender, mail: MailContent): Promise<Ma
   const replyTo = mail.replyTo ?? sender.replyTo ?? null;
   const settled = new Set(mail.settled ?? []);
   const tags = [...new Set([mail.tag ?? null, ...(sender.tags ?? [])])].filter((tag) => tag !== null);
-  const { unsubscribeUrl: unsubscribe = null, returnPath = null } = mail;
+  const { unsubscribeUrl: unsubscribe = null } = mail;
   const own = Object.entries(mail.headers ?? {}).map(([name, value]) => [name, headerText(value)] as const);
   return {
     deliveryId: headerText(mail.deliveryId),
@@ -118,10 +116,7 @@ export async function partsOf(sender: MailSender, mail: MailContent): Promise<Ma
     ],
     tags,
     // Blind copies are only in the envelope.
-    envelope: {
-      from: returnPath ?? from.address,
-      to: recipients(mail).filter((_, index) => !settled.has(index)),
-    },
+    envelope: { from: from.address, to: recipients(mail).filter((_, index) => !settled.has(index)) },
   };
 }
 

@@ -3,6 +3,7 @@ import { verify, X509Certificate } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { isObject, parseJson } from "../../../contract/json.ts";
+import { DELIVERY_HEADER } from "../../../contract/providers.ts";
 import { DAY_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
 import { maxEntries } from "../../../platform/bounded.ts";
@@ -115,13 +116,11 @@ const EventSchema = z.object({
 });
 type Event = z.output<typeof EventSchema>;
 
-const DELIVERY_HEADER = "x-chatapi-delivery";
-
 /** The delivery that the mail carried, as a tag or a header. */
 function deliveryOf({ tags, headers }: Event["mail"]): string | null {
   const byTag = deliveryIn(tags);
   if (byTag !== null || !Array.isArray(headers)) return byTag;
-  const own = headers.find((one) => isObject(one) && String(one.name).toLowerCase() === DELIVERY_HEADER);
+  const own = headers.find((one) => isObject(one) && String(one.name).toLowerCase() === DELIVERY_HEADER.toLowerCase());
   return isObject(own) && typeof own.value === "string" ? own.value : null;
 }
 
