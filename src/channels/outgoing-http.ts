@@ -5,7 +5,7 @@ import type { Socket } from "node:net";
 import { DAY_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import type { AttemptErrorCode } from "./attempt-result.ts";
 import type { AddressGuard } from "./guard.ts";
-import { ConnectFailure, errorCode, networkFault, openSocket } from "./outgoing-socket.ts";
+import { ConnectFailure, type Deadline, errorCode, networkFault, openSocket } from "./outgoing-socket.ts";
 
 type HttpClientOptions = {
   readonly guard: AddressGuard;
@@ -23,6 +23,8 @@ export type HttpRequest = {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Buffer | null;
 };
+
+type HttpFailure = { readonly code: AttemptErrorCode; readonly message: string };
 
 export type HttpAnswer = {
   readonly status: number;
@@ -171,8 +173,15 @@ function answerIn(bytes: Buffer): HttpAnswer | null {
   }
 }
 
+/** Why an attempt over HTTP ended without an answer. `time`: the deadline that it had. */
+export function attemptFailure(error: unknown, time: Deadline, timeoutMs: number): HttpFailure {
+  if (time.isUp) return { code: "timeout", message: `No answer within ${timeoutMs / SECOND_MS} s` };
+  if (time.signal.aborted) return { code: "cancelled", message: "The attempt was cancelled" };
+  return httpFailure(error);
+}
+
 /** What an error of `exchange` means. */
-export function httpFailure(error: unknown): { readonly code: AttemptErrorCode; readonly message: string } {
+export function httpFailure(error: unknown): HttpFailure {
   if (error instanceof ConnectFailure) return { code: error.code, message: error.message };
   const fault = networkFault(error);
   if (fault) return fault;

@@ -163,7 +163,7 @@ export function networkFault(error: unknown): { readonly code: AttemptErrorCode;
 }
 
 /** `signal` aborts when the time is up or one of the others aborts. Disposing it removes the timer and the listener. */
-type Deadline = Disposable & {
+export type Deadline = Disposable & {
   readonly signal: AbortSignal;
   readonly isUp: boolean;
   /** Gives another time from now on. */

@@ -5,7 +5,7 @@ import { parseWebhookUrl } from "../contract/fields.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { type AttemptErrorCode, type AttemptResult, emptyResult, storedText } from "./attempt-result.ts";
 import type { AddressGuard } from "./guard.ts";
-import { createHttpClient, type HttpAnswer, httpFailure, retryAfterMs } from "./outgoing-http.ts";
+import { attemptFailure, createHttpClient, type HttpAnswer, retryAfterMs } from "./outgoing-http.ts";
 import { deadline } from "./outgoing-socket.ts";
 
 type WebhookChannelOptions = {
@@ -66,9 +66,7 @@ export function createWebhookChannel(options: WebhookChannelOptions) {
       const post = { method: "POST", url, headers, body: request.body } as const;
       return judge(await http.exchange(post, time.signal), request.timestamp);
     } catch (error) {
-      if (time.isUp) return failed("timeout", `No answer within ${timeoutMs / SECOND_MS} s`);
-      if (time.signal.aborted) return failed("cancelled", "The attempt was cancelled");
-      const { code, message } = httpFailure(error);
+      const { code, message } = attemptFailure(error, time, timeoutMs);
       return failed(code, message);
     }
   }

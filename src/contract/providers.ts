@@ -162,7 +162,7 @@ const origin = z
 
 const MAX_DOMAINS = 50;
 const MAX_TAGS = 5;
-const MAX_TIMEOUT_SECONDS = 45;
+export const MAX_TIMEOUT_SECONDS = 45;
 const unique = <T>(given: readonly T[]): T[] => [...new Set(given)];
 
 const ofEvery = {

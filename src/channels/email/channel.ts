@@ -1,5 +1,6 @@
 // channels/email/channel.ts: the way out for mails, through a provider of any type.
 
+import { MAX_TIMEOUT_SECONDS } from "../../contract/providers.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import type { ProviderSettings } from "../../domain/provider.ts";
 import { createHttpClient } from "../outgoing-http.ts";
@@ -18,9 +19,11 @@ export type EmailChannel = AsyncDisposable & { readonly provider: (settings: Pro
  * connection is free. More wait as jobs, where clients take part fairly, and not yet as attempts.
  */
 const MAIL_ATTEMPTS_PER_SERVER = 20;
-/** An attempt must end well within its lease, whatever a provider's options say. */
-const MAX_TIMEOUT_SECONDS = 45;
 const VERIFY_TIMEOUT_MS = 20_000;
+
+/** An attempt must end well within its lease, whatever a provider's options say. */
+const maxMsOf = ({ options: { timeoutSeconds } }: ProviderSettings): number =>
+  Math.min(timeoutSeconds ?? MAX_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS) * SECOND_MS;
 
 type EmailChannelOptions = SmtpChannelOptions & {
   /** The time that requests are signed with. */
@@ -34,16 +37,16 @@ export function createEmailChannel(options: EmailChannelOptions): EmailChannel {
   const http = createHttpClient({ guard, connectTimeoutMs: 5_000, bodyTimeoutMs: 5_000, maxResponseBytes: 65_536 });
   const closing = new AbortController();
   const throughApi = (settings: ProviderSettings, api: MailApi) =>
-    apiProvider(settings, api, { http, verifyTimeoutMs, closing: closing.signal });
+    apiProvider(settings, api, { http, maxMs: maxMsOf(settings), verifyTimeoutMs, closing: closing.signal });
 
   function throughSmtp(settings: Extract<ProviderSettings, { type: "smtp" }>): EmailProvider {
     const { name, type, config, fromEmail, fromName, replyTo, options } = settings;
-    const timeoutSeconds = Math.min(options.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS);
+    const maxMs = maxMsOf(settings);
+    const timeoutSeconds = maxMs / SECOND_MS;
     const provider = { ...config, name, fromEmail, fromName, replyTo, tags: options.tags, timeoutSeconds };
     const account = `smtp:${config.host}:${config.port}:${config.username ?? ""}`;
     return {
-      ...{ name, type, account, attemptsAtOnce: MAIL_ATTEMPTS_PER_SERVER },
-      ...{ maxMs: timeoutSeconds * SECOND_MS },
+      ...{ name, type, account, attemptsAtOnce: MAIL_ATTEMPTS_PER_SERVER, maxMs },
       send: (mail, signal, onHandedOver) => smtp.send(provider, mail, signal, onHandedOver),
       verify: (toEmail) => smtp.verify(provider, toEmail),
     };
@@ -57,7 +60,7 @@ export function createEmailChannel(options: EmailChannelOptions): EmailChannel {
         case "mailgun":
           return throughApi(settings, mailgun(settings));
         case "sendgrid":
-          return throughApi(settings, sendgrid(settings));
+          return throughApi(settings, sendgrid(settings, now));
         case "postmark":
           return throughApi(settings, postmark(settings));
         case "ses":

@@ -11,11 +11,18 @@ import {
   type RecipientResult,
   storedText,
 } from "../attempt-result.ts";
-import { type HttpAnswer, type HttpClient, type HttpRequest, httpFailure, retryAfterMs } from "../outgoing-http.ts";
+import {
+  attemptFailure,
+  type HttpAnswer,
+  type HttpClient,
+  type HttpRequest,
+  httpFailure,
+  retryAfterMs,
+} from "../outgoing-http.ts";
 import { ConnectFailure, type ConnectStage, deadline } from "../outgoing-socket.ts";
 import { type Redact, redactor } from "../redaction.ts";
 import { InvalidMail, type MailContent, type MailParts, partsOf, recipients } from "./message.ts";
-import type { EmailProvider, EmailVerdict } from "./provider.ts";
+import { type EmailProvider, type EmailVerdict, verdictMessage } from "./provider.ts";
 import { testMail } from "./verify.ts";
 
 /** A vendor's answer, its body read as JSON where it is JSON. */
@@ -47,9 +54,6 @@ export type MailApi = {
 };
 
 const ATTEMPTS_AT_ONCE = 40;
-/** An attempt must end well within its lease, whatever a provider's options say. */
-const MAX_TIMEOUT_SECONDS = 45;
-const MAX_VERDICT_MESSAGE = 200;
 export const USER_AGENT = "ChatAPI-Mail/1";
 
 /** A short name of a key that tells accounts apart and gives none away. */
@@ -57,6 +61,8 @@ export const keyName = (key: string): string => createHash("sha256").update(key)
 
 type ApiOptions = {
   readonly http: HttpClient;
+  /** For one attempt. */
+  readonly maxMs: number;
   readonly verifyTimeoutMs: number;
   /** Aborts when the channel closes. */
   readonly closing: AbortSignal;
@@ -64,10 +70,9 @@ type ApiOptions = {
 
 /** A provider whose mails go through an API. */
 export function apiProvider(settings: ProviderSettings, api: MailApi, options: ApiOptions): EmailProvider {
-  const { http, verifyTimeoutMs, closing } = options;
+  const { http, maxMs, verifyTimeoutMs, closing } = options;
   const { name, type } = settings;
   const redact = redactor(api.secrets);
-  const timeoutSeconds = Math.min(settings.options.timeoutSeconds ?? MAX_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS);
   const sender = { ...settings, tags: settings.options.tags };
 
   /**
@@ -76,13 +81,8 @@ export function apiProvider(settings: ProviderSettings, api: MailApi, options: A
    * when the connection broke or the time was up is unknown. Never rejects for what the vendor does.
    */
   async function send(mail: MailContent, signal?: AbortSignal): Promise<AttemptResult> {
-    using time = deadline(timeoutSeconds * SECOND_MS, signal, closing);
+    using time = deadline(maxMs, signal, closing);
     let handedOver = false;
-    const failed = (outcome: AttemptResult["outcome"], code: AttemptErrorCode, message: string): AttemptResult => ({
-      ...emptyResult(name),
-      outcome,
-      error: { code, message },
-    });
     try {
       const parts = await partsOf(sender, mail);
       const request = await api.send(parts);
@@ -91,12 +91,12 @@ export function apiProvider(settings: ProviderSettings, api: MailApi, options: A
       });
       return judge({ name, api, redact, parts, mail }, read(answer));
     } catch (error) {
-      if (error instanceof InvalidMail) return failed("permanent", "invalid_message", error.message);
+      const result = emptyResult(name);
+      if (error instanceof InvalidMail) {
+        return { ...result, outcome: "permanent", error: { code: "invalid_message", message: error.message } };
+      }
       const outcome = handedOver ? "unknown" : "transient";
-      if (time.isUp) return failed(outcome, "timeout", `No answer within ${timeoutSeconds} s`);
-      if (time.signal.aborted) return failed(outcome, "cancelled", "The attempt was cancelled");
-      const { code, message } = httpFailure(error);
-      return failed(outcome, code, message);
+      return { ...result, outcome, error: attemptFailure(error, time, maxMs) };
     }
   }
 
@@ -123,7 +123,7 @@ export function apiProvider(settings: ProviderSettings, api: MailApi, options: A
 
   return {
     ...{ name, type, account: `${type}:${api.origin}:${api.account}`, attemptsAtOnce: ATTEMPTS_AT_ONCE },
-    ...{ maxMs: timeoutSeconds * SECOND_MS, send, verify },
+    ...{ maxMs, send, verify },
   };
 }
 
@@ -139,9 +139,6 @@ function jsonIn(text: string): unknown {
     return null;
   }
 }
-
-const verdictMessage = (message: string, said: string): string =>
-  [...(said === "" ? message : `${message}: ${said.replace(/\s+/g, " ")}`)].slice(0, MAX_VERDICT_MESSAGE).join("");
 
 /** A redirect is none of an API's answers: something else answers there, for now. */
 const isTransient = (status: number): boolean => status >= 500 || status < 400 || [408, 425, 429].includes(status);

@@ -10,6 +10,12 @@ import type { MailContent } from "./message.ts";
  */
 export type EmailVerdict = Omit<ProviderVerdict, "code"> & { readonly code: AttemptErrorCode | null };
 
+const MAX_VERDICT_MESSAGE = 200;
+
+/** A verdict's message with what the server said, on one line. */
+export const verdictMessage = (message: string, said: string): string =>
+  [...(said === "" ? message : `${message}: ${said.replace(/\s+/g, " ")}`)].slice(0, MAX_VERDICT_MESSAGE).join("");
+
 /** One client's provider, with its settings. */
 export type EmailProvider = {
   readonly name: string;

@@ -13,7 +13,8 @@ const SEND_SCOPE = "mail.send";
 
 type SendgridSettings = Extract<ProviderSettings, { type: "sendgrid" }>;
 
-export function sendgrid({ config, options }: SendgridSettings, now: () => number = Date.now): MailApi {
+/** `now`: the time that a vendor's limit is counted from. */
+export function sendgrid({ config, options }: SendgridSettings, now: () => number): MailApi {
   const { api_key, region, base_url } = config;
   const origin = base_url ?? ORIGINS[region];
   const headers = { authorization: `Bearer ${api_key}`, "user-agent": USER_AGENT };

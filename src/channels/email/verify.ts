@@ -6,7 +6,7 @@ import { storedText } from "../attempt-result.ts";
 import { deadline } from "../outgoing-socket.ts";
 import { partsOf } from "./message.ts";
 import { composeMail } from "./mime.ts";
-import type { EmailVerdict } from "./provider.ts";
+import { type EmailVerdict, verdictMessage } from "./provider.ts";
 import {
   type SmtpProvider,
   SmtpSession,
@@ -15,8 +15,6 @@ import {
   smtpFailure,
   smtpRedactor,
 } from "./smtp-connection.ts";
-
-const MAX_MESSAGE = 200;
 
 /** Connects, logs in, and sends a test mail when an address is given. Never rejects; ends within `timeoutMs`. */
 export async function verifySmtp(
@@ -51,9 +49,8 @@ export async function verifySmtp(
       return { ok: true, stage, code: null, message: null };
     } catch (error) {
       const { stage, code, message, text } = smtpFailure(error);
-      const said = storedText(Buffer.from(smtpRedactor(provider)(text ?? ""))).replace(/\s+/g, " ");
-      const detail = text === null ? message : `${message}: ${said}`;
-      return { ok: false, stage, code, message: [...detail].slice(0, MAX_MESSAGE).join("") };
+      const said = storedText(Buffer.from(smtpRedactor(provider)(text ?? "")));
+      return { ok: false, stage, code, message: verdictMessage(message, said) };
     }
   };
   return await Promise.race([attempt(), timeUp]);
