@@ -1,6 +1,7 @@
 // What the parts of a node count where it happens. No label names a client, a user or an address.
 import { Counter, Histogram, Registry } from "@prometheus-io/client";
 import type { Channel } from "./contract/deliveries.ts";
+import { type ProviderType, ProviderTypeSchema } from "./contract/providers.ts";
 import { SECOND_MS } from "./contract/time.ts";
 import type { DomainEvent } from "./domain/catalogue.ts";
 import type { Delivery, StatusEvent } from "./domain/delivery-state.ts";
@@ -28,8 +29,17 @@ const PROVIDER_CHANGES: Readonly<Record<string, string>> = {
   ...{ ProviderDown: "down", ProviderUp: "up", ProviderFailedOver: "failed_over" },
 } satisfies Partial<Record<DomainEvent["type"], string>>;
 
-/** The type of provider, never a client's name for one. */
-const PROVIDER_TYPES: Readonly<Record<Channel, string>> = { email: "smtp", webhook: "webhook", websocket: "websocket" };
+type Reports = { readonly recorded: number; readonly unknown: number };
+const NO_REPORTS: Reports = { recorded: 0, unknown: 0 };
+/** The types of providers whose vendors post what becomes of mails. */
+const VENDORS = ProviderTypeSchema.exclude(["smtp"]).options;
+
+/** Never a client's name for one. Of every mail `smtp`: a delivery knows its provider's name, and no type. */
+const PROVIDER_LABELS: Readonly<Record<Channel, string>> = {
+  email: "smtp",
+  webhook: "webhook",
+  websocket: "websocket",
+};
 
 /** The metrics of a node, and where its parts count. */
 export class NodeMetrics {
@@ -64,6 +74,7 @@ export class NodeMetrics {
     // From the start on, so that the first of each is seen as an increase.
     for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
     for (const change of Object.values(PROVIDER_CHANGES)) this.#providers.inc({ change }, 0);
+    for (const provider of VENDORS) this.reported(provider, NO_REPORTS);
   }
 
   /** The same log, whose appends are measured. */
@@ -104,12 +115,12 @@ export class NodeMetrics {
       const { from, to } = data as StatusEvent["data"];
       if (delivery.status === "none" || from === to) continue;
       const { channel } = delivery.request;
-      this.#deliveries.inc({ channel, provider: PROVIDER_TYPES[channel], outcome: to });
+      this.#deliveries.inc({ channel, provider: PROVIDER_LABELS[channel], outcome: to });
     }
   }
 
   /** Counts the events of a vendor. `unknown`: of mails that are none of this client's. */
-  reported(provider: string, outcomes: Readonly<Record<string, number>>): void {
+  reported(provider: ProviderType, outcomes: Reports): void {
     for (const [outcome, count] of Object.entries(outcomes)) this.#reports.inc({ provider, outcome }, count);
   }
 
