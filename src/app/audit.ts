@@ -8,6 +8,7 @@ import { type Instant, rfc3339 } from "../contract/time.ts";
 import { catalogue } from "../domain/catalogue.ts";
 import { clientStream } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
+import { DELIVERY_STREAMS } from "../domain/delivery-state.ts";
 import type { EventDefinition } from "../domain/event.ts";
 import { readsStream } from "../domain/reads.ts";
 import { roomStream } from "../domain/room.ts";
@@ -187,7 +188,7 @@ function shownData(event: StoredEvent, erased: boolean): JsonObject {
 /** The notification that an event is of, or one of its deliveries. */
 function notificationOfEvent({ stream, data }: StoredEvent): NotificationId | undefined {
   if (stream.startsWith("notification-")) return notificationOf(stream);
-  const named = stream.startsWith("delivery-") && "notification" in data ? data.notification : undefined;
+  const named = stream.startsWith(DELIVERY_STREAMS) && "notification" in data ? data.notification : undefined;
   return typeof named === "string" ? (named as NotificationId) : undefined;
 }
 

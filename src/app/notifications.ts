@@ -20,7 +20,7 @@ import type {
 import type { Instant } from "../contract/time.ts";
 import { DomainError, type IfMatch, refuse } from "../domain/decider.ts";
 import { deliveryDecider } from "../domain/delivery.ts";
-import { deliveryStream, REDRIVABLE } from "../domain/delivery-state.ts";
+import { DELIVERY_STREAMS, deliveryStream, REDRIVABLE } from "../domain/delivery-state.ts";
 import {
   type KnownNotification,
   type Notification,
@@ -34,7 +34,7 @@ import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
-import { DELIVERY_STREAMS, writtenBy } from "../projections/models/audit.ts";
+import { writtenBy } from "../projections/models/audit.ts";
 import { type DeliveryRow, deliveriesOf } from "../projections/models/deliveries.ts";
 import {
   type NotificationRow,

@@ -24,7 +24,9 @@ import type { Instant } from "../contract/time.ts";
 import type { EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
 
-export const deliveryStream = (id: DeliveryId) => `delivery-${id}`;
+/** What the name of each delivery's stream begins with. */
+export const DELIVERY_STREAMS = "delivery-";
+export const deliveryStream = (id: DeliveryId) => `${DELIVERY_STREAMS}${id}`;
 
 /** On nearly each event: whose it is, and the status before and after, so that counting by status is an addition. */
 export const base = z.object({

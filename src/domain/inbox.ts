@@ -6,7 +6,9 @@ import type { Instant } from "../contract/time.ts";
 import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { type EventsOf, event } from "./event.ts";
 
-export const inboxStream = (subject: Subject) => `inbox-${subject}`;
+/** What the name of each inbox's stream begins with. */
+export const INBOX_STREAMS = "inbox-";
+export const inboxStream = (subject: Subject) => `${INBOX_STREAMS}${subject}`;
 
 /** What becomes of items by one mark; each includes those before it. */
 const MarkSchema = z.enum(["seen", ...InboxStatusSchema.extract(["read", "archived"]).options]);

@@ -4,7 +4,7 @@ import type { PublicEventServices } from "../app/room-event-maker.ts";
 import type { DeliveryStatus } from "../contract/deliveries.ts";
 import type { ClientId, DeliveryId, EndpointId } from "../contract/ids.ts";
 import { SECOND_MS } from "../contract/time.ts";
-import { deliveryStream, hasEnded } from "../domain/delivery-state.ts";
+import { DELIVERY_STREAMS, hasEnded } from "../domain/delivery-state.ts";
 import { endpointEvents } from "../domain/endpoint.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { decode, decodeMetadata, decodeRaw, type StoredEvent } from "../event-store/envelope.ts";
@@ -156,8 +156,6 @@ async function fanOut(
   failpoint("events-requested/checkpoint-moved");
   return { concerned: pushed.size > 0, jobs, freed };
 }
-
-const DELIVERY_STREAMS = deliveryStream("dlv_").slice(0, -"dlv_".length);
 
 /** Opens the events of endpoints, and those that an endpoint of their client may want. By position. */
 async function openConcerned(

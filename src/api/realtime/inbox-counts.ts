@@ -3,13 +3,14 @@ import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import { HOUR_MS } from "../../contract/time.ts";
-import { inboxStream } from "../../domain/inbox.ts";
+import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
+import { INBOX_STREAMS } from "../../domain/inbox.ts";
 import { decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { Loop } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
-import { DELIVERY_STREAMS } from "../../projections/models/audit.ts";
 import { countInboxes } from "../../projections/models/inbox-list.ts";
+import { subjectOf } from "../../projections/projection.ts";
 
 /** Changes within this time are counted together: a node reads counts no more than five times a second. */
 const LINGER_MS = 200;
@@ -20,7 +21,6 @@ const READ_MODEL_WAIT_MS = 5_000;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
 
-const INBOX_STREAMS = inboxStream("sub_").slice(0, -"sub_".length);
 /** Types of a delivery's events that change its user's counts. */
 const COUNTED: ReadonlySet<string> = new Set([
   "DeliveryRequested",
@@ -87,8 +87,7 @@ export class InboxCountsFeed implements AsyncDisposable {
 
   /** Whose counts an event changes. Of other channels' deliveries it is an address's, which nobody is connected as. */
   #subjectOf(event: RecordedEvent): Subject | undefined {
-    // The streams are named after subjects.
-    if (event.stream.startsWith(INBOX_STREAMS)) return event.stream.slice(INBOX_STREAMS.length) as Subject;
+    if (event.stream.startsWith(INBOX_STREAMS)) return subjectOf(event.stream);
     if (!COUNTED.has(event.type) || !event.stream.startsWith(DELIVERY_STREAMS)) return undefined;
     return decodeRaw(event).recipient as Subject;
   }

@@ -5,6 +5,7 @@ import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
 import { HOUR_MS, type Instant, rfc3339 } from "../../contract/time.ts";
+import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream } from "../../domain/notification.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
@@ -12,8 +13,8 @@ import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
-import { DELIVERY_STREAMS } from "../../projections/models/audit.ts";
 import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
+import { deliveryOf } from "../../projections/projection.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 
 /** Open deliveries read at a time; the next page once the socket's queue has drained. */
@@ -122,7 +123,7 @@ export class DeliveryFeed implements Disposable {
     const listeners = this.#listeners.get(data.recipient as Subject);
     if (listeners === undefined) return;
     const { at, correlation } = decodeMetadata(event);
-    const id = event.stream.slice(DELIVERY_STREAMS.length) as DeliveryId; // such streams are named after deliveries
+    const id = deliveryOf(event.stream);
     if (!requested) {
       for (const listener of listeners) listener.acknowledged(id, correlation);
       return;

@@ -2,8 +2,7 @@
 import { sql } from "kysely";
 import type { ClientId, MessageId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
-import type { DeliveryEvent } from "../../domain/delivery-state.ts";
-import { deliveryStream } from "../../domain/delivery-state.ts";
+import { DELIVERY_STREAMS, type DeliveryEvent } from "../../domain/delivery-state.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { OlderCommands } from "../../event-store/stream-writer.ts";
@@ -11,9 +10,6 @@ import { bigint, change, type EventFacts, integer, projection, put, type RowOf, 
 import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
-
-/** What the names of deliveries' streams begin with. */
-export const DELIVERY_STREAMS = deliveryStream("dlv_").slice(0, -"dlv_".length);
 
 const columns = {
   client: text<ClientId>(),
