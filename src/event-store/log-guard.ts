@@ -1,5 +1,5 @@
 // Watches that the stores of a running node stay the ones that it opened: the same log, not shorter, with the keys of its events.
-import { within } from "../platform/postgres.ts";
+import { hasCode, UNDEFINED_TABLE, within } from "../platform/postgres.ts";
 import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
 import {
   type Batch,
@@ -215,8 +215,5 @@ export class LogGuard implements AsyncDisposable {
   }
 }
 
-/** SQLSTATE of a table, or schema, that does not exist. */
-const UNDEFINED_TABLE = "42P01";
-
 const isTableMissing = (error: unknown): boolean =>
-  error instanceof Error && (("code" in error && error.code === UNDEFINED_TABLE) || isTableMissing(error.cause));
+  error instanceof Error && (hasCode(error, UNDEFINED_TABLE) || isTableMissing(error.cause));

@@ -155,6 +155,9 @@ const AWAY_MESSAGES = [
   "Client was closed and is not queryable",
 ];
 
+/** SQLSTATE of a table, or schema, that does not exist. */
+export const UNDEFINED_TABLE = "42P01";
+
 /** Whether PostgreSQL refused with one of these codes (SQLSTATE). */
 export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
   error instanceof Error && "code" in error && typeof error.code === "string" && codes.includes(error.code);

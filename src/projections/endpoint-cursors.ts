@@ -3,6 +3,7 @@
 import type pg from "pg";
 import type { EndpointId } from "../contract/ids.ts";
 import type { Position } from "../event-store/event-store.ts";
+import { hasCode, UNDEFINED_TABLE } from "../platform/postgres.ts";
 
 /** The fan-out's name among the checkpoints and the leases of the schema `jobs`. */
 export const FAN_OUT = "endpoints";
@@ -51,8 +52,6 @@ export async function allCursors(db: Queryable): Promise<ReadonlyMap<EndpointId,
 /** Where the fan-out is, and the cursors of those of these endpoints that are behind it. */
 type Progress = { readonly fanOut: Position | null; readonly behind: ReadonlyMap<EndpointId, EndpointCursor> };
 
-const UNDEFINED_TABLE = "42P01";
-
 /** Reads the cursors, from any node: before the first worker has run there are none. */
 export class EndpointCursors {
   readonly #pool: Queryable;
@@ -72,8 +71,7 @@ export class EndpointCursors {
         behind: new Map(behind.map((row) => [row.endpoint, row])),
       };
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === UNDEFINED_TABLE)
-        return { fanOut: null, behind: new Map() };
+      if (hasCode(error, UNDEFINED_TABLE)) return { fanOut: null, behind: new Map() };
       throw error;
     }
   }
