@@ -1,8 +1,7 @@
 // A client to which everything happens that can happen: at least one event of every type, made over HTTP.
 import { createHmac, randomUUID } from "node:crypto";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { mapBounded } from "../../src/platform/bounded.ts";
+import { httpServer } from "../channels/servers.ts";
 import { type Api, type Body, newClient, notificationUntil, tokenOf, until } from "../e2e/support/api.ts";
 
 const soon = (ms: number): string => new Date(Date.now() + ms).toISOString();
@@ -217,27 +216,20 @@ const STATUSES: ReadonlyMap<string, number> = new Map([
 
 /** Makes it all happen; gives the client's API, that of its user bob, and the room that most happened in. */
 export async function everything(url: string, messages: number): Promise<{ api: Api; bob: Api; room: string }> {
-  const hook = createServer((request, response) => {
+  await using hook = await httpServer((request, response) => {
     request.resume();
     const status = STATUSES.get(request.url ?? "");
     if (status !== undefined) response.writeHead(status).end();
     else setTimeout(() => response.writeHead(200).end(), 2_000);
   });
-  await new Promise<void>((resolve) => hook.listen(0, "127.0.0.1", resolve));
-  const target = `http://127.0.0.1:${(hook.address() as AddressInfo).port}`;
-  try {
-    const api = await newClient(url);
-    await people(api);
-    const room = await rooms(api, messages);
-    const at = (path: string): string => `${target}/${path}`;
-    const hooks = { failing: at("failing"), hanging: at("hanging"), gone: at("gone"), well: at("well") };
-    await Promise.all([notifications(api, hooks), endpoints(api, room, hooks), heldBack(api), inbox(api)]);
-    // The mails before it find no provider, and go to the mailbox.
-    await afterwards(api);
-    await redrive(api);
-    return { api, bob: api.as(await tokenOf(api, "bob")), room };
-  } finally {
-    hook.closeAllConnections();
-    hook.close();
-  }
+  const api = await newClient(url);
+  await people(api);
+  const room = await rooms(api, messages);
+  const at = (path: string): string => `http://127.0.0.1:${hook.port}/${path}`;
+  const hooks = { failing: at("failing"), hanging: at("hanging"), gone: at("gone"), well: at("well") };
+  await Promise.all([notifications(api, hooks), endpoints(api, room, hooks), heldBack(api), inbox(api)]);
+  // The mails before it find no provider, and go to the mailbox.
+  await afterwards(api);
+  await redrive(api);
+  return { api, bob: api.as(await tokenOf(api, "bob")), room };
 }

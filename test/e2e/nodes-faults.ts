@@ -1,8 +1,7 @@
 // Parts that die under load: the system recovers without a hand, and what was acknowledged is there.
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { httpServer } from "../channels/servers.ts";
 import { apiOf, notificationUntil, tokenOf } from "./support/api.ts";
 import { faithful, leaderOf, makeRooms, type OpenedCluster, readiness, timeUntil, writers } from "./support/cluster.ts";
 
@@ -59,16 +58,13 @@ export function recoverFromFaults(given: OpenedCluster): void {
 
   test("workers are killed in the middle of a delivery, and others started", async () => {
     const ids: string[] = [];
-    const http = createServer((request, response) => {
-      ids.push(String(request.headers["webhook-id"]));
-      if (ids.length > 1) response.writeHead(200).end();
-    });
-    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    given.stack.defer(() => {
-      http.closeAllConnections();
-      http.close();
-    });
-    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
+    const http = given.stack.use(
+      await httpServer((request, response) => {
+        ids.push(String(request.headers["webhook-id"]));
+        if (ids.length > 1) response.writeHead(200).end();
+      }),
+    );
+    const url = `http://127.0.0.1:${http.port}/`;
     const { body: asked } = await given.api.post("/notifications", { type: "webhook", url, content: { n: 1 } });
     await timeUntil(async () => ids.length === 1, 10_000, "the attempt");
     // Whichever has it in hand: both go, and one starts anew, as an orchestrator would have it.

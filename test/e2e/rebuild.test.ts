@@ -1,12 +1,11 @@
 // Drop the schemas `read` and `jobs`, start, rebuild: every answer is as before, and unfinished deliveries finish once.
 import { execFile } from "node:child_process";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import pg from "pg";
 import { expect, test } from "vitest";
 import { runningEmbeddedPostgres } from "../../src/embedded/postgres.ts";
+import { httpServer } from "../channels/servers.ts";
 import { type Api, apiOf, type Body, newClient, notificationUntil, tokenOf } from "./support/api.ts";
 import { dataFolder, startServer } from "./support/server.ts";
 
@@ -44,12 +43,11 @@ async function everything(api: Api, rooms: readonly string[], notifications: rea
 test("everything reads as before, and what was unfinished finishes once", async () => {
   let answering = 500;
   const received: string[] = [];
-  const http = createServer((request, response) => {
+  await using http = await httpServer((request, response) => {
     received.push(String(request.headers["webhook-id"]));
     response.writeHead(answering).end();
   });
-  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-  const hook = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
+  const hook = `http://127.0.0.1:${http.port}/`;
   await using folder = await dataFolder();
   const env = { RETRY_SCHEDULE: "15s,1s", RETRY_JITTER: "0" };
   let server = await startServer({ dataDir: folder.path, env });
@@ -115,5 +113,4 @@ test("everything reads as before, and what was unfinished finishes once", async 
   expect(sent.deliveries[0]).toMatchObject({ attempt_count: 1 });
   expect((await api.as(await tokenOf(api, "alice")).get(`/notifications/${open.id}`)).status).toBe(403);
   await server.stop();
-  http.close();
 }, 120_000);

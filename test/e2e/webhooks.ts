@@ -1,8 +1,8 @@
 // Webhooks against receivers that fail, stall, flood and redirect.
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { Webhook } from "standardwebhooks";
 import { expect, test } from "vitest";
+import { bodyOf, httpServer } from "../channels/servers.ts";
 import { type Body, notificationUntil } from "./support/api.ts";
 import type { Opened } from "./support/setups.ts";
 
@@ -14,19 +14,13 @@ async function receiver(
   answer: (n: number, response: ServerResponse, request: IncomingMessage) => void,
 ): Promise<Receiver> {
   const received: Received[] = [];
-  const http = createServer(async (request, response) => {
-    let body = "";
-    for await (const bytes of request) body += String(bytes);
+  const http = await httpServer(async (request, response) => {
+    const body = await bodyOf(request);
     received.push({ headers: request.headers as Record<string, string>, body });
     answer(received.length - 1, response, request);
   });
-  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-  const { port } = http.address() as AddressInfo;
-  const close = async () => {
-    http.closeAllConnections();
-    await new Promise((resolve) => http.close(resolve));
-  };
-  return { url: `http://127.0.0.1:${port}/hook`, received, [Symbol.asyncDispose]: close };
+  const close = () => http[Symbol.asyncDispose]();
+  return { url: `http://127.0.0.1:${http.port}/hook`, received, [Symbol.asyncDispose]: close };
 }
 
 /** The tests of them, on a set-up with a client whose RETRY_SCHEDULE is 1s,1s. */

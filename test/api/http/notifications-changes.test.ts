@@ -1,26 +1,23 @@
 // Changing notifications over HTTP: cancelling, editing, starting again; and the same answer under the same key.
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { httpServer, type TestServer as Receiver } from "../../channels/servers.ts";
 import { type Api, type Body, newClient, notificationUntil, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
 let server: TestServer;
 let api: Api;
-let target: Server;
+let target: Receiver;
 let targetStatus = 500;
 let targetUrl = "";
 beforeAll(async () => {
   server = await startTestServer({ env: { RETRY_SCHEDULE: "1s", RETRY_JITTER: "0" } });
   api = await newClient(server.url);
-  target = createServer((_request, response) => response.writeHead(targetStatus).end());
-  await new Promise<void>((resolve) => target.listen(0, "127.0.0.1", resolve));
-  targetUrl = `http://127.0.0.1:${(target.address() as AddressInfo).port}`;
+  target = await httpServer((_request, response) => response.writeHead(targetStatus).end());
+  targetUrl = `http://127.0.0.1:${target.port}`;
 });
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
-  target.closeAllConnections();
-  target.close();
+  await target[Symbol.asyncDispose]();
 });
 
 const DAY = 86_400_000;

@@ -1,25 +1,22 @@
 // Notifications for more people than an answer shows: totals, counts and answers under a key stay right.
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { httpServer, type TestServer as Receiver } from "../../channels/servers.ts";
 import { type Api, type Body, newClient, notificationUntil } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
 let server: TestServer;
 let api: Api;
-let target: Server;
+let target: Receiver;
 let url: string;
 beforeAll(async () => {
   server = await startTestServer();
   api = await newClient(server.url);
-  target = createServer((request, response) => response.writeHead(request.url?.endsWith("7") ? 410 : 200).end());
-  await new Promise<void>((resolve) => target.listen(0, "127.0.0.1", resolve));
-  url = `http://127.0.0.1:${(target.address() as AddressInfo).port}`;
+  target = await httpServer((request, response) => response.writeHead(request.url?.endsWith("7") ? 410 : 200).end());
+  url = `http://127.0.0.1:${target.port}`;
 });
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
-  target.closeAllConnections();
-  target.close();
+  await target[Symbol.asyncDispose]();
 });
 
 const COUNT = 130;
