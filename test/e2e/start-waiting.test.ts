@@ -1,21 +1,11 @@
 // A start whose stores are not there yet: it lives, says which variable leads to nothing, and goes on once they are.
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { expect, test } from "vitest";
+import { closedPort } from "../channels/servers.ts";
 import { missingOwnEventStore, ownEventStore } from "../support/eventstored.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { ADMIN_KEY, encryptionKey } from "../support/server.ts";
 import { until } from "./support/api.ts";
 import { dataFolder, isReady, spawnServer } from "./support/server.ts";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  if (typeof address !== "object" || address === null) throw new Error("no port");
-  return address.port;
-}
 
 const statusOf = (url: string) =>
   fetch(url).then(
@@ -25,7 +15,7 @@ const statusOf = (url: string) =>
 
 /** A server process with this environment, and where it will listen. */
 async function starting(dataDir: string, env: Record<string, string>) {
-  const port = await freePort();
+  const port = await closedPort();
   const secrets = { ENCRYPTION_KEYS: encryptionKey(), ADMIN_KEY };
   const { child, exited, output } = spawnServer({ dataDir, port, env: { ...secrets, ...env } });
   return {
@@ -40,7 +30,7 @@ async function starting(dataDir: string, env: Record<string, string>) {
 
 test("PostgreSQL is away: /livez answers, /readyz does not say yes, the line names DATABASE_URL, SIGTERM ends it in order", async () => {
   await using folder = await dataFolder();
-  const gone = `postgresql://chatapi@127.0.0.1:${await freePort()}/chatapi`;
+  const gone = `postgresql://chatapi@127.0.0.1:${await closedPort()}/chatapi`;
   await using server = await starting(folder.path, { DATABASE_URL: gone });
   expect(
     await until(

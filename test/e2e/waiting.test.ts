@@ -1,26 +1,16 @@
 // A node that waits for another part of the system: it lives, says so, and is not available yet.
-import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
 import { expect, test } from "vitest";
+import { closedPort } from "../channels/servers.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { raw } from "../support/raw.ts";
 import { ADMIN_KEY, encryptionKey } from "../support/server.ts";
 import { upgrade } from "../support/upgrade.ts";
 import { dataFolder, spawnServer } from "./support/server.ts";
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 test("a node that waits for a projector answers /livez, and 503 with Retry-After to all else", async () => {
   await using database = await testDatabase();
   await using folder = await dataFolder();
-  const port = await freePort();
+  const port = await closedPort();
   const env = { DATABASE_URL: database.url, ADMIN_KEY, ENCRYPTION_KEYS: encryptionKey(), ROLES: "api" };
   const { child, exited, output } = spawnServer({ dataDir: folder.path, env, port });
   const url = `http://127.0.0.1:${port}`;

@@ -1,9 +1,9 @@
 // Rounds of SIGKILL at random moments, over one log, while clients post, listen, notify and acknowledge.
 import { execFileSync } from "node:child_process";
-import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { describe, expect, test } from "vitest";
+import { closedPort } from "../channels/servers.ts";
 import { registeredClient } from "../e2e/support/setups.ts";
 import { missingOwnEventStore } from "../support/eventstored.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";
@@ -38,7 +38,7 @@ describe.each(available)("$setup", ({ setup, rounds }) => {
     async () => {
       await using open = new AsyncDisposableStack();
       const more = setup === "embedded" ? {} : { REDIS_URL: open.use(await testRedis()).url };
-      const env = { PORT: String(await freePort()), RETRY_SCHEDULE: "1s,1s,1s,1s,1s,1s", ...more };
+      const env = { PORT: String(await closedPort()), RETRY_SCHEDULE: "1s,1s,1s,1s,1s,1s", ...more };
       const scene = open.use(await openScene(setup, env));
       let node = open.use(scene.launch());
       const url = await urlOf(node);
@@ -121,13 +121,4 @@ async function urlOf(node: Node): Promise<string> {
   const url = await node.ready;
   if (url === undefined) throw new Error(`the server ended: ${(await node.ended).output}`);
   return url;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }

@@ -4,10 +4,10 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { closedPort } from "../channels/servers.ts";
 
 const COMMAND = "eventstored";
 const START_TIMEOUT_MS = 30_000;
@@ -48,7 +48,7 @@ export const testEventStore = async (): Promise<TestEventStore> => {
 /** Starts a server in a temporary folder, on a loopback port. `flags` are the server's own: `--insecure`, or certificates. */
 export async function ownEventStore(flags: readonly string[] = ["--insecure"]): Promise<OwnEventStore> {
   const folder = await mkdtemp(join(tmpdir(), "esdb-"));
-  const port = await freePort();
+  const port = await closedPort();
   let child = await start(port, folder, flags);
   const kill = async () => {
     child.kill("SIGKILL");
@@ -107,18 +107,5 @@ function isLive(port: number, isInsecure: boolean): Promise<boolean> {
       resolve(answer.statusCode === 200 || answer.statusCode === 204);
     });
     asked.on("error", () => resolve(false));
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
   });
 }

@@ -1,9 +1,10 @@
 // A real Redis for tests: `redis-server` from the PATH, on a free loopback port, without a file of its own.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { closedPort } from "../channels/servers.ts";
 
 const COMMAND = "redis-server";
 const START_TIMEOUT_MS = 10_000;
@@ -23,7 +24,7 @@ export type TestRedis = AsyncDisposable & {
 };
 
 export async function testRedis(): Promise<TestRedis> {
-  const port = await freePort();
+  const port = await closedPort();
   let child = await start(port);
   const kill = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -61,12 +62,3 @@ const answers = (port: number): Promise<boolean> =>
     });
     socket.on("error", () => resolve(false));
   });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  if (typeof address !== "object" || address === null) throw new Error("no port");
-  return address.port;
-}
