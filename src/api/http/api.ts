@@ -5,9 +5,8 @@ import { PROBLEMS } from "../../contract/errors.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
 import { authorize, commandContext, createAuthentication } from "./authentication.ts";
-import { type BodyBudget, ClientGone, readBody } from "./body.ts";
+import { type Bodies, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
-import type { HttpTimings } from "./hardening.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
 import { baseUrlOf } from "./origin.ts";
 import { Problem, problemBody, toProblem } from "./problems.ts";
@@ -31,11 +30,10 @@ export function addApiRoutes(
   router: ApiRouter,
   routes: readonly Route[],
   services: Services,
-  { bodyMs: slowMs }: HttpTimings,
-  budget: BodyBudget,
+  received: Bodies,
 ): ApiMiddleware {
   const authentication = createAuthentication(services);
-  const bodies = { budget, addressOf: clientAddress(services.config).group, slowMs };
+  const bodies = { ...received, addressOf: clientAddress(services.config).group };
   const { limits } = services;
   const limited = limitRequests(limits);
   const admit: ApiMiddleware = (ctx, next) => authentication.authenticate(ctx, () => limited(ctx, next));

@@ -92,10 +92,10 @@ export function createHttpServer(
     addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
   }
   for (const path of SOCKET_PATHS) router.get(path, requireUpgrade);
-  const bodies = new BodyBudget();
-  addHooks(router, services, { budget: bodies, slowMs: timings.bodyMs });
-  addUnsubscribing(router, services, { budget: bodies, slowMs: timings.bodyMs });
-  const admit = addApiRoutes(router, routes, services, timings, bodies);
+  const bodies = { budget: new BodyBudget(), slowMs: timings.bodyMs };
+  addHooks(router, services, bodies);
+  addUnsubscribing(router, services, bodies);
+  const admit = addApiRoutes(router, routes, services, bodies);
   requireUnambiguous(router);
 
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));

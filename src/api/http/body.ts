@@ -33,13 +33,15 @@ export class ClientGone extends Error {
   override readonly name = "ClientGone";
 }
 
-type BodyOptions = {
+/** How all bodies of a server are received. */
+export type Bodies = {
   readonly budget: BodyBudget;
-  /** Counts the bodies of registrations. */
-  readonly addressOf: (request: IncomingMessage) => string;
   /** The time in which at least LEAST_BYTES of a body must arrive. */
   readonly slowMs: number;
 };
+
+/** `addressOf`: counts the bodies of registrations. */
+type BodyOptions = Bodies & { readonly addressOf: (request: IncomingMessage) => string };
 
 /** Reads and parses the body of a route that takes one; its bytes count in the budget until the request is answered. */
 export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOptions): ApiMiddleware {
@@ -208,7 +210,7 @@ async function receive(
 /** A body of any type, which counts for its owner until `use` has ended. Throws what `receive` throws, and `use`. */
 export async function withBytes<T>(
   request: IncomingMessage,
-  { budget, owner, slowMs, maxBytes }: { budget: BodyBudget; owner: BodyOwner; slowMs: number; maxBytes: number },
+  { budget, slowMs, owner, maxBytes }: Bodies & { readonly owner: BodyOwner; readonly maxBytes: number },
   use: (bytes: Buffer) => Promise<T>,
 ): Promise<T> {
   using share = budget.open(owner);

@@ -2,17 +2,15 @@
 import { receiveHook } from "../../app/mail-hooks.ts";
 import type { Services } from "../../app/services.ts";
 import type { ApiRouter } from "./api.ts";
-import { type BodyBudget, withBytes } from "./body.ts";
+import { type Bodies, withBytes } from "./body.ts";
 import { sendJson } from "./pages.ts";
 import { Problem } from "./problems.ts";
 
 /** Vendors send less than half of this in one request. */
 const MAX_BYTES = 1024 * 1024;
 
-type Bodies = { readonly budget: BodyBudget; readonly slowMs: number };
-
 /** `/hooks/email/{token}`. */
-export function addHooks(router: ApiRouter, services: Services, { budget, slowMs }: Bodies): void {
+export function addHooks(router: ApiRouter, services: Services, bodies: Bodies): void {
   router.post("/hooks/email/:token", async (ctx) => {
     const { token = "" } = ctx.params;
     const hook = services.links.hookOf(token);
@@ -22,7 +20,7 @@ export function addHooks(router: ApiRouter, services: Services, { budget, slowMs
       const value = ctx.req.headers[name];
       return Array.isArray(value) ? value.join(", ") : value;
     };
-    const outcome = await withBytes(ctx.req, { budget, owner, slowMs, maxBytes: MAX_BYTES }, (body) =>
+    const outcome = await withBytes(ctx.req, { ...bodies, owner, maxBytes: MAX_BYTES }, (body) =>
       receiveHook(services, hook, { body, header, now: services.now() }),
     );
     sendJson(ctx, outcome);

@@ -4,7 +4,7 @@ import type { Services } from "../../app/services.ts";
 import { type Unsubscription, unsubscribe, unsubscriptionOf } from "../../app/unsubscribe.ts";
 import { clientAddress } from "./address.ts";
 import type { ApiRouter } from "./api.ts";
-import { type BodyBudget, withBytes } from "./body.ts";
+import { type Bodies, withBytes } from "./body.ts";
 import { type Html, html, pageOf, sendPage } from "./markup.ts";
 import { Problem } from "./problems.ts";
 import type { ApiContext } from "./route.ts";
@@ -12,10 +12,8 @@ import type { ApiContext } from "./route.ts";
 /** As a form, or in parts: more than the one field that there is. */
 const MAX_BYTES = 4_096;
 
-type Bodies = { readonly budget: BodyBudget; readonly slowMs: number };
-
 /** `/u/{token}`. No CORS, no cookies: whoever has the link may unsubscribe. */
-export function addUnsubscribing(router: ApiRouter, services: Services, { budget, slowMs }: Bodies): void {
+export function addUnsubscribing(router: ApiRouter, services: Services, bodies: Bodies): void {
   const { group } = clientAddress(services.config);
   const about = async ({ params: { token = "" } }: ApiContext): Promise<Unsubscription> => {
     const found = await unsubscriptionOf(services, token);
@@ -29,7 +27,7 @@ export function addUnsubscribing(router: ApiRouter, services: Services, { budget
   router.post("/u/:token", async (ctx) => {
     const owner = { client: "unsubscribe", principal: group(ctx.req), isKey: false };
     const found = await about(ctx);
-    const body = await withBytes(ctx.req, { budget, owner, slowMs, maxBytes: MAX_BYTES }, async (bytes) =>
+    const body = await withBytes(ctx.req, { ...bodies, owner, maxBytes: MAX_BYTES }, async (bytes) =>
       bytes.toString("latin1"),
     );
     if (!isOneClick(body)) {
