@@ -44,15 +44,17 @@ export async function createKey(
   };
 }
 
+const heldKeys = async (call: Call) => (await ownClient(call)).keys.filter(holds(call.at));
+
 /** Those that hold, newest first. */
 export async function listKeys(call: Call): Promise<readonly KeyResource[]> {
-  const keys = (await ownClient(call)).keys.filter(holds(call.at)).toReversed();
+  const keys = (await heldKeys(call)).toReversed();
   return Promise.all(keys.map((key) => keyResource(call.services.keyUse, key)));
 }
 
 /** Throws not_found. */
 export async function getKey(call: Call, id: KeyId): Promise<KeyResource> {
-  const key = (await ownClient(call)).keys.filter(holds(call.at)).find((one) => one.id === id);
+  const key = (await heldKeys(call)).find((one) => one.id === id);
   if (key === undefined) throw new DomainError("not_found");
   return keyResource(call.services.keyUse, key);
 }
