@@ -1,5 +1,4 @@
-// A client (a tenant): registering it, what it sees and changes of itself, its keys and its webhook secret.
-
+// A client (a tenant): registering it, what it sees and changes of itself, and its webhook secret.
 import type {
   ClientPatch,
   ClientResource,

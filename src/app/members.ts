@@ -1,4 +1,4 @@
-// Members of rooms, and how far each has read.
+// Members of rooms: who they are, who is banned from being one, and how far each has read.
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";

@@ -325,5 +325,4 @@ export class Connection {
   }
 }
 
-/** The user that a caller speaks for; null for an observer. */
 const NOT_COUNTED: Disposable = { [Symbol.dispose]: () => undefined };
