@@ -11,14 +11,10 @@ import type { MailReport } from "../domain/delivery-reports.ts";
 import { hookTokenDecider, hookTokenStream } from "../domain/hook-token.ts";
 import { type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { deriveSecretTail, deriveUuid } from "../event-store/derived-ids.ts";
-import { mapBounded } from "../platform/bounded.ts";
 import { isReported, recordReport } from "./delivery-reports.ts";
 import { AppError } from "./errors.ts";
 import type { HookOwner } from "./mail-links.ts";
 import type { Services } from "./services.ts";
-
-/** Reports of one request that are recorded at once. */
-const AT_ONCE = 16;
 
 const CODES: Readonly<Record<HookRefused["reason"], ProblemCode>> = {
   forged: "unauthenticated",
@@ -47,8 +43,7 @@ export async function receiveHook(
   if (settings === null) throw new DomainError("not_found");
   const source = { client, provider };
   const checked = await check(services, settings, request);
-  const known = await mapBounded(checked.reports, AT_ONCE, (report) => isReported(services, source, report));
-  if (known.includes(true)) await useToken(services, source, checked);
+  await useToken(services, source, checked);
   let recorded = 0;
   // In order: of one mail the vendor names what happened first before what came of it.
   for (const report of checked.reports) {
@@ -81,12 +76,16 @@ async function check(services: Services, settings: ProviderSettings, request: Ho
   }
 }
 
+/** A token is used once: for what concerns no mail of the client's nothing is kept of it. */
 async function useToken(
-  { commands, keyring, now }: Services,
+  services: Services,
   { client, provider }: HookOwner,
-  { token, fingerprint }: Checked,
+  { reports, token, fingerprint }: Checked,
 ): Promise<void> {
   if (token === undefined || fingerprint === undefined) return;
+  const known = await Promise.all(reports.map((report) => isReported(services, { client, provider }, report)));
+  if (!known.includes(true)) return;
+  const { commands, keyring, now } = services;
   const stream = hookTokenStream(deriveSecretTail(await keyring.pepper(client), "hook-token", provider, token));
   const commandId = deriveUuid("hook-token", stream);
   const context = { client, actor: { type: "system", id: "provider" }, commandId } as const;
