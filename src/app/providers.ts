@@ -1,6 +1,6 @@
 // Email providers: the servers through which a client's mail goes out.
-import { createPublicKey } from "node:crypto";
 import { dkimKeyFault } from "../channels/email/dkim.ts";
+import { sendgridKey } from "../channels/email/events/sendgrid.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
@@ -130,16 +130,9 @@ async function configFaults({ guard }: Services, { type, config }: ProviderInput
 const invalidFormat = (path: string, message: string): FieldFault => ({ path, code: "invalid_format", message });
 const unbracketed = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
 
-/** Whether this is a public key of ECDSA, in PEM or as SendGrid shows it: its DER in base64. */
-function isEventKey(text: string): boolean {
-  try {
-    const pem = text.includes("-----BEGIN");
-    const key = createPublicKey(pem ? text : { key: Buffer.from(text, "base64"), format: "der", type: "spki" });
-    return key.asymmetricKeyType === "ec" && !text.includes("PRIVATE KEY");
-  } catch {
-    return false;
-  }
-}
+/** Whether this is a public key of ECDSA. A public key can be had of a private one too. */
+const isEventKey = (text: string): boolean =>
+  sendgridKey(text)?.asymmetricKeyType === "ec" && !text.includes("PRIVATE KEY");
 
 /** `created`: it is new. Throws validation_failed, provider_limit. */
 export async function putProvider(

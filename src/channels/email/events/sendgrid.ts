@@ -31,10 +31,10 @@ const EventsSchema = z
   .max(MAX_EVENTS);
 type Event = z.output<typeof EventsSchema>[number];
 
-/** The key as SendGrid shows it, or as PEM. Null when it is none. */
-function keyOf(publicKey: string): KeyObject | null {
+/** The key as SendGrid shows it, its DER in base64, or as PEM. Null when it is none. */
+export function sendgridKey(publicKey: string): KeyObject | null {
   try {
-    if (publicKey.includes("BEGIN")) return createPublicKey(publicKey);
+    if (publicKey.includes("-----BEGIN")) return createPublicKey(publicKey);
     return createPublicKey({ key: Buffer.from(publicKey, "base64"), format: "der", type: "spki" });
   } catch {
     return null;
@@ -43,7 +43,7 @@ function keyOf(publicKey: string): KeyObject | null {
 
 /** The events of a request. Throws HookRefused. */
 export function sendgridEvents({ body, header }: HookRequest, publicKey: string | null): readonly MailReport[] {
-  const key = publicKey === null ? null : keyOf(publicKey);
+  const key = publicKey === null ? null : sendgridKey(publicKey);
   if (key === null) throw new HookRefused("unconfigured", "the provider has no webhook_public_key");
   const [signature = "", timestamp = ""] = [header(SIGNATURE), header(TIMESTAMP)];
   const signed = Buffer.concat([Buffer.from(timestamp), body]);
