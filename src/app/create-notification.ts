@@ -1,7 +1,7 @@
 // Creating a notification: whom it is for, and what only the log, the clock or the network can check.
 import type { AddressGuard } from "../channels/guard.ts";
 import type { FieldFault } from "../contract/errors.ts";
-import { canonicalMailAddress, parseWebhookUrl } from "../contract/fields.ts";
+import { canonicalOrSame, parseWebhookUrl } from "../contract/fields.ts";
 import { type ClientId, type NotificationId, type RoomId, RoomIdSchema, type Subject } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import { optionFaults } from "../contract/notification-options.ts";
@@ -266,10 +266,9 @@ function canonicalUrl(url: string): string {
   const parsed = parseWebhookUrl(url);
   return "ok" in parsed ? url : parsed.href;
 }
-const canonicalMail = (address: string): string => canonicalMailAddress(address) ?? address;
 
 function canonicalOf(type: NewNotification["type"], address: string): string {
-  if (type === "email") return canonicalMail(address);
+  if (type === "email") return canonicalOrSame(address);
   return type === "webhook" ? canonicalUrl(address) : address;
 }
 
@@ -293,7 +292,7 @@ const recipientsOf = (
 
 /** The subjects by which a recipient may be known: a user id, a mail address or a URL. */
 export function subjectsNamed(keyring: Keyring, client: ClientId, recipient: string): Promise<readonly Subject[]> {
-  const addresses = new Set([recipient, canonicalMail(recipient), canonicalUrl(recipient)]);
+  const addresses = new Set([recipient, canonicalOrSame(recipient), canonicalUrl(recipient)]);
   const asAddress = [...addresses].map((address) => keyring.subjectOfAddress(client, address));
   return Promise.all([keyring.subjectOfUser(client, recipient), ...asAddress]);
 }
@@ -342,7 +341,8 @@ async function fallbackOf(
   if (!wanted.enabled) return null;
   const { to_email: to, subject, content, after_seconds } = wanted;
   return {
-    to: to === null ? null : { subject: await keyring.subjectOfAddress(client, canonicalMail(to)), address: seal(to) },
+    to:
+      to === null ? null : { subject: await keyring.subjectOfAddress(client, canonicalOrSame(to)), address: seal(to) },
     subject: sealOrNull(subject),
     content: sealOrNull(content),
     afterMs: after_seconds * SECOND_MS,

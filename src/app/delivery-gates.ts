@@ -1,5 +1,5 @@
 // What stands against sending a delivery: what its recipient chose, and what else was sent to it under the same key.
-import { canonicalMailAddress } from "../contract/fields.ts";
+import { canonicalOrSame } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { collapseDecider, collapseStream, isReplaced } from "../domain/collapse.ts";
@@ -46,7 +46,7 @@ export async function choiceGates(
 /** The users whom recipients stand for, by the subject of the recipient. */
 async function usersOf(read: ReadAs, { channel }: Chosen, people: readonly Addressee[]) {
   if (channel === "websocket") return new Map(people.map(({ subject }) => [subject, subject]));
-  const keyOf = ({ address }: Addressee) => (address === null ? null : (canonicalMailAddress(address) ?? address));
+  const keyOf = ({ address }: Addressee) => (address === null ? null : canonicalOrSame(address));
   const addresses = people.flatMap((one) => (one.user === null ? (keyOf(one) ?? []) : []));
   const owners = await usersWithAddress(read, [...new Set(addresses)]);
   const users = new Map<Subject, Subject>();

@@ -1,5 +1,4 @@
 // What providers and receiving servers report of mails: recorded once each, and what follows for the address.
-import { canonicalMailAddress } from "../contract/fields.ts";
 import { type ClientId, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import type { SuppressionReason } from "../contract/suppressions.ts";
 import { DomainError } from "../domain/decider.ts";
@@ -12,7 +11,7 @@ import { deriveUuid } from "../event-store/derived-ids.ts";
 import { type CommandContext, decodeMetadata } from "../event-store/envelope.ts";
 import { deliveryByMessageId } from "../projections/models/deliveries.ts";
 import type { Services } from "./services.ts";
-import { suppressAddress } from "./suppressions.ts";
+import { suppressAddress, suppressionAddress } from "./suppressions.ts";
 
 type ReportServices = Pick<Services, "commands" | "store" | "keyring" | "readSide" | "now">;
 
@@ -129,4 +128,4 @@ async function recipientOf(
   return { index, address: index === null ? null : (addresses[index] ?? null) };
 }
 
-const comparable = (address: string): string => (canonicalMailAddress(address.trim()) ?? address.trim()).toLowerCase();
+const comparable = (address: string): string => suppressionAddress(address.trim());

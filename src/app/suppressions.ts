@@ -1,5 +1,5 @@
 // The addresses that a client's mails do not go to.
-import { canonicalMailAddress } from "../contract/fields.ts";
+import { canonicalOrSame } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { SuppressionQuery, SuppressionReason, SuppressionResource } from "../contract/suppressions.ts";
 import { rfc3339 } from "../contract/time.ts";
@@ -21,7 +21,7 @@ import type { Page } from "../projections/page.ts";
 import type { Call, Services } from "./services.ts";
 
 /** An address as the list knows it: no two mailboxes of the world differ by case alone, and providers report in any. */
-const suppressionAddress = (email: string): string => (canonicalMailAddress(email) ?? email).toLowerCase();
+export const suppressionAddress = (email: string): string => canonicalOrSame(email).toLowerCase();
 
 const subjectOf = (keyring: Pick<Keyring, "subjectOfAddress">, client: ClientId, email: string): Promise<Subject> =>
   keyring.subjectOfAddress(client, suppressionAddress(email));

@@ -104,6 +104,9 @@ export function canonicalMailAddress(text: string): string | undefined {
   return Buffer.byteLength(address) > MAX_ADDRESS_BYTES ? undefined : address;
 }
 
+/** The canonical spelling of an address; the text as it is where it is none. */
+export const canonicalOrSame = (address: string): string => canonicalMailAddress(address) ?? address;
+
 /** A single mailbox, as it was written. */
 export const mailAddress = z
   .string()

@@ -1,5 +1,5 @@
 // domain/provider-choice.ts: through which of a client's providers a mail goes, in which order they are tried.
-import { canonicalMailAddress } from "../contract/fields.ts";
+import { canonicalOrSame } from "../contract/fields.ts";
 import type { ProviderType } from "../contract/providers.ts";
 import type { Instant } from "../contract/time.ts";
 import type { Provider } from "./client.ts";
@@ -81,7 +81,7 @@ function covers({ fromEmail, fromDomains }: Provider, from: string | null): bool
 
 /** In the form that name servers know. */
 function domainOf(email: string): string {
-  const address = canonicalMailAddress(email) ?? email;
+  const address = canonicalOrSame(email);
   return address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }
 

@@ -1,5 +1,5 @@
 // The deadlines of WebSocket deliveries: falling back to a mail, at most one to an address, and expiring.
-import { type Cursor, canonicalMailAddress } from "../contract/fields.ts";
+import { type Cursor, canonicalOrSame } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { deliveryStream, hasEnded, type KnownDelivery } from "../domain/delivery-state.ts";
@@ -69,7 +69,7 @@ async function addressOf(
   const email = state.status === "registered" ? reveal(state.profile.email) : null;
   if (email === null) return { recipient: user, address: null };
   // By its canonical spelling, as elsewhere: two spellings of one mailbox share one mail.
-  const subject = await keyring.subjectOfAddress(client, canonicalMailAddress(email) ?? email);
+  const subject = await keyring.subjectOfAddress(client, canonicalOrSame(email));
   return { recipient: subject, address: email };
 }
 

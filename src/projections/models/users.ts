@@ -1,6 +1,6 @@
 // Users: their profiles, and from which generation on their tokens hold.
 
-import { type Cursor, canonicalMailAddress } from "../../contract/fields.ts";
+import { type Cursor, canonicalOrSame } from "../../contract/fields.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import type { Instant } from "../../contract/time.ts";
@@ -61,7 +61,7 @@ const opened = ({ name, email, timezone, meta }: Profile) => ({
   meta: reveal(meta) ?? {},
 });
 
-const canonicalOrNull = (email: string | null) => (email === null ? null : (canonicalMailAddress(email) ?? email));
+const canonicalOrNull = (email: string | null) => (email === null ? null : canonicalOrSame(email));
 
 export const userBySubject = async (read: ReadAs, subject: Subject): Promise<UserRow | undefined> =>
   first(await read.rows(read.over({ u: users }).selectFrom("u").selectAll().where("subject", "=", subject)));
