@@ -4,6 +4,7 @@ import { createServer as createHttpServer, type IncomingMessage, type RequestLis
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import getTlsOptions from "smtp-server/lib/tls-options.js";
+import { until as soon } from "../support/until.ts";
 
 export type TestServer = AsyncDisposable & {
   readonly port: number;
@@ -74,13 +75,7 @@ export async function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 /** Waits until the condition holds; fails the test after 5 s. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error("the condition never came to hold");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
+export const until = (condition: () => boolean): Promise<boolean> => soon(condition, Boolean, 5_000);
 
 function portOf(server: Server): number {
   const address: AddressInfo | string | null = server.address();

@@ -7,15 +7,10 @@ import { postgresBus } from "../../src/platform/postgres-bus.ts";
 import { redisBus } from "../../src/platform/redis-bus.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 const LOG = "thislog";
 const at = (value: number): Position => positionOf(LOG, value);
-
-async function until(holds: () => boolean, timeoutMs = 10_000): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; !holds(); await sleep(10)) {
-    if (performance.now() > deadline) throw new Error("waited in vain");
-  }
-}
 
 function heard(bus: Bus): Position[] {
   const positions: Position[] = [];

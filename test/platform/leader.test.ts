@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLeases, holds, Leader, type LeaseTerm } from "../../src/platform/leader.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import { until } from "../support/until.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -32,14 +33,6 @@ function candidate(name: string, options: { alone?: boolean; lead?: () => Promis
     },
   });
   return { leader, terms, working: () => working, [Symbol.asyncDispose]: () => leader[Symbol.asyncDispose]() };
-}
-
-async function until(holding: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1_000; tries += 1) {
-    if (holding()) return;
-    await sleep(10);
-  }
-  throw new Error("waited in vain");
 }
 
 const mayWrite = async (term: LeaseTerm): Promise<boolean> => {

@@ -6,7 +6,7 @@ import { type Checkpoint, Consumer, FenceLost, numberOf, PositionTracker } from 
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { quietLogger } from "../support/live.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
-import { until } from "./setting.ts";
+import { until } from "../support/until.ts";
 
 const bytes = new TextEncoder().encode("{}");
 const event = (): NewEvent => ({ id: crypto.randomUUID(), type: "T", data: bytes, metadata: bytes });

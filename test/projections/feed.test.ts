@@ -5,6 +5,7 @@ import { LiveFeed } from "../../src/projections/feed.ts";
 import { faultyStore } from "../support/faulty-store.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { quietLogger } from "../support/live.ts";
+import { until } from "../support/until.ts";
 
 const bytes = new TextEncoder().encode("{}");
 const event = (): NewEvent => ({ id: crypto.randomUUID(), type: "T", data: bytes, metadata: bytes });
@@ -70,7 +71,3 @@ test("it knows that it lags: while a listener is stuck, and while the log cannot
   await until(() => feed.lagMs() > 1_000);
   expect(await feed.caughtUp(50)).toBe(false);
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
-}

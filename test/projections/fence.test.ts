@@ -11,8 +11,9 @@ import { tableName } from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 import { poolOf, superuserUrl } from "../support/postgres.ts";
+import { until } from "../support/until.ts";
 import { CLIENT, OTHER, roomCreated } from "./log.ts";
-import { type Setting, setting, until } from "./setting.ts";
+import { type Setting, setting } from "./setting.ts";
 
 let given: Setting;
 let pool: pg.Pool;

@@ -12,9 +12,10 @@ import { createProjector } from "../../src/projections/projector.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { buildMissing } from "../../src/projections/rebuild.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
+import { until } from "../support/until.ts";
 import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
 import { roomById } from "./lookups.ts";
-import { pausing, type Setting, setting, until } from "./setting.ts";
+import { pausing, type Setting, setting } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;
 

@@ -1,5 +1,4 @@
 // A read side for tests: real PostgreSQL, a log in memory, and everything closed at the end.
-import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { EventStore } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
@@ -43,13 +42,6 @@ export async function setting(): Promise<Setting> {
 }
 
 /** Waits until something holds; fails after ten seconds. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1_000; tries += 1) {
-    if (await holds()) return;
-    await sleep(10);
-  }
-  throw new Error("waited in vain");
-}
 
 /** How a statement is run, and what becomes of its result. */
 type Surround = <T>(text: string, query: () => Promise<T>) => Promise<T>;

@@ -4,7 +4,7 @@ import type { ClientId } from "../../src/contract/ids.ts";
 import { seal } from "../../src/domain/event.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { mailServer, reply } from "../channels/email/mail-server.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 let world: World;

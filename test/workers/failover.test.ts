@@ -9,7 +9,7 @@ import { readDecoded } from "../../src/event-store/handle-command.ts";
 import { ProviderUse } from "../../src/workers/provider-use.ts";
 import { type MailServer, mailServer, reply } from "../channels/email/mail-server.ts";
 import { closedPort, socketServer } from "../channels/servers.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 const MAILS = 200;

@@ -4,7 +4,7 @@ import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { Fallback } from "../../src/domain/notification.ts";
 import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 let world: World;

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { SMTPServer } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 const FLOOD = 5_000;

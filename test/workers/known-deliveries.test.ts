@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { DeliveryId } from "../../src/contract/ids.ts";
 import { deliveryDecider } from "../../src/domain/delivery.ts";
 import { deliveryStream } from "../../src/domain/delivery-state.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { receiver, statusIs, webhookOf } from "./webhooks.ts";
 import { openWorld } from "./world.ts";
 

@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { JobQueue } from "../../src/workers/queue.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { receiver, statusIs, webhookOf } from "./webhooks.ts";
 import { openWorld } from "./world.ts";
 

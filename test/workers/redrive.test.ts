@@ -9,7 +9,7 @@ import { redriveById } from "../../src/projections/models/redrives.ts";
 import type { TakenJob } from "../../src/workers/jobs.ts";
 import { redriveDeliveries } from "../../src/workers/redrive.ts";
 import { jobServices } from "../support/job-services.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { receiver } from "./webhooks.ts";
 import { openWorld, type World } from "./world.ts";
 

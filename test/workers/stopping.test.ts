@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
 import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts";
 import { httpServer } from "../channels/servers.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 let world: World;

@@ -6,7 +6,7 @@ import type { ClientId, DeliveryId } from "../../src/contract/ids.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
 import { bodyOf, httpServer, type TestServer } from "../channels/servers.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, SECRET, type World } from "./world.ts";
 
 let world: World;

@@ -4,7 +4,7 @@ import type { ClientId, NotificationId, RoomId } from "../../src/contract/ids.ts
 import { reveal, seal } from "../../src/domain/event.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
 import { deliveryId, deriveTail } from "../../src/event-store/derived-ids.ts";
-import { until } from "./until.ts";
+import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
 const MAX_OPEN = 5;

@@ -1,9 +1,9 @@
 // Waiting for what comes to hold.
 
-/** Waits until `look` gives something that satisfies; throws with the last thing seen after `timeoutMs`. */
+/** Waits until `look` gives something that satisfies (by default: true); throws with the last thing seen after `timeoutMs`. */
 export async function until<T>(
   look: () => Promise<T> | T,
-  satisfied: (value: T) => boolean,
+  satisfied: (value: T) => boolean = Boolean,
   timeoutMs = 10_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
