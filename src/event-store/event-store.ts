@@ -52,11 +52,18 @@ export type AllRead = {
   /** Exclusive; `start` reads from the first event. */
   readonly after: Position | "start";
   readonly limit: number;
-  /** Ends the page once it has so many bytes: it may hold fewer events than `limit`, but one if there is one. */
-  readonly maxBytes?: number;
-  /** Leaves out the events of blobs. */
-  readonly withoutBlobs?: boolean;
-};
+} & (
+  | {
+      /** Ends the page once it has so many bytes: it may hold fewer events than `limit`, but one if there is one. */
+      readonly maxBytes?: number;
+      readonly withoutBlobs?: never;
+    }
+  | {
+      /** Leaves out the events of blobs. */
+      readonly withoutBlobs?: boolean;
+      readonly maxBytes?: never;
+    }
+);
 
 /** Whether it holds a part of large content. */
 export const isBlob = ({ stream }: Pick<RecordedEvent, "stream">): boolean => stream.startsWith(BLOB_STREAMS);
