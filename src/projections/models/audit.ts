@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import type { ClientId, MessageId, NotificationId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
+import type { Actor } from "../../domain/decider.ts";
 import { DELIVERY_STREAMS, type DeliveryEvent } from "../../domain/delivery-state.ts";
 import { notificationStream } from "../../domain/notification.ts";
 import type { Position } from "../../event-store/event-store.ts";
@@ -19,7 +20,7 @@ const columns = {
   stream: text(),
   revision: integer(),
   at: bigint(),
-  actor_type: text<"key" | "user" | "system" | "operator">(),
+  actor_type: text<Actor["type"]>(),
   actor_id: text(),
   correlation: text(),
   causation: text(),

@@ -2,6 +2,7 @@
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
+import type { Actor } from "../../domain/decider.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";
@@ -19,7 +20,7 @@ const columns = {
   until: bigint({ nullable: true }),
   reason: text({ nullable: true }),
   banned_at: bigint(),
-  actor_type: text<"key" | "user" | "system" | "operator">(),
+  actor_type: text<Actor["type"]>(),
   /** Of a user its subject. */
   actor_id: text(),
   position: text<Position>(),
