@@ -27,8 +27,9 @@ import {
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { deriveTail, endpointDeliveryId, publicEventId } from "../event-store/derived-ids.ts";
-import type { Position } from "../event-store/event-store.ts";
+import { type Position, positionOf } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
+import { furthest } from "../projections/endpoint-cursors.ts";
 import { countAfter, lastBefore } from "../projections/models/audit.ts";
 import { attemptsOf, deliveriesOfEndpoint } from "../projections/models/deliveries.ts";
 import { healthOf, openCountOf, startsOf } from "../projections/models/endpoints.ts";
@@ -159,7 +160,7 @@ async function startAt(call: Call, path: string, named: string, faults: FieldFau
   if (time !== undefined) {
     if (time > at) return refuse("too_large", "must not be in the future");
     const last = await lastBefore(read, time - CLOCKS_APART_MS);
-    return { after: last ?? firstPosition(services.store.logId), notBefore: time };
+    return { after: last ?? positionOf(services.store.logId, 0), notBefore: time };
   }
   const position = services.positions.open(caller.client, named);
   if (position === undefined)
@@ -167,9 +168,6 @@ async function startAt(call: Call, path: string, named: string, faults: FieldFau
   if (position > (await services.store.tail())) return refuse("too_large", "must not be in the future");
   return { after: position, notBefore: null };
 }
-
-/** Before every event of the log. */
-const firstPosition = (logId: string): Position => `${logId}.${"0".repeat(16)}`;
 
 /** Gives a command to an endpoint, and shows it as it is then. */
 async function change(call: Call, command: EndpointCommand): Promise<ShownWritten> {
@@ -300,9 +298,6 @@ async function progressOf(
   };
 }
 
-const furthest = (start: Position, cursor: Position | null): Position =>
-  cursor !== null && cursor > start ? cursor : start;
-
 // Its deliveries.
 
 /** Sends the event `webhook.test` to it, whatever its filters and state. Throws not_found. */
@@ -315,9 +310,10 @@ export async function testEndpoint(
   const named: EventId = publicEventId(context.commandId);
   const delivery = endpointDeliveryId(id, named, generation);
   const stream = deliveryStream(delivery);
-  const where = { stream, revision: 0, position: "", after: "", lane: null, previous: null };
+  const itself = { stream, revision: 0 };
+  const about = { endpoint: id, event: named, type: "webhook.test", ...itself, generation };
   const request = {
-    source: { endpoint: id, event: named, type: "webhook.test", generation, ...where },
+    source: { ...about, batchStart: itself, lane: null, previous: null },
     recipient,
     channel: "webhook",
     address: url,

@@ -50,25 +50,27 @@ const FORMER_DOMAIN = "chatapi.internal";
 const neverWithheld = (data: JsonObject) => ({ ...data, withheld: false });
 const withoutRecipients = { 1: (data: JsonObject) => ({ ...data, recipients: [] }) };
 
-/** A public event for a webhook endpoint, and where in the log it is made from. Positions are those of the store. */
+/** A stored event. Never a position, which is another one once the log has moved. */
+const eventRef = z.object({ stream: z.string(), revision: z.number() });
+
+/** A public event for a webhook endpoint, and the stored event that it is made from. */
 const endpointSource = z.object({
   endpoint: EndpointIdSchema,
   event: EventIdSchema,
   /** Its public type. */
   type: z.string(),
-  stream: z.string(),
-  revision: z.number(),
-  position: z.string(),
+  ...eventRef.shape,
   /** How often the endpoint had been rewound. */
   generation: z.number(),
-  /** Every event of the endpoint up to this position was requested before. */
-  after: z.string(),
+  /** The first of the events that were requested with it: all of the endpoint before that one were requested. */
+  batchStart: eventRef,
   /** What an ordered endpoint gets one by one: the room, or the notification with its deliveries. Null: not ordered. */
   lane: z.string().nullable(),
   /** The delivery before it in its lane, when that had not ended: it waits for its end. */
   previous: DeliveryIdSchema.nullable(),
 });
 export type EndpointSource = z.infer<typeof endpointSource>;
+export type EventRef = z.infer<typeof eventRef>;
 
 /** What a delivery is of: a notification, or an event for an endpoint. */
 const source = z.union([z.object({ notification: NotificationIdSchema }), endpointSource]);

@@ -179,6 +179,12 @@ export const sizeOf = (event: NewEvent): number =>
 export const positionOf = (logId: string, value: bigint | number): Position =>
   `${logId}.${value.toString(16).padStart(16, "0")}`;
 
+/** The last position before an event's; there need be no event. */
+export function positionBefore(position: Position): Position {
+  const { logId, value } = parsePosition(position) ?? { logId: "", value: 0n };
+  return positionOf(logId, value - 1n);
+}
+
 const POSITION = /^([A-Za-z0-9]{1,64})\.([0-9a-f]{16})$/;
 
 /** Reads a position; undefined when it is none. */

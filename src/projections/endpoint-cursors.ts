@@ -22,6 +22,10 @@ export const CREATE_CURSORS = `create table if not exists jobs.endpoint_cursors 
 type Queryable = Pick<pg.Pool, "query">;
 type Sql = { executeSql(text: string, values?: unknown[]): Promise<unknown> };
 
+/** The later of where an endpoint begins and how far it has come. */
+export const furthest = (start: Position, cursor: Position | null | undefined): Position =>
+  cursor != null && cursor > start ? cursor : start;
+
 /** Moves cursors, never back within a generation. */
 export async function putCursors(sql: Sql, cursors: readonly EndpointCursor[]): Promise<void> {
   if (cursors.length === 0) return;

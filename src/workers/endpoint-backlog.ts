@@ -8,7 +8,7 @@ import { decode } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { backoffMs, Loop, messageOf } from "../platform/supervise.ts";
-import { putCursors } from "../projections/endpoint-cursors.ts";
+import { furthest, putCursors } from "../projections/endpoint-cursors.ts";
 import { auditPage } from "../projections/models/audit.ts";
 import { candidatesOf, type FanOutOptions, type Following, requestAll } from "./endpoint-requests.ts";
 import type { EndpointRequest, Followed, Pushed } from "./endpoint-roster.ts";
@@ -116,7 +116,7 @@ export class EndpointBacklog implements AsyncDisposable {
       if (followed.buffer === null) joinedAt = undefined;
       const page = await this.#page(followed, cursor, joinedAt ?? following.pushed);
       if (followed.row.generation !== generation) continue; // it was rewound meanwhile
-      const took = await this.#take(following, followed, { ...page, cursor });
+      const took = await this.#take(following, followed, page);
       if (!took || !page.complete) continue;
       if (joinedAt === undefined) {
         followed.buffer = [];
@@ -141,7 +141,7 @@ export class EndpointBacklog implements AsyncDisposable {
         return true;
       }
       followed.buffer = [];
-      if (!(await this.#take(following, followed, { waiting: buffer, upTo: last.at, cursor }))) {
+      if (!(await this.#take(following, followed, { waiting: buffer, upTo: last.at }))) {
         followed.buffer = null;
         return false;
       }
@@ -175,7 +175,7 @@ export class EndpointBacklog implements AsyncDisposable {
   async #take(
     following: Following,
     followed: Followed,
-    { waiting, upTo, cursor }: Pick<Page, "waiting" | "upTo"> & { readonly cursor: Position },
+    { waiting, upTo }: Pick<Page, "waiting" | "upTo">,
   ): Promise<boolean> {
     const { now } = this.#options;
     const { id: endpoint, generation } = followed.row;
@@ -188,7 +188,7 @@ export class EndpointBacklog implements AsyncDisposable {
         position = before;
         break;
       }
-      requests.push(...wanted.map((one) => following.roster.request(followed, one, cursor, now())));
+      requests.push(...wanted.map((one) => following.roster.request(followed, one, now())));
     }
     await requestAll(this.#options, following.roster, requests);
     if (followed.row.generation !== generation || followed.cursor === null) return false;
@@ -197,5 +197,3 @@ export class EndpointBacklog implements AsyncDisposable {
     return position === upTo;
   }
 }
-
-const furthest = (one: Position, other: Position): Position => (one > other ? one : other);

@@ -134,8 +134,7 @@ async function fanOut(
   const jobs: Job[] = [];
   const requests: EndpointRequest[] = [];
   const freed = new Set<Followed>();
-  const after = following.pushed;
-  let before = after;
+  let before = following.pushed;
   // From here on nothing waits: what reads a backlog sees the endpoints and `pushed` move as one.
   for (const event of events) {
     const stored = opened.get(event.position);
@@ -145,7 +144,7 @@ async function fanOut(
     if (candidates !== undefined) {
       for (const followed of roster.ofClient(candidates.client)) {
         const waiting = { before, at: event.position, candidates: candidates.all };
-        requests.push(...push(options, backlog, following, followed, { waiting, after }));
+        requests.push(...push(options, backlog, following, followed, waiting));
       }
     }
     before = event.position;
@@ -202,7 +201,7 @@ function push(
   backlog: EndpointBacklog,
   following: Following,
   followed: Followed,
-  { waiting, after }: { readonly waiting: Pushed; readonly after: Position },
+  waiting: Pushed,
 ): readonly EndpointRequest[] {
   const wanted = waiting.candidates.filter((candidate) => followed.wants(candidate));
   if (wanted.length === 0) return [];
@@ -211,7 +210,7 @@ function push(
     return [];
   }
   const wait = followed.waitFor(wanted.length, now());
-  if (wait === 0) return wanted.map((candidate) => following.roster.request(followed, candidate, after, now()));
+  if (wait === 0) return wanted.map((candidate) => following.roster.request(followed, candidate, now()));
   detach(following, followed, waiting.before);
   backlog.wake(followed, wait);
   return [];

@@ -1,14 +1,16 @@
 // Where the fan-out begins: at its checkpoint, with the endpoints, their cursors and their open deliveries.
 
 import { SECOND_MS } from "../contract/time.ts";
-import { type Position, parsePosition } from "../event-store/event-store.ts";
-import { allCursors, FAN_OUT, putCursors } from "../projections/endpoint-cursors.ts";
-import { allEndpoints, openEndpointDeliveries, requestedUpTo } from "../projections/models/endpoints.ts";
+import { type Position, positionBefore } from "../event-store/event-store.ts";
+import { mapBounded } from "../platform/bounded.ts";
+import { allCursors, FAN_OUT, furthest, putCursors } from "../projections/endpoint-cursors.ts";
+import { allEndpoints, latestBatches, openEndpointDeliveries } from "../projections/models/endpoints.ts";
 import { openCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { FanOutOptions, Following } from "./endpoint-requests.ts";
 import { cursorOf, EndpointRoster } from "./endpoint-roster.ts";
 import { inTransaction } from "./queue.ts";
 
+const READS_AT_ONCE = 16;
 /** How long it waits for the read model. */
 const READ_WAIT_MS = 5 * SECOND_MS;
 
@@ -24,19 +26,17 @@ export async function openFanOut(options: LoadingOptions): Promise<Position> {
   if (known !== undefined) return known;
   await awaitReadModel(options, await store.tail());
   const operator = readSide.operator();
-  const [rows, requested] = await Promise.all([allEndpoints(operator), requestedUpTo(operator)]);
-  const requestedTo = new Map(requested.map(({ id, after }) => [id, after]));
+  const [rows, latest] = await Promise.all([allEndpoints(operator), latestBatches(operator)]);
+  const requested = new Map(
+    await mapBounded(latest, READS_AT_ONCE, async ({ id, batch_start: { stream, revision } }) => {
+      const [event] = await store.readStream(stream, { from: revision, limit: 1 });
+      return [id, event && positionBefore(event.position)] as const;
+    }),
+  );
   return inTransaction(pool, async (sql) => {
     const query = (text: string, values?: unknown[]) => sql.executeSql(text, values);
     const at = await openCheckpoint({ pool: { query } as never, store }, FAN_OUT);
-    // Events that were imported hold positions of the log that they come from. What is then looked at again has its
-    // delivery already, whose id follows from the endpoint and the event.
-    const ofThisLog = (position: Position) => parsePosition(position)?.logId === store.logId;
-    const position = ({ id, start, started }: (typeof rows)[number]) => {
-      const first = ofThisLog(start) ? start : started;
-      const after = requestedTo.get(id);
-      return after !== undefined && ofThisLog(after) && after > first ? after : first;
-    };
+    const position = ({ id, start }: (typeof rows)[number]) => furthest(start, requested.get(id));
     await putCursors(
       sql,
       rows.map((row) => ({ endpoint: row.id, generation: row.generation, position: position(row) })),

@@ -55,13 +55,20 @@ export async function candidatesOf(
   );
 }
 
-/** Requests deliveries. One that was requested before stays as it is. */
+/**
+ * Requests deliveries, of each endpoint in the order of the log and all that comes before them. One that was requested
+ * before stays as it is.
+ */
 export async function requestAll(
   { commands, now }: Pick<FanOutOptions, "commands" | "now">,
   roster: EndpointRoster,
   requests: readonly EndpointRequest[],
 ): Promise<void> {
-  await mapBounded(requests, REQUESTS_AT_ONCE, async ({ client, delivery, event, request }) => {
+  // The first of each endpoint stays.
+  const firsts = new Map(requests.toReversed().map(({ source }) => [source.endpoint, source]));
+  await mapBounded(requests, REQUESTS_AT_ONCE, async ({ client, delivery, event, source, request: about }) => {
+    const { stream, revision } = firsts.get(source.endpoint) ?? source;
+    const request = { ...about, source: { ...source, batchStart: { stream, revision } } };
     const cause = { correlation: event.meta.correlation, causation: event.id };
     const context = contextOf(client, cause, deriveUuid("request", delivery));
     const command = { type: "Request", at: now(), request } as const;

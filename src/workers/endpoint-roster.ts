@@ -34,13 +34,13 @@ export type Candidate = {
 /** An event with all that it is published as to an endpoint, and the position before it. */
 export type Pushed = { readonly before: Position; readonly candidates: readonly Candidate[]; readonly at: Position };
 
-/** A delivery to request. */
+/** A delivery to request. The batch that it is requested with is known by then. */
 export type EndpointRequest = {
   readonly client: ClientId;
   readonly delivery: DeliveryId;
   readonly event: StoredEvent;
-  readonly source: EndpointSource;
-  readonly request: Requested;
+  readonly source: Omit<EndpointSource, "batchStart">;
+  readonly request: Omit<Requested, "source">;
 };
 
 /** An endpoint, and how far it has come. */
@@ -89,17 +89,16 @@ export class Followed {
     return Math.max(0, this.#nextAt - now - Math.max(0, SECOND_MS - SECOND_MS / rate));
   }
 
-  /** The delivery of an event to it. `after`: everything before was requested. */
-  take({ event, published, lane }: Candidate, after: Position, now: Instant): EndpointRequest {
+  /** The delivery of an event to it. */
+  take({ event, published, lane }: Candidate, now: Instant): EndpointRequest {
     const { id, client, url, recipient, generation, ordered, rate_per_second: rate } = this.row;
     const delivery = endpointDeliveryId(id, published.id, generation);
     if (rate !== null) this.#nextAt = Math.max(this.#nextAt, now) + SECOND_MS / rate;
     const previous = ordered ? (this.lanes.get(lane) ?? null) : null;
-    const where = { stream: event.stream, revision: event.revision, position: event.position };
-    const about = { endpoint: id, event: published.id, type: published.type, ...where, generation, after };
+    const { stream, revision } = event;
+    const about = { endpoint: id, event: published.id, type: published.type, stream, revision, generation };
     const source = { ...about, lane: ordered ? lane : null, previous };
     const request = {
-      source,
       recipient: SubjectSchema.parse(recipient),
       channel: "webhook",
       address: url === null ? null : seal(url),
@@ -180,9 +179,9 @@ export class EndpointRoster {
     if (previous !== null) this.#successors.set(previous, id);
   }
 
-  /** The delivery of an event to an endpoint, which is open from now on. `after`: everything before was requested. */
-  request(followed: Followed, candidate: Candidate, after: Position, now: Instant): EndpointRequest {
-    const taken = followed.take(candidate, after, now);
+  /** The delivery of an event to an endpoint, which is open from now on. */
+  request(followed: Followed, candidate: Candidate, now: Instant): EndpointRequest {
+    const taken = followed.take(candidate, now);
     const { lane, previous } = taken.source;
     this.opened(followed, { id: taken.delivery, lane, previous });
     return taken;

@@ -7,6 +7,7 @@ import type { Instant } from "../../contract/time.ts";
 import {
   type DataOf,
   type DeliveryRequest,
+  type EventRef,
   FINAL_REPORTS,
   hasEnded,
   reportedStatus,
@@ -42,7 +43,7 @@ const columns = {
   event_id: text<EventId>({ nullable: true }),
   event_type: text({ nullable: true }),
   generation: integer({ nullable: true }),
-  after: text<Position>({ nullable: true }),
+  batch_start: json<EventRef>({ nullable: true }),
   lane: text({ nullable: true }),
   previous: text<DeliveryId>({ nullable: true }),
   channel: text<Channel>(),
@@ -223,13 +224,20 @@ function requested(data: DeliveryRequest, e: EventFacts): DeliveryBody {
 }
 
 const NO_ENDPOINT = {
-  ...{ endpoint_id: null, event_id: null, event_type: null, generation: null, after: null, lane: null, previous: null },
+  ...{
+    endpoint_id: null,
+    event_id: null,
+    event_type: null,
+    generation: null,
+    batch_start: null,
+    lane: null,
+    previous: null,
+  },
 };
 function sourceColumns(source: DeliveryRequest["source"]) {
   if ("notification" in source) return NO_ENDPOINT;
-  const { endpoint, event, type, generation, after, lane, previous } = source;
-  // A position that the log gave.
-  const about = { endpoint_id: endpoint, event_id: event, event_type: type, after: after as Position };
+  const { endpoint, event, type, generation, batchStart, lane, previous } = source;
+  const about = { endpoint_id: endpoint, event_id: event, event_type: type, batch_start: batchStart };
   return { ...about, generation, lane, previous };
 }
 

@@ -6,7 +6,7 @@ import type { JsonObject } from "../../contract/json.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Endpoint, EndpointEvent, EndpointSettings, EndpointStart } from "../../domain/endpoint.ts";
 import { reveal } from "../../domain/event.ts";
-import type { Position } from "../../event-store/event-store.ts";
+import { type Position, parsePosition, positionOf } from "../../event-store/event-store.ts";
 import {
   type Body,
   bigint,
@@ -85,11 +85,16 @@ const settingsOf = (data: EndpointSettings) => ({
 });
 
 const startOf = ({ after, notBefore }: EndpointStart, { position }: Pick<EventFacts, "position">) => ({
-  // A position that the log gave.
-  start: (after ?? position) as Position,
+  start: startHere(position, { after, notBefore }),
   not_before: notBefore,
   started: position,
 });
+/** A position of another log, of which this one was imported, says nothing here: the time does, else the event itself. */
+function startHere(position: Position, { after, notBefore }: EndpointStart): Position {
+  const { logId } = parsePosition(position) ?? { logId: "" };
+  if (after !== null && parsePosition(after)?.logId === logId) return after as Position;
+  return after === null || notBefore === null ? position : positionOf(logId, 0);
+}
 const anew = (row: EndpointRow, start: EndpointStart, e: Pick<EventFacts, "position">) => ({
   ...startOf(start, e),
   generation: row.generation + 1,
@@ -202,17 +207,19 @@ export const openEndpointDeliveries = (operator: OperatorRead) =>
       .orderBy("d.position"),
   );
 
-/** Up to where the events of each endpoint are known to have been requested, by its deliveries. */
-export const requestedUpTo = (operator: OperatorRead) =>
+/** Of each endpoint the first event that was requested with its latest delivery: all before it were requested. */
+export const latestBatches = (operator: OperatorRead) =>
   operator.rows(
     operator
       .over({ d: deliveries, e: endpoints })
       .selectFrom("d")
       .innerJoin("e", (join) => join.onRef("e.id", "=", "d.endpoint_id").onRef("e.generation", "=", "d.generation"))
+      .distinctOn("e.id")
       .select("e.id")
-      .select(sql<Position>`max(d.after)`.as("after"))
+      .select((eb) => eb.ref("d.batch_start").$notNull().as("batch_start"))
       .where("d.event_type", "!=", "webhook.test")
-      .groupBy("e.id"),
+      .orderBy("e.id")
+      .orderBy("d.position", "desc"),
   );
 
 /** How many deliveries of an endpoint have not ended, counted to `max`, and when the oldest was requested. */
