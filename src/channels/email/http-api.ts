@@ -21,7 +21,7 @@ import {
 } from "../outgoing-http.ts";
 import { ConnectFailure, type ConnectStage, deadline } from "../outgoing-socket.ts";
 import { type Redact, redactor } from "../redaction.ts";
-import { InvalidMail, type MailContent, type MailParts, partsOf, recipients } from "./message.ts";
+import { InvalidMail, type MailContent, type MailParts, partsOf } from "./message.ts";
 import { type EmailProvider, type EmailVerdict, verdictMessage } from "./provider.ts";
 import { testMail } from "./verify.ts";
 
@@ -157,7 +157,7 @@ function judge({ name, api, redact, parts, mail }: Sent, answer: ApiAnswer): Att
   const result = { ...emptyResult(name), response };
   if (status >= 200 && status < 300) {
     const { messageId, refused = [] } = api.accepted(answer);
-    const each = recipientResults(parts, mail, refused, status);
+    const each = recipientResults(parts, refused, status);
     const own = each.find(({ index }) => index === 0);
     if (own?.outcome === "refused") {
       const error = { code: REFUSED.recipient, message: "The provider refused the recipient" };
@@ -190,18 +190,14 @@ const REFUSED: Readonly<Record<Refusal | "message", AttemptErrorCode>> = {
 
 /** What became of each recipient of this attempt. Of a mail without copies the attempt's outcome says it. */
 function recipientResults(
-  { envelope }: MailParts,
-  mail: MailContent,
+  { envelope: { to, indexes, total } }: MailParts,
   refused: readonly string[],
   status: number,
 ): readonly RecipientResult[] {
-  const total = recipients(mail).length;
   if (total === 1) return [];
-  const settled = new Set(mail.settled ?? []);
   const known = new Set(refused.map((address) => address.toLowerCase()));
-  const open = [...Array(total).keys()].filter((index) => !settled.has(index));
-  return envelope.to.map((address, nth) => {
-    const outcome = known.has(address.toLowerCase()) ? "refused" : "taken";
-    return { index: open[nth] ?? nth, outcome, status };
+  return indexes.map((index, nth) => {
+    const outcome = known.has(to[nth]?.toLowerCase() ?? "") ? "refused" : "taken";
+    return { index, outcome, status };
   });
 }

@@ -80,7 +80,13 @@ export type MailParts = {
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** The mail's own first. */
   readonly tags: readonly string[];
-  readonly envelope: { readonly from: string; readonly to: readonly string[] };
+  /** `indexes`: of each of `to`, its index among all recipients, of whom there are `total`. */
+  readonly envelope: {
+    readonly from: string;
+    readonly to: readonly string[];
+    readonly indexes: readonly number[];
+    readonly total: number;
+  };
 };
 
 /**
@@ -91,7 +97,9 @@ export type MailParts = {
 export async function partsOf(sender: MailSender, mail: MailContent): Promise<MailParts> {
   const from = mailbox(mail.from ?? { email: sender.fromEmail, name: sender.fromName ?? null });
   const replyTo = mail.replyTo ?? sender.replyTo ?? null;
+  const all = recipients(mail);
   const settled = new Set(mail.settled ?? []);
+  const indexes = [...all.keys()].filter((index) => !settled.has(index));
   const tags = [...new Set([mail.tag ?? null, ...(sender.tags ?? [])])].filter((tag) => tag !== null);
   const { unsubscribeUrl: unsubscribe = null } = mail;
   const own = Object.entries(mail.headers ?? {}).map(([name, value]) => [name, headerText(value)] as const);
@@ -116,7 +124,7 @@ export async function partsOf(sender: MailSender, mail: MailContent): Promise<Ma
     ],
     tags,
     // Blind copies are only in the envelope.
-    envelope: { from: from.address, to: recipients(mail).filter((_, index) => !settled.has(index)) },
+    envelope: { from: from.address, to: all.filter((_, index) => !settled.has(index)), indexes, total: all.length },
   };
 }
 
@@ -161,7 +169,7 @@ const messageIdOf = (deliveryId: string, domain: string): string =>
   `<${deliveryId.replace(/[^A-Za-z0-9._-]/g, "")}@${domain}>`;
 
 /** All addresses that a mail goes to, each once, the recipient first. */
-export function recipients(mail: MailContent): string[] {
+function recipients(mail: MailContent): string[] {
   const all = [mail.to, ...(mail.cc ?? []), ...(mail.bcc ?? [])];
   return [...new Set(all.map((address) => mailbox(address).address))];
 }

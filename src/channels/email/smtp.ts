@@ -6,7 +6,7 @@ import { type AttemptResult, emptyResult, type RecipientResult, storedText } fro
 import type { AddressGuard } from "../guard.ts";
 import { deadline } from "../outgoing-socket.ts";
 import type { Redact } from "../redaction.ts";
-import { type MailContent, partsOf, recipients } from "./message.ts";
+import { type MailContent, partsOf } from "./message.ts";
 import { composeMail } from "./mime.ts";
 import type { EmailVerdict } from "./provider.ts";
 import {
@@ -90,8 +90,6 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
       return handedOver && failure.status === null ? { ...result, outcome } : result;
     };
     try {
-      const all = recipients(mail);
-      const settled = new Set(mail.settled ?? []);
       const parts = await partsOf(provider, mail);
       const request = await composeMail(parts, provider.dkim);
       const answer = await withSession(provider, time.signal, (session) =>
@@ -103,10 +101,10 @@ export function createSmtpChannel(options: SmtpChannelOptions) {
       );
       const refused = refusedRecipients(answer.rejectedErrors);
       // nodemailer may spell an address differently, but it keeps the order of the envelope.
-      const open = all.map((_, index) => index).filter((index) => !settled.has(index));
-      const failures = open.map((index, nth) => ({ index, failure: refused.get(request.envelope.to[nth] ?? "") }));
+      const { indexes, total } = parts.envelope;
+      const failures = indexes.map((index, nth) => ({ index, failure: refused.get(request.envelope.to[nth] ?? "") }));
       const { messageId } = parts;
-      return judge({ name, response: answer.response, failures, total: all.length, messageId, redact });
+      return judge({ name, response: answer.response, failures, total, messageId, redact });
     } catch (error) {
       return outcomeOf(error);
     }
