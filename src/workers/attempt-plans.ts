@@ -7,6 +7,7 @@ import type { ExistingClient } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
 import type { KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
+import { mailCopies } from "../domain/mail-recipients.ts";
 import type { Attachment, KnownNotification } from "../domain/notification.ts";
 import { NO_OPTIONS, type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
@@ -226,14 +227,13 @@ function mailOf(
   const ownContent = reveal(own?.content);
   const content = ownContent ?? reveal(data.content);
   if (email === null || typeof content !== "string") return undefined;
-  // Copies share the one mail of a single recipient.
-  const copies = request.fallbackOf === null && data.recipients.length === 1;
-  const addresses = (sealed: typeof data.cc) => (copies ? (reveal(sealed) ?? []) : []).map((one) => ({ email: one }));
+  const copies = mailCopies(request, data);
+  const addresses = (emails: readonly string[]) => emails.map((one) => ({ email: one }));
   return {
     deliveryId: id,
     to: { email, name: reveal(request.name) },
-    cc: addresses(data.cc),
-    bcc: addresses(data.bcc),
+    cc: addresses(copies.cc),
+    bcc: addresses(copies.bcc),
     replyTo: reveal(data.replyTo),
     from: reveal(data.sender),
     headers: Object.fromEntries((reveal(data.headers) ?? []).map(({ name, value }) => [name, value])),
