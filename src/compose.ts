@@ -117,7 +117,8 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const keyUse = open.use(new KeyUse({ commands: storage.commands, logger, now, ...omitUndefined({ recordAfterMs }) }));
   const counters = open.use(await openCounters(parts));
   const limits = bounds?.limits ?? createLimits(config, counters);
-  const services = await apiServices(parts, following, { keyUse, limits });
+  const fetchAmazon = amazonOver(open.use(createHttpClient({ guard, ...AMAZON_BOUNDS })));
+  const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon });
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
   const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const http = createHttpServer(services, routes, {
@@ -294,11 +295,10 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 async function apiServices(
   { config, logger, storage, guard, links, email, positions }: Parts,
   following: Live,
-  { keyUse, limits }: Pick<Services, "keyUse" | "limits">,
+  { keyUse, limits, fetchAmazon }: Pick<Services, "keyUse" | "limits" | "fetchAmazon">,
 ): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
-  const fetchAmazon = amazonOver(createHttpClient({ guard, ...AMAZON_BOUNDS }));
   const onReports: NonNullable<Services["onReports"]> = (type, outcome) => storage.metrics.reported(type, outcome);
   const secrets = new TokenSecrets(keyring);
   // Read, and the first one made, before a request needs it.
