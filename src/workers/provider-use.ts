@@ -1,7 +1,9 @@
 // How the workers of all processes share a provider: its rate, its failures in a row, and the one probe of an open circuit.
+import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
 import { SECOND_MS } from "../contract/time.ts";
+import { maxEntries } from "../platform/bounded.ts";
 
 /** Our own table in the schema `jobs`. What it holds may be lost: then all begins anew. */
 export const createProviderUse = `create table if not exists jobs.provider_use (
@@ -26,7 +28,7 @@ export type Probe = { readonly token: string };
 /** Times are PostgreSQL's: processes whose clocks differ share one. */
 export class ProviderUse {
   readonly #pool: pg.Pool;
-  readonly #used = new Map<string, Used>();
+  readonly #used = new LRUCache<string, Used>(maxEntries(MAX_KNOWN));
 
   constructor(pool: pg.Pool) {
     this.#pool = pool;
@@ -114,10 +116,7 @@ export class ProviderUse {
   #usedOf(client: ClientId, provider: string): Used {
     const key = `${client} ${provider}`;
     const used = this.#used.get(key) ?? { succeededAt: null, block: { at: 0, left: 0 } };
-    this.#used.delete(key);
     this.#used.set(key, used);
-    const [oldest] = this.#used.keys();
-    if (oldest !== undefined && this.#used.size > MAX_KNOWN) this.#used.delete(oldest);
     return used;
   }
 }
