@@ -168,7 +168,7 @@ async function commandFor(call: Call, id: RedriveId, wanted: NewRedrive): Promis
   const upTo = await services.store.tail();
   await awaitReadModel(services, upTo);
   const matched = await countRedrivable(read, filter, { upTo, limit: wanted.limit });
-  return { type: "Request", at, filter, matched, upTo };
+  return { type: "Request", at, filter, matched };
 }
 
 /** Throws not_found. */

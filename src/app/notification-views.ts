@@ -376,7 +376,11 @@ export async function viewAsOf(
 }
 
 /** The position of one event. An outcome's own position may be that of a later one. */
-export async function positionOf({ store }: Services, stream: string, revision: number): Promise<Position> {
+export async function positionOf(
+  { store }: Pick<Services, "store">,
+  stream: string,
+  revision: number,
+): Promise<Position> {
   const [event] = await store.readStream(stream, { from: revision, limit: 1 });
   if (event === undefined) throw new Error(`${stream} has no event ${revision}`);
   return event.position;

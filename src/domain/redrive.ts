@@ -22,11 +22,11 @@ export type RedriveFilter = z.infer<typeof filter>;
 
 // Events. A storage format.
 export const redriveEvents = {
-  /** `matched` deliveries are started again, of those that were made up to a position. */
-  RedriveRequested: event({ data: z.object({ filter, matched: z.number(), upTo: z.string() }) }),
-  /** The next ones, and where those after them begin. All of the page before are started again. */
+  /** `matched` deliveries are started again, of those that were made before it. */
+  RedriveRequested: event({ data: z.object({ filter, matched: z.number() }) }),
+  /** The next ones, in the order in which they were made. All of the page before are started again. */
   RedrivePageSelected: event({
-    data: z.object({ page: z.number(), deliveries: z.array(DeliveryIdSchema), after: z.string() }),
+    data: z.object({ page: z.number(), deliveries: z.array(DeliveryIdSchema) }),
   }),
   RedriveFinished: event({ data: z.object({ page: z.number() }) }),
 } as const;
@@ -37,13 +37,10 @@ type KnownRedrive = {
   readonly status: "running" | "done";
   readonly filter: RedriveFilter;
   readonly matched: number;
-  readonly upTo: string;
   /** From 1; 0 before the first is selected. */
   readonly page: number;
   /** Those of the page, which may have been started again or not. */
   readonly deliveries: readonly DeliveryId[];
-  /** The position of the page's last delivery; empty before the first. */
-  readonly after: string;
   /** How many there are in the pages before. */
   readonly done: number;
   readonly requestedAt: Instant;
@@ -53,7 +50,7 @@ export type Redrive = { readonly status: "none" } | KnownRedrive;
 
 function evolve(state: Redrive, event: RedriveEvent, { at }: EventContext): Redrive {
   if (event.type === "RedriveRequested") {
-    const begin = { page: 0, deliveries: [], after: "", done: 0 };
+    const begin = { page: 0, deliveries: [], done: 0 };
     return { status: "running", ...event.data, ...begin, requestedAt: at, finishedAt: null };
   }
   if (state.status === "none") return state;
@@ -65,24 +62,24 @@ function evolve(state: Redrive, event: RedriveEvent, { at }: EventContext): Redr
 // Commands, and what each means now.
 export type RedriveCommand = TimedCommand &
   (
-    | { type: "Request"; filter: RedriveFilter; matched: number; upTo: string }
+    | { type: "Request"; filter: RedriveFilter; matched: number }
     /** All of page `page` are started again: `deliveries` come next. None: it is over. */
-    | { type: "SelectPage"; page: number; deliveries: readonly DeliveryId[]; after: string }
+    | { type: "SelectPage"; page: number; deliveries: readonly DeliveryId[] }
   );
 
 function decide(state: Redrive, command: RedriveCommand): readonly RedriveEvent[] {
   if (command.type === "Request") {
     if (state.status !== "none") return [];
-    const { filter, matched, upTo } = command;
-    const requested: RedriveEvent = { type: "RedriveRequested", data: { filter, matched, upTo } };
+    const { filter, matched } = command;
+    const requested: RedriveEvent = { type: "RedriveRequested", data: { filter, matched } };
     return matched === 0 ? [requested, { type: "RedriveFinished", data: { page: 0 } }] : [requested];
   }
   if (state.status === "none") throw new DomainError("not_found");
-  const { page, deliveries, after } = command;
+  const { page, deliveries } = command;
   // fence: redrive-page
   if (state.status === "done" || page !== state.page) return [];
   if (deliveries.length === 0) return [{ type: "RedriveFinished", data: { page } }];
-  return [{ type: "RedrivePageSelected", data: { page: page + 1, deliveries: [...deliveries], after } }];
+  return [{ type: "RedrivePageSelected", data: { page: page + 1, deliveries: [...deliveries] } }];
 }
 
 export const redriveDecider: Decider<Redrive, RedriveEvent, RedriveCommand> = {

@@ -1,9 +1,10 @@
 // Redrives: the deliveries of a page start again, then the next page is selected; after a crash its page is done again.
+import { positionOf } from "../app/notification-views.ts";
 import type { DeliveryId, RedriveId } from "../contract/ids.ts";
 import { SECOND_MS } from "../contract/time.ts";
+import { deliveryStream } from "../domain/delivery-state.ts";
 import { type Redrive, redriveDecider, redriveStream } from "../domain/redrive.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
-import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { nextRedrivable } from "../projections/models/delivery-list.ts";
@@ -35,8 +36,8 @@ export async function redriveDeliveries(
     const begin = (delivery: DeliveryId) => redrive(services, job, { id, delivery, cause });
     await mapBounded(state.deliveries, COMMANDS_AT_ONCE, begin);
     failpoint("page-redriven/next-page");
-    const { deliveries, after } = await nextPage(services, job, state);
-    const command = { type: "SelectPage", at: now(), page: state.page, deliveries, after } as const;
+    const deliveries = await nextPage(services, job, id, state);
+    const command = { type: "SelectPage", at: now(), page: state.page, deliveries } as const;
     const context = contextOf(job.client, cause, deriveUuid("redrive page", id, state.page));
     state = (await commands.execute(redriveDecider, stream, command, context)).state;
   }
@@ -55,11 +56,20 @@ async function redrive(
 }
 
 /** The ones after the page, no more together than matched at the request. */
-async function nextPage({ readSide }: JobServices, job: TakenJob, state: Running) {
+async function nextPage(
+  services: JobServices,
+  job: TakenJob,
+  id: RedriveId,
+  state: Running,
+): Promise<readonly DeliveryId[]> {
   const left = state.matched - state.done - state.deliveries.length;
-  if (left <= 0) return { deliveries: [], after: state.after };
-  // Positions of the log, which stands in the events as text.
-  const range = { upTo: state.upTo as Position, after: state.after as Position, limit: Math.min(PAGE, left) };
-  const rows = await nextRedrivable(readSide.readAs(job.client), state.filter, range);
-  return { deliveries: rows.map((row) => row.id), after: rows.at(-1)?.position ?? state.after };
+  if (left <= 0) return [];
+  const last = state.deliveries.at(-1);
+  const [upTo, after] = await Promise.all([
+    positionOf(services, redriveStream(id), 0),
+    last === undefined ? null : positionOf(services, deliveryStream(last), 0),
+  ]);
+  const range = { upTo, after, limit: Math.min(PAGE, left) };
+  const rows = await nextRedrivable(services.readSide.readAs(job.client), state.filter, range);
+  return rows.map((row) => row.id);
 }

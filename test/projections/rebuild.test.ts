@@ -77,7 +77,7 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   await write("delivery-dlv_2", [deliveryRequested(BEN, "websocket")]);
   await write(`inbox-${ANNA}`, [{ type: "InboxMarked", data: { as: "read", beforeAt: null } }]);
   await write("redrive-rdr_1", [
-    { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1, upTo: "" } },
+    { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1 } },
   ]);
   await write(`reads-${ROOM}`, [marked(ANNA, 5), marked(BEN, 9)]);
   await write(`notification-${NOTIFICATION}`, [

@@ -10,17 +10,17 @@ const filter = {
 };
 const requested = (matched: number): RedriveEvent => ({
   type: "RedriveRequested",
-  data: { filter, matched, upTo: "log.9" },
+  data: { filter, matched },
 });
 const selected = (page: number, ...deliveries: DeliveryId[]): RedriveEvent => ({
   type: "RedrivePageSelected",
-  data: { page, deliveries, after: `log.${page}` },
+  data: { page, deliveries },
 });
 const finished = (page: number): RedriveEvent => ({ type: "RedriveFinished", data: { page } });
-const request = (matched: number): RedriveCommand => ({ type: "Request", at: NOW, filter, matched, upTo: "log.9" });
+const request = (matched: number): RedriveCommand => ({ type: "Request", at: NOW, filter, matched });
 const select = (page: number, ...deliveries: DeliveryId[]): RedriveCommand => ({
   type: "SelectPage",
-  ...{ at: NOW, page, deliveries, after: `log.${page + 1}` },
+  ...{ at: NOW, page, deliveries },
 });
 
 describe("a redrive", () => {

@@ -40,7 +40,7 @@ async function request(world: World, client: ClientId, matched: number): Promise
     ...{ statuses: ["exhausted" as const], channels: null, providers: null, endpoints: null },
     ...{ errorCodes: null, fromAt: null, toAt: null },
   };
-  const command = { type: "Request", at: Date.now(), filter, matched, upTo: await world.store.tail() } as const;
+  const command = { type: "Request", at: Date.now(), filter, matched } as const;
   await world.commands.execute(redriveDecider, redriveStream(ID), command, world.context(client));
 }
 

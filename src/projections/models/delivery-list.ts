@@ -90,12 +90,12 @@ export async function countRedrivable(
 export const nextRedrivable = (
   read: ReadAs,
   filter: RedriveFilter,
-  range: { upTo: Position; after: Position; limit: number },
-): Promise<readonly Pick<DeliveryRow, "id" | "position">[]> =>
+  range: { upTo: Position; after: Position | null; limit: number },
+): Promise<readonly Pick<DeliveryRow, "id">[]> =>
   read.rows(
     redrivable(read, filter, range)
-      .select(["d.id", "d.position"])
-      .where("d.position", ">", range.after)
+      .select("d.id")
+      .where("d.position", ">", range.after ?? ("" as Position))
       .orderBy("d.position")
       .limit(range.limit),
   );
