@@ -48,12 +48,10 @@ export const inboxRoutes = routesOf("inbox", {
     },
   }),
   readItem: marksItem(
-    ...([
-      "read",
-      "read",
-      "Mark a notification as read",
-      "It is seen then, and acknowledged: no fallback mail follows.",
-    ] as const),
+    "read",
+    "read",
+    "Mark a notification as read",
+    "It is seen then, and acknowledged: no fallback mail follows.",
   ),
   unreadItem: marksItem(
     "unread",
@@ -70,12 +68,10 @@ export const inboxRoutes = routesOf("inbox", {
     "For when it is opened: what comes later counts as unseen.",
   ),
   readInbox: marksAll(
-    ...([
-      "read-all",
-      "read",
-      "Mark all notifications as read",
-      "In one event, however many; they are acknowledged too.",
-    ] as const),
+    "read-all",
+    "read",
+    "Mark all notifications as read",
+    "In one event, however many; they are acknowledged too.",
   ),
   archiveInbox: marksAll("archive-all", "archived", "Archive all notifications", "In one event; they are read then."),
 });
