@@ -271,7 +271,7 @@ export class Connection {
     const { services, deliveries: feed, inboxCounts } = this.#context;
     const { client, subject } = caller;
     const whose = { client, subject, connection: this.id };
-    this.#inboxCounts = inboxCounts.listen(client, subject, (frame) => this.#outbox.send(frame));
+    this.#inboxCounts = inboxCounts.listen(client, subject, (payload) => this.#outbox.sendAll([payload]));
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
   }
 

@@ -31,7 +31,7 @@ const COUNTED: ReadonlySet<string> = new Set([
 
 type User = {
   readonly client: ClientId;
-  readonly sockets: Set<(frame: ServerFrame) => void>;
+  readonly sockets: Set<(payload: Buffer) => void>;
   /** The counts that were sent last, as JSON. */
   sent: string;
 };
@@ -57,7 +57,7 @@ export class InboxCountsFeed implements AsyncDisposable {
   }
 
   /** Sends to one socket of a user, from now on until it is disposed. */
-  listen(client: ClientId, subject: Subject, send: (frame: ServerFrame) => void): Disposable {
+  listen(client: ClientId, subject: Subject, send: (payload: Buffer) => void): Disposable {
     const user = this.#users.get(subject) ?? { client, sockets: new Set(), sent: "" };
     this.#users.set(subject, user);
     user.sockets.add(send);
@@ -112,7 +112,8 @@ export class InboxCountsFeed implements AsyncDisposable {
       const text = JSON.stringify(frame);
       if (user === undefined || user.sent === text) continue;
       user.sent = text;
-      for (const send of user.sockets) send(frame);
+      const payload = Buffer.from(text);
+      for (const send of user.sockets) send(payload);
     }
     return this.#changed.size > 0 ? 0 : IDLE_MS;
   }
