@@ -23,7 +23,8 @@ const READ_WAIT_MS = 5 * SECOND_MS;
 const IDLE_MS = 3_600 * SECOND_MS;
 
 type Page = {
-  readonly waiting: readonly Pushed[] /** All up to here is in it. */;
+  readonly waiting: readonly Pushed[];
+  /** All up to here is in it. */
   readonly upTo: Position;
   readonly complete: boolean;
 };
@@ -157,18 +158,12 @@ export class EndpointBacklog implements AsyncDisposable {
     const known = rows.filter(({ position }) => position <= upTo);
     const complete = rows.length < PAGE || known.length < rows.length;
     const events = await decode(keyring, await eventsAt(this.#options, known));
-    let before = after;
-    const waiting = await mapBounded(events, SHOWN_AT_ONCE, async (event) => ({
+    const waiting = await mapBounded(events, SHOWN_AT_ONCE, async (event, index) => ({
       at: event.position,
-      before: after,
+      before: events[index - 1]?.position ?? after,
       candidates: await candidatesOf(this.#options, event, row.filter !== null),
     }));
-    const chained = waiting.map((one) => {
-      const linked = { ...one, before };
-      before = one.at;
-      return linked;
-    });
-    return { waiting: chained, upTo: complete ? furthest(upTo, after) : (known.at(-1)?.position ?? after), complete };
+    return { waiting, upTo: complete ? furthest(upTo, after) : (known.at(-1)?.position ?? after), complete };
   }
 
   /** Requests events in order, as many as it may take now, and moves its cursor. False: not all of them. */

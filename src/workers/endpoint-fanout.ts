@@ -5,7 +5,7 @@ import type { DeliveryStatus } from "../contract/deliveries.ts";
 import type { ClientId, DeliveryId, EndpointId } from "../contract/ids.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import { DELIVERY_STREAMS, hasEnded } from "../domain/delivery-state.ts";
-import { endpointEvents } from "../domain/endpoint.ts";
+import { endpointEvents, isEndpointEvent } from "../domain/endpoint.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { decode, decodeMetadata, decodeRaw, type StoredEvent } from "../event-store/envelope.ts";
 import type { Batch, Position, RecordedEvent } from "../event-store/event-store.ts";
@@ -19,14 +19,7 @@ import { moveCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import { EndpointBacklog } from "./endpoint-backlog.ts";
 import { loadRoster, openFanOut } from "./endpoint-loading.ts";
 import { candidatesOf, type FanOutOptions, type Following, requestAll } from "./endpoint-requests.ts";
-import {
-  type Candidate,
-  type EndpointRequest,
-  type EndpointRoster,
-  type Followed,
-  isEndpointEvent,
-  type Pushed,
-} from "./endpoint-roster.ts";
+import type { Candidate, EndpointRequest, EndpointRoster, Followed, Pushed } from "./endpoint-roster.ts";
 import { createJob, type Job } from "./jobs.ts";
 import { inTransaction } from "./queue.ts";
 

@@ -5,7 +5,7 @@ import type { PublicEvent } from "../contract/public-events.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import type { Requested } from "../domain/delivery.ts";
 import type { EndpointSource } from "../domain/delivery-state.ts";
-import { type EndpointEvent, endpointEvents } from "../domain/endpoint.ts";
+import type { EndpointEvent } from "../domain/endpoint.ts";
 import { seal } from "../domain/event.ts";
 import { matchesFilter, matchesType } from "../domain/event-filter.ts";
 import { endpointDeliveryId } from "../event-store/derived-ids.ts";
@@ -220,9 +220,6 @@ export class EndpointRoster {
     return { followed: known, begins };
   }
 }
-
-export const isEndpointEvent = (event: StoredEvent): event is StoredEvent<EndpointEvent> =>
-  Object.hasOwn(endpointEvents, event.type);
 
 /** Where an endpoint goes on, when the fan-out is at `at`; null: with the fan-out. */
 export function cursorOf(row: EndpointRow, cursor: EndpointCursor | undefined, at: Position): Position | null {
