@@ -301,19 +301,14 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   AuditEvent: auditEvent,
 };
 
+const { url, events, filter } = endpoint;
 const profile = { name: "Alice", email: "alice@example.com", timezone: "Europe/Berlin", meta: { team: "blue" } };
 
 /** By operation, and there by a name that says what is sent. */
 export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   createEndpoint: {
-    "for all messages": { url: "https://example.com/hooks/chat", events: ["message.*"] },
-    "from an hour ago, in order": {
-      url: "https://example.com/hooks/chat",
-      events: ["message.*", "delivery.bounced"],
-      filter: { "data.type": { $in: ["text"] } },
-      ordered: true,
-      from: AT,
-    },
+    "for all messages": { url, events: ["message.*"] },
+    "from an hour ago, in order": { url, events, filter, ordered: true, from: AT },
   },
   changeEndpoint: { "other events": { events: ["room.*"], filter: null } },
   rewindEndpoint: { "to a time": { to: AT } },
