@@ -11,7 +11,6 @@ import { clientDecider, clientStream } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import {
-  checkTimes,
   type Fallback,
   type Notification,
   type NotificationCommand,
@@ -21,6 +20,7 @@ import {
   type Recipient,
   WITHOUT_OPTIONS,
 } from "../domain/notification.ts";
+import { checkTimes } from "../domain/notification-times.ts";
 import { hasProviderFor } from "../domain/provider-choice.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";

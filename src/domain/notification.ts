@@ -13,7 +13,7 @@ import {
   sameJson,
 } from "../contract/json.ts";
 import { contentSizeFaults, type NotificationPatch } from "../contract/notifications.ts";
-import { DAY_MS, type Instant } from "../contract/time.ts";
+import type { Instant } from "../contract/time.ts";
 import {
   type Decider,
   DomainError,
@@ -25,6 +25,7 @@ import {
   type TimedCommand,
 } from "./decider.ts";
 import { type EventsOf, event, reveal, seal, sealed, sealOrNull } from "./event.ts";
+import { newTimes } from "./notification-times.ts";
 
 export const notificationStream = (id: NotificationId) => `notification-${id}`;
 
@@ -346,56 +347,6 @@ function patched(
 /** RFC 7396 on any JSON: objects merge, all else replaces. */
 const merged = (old: JsonValue, patch: JsonValue): JsonValue =>
   isObject(patch) ? mergePatch(isObject(old) ? old : {}, patch) : patch;
-
-/** A time of expiry that nobody chose moves with the sending. */
-function newTimes(
-  old: NotificationContent,
-  { send_at, expires_at }: NotificationPatch,
-  at: Instant,
-  createdAt: Instant,
-  faults: FieldFault[],
-): Times {
-  const { sendAt, expiresAt } = old;
-  if (send_at === undefined && expires_at === undefined) return { sendAt, expiresAt };
-  const isDefault = expiresAt === (sendAt ?? createdAt) + DEFAULT_LIFE_MS;
-  const wanted = {
-    sendAt: send_at === undefined ? sendAt : send_at,
-    expiresAt: expires_at === undefined ? (isDefault ? null : expiresAt) : expires_at,
-  };
-  const checked = checkTimes(wanted, at);
-  faults.push(...checked.faults);
-  return checked.times;
-}
-
-const DEFAULT_LIFE_MS = 7 * DAY_MS;
-type Times = { readonly sendAt: Instant | null; readonly expiresAt: Instant };
-
-/**
- * The times as they are kept, and what is wrong with them: a past \`sendAt\` means now, which is null. Without
- * \`expiresAt\` it is 7 days after sending.
- */
-export function checkTimes(
-  { sendAt, expiresAt }: { readonly sendAt: Instant | null; readonly expiresAt: Instant | null },
-  at: Instant,
-): { readonly times: Times; readonly faults: readonly FieldFault[] } {
-  const faults: FieldFault[] = [];
-  if (sendAt !== null && sendAt > aYearAfter(at)) {
-    faults.push({ path: "send_at", code: "too_large", message: "must be at most a year ahead" });
-  }
-  const later = sendAt !== null && sendAt > at ? sendAt : null;
-  const begins = later ?? at;
-  if (expiresAt !== null && expiresAt <= begins) {
-    const message = later === null ? "must be in the future" : "must be after send_at";
-    faults.push({ path: "expires_at", code: "too_small", message });
-  }
-  return { times: { sendAt: later, expiresAt: expiresAt ?? begins + DEFAULT_LIFE_MS }, faults };
-}
-
-/** The same day of the next year; of 29 February, 1 March. */
-function aYearAfter(at: Instant): Instant {
-  const day = new Date(at);
-  return day.setUTCFullYear(day.getUTCFullYear() + 1);
-}
 
 export const notificationDecider: Decider<Notification, NotificationEvent, NotificationCommand> = {
   name: "notification",
