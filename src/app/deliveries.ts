@@ -17,7 +17,8 @@ import { deliveryDecider } from "../domain/delivery.ts";
 import { deliveryStream } from "../domain/delivery-state.ts";
 import { type RedriveCommand, type RedriveFilter, redriveDecider, redriveStream } from "../domain/redrive.ts";
 import { deriveTail } from "../event-store/derived-ids.ts";
-import { attemptsOf, type DeliveryRow, erasedAttempt, erasedDelivery } from "../projections/models/deliveries.ts";
+import { attemptsOf, erasedAttempt } from "../projections/models/attempts.ts";
+import { type DeliveryRow, erasedDelivery } from "../projections/models/deliveries.ts";
 import {
   countRedrivable,
   deliveryById,

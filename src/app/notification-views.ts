@@ -17,16 +17,13 @@ import { decode, decodeRaw, type StoredEvent } from "../event-store/envelope.ts"
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { foldRows } from "../projections/fold.ts";
+import { type AttemptRow, attempts, attemptsOf, erasedAttempt } from "../projections/models/attempts.ts";
 import { deliveriesAt, redrivesUpTo } from "../projections/models/audit.ts";
 import {
-  type AttemptRow,
-  attempts,
-  attemptsOf,
   type DeliveryRow,
   deliveries,
   deliveriesOf,
   deliveryFault,
-  erasedAttempt,
   erasedDelivery,
 } from "../projections/models/deliveries.ts";
 import {

@@ -6,7 +6,8 @@ import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { StoredEvent } from "../../src/event-store/envelope.ts";
 import { foldRows } from "../../src/projections/fold.ts";
-import { attempts, deliveries } from "../../src/projections/models/deliveries.ts";
+import { attempts } from "../../src/projections/models/attempts.ts";
+import { deliveries } from "../../src/projections/models/deliveries.ts";
 import { notifications, recipients } from "../../src/projections/models/notifications.ts";
 import { ANNA, BEN, deliveryRequested, EVE, NOTIFICATION, requestedNotification, storedEvents } from "./log.ts";
 

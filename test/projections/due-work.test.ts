@@ -5,13 +5,9 @@ import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { emptyStream, IdempotencyWindow } from "../../src/event-store/stream-state.ts";
+import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
-import {
-  attemptsOf,
-  countOpen,
-  deliveriesOf,
-  openWebsocketDeliveries,
-} from "../../src/projections/models/deliveries.ts";
+import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/deliveries.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import {
   listNotifications,

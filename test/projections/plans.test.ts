@@ -5,13 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DeliveryId, NotificationId, RoomId, Subject } from "../../src/contract/ids.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
+import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
-import {
-  attemptsOf,
-  countOpen,
-  deliveriesOf,
-  openWebsocketDeliveries,
-} from "../../src/projections/models/deliveries.ts";
+import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/deliveries.ts";
 import { countRedrivable, listDeliveries, nextRedrivable } from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import { unacknowledgedMarks } from "../../src/projections/models/inbox.ts";

@@ -2,10 +2,11 @@
 
 import type { Projection } from "../projection.ts";
 import { apiKeys } from "./api-keys.ts";
+import { attempts } from "./attempts.ts";
 import { audit, commandIds } from "./audit.ts";
 import { bans } from "./bans.ts";
 import { deletions } from "./deletions.ts";
-import { attempts, deliveries } from "./deliveries.ts";
+import { deliveries } from "./deliveries.ts";
 import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
 import { messages } from "./messages.ts";
