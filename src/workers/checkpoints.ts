@@ -1,17 +1,16 @@
 // How far each follower of the log among the workers has come: a checkpoint that moves in the transaction of what it led to.
-import type pg from "pg";
 import { type EventStore, type Position, parsePosition } from "../event-store/event-store.ts";
 import { holds, type LeaseTerm } from "../platform/leader.ts";
 import { FenceLost } from "../projections/consumer.ts";
 import { ForeignCheckpoint } from "../projections/group.ts";
 import type { Sql } from "./queue.ts";
 
-type CheckpointStore = { readonly pool: Pick<pg.Pool, "query">; readonly store: EventStore };
+type CheckpointStore = { readonly sql: Sql; readonly store: Pick<EventStore, "logId" | "tail"> };
 
 /** Begins at the log's end when there is none yet. Throws ForeignCheckpoint. */
 export async function openCheckpoint(options: CheckpointStore, name: string): Promise<Position> {
   const tail = await options.store.tail();
-  await options.pool.query(
+  await options.sql.executeSql(
     "insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing",
     [name, tail],
   );
@@ -19,12 +18,9 @@ export async function openCheckpoint(options: CheckpointStore, name: string): Pr
 }
 
 /** Undefined when there is none. Throws ForeignCheckpoint when it is another log's. */
-export async function readCheckpoint({ pool, store }: CheckpointStore, name: string): Promise<Position | undefined> {
-  const { rows } = await pool.query<{ position: Position }>(
-    "select position from jobs.reactor_checkpoints where name = $1",
-    [name],
-  );
-  const position = rows[0]?.position;
+export async function readCheckpoint({ sql, store }: CheckpointStore, name: string): Promise<Position | undefined> {
+  const { rows } = await sql.executeSql("select position from jobs.reactor_checkpoints where name = $1", [name]);
+  const position: Position | undefined = rows[0]?.position;
   if (position !== undefined && parsePosition(position)?.logId !== store.logId) {
     throw new ForeignCheckpoint(`the schema jobs belongs to another log than ${store.logId}: drop it to start afresh`);
   }

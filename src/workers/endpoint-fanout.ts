@@ -21,7 +21,7 @@ import { loadRoster, openFanOut } from "./endpoint-loading.ts";
 import { candidatesOf, type FanOutOptions, type Following, requestAll } from "./endpoint-requests.ts";
 import type { Candidate, EndpointRequest, EndpointRoster, Followed, Pushed } from "./endpoint-roster.ts";
 import { createJob, type Job } from "./jobs.ts";
-import { inTransaction } from "./queue.ts";
+import { inTransaction, onPool } from "./queue.ts";
 
 /** How often the checkpoint moves over events that concern no endpoint. They are read again after a crash, which is harmless. */
 const IDLE_CHECKPOINT_MS = SECOND_MS;
@@ -94,7 +94,8 @@ export async function startFanOut(options: FanOutOptions) {
   return {
     async status(): Promise<FanOutStatus> {
       const { state, handled = stored, lastError } = consumer.status();
-      const known = state === "standby" ? ((await readCheckpoint(options, FAN_OUT)) ?? stored) : handled;
+      const known =
+        state === "standby" ? ((await readCheckpoint({ sql: onPool(pool), store }, FAN_OUT)) ?? stored) : handled;
       const behind = [...(following?.roster.all ?? [])].filter(({ cursor, isActive }) => cursor !== null && isActive);
       return { state, handled: known, lag: await lagOf(store, known), behind: behind.length, lastError };
     },

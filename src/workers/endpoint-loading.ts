@@ -8,7 +8,7 @@ import { allEndpoints, latestBatches, openEndpointDeliveries } from "../projecti
 import { openCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { FanOutOptions, Following } from "./endpoint-requests.ts";
 import { cursorOf, EndpointRoster } from "./endpoint-roster.ts";
-import { inTransaction } from "./queue.ts";
+import { inTransaction, onPool } from "./queue.ts";
 
 const READS_AT_ONCE = 16;
 /** How long it waits for the read model. */
@@ -22,7 +22,7 @@ type LoadingOptions = Pick<FanOutOptions, "pool" | "store" | "readSide">;
  */
 export async function openFanOut(options: LoadingOptions): Promise<Position> {
   const { pool, store, readSide } = options;
-  const known = await readCheckpoint(options, FAN_OUT);
+  const known = await readCheckpoint({ sql: onPool(pool), store }, FAN_OUT);
   if (known !== undefined) return known;
   await awaitReadModel(options, await store.tail());
   const operator = readSide.operator();
@@ -34,8 +34,7 @@ export async function openFanOut(options: LoadingOptions): Promise<Position> {
     }),
   );
   return inTransaction(pool, async (sql) => {
-    const query = (text: string, values?: unknown[]) => sql.executeSql(text, values);
-    const at = await openCheckpoint({ pool: { query } as never, store }, FAN_OUT);
+    const at = await openCheckpoint({ sql, store }, FAN_OUT);
     const position = ({ id, start }: (typeof rows)[number]) => furthest(start, requested.get(id));
     await putCursors(
       sql,

@@ -9,7 +9,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import type { LeaseTerm } from "../platform/leader.ts";
 import { type Checkpoint, Consumer, lagOf } from "../projections/consumer.ts";
 import { moveCheckpoint, openCheckpoint, readCheckpoint } from "./checkpoints.ts";
-import { inTransaction, type JobQueue } from "./queue.ts";
+import { inTransaction, type JobQueue, onPool } from "./queue.ts";
 import { jobsOf, REACTED_TYPES } from "./reactors.ts";
 
 const GROUP = "reactors";
@@ -42,12 +42,13 @@ type ReactorGroupOptions = {
  */
 export async function startReactors(options: ReactorGroupOptions) {
   const { pool, store, keyring, jobs, logger, now, alone = false } = options;
+  const checkpoints = { sql: onPool(pool), store };
   /** The checkpoint as last read. */
-  let stored = await openCheckpoint(options, GROUP);
+  let stored = await openCheckpoint(checkpoints, GROUP);
   failpoint("reactors-placed/lead");
 
   async function open(term: LeaseTerm | undefined) {
-    stored = await openCheckpoint(options, GROUP);
+    stored = await openCheckpoint(checkpoints, GROUP);
     let saved = stored;
     let savedAt = now();
     const handle = async ({ events, upTo }: Batch) => {
@@ -82,7 +83,7 @@ export async function startReactors(options: ReactorGroupOptions) {
     handled: (): Checkpoint => consumer.status().handled ?? stored,
     async status(): Promise<ReactorStatus> {
       const { state, handled = stored, lastError } = consumer.status();
-      if (state === "standby") stored = (await readCheckpoint(options, GROUP)) ?? stored;
+      if (state === "standby") stored = (await readCheckpoint(checkpoints, GROUP)) ?? stored;
       const known = state === "standby" ? stored : handled;
       return { state, handled: known, lag: await lagOf(store, known), lastError };
     },
