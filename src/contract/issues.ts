@@ -104,7 +104,9 @@ function unionFaults(
   return [{ path: at, code: "wrong_type", message }];
 }
 
-const isTypeFault = (issue: Issue): boolean => issue.code === "invalid_type" || issue.code === "invalid_value";
+/** Whether the value is of another type; a text that is none of an enum's has its type. */
+const isTypeFault = (issue: Issue): boolean =>
+  issue.code === "invalid_type" || (issue.code === "invalid_value" && typeof issue.input !== typeof issue.values[0]);
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 const sized = (origin: string): boolean => ["string", "array", "set", "map", "file"].includes(origin);
 const unit = (origin: string): string => (origin === "string" ? "characters" : "elements");
@@ -150,8 +152,8 @@ function variants(schema: z.core.$ZodType): readonly z.core.$ZodType[] {
 }
 
 function child(schema: z.core.$ZodType, step: PropertyKey): readonly z.core.$ZodType[] {
-  const { def } = schema._zod as unknown as { def: { element?: z.core.$ZodType } };
-  const found = typeof step === "number" ? def.element : shapeOf(schema)?.[String(step)];
+  const { def } = schema._zod as unknown as { def: { element?: z.core.$ZodType; valueType?: z.core.$ZodType } };
+  const found = typeof step === "number" ? def.element : (shapeOf(schema)?.[String(step)] ?? def.valueType);
   return found === undefined ? [] : [found];
 }
 

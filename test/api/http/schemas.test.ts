@@ -145,6 +145,21 @@ describe("faults", () => {
     expect(codes(schema, { kind: "public", list: [1, 2, 3] })).toContain("list too_long");
   });
 
+  test("name the nearest field of the values of a record", () => {
+    const record = input({ by_name: z.record(z.string(), inner) });
+    const [fault] = faults(record, { by_name: { news: { email: "a@b.co", weight: 1, emial: "" } } });
+    expect(fault).toMatchObject({ path: "by_name.news.emial", code: "unknown_field" });
+    expect(fault?.message).toContain("did you mean email");
+  });
+
+  test("of one or several of an enum say that a text is not allowed, and that another type is wrong", () => {
+    const item = z.enum(["private", "public"]);
+    const several = input({ kind: z.union([item, z.array(item)]) });
+    expect(codes(several, { kind: "x" })).toEqual(["kind not_allowed"]);
+    expect(codes(several, { kind: ["x"] })).toEqual(["kind.0 not_allowed"]);
+    for (const kind of [5, true, {}, null]) expect(codes(several, { kind })).toEqual(["kind wrong_type"]);
+  });
+
   test("of one of several shapes are those of the shape that was meant", () => {
     const given = { kind: "public", list: [{ email: "a@b.co", weight: 1 }] };
     expect(codes(schema, { ...given, either: { email: "a@b.co", weight: 99 } })).toEqual(["either.weight too_large"]);
