@@ -103,7 +103,7 @@ const headersOf = (removable: boolean) =>
       }
     })
     .transform((value) => value as Readonly<Record<string, string | null>>)
-    .meta({ type: "object", additionalProperties: { type: "string" } });
+    .meta({ type: "object", additionalProperties: { type: removable ? ["string", "null"] : "string" } });
 
 const MIN_SECRET_BYTES = 24;
 const MAX_SECRET_BYTES = 64;
