@@ -58,10 +58,15 @@ export function readBody(route: Route, { budget, addressOf, slowMs }: BodyOption
     using share = budget.open(ownerOf(ctx));
     const bytes = hasBody(req) ? await receive(req, share, { slowMs, maxBodyBytes }) : NOTHING;
     await batchPerTick();
-    using _slot = bytes.length > MAX_BODY_BYTES ? await slotFor(budget.large, ownerOf(ctx).client) : undefined;
-    state.body = parseBody(req, bytes, acceptsPatch);
-    if (bytes.length > MAX_BODY_BYTES && largeField !== undefined && !hasItems(state.body.value, largeField))
-      throw tooLarge(MAX_BODY_BYTES);
+    const isLarge = bytes.length > MAX_BODY_BYTES;
+    using _slot = isLarge ? await slotFor(budget.large, ownerOf(ctx).client) : undefined;
+    try {
+      state.body = parseBody(req, bytes, acceptsPatch);
+    } catch (error) {
+      // What cannot be read has no such field: its size is checked before its type and its JSON.
+      throw isLarge && largeField !== undefined ? tooLarge(MAX_BODY_BYTES) : error;
+    }
+    if (isLarge && largeField !== undefined && !hasItems(state.body.value, largeField)) throw tooLarge(MAX_BODY_BYTES);
     await next();
   };
 }
