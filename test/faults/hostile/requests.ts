@@ -1,6 +1,6 @@
 // Requests that no client should send: of every operation, odd in body, query, path, method, headers or credentials.
 import { pick, type Random, seeded } from "../support/random.ts";
-import type { Operation, Scene } from "./scene.ts";
+import { needsToken, type Operation, type Scene } from "./scene.ts";
 import { exampleText, type Schema, variants } from "./schemas.ts";
 import { type Good, oddBody } from "./values.ts";
 import type { Header, Request } from "./wire.ts";
@@ -331,11 +331,10 @@ const goodOf = ({ ids }: Scene, { template }: Operation, nth: number): Good => (
 const JSON_TYPE: Header = ["Content-Type", "application/json"];
 
 /** The credential that an operation lets in; now and then a user's where that will do, or one that will not. */
-function credential(random: Random, scene: Scene, { template }: Operation): readonly Header[] {
-  if (template === "/api/v1/clients") return [];
-  const needsToken = template.startsWith("/api/v1/deliveries/");
+function credential(random: Random, scene: Scene, operation: Operation): readonly Header[] {
+  if (operation.template === "/api/v1/clients") return [];
   const dice = random.below(20);
-  const isToken = dice === 0 ? !needsToken : needsToken || dice < 4;
+  const isToken = dice === 0 ? !needsToken(operation) : needsToken(operation) || dice < 4;
   return [["Authorization", `Bearer ${isToken ? scene.token : scene.api.key}`]];
 }
 

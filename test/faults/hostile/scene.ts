@@ -63,10 +63,13 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   };
 }
 
+/** Whether only a user's token is let in. */
+export const needsToken = ({ template }: Operation): boolean => template.endsWith("/ack");
+
 /** The credential that an operation lets in. */
-export function admitted({ template }: Operation, { api, token }: Scene): Readonly<Record<string, string>> {
-  if (template === "/api/v1/clients") return {};
-  return { authorization: `Bearer ${template.startsWith("/api/v1/deliveries/") ? token : api.key}` };
+export function admitted(operation: Operation, { api, token }: Scene): Readonly<Record<string, string>> {
+  if (operation.template === "/api/v1/clients") return {};
+  return { authorization: `Bearer ${needsToken(operation) ? token : api.key}` };
 }
 
 const codesOf = ({ content }: Body): readonly string[] =>
