@@ -32,7 +32,7 @@ import { omitUndefined } from "../platform/omit-undefined.ts";
 import { furthest } from "../projections/endpoint-cursors.ts";
 import { attemptsOf } from "../projections/models/attempts.ts";
 import { countAfter, lastBefore } from "../projections/models/audit.ts";
-import { deliveriesOfEndpoint } from "../projections/models/deliveries.ts";
+import { deliveriesOfEndpoint } from "../projections/models/delivery-list.ts";
 import { healthOf, openCountOf, startsOf } from "../projections/models/endpoints.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { executeOnClient, makeWebhookSecret, ownClient } from "./clients.ts";

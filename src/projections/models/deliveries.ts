@@ -334,28 +334,6 @@ export async function deliveriesOf(
   return readPage(read, query, { by: { position: "text" }, order: "asc", limit, cursor }, (last) => [last.position]);
 }
 
-type EndpointDeliveryList = {
-  statuses?: readonly DeliveryStatus[];
-  /** `from` inclusive and `to` exclusive. */
-  from?: Instant;
-  to?: Instant;
-  limit: number;
-  cursor?: Cursor;
-};
-
-/** Newest first. Throws InvalidCursor. */
-export function deliveriesOfEndpoint(
-  read: ReadAs,
-  endpoint: EndpointId,
-  { statuses, from, to, limit, cursor }: EndpointDeliveryList,
-): Promise<Page<DeliveryRow>> {
-  let query = read.over({ d: deliveries }).selectFrom("d").selectAll().where("endpoint_id", "=", endpoint);
-  if (statuses !== undefined) query = query.where(anyOf("status", statuses));
-  if (from !== undefined) query = query.where("requested_at", ">=", from);
-  if (to !== undefined) query = query.where("requested_at", "<", to);
-  return readPage(read, query, { by: { position: "text" }, order: "desc", limit, cursor }, (last) => [last.position]);
-}
-
 /**
  * WebSocket deliveries of a user that are not acknowledged and do not expire before `now`, those that fell back
  * included, oldest first, with what their frames are made of. Throws InvalidCursor.

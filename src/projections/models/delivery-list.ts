@@ -2,7 +2,7 @@
 import { type Expression, type SqlBool, sql } from "kysely";
 import type { Channel, DeliveryStatus } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
-import type { DeliveryId, Subject } from "../../contract/ids.ts";
+import type { DeliveryId, EndpointId, Subject } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { RedriveFilter } from "../../domain/redrive.ts";
 import type { Position } from "../../event-store/event-store.ts";
@@ -99,3 +99,25 @@ export const nextRedrivable = (
       .orderBy("d.position")
       .limit(range.limit),
   );
+
+type EndpointDeliveryList = {
+  statuses?: readonly DeliveryStatus[];
+  /** `from` inclusive and `to` exclusive. */
+  from?: Instant;
+  to?: Instant;
+  limit: number;
+  cursor?: Cursor;
+};
+
+/** Newest first. Throws InvalidCursor. */
+export function deliveriesOfEndpoint(
+  read: ReadAs,
+  endpoint: EndpointId,
+  { statuses, from, to, limit, cursor }: EndpointDeliveryList,
+): Promise<Page<DeliveryRow>> {
+  let query = read.over({ d: deliveries }).selectFrom("d").selectAll().where("endpoint_id", "=", endpoint);
+  if (statuses !== undefined) query = query.where(anyOf("status", statuses));
+  if (from !== undefined) query = query.where("requested_at", ">=", from);
+  if (to !== undefined) query = query.where("requested_at", "<", to);
+  return readPage(read, query, { by: { position: "text" }, order: "desc", limit, cursor }, (last) => [last.position]);
+}
