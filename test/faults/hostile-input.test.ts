@@ -3,12 +3,15 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { makeApiKey } from "../../src/app/credentials.ts";
+import { mapBounded } from "../../src/platform/bounded.ts";
+import type { Body } from "../e2e/support/api.ts";
 import { seed } from "../support/seed.ts";
 import { sized, sizedTimeout } from "../support/size.ts";
 import type { Refused } from "./hostile/answers.ts";
 import { sendRaw, sendSlowly, sendUpgrades } from "./hostile/connections.ts";
 import { sendFrames, sendMessages } from "./hostile/frames.ts";
 import { sendMails } from "./hostile/mail.ts";
+import { BAD_VALUES } from "./hostile/queries.ts";
 import { type HostileRun, openRun, refuse, sendRequests } from "./hostile/run.ts";
 import { admitted, type Operation } from "./hostile/scene.ts";
 import { badBodies, type Expected, exampleText } from "./hostile/schemas.ts";
@@ -49,6 +52,11 @@ function sound(one: Operation): Pick<Refused, "headers" | "body"> {
   if (one.schema === undefined) return { headers: by(one) };
   return { headers: { ...by(one), ...json }, body: exampleText(one.schema) };
 }
+/** As many bytes as its body may have that holds no files. */
+const maxBytesOf = (one: Operation): number => (isBatch(one) ? 10 * MIB : MIB);
+const isBatch = ({ template }: Operation): boolean => template.endsWith("/notifications/batch");
+/** Where the faults of a batch's first item are. */
+const ITEM = "notifications.0";
 const check = async (all: readonly Refused[]) => expect(await refuse(run, all)).toEqual([]);
 const fault = (path: string, ...codes: string[]): Expected => ({ path, codes });
 const invalid = (...faults: Expected[]) => ({ status: 422, code: "validation_failed", faults });
@@ -58,13 +66,38 @@ describe("is refused", () => {
     const all = operations.flatMap((one) =>
       one.schema === undefined
         ? []
-        : [...badBodies(one.schema)].map(({ text, faults }): Refused => {
+        : [...badBodies(one.schema)].flatMap(({ text, faults }): readonly Refused[] => {
+            if (isBatch(one) && faults.every(({ path }) => path.startsWith(ITEM))) return [];
             const headers = { ...by(one), ...json };
-            return { method: one.method, path: one.path, headers, body: text, ...invalid(...faults) };
+            return [{ method: one.method, path: one.path, headers, body: text, ...invalid(...faults) }];
           }),
     );
     expect(all.length).toBeGreaterThan(500);
     await check(all);
+  });
+
+  test("fields of a batch's items, each item by itself", async () => {
+    const batch = operations.find(isBatch);
+    if (batch?.schema === undefined) throw new Error("no batch");
+    const items = [...badBodies(batch.schema)].filter(({ faults }) =>
+      faults.every(({ path }) => path.startsWith(ITEM)),
+    );
+    expect(items.length).toBeGreaterThan(100);
+    const wrong: string[] = [];
+    await mapBounded(items, 8, async ({ text, faults }) => {
+      const headers = { ...by(batch), ...json };
+      const answer = await fetch(run.url + batch.path, { method: "POST", headers, body: text });
+      const { data } = (await answer.json()) as { data?: readonly Body[] };
+      const [item] = data ?? [];
+      const told = (item?.body.errors ?? []).map(({ path, code }: Body) => ({ path, code }));
+      const fits = faults.every(({ path, codes }) =>
+        told.some((one: Body) => one.path === path.slice(ITEM.length).replace(/^\./, "") && codes.includes(one.code)),
+      );
+      const seen = [answer.status, item?.index, item?.status, item?.body.code, told.length];
+      if (seen.join() !== [200, 0, 422, "validation_failed", faults.length].join() || !fits)
+        wrong.push(`${text.slice(0, 300)}\n  ${seen}: ${JSON.stringify(told)}`);
+    });
+    expect([...wrong, ...(await run.log.faults())]).toEqual([]);
   });
 
   test("bodies: not JSON, no object, too deep, too large, of another type or coding", async () => {
@@ -84,7 +117,7 @@ describe("is refused", () => {
       return [
         ...[...malformed, ...garbled].map((body): Refused => ({ ...whole, body, status: 400, code: "malformed_json" })),
         ...others.map((body): Refused => ({ ...whole, body, ...invalid(fault("", "wrong_type")) })),
-        { ...whole, body: " ".repeat(MIB + 1), status: 413, code: "body_too_large" },
+        { ...whole, body: " ".repeat(maxBytesOf(one) + 1), status: 413, code: "body_too_large" },
         ...kinds.map((kind): Refused => {
           return {
             ...whole,
@@ -99,31 +132,6 @@ describe("is refused", () => {
     await check(all);
   });
 
-  const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
-    limit: ["0", "101", "-1", "x", "1.5", "1e1", "", "1,2", "%00", "%EF%BC%99"],
-    from: ["yesterday", "2026-02-30", "2026-01-01T00:00:00", "1", "", "%00"],
-    to: ["tomorrow", "2026-13-01", "2026-01-01T00:00:00", "%ff"],
-    sort: ["size", "", "-name"],
-    active: ["1", "yes", ""],
-    member: ["a%20b", "", "a,%00"],
-    search: ["", "x".repeat(201), "%00"],
-    external_id: ["", "%00", "x".repeat(256)],
-    after_seq: ["-1", "x", "", "99999999999999999999", "%00"],
-    before_seq: ["-1", "1.5", "2147483648"],
-    order: ["up", "", "ASC"],
-    sender_id: ["a%20b", ",", "%00"],
-    type: ["%00", "No%20Such", ","],
-    include_deleted: ["1", "", "TRUE"],
-    status: ["bogus", "", "sent,bogus"],
-    recipient: ["", "%00", "x".repeat(2_049)],
-    room_id: ["", "%00"],
-    ids: ["", "%00", Array(101).fill("x").join()],
-    actor: ["", "%00"],
-    correlation_id: ["", "%00", "x".repeat(129)],
-    message_id: ["", "%00", "x", "room_0"],
-    notification_id: ["", "%00", "x", "room_0"],
-    user_id: ["", "%00", "a%20b", ".", ".."],
-  };
   const ANY = ["wrong_type", "too_short", "too_long", "too_small", "too_large", "invalid_format", "not_allowed"];
 
   test("queries: every parameter's bad values, unknown ones, cursors", async () => {
@@ -150,8 +158,9 @@ describe("is refused", () => {
               code: ["invalid_position", "validation_failed"],
             }));
           }
-          expect(BAD_VALUES[name], `bad values for ?${name}`).toBeDefined();
-          return (BAD_VALUES[name] ?? []).map((value) => ({
+          const bad = BAD_VALUES[`${one.template}?${name}`] ?? BAD_VALUES[name];
+          expect(bad, `bad values for ?${name}`).toBeDefined();
+          return (bad ?? []).map((value) => ({
             ...{ ...asked, path: `${path}?${name}=${value}` },
             ...invalid(fault(`?${name}`, ...ANY)),
           }));
@@ -216,7 +225,9 @@ describe("is refused", () => {
       const needed = one.schema?.required ?? one.schema?.oneOf ?? [];
       return steps.flatMap((step, index) => {
         if (!step.startsWith("{")) return [];
-        const makes = step === "{user_id}" && (method === "PUT" || method === "POST" || method === "DELETE");
+        // Whoever was never heard of has an empty inbox: notifications may come before the user does.
+        const isInbox = method === "GET" && template === "/api/v1/users/{user_id}/notifications";
+        const makes = step === "{user_id}" && (isInbox || ["PUT", "POST", "DELETE"].includes(method));
         return [...ODD_IDS, ...(makes ? [] : ODD_NAMES)].flatMap((odd): Refused[] => {
           const odder = path.split("/").with(index, odd).join("/");
           const asked = { method, path: odder, headers };
@@ -352,8 +363,10 @@ test("HEAD and a slash at the end answer as GET does", async () => {
       fetch(run.url + one.path, { headers, method: "HEAD" }),
     ]);
     expect([get.status, slash.status, head.status], one.path).toEqual([200, 200, 200]);
+    // Where an endpoint is reads differently each time: it would tell of other clients' events.
+    const positions = one.template.startsWith("/api/v1/webhooks") ? /(?<="position":")[^"]+/g : /$^/g;
     const [text, same, nothing] = [await get.text(), await slash.text(), await head.text()];
-    expect([same, nothing], one.path).toEqual([text, ""]);
+    expect([same.replaceAll(positions, ""), nothing], one.path).toEqual([text.replaceAll(positions, ""), ""]);
     expect(head.headers.get("content-length"), one.path).toBe(get.headers.get("content-length"));
   }
 });

@@ -96,10 +96,17 @@ const STATUSES: Readonly<Record<string, number>> = Object.fromEntries(
 /** Of what is not below /api/v1: pages, probes, and the way to them. */
 const ELSEWHERE = [200, 204, 302];
 
+/** `asksPage`: as browsers do, which are shown a problem as a page. */
+type Asked = {
+  readonly method: string;
+  readonly operation: Operation | undefined;
+  readonly asksPage?: boolean;
+};
+
 /** In words, all that is wrong with an answer. Of a request that is no operation's, only the table of codes says more. */
 export function answerFaults(
   { status, headers, text }: WireAnswer,
-  { method, operation }: { readonly method: string; readonly operation: Operation | undefined },
+  { method, operation, asksPage = false }: Asked,
   known: Known,
 ): readonly string[] {
   if (status === 101) return [];
@@ -110,6 +117,8 @@ export function answerFaults(
     return text === "" || !headers["content-type"]?.startsWith("application/json") || isJson(text) ? [] : ["no JSON"];
   }
   if (method === "HEAD") return Object.values(STATUSES).includes(status) ? [] : [`status ${status}`];
+  const isPage = asksPage && method === "GET" && headers["content-type"]?.startsWith("text/html") === true;
+  if (isPage) return operation === undefined || operation.answers.has(status) ? [] : [`status ${status}`];
   if (!isJson(text)) return [`status ${status}, no JSON: ${text.slice(0, 100)}`];
   const problem: Body = JSON.parse(text);
   const { code } = problem;

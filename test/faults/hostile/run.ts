@@ -8,7 +8,13 @@ import { type Hostile, hostileRequest } from "./requests.ts";
 import { type Operation, openScene, operationsOf, type Scene, Scenes, SOUND } from "./scene.ts";
 import { type WireAnswer, Wires } from "./wire.ts";
 
-type Logged = { readonly position: string; readonly type: string; readonly correlation: string };
+type Logged = {
+  readonly position: string;
+  readonly stream: string;
+  readonly type: string;
+  readonly data: string;
+  readonly correlation: string;
+};
 
 /** What was sent, by the id under which its events would stand in the log; and what stands there that should not. */
 class LogWatch implements AsyncDisposable {
@@ -16,6 +22,8 @@ class LogWatch implements AsyncDisposable {
   /** How many events each may have led to at most. */
   readonly #allowed = new Map<string, number>();
   readonly #refused = new Map<string, string>();
+  /** The uses of keys that were recorded: one for each key and hour. */
+  readonly #uses = new Set<string>();
   #position = "0";
   events = 0;
 
@@ -49,8 +57,12 @@ class LogWatch implements AsyncDisposable {
     const news = await this.#news();
     this.events += news.length;
     this.#position = news.at(-1)?.position ?? this.#position;
-    return news.flatMap(({ type, correlation, position }) => {
+    return news.flatMap(({ type, correlation, position, stream, data }) => {
       if (correlation === SOUND) return [];
+      if (type === "KeyUsed" && !this.#uses.has(`${stream} ${data}`)) {
+        this.#uses.add(`${stream} ${data}`);
+        return [];
+      }
       const left = this.#allowed.get(correlation);
       this.#allowed.set(correlation, (left ?? 0) - 1);
       if (left !== undefined && left > 0) return [];
@@ -61,12 +73,14 @@ class LogWatch implements AsyncDisposable {
   }
 
   async #news(): Promise<readonly Logged[]> {
-    const { rows } = await this.#client.query<{ position: string; type: string; metadata: Buffer }>(
-      "select e.position::text, e.type, e.metadata from log.events e where e.position > $1 order by e.position",
+    const { rows } = await this.#client.query<
+      Omit<Logged, "data" | "correlation"> & { data: Buffer; metadata: Buffer }
+    >(
+      "select e.position::text, e.stream, e.type, e.data, e.metadata from log.events e where e.position > $1 order by e.position",
       [this.#position],
     );
-    return rows.map(({ position, type, metadata }) => {
-      return { position, type, correlation: String(JSON.parse(metadata.toString()).correlation) };
+    return rows.map(({ data, metadata, ...event }) => {
+      return { ...event, data: data.toString(), correlation: String(JSON.parse(metadata.toString()).correlation) };
     });
   }
 
@@ -226,7 +240,9 @@ function note(
   const id = answer.headers["x-request-id"] ?? "none";
   if (answer.status < 300 && method !== "GET" && method !== "HEAD") run.log.allow(id);
   else run.log.refuse(id, words);
-  run.fault(`${intended.method} ${intended.template}, ${words}`, ...answerFaults(answer, { method, operation }, known));
+  const asksPage = request.headers.some(([name, value]) => /^accept$/i.test(name) && value.includes("text/html"));
+  const asked = { method, operation, asksPage };
+  run.fault(`${intended.method} ${intended.template}, ${words}`, ...answerFaults(answer, asked, known));
 }
 
 /** Sends requests that must be refused as each says. In words, what is wrong with the answers, by request. */

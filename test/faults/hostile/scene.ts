@@ -1,5 +1,5 @@
 // What hostile input meets: clients with one of everything, and the operations of a server as its own document tells them.
-import { type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { type Api, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
 import type { Schema } from "./schemas.ts";
 
 /** The X-Request-Id of all that the suite itself asks for. */
@@ -49,13 +49,27 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   await api.put("/email-providers/mailer", { type: "smtp", config, from_email: "a@b.example" });
   const hook = { url: "http://127.0.0.1:8099/hook", events: ["provider.*"] };
   const { body: endpoint } = await api.post("/webhooks", hook);
+  const { body: told } = await api.post("/notifications", { type: "websocket", user_ids: ["alice"], content: "Hello" });
+  const delivery = told.deliveries[0].id;
+  await until(
+    () => api.get(`/deliveries/${delivery}`),
+    ({ status }) => status === 200,
+  );
+  await api.put("/suppressions/gone@example.com", {});
+  const { body: redrive } = await api.post("/deliveries/redrive", {});
+  await until(
+    () => api.get(`/redrives/${redrive.job_id}`),
+    ({ status }) => status === 200,
+  );
   return {
     endpoint_id: endpoint.id,
-    webhook_delivery_id: notification.deliveries[0].id,
+    webhook_delivery_id: delivery,
+    job_id: redrive.job_id,
+    email: "gone@example.com",
     room_id: room.id,
     message_id: message.id,
     notification_id: notification.id,
-    delivery_id: notification.deliveries[0].id,
+    delivery_id: delivery,
     key_id: me.key.id,
     user_id: "alice",
     name: "mailer",

@@ -7,10 +7,13 @@ export type Schema = {
   readonly oneOf?: readonly Schema[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
+  /** Of an object without fixed fields: what each of them holds; true, any JSON. */
+  readonly additionalProperties?: Schema | boolean;
   readonly items?: Schema;
   readonly enum?: readonly string[];
   readonly const?: string;
   readonly format?: string;
+  readonly contentEncoding?: string;
   readonly pattern?: string;
   readonly minLength?: number;
   readonly maxLength?: number;
@@ -43,6 +46,24 @@ const objectText = (fields: Readonly<Record<string, string>>): string =>
     .join(",")}}`;
 
 const FORMATS: Readonly<Record<string, string>> = { email: "a@example.com", uri: "http://127.0.0.1:9999/" };
+/** Of a pattern it is the first of these that fits. */
+const TEXTS = ["utc", "a@example.com", "22:00", "text/plain", "eu-west-1", "arn:aws:sns:eu-west-1:123456789012:mails"];
+/** Of fields whose rule the document tells in words. */
+const BY_NAME: Readonly<Record<string, string>> = {
+  dkim: "null",
+  events: '["message.*"]',
+  filter: '{"data.type":"text"}',
+  retry_schedule: '["5s"]',
+  room_ids: "null",
+  secret: quoted(`whsec_${Buffer.alloc(32, 1).toString("base64")}`),
+};
+
+/** A text that a schema of texts takes. */
+function exampleOfText({ format = "", pattern, contentEncoding }: Schema): string {
+  if (contentEncoding === "base64") return "aGVsbG8=";
+  if (FORMATS[format] !== undefined) return FORMATS[format];
+  return TEXTS.find((text) => pattern === undefined || new RegExp(pattern, "u").test(text)) ?? "utc";
+}
 
 /** A text that the schema takes. */
 export function exampleText(schema: Schema): string {
@@ -53,7 +74,7 @@ export function exampleText(schema: Schema): string {
   if (first.enum !== undefined) return quoted(first.enum[0] ?? "");
   switch (first.type) {
     case "string":
-      return quoted(FORMATS[first.format ?? ""] ?? (first.pattern?.includes("@[") === true ? "a@example.com" : "utc"));
+      return quoted(exampleOfText(first));
     case "integer":
     case "number":
       return String(first.minimum ?? 1);
@@ -69,7 +90,16 @@ export function exampleText(schema: Schema): string {
 }
 
 const exampleFields = (schema: Schema): Record<string, string> =>
-  Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, field]) => [name, exampleText(field)]));
+  Object.fromEntries(
+    Object.entries(schema.properties ?? {}).map(([name, field]) => [name, exampleOfField(name, field)]),
+  );
+
+function exampleOfField(name: string, field: Schema): string {
+  const { type, format, pattern } = variants(field)[0] ?? {};
+  // Where an endpoint begins. A sender, an hour and a bound of times are called so as well.
+  if (name === "from" && type === "string" && format === undefined && pattern === undefined) return quoted("now");
+  return BY_NAME[name] ?? exampleText(field);
+}
 
 const OF_TYPE: Readonly<Record<string, string>> = {
   string: '"text"',
@@ -95,7 +125,7 @@ function* badTexts(schema: Schema, path: string): Generator<BadText> {
     if (variant.type === "string") yield* badStrings(variant, path);
     if (variant.type === "integer" || variant.type === "number") yield* badNumbers(variant, path);
     if (variant.type === "array") yield* badArrays(variant, path);
-    if (variant.type === "object") yield* variant.properties === undefined ? badMeta(path) : badObjects(variant, path);
+    if (variant.type === "object") yield* badFields(variant, path);
   }
 }
 
@@ -110,7 +140,9 @@ function* badStrings(schema: Schema, path: string): Generator<BadText> {
   }
   if (maxLength !== undefined) yield one(quoted("x".repeat(maxLength + 1)), path, "too_long", "invalid_format");
   if (minLength > 0) yield one('""', path, "too_short", "invalid_format");
-  if (pattern !== undefined || format === "email") yield one('"not one!"', path, "invalid_format");
+  const isShort = maxLength !== undefined && maxLength < "not one!".length;
+  if (pattern !== undefined || format === "email")
+    yield one('"not one!"', path, "invalid_format", ...(isShort ? ["too_long"] : []));
   if (format === "date-time") {
     for (const text of ["yesterday", "2026-02-30", "2026-01-01T00:00:00", "2026-01-01T24:00:00Z", ""]) {
       yield one(quoted(text), path, "invalid_format");
@@ -138,6 +170,16 @@ function* badArrays({ items = {}, minItems = 0, maxItems }: Schema, path: string
     yield one(`[${Array(maxItems + 1).fill(exampleText(items))}]`, path, "too_long");
   }
   for (const { text, faults } of badTexts(items, `${path}.0`)) yield { text: `[${text}]`, faults };
+}
+
+/** Of an object with fixed fields, of one whose fields all hold the same, and of one that is the client's own. */
+function* badFields(schema: Schema, path: string): Generator<BadText> {
+  const { properties, additionalProperties: each } = schema;
+  if (properties !== undefined) return yield* badObjects(schema, path);
+  // The conditions of a filter have a table of their own.
+  if (path.endsWith("filter")) return;
+  if (typeof each !== "object") return yield* badMeta(path);
+  for (const { text, faults } of badTexts(each, `${path}.X-Field`)) yield { text: `{"X-Field":${text}}`, faults };
 }
 
 /** What no JSON object of the client's own may hold. */
