@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { PrioritySchema } from "./deliveries.ts";
 import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
-import { type Scope, time, userId } from "./fields.ts";
+import { refuse, type Scope, time, userId } from "./fields.ts";
 import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
@@ -14,13 +14,35 @@ export type Ref = string | number;
 const ref = z.union([z.string().max(200), z.number()]).optional();
 const roomId = z.string().min(1).max(300);
 const seq = z.int().min(0);
+/** Max rooms that one frame subscribes to. */
+const MAX_BATCH = 100;
+
+/** One room to subscribe to. */
+const wantedRoom = z.strictObject({ room_id: roomId, after_seq: seq.optional() });
+export type WantedRoom = z.output<typeof wantedRoom>;
+
+/** One room, or several in `rooms`; what is read has `rooms` in both cases. */
+const subscribe = z
+  .strictObject({
+    type: z.literal("subscribe"),
+    ref,
+    room_id: roomId.optional(),
+    after_seq: seq.optional(),
+    rooms: z.array(wantedRoom).min(1).max(MAX_BATCH).optional(),
+  })
+  .superRefine(({ room_id, after_seq, rooms }, context) => {
+    if (rooms === undefined && room_id === undefined) refuse(context, "required", "is required", ["room_id"]);
+    for (const [name, value] of Object.entries({ room_id, after_seq }))
+      if (rooms !== undefined && value !== undefined) refuse(context, "not_allowed", "does not go with rooms", [name]);
+  })
+  .transform(({ room_id = "", after_seq, rooms, ...head }) => ({ ...head, rooms: rooms ?? [{ room_id, after_seq }] }));
 
 // What clients send
 
 /** By type. */
 const CLIENT_FRAMES = {
   auth: z.strictObject({ type: z.literal("auth"), ref, token: z.string().max(8_192), user_id: userId.optional() }),
-  subscribe: z.strictObject({ type: z.literal("subscribe"), ref, room_id: roomId, after_seq: seq.optional() }),
+  subscribe,
   unsubscribe: z.strictObject({ type: z.literal("unsubscribe"), ref, room_id: roomId }),
   read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
   ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),

@@ -151,13 +151,8 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
   let socket = connect();
   const subscribe = async (after: number | undefined) => {
     const ref = after ?? "live";
-    const frame = {
-      type: "subscribe",
-      room_id: ROOM,
-      ref,
-      ...(after === undefined ? {} : { after_seq: after }),
-    } as const;
-    await socket.rooms.subscribe(caller, frame).catch(refused);
+    const frame = { type: "subscribe", ref, rooms: [{ room_id: ROOM, after_seq: after }] } as const;
+    await socket.rooms.subscribe(caller, { ...frame, rooms: [...frame.rooms] }, refused);
   };
   for (const { what, back, wait } of acts) {
     if (what === "catch up") await subscribe(Math.max(0, script.head - back));

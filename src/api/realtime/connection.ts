@@ -184,14 +184,19 @@ export class Connection {
     try {
       await (item.kind === "frame" ? this.#frame(item.frame) : this.#authenticate(item.credential, undefined));
     } catch (error) {
-      const known = toAppError(error);
-      if (known === undefined) {
-        const about = { err: error, connection: this.id };
-        this.#context.services.logger.error(about, "socket frame failed; answered with internal");
-      }
-      const { code, detail } = known ?? new AppError("internal");
-      this.#error(code, detail, ref);
+      this.#fail(error, ref);
     }
+  }
+
+  /** Answers for what was thrown; `room` is named where several were asked for. */
+  #fail(error: unknown, ref: Ref | undefined, room?: string): void {
+    const known = toAppError(error);
+    if (known === undefined) {
+      const about = { err: error, connection: this.id };
+      this.#context.services.logger.error(about, "socket frame failed; answered with internal");
+    }
+    const { code, detail } = known ?? new AppError("internal");
+    this.#error(code, detail, ref, room);
   }
 
   async #frame(frame: ClientFrame): Promise<void> {
@@ -205,7 +210,9 @@ export class Connection {
       case "ping":
         return this.#outbox.send({ type: "pong", ref: frame.ref });
       case "subscribe":
-        return this.#subscriptions.subscribe(identity.caller, frame);
+        return this.#subscriptions.subscribe(identity.caller, frame, (error, room) =>
+          this.#fail(error, frame.ref, room),
+        );
       case "unsubscribe":
         return this.#subscriptions.unsubscribe(identity.caller, frame);
       case "read":
@@ -307,8 +314,8 @@ export class Connection {
   }
 
   /** Answers carry the `ref` of what they answer; JSON leaves it out when there is none. */
-  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
-    this.#outbox.send({ type: "error", code, message, ref });
+  #error(code: SocketErrorCode, message: string, ref: Ref | undefined, room?: string): void {
+    this.#outbox.send({ type: "error", room_id: room, code, message, ref });
   }
 
   #end(): void {

@@ -2,7 +2,7 @@
 import { findRoom, openAsMember, openRoom } from "../../app/rooms.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
-import type { EndReason, FrameOf, Ref } from "../../contract/frames.ts";
+import type { EndReason, FrameOf, Ref, WantedRoom } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/decider.ts";
 import { requireRole } from "../../domain/room-state.ts";
@@ -33,17 +33,29 @@ export class RoomSubscriptions implements Disposable {
     this.#options = options;
   }
 
+  /** Each room is answered by itself, in their order. `fail` answers for one that throws. */
+  async subscribe(
+    caller: Caller,
+    { rooms, ref }: FrameOf<"subscribe">,
+    fail: (error: unknown, room: string) => void,
+  ): Promise<void> {
+    for (const wanted of rooms) {
+      if (this.#options.signal.aborted) return;
+      // fence: batch-apart
+      await this.#subscribe(caller, wanted, ref).catch((error: unknown) => fail(error, wanted.room_id));
+    }
+  }
+
   /** Throws DomainError (not_found, not_a_member), StoreUnavailable. */
-  async subscribe(caller: Caller, frame: FrameOf<"subscribe">): Promise<void> {
+  async #subscribe(caller: Caller, { room_id, after_seq: afterSeq }: WantedRoom, ref: Ref | undefined): Promise<void> {
     const { services, rooms, signal } = this.#options;
-    const { after_seq: afterSeq, ref } = frame;
-    const open = await openAsMember(services, caller, frame.room_id);
+    const open = await openAsMember(services, caller, room_id);
     const before = this.#subscriptions.get(open.id);
     if (before !== undefined && afterSeq === undefined) {
-      return this.#error("already_subscribed", "the room is subscribed already", ref);
+      return this.#error("already_subscribed", "the room is subscribed already", room_id, ref);
     }
     if (before === undefined && this.#subscriptions.size >= MAX_ROOMS) {
-      return this.#error("too_many_subscriptions", `a connection has at most ${MAX_ROOMS} rooms`, ref);
+      return this.#error("too_many_subscriptions", `a connection has at most ${MAX_ROOMS} rooms`, room_id, ref);
     }
     using unused = new DisposableStack();
     const hold = unused.use(await rooms.open(open.id));
@@ -56,7 +68,7 @@ export class RoomSubscriptions implements Disposable {
     if (state === undefined) throw new DomainError("not_found");
     requireRole(state, caller.actor, "reader");
     if (afterSeq !== undefined && afterSeq > head) {
-      return this.#error("seq_out_of_range", `the room's head is ${head}`, ref);
+      return this.#error("seq_out_of_range", `the room's head is ${head}`, room_id, ref);
     }
     unused.move();
     // With `after_seq` it starts anew from there.
@@ -88,8 +100,8 @@ export class RoomSubscriptions implements Disposable {
     this.#subscriptions.clear();
   }
 
-  #error(code: SocketErrorCode, message: string, ref: Ref | undefined): void {
-    this.#options.outbox.send({ type: "error", code, message, ref });
+  #error(code: SocketErrorCode, message: string, room: string, ref: Ref | undefined): void {
+    this.#options.outbox.send({ type: "error", room_id: room, code, message, ref });
   }
 }
 

@@ -29,6 +29,66 @@ const connect = async (user: string) =>
 const inRoom = (room: RoomId) => roomCommands(server.services, client.id, room);
 
 describe("subscribing", () => {
+  test("to several rooms in one frame, each answered by itself, errors with the room that they are about", async () => {
+    const [first, second, hidden] = await Promise.all([
+      newRoom({ ann: "owner" }),
+      newRoom({ ann: "owner" }),
+      newRoom({ bob: "owner" }),
+    ]);
+    await say(second, "missed");
+    using ann = await connect("ann");
+    const wanted = [
+      { room_id: first },
+      { room_id: hidden },
+      { room_id: second, after_seq: 1 },
+      { room_id: second },
+      { room_id: first, after_seq: 9 },
+    ];
+    ann.send({ type: "subscribe", rooms: wanted, ref: "all" });
+    await ann.next("error", { code: "seq_out_of_range" });
+    await ann.next("caught_up", { room_id: second });
+    const answers = ann.frames.flatMap(({ type, room_id, code, ref }) =>
+      ref === "all" ? [[type, room_id, code]] : [],
+    );
+    expect(answers).toEqual([
+      ["subscribed", first, undefined],
+      ["error", hidden, "not_found"],
+      ["subscribed", second, undefined],
+      ["error", second, "already_subscribed"],
+      ["error", first, "seq_out_of_range"],
+    ]);
+    const live = [await say(first, "live"), await say(second, "live")];
+    await ann.next("event", { room_id: second, seq: live[1]?.seq });
+    expect(ann.of("event").map((frame) => [frame.room_id, frame.seq])).toEqual([
+      [second, 2],
+      [first, 2],
+      [second, 3],
+    ]);
+  });
+
+  test("takes one room or up to a hundred, not both", async () => {
+    const room = await newRoom({ ann: "owner" });
+    using ann = await connect("ann");
+    const wrong = [
+      { rooms: [] },
+      {},
+      { room_id: room, rooms: [{ room_id: room }] },
+      { after_seq: 1, rooms: [{ room_id: room }] },
+      { rooms: Array.from({ length: 101 }, () => ({ room_id: room })) },
+      { rooms: [{ room_id: room, since: 1 }] },
+    ];
+    const answers = await Promise.all(wrong.map((frame) => ann.ask({ type: "subscribe", ...frame })));
+    expect(answers.map(({ code, message }) => [code, String(message).split(":", 1)[0]])).toEqual([
+      ["validation_failed", "rooms"],
+      ["validation_failed", "room_id"],
+      ["validation_failed", "room_id"],
+      ["validation_failed", "after_seq"],
+      ["validation_failed", "rooms"],
+      ["validation_failed", "rooms.0.since"],
+    ]);
+    expect(await ann.ask({ type: "subscribe", room_id: room })).toMatchObject({ type: "subscribed" });
+  });
+
   test("both sockets of a room get a message with the seq that its posting has", async () => {
     const room = await newRoom({ ann: "owner", bob: "member" });
     using ann = await connect("ann");
@@ -121,8 +181,10 @@ describe("subscribing", () => {
       await eve.ask({ type: "unsubscribe", room_id: room }),
       await eve.ask({ type: "read", room_id: room, seq: 1 }),
     ];
-    for (const answer of answers) expect(answer).toEqual(answers[0]);
-    expect(answers[0]).toMatchObject({ type: "error", code: "not_found" });
+    // Beside the room that the client has named itself.
+    const told = answers.map(({ room_id: _named, ...answer }) => answer);
+    for (const answer of told) expect(answer).toEqual(told[0]);
+    expect(told[0]).toMatchObject({ type: "error", code: "not_found" });
     expect(server.gateway.counts().rooms).toBe(0);
   });
 

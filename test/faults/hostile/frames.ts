@@ -15,6 +15,7 @@ const room = { room_id: z.string() };
 const FRAMES = {
   auth: { token: z.string(), user_id: z.string().optional() },
   subscribe: { ...room, after_seq: z.int().min(0).optional() },
+  subscribe_batch: { rooms: z.array(z.strictObject({ ...room, after_seq: z.int().min(0).optional() })) },
   unsubscribe: room,
   read: { ...room, seq: z.int().min(0) },
   ack: { delivery_id: z.string() },
@@ -22,7 +23,7 @@ const FRAMES = {
 };
 const SCHEMAS = Object.entries(FRAMES).map(([type, fields]) => {
   const ref = z.union([z.string(), z.number()]).optional();
-  return z.toJSONSchema(z.strictObject({ type: z.literal(type), ref, ...fields })) as Schema;
+  return z.toJSONSchema(z.strictObject({ type: z.literal(type.replace("_batch", "")), ref, ...fields })) as Schema;
 });
 
 /** A message of any type, odd in one way or in none. */

@@ -1,7 +1,16 @@
 // Fences of the interface: who may, how much, and what is shown to whom.
-import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
+import { condition, drop, type Mutation, replaceWith, substitute } from "./mutation.ts";
 
 export const interfaceMutations: readonly Mutation[] = [
+  {
+    fence: "batch-apart",
+    name: "a room that cannot be subscribed to ends no others' subscribing",
+    mutate: substitute(".catch((error: unknown) => fail(error, wanted.room_id))", ""),
+    caughtBy: {
+      file: "api/realtime/rooms.test.ts",
+      test: "to several rooms in one frame, each answered by itself, errors with the room that they are about",
+    },
+  },
   {
     fence: "user-token-routes",
     name: "user tokens only on their routes",
