@@ -4,6 +4,7 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import manifest from "../package.json" with { type: "json" };
+import { sharedCommands } from "./api/http/api.ts";
 import { createHttpServer, createProbeServer, type WaitingServer } from "./api/http/app.ts";
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
@@ -121,13 +122,15 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon });
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
   const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
+  const commands = sharedCommands(services);
   const http = createHttpServer(services, routes, {
     probes: all,
     registry,
+    commands,
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
   listening = http.server;
-  const gateway = open.use(new Gateway({ services, feed, ...omitUndefined({ timings: bounds?.sockets }) }));
+  const gateway = open.use(new Gateway({ services, feed, commands, ...omitUndefined({ timings: bounds?.sockets }) }));
   addReadMetrics(registry, gatewayMetrics(gateway));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);

@@ -1,14 +1,32 @@
 // Messages: posting, changing, reading and listing them.
+import type { FieldFault } from "../contract/errors.ts";
 import { type RoomId, seqOfMessage } from "../contract/ids.ts";
+import { isObject } from "../contract/json.ts";
 import type { MessagePatch, MessageQuery, MessageResource, NewMessage } from "../contract/messages.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
+import { contentFaults, systemFaults } from "../domain/room-messages.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import type { Page } from "../projections/page.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
-import type { Call, Services, Written } from "./services.ts";
+import type { Call, Caller, Services, Written } from "./services.ts";
+
+/** Who speaks: a client key says it, a user's token is it, under no other name and never the system. And what may be said without text. */
+export function messageFaults({ kind }: Pick<Caller, "kind">, body: unknown): readonly FieldFault[] {
+  if (!isObject(body)) return [];
+  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {} } = body;
+  const sender: FieldFault[] =
+    kind === "key" && sender_id === null
+      ? [{ path: "sender_id", code: "required", message: "is required with a client key" }]
+      : [];
+  if (kind === "user" && sender_name !== null) {
+    // fence: sender-name-by-users
+    sender.push({ path: "sender_name", code: "not_allowed", message: "is for a client key to set" });
+  }
+  return [...sender, ...contentFaults(type, content, meta), ...systemFaults(type, kind)];
+}
 
 type ShownMessage = { readonly message: MessageResource; readonly etag: number };
 
@@ -53,8 +71,10 @@ export const editMessage = (call: Call, named: Named, { content, meta }: Message
 export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
 
 /** Throws what the room's rules refuse. */
-export const deleteMessage = (call: Call, { room, message: id, ifMatch }: Named): Promise<Written> =>
-  executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
+export const deleteMessage = (
+  call: Call,
+  { room, message: id, ifMatch }: Named,
+): Promise<Written & { readonly room: RoomId }> => executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
 
 /** Throws not_found, not_a_member. */
 export async function getMessage({ services, caller }: Call, named: string, message: string): Promise<ShownMessage> {

@@ -67,6 +67,8 @@ export const userId = pattern(
   1,
   128,
 );
+/** Of an `Idempotency-Key`, without its quotes. */
+export const idempotencyKey = pattern(/^[\x21-\x7e]+$/, "visible ASCII characters without spaces", 1, 255);
 export const name = text(1, 200);
 export const description = text(0, 2_000);
 

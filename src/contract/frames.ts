@@ -1,18 +1,17 @@
 // Frames of sockets, one JSON object a message: what clients may send, checked like a request's body, and what the server
 // sends, with the public events among it.
 import { z } from "zod";
+import { bodyOf, COMMAND_FRAMES, COMMAND_SCOPES, framePath, isCommandType, ref, roomId } from "./command-frames.ts";
 import { PrioritySchema } from "./deliveries.ts";
-import { FAULT_CODES, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
+import { FAULT_CODES, type FieldFault, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
 import { refuse, type Scope, time, userId } from "./fields.ts";
 import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
-import { JsonObjectSchema, JsonValueSchema } from "./json.ts";
+import { isObject, JsonObjectSchema, JsonValueSchema, parseJson } from "./json.ts";
 import { eventMembers, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;
-const ref = z.union([z.string().max(200), z.number()]).optional();
-const roomId = z.string().min(1).max(300);
 const seq = z.int().min(0);
 /** Max rooms that one frame subscribes to. */
 const MAX_BATCH = 100;
@@ -47,60 +46,100 @@ const CLIENT_FRAMES = {
   read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
   ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),
   ping: z.strictObject({ type: z.literal("ping"), ref }),
+  ...COMMAND_FRAMES,
 } as const;
 
 export type ClientFrame = z.output<(typeof CLIENT_FRAMES)[keyof typeof CLIENT_FRAMES]>;
 export type FrameOf<T extends ClientFrame["type"]> = Extract<ClientFrame, { type: T }>;
 
-/** The scope that the credential of a connection needs for a frame; null: none. */
-export const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
+/** The scopes that the credential of a connection needs; null: none. */
+const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
   auth: null,
   subscribe: "messages:read",
   unsubscribe: null,
   read: "messages:read",
   ack: "notifications:read",
   ping: null,
+  ...COMMAND_SCOPES,
 };
+const scopes: Readonly<Record<string, Scope | null>> = FRAME_SCOPES;
+/** The scope that a frame needs, null: none. */
+export const scopeOfFrame = (type: string): Scope | null =>
+  Object.hasOwn(scopes, type) ? (scopes[type] ?? null) : null;
 /** The scope that a user's connection needs to be sent notifications. */
 export const NOTIFICATION_SCOPE: Scope = "notifications:read";
 
+/** Why a frame cannot be carried out. */
+type FrameFault = {
+  readonly code: SocketErrorCode;
+  readonly message: string;
+  readonly errors?: FieldFault[];
+};
+
 /** A frame, one that cannot be carried out, or nothing that could be answered. */
 export type ParsedFrame =
-  | { readonly kind: "frame"; readonly frame: ClientFrame }
   | {
-      readonly kind: "wrong";
-      readonly type: string;
-      readonly ref: Ref | undefined;
-      readonly code: SocketErrorCode;
-      readonly message: string;
+      readonly kind: "frame";
+      readonly frame: ClientFrame;
+      /** Under an idempotency key: the request's body, as it was sent. */
+      readonly body: unknown;
     }
+  | { readonly kind: "wrong"; readonly type: string; readonly ref: Ref | undefined; readonly fault: FrameFault }
   | { readonly kind: "malformed" };
+
+/** Finds what no schema sees in the body of a command. */
+type FurtherFaults = (type: string, body: object, text: string) => readonly FieldFault[] | FrameFault;
 
 /** What every frame has. */
 const HEAD = z.looseObject({ type: z.string(), ref: z.unknown().optional() });
 const known: Readonly<Record<string, z.ZodType<ClientFrame>>> = Object.assign(Object.create(null), CLIENT_FRAMES);
 
+/** Faults that an error frame lists, and the length of their paths: it waits for its turn in memory. */
+const MAX_LISTED = 100;
+const MAX_PATH_LENGTH = 200;
+
 /** Reads a message. Malformed: not JSON, no object, or without a `type`. */
-export function parseFrame(text: string): ParsedFrame {
+export function parseFrame(text: string, further: FurtherFaults = () => []): ParsedFrame {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch {
     return { kind: "malformed" };
   }
   const head = HEAD.safeParse(value);
-  if (!head.success) return { kind: "malformed" };
-  const { type } = head.data;
-  const refs = ref.safeParse(head.data.ref);
+  if (!head.success || !isObject(value)) return { kind: "malformed" };
+  const { type, ref: sent } = head.data;
+  // A number of many digits comes back as a client that parses it has it.
+  const given = JSON.isRawJSON(sent) ? { ...value, ref: Number(JSON.stringify(sent)) } : value;
+  const refs = ref.safeParse(given.ref);
   // It waits for its turn: no more of it is kept than is asked for.
   const wrong = { kind: "wrong", type: shorten(type), ref: refs.data } as const;
   const schema = known[type];
   if (schema === undefined)
-    return { ...wrong, code: "unknown_type", message: `there is no frame of type ${shorten(type)}` };
-  const parsed = schema.safeParse(value, { reportInput: true });
-  if (parsed.success) return { kind: "frame", frame: parsed.data };
-  const faults = toFaults(schema, parsed.error.issues, bodyPath);
-  return { ...wrong, code: "validation_failed", message: shorten(faultsText(faults), 1_000) };
+    return { ...wrong, fault: { code: "unknown_type", message: `there is no frame of type ${shorten(type)}` } };
+  const body = isCommandType(type) ? bodyOf(given) : {};
+  const found = isCommandType(type) ? further(type, body, text) : [];
+  if ("code" in found) return { ...wrong, fault: found };
+  const parsed = schema.safeParse(given, { reportInput: true });
+  if (parsed.success && found.length === 0) {
+    const { data } = parsed;
+    const keyed = "idempotency_key" in data && data.idempotency_key !== undefined;
+    return { kind: "frame", frame: data, body: keyed ? body : undefined };
+  }
+  const ofSchema = parsed.success ? [] : toFaults(schema, parsed.error.issues, bodyPath);
+  return { ...wrong, fault: invalidFrame(type, [...found, ...ofSchema]) };
+}
+
+/** What tells of faults in the body of a frame; of each field the first counts. */
+export function invalidFrame(type: string, faults: readonly FieldFault[]): FrameFault {
+  const byPath = new Map<string, FieldFault>();
+  for (const fault of faults) {
+    const named = framePath(type, fault.path);
+    const path = named.length > MAX_PATH_LENGTH ? shorten(named, MAX_PATH_LENGTH) : named;
+    if (byPath.size < MAX_LISTED && !byPath.has(path)) byPath.set(path, { ...fault, path });
+  }
+  const errors = [...byPath.values()];
+  return { code: "validation_failed", message: shorten(faultsText(errors), 1_000), errors };
 }
 
 const shorten = (text: string, max = 64): string =>
@@ -117,6 +156,9 @@ const roomEventTypes = Object.keys(ROOM_EVENTS) as RoomEventType[];
 /** Why a subscription ended: `asked` by the client, or for what became of the membership or the room. */
 const EndReasonSchema = z.enum(["asked", "left", "removed", "banned", "room_deleted"]);
 export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
+
+/** Members that errors of some codes have. */
+const more = z.union([z.string(), z.number()]).optional();
 
 /** Every frame of the server. Answers carry the `ref` of what they answer. */
 const ServerFrameSchema = z.discriminatedUnion("type", [
@@ -141,7 +183,13 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
   }),
   frame("acked", { delivery_id: z.string() }),
   frame("inbox_counts", InboxCounts.shape),
-  frame("ok", { ref }),
+  frame("ok", {
+    room_id: z.string().optional(),
+    seq: z.int().optional(),
+    message_id: z.string().optional(),
+    position: z.string().optional(),
+    ref,
+  }),
   frame("pong", { ref }),
   frame("heartbeat", {}),
   frame("error", {
@@ -149,6 +197,9 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     code: z.enum(SOCKET_ERROR_CODES),
     message: z.string(),
     errors: z.array(z.object({ path: z.string(), code: z.enum(FAULT_CODES), message: z.string() })).optional(),
+    max_bytes: more,
+    expected: more,
+    retry_after_seconds: z.int().optional(),
     ref,
   }),
 ]);

@@ -25,20 +25,27 @@ import { validate } from "./validation.ts";
 
 export type ApiRouter = Router<ApiState, RouterFields>;
 
+/** What requests and socket commands share, so that they are one to their caller. */
+export type SharedCommands = { readonly inFlight: InFlight; readonly writes: ReadYourWrites };
+
+export const sharedCommands = (services: Pick<Services, "readSide" | "positions">): SharedCommands => ({
+  inFlight: new InFlight(),
+  writes: new ReadYourWrites(services),
+});
+
 /** Puts routes on the router. Gives the middleware that lets callers in, for paths that no route has. */
 export function addApiRoutes(
   router: ApiRouter,
   routes: readonly Route[],
   services: Services,
   received: Bodies,
+  { inFlight, writes }: SharedCommands,
 ): ApiMiddleware {
   const authentication = createAuthentication(services);
   const bodies = { ...received, addressOf: clientAddress(services.config).group };
   const { limits } = services;
   const limited = limitRequests(limits);
   const admit: ApiMiddleware = (ctx, next) => authentication.authenticate(ctx, () => limited(ctx, next));
-  const inFlight = new InFlight();
-  const writes = new ReadYourWrites(services);
 
   for (const route of routes) {
     router.register(

@@ -7,7 +7,7 @@ import { notificationOfDelivery } from "../../app/notifications.ts";
 import { createLimits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
-import { type ApiRouter, addApiRoutes } from "./api.ts";
+import { type ApiRouter, addApiRoutes, type SharedCommands, sharedCommands } from "./api.ts";
 import { BodyBudget, ClientGone } from "./body.ts";
 import {
   checkHeaders,
@@ -44,6 +44,8 @@ type HttpServerOptions = {
   readonly registry?: Registry;
   /** For tests. Default: HTTP_TIMINGS. */
   readonly timings?: HttpTimings;
+  /** Those of the node's sockets. Default: none. */
+  readonly commands?: SharedCommands;
   /** The server that listens already. */
   readonly waiting?: WaitingServer;
 };
@@ -95,7 +97,7 @@ export function createHttpServer(
   const bodies = { budget: new BodyBudget(), slowMs: timings.bodyMs };
   addHooks(router, services, bodies);
   addUnsubscribing(router, services, bodies);
-  const admit = addApiRoutes(router, routes, services, bodies);
+  const admit = addApiRoutes(router, routes, services, bodies, options.commands ?? sharedCommands(services));
   requireUnambiguous(router);
 
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));

@@ -2,8 +2,10 @@
 import { createHmac } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Services } from "../../app/services.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import type { FieldFault } from "../../contract/errors.ts";
+import { idempotencyKey as keySchema } from "../../contract/fields.ts";
+import { toFaults } from "../../contract/issues.ts";
 import { canonicalJson } from "../../contract/json.ts";
 import { deriveUuid } from "../../event-store/derived-ids.ts";
 import { keyObjectOf } from "../../platform/key-object.ts";
@@ -29,33 +31,29 @@ export function identifyCommand({ newId }: Services): ApiMiddleware {
   };
 }
 
-const VISIBLE = /^[\x21-\x7e]+$/;
-const MAX_KEY_LENGTH = 255;
-
 /** The idempotency key without its quotes; undefined when there is none. A wrong one is a fault. */
 function idempotencyKey({ headers }: IncomingMessage, faults: FieldFault[]): string | undefined {
   const given = headers["idempotency-key"];
   if (given === undefined) return undefined;
   const text = String(given);
-  const key = text.length >= 2 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
-  const path = "Header: Idempotency-Key";
-  if (key === "") faults.push({ path, code: "too_short", message: "must have at least 1 character" });
-  else if (key.length > MAX_KEY_LENGTH) {
-    faults.push({ path, code: "too_long", message: `must have at most ${MAX_KEY_LENGTH} characters` });
-  } else if (!VISIBLE.test(key)) {
-    faults.push({ path, code: "invalid_format", message: "must be visible ASCII characters without spaces" });
-  } else return key;
-  return undefined;
+  const quoted = text.length >= 2 && text.startsWith('"') && text.endsWith('"');
+  const { data, error } = keySchema.safeParse(quoted ? text.slice(1, -1) : text, { reportInput: true });
+  if (error !== undefined) faults.push(...toFaults(keySchema, error.issues, () => "Header: Idempotency-Key"));
+  return data;
+}
+
+function commandIdOf({ method, path, state: { registration, caller } }: ApiContext, key: string): string {
+  if (registration === undefined) return keyedCommandId(caller, method, canonicalPath(path), key);
+  return deriveUuid("command", "operator", "", method, canonicalPath(path), key);
 }
 
 /**
- * The command's id: part of the storage format, for a key must find its command again after an update. A user's keys are
- * apart from those of the client's API keys; operators share theirs.
+ * A command's id by its idempotency key: part of the storage format, for a key must find its command again after an
+ * update. A user's keys are apart from those of the client's API keys; operators share theirs. `path`: decoded.
  */
-function commandIdOf({ method, path, state: { registration, caller } }: ApiContext, key: string): string {
-  const client = registration === undefined ? caller.client : "operator";
-  const user = registration === undefined && caller.kind === "user" ? caller.subject : "";
-  return deriveUuid("command", client, user, method, canonicalPath(path), key);
+export function keyedCommandId(caller: Caller, method: string, path: string, key: string): string {
+  const user = caller.kind === "user" ? caller.subject : "";
+  return deriveUuid("command", caller.client, user, method, path, key);
 }
 
 /** One name for a path, however it was percent-encoded. */

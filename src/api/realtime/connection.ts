@@ -3,17 +3,14 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { userIdOf } from "../../app/authenticate.ts";
 import { AppError, toAppError } from "../../app/errors.ts";
-import { markRead } from "../../app/members.ts";
-import { acknowledge } from "../../app/notifications.ts";
-import { spendRequest } from "../../app/rate-limit.ts";
-import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
-import { CLOSE, CLOSE_REASONS, type CloseCode, type SocketErrorCode } from "../../contract/errors.ts";
-import { type ClientFrame, FRAME_SCOPES, type FrameOf, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
-import { DeliveryIdSchema } from "../../contract/ids.ts";
+import { CLOSE, CLOSE_REASONS, type CloseCode } from "../../contract/errors.ts";
+import { type ClientFrame, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
+import type { SharedCommands } from "../http/api.ts";
+import { admitFrame, errorFrame, isUserFrame, UserCommands, type UserFrame, UserRequired } from "./commands.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
@@ -52,6 +49,7 @@ export type ConnectionContext = {
   readonly rooms: RoomChannels;
   readonly deliveries: DeliveryFeed;
   readonly inboxCounts: InboxCountsFeed;
+  readonly commands: SharedCommands;
   readonly timings: Timings;
   readonly tally: FrameTally;
   /** Nothing more happens on the connection; its socket may still be closing. */
@@ -68,6 +66,7 @@ export class Connection {
   readonly #receiver: Receiver;
   readonly #outbox: Outbox;
   readonly #subscriptions: RoomSubscriptions;
+  readonly #commands: UserCommands;
   readonly #ended = new AbortController();
   #authenticationTimer: NodeJS.Timeout | undefined;
   #identity: Identity | undefined;
@@ -90,6 +89,7 @@ export class Connection {
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
     this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer), tally);
     this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
+    this.#commands = new UserCommands({ ...context.commands, services, connection: this.id });
     this.#receiver = new Receiver({
       ...{ socket, signal, tally },
       handle: (item) => this.#handle(item),
@@ -174,70 +174,51 @@ export class Connection {
   }
 
   async #handle(item: ReceivedItem): Promise<void> {
-    if (item.kind === "wrong") {
-      if (this.#identity !== undefined) this.#error(item.code, item.message, item.ref);
-      else if (item.type === "auth") this.#refuse({ refused: "unauthenticated" });
-      else this.close(CLOSE.unauthenticated);
-      return;
-    }
-    const ref = item.kind === "frame" ? item.frame.ref : undefined;
     try {
-      await (item.kind === "frame" ? this.#frame(item.frame) : this.#authenticate(item.credential, undefined));
+      if (item.kind === "credential") return await this.#authenticate(item.credential, undefined);
+      const { type } = aboutOf(item);
+      if (item.kind === "frame" && item.frame.type === "auth") {
+        const { token: bearer, user_id: userId, ref } = item.frame;
+        return await this.#authenticate({ bearer, userId }, ref);
+      }
+      const caller = this.#identity?.caller;
+      if (caller === undefined) {
+        return type === "auth" ? this.#refuse({ refused: "unauthenticated" }) : this.close(CLOSE.unauthenticated);
+      }
+      await admitFrame(this.#context.services, caller, type);
+      if (item.kind === "frame") await this.#frame(caller, item.frame, item.body);
+      else this.#outbox.send({ type: "error", ...item.fault, ref: item.ref });
     } catch (error) {
-      this.#fail(error, ref);
+      this.#fail(error, aboutOf(item));
     }
   }
 
   /** Answers for what was thrown; `room` is named where several were asked for. */
-  #fail(error: unknown, ref: Ref | undefined, room?: string): void {
-    const known = toAppError(error);
+  #fail(error: unknown, about: AboutItem, room?: string): void {
+    const known = error instanceof UserRequired ? error : toAppError(error);
     if (known === undefined) {
-      const about = { err: error, connection: this.id };
-      this.#context.services.logger.error(about, "socket frame failed; answered with internal");
+      const where = { err: error, connection: this.id };
+      this.#context.services.logger.error(where, "socket frame failed; answered with internal");
     }
-    const { code, detail } = known ?? new AppError("internal");
-    this.#error(code, detail, ref, room);
+    this.#outbox.send({ ...errorFrame(known ?? new AppError("internal"), about), room_id: room });
   }
 
-  async #frame(frame: ClientFrame): Promise<void> {
-    if (frame.type === "auth") {
-      return this.#authenticate({ bearer: frame.token, userId: frame.user_id }, frame.ref);
-    }
-    const identity = this.#identity;
-    if (identity === undefined) return this.close(CLOSE.unauthenticated);
-    requireScope(identity.caller, FRAME_SCOPES[frame.type]);
+  async #frame(caller: Caller, frame: ClientFrame, body: unknown): Promise<void> {
+    if (isUserFrame(frame)) return this.#carryOut(caller, frame, body);
     switch (frame.type) {
       case "ping":
         return this.#outbox.send({ type: "pong", ref: frame.ref });
       case "subscribe":
-        return this.#subscriptions.subscribe(identity.caller, frame, (error, room) =>
-          this.#fail(error, frame.ref, room),
-        );
+        return this.#subscriptions.subscribe(caller, frame, (error, room) => this.#fail(error, frame, room));
       case "unsubscribe":
-        return this.#subscriptions.unsubscribe(identity.caller, frame);
-      case "read":
-      case "ack":
-        return this.#command(identity.caller, frame);
+        return this.#subscriptions.unsubscribe(caller, frame);
     }
   }
 
-  /** What a user does is a use case as that of a request, under an id of its own. */
-  async #command(caller: Caller, frame: FrameOf<"read"> | FrameOf<"ack">): Promise<void> {
-    const { services } = this.#context;
-    if (caller.kind !== "user") return this.#error("user_required", "the connection names no user", frame.ref);
-    const { client, actor, subject, userId: user } = caller;
-    await spendRequest(services.limits, caller);
-    const commandId = services.newId();
-    const context = { client, actor, commandId, correlation: this.id, causation: commandId };
-    const call = { services, caller, read: services.readSide.readAs(client), at: services.now(), context };
-    if (frame.type === "read") await markRead(call, frame.room_id, { user, subject }, frame.seq);
-    else {
-      const { data: id } = DeliveryIdSchema.safeParse(frame.delivery_id);
-      if (id === undefined) throw new AppError("not_found");
-      await acknowledge(call, id, subject);
-    }
+  async #carryOut(caller: Caller, frame: UserFrame, body: unknown): Promise<void> {
+    const ok = await this.#commands.carryOut(caller, frame, body);
     failpoint("frame-carried-out/ok-sent");
-    this.#outbox.send({ type: "ok", ref: frame.ref });
+    this.#outbox.send(ok);
   }
 
   /** The first credential opens the connection; later ones of the same user, which allow no less, extend it. */
@@ -313,11 +294,6 @@ export class Connection {
     return ofUser !== undefined;
   }
 
-  /** Answers carry the `ref` of what they answer; JSON leaves it out when there is none. */
-  #error(code: SocketErrorCode, message: string, ref: Ref | undefined, room?: string): void {
-    this.#outbox.send({ type: "error", room_id: room, code, message, ref });
-  }
-
   #end(): void {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
@@ -330,6 +306,14 @@ export class Connection {
     for (const one of this.#counted) one[Symbol.dispose]();
     this.#context.onEnd(this);
   }
+}
+
+type AboutItem = { readonly type: string; readonly ref?: Ref | undefined };
+/** What an answer to an item names. */
+function aboutOf(item: ReceivedItem): AboutItem {
+  if (item.kind === "credential") return { type: "auth", ref: undefined };
+  const { type, ref } = item.kind === "frame" ? item.frame : item;
+  return { type, ref };
 }
 
 const NOT_COUNTED: Disposable = { [Symbol.dispose]: () => undefined };

@@ -7,6 +7,7 @@ import { CLOSE } from "../../contract/errors.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
+import { type SharedCommands, sharedCommands } from "../http/api.ts";
 import { tooMany } from "../http/authentication.ts";
 import { answerPlainly, answersSent, targetOf } from "../http/hardening.ts";
 import { hostCheck, socketOriginCheck } from "../http/origin.ts";
@@ -32,6 +33,8 @@ const CLOSE_POLL_MS = 20;
 type GatewayOptions = {
   readonly services: Services;
   readonly feed: LiveFeed;
+  /** Those of the node's requests. Default: none. */
+  readonly commands?: SharedCommands;
   /** For tests. Default: TIMINGS. */
   readonly timings?: Timings;
 };
@@ -50,10 +53,10 @@ export class Gateway implements AsyncDisposable {
   readonly #watching: Disposable;
   #closing = false;
 
-  constructor({ services, feed, timings = TIMINGS }: GatewayOptions) {
+  constructor({ services, feed, commands = sharedCommands(services), timings = TIMINGS }: GatewayOptions) {
     const { config, directory } = services;
     this.#context = {
-      ...{ services, timings, tally: newTally() },
+      ...{ services, commands, timings, tally: newTally() },
       rooms: new RoomChannels(services, feed),
       deliveries: new DeliveryFeed(services, feed),
       inboxCounts: new InboxCountsFeed(services, feed),

@@ -1,14 +1,17 @@
 // The receiving side of a socket: the client's frames, counted, read and handled one after the other.
 import type { RawData, WebSocket } from "ws";
 import { CLOSE, type CloseCode } from "../../contract/errors.ts";
-import { type ParsedFrame, parseFrame } from "../../contract/frames.ts";
+import type { ParsedFrame } from "../../contract/frames.ts";
 import { SECOND_MS } from "../../contract/time.ts";
+import { readFrame } from "./commands.ts";
 import type { Credential } from "./identity.ts";
 import type { FrameTally } from "./outbox.ts";
 
 const MAX_FRAMES_A_SECOND = 100;
 /** Max frames of a client that wait to be handled; beyond, nothing more is read from its socket. */
 const MAX_WAITING_FRAMES = 200;
+/** Max bytes of them; beyond, likewise. */
+const MAX_WAITING_BYTES = 512 * 1024;
 /** Max bytes of a frame of a client that is not authenticated yet. */
 const MAX_FIRST_FRAME_BYTES = 4 * 1024;
 
@@ -32,7 +35,8 @@ type ReceiverOptions = {
 /** The receiving side of a socket: counts frames, reads them, and has them handled in order. */
 export class Receiver {
   readonly #options: ReceiverOptions;
-  readonly #waiting: ReceivedItem[] = [];
+  readonly #waiting: { readonly item: ReceivedItem; readonly bytes: number }[] = [];
+  #waitingBytes = 0;
   #working = false;
   #heardAt = performance.now();
   #second = { since: this.#heardAt, frames: 0 };
@@ -55,10 +59,15 @@ export class Receiver {
     return this.#heardAt;
   }
 
-  push(item: ReceivedItem): void {
-    this.#waiting.push(item);
-    if (this.#waiting.length >= MAX_WAITING_FRAMES) this.#options.socket.pause();
+  push(item: ReceivedItem, bytes = 0): void {
+    this.#waiting.push({ item, bytes });
+    this.#waitingBytes += bytes;
+    if (this.#isFull(MAX_WAITING_FRAMES, MAX_WAITING_BYTES)) this.#options.socket.pause();
     if (!this.#working) void this.#work();
+  }
+
+  #isFull(frames: number, bytes: number): boolean {
+    return this.#waiting.length >= frames || /* fence: waiting-bytes */ this.#waitingBytes >= bytes;
   }
 
   /** Counts a frame; false when there were too many, or the connection has ended. */
@@ -82,19 +91,20 @@ export class Receiver {
       onFault(CLOSE.unauthenticated);
       return;
     }
-    const frame = isBinary ? MALFORMED : parseFrame(data.toString());
+    const frame = isBinary ? MALFORMED : readFrame(data.toString());
     if (frame.kind === "malformed") onFault(CLOSE.malformed);
-    else this.push(frame);
+    else this.push(frame, (data as Buffer).byteLength);
   }
 
   /** One after the other, so that answers come in the order of what they answer. */
   async #work(): Promise<void> {
     this.#working = true;
     const { socket, handle, signal } = this.#options;
-    for (let item = this.#waiting.shift(); item !== undefined; item = this.#waiting.shift()) {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       if (signal.aborted) break;
-      if (socket.isPaused && this.#waiting.length < MAX_WAITING_FRAMES / 2) socket.resume();
-      await handle(item);
+      this.#waitingBytes -= next.bytes;
+      if (socket.isPaused && !this.#isFull(MAX_WAITING_FRAMES / 2, MAX_WAITING_BYTES / 2)) socket.resume();
+      await handle(next.item);
     }
     this.#working = false;
     if (signal.aborted) this.#waiting.length = 0;

@@ -98,6 +98,6 @@ test("answers come in the order of what they answer", async () => {
 
 test("a type is looked up among ours alone", () => {
   for (const type of ["__proto__", "toString", "hasOwnProperty"]) {
-    expect(parseFrame(JSON.stringify({ type }))).toMatchObject({ kind: "wrong", code: "unknown_type" });
+    expect(parseFrame(JSON.stringify({ type }))).toMatchObject({ kind: "wrong", fault: { code: "unknown_type" } });
   }
 });

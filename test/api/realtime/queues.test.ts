@@ -1,5 +1,9 @@
 // Slow readers, silence and floods: what waits is bounded, and who does not read or answer is let go.
+import { EventEmitter } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WebSocket } from "ws";
+import { newTally } from "../../../src/api/realtime/outbox.ts";
+import { Receiver } from "../../../src/api/realtime/receiver.ts";
 import type { RoomId } from "../../../src/contract/ids.ts";
 import { createRoom, post } from "../../support/live.ts";
 import { issueToken, type LiveServer, newClient, startLiveServer, type TestClient } from "../../support/live-server.ts";
@@ -117,4 +121,40 @@ test("silence is broken by heartbeats and pings; who answers stays, who does not
   expect(performance.now() - connected).toBeGreaterThanOrEqual(500);
   await answering.until(() => answering.of("heartbeat").length >= 8);
   expect(await answering.ask({ type: "ping" })).toEqual({ type: "pong" });
+});
+
+test("large commands that wait stop the reading of their socket until there is room for more", async () => {
+  let isPaused = false;
+  class Sounding extends EventEmitter {
+    get isPaused() {
+      return isPaused;
+    }
+    pause() {
+      isPaused = true;
+    }
+    resume() {
+      isPaused = false;
+    }
+  }
+  const socket = new Sounding() as unknown as WebSocket;
+  const held = Promise.withResolvers<void>();
+  let handled = 0;
+  const handle = async () => {
+    await held.promise;
+    handled += 1;
+  };
+  const { signal } = new AbortController();
+  new Receiver({ ...{ socket, signal, handle, tally: newTally() }, onFault: () => undefined, isOpen: () => true });
+  const message = Buffer.from(
+    JSON.stringify({ type: "post", room_id: "r", content: BIG, meta: { a: "x".repeat(8_000) } }),
+  );
+  let sent = 0;
+  while (!isPaused && sent < 90) {
+    socket.emit("message", message, false);
+    sent += 1;
+  }
+  expect(sent * message.byteLength).toBeLessThan(600 * 1024);
+  held.resolve();
+  await expect.poll(() => handled).toBe(sent);
+  expect(isPaused).toBe(false);
 });

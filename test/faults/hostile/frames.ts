@@ -12,6 +12,13 @@ import { type OddBody, oddBody } from "./values.ts";
 const MAX_FRAME_BYTES = 256 * 1024;
 
 const room = { room_id: z.string() };
+const key = { idempotency_key: z.string().optional() };
+const messageFields = {
+  content: z.string(),
+  meta: z.looseObject({}).optional(),
+  reply_to: z.string().optional(),
+  sender_id: z.string().optional(),
+};
 const FRAMES = {
   auth: { token: z.string(), user_id: z.string().optional() },
   subscribe: { ...room, after_seq: z.int().min(0).optional() },
@@ -20,6 +27,10 @@ const FRAMES = {
   read: { ...room, seq: z.int().min(0) },
   ack: { delivery_id: z.string() },
   ping: {},
+  post: { ...room, ...messageFields, message_type: z.string().optional(), ...key },
+  edit: { ...room, message_id: z.string(), content: z.string().optional(), meta: z.looseObject({}).optional() },
+  delete: { ...room, message_id: z.string() },
+  restore: { ...room, message_id: z.string(), ...key },
 };
 const SCHEMAS = Object.entries(FRAMES).map(([type, fields]) => {
   const ref = z.union([z.string(), z.number()]).optional();
@@ -32,10 +43,17 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
     ...{
       room_id: JSON.stringify(ids.room_id),
       delivery_id: JSON.stringify(ids.delivery_id),
+      message_id: JSON.stringify(ids.message_id),
       token: JSON.stringify(token),
     },
     ...{
       user_id: '"alice"',
+      sender_id: '"alice"',
+      content: '"Hello"',
+      meta: '{"plan":"pro"}',
+      message_type: '"text"',
+      reply_to: JSON.stringify(ids.message_id),
+      idempotency_key: '"k-1"',
       seq: "1",
       after_seq: "0",
       ref: pick(random, ['"r"', "7", "0.1", '"😀"', `"${"x".repeat(200)}"`]),

@@ -6,6 +6,7 @@ import { moderationMutations } from "./moderation.ts";
 import type { Mutation } from "./mutation.ts";
 import { rightsMutations } from "./rights.ts";
 import { secretsMutations } from "./secrets.ts";
+import { socketMutations } from "./sockets.ts";
 import { storageMutations } from "./storage.ts";
 import { tenantMutations } from "./tenants.ts";
 import { timeMutations } from "./time.ts";
@@ -22,6 +23,7 @@ export const mutations: readonly Mutation[] = [
   ...timeMutations,
   ...feedbackMutations,
   ...holdingBackMutations,
+  ...socketMutations,
 ];
 
 /** As Markdown. */

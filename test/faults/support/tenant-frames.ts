@@ -8,7 +8,9 @@ import { unknown } from "./tenant-matrix.ts";
 
 type FrameScene = {
   /** The field that names what is another's; null: it names nothing. */
-  readonly names: "room_id" | "delivery_id" | null;
+  readonly names: "room_id" | "message_id" | "delivery_id" | null;
+  /** Fields that it has beside from who sends it. */
+  readonly beside?: readonly ("room_id" | "message_id")[];
   readonly more?: object;
   /** Who may, and with what. */
   readonly may?: readonly string[];
@@ -16,18 +18,30 @@ type FrameScene = {
 
 const READS = ["a reader: private room"];
 
+const ofMessage = (more: object = {}): readonly FrameScene[] => [
+  { names: "room_id", beside: ["message_id"], more },
+  { names: "message_id", beside: ["room_id"], more },
+];
+
 /** By type: a frame without a scene does not pass the compiler. */
-const SCENES: Readonly<Record<ClientFrame["type"], FrameScene>> = {
+const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameScene[]>> = {
   auth: { names: null, more: { token: "none" } },
   ping: { names: null },
   subscribe: { names: "room_id", more: { after_seq: 0 }, may: READS },
   unsubscribe: { names: "room_id", may: [...READS, "an outsider: public room", "a reader: public room"] },
   read: { names: "room_id", more: { seq: 1 }, may: READS },
   ack: { names: "delivery_id" },
+  post: { names: "room_id", more: { content: "Hello" } },
+  edit: ofMessage({ content: "Hello" }),
+  delete: ofMessage(),
+  restore: ofMessage(),
 };
+const scenes = Object.entries(SCENES).flatMap(([type, of]) => [of].flat().map((scene) => ({ type, ...scene })));
 
 /** What a socket is told that is refused; `user_required`: it is a key's, and names no user. */
-const REFUSED = ["not_found", "not_a_member", "user_required"];
+const REFUSED = ["not_found", "not_a_member", "read_only", "user_required"];
+/** What tells a client's own user that there is something. */
+const KNOWING = ["not_a_member", "read_only"];
 
 type Faults = { readonly cells: number; readonly found: readonly string[] };
 
@@ -64,19 +78,20 @@ async function asked(url: string, guest: Guest, targets: Cast["targets"]): Promi
   using socket = await SocketClient.connect(url, guest.bearer ?? "", guest.path);
   const found: string[] = [];
   let cells = 0;
-  for (const [type, { names, more, may }] of Object.entries(SCENES)) {
+  for (const { type, names, beside = [], more, may } of scenes) {
     if (names === null) continue;
+    const fields = Object.fromEntries(beside.map((name) => [name, guest.own[name]]));
     for (const { what, id } of targets[names] ?? []) {
       if (may?.includes(`${guest.name}: ${what}`)) continue;
       cells += 1;
       const face = async (named: string) => {
-        const { code = null, ...answer } = await socket.ask({ type, [names]: named, ...more });
+        const { code = null, ...answer } = await socket.ask({ type, ...fields, [names]: named, ...more });
         return { code: String(code), whole: JSON.stringify([code, answer]).replaceAll(named, "…") };
       };
       const seen = await face(id);
       const name = `${type} by ${guest.name}, ${what} ${id}`;
       if (!REFUSED.includes(seen.code)) found.push(`${name}: let in: ${seen.whole}`);
-      if (seen.code === "not_a_member" && !guest.foreign) continue;
+      if (KNOWING.includes(seen.code) && !guest.foreign) continue;
       const other = await face(unknown(id));
       if (seen.whole !== other.whole) found.push(`${name}: not as unknown: ${seen.whole}, ${other.whole}`);
     }
@@ -102,7 +117,7 @@ type Ending = { readonly name: string; readonly code: number; ends(): Promise<st
 function endings(url: string, guests: readonly Guest[], erin: Asker): readonly Ending[] {
   const { unauthenticated, forbidden } = CLOSE;
   const refused = guests.filter((one) => one.refused !== undefined);
-  const early = Object.entries(SCENES).map(([type, { names, more }]): Ending => {
+  const early = scenes.map(({ type, names, more }): Ending => {
     const frame = { type, ...(names === null ? {} : { [names]: "unknown" }), ...more };
     return { name: `${type} by nobody`, code: unauthenticated, ends: () => endsWith(url, undefined, "/ws", frame) };
   });

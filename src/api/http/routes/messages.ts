@@ -4,35 +4,17 @@ import {
   editMessage,
   getMessage,
   listMessages,
+  messageFaults,
   postMessage,
   restoreMessage,
 } from "../../../app/messages.ts";
-import type { Caller } from "../../../app/services.ts";
-import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody } from "../../../contract/fields.ts";
-import { isObject } from "../../../contract/json.ts";
 import { MessageParams, MessagePatch, MessageQuery, MessageResource, NewMessage } from "../../../contract/messages.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
-import { contentFaults, systemFaults } from "../../../domain/room-messages.ts";
 import { created, type Handling, listReply, noContent, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "keyOrUser", scope: "messages:read" } as const;
 const writeAccess = { kind: "keyOrUser", scope: "messages:write" } as const;
-
-/** Who speaks: a client key says it, a user's token is it, under no other name and never the system. And what may be said without text. */
-function messageFaults({ kind }: Caller, body: unknown): readonly FieldFault[] {
-  if (!isObject(body)) return [];
-  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {} } = body;
-  const sender: FieldFault[] =
-    kind === "key" && sender_id === null
-      ? [{ path: "sender_id", code: "required", message: "is required with a client key" }]
-      : [];
-  if (kind === "user" && sender_name !== null) {
-    // fence: sender-name-by-users
-    sender.push({ path: "sender_name", code: "not_allowed", message: "is for a client key to set" });
-  }
-  return [...sender, ...contentFaults(type, content, meta), ...systemFaults(type, kind)];
-}
 
 const changing = { access: writeAccess, params: MessageParams, conditional: true } as const;
 const refusals = [

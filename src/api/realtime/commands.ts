@@ -1,0 +1,163 @@
+// What users do over a socket: the use cases of requests, under the same ids of commands and the same limits.
+import { type AppError, toAppError } from "../../app/errors.ts";
+import { markRead } from "../../app/members.ts";
+import { deleteMessage, editMessage, messageFaults, postMessage, restoreMessage } from "../../app/messages.ts";
+import { acknowledge } from "../../app/notifications.ts";
+import { spendRequest } from "../../app/rate-limit.ts";
+import { requireScope } from "../../app/rights.ts";
+import type { Call, Caller, Services } from "../../app/services.ts";
+import { type CommandFrame, commandPath, isCommandType } from "../../contract/command-frames.ts";
+import {
+  type ClientFrame,
+  type FrameOf,
+  invalidFrame,
+  type ParsedFrame,
+  parseFrame,
+  type Ref,
+  type ServerFrame,
+  scopeOfFrame,
+} from "../../contract/frames.ts";
+import { DeliveryIdSchema, type RoomId, seqOfMessage } from "../../contract/ids.ts";
+import { DomainError } from "../../domain/decider.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import type { SharedCommands } from "../http/api.ts";
+import { faultsIn } from "../http/body.ts";
+import { fingerprintOf, keyedCommandId } from "../http/idempotency.ts";
+import { API_PREFIX } from "../http/route.ts";
+
+/** What only a user does. */
+export type UserFrame = CommandFrame | FrameOf<"read"> | FrameOf<"ack">;
+type UserCaller = Extract<Caller, { kind: "user" }>;
+type Ok = Extract<ServerFrame, { type: "ok" }>;
+type ErrorFrame = Extract<ServerFrame, { type: "error" }>;
+
+const isUserType = (type: string): boolean => isCommandType(type) || type === "read" || type === "ack";
+
+export const isUserFrame = (frame: ClientFrame): frame is UserFrame => isUserType(frame.type);
+
+/** Fields that name what is there: a wrong one is not found, as in a path. */
+const NAMES: ReadonlySet<string> = new Set(["ref", "room_id", "message_id"]);
+
+/** Reads a message of a client, a command with all that is wrong with it as its request would be told. */
+export const readFrame = (text: string): ParsedFrame =>
+  parseFrame(text, (type, body) => {
+    try {
+      const faults = faultsIn(body, text).filter(({ path }) => !NAMES.has(path));
+      return type === "post" ? [...faults, ...messageFaults({ kind: "user" }, body)] : faults;
+    } catch (error) {
+      const known = toAppError(error);
+      if (known === undefined) throw error;
+      return { code: known.code, message: known.detail };
+    }
+  });
+
+/** What only a user does, on the connection of a key that names none. */
+export class UserRequired extends Error {
+  override readonly name = "UserRequired";
+}
+
+/** Checks and counts a frame before its fields are looked at. Throws insufficient_scope, UserRequired, rate_limited. */
+export async function admitFrame({ limits }: Services, caller: Caller, type: string): Promise<void> {
+  requireScope(caller, scopeOfFrame(type));
+  if (!isUserType(type)) return;
+  // fence: observers-only-observe
+  if (caller.kind !== "user") throw new UserRequired();
+  await spendRequest(limits, caller);
+}
+
+/** Tells a client why a frame was not carried out, with what its request would be told. */
+export function errorFrame(
+  error: AppError | UserRequired,
+  { type, ref }: { readonly type: string; readonly ref?: Ref | undefined },
+): ErrorFrame {
+  if (error instanceof UserRequired) {
+    return { type: "error", code: "user_required", message: "the connection names no user", ref };
+  }
+  const { code, detail, extra, faults, retryAfterSeconds } = error;
+  const shown = faults === undefined ? { code, message: detail } : invalidFrame(type, faults);
+  const { max_bytes, expected } = extra;
+  return { type: "error", ...shown, max_bytes, expected, retry_after_seconds: retryAfterSeconds, ref };
+}
+
+type CommandsOptions = SharedCommands & { readonly services: Services; readonly connection: string };
+
+/** What a socket's user does. */
+export class UserCommands {
+  readonly #options: CommandsOptions;
+
+  constructor(options: CommandsOptions) {
+    this.#options = options;
+  }
+
+  /** `body`: of a command under an idempotency key, as it was sent. Throws what the use cases throw. */
+  async carryOut(caller: Caller, frame: UserFrame, body: unknown): Promise<Ok> {
+    if (caller.kind !== "user") throw new UserRequired();
+    const { services, inFlight } = this.#options;
+    const { ref } = frame;
+    const key = "idempotency_key" in frame ? frame.idempotency_key : undefined;
+    if (key === undefined || frame.type === "read" || frame.type === "ack") {
+      return { type: "ok", ...(await this.#run(this.#call(caller, services.newId()), caller, frame)), ref };
+    }
+    const commandId = keyedCommandId(caller, "POST", API_PREFIX + commandPath(frame), key);
+    const fingerprint = fingerprintOf(await services.keyring.pepper(caller.client), body);
+    const call = this.#call(caller, commandId, fingerprint);
+    return inFlight.run(commandId, fingerprint, async () => ({
+      type: "ok",
+      ...(await this.#run(call, caller, frame)),
+      ref,
+    }));
+  }
+
+  #call(caller: UserCaller, commandId: string, fingerprint?: string): Call {
+    const { services, connection } = this.#options;
+    const { client, actor } = caller;
+    const context = { client, actor, commandId, correlation: connection, causation: commandId };
+    return {
+      ...{ services, caller, read: services.readSide.readAs(client), at: services.now() },
+      context: fingerprint === undefined ? context : { ...context, fingerprint },
+    };
+  }
+
+  async #run(call: Call, { subject, userId: user }: UserCaller, frame: UserFrame): Promise<Omit<Ok, "type" | "ref">> {
+    switch (frame.type) {
+      case "read":
+        await markRead(call, frame.room_id, { user, subject }, frame.seq);
+        return {};
+      case "ack": {
+        const { data: id } = DeliveryIdSchema.safeParse(frame.delivery_id);
+        if (id === undefined) throw new DomainError("not_found");
+        await acknowledge(call, id, subject);
+        return {};
+      }
+      case "post": {
+        const { type: _frame, message_type: type, ...fields } = frame;
+        const { message, position } = await postMessage(call, frame.room_id, { ...fields, type });
+        return this.#done(call, { room_id: message.room_id, seq: message.seq, message_id: message.id }, position);
+      }
+      case "edit":
+      case "restore": {
+        const named = namedIn(frame);
+        const { message, position } =
+          frame.type === "edit" ? await editMessage(call, named, frame) : await restoreMessage(call, named);
+        return this.#done(call, { room_id: message.room_id, seq: message.seq, message_id: message.id }, position);
+      }
+      case "delete": {
+        const { room, position } = await deleteMessage(call, namedIn(frame));
+        return this.#done(call, messageOf(room, frame.message_id), position);
+      }
+    }
+  }
+
+  #done({ caller }: Call, about: Omit<Ok, "type" | "ref" | "position">, position: Position) {
+    const { services, writes } = this.#options;
+    writes.record(caller, position);
+    return { ...about, position: services.positions.ofRequest(caller.client, position) };
+  }
+}
+
+const namedIn = ({ room_id: room, message_id: message }: Exclude<CommandFrame, { type: "post" }>) => ({
+  ...{ room, message },
+  ifMatch: null,
+});
+
+const messageOf = (room: RoomId, id: string) => ({ room_id: room, seq: seqOfMessage(room, id) ?? 0, message_id: id });
