@@ -14,6 +14,9 @@ import { isBlob } from "./event-store.ts";
 /** How many events a batch holds when the subscriber does not say. */
 const DEFAULT_MAX_BATCH = 500;
 
+/** The longest backoff after failed reads: all that follows the log waits for the first read once the log is back. */
+const MAX_READ_BACKOFF_MS = 1_000;
+
 /** What a log notifies a read loop of. */
 export type FeedListener = {
   /** The log extends at least to this position. */
@@ -129,7 +132,7 @@ class ReadLoop implements Subscription {
         failures += 1;
         this.#state = "retrying";
         this.#lastError = messageOf(error);
-        const delayMs = backoffMs(failures);
+        const delayMs = this.#unhandled === undefined ? backoffMs(failures, MAX_READ_BACKOFF_MS) : backoffMs(failures);
         const about = { subscription: this.#options.name, handled: this.#handled, failures, err: error };
         this.#logger?.warn(about, `subscription failed; retrying in ${Math.round(delayMs)} ms`);
         await pause(delayMs, this.#closing.signal);

@@ -12,7 +12,7 @@ describe.skipIf(missingEventStore !== undefined)("", () => {
   let server: TestEventStore;
   beforeAll(async () => {
     server = await testEventStore();
-  }, 60_000);
+  }, 180_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
   eventStoreContract(

@@ -25,7 +25,7 @@ describe.skipIf(missingEventStore !== undefined)("with the client of EventStoreD
   beforeAll(async () => {
     runners = withoutRunnersListeners();
     server = await testEventStore();
-  }, 60_000);
+  }, 180_000);
   afterAll(async () => {
     await server[Symbol.asyncDispose]();
     runners[Symbol.dispose]();

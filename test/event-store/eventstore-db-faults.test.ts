@@ -28,7 +28,7 @@ describe.skipIf(missingOwnEventStore !== undefined)(
       // Whatever the client rejects unheard is ours to hold; what is not held ends this process.
       runners = withoutRunnersListeners();
       server = await ownEventStore(["--insecure", "--max-append-size", "300000"]);
-    }, 60_000);
+    }, 180_000);
     afterAll(async () => {
       await server[Symbol.asyncDispose]();
       runners[Symbol.dispose]();

@@ -18,7 +18,7 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
   let server: TestEventStore;
   beforeAll(async () => {
     server = await testEventStore();
-  }, 60_000);
+  }, 180_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
   /** A log, and read loops on an end of their own whose subscriptions can be counted. */
@@ -33,10 +33,10 @@ describe.skipIf(missingEventStore !== undefined)("the log's end on EventStoreDB"
       streams.push(stream);
       return stream;
     };
-    const watched = Object.assign(client, { subscribeToAll });
+    const connection = { client: Object.assign(client, { subscribeToAll }), failed: () => {} };
     const names = { prefix, logId: store.logId };
-    const reader = new Reader(watched, names);
-    const live = new LiveFeed({ client: watched, names, reader, written: new WrittenEvents() });
+    const reader = new Reader(connection, names);
+    const live = new LiveFeed({ connection, names, reader, written: new WrittenEvents() });
     const follow = (after: Parameters<EventStore["subscribe"]>[0]["after"], handling = Promise.resolve()) => {
       const subscriptions = opening.use(new Subscriptions(live, undefined));
       const events: RecordedEvent[] = [];

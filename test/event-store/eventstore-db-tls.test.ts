@@ -46,7 +46,7 @@ describe.skipIf(missing !== undefined)("the log on an EventStoreDB with TLS", ()
     const made = await certificates(folder);
     ca = made.ca;
     server = await ownEventStore(made.flags);
-  }, 60_000);
+  }, 180_000);
   afterAll(async () => {
     await server[Symbol.asyncDispose]();
     await rm(folder, { recursive: true, force: true });

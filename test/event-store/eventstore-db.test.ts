@@ -19,7 +19,7 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
   let server: TestEventStore;
   beforeAll(async () => {
     server = await testEventStore();
-  }, 60_000);
+  }, 180_000);
   afterAll(() => server[Symbol.asyncDispose]());
   const open = (options: Partial<EventStoreDbOptions> = {}) =>
     openEventStoreDb({ url: server.url, prefix: `${randomUUID()}-`, ...options });
@@ -155,13 +155,14 @@ describe.skipIf(missingEventStore !== undefined)("the log on EventStoreDB", () =
     const prefix = `${randomUUID()}-`;
     await using store = await open({ prefix });
     const client = EventStoreDBClient.connectionString(server.url);
+    const connection = { client, failed: () => {} };
     // The log's end, further on than anything that the server has for the subscription.
     let further = 0n;
     const tail = async () => positionOf(store.logId, (parsePosition(await store.tail())?.value ?? 0n) + further);
     const names = { prefix, logId: store.logId };
-    const pages = new Reader(client, names);
+    const pages = new Reader(connection, names);
     const reader = { tail, page: pages.page.bind(pages) };
-    const feed = new LiveFeed({ client, names, reader, written: new WrittenEvents(), watchdogMs: 100 });
+    const feed = new LiveFeed({ connection, names, reader, written: new WrittenEvents(), watchdogMs: 100 });
     const warnings: string[] = [];
     const logger = { warn: (fields: { err?: unknown }) => warnings.push(String(fields.err)) };
     await using subscriptions = new Subscriptions(feed, logger);

@@ -1,6 +1,6 @@
 // The read loop by itself, on a feed that fails, falls silent, or shrinks on command.
 
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { type Position, positionOf, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
 import { eventually, newEvent } from "../contracts/subject.ts";
@@ -79,6 +79,26 @@ test("retries a failed read behind the last handled event, and shows the error",
     expect(subscription.status()).toMatchObject({ state: "live", lastError: null, handled: at(30) }),
   );
   expect(seen).toEqual(upTo(30));
+});
+
+test("tries a log that is away for long every second, so that it goes on soon after the log is back", async () => {
+  vi.useFakeTimers();
+  try {
+    const { log, feed } = troubledLog();
+    const warnings: string[] = [];
+    log.unreachable = true;
+    const { seen } = follow(feed, warnings);
+    await vi.advanceTimersByTimeAsync(120_000);
+    const delays = warnings.map((warning) => Number(/(\d+) ms$/.exec(warning)?.[1]));
+    expect(delays.length).toBeGreaterThanOrEqual(120);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(1_000);
+    log.unreachable = false;
+    log.append(3);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(seen).toEqual(upTo(3));
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("reads once for each notification while it is live", async () => {

@@ -1,8 +1,9 @@
 // What subscriptions read: pages of the log up to its end, and from there one subscription of the server's that all share.
-import { type AllStreamSubscription, type EventStoreDBClient, streamNameFilter } from "@eventstore/db-client";
+import { type AllStreamSubscription, streamNameFilter } from "@eventstore/db-client";
 import { pause } from "../../platform/supervise.ts";
 import { type Position, type RecordedEvent, sizeOf, withoutContent } from "../event-store.ts";
 import type { Feed, FeedListener, Page } from "../subscription.ts";
+import type { ReadConnection } from "./connection.ts";
 import type { Reader } from "./reader.ts";
 import { clientPosition, fromRecord, type LogNames, type WrittenEvents } from "./records.ts";
 
@@ -13,7 +14,7 @@ const MAX_RECENT_BYTES = 8 * 1024 * 1024;
 const WATCHDOG_MS = 5_000;
 
 type LiveFeedOptions = {
-  readonly client: EventStoreDBClient;
+  readonly connection: ReadConnection;
   readonly names: LogNames;
   readonly reader: Pick<Reader, "page" | "tail">;
   readonly written: WrittenEvents;
@@ -83,8 +84,8 @@ export class LiveFeed implements Feed {
   }
 
   #subscribe(after: Position): void {
-    const { client, names, written } = this.#options;
-    const stream = client.subscribeToAll({
+    const { connection, names, written } = this.#options;
+    const stream = connection.client.subscribeToAll({
       fromPosition: clientPosition(names, after),
       filter: streamNameFilter({ prefixes: [names.prefix] }),
     });

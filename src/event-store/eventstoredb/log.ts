@@ -1,11 +1,11 @@
 // The log on EventStoreDB: one client a process, exact revisions, our own bounds and deadlines.
 
 import { setImmediate as tick } from "node:timers/promises";
-import { EventStoreDBClient } from "@eventstore/db-client";
 import type { WarnLogger } from "../../platform/supervise.ts";
 import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
 import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../first-event.ts";
 import { Subscriptions } from "../subscription.ts";
+import { Connection, connectTo } from "./connection.ts";
 import { LiveFeed } from "./feed.ts";
 import { Reader } from "./reader.ts";
 import { clientPosition, type LogNames, WrittenEvents } from "./records.ts";
@@ -41,18 +41,17 @@ export async function openEventStoreDb(options: EventStoreDbOptions): Promise<Ev
   if (!isName(prefix) || prefix.startsWith("$") || Buffer.byteLength(prefix) > MAX_PREFIX_BYTES) {
     throw new RangeError(`not a prefix of streams: ${JSON.stringify(prefix)}`);
   }
-  const connect = () => EventStoreDBClient.connectionString(url);
   const names: LogNames = { prefix, logId: "opening" };
   await using opening = new AsyncDisposableStack(); // closes in reverse order
   opening.use(holdStrayRejections(logger));
-  const client = opening.adopt(connect(), (part) => part.dispose());
-  const reader = opening.adopt(new Reader(client, names), (part) => part.close());
+  const connection = opening.adopt(new Connection(url), (part) => part.client.dispose());
+  const reader = opening.adopt(new Reader(connection, names), (part) => part.close());
   const written = new WrittenEvents();
-  const writing = { connect, names, reader, written, timeoutMs: appendTimeoutMs, logger };
+  const writing = { connect: () => connectTo(url), names, reader, written, timeoutMs: appendTimeoutMs, logger };
   const writer = opening.adopt(new Writer(writing), (part) => part.close());
   // Until the log's id is known nothing has a position.
   names.logId = await logIdAt(reader, writer);
-  const feed = new LiveFeed({ client, names, reader, written, watchdogMs });
+  const feed = new LiveFeed({ connection, names, reader, written, watchdogMs });
   const subscriptions = opening.use(new Subscriptions(feed, logger));
   const open = opening.move();
 

@@ -26,6 +26,7 @@ import {
   sizeOf,
 } from "../event-store.ts";
 import { LOG_STREAM } from "../first-event.ts";
+import type { ReadConnection } from "./connection.ts";
 import {
   type ClientRecord,
   clientPosition,
@@ -37,8 +38,8 @@ import {
   typeOf,
 } from "./records.ts";
 
-/** How long a page may take. */
-const PAGE_TIMEOUT_MS = 10_000;
+/** How long a read waits for the next event of its page. The client sends no deadline with a read, whatever it is given. */
+const READ_TIMEOUT_MS = 10_000;
 const PING_TIMEOUT_MS = 2_000;
 /** Events a page at most; looking for few of ours among others' begins with small pages. */
 const MAX_PAGE = 1_000;
@@ -55,17 +56,19 @@ type Page = { readonly records: readonly ClientRecord[]; readonly atEnd: boolean
 type Tail = { readonly own: bigint; readonly searched: bigint };
 
 export class Reader {
-  readonly #client: EventStoreDBClient;
+  readonly #connection: ReadConnection;
   readonly #names: LogNames;
+  readonly #timeoutMs: number;
   #closed = false;
   #tail: Tail | undefined;
 
-  constructor(client: EventStoreDBClient, names: LogNames) {
-    this.#client = client;
+  constructor(connection: ReadConnection, names: LogNames, timeoutMs = READ_TIMEOUT_MS) {
+    this.#connection = connection;
     this.#names = names;
+    this.#timeoutMs = timeoutMs;
   }
 
-  /** To be called before the client is ended: that ends what it reads as if there were no more. */
+  /** To be called before the connection's client is ended: that ends what it reads as if there were no more. */
   close(): void {
     this.#closed = true;
   }
@@ -79,7 +82,7 @@ export class Reader {
     let from = read.from;
     while (events.length < limit) {
       const size = Math.min(limit - events.length, MAX_PAGE);
-      const page = await this.#streamPage(stream, { from, direction, limit: size }, PAGE_TIMEOUT_MS);
+      const page = await this.#streamPage(stream, { from, direction, limit: size });
       events.push(...page.records.map((record) => fromRecord(record, this.#names)));
       const last = events.at(-1);
       if (last === undefined || page.atEnd || (step < 0 && last.revision === 0)) break;
@@ -89,7 +92,8 @@ export class Reader {
   }
 
   async ping(): Promise<void> {
-    await this.#streamPage(LOG_STREAM, { from: 0, direction: "forward", limit: 1 }, PING_TIMEOUT_MS);
+    const timeoutMs = Math.min(PING_TIMEOUT_MS, this.#timeoutMs);
+    await this.#streamPage(LOG_STREAM, { from: 0, direction: "forward", limit: 1 }, timeoutMs);
   }
 
   async all({ after, limit, maxBytes, withoutBlobs }: AllRead): Promise<readonly RecordedEvent[]> {
@@ -167,7 +171,7 @@ export class Reader {
   async #streamPage(
     stream: string,
     { from, direction, limit }: { from: number | undefined; direction: "forward" | "backward"; limit: number },
-    deadline: number,
+    timeoutMs = this.#timeoutMs,
   ): Promise<Page> {
     const backward = direction === "backward";
     const edge = backward ? END : START;
@@ -176,10 +180,11 @@ export class Reader {
       fromRevision: from === undefined ? edge : BigInt(Math.max(0, from)),
       maxCount: limit,
       requiresLeader: true,
-      deadline,
     };
     try {
-      return await this.#pageAtLeader(limit, () => this.#client.readStream(this.#names.prefix + stream, options));
+      return await this.#pageAtLeader(limit, timeoutMs, (client) =>
+        client.readStream(this.#names.prefix + stream, options),
+      );
     } catch (error) {
       if (typeOf(error) === ErrorType.STREAM_NOT_FOUND) return { records: [], atEnd: true };
       throw unavailable(error);
@@ -191,36 +196,48 @@ export class Reader {
     direction: typeof FORWARDS | typeof BACKWARDS,
     maxCount: number,
   ): Promise<Page> {
-    const options = { fromPosition, direction, maxCount, requiresLeader: true, deadline: PAGE_TIMEOUT_MS };
+    const options = { fromPosition, direction, maxCount, requiresLeader: true };
     try {
-      return await this.#pageAtLeader(maxCount, () => this.#client.readAll(options));
+      return await this.#pageAtLeader(maxCount, this.#timeoutMs, (client) => client.readAll(options));
     } catch (error) {
       throw unavailable(error);
     }
   }
 
   /** A node that does not lead may lag, and says so: once more, at the one that leads. */
-  async #pageAtLeader(size: number, open: () => Reading): Promise<Page> {
+  async #pageAtLeader(size: number, timeoutMs: number, open: (client: EventStoreDBClient) => Reading): Promise<Page> {
+    const { client } = this.#connection;
     try {
-      return await this.#readPage(size, open());
+      return await this.#readPage(size, timeoutMs, open(client));
     } catch (error) {
+      this.#connection.failed(client, error);
       if (!isNotLeader(error)) throw error;
       await sleep(RETRY_MS);
-      return this.#readPage(size, open());
+      return this.#readPage(size, timeoutMs, open(client));
     }
   }
 
-  async #readPage(size: number, reading: Reading): Promise<Page> {
+  async #readPage(size: number, timeoutMs: number, reading: Reading): Promise<Page> {
     const records: ClientRecord[] = [];
     let bytes = 0;
     reading.on("error", () => undefined); // a reading that is cut fails later, and an error without a listener ends the process
-    for await (const { event } of reading as AsyncIterable<{ readonly event?: ClientRecord }>) {
-      if (event === undefined) continue;
-      records.push(event);
-      bytes += event.data instanceof Uint8Array ? event.data.byteLength : 0;
-      if (bytes < MAX_PAGE_BYTES) continue;
-      await reading.cancel();
-      break;
+    // A server that has just started may take a read and never answer it.
+    const timer = setTimeout(() => {
+      void reading.cancel().catch(() => undefined);
+      reading.destroy(new StoreUnavailable(`no answer to a read within ${timeoutMs} ms`)); // to cancel ends it without an error
+    }, timeoutMs);
+    try {
+      for await (const { event } of reading as AsyncIterable<{ readonly event?: ClientRecord }>) {
+        timer.refresh();
+        if (event === undefined) continue;
+        records.push(event);
+        bytes += event.data instanceof Uint8Array ? event.data.byteLength : 0;
+        if (bytes < MAX_PAGE_BYTES) continue;
+        await reading.cancel();
+        break;
+      }
+    } finally {
+      clearTimeout(timer);
     }
     if (this.#closed) throw new StoreUnavailable("the log is closed");
     return { records, atEnd: records.length < size && bytes < MAX_PAGE_BYTES };

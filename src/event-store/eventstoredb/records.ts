@@ -132,6 +132,9 @@ export class WrittenEvents {
 
 const isSame = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0;
 
+/** gRPC's. */
+const UNAVAILABLE_CODE = 14;
+
 /** The client's name for an error; undefined for what comes straight from its transport. */
 export const typeOf = (error: unknown): unknown => (error instanceof Error && "type" in error ? error.type : undefined);
 
@@ -153,6 +156,11 @@ export const isServersTimeout = (error: unknown): boolean => typeOf(error) === E
 
 /** Whether another node leads the cluster; the client goes there with the next call. */
 export const isNotLeader = (error: unknown): boolean => typeOf(error) === ErrorType.NOT_LEADER;
+
+/** Whether the server could not be connected to, or the connection to it broke; also as the transport says it. */
+export const isUnavailable = (error: unknown): boolean =>
+  typeOf(error) === ErrorType.UNAVAILABLE ||
+  (error instanceof Error && "code" in error && error.code === UNAVAILABLE_CODE);
 
 /** How long to wait before a call goes to another node: the client needs that to connect to it. */
 export const RETRY_MS = 20;
