@@ -23,7 +23,7 @@ const key = encryptionKey();
 const quiet = () => undefined;
 /** How many messages the log has that is moved; `EVENTS_MOVED=100000` shows it at size. */
 const MESSAGES = Number(process.env.EVENTS_MOVED ?? 1_000);
-const TIMEOUT_MS = 180_000 + MESSAGES * 10;
+const TIMEOUT_MS = 400_000 + MESSAGES * 10;
 let folder: string;
 let file: string;
 let lines: readonly string[];

@@ -7,7 +7,16 @@ import pg from "pg";
 import { describe, expect, test } from "vitest";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
 import { notificationUntil, tokenOf } from "./support/api.ts";
-import { faithful, makeRooms, openCluster, readiness, timeUntil, writers } from "./support/cluster.ts";
+import {
+  faithful,
+  headOnceAt,
+  makeRooms,
+  openCluster,
+  readiness,
+  timeUntil,
+  WAIT_MS,
+  writers,
+} from "./support/cluster.ts";
 import { dataFolder } from "./support/server.ts";
 import { available } from "./support/setups.ts";
 
@@ -29,7 +38,7 @@ async function restartAtOnce(url: string): Promise<ChildProcess> {
   ]);
   expect(command).toContain("postgres");
   process.kill(pid, "SIGQUIT");
-  await timeUntil(async () => !(await alive(pid)), 10_000, "PostgreSQL ended");
+  await timeUntil(async () => !(await alive(pid)), WAIT_MS, "PostgreSQL ended");
   return spawn(executable, args, { cwd, uid, gid, stdio: "ignore" });
 }
 
@@ -57,23 +66,25 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("Pos
       again = await restartAtOnce(postgres.url);
       const all = [cluster.first, cluster.second, ...cluster.projectors, ...cluster.workers];
       const ready = async () => (await Promise.all(all.map(readiness))).every(({ status }) => status === 200);
-      console.log(`recovered: PostgreSQL: every node ready: ${Math.round(await timeUntil(ready, 30_000, "ready"))} ms`);
+      console.log(
+        `recovered: PostgreSQL: every node ready: ${Math.round(await timeUntil(ready, WAIT_MS, "ready"))} ms`,
+      );
       await sleep(1_000);
       await Promise.all(posting.map((one) => one.stop()));
       const { body: asked } = await api.post("/notifications", {
         ...{ type: "email", to_email: "after@example.com", subject: "After", content: "Hello" },
       });
-      const sent = await notificationUntil(api, asked.id, (body) => body.status === "sent", 20_000);
+      const sent = await notificationUntil(api, asked.id, (body) => body.status === "sent", WAIT_MS);
       expect(sent.status).toBe("sent");
       const acknowledged = posting.flatMap((one) => one.posted.acknowledged);
       for (const room of rooms) {
-        const { seq } = (await api.get(`/rooms/${room}`)).body;
+        const own = acknowledged.filter((one) => one.room === room).map((one) => one.seq);
+        const seq = await headOnceAt(api, room, Math.max(0, ...own));
         const every = Array.from({ length: seq }, (_, n) => n + 1);
         for (const socket of sockets) {
-          await timeUntil(async () => socket.seqs(room).length >= seq, 20_000, "every frame");
+          await timeUntil(async () => socket.seqs(room).length >= seq, WAIT_MS, "every frame");
           expect(socket.seqs(room)).toEqual(every);
         }
-        const own = acknowledged.filter((one) => one.room === room).map((one) => one.seq);
         expect(new Set(own).size).toBe(own.length);
         expect(every).toEqual(expect.arrayContaining(own));
       }
@@ -87,5 +98,5 @@ describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("Pos
       }
       await postgres[Symbol.asyncDispose]().catch(() => undefined);
     }
-  }, 120_000);
+  }, 300_000);
 });

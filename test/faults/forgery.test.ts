@@ -185,7 +185,7 @@ beforeAll(async () => {
     ...{ id: randomUUID(), type: "KeyRotated", data: bytes(rotated), metadata: bytes(metadata) },
   });
   await insert("client-cli_00000000000000000000000000", { ...registered, id: randomUUID() });
-}, 120_000);
+}, 300_000);
 afterAll(() => stack.disposeAsync());
 
 describe("while the node runs", () => {
@@ -211,7 +211,7 @@ describe("after a start that builds the read models anew", () => {
     await database.pool.query("DROP SCHEMA read CASCADE");
     after = stack.use(await startTestServer({ databaseUrl: database.url, env }));
     api = apiOf(after.url, api.key);
-  }, 120_000);
+  }, 300_000);
 
   describe.each(NAMES)("%s", (name) => {
     const left = name in ADDITIONS ? [...GENUINE, "fourth"] : ["first", "third", "fourth"];
@@ -290,4 +290,4 @@ test("read models are built from a log in which one event of each type is forged
     );
     expect(ready).toBe(200);
   }
-}, 120_000);
+}, 300_000);

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { closedPort } from "../channels/servers.ts";
 
 const COMMAND = "eventstored";
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 120_000;
 
 const hasCommand = (): boolean => spawnSync("sh", ["-c", `command -v ${COMMAND}`]).status === 0;
 

@@ -5,6 +5,9 @@ import type { Running } from "./server.ts";
 import { ADMIN_KEY, openTestServers, registeredClient, type TestClient, type TestServers } from "./setups.ts";
 import { connect, subscribe, type TestSocket } from "./socket.ts";
 
+/** How long whatever comes of itself may take on a busy machine. */
+export const WAIT_MS = 60_000;
+
 export type Cluster = AsyncDisposable & {
   readonly servers: TestServers;
   readonly first: Running;
@@ -115,19 +118,21 @@ export async function faithful(url: string, token: string, rooms: readonly strin
   const running = (async () => {
     while (!over) {
       try {
-        const current = await connect(url, token);
+        await using current = await connect(url, token);
         socket = current;
         reconnects += 1;
         for (const room of rooms) await subscribe(current, room, last(room));
         await current.closed;
         seen.push(...current.frames);
+        socket = undefined;
       } catch {
         await sleep(100);
       }
     }
   })();
   const frames = () => [...seen, ...(socket?.frames ?? [])];
-  await timeUntil(async () => rooms.every((room) => frames().some((frame) => frame.room_id === room)), 10_000, "rooms");
+  const subscribed = () => rooms.every((room) => frames().some((frame) => frame.room_id === room));
+  await timeUntil(async () => subscribed(), WAIT_MS, "rooms");
   return {
     /** Every seq of the room that came, in the order in which it did. */
     seqs: (room: string) => seqs(frames(), room),
@@ -140,6 +145,16 @@ export async function faithful(url: string, token: string, rooms: readonly strin
       socket = undefined;
     },
   };
+}
+
+/**
+ * The room's head on a node, once it has come to the highest seq that was acknowledged: a node whose log was away for a
+ * moment, or seemed so on a busy machine, answers with what it has folded until it has caught up.
+ */
+export async function headOnceAt(node: Api, room: string, acknowledged: number): Promise<number> {
+  const read = async () => (await node.get(`/rooms/${room}`)).body.seq;
+  await timeUntil(async () => (await read()) >= acknowledged, WAIT_MS, `room ${room} at ${acknowledged}`);
+  return read();
 }
 
 /** Rooms with alice and bob in them. */

@@ -15,7 +15,7 @@ import { type Api, apiOf, type Body, mails, newClient } from "./api.ts";
 import { dataFolder, type Running, startServer } from "./server.ts";
 
 /** How long a set-up may take to start. */
-export const START_TIMEOUT_MS = 60_000;
+export const START_TIMEOUT_MS = 180_000;
 
 export const ADMIN_KEY = "admin-key-of-the-tests-0123456789abcdef";
 

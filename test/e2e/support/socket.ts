@@ -1,4 +1,5 @@
 // A WebSocket client that keeps every frame it was sent.
+import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
 import type { Body } from "./api.ts";
 
@@ -63,8 +64,11 @@ export async function connect(
   return opened;
 }
 
-/** Subscribes to a room and waits for the answer. */
+/** Subscribes to a room and waits for the answer; throws when that is an error. */
 export async function subscribe(socket: TestSocket, room: string, afterSeq?: number): Promise<Body> {
-  socket.send({ type: "subscribe", room_id: room, ...(afterSeq === undefined ? {} : { after_seq: afterSeq }) });
-  return socket.next((frame) => frame.type === "subscribed" && frame.room_id === room);
+  const ref = randomUUID();
+  socket.send({ type: "subscribe", room_id: room, ref, ...(afterSeq === undefined ? {} : { after_seq: afterSeq }) });
+  const answer = await socket.next((frame) => frame.ref === ref);
+  if (answer.type !== "subscribed") throw new Error(`not subscribed: ${JSON.stringify(answer)}`);
+  return answer;
 }
