@@ -28,8 +28,10 @@ export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
     pool: "forks",
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // On a machine that is busy with other things all of it takes several times as long.
+    testTimeout: 90_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 20_000 } },
     teardownTimeout: 30_000,
     // Half of a server's start is compiling, and these tests start hundreds.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/chatapi") },

@@ -1,5 +1,6 @@
 // Real servers on loopback for the channels' tests: HTTP receivers, and sockets that say whatever they like.
 
+import { randomInt } from "node:crypto";
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
@@ -60,11 +61,21 @@ export function httpsServer(handler: RequestListener): Promise<TestServer> {
   return listen(server, () => server.closeAllConnections());
 }
 
+/** Below the ports that systems give to connections that go out: one of those may hold a port while its server restarts. */
+const PORTS = { from: 15_000, to: 30_000 };
+
 /** A loopback port on which nobody listens. */
 export async function closedPort(): Promise<number> {
-  const server = await socketServer(() => {});
-  await server[Symbol.asyncDispose]();
-  return server.port;
+  for (;;) {
+    const port = randomInt(PORTS.from, PORTS.to);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 /** The whole body of a request. */
@@ -74,8 +85,8 @@ export async function bodyOf(request: IncomingMessage): Promise<string> {
   return body;
 }
 
-/** Waits until the condition holds; fails the test after 5 s. */
-export const until = (condition: () => boolean): Promise<boolean> => soon(condition, Boolean, 5_000);
+/** Waits until the condition holds. */
+export const until = (condition: () => boolean): Promise<boolean> => soon(condition);
 
 function portOf(server: Server): number {
   const address: AddressInfo | string | null = server.address();

@@ -270,7 +270,7 @@ describe("a command without a server", () => {
 
 test("keys rotate-token-secret has running nodes sign with a new secret; --at-once ends what the older ones signed", async () => {
   const mint = async (): Promise<string> => (await api.post("/users/alice/tokens", {})).body.token;
-  const signedBy = (id: string) => until(mint, (token) => decodeProtectedHeader(token).kid === id, 1_500);
+  const signedBy = (id: string) => until(mint, (token) => decodeProtectedHeader(token).kid === id);
   const statusOf = async (token: string) => (await api.as(token).get("/users/alice")).status;
   const old = await mint();
   const rotated = await chatapi(["keys", "rotate-token-secret", "--json"]);

@@ -80,7 +80,7 @@ test("the WebSocket guide", async () => {
         expect((await api.post(path, JSON.parse(body))).status, where).toBeLessThan(300);
       }
       if (line.startsWith("< ")) {
-        await expect.poll(() => frames.length, { timeout: 5_000, message: where }).toBeGreaterThan(seen);
+        await expect.poll(() => frames.length, { timeout: 30_000, message: where }).toBeGreaterThan(seen);
         const frame = frames[seen];
         seen += 1;
         expect(matches(JSON.parse(text), frame), `${where}: ${JSON.stringify(frame)}`).toBe(true);

@@ -50,7 +50,7 @@ describe.runIf(executablePath !== undefined)("in a browser", { timeout: 180_000 
     const answer = await fetch(`${server.url}/dev/mailbox?wait_seconds=20`);
     const found = (await answer.json()) as { data: { id: string }[] };
     mailId = found.data[0]?.id ?? "";
-  }, 90_000);
+  }, 180_000);
   afterAll(() => stack.disposeAsync());
 
   type Looked = { readonly page: Page; readonly troubles: readonly string[] } & AsyncDisposable;

@@ -36,7 +36,7 @@ test("PostgreSQL is away: /livez answers, /readyz does not say yes, the line nam
     await until(
       () => statusOf(`${server.url}/livez`),
       (status) => status === 200,
-      20_000,
+      60_000,
     ),
   ).toBe(200);
   expect(await statusOf(`${server.url}/readyz`)).toBe(503);
@@ -47,7 +47,7 @@ test("PostgreSQL is away: /livez answers, /readyz does not say yes, the line nam
   expect(server.output().trim().split("\n")).toEqual([
     expect.stringMatching(/DATABASE_URL: the server cannot be reached.*waiting/),
   ]);
-}, 60_000);
+}, 180_000);
 
 test.skipIf(missingOwnEventStore !== undefined)(
   "EventStoreDB: without ?tls=false for a server without TLS the line says so; away, the start waits, names EVENTSTORE_URL, and is ready once it is there",
@@ -59,7 +59,7 @@ test.skipIf(missingOwnEventStore !== undefined)(
       until(
         async () => server.output(),
         (output) => output.includes("EVENTSTORE_URL"),
-        20_000,
+        60_000,
       );
     {
       const url = eventStore.url.replace("?tls=false", "");
@@ -76,9 +76,9 @@ test.skipIf(missingOwnEventStore !== undefined)(
       await until(
         () => isReady(server.url),
         (ready) => ready,
-        40_000,
+        90_000,
       ),
     ).toBe(true);
   },
-  120_000,
+  300_000,
 );

@@ -53,4 +53,4 @@ test("a wrong set-up ends the start with one clear line that names the variable"
     expect([code, output.trim().split("\n").length], output).toEqual([78, 1]);
     expect(output).toContain(variable);
   }
-}, 60_000);
+}, 180_000);

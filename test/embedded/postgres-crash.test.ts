@@ -66,7 +66,7 @@ test.each([{ adopted: false }, { adopted: true }])("the end of PostgreSQL is tol
   });
   expect(postgres.adopted).toBe(adopted);
   process.kill(await postmasterPid(home()), "SIGINT");
-  await expect.poll(() => ends, { timeout: 10_000 }).toEqual([expect.stringMatching(/^PostgreSQL ended/)]);
+  await expect.poll(() => ends, { timeout: 30_000 }).toEqual([expect.stringMatching(/^PostgreSQL ended/)]);
   await postgres[Symbol.asyncDispose]();
   expect(ends).toHaveLength(1);
 });
@@ -81,7 +81,7 @@ test("when the session that holds the lock breaks, it is taken again; while anot
   const breakIt =
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'chatapi server %'";
   await query(postgres.url, breakIt);
-  await expect.poll(() => query(postgres.url, held), { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(() => query(postgres.url, held), { timeout: 30_000 }).toHaveLength(1);
   expect(ends).toEqual([]);
 
   // Another server waits for the lock and gets it in that moment.
@@ -90,7 +90,7 @@ test("when the session that holds the lock breaks, it is taken again; while anot
   await sleep(300);
   await query(postgres.url, breakIt.replace("like 'chatapi server %'", `= 'chatapi server ${process.pid}'`));
   await expect
-    .poll(() => ends, { timeout: 10_000 })
+    .poll(() => ends, { timeout: 30_000 })
     .toEqual([`another ChatAPI server (pid 4711) is using the data folder ${folder.path}`]);
   await postgres[Symbol.asyncDispose]();
   await other;

@@ -20,7 +20,7 @@ const settled = <T>(promise: Promise<T>) => promise.catch((error: unknown) => er
 
 describe.skipIf(missingOwnEventStore !== undefined)(
   "the log on an EventStoreDB in trouble",
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   () => {
     let server: OwnEventStore;
     let runners: Disposable;

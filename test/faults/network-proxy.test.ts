@@ -26,7 +26,7 @@ async function openPair() {
   client.write("a");
   const far = await accepted.promise;
   const [near, other] = [told(client), told(far)];
-  const hears = async (text: string) => expect.poll(() => heard, { timeout: 5_000 }).toBe(text);
+  const hears = async (text: string) => expect.poll(() => heard, { timeout: 20_000 }).toBe(text);
   await hears("a");
   const moved = open.move();
   return { proxy, client, near, other, hears, heard: () => heard, [Symbol.asyncDispose]: () => moved.disposeAsync() };

@@ -81,7 +81,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();
-  if (!(await feed.caughtUp(10_000))) throw new Error("the feed does not run");
+  if (!(await feed.caughtUp(60_000))) throw new Error("the feed does not run");
   const moved = open.move();
   const close = () => moved.disposeAsync();
   return { services, gateway, url: `ws://127.0.0.1:${port}`, port, [Symbol.asyncDispose]: close };

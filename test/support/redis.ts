@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { closedPort } from "../channels/servers.ts";
 
 const COMMAND = "redis-server";
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
 
 /** Why there is no server, in one line; undefined when there is one. */
 export const missingRedis: string | undefined =

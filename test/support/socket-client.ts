@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 export type Received = Readonly<Record<string, unknown>> & { readonly type: string };
 
 /** How long a test waits for a frame or a close before it fails. */
-const WAIT_MS = 10_000;
+const WAIT_MS = 30_000;
 
 export class SocketClient implements Disposable {
   readonly socket: WebSocket;

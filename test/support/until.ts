@@ -4,7 +4,7 @@
 export async function until<T>(
   look: () => Promise<T> | T,
   satisfied: (value: T) => boolean = Boolean,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

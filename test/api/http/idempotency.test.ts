@@ -133,7 +133,7 @@ describe("requests in flight under one key", () => {
     ]);
   });
 
-  test("wait five seconds, and are then told to come again", { timeout: 15_000 }, async () => {
+  test("wait five seconds, and are then told to come again", { timeout: 60_000 }, async () => {
     const inFlight = new InFlight();
     const gate = Promise.withResolvers<void>();
     const first = inFlight.run("id", "1", () => gate.promise);

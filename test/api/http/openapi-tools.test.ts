@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-test("redocly's recommended rules find nothing", { timeout: 60_000 }, async () => {
+test("redocly's recommended rules find nothing", { timeout: 180_000 }, async () => {
   const args = [tool("@redocly/cli/bin/cli.js"), "lint", "--extends=recommended", "--format=json", "openapi.json"];
   const env = { ...process.env, REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "true" };
   const { stdout } = await run(process.execPath, args, { cwd: folder, env }).catch((error: Body) => error);
@@ -31,7 +31,7 @@ test("redocly's recommended rules find nothing", { timeout: 60_000 }, async () =
   expect([totals.errors, totals.warnings], JSON.stringify(problems, null, 1)).toEqual([0, 0]);
 });
 
-test("types generated from it compile strictly, and are those of the interface", { timeout: 60_000 }, async () => {
+test("types generated from it compile strictly, and are those of the interface", { timeout: 180_000 }, async () => {
   await run(process.execPath, [tool("openapi-typescript/bin/cli.js"), "openapi.json", "-o", "api.d.ts"], {
     cwd: folder,
   });

@@ -73,7 +73,7 @@ export async function mails(url: string, to?: string): Promise<Body[]> {
 }
 
 /** Asks until the answer is as wanted; the last answer otherwise. */
-export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean, timeoutMs = 10_000): Promise<T> {
+export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean, timeoutMs = 30_000): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const answer = await ask();

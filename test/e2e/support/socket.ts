@@ -31,7 +31,7 @@ export async function connect(
   });
   const closed = new Promise<number>((resolve) => socket.on("close", resolve));
   socket.on("error", () => undefined);
-  const next: TestSocket["next"] = (wanted, timeoutMs = 10_000) =>
+  const next: TestSocket["next"] = (wanted, timeoutMs = 30_000) =>
     new Promise((resolve, reject) => {
       const look = () => {
         const found = frames.find(wanted);

@@ -27,7 +27,7 @@ export function tryEach(bounds: readonly Bound[], bounded: () => BoundedServer):
       expect(said(await bounded().other.put("/users/ann", { name: answer }))).toMatch(/^20[01]$/);
     }
     using open = new DisposableStack();
-    await expect.poll(() => well(bounded(), open), { timeout: 10_000 }).toBe(after);
+    await expect.poll(() => well(bounded(), open), { timeout: 30_000 }).toBe(after);
   });
 }
 

@@ -107,7 +107,7 @@ async function unseen(world: World): Promise<string> {
   const { body } = await until(
     () => world.api.get(`/notifications/${id}`),
     (answer) => answer.body.status === "expired",
-    8_000,
+    60_000,
   );
   if (body.status !== "expired") throw new Error(`${id} did not expire: ${JSON.stringify(body)}`);
   return id;
