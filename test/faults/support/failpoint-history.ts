@@ -31,7 +31,7 @@ export type Listener = { readonly user: string; readonly room: string; readonly 
 
 export const seqsOf = ({ room, frames }: Listener): readonly number[] => frames.flatMap((shown) => seqs(shown, room));
 
-const SETTLE_TIMEOUT_MS = 20_000;
+const SETTLE_TIMEOUT_MS = 60_000;
 
 /** All that one client of a scene did. */
 export class History {

@@ -16,7 +16,7 @@ export type World = {
 };
 
 /** How long a frame is waited for. */
-const NEXT_MS = 5_000;
+const NEXT_MS = 30_000;
 /** So long after a strange answer it is known whether the node was dying. */
 const DYING_MS = 500;
 

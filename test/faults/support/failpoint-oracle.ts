@@ -7,7 +7,7 @@ import type { Scene } from "./failpoint-scene.ts";
 
 /** A notification or delivery that has come to an end. */
 const ENDED = ["sent", "delivered", "fell_back", "exhausted", "bounced", "cancelled", "suppressed", "expired"];
-const QUIET_MS = 20_000;
+const QUIET_MS = 60_000;
 /** An attempt whose worker died is open until its lease ends; what follows takes a moment. */
 const LEASE_MS = 150_000;
 

@@ -16,7 +16,7 @@ export const orders = {
 const MAX_STEPS = 50_000;
 
 /** For so long nobody may be able to go on: work that is no step takes a moment. Real time, whatever timers are. */
-const PATIENCE_MS = 2_000;
+const PATIENCE_MS = 10_000;
 const startTimer = setTimeout;
 const clock = performance.now.bind(performance);
 

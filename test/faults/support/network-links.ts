@@ -62,7 +62,7 @@ export async function openNetwork(setup: Exclude<SetupName, "embedded">): Promis
 }
 
 /** No request of a client may take longer, whatever is wrong behind the server. */
-const ANSWER_MS = 15_000;
+const ANSWER_MS = 45_000;
 
 /** Calls that are looked at: what hangs, and what is answered with a fault of the server's own, goes to `faults`. */
 export function watchedApi(url: string, key: string, faults: string[]): Api {

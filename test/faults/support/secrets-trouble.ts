@@ -8,7 +8,7 @@ import type { Used } from "./secrets-run.ts";
 import { connection } from "./secrets-stores.ts";
 import type { Talk } from "./secrets-talk.ts";
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 60_000;
 
 type Trouble = {
   readonly talk: Talk;
