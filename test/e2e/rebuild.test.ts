@@ -83,7 +83,7 @@ test("everything reads as before, and what was unfinished finishes once", async 
   await notificationUntil(api, failing.id, (body) => body.deliveries[0]?.status === "retrying");
   const { body: scheduled } = await api.post("/notifications", {
     ...{ type: "email", to_email: "later@example.com", subject: "Later", content: "Hello" },
-    send_at: new Date(Date.now() + 18_000).toISOString(),
+    send_at: new Date(Date.now() + 25_000).toISOString(),
   });
   const ids = [mail.id, open.id, failing.id, scheduled.id];
   const before = await everything(api, rooms, ids);
@@ -105,12 +105,12 @@ test("everything reads as before, and what was unfinished finishes once", async 
     before.find((one) => one.path === `/rooms/${rooms[0]}`)?.body,
   );
 
-  const delivered = await notificationUntil(api, failing.id, (body) => body.status === "delivered", 30_000);
+  const delivered = await notificationUntil(api, failing.id, (body) => body.status === "delivered", 90_000);
   expect(delivered.deliveries[0]).toMatchObject({ status: "delivered", attempt_count: 2 });
   expect(received).toHaveLength(2);
   expect(new Set(received).size).toBe(1);
-  const sent = await notificationUntil(api, scheduled.id, (body) => body.status === "sent", 30_000);
+  const sent = await notificationUntil(api, scheduled.id, (body) => body.status === "sent", 90_000);
   expect(sent.deliveries[0]).toMatchObject({ attempt_count: 1 });
   expect((await api.as(await tokenOf(api, "alice")).get(`/notifications/${open.id}`)).status).toBe(403);
   await server.stop();
-}, 120_000);
+}, 300_000);
