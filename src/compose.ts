@@ -9,10 +9,12 @@ import { createHttpServer, createProbeServer, type WaitingServer } from "./api/h
 import type { HttpTimings } from "./api/http/hardening.ts";
 import type { Probes } from "./api/http/probes.ts";
 import { routes } from "./api/http/routes/routes.ts";
+import { startInboundSmtp } from "./api/inbound-smtp.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
 import { KeyUse } from "./app/key-use.ts";
+import { receiveBounce } from "./app/mail-hooks.ts";
 import { MAIL_LINKS_SECRET, type MailLinks, mailLinks } from "./app/mail-links.ts";
 import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
@@ -24,7 +26,7 @@ import type { FetchAmazon } from "./channels/email/events/ses.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
 import { createHttpClient, type HttpClient } from "./channels/outgoing-http.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
-import type { Config } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { SECOND_MS } from "./contract/time.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
@@ -137,6 +139,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   await storage.readSide.caughtUp(signal);
   http.server.on("upgrade", (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   http.open();
+  if (config.inboundSmtp !== undefined) open.use(await openInbound(services, config.inboundSmtp));
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
@@ -153,6 +156,21 @@ const amazonOver =
     if (status !== 200) throw new Error(`Amazon answered ${status}`);
     return body;
   };
+
+/** Throws ConfigError when it cannot listen there. */
+async function openInbound(services: Services, { host, port }: NonNullable<Config["inboundSmtp"]>) {
+  const { config, logger, links } = services;
+  try {
+    return await startInboundSmtp({
+      ...{ host, port, logger, name: config.smtpEhloName },
+      returned: (address) => links.returned(address),
+      receive: (delivery, raw) => receiveBounce(services, delivery, raw),
+    });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "no reason given";
+    throw new ConfigError(`INBOUND_SMTP: cannot listen on ${host}:${port} (${code})`);
+  }
+}
 
 /** Where a server of development mode is reached; null while it does not listen. */
 function originOf(server: Server | undefined): string | null {

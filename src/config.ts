@@ -40,6 +40,18 @@ function rate(text: string, context: z.RefinementCtx): Rate {
   return { count: Number(count), windowMs };
 }
 
+/** Reads an address to listen on such as `0.0.0.0:25` or `[::]:25`. */
+function listenAddress(text: string, context: z.RefinementCtx): { readonly host: string; readonly port: number } {
+  const [, v6, name, digits = ""] =
+    /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9][A-Za-z0-9.-]{0,252})):(\d{1,5})$/.exec(text.trim()) ?? [];
+  const host = v6 ?? name ?? "";
+  const port = Number(digits);
+  if (host === "" || port > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) {
+    context.addIssue({ code: "custom", message: `"${text}" is no host:port such as 0.0.0.0:2525 or [::]:2525` });
+  }
+  return { host, port };
+}
+
 const list = (text: string): readonly string[] => text.split(",").flatMap((item) => item.trim() || []);
 const cidr = (text: string): boolean => ipaddr.isValidCIDR(text) || ipaddr.isValid(text);
 const cidrs = z
@@ -118,6 +130,7 @@ const EnvironmentSchema = z.object({
       "must be a host name, or an address in brackets",
     )
     .optional(),
+  INBOUND_SMTP: z.string().transform(listenAddress).optional(),
   ALLOWED_HOSTS: z.string().default("").transform(list),
   CORS_ORIGINS: z.string().transform(list).optional(),
   TRUST_PROXY: cidrs,
@@ -202,6 +215,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     publicUrl: env.PUBLIC_URL?.replace(/\/$/, ""),
     /** What mail servers are greeted with; undefined: this machine's own name. */
     smtpEhloName: env.SMTP_EHLO_NAME ?? ehloNameOf(env.PUBLIC_URL),
+    /** Where a node of the role api receives reports of mails; undefined: nowhere. */
+    inboundSmtp: env.INBOUND_SMTP,
     allowedHosts: env.ALLOWED_HOSTS,
     /** Undefined: any origin. */
     corsOrigins: env.CORS_ORIGINS,

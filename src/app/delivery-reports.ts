@@ -15,8 +15,8 @@ import { suppressAddress, suppressionAddress } from "./suppressions.ts";
 
 type ReportServices = Pick<Services, "commands" | "store" | "keyring" | "readSide" | "now">;
 
-/** Who reports: a client's provider. */
-type ReportSource = { readonly client: ClientId; readonly provider: string };
+/** Who reports: a client's provider. `way`: what the report's id is one of, when not the provider's. */
+type ReportSource = { readonly client: ClientId; readonly provider: string; readonly way?: string };
 
 /** `unknown`: there is no such mail, or it is another client's. */
 type Recorded = "recorded" | "unknown";
@@ -49,7 +49,7 @@ export async function recordReport(
   const { state } = await services.commands.load(deliveryDecider, deliveryStream(id));
   if (state.status === "none") return "unknown";
   const whom = await recipientOf(services, state.request, report.address);
-  const commandId = deriveUuid("report", id, source.provider, report.id);
+  const commandId = deriveUuid("report", id, source.way ?? source.provider, report.id);
   // With a fingerprint the stream keeps the command's id, so that it counts once.
   const context = { ...cause, commandId, fingerprint: "report" };
   const { kind, bounce, code, message } = report;

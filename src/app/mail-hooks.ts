@@ -1,16 +1,22 @@
-// What the email vendors post to a provider's path: checked as each documents it, and recorded.
+// What comes back of mails: what the vendors post to a provider's path, checked as each documents it, and what receiving
+// servers mail to return paths.
+import { bounceReports } from "../channels/email/events/bounce-mail.ts";
 import { mailgunEvent } from "../channels/email/events/mailgun.ts";
 import { postmarkEvents } from "../channels/email/events/postmark.ts";
 import { sendgridEvents } from "../channels/email/events/sendgrid.ts";
 import { sesEvents } from "../channels/email/events/ses.ts";
 import { HookRefused, type HookRequest } from "../channels/email/events/vendor.ts";
 import type { ProblemCode } from "../contract/errors.ts";
+import type { DeliveryId } from "../contract/ids.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
+import { deliveryDecider } from "../domain/delivery.ts";
+import { deliveryStream } from "../domain/delivery-state.ts";
 import type { MailReport } from "../domain/delivery-reports.ts";
 import { hookTokenDecider, hookTokenStream } from "../domain/hook-token.ts";
 import { type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { deriveSecretTail, deriveUuid } from "../event-store/derived-ids.ts";
+import { decodeMetadata } from "../event-store/envelope.ts";
 import { isReported, recordReport } from "./delivery-reports.ts";
 import { AppError } from "./errors.ts";
 import type { HookOwner } from "./mail-links.ts";
@@ -53,6 +59,29 @@ export async function receiveHook(
   services.onReports?.(settings.type, { recorded, unknown });
   return { recorded, unknown };
 }
+
+/**
+ * Takes a mail that came to the return path of a delivery. Who knows the path has the mail that it is of, or carried it.
+ * Throws what commands throw: then the sender tries again, and what was recorded counts once.
+ */
+export async function receiveBounce(services: Services, id: DeliveryId, raw: Uint8Array): Promise<HookOutcome> {
+  const reports = await bounceReports(raw, id);
+  const { state } = await services.commands.load(deliveryDecider, deliveryStream(id));
+  const [first] = await services.store.readStream(deliveryStream(id), { from: 0, limit: 1 });
+  const client = first === undefined ? undefined : decodeMetadata(first).client;
+  let recorded = 0;
+  if (state.status !== "none" && client !== undefined && client !== null) {
+    // The delivery may go on with another provider before the same report comes again.
+    const source = { client, provider: state.provider, way: RETURN_PATH };
+    for (const report of reports) {
+      if ((await recordReport(services, source, report)) === "recorded") recorded += 1;
+    }
+  }
+  const outcome = { recorded, unknown: reports.length - recorded };
+  services.onReports?.("smtp", outcome);
+  return outcome;
+}
+const RETURN_PATH = "return-path";
 
 async function check(services: Services, settings: ProviderSettings, request: HookRequest): Promise<Checked> {
   try {

@@ -1,4 +1,5 @@
 // The links of mails and the paths of vendors: each says whose it is, and nobody but this server can make one.
+import { domainToASCII } from "node:url";
 import { type ClientId, ClientIdSchema, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
 import { isSameSecret } from "../platform/same-secret.ts";
@@ -9,23 +10,45 @@ const MAC_DIGITS = 26;
 const PREFIX = "dlv_";
 
 /** What a token is for: one for one purpose is none for another. */
-type Purpose = "unsubscribe" | "hook";
+type Purpose = "unsubscribe" | "hook" | "bounce";
 
 const macOf = (secret: Uint8Array, purpose: Purpose, id: string): string => deriveSecretTail(secret, purpose, id);
 
-/** A token for a delivery: digits and lower-case letters. */
-const mailToken = (secret: Uint8Array, purpose: Purpose, id: DeliveryId): string =>
-  id.slice(PREFIX.length) + macOf(secret, purpose, id);
+/** What a delivery's MAC covers. `domain`: the one that the token is for alone; null: any. */
+const covered = (id: DeliveryId, domain: string | null): string => (domain === null ? id : `${id} ${domain}`);
 
-/** The delivery of a token, in any case; undefined for one that this server did not make for the purpose. */
-function deliveryOfToken(secret: Uint8Array, purpose: Purpose, token: string): DeliveryId | undefined {
+/** A token for a delivery: digits and lower-case letters. The id follows from client, notification and recipient. */
+const mailToken = (secret: Uint8Array, purpose: Purpose, id: DeliveryId, domain: string | null = null): string =>
+  id.slice(PREFIX.length) + macOf(secret, purpose, covered(id, domain));
+
+/** The delivery of a token, in any case; undefined for one that this server did not make for the purpose and domain. */
+function deliveryOfToken(
+  secret: Uint8Array,
+  purpose: Purpose,
+  token: string,
+  domain: string | null = null,
+): DeliveryId | undefined {
   if (token.length > 128) return undefined;
   const lower = token.toLowerCase();
   const id = DeliveryIdSchema.safeParse(PREFIX + lower.slice(0, -MAC_DIGITS));
   if (!id.success) return undefined;
   // fence: mail-token
-  if (!isSameSecret(lower.slice(-MAC_DIGITS), macOf(secret, purpose, id.data))) return undefined;
+  if (!isSameSecret(lower.slice(-MAC_DIGITS), macOf(secret, purpose, covered(id.data, domain)))) return undefined;
   return id.data;
+}
+
+/** What the local part of a return path begins with: 54 characters in all, of the 64 that there may be. */
+const RETURN_PREFIX = "b-";
+const MAX_ADDRESS_LENGTH = 320;
+
+/** The delivery of a return path, whatever its case. */
+function deliveryOfReturnPath(secret: Uint8Array, address: string): DeliveryId | undefined {
+  if (address.length > MAX_ADDRESS_LENGTH) return undefined;
+  const at = address.lastIndexOf("@");
+  const local = address.slice(0, Math.max(at, 0)).toLowerCase();
+  if (!local.startsWith(RETURN_PREFIX)) return undefined;
+  const domain = domainToASCII(address.slice(at + 1));
+  return deliveryOfToken(secret, "bounce", local.slice(RETURN_PREFIX.length), domain);
 }
 
 /** Whose path a vendor posts to. */
@@ -52,6 +75,10 @@ export type MailLinks = {
   readonly unsubscribeUrl: (id: DeliveryId) => string | null;
   /** The delivery of such a link's token; undefined when this server did not make it. */
   readonly unsubscribed: (token: string) => DeliveryId | undefined;
+  /** The envelope's sender of a mail, at a domain in lower-case ASCII: where receiving servers report to. */
+  readonly returnPath: (id: DeliveryId, domain: string) => string;
+  /** The delivery of a return path, in any case; undefined when this server did not make it for its domain. */
+  readonly returned: (address: string) => DeliveryId | undefined;
   /** Where a provider's vendor posts its events. Null: nobody can reach this server. */
   readonly eventsUrl: (owner: HookOwner) => string | null;
   /** Whose path it is; undefined when this server did not make it. */
@@ -65,6 +92,8 @@ export const mailLinks = (secret: Uint8Array, origin: () => string | null): Mail
     return base === null ? null : `${base}/u/${mailToken(secret, "unsubscribe", id)}`;
   },
   unsubscribed: (token) => deliveryOfToken(secret, "unsubscribe", token),
+  returnPath: (id, domain) => `${RETURN_PREFIX}${mailToken(secret, "bounce", id, domain)}@${domain}`,
+  returned: (address) => deliveryOfReturnPath(secret, address),
   eventsUrl(owner) {
     const base = origin();
     return base === null ? null : `${base}/hooks/email/${hookToken(secret, owner)}`;

@@ -104,10 +104,28 @@ export function providerFaults(body: unknown): readonly FieldFault[] {
     ([username = "", password = ""]) => (config[password] ?? null) !== null && (config[username] ?? null) === null,
   );
   return [
+    ...optionFaults(given),
     ...untyped.map((path) => ({ path, code: "required" as const, message: "is required" })),
     ...pairs.map(([username = ""]) => {
       return { path: `config.${username}`, code: "required" as const, message: "is required with a password" };
     }),
+  ];
+}
+
+/** Options that a provider of the type has no way to follow. */
+function optionFaults({ type, options }: Readonly<Record<string, unknown>>): readonly FieldFault[] {
+  const given = isObject(options) ? options : {};
+  const refuse = (name: string, why: string): FieldFault => {
+    return { path: `options.${name}`, code: "not_allowed", message: `must be left out with ${String(type)}: ${why}` };
+  };
+  const tracks = ["track_opens", "track_clicks"].filter((name) => given[name] === true);
+  const own = type === "smtp" || type === "ses" ? tracks : [];
+  const returned = ProviderTypeSchema.safeParse(type).success && type !== "smtp" && (given.return_path ?? null) !== null;
+  return [
+    ...(returned ? [refuse("return_path", "its events come to events_url")] : []),
+    ...own.map((name) =>
+      refuse(name, type === "ses" ? "its configuration set says what is tracked" : "SMTP tracks nothing"),
+    ),
   ];
 }
 
@@ -162,7 +180,7 @@ function settingsIn(wanted: ProviderInput) {
       ratePerSecond: options?.rate_per_second ?? null,
       timeoutSeconds: options?.timeout_seconds ?? null,
       weight: options?.weight ?? null,
-      returnPath: null,
+      returnPath: options?.return_path ?? null,
       tags: options?.tags ?? [],
       trackOpens: options?.track_opens ?? null,
       trackClicks: options?.track_clicks ?? null,

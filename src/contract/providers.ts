@@ -88,7 +88,7 @@ const shownOfEvery = {
     rate_per_second: z.number().nullable(),
     timeout_seconds: z.number().nullable(),
     weight: z.number().nullable(),
-    return_path: z.string().nullable().describe("Always null: bounces are not received by SMTP yet"),
+    return_path: z.string().nullable().describe("Of smtp: the domain that receiving servers return mails to"),
     tags: z.array(z.string()),
     track_opens: z.boolean().nullable(),
     track_clicks: z.boolean().nullable(),
@@ -179,14 +179,17 @@ const ofEvery = {
       rate_per_second: orNull(z.number().min(0.01).max(1_000)),
       timeout_seconds: orNull(z.int().min(1).max(MAX_TIMEOUT_SECONDS)),
       weight: orNull(z.int().min(1).max(1_000)).meta({ description: "The share among providers of one `order`; 1." }),
+      return_path: orNull(mailDomain).meta({
+        description: "Of smtp alone: mails are sent from an address of their own at this domain, which INBOUND_SMTP receives for.",
+      }),
       tags: orNull(
         z
           .array(pattern(/^[A-Za-z0-9_-]{1,64}$/, "of A-Z a-z 0-9 _ -", 1, 64))
           .max(MAX_TAGS)
           .transform(unique),
       ),
-      track_opens: orNull(z.boolean()),
-      track_clicks: orNull(z.boolean()),
+      track_opens: orNull(z.boolean()).meta({ description: "Not of smtp and ses, which have no such setting." }),
+      track_clicks: orNull(z.boolean()).meta({ description: "Not of smtp and ses, which have no such setting." }),
     }),
   ),
 };

@@ -68,7 +68,7 @@ const options = z.object({
   timeoutSeconds: z.number().nullable(),
   /** The share among providers of the same order. Null: 1. */
   weight: z.number().nullable(),
-  /** Of no use: no request sets it. */
+  /** Of SMTP: the domain at which receiving servers report to us. Null: they report to the sender. */
   returnPath: z.string().nullable(),
   /** On every mail, beside the mail's own. */
   tags: z.array(z.string()),

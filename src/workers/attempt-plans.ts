@@ -1,7 +1,7 @@
 // How a delivery is attempted now: through which provider, to which host, and what is sent.
 import { emptyResult } from "../channels/attempt-result.ts";
 import { type MailContent, senderDomain } from "../channels/email/message.ts";
-import type { DeliveryId, NotificationId } from "../contract/ids.ts";
+import { type DeliveryId, DeliveryIdSchema, type NotificationId } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import type { ExistingClient } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
@@ -181,6 +181,7 @@ function planMail(
   { settings, via }: Way,
 ): AttemptPlan {
   const { name, account, attemptsAtOnce, maxMs, send } = services.email.provider(settings);
+  const returnPath = returnPathOf(services, mail.deliveryId, settings);
   return {
     ...{ provider: name, via, ratePerSecond: settings.options.ratePerSecond, maxMs, domain: mail.domain },
     host: { name: account, limit: attemptsAtOnce },
@@ -188,10 +189,17 @@ function planMail(
     async send(at, signal, onHandedOver) {
       const attachments = await loadAttachments(services, files);
       if (attachments === undefined) return { ...emptyResult(name), outcome: "permanent", error: ERASED };
-      return send({ ...mail, attachments, at }, signal, onHandedOver);
+      return send({ ...mail, returnPath, attachments, at }, signal, onHandedOver);
     },
   };
 }
+
+/** Where receiving servers report what became of a mail: an address of its own. Null: the sender's. */
+const returnPathOf = ({ links }: JobServices, id: string, { type, options }: ProviderSettings): string | null => {
+  const known = DeliveryIdSchema.safeParse(id);
+  if (type !== "smtp" || options.returnPath === null || !known.success) return null;
+  return links?.returnPath(known.data, options.returnPath) ?? null;
+};
 
 /** A fallback's mail has none. Undefined when they were erased. */
 const filesOf = ({ delivery, notification }: Attempted): readonly Attachment[] | undefined =>

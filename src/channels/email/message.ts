@@ -48,6 +48,8 @@ export type MailContent = {
   readonly tag?: string | null;
   /** Where one click ends mails of this kind (RFC 8058). */
   readonly unsubscribeUrl?: string | null;
+  /** The envelope's sender, by SMTP. Default: the sender's address. */
+  readonly returnPath?: string | null;
   /** The domain of the Message-ID: that of the delivery's first sender. Default: the sender's. */
   readonly domain?: string | null;
   /** Recipients, by their place among all, that have it already, or never will. */
@@ -124,7 +126,7 @@ export async function partsOf(sender: MailSender, mail: MailContent): Promise<Ma
     ],
     tags,
     // Blind copies are only in the envelope.
-    envelope: { from: from.address, to: all.filter((_, index) => !settled.has(index)), indexes, total: all.length },
+    envelope: { from: mail.returnPath ?? from.address, to: all.filter((_, index) => !settled.has(index)), indexes, total: all.length },
   };
 }
 

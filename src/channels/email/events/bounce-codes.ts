@@ -105,6 +105,7 @@ const TEXTS: readonly (readonly [BounceCode, readonly string[]])[] = [
     [
       "host not found",
       "domain not found",
+      "domain name not found",
       "host unknown",
       "unknown host",
       "nxdomain",
@@ -133,7 +134,10 @@ function enhancedStatus(text: string): readonly [cls: string, subject: string, d
 /** Why a mail came back. `status` is RFC 3463's, where there is one beside the text. */
 export function bounceCode(status: string | null, text: string | null): BounceCode {
   const said = (text ?? "").slice(0, MAX_TEXT);
-  const known = enhancedStatus(status ?? "") ?? enhancedStatus(said);
+  const given = enhancedStatus(status ?? "");
+  // Some servers write x.0.0 whatever happened, and beside it what the other server said.
+  const isVague = given === null || (given[1] === "0" && given[2] === "0");
+  const known = isVague ? (enhancedStatus(said) ?? given) : given;
   const [, subject = "", detail = ""] = known ?? [];
   const sure = SURE[`${subject}.${detail}`];
   if (sure !== undefined) return sure;
