@@ -31,8 +31,8 @@ const PROVIDER_CHANGES: Readonly<Record<string, string>> = {
 
 type Reports = { readonly recorded: number; readonly unknown: number };
 const NO_REPORTS: Reports = { recorded: 0, unknown: 0 };
-/** The types of providers whose vendors post what becomes of mails. */
-const VENDORS = ProviderTypeSchema.exclude(["smtp"]).options;
+/** The types of providers; of smtp, receiving servers report what becomes of mails. */
+const PROVIDER_TYPES = ProviderTypeSchema.options;
 
 /** Never a client's name for one. Of every mail `smtp`: a delivery knows its provider's name, and no type. */
 const PROVIDER_LABELS: Readonly<Record<Channel, string>> = {
@@ -74,7 +74,7 @@ export class NodeMetrics {
     // From the start on, so that the first of each is seen as an increase.
     for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
     for (const change of Object.values(PROVIDER_CHANGES)) this.#providers.inc({ change }, 0);
-    for (const provider of VENDORS) this.reported(provider, NO_REPORTS);
+    for (const provider of PROVIDER_TYPES) this.reported(provider, NO_REPORTS);
   }
 
   /** The same log, whose appends are measured. */
