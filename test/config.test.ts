@@ -33,6 +33,7 @@ test("nothing set: everything on this machine, in development mode", () => {
     openRegistration: false,
     publicUrl: undefined,
     smtpEhloName: undefined,
+    inboundSmtp: undefined,
     allowedHosts: [],
     corsOrigins: undefined,
     trustProxy: [],
@@ -55,6 +56,8 @@ test("an empty variable is one that is not set, and what is read stays as it is"
 describe("values", () => {
   const good: [Record<string, string>, object][] = [
     [{ PORT: "0" }, { port: 0 }],
+    [{ INBOUND_SMTP: "0.0.0.0:25" }, { inboundSmtp: { host: "0.0.0.0", port: 25 } }],
+    [{ INBOUND_SMTP: "[::1]:2525" }, { inboundSmtp: { host: "::1", port: 2525 } }],
     [{ HOST: "::1" }, { host: "::1", development: true }],
     [{ HOST: "localhost" }, { development: true }],
     [{ DATA_DIR: "/var/lib/chat" }, { dataDir: "/var/lib/chat" }],
@@ -83,6 +86,9 @@ describe("values", () => {
   });
 
   const bad: [Record<string, string>][] = [
+    ...["2525", ":2525", "mx.example.com", "mx.example.com:65536", "::1:25", "[mx]:25", "a b:25", "smtp://mx:25"].map(
+      (INBOUND_SMTP) => [{ INBOUND_SMTP }] as [Record<string, string>],
+    ),
     ...["eighty", "65536", "-1", "80.5"].map((PORT) => [{ PORT }] as [Record<string, string>]),
     [{ DATABASE_URL: "mysql://db.example/chat" }],
     [{ DATABASE_URL: "postgres://chat:pass/word@db.example/chat" }],

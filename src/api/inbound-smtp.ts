@@ -2,11 +2,12 @@
 import type { Socket } from "node:net";
 import type { Logger } from "pino";
 import { SMTPServer, type SMTPServerDataStream } from "smtp-server";
+import { PARSED_BYTES } from "../channels/email/events/bounce-mail.ts";
 import type { DeliveryId } from "../contract/ids.ts";
 import { MINUTE_MS } from "../contract/time.ts";
 import { messageOf } from "../platform/supervise.ts";
 
-export type InboundSmtp = AsyncDisposable & { readonly host: string; readonly port: number };
+type InboundSmtp = AsyncDisposable & { readonly host: string; readonly port: number };
 
 /** What a listener holds back from those who send to it. */
 export type InboundLimits = {
@@ -29,8 +30,8 @@ export type InboundLimits = {
 };
 
 const MEBIBYTE = 1024 * 1024;
-export const INBOUND_LIMITS: InboundLimits = {
-  ...{ connections: 100, connectionsOfAddress: 20, mailBytes: 40 * MEBIBYTE, keptBytes: MEBIBYTE / 8 },
+const INBOUND_LIMITS: InboundLimits = {
+  ...{ connections: 100, connectionsOfAddress: 20, mailBytes: 40 * MEBIBYTE, keptBytes: PARSED_BYTES },
   ...{ commandBytes: 2_048, recipients: 10, refusedRecipients: 10, silenceMs: MINUTE_MS, sessionMs: 15 * MINUTE_MS },
 };
 const CLOSE_TIMEOUT_MS = 1_000;
@@ -66,6 +67,7 @@ export async function startInboundSmtp(options: InboundOptions): Promise<Inbound
     authOptional: true,
     disableReverseLookup: true,
     size: limits.mailBytes,
+    rejectOversized: true,
     maxClients: limits.connections,
     maxCommandLength: limits.commandBytes,
     maxRecipients: limits.recipients,
@@ -76,6 +78,7 @@ export async function startInboundSmtp(options: InboundOptions): Promise<Inbound
       done(count > limits.connectionsOfAddress ? smtpError(421, "too many connections from your address") : null);
     },
     onRcptTo: ({ address }, { id }, done) => {
+      // fence: inbound-recipient
       // fence: inbound-recipient
       if (isPostmaster(address) || returned(address) !== undefined) return done(null);
       const count = (refused.get(id) ?? 0) + 1;
@@ -154,7 +157,12 @@ const MAX_SUBJECT = 200;
 function subjectOf(raw: Buffer): string | null {
   const head = raw.toString("latin1", 0, MAX_HEADER_BYTES).split(/\r?\n\r?\n/)[0] ?? "";
   const [, subject] = /^subject:([^\r\n]{0,998})/im.exec(head) ?? [];
-  return subject?.replace(/[^ -~]/g, " ").trim().slice(0, MAX_SUBJECT) ?? null;
+  return (
+    subject
+      ?.replace(/[^ -~]/g, " ")
+      .trim()
+      .slice(0, MAX_SUBJECT) ?? null
+  );
 }
 
 const smtpError = (responseCode: number, message: string): Error => Object.assign(new Error(message), { responseCode });

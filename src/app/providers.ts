@@ -120,7 +120,8 @@ function optionFaults({ type, options }: Readonly<Record<string, unknown>>): rea
   };
   const tracks = ["track_opens", "track_clicks"].filter((name) => given[name] === true);
   const own = type === "smtp" || type === "ses" ? tracks : [];
-  const returned = ProviderTypeSchema.safeParse(type).success && type !== "smtp" && (given.return_path ?? null) !== null;
+  const returned =
+    ProviderTypeSchema.safeParse(type).success && type !== "smtp" && (given.return_path ?? null) !== null;
   return [
     ...(returned ? [refuse("return_path", "its events come to events_url")] : []),
     ...own.map((name) =>

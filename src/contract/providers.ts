@@ -180,7 +180,8 @@ const ofEvery = {
       timeout_seconds: orNull(z.int().min(1).max(MAX_TIMEOUT_SECONDS)),
       weight: orNull(z.int().min(1).max(1_000)).meta({ description: "The share among providers of one `order`; 1." }),
       return_path: orNull(mailDomain).meta({
-        description: "Of smtp alone: mails are sent from an address of their own at this domain, which INBOUND_SMTP receives for.",
+        description:
+          "Of smtp alone: mails are sent from an address of their own at this domain, which INBOUND_SMTP receives for.",
       }),
       tags: orNull(
         z

@@ -126,7 +126,12 @@ export async function partsOf(sender: MailSender, mail: MailContent): Promise<Ma
     ],
     tags,
     // Blind copies are only in the envelope.
-    envelope: { from: mail.returnPath ?? from.address, to: all.filter((_, index) => !settled.has(index)), indexes, total: all.length },
+    envelope: {
+      from: mail.returnPath ?? from.address,
+      to: all.filter((_, index) => !settled.has(index)),
+      indexes,
+      total: all.length,
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 // What comes back of mails: reports, hooks, suppressions, unsubscribing, inbound mail.
-import { drop, type Mutation, replaceWith } from "./mutation.ts";
+import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
 
 export const feedbackMutations: readonly Mutation[] = [
   {
@@ -85,6 +85,18 @@ export const feedbackMutations: readonly Mutation[] = [
     name: "topic of SES's events",
     mutate: drop,
     caughtBy: { file: "channels/email/events.test.ts", test: "another topic is refused" },
+  },
+  {
+    fence: "inbound-recipient",
+    name: "mail is taken for return paths of this server alone",
+    mutate: condition(true),
+    caughtBy: { file: "api/inbound-smtp.test.ts", test: "is refused at RCPT" },
+  },
+  {
+    fence: "bounce-lines",
+    name: "lines of a bounce that are parsed",
+    mutate: drop,
+    caughtBy: { file: "channels/email/bounce-mail.test.ts", test: "is parsed for 1,000 lines" },
   },
   {
     fence: "report-client",

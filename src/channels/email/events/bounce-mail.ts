@@ -7,13 +7,15 @@ import { derivedId, instantOf, reportOf } from "./vendor.ts";
 
 /** As much of a mail as is parsed: a report comes before the mail that it is about. */
 export const PARSED_BYTES = 128 * 1024;
+/** The parser takes tens of microseconds a line, whatever is on it. */
+const PARSED_LINES = 1_000;
 
 const MAX_PART_BYTES = 64 * 1024;
 const MAX_TEXT = 16_384;
 const MAX_FIELD_LENGTH = 2_000;
 /** A mail has at most 51 recipients. */
 const MAX_REPORTS = 100;
-const LIMITS = { maxNestingDepth: 8, maxHeadersSize: 65_536, maxRfc822NestingDepth: 0, forceRfc822Attachments: true };
+const LIMITS = { maxNestingDepth: 8, maxHeadersSize: 32_768, maxRfc822NestingDepth: 0, forceRfc822Attachments: true };
 
 /** What one report says, before it has an id. */
 type Said = Partial<MailReport> & Pick<MailReport, "kind">;
@@ -26,7 +28,7 @@ type Fields = ReadonlyMap<string, readonly string[]>;
  * a program. The same mail gives the same ids. Never rejects for what the mail holds.
  */
 export async function bounceReports(raw: Uint8Array, delivery: string): Promise<readonly MailReport[]> {
-  const mail = await PostalMime.parse(raw.subarray(0, PARSED_BYTES), LIMITS).catch(() => undefined);
+  const mail = await PostalMime.parse(beginning(raw), LIMITS).catch(() => undefined);
   if (mail === undefined) return [];
   const said = saidIn(mail).slice(0, MAX_REPORTS);
   // A relay may hand it over once more, with other trace headers.
@@ -37,12 +39,28 @@ export async function bounceReports(raw: Uint8Array, delivery: string): Promise<
   });
 }
 
+/** What is parsed of a mail. */
+function beginning(raw: Uint8Array): Uint8Array {
+  const bytes = raw.subarray(0, PARSED_BYTES);
+  let lines = 0;
+  for (let at = bytes.indexOf(LINE_FEED); at !== -1; at = bytes.indexOf(LINE_FEED, at + 1)) {
+    lines += 1;
+    // fence: bounce-lines
+    if (lines === PARSED_LINES) return bytes.subarray(0, at);
+  }
+  return bytes;
+}
+const LINE_FEED = 10;
+
 function saidIn(mail: Email): readonly Said[] {
   const happenedAt = instantOf(header(mail, "date"));
   const status = partOf(mail, "delivery-status");
   if (status !== null) return blocksOf(status).flatMap((block) => statusOf(block, happenedAt) ?? []);
   const feedback = partOf(mail, "feedback-report");
-  if (feedback !== null) return blocksOf(feedback).slice(0, 1).flatMap((block) => complaintOf(block, happenedAt));
+  if (feedback !== null)
+    return blocksOf(feedback)
+      .slice(0, 1)
+      .flatMap((block) => complaintOf(block, happenedAt));
   const text = (mail.text ?? "").slice(0, MAX_TEXT).replaceAll("\r\n", "\n");
   const failed = QSBMF.test(text) ? qmailFailures(text) : eximFailures(mail, text);
   return failed.map((one) => ({ happenedAt, ...one }));
@@ -77,7 +95,12 @@ function blocksOf(text: string): readonly Fields[] {
         blocks.push(block);
       }
       values = block.get(name) ?? [];
-      values.push(line.slice(colon + 1).trim().slice(0, MAX_FIELD_LENGTH));
+      values.push(
+        line
+          .slice(colon + 1)
+          .trim()
+          .slice(0, MAX_FIELD_LENGTH),
+      );
       block.set(name, values);
     }
   }
@@ -98,18 +121,28 @@ function addressIn(value: string | null): string | null {
 
 type Action = "failed" | "delayed" | "delivered";
 /** What the actions of RFC 3464 come to: a mail that was passed on or expanded has left the last server that reports. */
-const ACTIONS: Readonly<Record<string, Action>> = {
-  ...{ failed: "failed", delayed: "delayed", delivered: "delivered", relayed: "delivered", expanded: "delivered" },
-};
-const BY_CLASS: Readonly<Record<string, Action>> = { "5": "failed", "4": "delayed", "2": "delivered" };
+const ACTIONS: ReadonlyMap<string, Action> = new Map([
+  ["failed", "failed"],
+  ["delayed", "delayed"],
+  ["delivered", "delivered"],
+  ["relayed", "delivered"],
+  ["expanded", "delivered"],
+]);
+const BY_CLASS: ReadonlyMap<string, Action> = new Map([
+  ["5", "failed"],
+  ["4", "delayed"],
+  ["2", "delivered"],
+]);
 
 /** One recipient's block. Undefined: it is the block of the whole mail, or says nothing. */
 function statusOf(block: Fields, at: number | null): Said | undefined {
   const address = addressIn(field(block, "original-recipient")) ?? addressIn(field(block, "final-recipient"));
   const status = field(block, "status");
-  const named = field(block, "action")?.toLowerCase().split(/[^a-z]/)[0];
+  const named = field(block, "action")
+    ?.toLowerCase()
+    .split(/[^a-z]/)[0];
   if (address === null && named === undefined) return undefined;
-  const action = ACTIONS[named ?? ""] ?? (named === undefined ? BY_CLASS[status?.[0] ?? ""] : undefined);
+  const action = named === undefined ? BY_CLASS.get(status?.[0] ?? "") : ACTIONS.get(named);
   if (action === undefined) return undefined;
   const diagnostic = untyped(field(block, "diagnostic-code"));
   const about = { address, happenedAt: instantOf(field(block, "last-attempt-date")) ?? at, message: diagnostic };
@@ -129,14 +162,17 @@ function failure(status: string | null, text: string | null, delayed: boolean): 
 }
 
 /** What the types of RFC 5965 come to, and of the drafts before it. All else is no complaint. */
-const FEEDBACK: Readonly<Record<string, "complained" | "unsubscribed">> = {
-  ...{ abuse: "complained", fraud: "complained", virus: "complained" },
-  ...{ "opt-out": "unsubscribed", "opt-out-list": "unsubscribed" },
-};
+const FEEDBACK: ReadonlyMap<string, "complained" | "unsubscribed"> = new Map([
+  ["abuse", "complained"],
+  ["fraud", "complained"],
+  ["virus", "complained"],
+  ["opt-out", "unsubscribed"],
+  ["opt-out-list", "unsubscribed"],
+]);
 
 /** Whom it does not name, or only in a form that nobody can read, is one of the mail's recipients. */
 function complaintOf(block: Fields, at: number | null): readonly Said[] {
-  const kind = FEEDBACK[field(block, "feedback-type")?.toLowerCase() ?? ""];
+  const kind = FEEDBACK.get(field(block, "feedback-type")?.toLowerCase() ?? "");
   if (kind === undefined) return [];
   const happenedAt = instantOf(field(block, "arrival-date") ?? field(block, "received-date")) ?? at;
   const addresses = (block.get("original-rcpt-to") ?? []).flatMap((value) => addressIn(value) ?? []);
@@ -148,7 +184,10 @@ const QSBMF = /^\s*Hi\. This is /;
 
 function qmailFailures(text: string): readonly Said[] {
   const failures: Said[] = [];
-  for (const paragraph of text.trim().split(/\n[ \t]*\n/).slice(1, MAX_REPORTS)) {
+  for (const paragraph of text
+    .trim()
+    .split(/\n[ \t]*\n/)
+    .slice(1, MAX_REPORTS)) {
     if (paragraph.startsWith("-")) break;
     const [, address, reason = ""] = /^<([^<>\s]{1,320})>:([\s\S]*)$/.exec(paragraph.trim()) ?? [];
     if (address === undefined) continue;
