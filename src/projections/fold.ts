@@ -4,7 +4,17 @@ import { catalogue } from "../domain/catalogue.ts";
 import { decode, decodeMetadata, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { type EventFacts, type Key, type Projection, type Row, type RowChange, tableName } from "./projection.ts";
+import {
+  type Derivation,
+  type EventFacts,
+  type Key,
+  type Projection,
+  type Row,
+  type RowChange,
+  type RowMove,
+  sourcesOf,
+  tableName,
+} from "./projection.ts";
 import type { Queryable } from "./read-as.ts";
 import { loadRows, type TableWrite } from "./row-store.ts";
 
@@ -30,8 +40,8 @@ export async function decodeFor(
   });
 }
 
-/** What events do to one row, in order; the client is that of the first. */
-type Touched = { readonly key: Key; readonly client: ClientId; readonly changes: RowChange[] };
+/** What events do to one row, in order; the client is that of the first, null where the key holds it. */
+type Touched = { readonly key: Key; readonly client: ClientId | null; readonly changes: RowChange[] };
 /** The rows of one table that events touch, by their keys as text. */
 type TouchedRows = ReadonlyMap<string, Touched>;
 
@@ -62,8 +72,9 @@ function changesOf(projection: Projection, facts: EventFacts, opened: StoredEven
   return changes === undefined ? always : [...always, ...changes];
 }
 
-/** Whether the row must be loaded to apply the changes. */
-const needsRow = ({ changes: [first] }: Touched): boolean => first?.kind === "upsert" && !first.fresh;
+/** Whether the row must be loaded to apply the changes, or to derive something from it: a `put` is a row's first change. */
+const needsRow = ({ changes: [first] }: Touched, isSource: boolean): boolean =>
+  first?.kind === "upsert" ? !first.fresh : /* fence: derived-before */ isSource;
 
 /** The row after its changes; undefined when there is none; `before` itself when nothing changed. */
 function foldRow(projection: Projection, { key, client, changes }: Touched, before: Row | undefined): Row | undefined {
@@ -74,13 +85,14 @@ function foldRow(projection: Projection, { key, client, changes }: Touched, befo
       continue;
     }
     const body = change.fold(row);
-    if (body !== undefined) row = complete(projection, key, client, body);
+    if (body === null) row = undefined;
+    else if (body !== undefined) row = complete(projection, key, client, body);
   }
   return row;
 }
 
 /** A row with all its columns, in their order. Throws when a column that may not be null has no value. */
-function complete(projection: Projection, key: Key, client: ClientId, body: Row): Row {
+function complete(projection: Projection, key: Key, client: ClientId | null, body: Row): Row {
   const row: Record<string, Row[string]> = {};
   for (const name in projection.columns) {
     const index = projection.key.indexOf(name);
@@ -109,7 +121,17 @@ export function foldRows(projection: Projection, events: readonly StoredEvent[])
 }
 
 /** What a batch writes to one table. `fresh` are among `put`: rows that no event before touched. */
-export type FoldedTable = TableWrite & { readonly fresh: ReadonlySet<Row> };
+export type FoldedTable = TableWrite & {
+  readonly fresh: ReadonlySet<Row>;
+  /** The rows that the batch touched, by their keys as text, before and after it. */
+  readonly rows: ReadonlyMap<string, Pick<RowMove, "before" | "after">>;
+};
+
+type FoldOptions = {
+  readonly nameOf?: (projection: Projection) => string;
+  /** Tables one after the other: a connection, unlike a pool, takes one query at a time. */
+  readonly oneByOne?: boolean;
+};
 
 /**
  * Folds a batch: loads the rows that it touches, by key and once, and returns what is to be written. Nothing is written.
@@ -119,12 +141,39 @@ export async function foldBatch(
   db: Queryable,
   projections: readonly Projection[],
   events: readonly FoldEvent[],
-  nameOf: (projection: Projection) => string = tableName,
+  { nameOf = tableName, oneByOne = false }: FoldOptions = {},
 ): Promise<readonly FoldedTable[]> {
+  const sources = new Set(projections.map(({ derived }) => derived?.from.name));
+  const foldAll = async (works: readonly (() => Promise<FoldedTable>)[]): Promise<FoldedTable[]> => {
+    if (!oneByOne) return Promise.all(works.map((work) => work()));
+    const folded: FoldedTable[] = [];
+    for (const work of works) folded.push(await work());
+    return folded;
+  };
   const touched = projections
     .map((projection) => ({ projection, rows: touchedRows(projection, events) }))
     .filter(({ rows }) => rows.size > 0);
-  return Promise.all(touched.map(({ projection, rows }) => foldTable(db, projection, nameOf(projection), rows)));
+  const folded = await foldAll(
+    touched.map(
+      ({ projection, rows }) =>
+        () =>
+          foldTable(db, projection, nameOf(projection), rows, sources.has(projection.name)),
+    ),
+  );
+  const derived = await foldAll(
+    projections.flatMap((projection) => {
+      const { derived: derivation } = projection;
+      if (derivation === undefined) return [];
+      const byName = new Map(projections.map((one) => [one.name, one]));
+      const missing = sourcesOf(projection).find((name) => !byName.has(name));
+      if (missing !== undefined)
+        throw new Error(`${projection.name} follows from ${missing}, which is not folded with it`);
+      if (!folded.some((one) => one.projection.name === derivation.from.name)) return [];
+      const besides = derivation.beside && byName.get(derivation.beside.projection.name);
+      return [() => deriveTable(db, projection, derivation, besides, folded, nameOf)];
+    }),
+  );
+  return [...folded, ...derived];
 }
 
 async function foldTable(
@@ -132,24 +181,69 @@ async function foldTable(
   projection: Projection,
   table: string,
   touched: TouchedRows,
+  isSource: boolean,
 ): Promise<FoldedTable> {
-  const known = [...touched.values()].filter(needsRow).map(({ key }) => key);
+  const known = [...touched.values()].filter((one) => needsRow(one, isSource)).map(({ key }) => key);
   const loaded = await loadRows(db, projection, table, known);
   const before = new Map(loaded.map((row) => [keyText(keyOf(projection, row)), row]));
   const put: Row[] = [];
   const fresh = new Set<Row>();
   const removed: Key[] = [];
+  const rows = new Map<string, Pick<RowMove, "before" | "after">>();
   for (const [name, one] of touched) {
     const old = before.get(name);
     const row = foldRow(projection, one, old);
+    rows.set(name, { before: old, after: row });
     if (row === undefined) {
-      if (old !== undefined || !needsRow(one)) removed.push(one.key);
+      if (old !== undefined || !needsRow(one, isSource)) removed.push(one.key);
     } else if (row !== old) {
       put.push(row);
-      if (!needsRow(one)) fresh.add(row);
+      if (!needsRow(one, isSource)) fresh.add(row);
     }
   }
-  return { projection, table, put, removed, fresh };
+  return { projection, table, put, removed, fresh, rows };
+}
+
+/** What follows from rows that were folded. */
+async function deriveTable(
+  db: Queryable,
+  projection: Projection,
+  { from, beside, changes }: Derivation,
+  besides: Projection | undefined,
+  folded: readonly FoldedTable[],
+  nameOf: (projection: Projection) => string,
+): Promise<FoldedTable> {
+  const changed = folded
+    .filter((one) => one.projection.name === from.name)
+    .flatMap((one) => [...one.rows.values()].filter(({ before, after }) => before !== after));
+  const keyBeside = ({ before, after }: Pick<RowMove, "before" | "after">): Key | null => {
+    const row = after ?? before;
+    return (row && beside?.keyOf(row)) ?? null;
+  };
+  const found = new Map<string, Row | undefined>();
+  if (besides !== undefined) {
+    // The same batch may make them.
+    const known = folded.find((one) => one.projection === besides)?.rows;
+    const missing = new Map<string, Key>();
+    for (const key of changed.map(keyBeside)) {
+      if (key === null) continue;
+      const name = keyText(key);
+      const row = known?.get(name)?.after;
+      if (row === undefined) missing.set(name, key);
+      else found.set(name, row);
+    }
+    const loaded = await loadRows(db, besides, nameOf(besides), [...missing.values()]);
+    for (const row of loaded) found.set(keyText(keyOf(besides, row)), row);
+  }
+  const moves = changed.map((one) => {
+    const key = keyBeside(one);
+    return { ...one, beside: key === null ? undefined : found.get(keyText(key)) };
+  });
+  const touched = new Map<string, Touched>();
+  for (const change of changes(moves)) {
+    touched.set(keyText(change.key), { key: change.key, client: null, changes: [change] });
+  }
+  return foldTable(db, projection, nameOf(projection), touched, false);
 }
 
 const keyOf = (projection: Projection, row: Row): Key =>

@@ -11,16 +11,21 @@ export type Key = readonly (string | number)[];
 
 /**
  * What an event does to a row of its projection's table. `fold` is pure, it never sees another row, and it gives the
- * complete row or undefined, which leaves things as they are. Columns of the key need not be repeated; a new row's
+ * complete row, undefined, which leaves things as they are, or null, after which there is none. Columns of the key need not be repeated; a new row's
  * `client` is the event's. `fresh`: the fold does not look at the row, so that it need not be loaded.
  */
 export type RowChange<R = Row, B = Row> =
   // A method, so that a change of a typed row is also a change of any row.
-  | { readonly kind: "upsert"; readonly key: Key; readonly fresh: boolean; fold(row: R | undefined): B | undefined }
+  | {
+      readonly kind: "upsert";
+      readonly key: Key;
+      readonly fresh: boolean;
+      fold(row: R | undefined): B | null | undefined;
+    }
   | { readonly kind: "remove"; readonly key: Key };
 
 /** Makes or changes the row with this key. */
-export const upsert = <R, B>(key: Key, fold: (row: R | undefined) => B | undefined): RowChange<R, B> => ({
+export const upsert = <R, B>(key: Key, fold: (row: R | undefined) => B | null | undefined): RowChange<R, B> => ({
   kind: "upsert",
   key,
   fresh: false,
@@ -74,6 +79,31 @@ type Handlers<R, B> = {
   ) => readonly RowChange<R, B>[];
 };
 
+/** A row of another read model before and after a batch, where it changed; undefined: there was or is none. */
+export type RowMove<R = Row, B = Row> = {
+  readonly before: R | undefined;
+  readonly after: R | undefined;
+  /** The row that goes with it; undefined when there is none. */
+  readonly beside: B | undefined;
+};
+
+/**
+ * How a read model follows from the rows of another one, in the batch that changes these: sums, which no event tells by
+ * itself. What `changes` does to a row is an addition of what came and a subtraction of what was, so that it does not
+ * matter how the log was cut into batches.
+ */
+export type Derivation<R = Row, B = Row> = {
+  readonly from: Projection;
+  /** A third read model, a row of which goes with each: for facts that are there before, and never change. */
+  readonly beside?: {
+    readonly projection: Projection;
+    /** Null: there is none. */
+    keyOf(row: R): Key | null;
+  };
+  /** At most one change of each row; what holds a client is in the key. Pure. */
+  changes(moves: readonly RowMove<R, B>[]): readonly RowChange[];
+};
+
 type Definition<C extends Columns, K extends keyof C & string> = {
   readonly name: string;
   /** Raised with every change of columns or handlers: a new version builds up beside the old one. */
@@ -93,6 +123,8 @@ type Definition<C extends Columns, K extends keyof C & string> = {
   /** What an event does whose type `on` does not name. Every event of a known type is opened for this. */
   readonly other?: (event: StoredEvent) => readonly RowChange<RowOf<C>, Body<RowOf<C>, K>>[];
   readonly on: Handlers<RowOf<C>, Body<RowOf<C>, K>>;
+  /** Its rows follow from those of another read model; `on` is empty then. */
+  readonly derived?: Derivation;
 };
 
 /** One read model: one table, `read.<name>_v<version>`. */
@@ -107,6 +139,7 @@ export type Projection<C extends Columns = Columns> = {
   readonly each?: (event: EventFacts) => readonly RowChange[];
   readonly other?: (event: StoredEvent) => readonly RowChange[];
   readonly on: Handlers<Row, Row>;
+  readonly derived?: Derivation;
 };
 
 const NAME = /^[a-z][a-z0-9_]{0,30}$/;
@@ -122,6 +155,21 @@ export function projection<const C extends Columns, const K extends keyof C & st
     if (!(name in definition.columns)) throw new Error(`${definition.name} has no column ${name}`);
   }
   return Object.freeze(definition) as unknown as Projection<C>;
+}
+
+/** The read models that a derived one looks at, by name. */
+export const sourcesOf = ({ derived }: Projection): readonly string[] =>
+  derived === undefined
+    ? []
+    : [derived.from.name, ...(derived.beside === undefined ? [] : [derived.beside.projection.name])];
+
+/**
+ * Those that are chosen with all that have to be built with them: rows of a derived one follow while those of its sources are
+ * folded. The sources may be built without it.
+ */
+export function withSources(all: readonly Projection[], chosen: readonly Projection[]): readonly Projection[] {
+  const names = new Set(chosen.flatMap((one) => /* fence: derived-sources */ [one.name, ...sourcesOf(one)]));
+  return all.filter(({ name }) => names.has(name));
 }
 
 /** The table of a projection, in the schema `read`. */

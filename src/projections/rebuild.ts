@@ -9,7 +9,7 @@ import { hasCode, transactionOn } from "../platform/postgres.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import { type Checkpoint, isAfter, numberOf } from "./consumer.ts";
 import { createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
-import { type Projection, tableName } from "./projection.ts";
+import { type Projection, tableName, withSources } from "./projection.ts";
 import type { ProjectionDependencies } from "./projector.ts";
 import { type Comparison, type Difference, ShadowTables } from "./shadow-tables.ts";
 import { existingTables, replaceTable } from "./tables.ts";
@@ -67,7 +67,7 @@ export class RebuildRunning extends Error {
  */
 export async function rebuild(parts: ProjectionDependencies, options: RebuildOptions): Promise<Rebuilt> {
   const { projections } = parts;
-  const chosen = choose(projections, options.names);
+  const chosen = withSources(projections, choose(projections, options.names));
   await createGroups(parts.pool, projections);
   const group = await openGroup(parts.pool, parts.store);
   return withBuildLock(parts.pool, "fail", async (client) => {
@@ -92,14 +92,15 @@ export async function buildMissing(
   };
   if ((await missing()).length === 0) return;
   await withBuildLock(parts.pool, "wait", async (client) => {
-    const chosen = await missing();
-    if (chosen.length === 0) return;
+    const needed = await missing();
+    if (needed.length === 0) return;
+    const chosen = withSources(projections, needed);
     const about = { tables: chosen.map(tableName) };
     const message = "read models are built from the log";
     if (await isNew(parts.store)) parts.logger.info?.(about, message);
     else parts.logger.warn(about, message);
     const build = new Build(parts, client, chosen, onProgress);
-    await (chosen.length === projections.length ? build.found() : build.join(false));
+    await (needed.length === projections.length ? build.found() : build.join(false));
   });
 }
 

@@ -108,11 +108,8 @@ export class ShadowTables {
     });
   }
 
-  /** One table after the other: a connection takes one query at a time. */
-  async #folded(events: readonly FoldEvent[]): Promise<readonly FoldedTable[]> {
-    const folded: FoldedTable[] = [];
-    for (const one of this.#projections) folded.push(...(await foldBatch(this.#client, [one], events, shadowName)));
-    return folded;
+  #folded(events: readonly FoldEvent[]): Promise<readonly FoldedTable[]> {
+    return foldBatch(this.#client, this.#projections, events, { nameOf: shadowName, oneByOne: true });
   }
 
   async #write(writes: readonly FoldedTable[], copy: boolean): Promise<void> {

@@ -8,6 +8,7 @@ import { storedProjections } from "../../src/projections/models/all.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
 import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/deliveries.ts";
+import { deliveryFigures } from "../../src/projections/models/delivery-figures.ts";
 import { countRedrivable, listDeliveries, nextRedrivable } from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import { unacknowledgedMarks } from "../../src/projections/models/inbox.ts";
@@ -93,6 +94,19 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     level: "n % 3 + 1",
     before_at: "case when n % 7 = 0 then n * 100 end",
     acknowledged: "n % 500 <> 0",
+  },
+  inbox_blocks: { width: "case when n % 7 = 0 then 67108864 else 16384 end", block: "n" },
+  delivery_sums: {
+    ...{
+      width: "case when n % 10 = 0 then 86400000 else 60000 end",
+      part: "case when n % 3 = 0 then 'each' else 'bare' end",
+    },
+    ...{
+      start: "n * 60000::bigint",
+      tag: "case when n % 3 = 0 then 'tag ' || n % 500 else '' end",
+      sums: "'[]'::json",
+    },
+    room_id: "case when n % 3 = 0 then 'room_' || n % 500 else '' end",
   },
   redrives: { id: "'rdr_' || n", status: "case when n % 500 = 0 then 'running' else 'done' end" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
@@ -191,6 +205,10 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "deliveries to a person": () => listDeliveries(read, { recipients: [WHO], limit: 50 }),
   "deliveries of an endpoint": () => listDeliveries(read, { endpoints: ["whk_10"], limit: 50 }),
   "deliveries of some days": () => listDeliveries(read, { from: 1_000, to: 90_000, limit: 50 }),
+  "figures of deliveries": () => deliveryFigures(read, { group: "day", from: 1_000, to: 90_000_000 }),
+  "figures of a tag": () => deliveryFigures(read, { group: "hour", tags: ["tag 9"], from: 1_000, to: 90_000_000 }),
+  "figures of rooms": () => deliveryFigures(read, { group: "day", roomIds: ["room_7", "room_8"] }),
+  "figures by tag": () => deliveryFigures(read, { group: "tag", categories: ["x"] }),
   "how many a redrive matches": () => countRedrivable(read, FAILED, { upTo: position, limit: 100 }),
   "what a redrive goes on with": () => nextRedrivable(read, FAILED, { upTo: position, after: position, limit: 100 }),
   "a redrive": () => redriveById(read, "rdr_7"),

@@ -74,7 +74,6 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   await write(`preferences-${ANNA}`, [
     { type: "PreferencesSet", data: { subject: ANNA, categories: { open: [] }, quietHours: null } },
   ]);
-  await write("delivery-dlv_2", [deliveryRequested(BEN, "websocket")]);
   await write(`inbox-${ANNA}`, [{ type: "InboxMarked", data: { as: "read", beforeAt: null } }]);
   await write("redrive-rdr_1", [
     { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1 } },
@@ -84,6 +83,7 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
     requestedNotification("email", [ANNA]),
     { type: "NotificationReleased", data: {} },
   ]);
+  await write("delivery-dlv_2", [deliveryRequested(BEN, "websocket")]);
   await write("delivery-dlv_1", [deliveryRequested(ANNA, "email")]);
   const about = { notification: NOTIFICATION, recipient: ANNA, n: 1, provider: "smtp" } as const;
   await write("delivery-dlv_1", [

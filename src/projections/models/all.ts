@@ -7,8 +7,10 @@ import { audit, commandIds } from "./audit.ts";
 import { bans } from "./bans.ts";
 import { deletions } from "./deletions.ts";
 import { deliveries } from "./deliveries.ts";
+import { deliverySums } from "./delivery-sums.ts";
 import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
+import { inboxBlocks } from "./inbox-blocks.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { preferences } from "./preferences.ts";
@@ -33,11 +35,13 @@ export const storedProjections: readonly Projection[] = [
   notifications,
   recipients,
   deliveries,
+  deliverySums,
   attempts,
   redrives,
   suppressions,
   inbox,
   inboxMarks,
+  inboxBlocks,
   endpoints,
   endpointHealth,
   audit,

@@ -10,17 +10,17 @@ import type { Position } from "../../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../page.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
 import { inbox, inboxMarks, markedAt, markedUpTo } from "./inbox.ts";
+import { inboxBlocks, newItemsAfter } from "./inbox-blocks.ts";
 import { notifications } from "./notifications.ts";
 
-const TABLES = { i: inbox, k: inboxMarks, n: notifications };
+const TABLES = { i: inbox, k: inboxMarks, n: notifications, x: inboxBlocks };
 
 type InboxCount = { readonly subject: Subject; readonly unread_count: number; readonly unseen_count: number };
 
 /** What is unread and unseen in the inboxes of some users. */
 export const countInboxes = (read: ReadAs, subjects: readonly Subject[]): Promise<readonly InboxCount[]> => {
   const own = sql<Subject>`s.subject`;
-  const counted = (item: "new" | "unread", bound: "read_to" | "seen_to") => sql`(select count(*) from i
-    where i.subject = ${own} and i.item = ${sql.lit(item)} and i.position > b.${sql.ref(bound)})`;
+  const bound = (name: "read_to" | "seen_to") => sql<Position>`b.${sql.ref(name)}`;
   return read.rows(
     read
       .over(TABLES)
@@ -33,11 +33,12 @@ export const countInboxes = (read: ReadAs, subjects: readonly Subject[]): Promis
       )
       .select(own.as("subject"))
       .select(
-        sql<number>`(${counted("new", "read_to")} + ${counted("unread", "read_to")}
+        sql<number>`(${newItemsAfter(own, bound("read_to"))}
+          + (select count(*) from i where i.subject = ${own} and i.item = 'unread' and i.position > b.read_to)
           + (select count(*) from i where i.subject = ${own} and i.item = 'unread' and i.position <= b.read_to
               and ${markedAt("read", "unread_after")} is null))::int`.as("unread_count"),
       )
-      .select(sql<number>`${counted("new", "seen_to")}::int`.as("unseen_count")),
+      .select(sql<number>`${newItemsAfter(own, bound("seen_to"))}::int`.as("unseen_count")),
   );
 };
 

@@ -37,7 +37,7 @@ const columns = {
   created_at: bigint(),
   position: text<Position>(),
 };
-type InboxRow = RowOf<typeof columns>;
+export type InboxRow = RowOf<typeof columns>;
 
 export const inbox = projection({
   name: "inbox",

@@ -210,4 +210,16 @@ export const storageMutations: readonly Mutation[] = [
     mutate: replaceWith("[]"),
     caughtBy: { file: "event-store/keyring.test.ts", test: "does not open a key that was moved to another row" },
   },
+  {
+    fence: "derived-before",
+    name: "what is derived from a row that goes",
+    mutate: replaceWith("false"),
+    caughtBy: { file: "projections/inbox-blocks.test.ts", test: "what comes and goes in one batch or in several" },
+  },
+  {
+    fence: "derived-sources",
+    name: "what a derived read model follows from is built with it",
+    mutate: replaceWith("[one.name]"),
+    caughtBy: { file: "projections/delivery-sums.test.ts", test: "built anew, with what they follow from" },
+  },
 ];
