@@ -233,7 +233,7 @@ function steer(
   if (event.type === "EndpointDeleted") {
     cursors.delete(endpoint);
     forgotten.add(endpoint);
-    return open.map((delivery) => attemptNow(event, delivery)); // which cancels it
+    return open.map((delivery) => attemptNow(event, endpoint, delivery)); // which cancels it
   }
   const followed = applied?.followed ?? known;
   if (followed === undefined) return [];
@@ -247,7 +247,7 @@ function steer(
   if (!followed.isActive && followed.cursor === null) detach(following, followed, event.position);
   if (followed.isActive && followed.cursor !== null) backlog.wake(followed);
   // What was open when it was paused has waited for this.
-  return event.type === "EndpointResumed" ? open.map((delivery) => attemptNow(event, delivery)) : [];
+  return event.type === "EndpointResumed" ? open.map((delivery) => attemptNow(event, endpoint, delivery)) : [];
 }
 
 /** A delivery began again or ended: the next one in its lane is due, and there is room for more. */
@@ -263,13 +263,13 @@ function follow(roster: EndpointRoster, event: RecordedEvent, freed: Set<Followe
   if (!hasEnded(decodeRaw(event).to as DeliveryStatus)) return [];
   const successor = roster.ended(delivery);
   if (owner.cursor !== null && owner.hasRoom) freed.add(owner);
-  return successor === undefined ? [] : [attemptNow(event, successor)];
+  return successor === undefined ? [] : [attemptNow(event, owner.row.id, successor)];
 }
 
-function attemptNow(event: RecordedEvent | StoredEvent, delivery: DeliveryId): Job {
+function attemptNow(event: RecordedEvent | StoredEvent, endpoint: EndpointId, delivery: DeliveryId): Job {
   const { client, correlation } = "meta" in event ? event.meta : decodeMetadata(event);
   if (client === null) throw new Error(`an event of ${event.stream} is nobody's`);
   const cause = { correlation, causation: event.id };
   const work = { kind: "attempt", delivery, n: null } as const;
-  return createJob({ client, priority: "normal", cause, work, at: null }, event.id);
+  return createJob({ client, endpoint, priority: "normal", cause, work, at: null }, event.id);
 }

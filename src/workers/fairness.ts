@@ -1,7 +1,7 @@
 // Fairness in one process: how many jobs of a client run at once, how many attempts reach a host, and at what rate.
 import type { ClientId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
-import type { TakenJob } from "./jobs.ts";
+import { type Sharer, sharerOf, type TakenJob } from "./jobs.ts";
 
 /**
  * Whether one of several sharers may take another slot of `limit`: fewer than are free, or twice as many for what is
@@ -15,19 +15,29 @@ function mayTake(own: number, taken: number, limit: number, critical: boolean): 
 export type ConcurrencyLimits = {
   /** Jobs that run at once, of all clients. */
   readonly running: number;
-  /** Jobs of one client that run at once, when others leave it as many. */
+  /** Jobs of one client that run at once, when others leave it as many. Its endpoints share them. */
   readonly perClient: number;
-  /** Jobs of one client that wait in memory beside them. */
+  /** Jobs of one client that wait in memory beside them, and as many of its endpoints, which share them. */
   readonly waitingPerClient: number;
 };
 
-type FairJob = Pick<TakenJob, "client" | "priority" | "round">;
-type Tenant<J> = { running: number; readonly waiting: J[] };
+type FairJob = Pick<TakenJob, "client" | "endpoint" | "priority" | "round">;
+/** A client: how many of its jobs run, and what its endpoints have of them. */
+type Tenant = { readonly client: ClientId; running: number; endpointsRunning: number; endpointsWaiting: number };
+/** The jobs of a client that are of none of its endpoints, or those of one endpoint. */
+type Share<J> = {
+  readonly sharer: Sharer;
+  readonly tenant: Tenant;
+  readonly isEndpoint: boolean;
+  running: number;
+  readonly waiting: J[];
+};
 
 /** Which jobs of one worker run now and which wait. The caller keeps to `capacity` when it fetches jobs. */
 export class TenantConcurrency<J extends FairJob> {
   readonly #limits: ConcurrencyLimits;
-  readonly #tenants = new Map<ClientId, Tenant<J>>();
+  readonly #tenants = new Map<ClientId, Tenant>();
+  readonly #shares = new Map<Sharer, Share<J>>();
   #running = 0;
   #waiting = 0;
 
@@ -46,73 +56,107 @@ export class TenantConcurrency<J extends FairJob> {
     return Math.max(0, 2 * this.#limits.running - this.#running - this.#waiting);
   }
 
-  /** Clients with half of the jobs that may wait. More of their jobs would only have to go back. */
-  saturated(): readonly ClientId[] {
-    return [...this.#tenants.keys()].filter((client) => this.#isSaturated(client));
+  /** Those with half of the jobs that may wait. More of their jobs would only have to go back. */
+  saturated(): readonly Sharer[] {
+    return [...this.#shares.values()].filter((share) => this.#isSaturated(share)).map(({ sharer }) => sharer);
   }
 
-  /** Whether it pays to fetch more jobs, now that one of this client has ended. */
-  needsMore(client: ClientId): boolean {
-    return this.#waiting < this.#limits.running && !this.#isSaturated(client);
+  /** Whether it pays to fetch more jobs, now that this one has ended. */
+  needsMore(ended: J): boolean {
+    const share = this.#shares.get(sharerOf(ended));
+    return this.#waiting < this.#limits.running && (share === undefined || !this.#isSaturated(share));
   }
 
-  #isSaturated(client: ClientId): boolean {
-    return (this.#tenants.get(client)?.waiting.length ?? 0) >= Math.ceil(this.#limits.waitingPerClient / 2);
+  #isSaturated({ tenant, isEndpoint, waiting }: Share<J>): boolean {
+    const { waitingPerClient } = this.#limits;
+    const most = isEndpoint ? (waitingPerClient - tenant.endpointsWaiting + waiting.length) / 2 : waitingPerClient;
+    return waiting.length >= Math.ceil(most / 2);
   }
 
-  #mayStart({ running }: Tenant<J>, { priority }: J): boolean {
+  #mayStart({ tenant, isEndpoint, running: own }: Share<J>, { priority }: J): boolean {
     const { running: limit, perClient } = this.#limits;
-    return running < perClient && mayTake(running, this.#running, limit, priority === "critical");
+    if (tenant.running >= perClient || !mayTake(tenant.running, this.#running, limit, priority === "critical"))
+      return false;
+    // However many endpoints hang, the next one finds a slot.
+    return !isEndpoint || /* fence: endpoint-slots */ mayTake(own, tenant.endpointsRunning, perClient, false);
+  }
+
+  #mayWait({ tenant, isEndpoint, waiting: { length: own } }: Share<J>): boolean {
+    const { waitingPerClient } = this.#limits;
+    return isEndpoint ? mayTake(own, tenant.endpointsWaiting, waitingPerClient, false) : own < waitingPerClient;
   }
 
   /** Admits a fetched job: it starts now, waits here in the order of rounds, or has to go back to the queue. */
   admit(job: J): "start" | "wait" | "return" {
-    const tenant = this.#tenants.get(job.client) ?? { running: 0, waiting: [] };
-    this.#tenants.set(job.client, tenant);
-    const next = tenant.waiting[0];
-    if ((next === undefined || job.round < next.round) && this.#mayStart(tenant, job)) {
-      tenant.running += 1;
-      this.#running += 1;
+    const share = this.#shareOf(job);
+    const next = share.waiting[0];
+    if ((next === undefined || job.round < next.round) && this.#mayStart(share, job)) {
+      this.#count(share, 1, 0);
       return "start";
     }
-    if (tenant.waiting.length >= this.#limits.waitingPerClient) return "return";
-    const later = tenant.waiting.findIndex(({ round }) => round > job.round);
-    tenant.waiting.splice(later < 0 ? tenant.waiting.length : later, 0, job);
-    this.#waiting += 1;
+    if (!this.#mayWait(share)) return "return";
+    const later = share.waiting.findIndex(({ round }) => round > job.round);
+    share.waiting.splice(later < 0 ? share.waiting.length : later, 0, job);
+    this.#count(share, 0, 1);
     return "wait";
   }
 
-  /** Releases a job of this client that has ended. Returns the jobs that start instead, those of the first rounds. */
-  release(client: ClientId): readonly J[] {
-    const ended = this.#tenants.get(client);
-    if (ended !== undefined) ended.running -= 1;
-    this.#running -= 1;
-    const next: J[] = [];
-    for (let job = this.#takeNext(); job !== undefined; job = this.#takeNext()) next.push(job);
-    if (ended?.running === 0 && ended.waiting.length === 0) this.#tenants.delete(client);
-    return next;
+  /** Releases a job that has ended. Returns the jobs that start instead, those of the first rounds. */
+  release(job: J): readonly J[] {
+    const ended = this.#shareOf(job);
+    this.#count(ended, -1, 0);
+    const started: J[] = [];
+    for (let next = this.#takeNext(); next !== undefined; next = this.#takeNext()) started.push(next);
+    if (ended.running === 0 && ended.waiting.length === 0) this.#shares.delete(ended.sharer);
+    const { client, running, endpointsWaiting } = ended.tenant;
+    if (running === 0 && endpointsWaiting === 0 && !this.#shares.has(client)) this.#tenants.delete(client);
+    return started;
   }
 
   /** Removes and returns the jobs that wait. */
   drain(): readonly J[] {
-    const jobs = [...this.#tenants.values()].flatMap(({ waiting }) => waiting.splice(0));
-    this.#waiting = 0;
-    return jobs;
+    return [...this.#shares.values()].flatMap((share) => {
+      const jobs = share.waiting.splice(0);
+      this.#count(share, 0, -jobs.length);
+      return jobs;
+    });
+  }
+
+  #shareOf(job: J): Share<J> {
+    const sharer = sharerOf(job);
+    const known = this.#shares.get(sharer);
+    if (known !== undefined) return known;
+    const { client } = job;
+    const nothing = { running: 0, endpointsRunning: 0, endpointsWaiting: 0 };
+    const tenant = this.#tenants.get(client) ?? { client, ...nothing };
+    this.#tenants.set(client, tenant);
+    const share = { sharer, tenant, isEndpoint: sharer !== client, running: 0, waiting: [] };
+    this.#shares.set(sharer, share);
+    return share;
+  }
+
+  #count(share: Share<J>, running: number, waiting: number): void {
+    const { tenant, isEndpoint } = share;
+    this.#running += running;
+    this.#waiting += waiting;
+    share.running += running;
+    tenant.running += running;
+    if (!isEndpoint) return;
+    tenant.endpointsRunning += running;
+    tenant.endpointsWaiting += waiting;
   }
 
   #takeNext(): J | undefined {
     if (this.#waiting === 0) return undefined;
-    let first: Tenant<J> | undefined;
-    for (const tenant of this.#tenants.values()) {
-      const [job] = tenant.waiting;
-      if (job === undefined || !this.#mayStart(tenant, job)) continue;
-      if (first === undefined || job.round < (first.waiting[0]?.round ?? 0)) first = tenant;
+    let first: Share<J> | undefined;
+    for (const share of this.#shares.values()) {
+      const [job] = share.waiting;
+      if (job === undefined || !this.#mayStart(share, job)) continue;
+      if (first === undefined || job.round < (first.waiting[0]?.round ?? 0)) first = share;
     }
-    if (first === undefined) return undefined;
-    first.running += 1;
-    this.#running += 1;
-    this.#waiting -= 1;
-    return first.waiting.shift();
+    const job = first?.waiting.shift();
+    if (first !== undefined) this.#count(first, 1, -1);
+    return job;
   }
 }
 

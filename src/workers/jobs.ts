@@ -2,8 +2,11 @@
 import { z } from "zod";
 import { type Priority, PrioritySchema } from "../contract/deliveries.ts";
 import {
+  type ClientId,
   ClientIdSchema,
   DeliveryIdSchema,
+  type EndpointId,
+  EndpointIdSchema,
   NotificationIdSchema,
   RedriveIdSchema,
   SubjectSchema,
@@ -50,6 +53,8 @@ export type Cause = z.infer<typeof CauseSchema>;
 
 export const JobDataSchema = z.object({
   client: ClientIdSchema,
+  /** The webhook endpoint whose delivery it is about. */
+  endpoint: EndpointIdSchema.nullable().default(null),
   priority: PrioritySchema,
   cause: CauseSchema.nullable(),
   work: WorkSchema,
@@ -65,6 +70,11 @@ export type Job = Omit<z.infer<typeof JobDataSchema>, "failures"> & {
   /** The earliest time. Null: now. */
   readonly at: Instant | null;
 };
+
+/** Who has rounds and slots of its own: a client, and each of its webhook endpoints. */
+export type Sharer = ClientId | EndpointId;
+export const sharerOf = ({ client, endpoint }: Pick<Job, "client" | "endpoint">): Sharer =>
+  /* fence: endpoint-rounds */ endpoint ?? client;
 
 /** A job that a worker has fetched. */
 export type TakenJob = Job & {
@@ -89,13 +99,14 @@ export const queueOf = (work: Work): QueueName => (work.kind === "attempt" ? "at
 export const ROUND_SHIFT: Readonly<Record<Priority, number>> = { critical: -200, high: -50, normal: 0, low: 200 };
 
 /** A job. Its id is derived from the work and `reason`, so that one event, or one sweep, leads to it once. */
-export function createJob(fields: Omit<Job, "id" | "key">, ...reason: readonly (string | number)[]): Job {
-  const { work, at } = fields;
+export function createJob(fields: JobFields, ...reason: readonly (string | number)[]): Job {
+  const { work, at, endpoint = null } = fields;
   const about = `${work.kind}:${subjectOf(work)}`;
   // An attempt is the same whenever it is made. The others are the same when they are due at the same time.
   const key = `${about}:${(work.kind === "attempt" ? work.n : at) ?? ""}`;
-  return { ...fields, id: deriveUuid("job", about, ...reason), key };
+  return { ...fields, endpoint, id: deriveUuid("job", about, ...reason), key };
 }
+type JobFields = Omit<Job, "id" | "key" | "endpoint"> & Partial<Pick<Job, "endpoint">>;
 
 function subjectOf(work: Work): string {
   if ("mark" in work) return `${work.recipient}:${work.mark}`;

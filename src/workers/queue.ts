@@ -2,14 +2,23 @@
 import type pg from "pg";
 import { type Db, type JobInsert, type JobWithMetadata, PgBoss } from "pg-boss";
 import type { Logger } from "pino";
-import type { ClientId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { createLeases } from "../platform/leader.ts";
 import { LOCKS, setUpAlone } from "../platform/locks.ts";
 import { inTransaction as transaction, transactionOn, withClient } from "../platform/postgres.ts";
 import { CREATE_CURSORS } from "../projections/endpoint-cursors.ts";
-import { type Job, JobDataSchema, QUEUES, type QueueName, queueOf, ROUND_SHIFT, type TakenJob } from "./jobs.ts";
+import {
+  type Job,
+  JobDataSchema,
+  QUEUES,
+  type QueueName,
+  queueOf,
+  ROUND_SHIFT,
+  type Sharer,
+  sharerOf,
+  type TakenJob,
+} from "./jobs.ts";
 import { createProviderUse } from "./provider-use.ts";
 
 const SCHEMA = "jobs";
@@ -33,7 +42,7 @@ const QUEUE_OPTIONS = {
   deleteAfterSeconds: KEEP_DONE_SECONDS,
 } as const;
 
-/** How far past the current round a fetch that leaves out clients looks: it must not scan all of their jobs. */
+/** How far past the current round a fetch that leaves out sharers looks: it must not scan all of their jobs. */
 const LOOK_AHEAD_ROUNDS = 2_000;
 const LATER_BATCH = 500;
 /** A job that is due within this goes back to its own queue. For a later time it would slow down each fetch there. */
@@ -150,8 +159,8 @@ export class JobQueue implements AsyncDisposable {
     return (await this.#boss.insert(queue, rows, { db: sql, returnId: true })) ?? [];
   }
 
-  /** Fetches up to `limit` jobs in the order of their rounds, none of the clients in `without`. */
-  async fetch(queue: QueueName, limit: number, without: readonly ClientId[]): Promise<readonly TakenJob[]> {
+  /** Fetches up to `limit` jobs in the order of their rounds, none of the sharers in `without`. */
+  async fetch(queue: QueueName, limit: number, without: readonly Sharer[]): Promise<readonly TakenJob[]> {
     const { pool, logger } = this.#options;
     const current = this.#currentRounds.get(queue) ?? 0;
     const ahead = without.length > 0 ? { ignoreGroups: [...without], minPriority: -(current + LOOK_AHEAD_ROUNDS) } : {};
@@ -240,7 +249,7 @@ export class JobQueue implements AsyncDisposable {
     return Object.fromEntries(await Promise.all(waiting));
   }
 
-  /** Removes the rounds of clients that would get the current round anyway. */
+  /** Removes the rounds of sharers that would get the current round anyway. */
   async forgetRounds(): Promise<void> {
     await this.#options.pool.query(
       `delete from jobs.rounds using jobs.current_rounds
@@ -260,13 +269,13 @@ const attemptOf = ({ id, retryCount }: { id: string; retryCount: number }) => ({
 
 /** A job as pg-boss inserts it. */
 function rowOf(job: Job & { failures?: number }, priority: number, at: Instant | null): JobInsert {
-  const { id, key, client, cause, work, failures = 0 } = job;
+  const { id, key, client, endpoint, cause, work, failures = 0 } = job;
   return {
     id,
-    data: { client, priority: job.priority, cause, work, failures },
+    data: { client, endpoint, priority: job.priority, cause, work, failures },
     priority,
     singletonKey: key,
-    group: { id: client },
+    group: { id: sharerOf(job) },
     ...(at === null ? {} : { startAfter: new Date(at) }),
   };
 }
@@ -290,6 +299,7 @@ async function createTables(client: pg.PoolClient): Promise<void> {
     name text primary key, position text not null)`);
   await client.query(createLeases("jobs.leases"));
   await client.query(CREATE_CURSORS);
+  // `client` is a sharer: a client, or one of its endpoints.
   await client.query(`create table if not exists jobs.rounds (
     queue text not null, client text not null, priority text not null, last integer not null,
     primary key (queue, client, priority))`);
@@ -298,18 +308,19 @@ async function createTables(client: pg.PoolClient): Promise<void> {
   await client.query(createProviderUse);
 }
 
-// Rounds: the jobs of each client are spread over rounds, so that fetching in the order of rounds is round robin. Each
-// priority of a client has rounds of its own, so that an urgent job does not wait behind a flood of the same client.
+// Rounds: the jobs of each sharer are spread over rounds, so that fetching in the order of rounds is round robin. Each
+// priority of a sharer has rounds of its own, so that an urgent job does not wait behind a flood of the same client.
 
-type Flow = { readonly client: ClientId; readonly priority: Job["priority"]; readonly jobs: Job[] };
+type Flow = { readonly sharer: Sharer; readonly priority: Job["priority"]; readonly jobs: Job[] };
 
-/** The jobs by client and priority, in one order, so that two transactions cannot deadlock on the rows of rounds. */
+/** The jobs by sharer and priority, in one order, so that two transactions cannot deadlock on the rows of rounds. */
 function flowsOf(jobs: readonly Job[]): readonly Flow[] {
   const flows = new Map<string, Flow>();
   for (const job of jobs) {
-    const { client, priority } = job;
-    const flow = flows.get(`${client} ${priority}`) ?? { client, priority, jobs: [] };
-    flows.set(`${client} ${priority}`, flow);
+    const { priority } = job;
+    const sharer = sharerOf(job);
+    const flow = flows.get(`${sharer} ${priority}`) ?? { sharer, priority, jobs: [] };
+    flows.set(`${sharer} ${priority}`, flow);
     flow.jobs.push(job);
   }
   return [...flows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, flow]) => flow);
@@ -317,12 +328,12 @@ function flowsOf(jobs: readonly Job[]): readonly Flow[] {
 
 const parametersOf = (queue: QueueName, flows: readonly Flow[]) => [
   queue,
-  flows.map(({ client }) => client),
+  flows.map(({ sharer }) => sharer),
   flows.map(({ priority }) => priority),
   flows.map(({ jobs }) => jobs.length),
 ];
 
-/** Gives each job the next round of its client, not before the current one. The rows stay locked until the commit. */
+/** Gives each job the next round of its sharer, not before the current one. The rows stay locked until the commit. */
 async function takeRounds(sql: Sql, queue: QueueName, jobs: readonly Job[]): Promise<ReadonlyMap<Job, number>> {
   const flows = flowsOf(jobs);
   const { rows } = await sql.executeSql(
@@ -338,12 +349,12 @@ async function takeRounds(sql: Sql, queue: QueueName, jobs: readonly Job[]): Pro
     parametersOf(queue, flows),
   );
   const last = new Map(rows.map((row) => [`${row.client} ${row.priority}`, Number(row.last)]));
-  const roundOf = ({ client, priority, jobs }: Flow, index: number) =>
-    (last.get(`${client} ${priority}`) ?? 0) - jobs.length + 1 + index;
+  const roundOf = ({ sharer, priority, jobs }: Flow, index: number) =>
+    (last.get(`${sharer} ${priority}`) ?? 0) - jobs.length + 1 + index;
   return new Map(flows.flatMap((flow) => flow.jobs.map((job, index) => [job, roundOf(flow, index)])));
 }
 
-/** Gives back the rounds of jobs that were not accepted, so that they do not delay their client's next ones. */
+/** Gives back the rounds of jobs that were not accepted, so that they do not delay their sharer's next ones. */
 async function returnRounds(sql: Sql, queue: QueueName, jobs: readonly Job[]): Promise<void> {
   await sql.executeSql(
     `update jobs.rounds set last = last - flow.jobs

@@ -88,7 +88,8 @@ export function jobsOf(event: StoredEvent): readonly Job[] {
   const handler = handlers[event.type] as ((event: StoredEvent) => readonly DueWork[]) | undefined;
   if (client === null || handler === undefined) return [];
   const cause = { correlation, causation: event.id };
+  const { endpoint = null } = "endpoint" in event.data ? event.data : {};
   return handler(event).map(({ work, at = null, priority = "normal", reason = event.id }) =>
-    createJob({ client, priority, cause, work, at }, reason),
+    createJob({ client, endpoint, priority, cause, work, at }, reason),
   );
 }

@@ -35,7 +35,7 @@ type SweepOptions = {
   readonly dueBefore: Instant;
 };
 
-type DueWork = Pick<Job, "client" | "priority" | "work" | "at">;
+type DueWork = Pick<Job, "client" | "priority" | "work" | "at"> & Partial<Pick<Job, "endpoint">>;
 
 /**
  * Enqueues what is due. The queue refuses work that waits there already. Doing work twice is harmless: the streams
@@ -100,7 +100,10 @@ const mails = (operator: OperatorRead) =>
 const deliveries = (operator: OperatorRead, due: Instant) =>
   pagesOf<DeliveryRow>(
     (last) => dueDeliveries(operator, due, PAGE, last && { at: last.next_action_at ?? due, id: last.id }),
-    (row) => ({ client: row.client, priority: row.priority, at: row.next_action_at, work: nextOf(row) }),
+    (row) => {
+      const { client, endpoint_id: endpoint, priority, next_action_at: at } = row;
+      return { client, endpoint, priority, at, work: nextOf(row) };
+    },
   );
 
 const redrives = (operator: OperatorRead, due: Instant) =>

@@ -13,7 +13,7 @@ const FETCH_LINGER_MS = 5;
 const SETTLE_LINGER_MS = 20;
 /** How often the queue is polled for jobs of other processes and jobs that went back. */
 const IDLE_MS = 500;
-/** A job that finds its client's limit reached runs again after this, and up to as much again, so that they spread out. */
+/** A job that finds its sharer's limit reached runs again after this, and up to as much again, so that they spread out. */
 const SURPLUS_WAIT_MS = 500;
 /** How long jobs may go on after they were asked to stop. After it their leases decide. */
 const STOP_MS = 1_500;
@@ -44,7 +44,7 @@ export class Worker {
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #settled: { readonly job: TakenJob; readonly verdict: Verdict }[] = [];
-  /** Whether the last fetch left jobs behind, for want of capacity or because a client was saturated. */
+  /** Whether the last fetch left jobs behind, for want of capacity or because a sharer was saturated. */
   #leftBehind = false;
 
   constructor(options: WorkerOptions) {
@@ -107,8 +107,8 @@ export class Worker {
   #start(job: TakenJob): void {
     const run = this.#run(job).finally(() => {
       this.#running.delete(run);
-      for (const next of this.#concurrency.release(job.client)) this.#start(next);
-      if (this.#leftBehind && this.#concurrency.needsMore(job.client)) this.#fetching.wake();
+      for (const next of this.#concurrency.release(job)) this.#start(next);
+      if (this.#leftBehind && this.#concurrency.needsMore(job)) this.#fetching.wake();
     });
     this.#running.add(run);
   }

@@ -1,15 +1,17 @@
 // Fairness in one process: how many jobs of a client run, how many attempts reach a host, at what rate.
 import { describe, expect, test } from "vitest";
-import type { ClientId } from "../../src/contract/ids.ts";
+import type { ClientId, EndpointId } from "../../src/contract/ids.ts";
 import { AttachmentBudget } from "../../src/workers/attachments.ts";
 import { HostLimiter, TenantConcurrency } from "../../src/workers/fairness.ts";
 
 const A: ClientId = "cli_a";
 const B: ClientId = "cli_b";
 const C: ClientId = "cli_c";
-const job = (client: ClientId, round: number, priority: "normal" | "critical" = "normal") => ({
-  ...{ client, round, priority },
-});
+const job = (
+  client: ClientId,
+  round: number,
+  { priority = "normal", endpoint = null }: { priority?: "normal" | "critical"; endpoint?: EndpointId | null } = {},
+) => ({ client, endpoint, round, priority });
 
 describe("the concurrency of clients", () => {
   const concurrency = (limits = { running: 8, perClient: 8, waitingPerClient: 4 }) =>
@@ -29,7 +31,7 @@ describe("the concurrency of clients", () => {
     expect(all.admit(job("cli_d", 1))).toBe("start");
     const flooded = concurrency();
     for (let n = 0; n < 4; n += 1) flooded.admit(job(A, n));
-    expect(flooded.admit(job(A, 9, "critical"))).toBe("start");
+    expect(flooded.admit(job(A, 9, { priority: "critical" }))).toBe("start");
   });
 
   test("holds one client to its own limit, when that is less", () => {
@@ -43,7 +45,7 @@ describe("the concurrency of clients", () => {
     expect(all.saturated()).toEqual([]);
     all.admit(job(A, 5));
     expect(all.saturated()).toEqual([A]);
-    expect([all.needsMore(A), all.needsMore(B)]).toEqual([false, true]);
+    expect([all.needsMore(job(A, 0)), all.needsMore(job(B, 0))]).toEqual([false, true]);
   });
 
   test("starts the waiting job of the first round for each that ends, whoever it is of", () => {
@@ -51,13 +53,13 @@ describe("the concurrency of clients", () => {
     for (const n of [1, 9, 7, 8]) all.admit(job(A, n));
     all.admit(job(B, 3));
     all.admit(job(B, 5));
-    expect(all.release(A)).toEqual([job(A, 7)]);
-    expect(all.release(B)).toEqual([job(B, 5)]);
+    expect(all.release(job(A, 0))).toEqual([job(A, 7)]);
+    expect(all.release(job(B, 0))).toEqual([job(B, 5)]);
     // One client does not get both, though nobody else is there.
-    expect(all.release(B)).toEqual([]);
-    expect(all.release(A)).toEqual([job(A, 8)]);
-    expect(all.release(A)).toEqual([job(A, 9)]);
-    expect(all.release(A)).toEqual([]);
+    expect(all.release(job(B, 0))).toEqual([]);
+    expect(all.release(job(A, 0))).toEqual([job(A, 8)]);
+    expect(all.release(job(A, 0))).toEqual([job(A, 9)]);
+    expect(all.release(job(A, 0))).toEqual([]);
     expect({ running: all.running, waiting: all.waiting, capacity: all.capacity }).toEqual({
       ...{ running: 0, waiting: 0, capacity: 4 },
     });
@@ -70,6 +72,34 @@ describe("the concurrency of clients", () => {
     expect(all.capacity).toBe(0);
     expect(all.drain().map(({ client }) => client)).toEqual([A, A]);
     expect(all.waiting).toBe(0);
+  });
+
+  test("gives each endpoint of a client slots of its own, however many jobs another has", () => {
+    const all = concurrency({ running: 40, perClient: 12, waitingPerClient: 12 });
+    const of = (endpoint: EndpointId, round: number) => job(A, round, { endpoint });
+    const hanging = Array.from({ length: 40 }, (_, n) => all.admit(of("whk_hangs", n)));
+    expect(hanging.filter((admitted) => admitted === "start")).toHaveLength(6);
+    expect(hanging.filter((admitted) => admitted === "wait")).toHaveLength(6);
+    expect(all.saturated()).toEqual(["whk_hangs"]);
+    expect([all.admit(of("whk_other", 50)), all.admit(job(A, 50))]).toEqual(["start", "start"]);
+    // What ends of one starts the next of that one, until others took its slots.
+    expect(all.release(of("whk_hangs", 0))).toEqual([of("whk_hangs", 6)]);
+    for (const endpoint of ["whk_3", "whk_4", "whk_5"] as const) expect(all.admit(of(endpoint, 51))).toBe("start");
+    expect(all.release(of("whk_hangs", 1))).toEqual([]);
+    expect(all.admit(of("whk_6", 60))).toBe("start");
+  });
+
+  test("forgets who has no jobs any more", () => {
+    const all = concurrency({ running: 4, perClient: 2, waitingPerClient: 2 });
+    const jobs = [job(A, 1, { endpoint: "whk_1" }), job(A, 1), job(A, 2), job(A, 2, { endpoint: "whk_2" })];
+    for (const one of jobs) expect(all.admit(one)).not.toBe("return");
+    const started = jobs.slice(0, 2).flatMap((one) => all.release(one));
+    expect(started).toHaveLength(2);
+    for (const one of started) all.release(one);
+    expect({ running: all.running, waiting: all.waiting, capacity: all.capacity }).toEqual({
+      ...{ running: 0, waiting: 0, capacity: 8 },
+    });
+    expect([1, 2].map((n) => all.admit(job(A, n)))).toEqual(["start", "start"]);
   });
 });
 

@@ -4,7 +4,7 @@ import { PgBoss } from "pg-boss";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Priority } from "../../src/contract/deliveries.ts";
-import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
+import type { ClientId, EndpointId, NotificationId } from "../../src/contract/ids.ts";
 import { createJob, type Job } from "../../src/workers/jobs.ts";
 import { inTransaction, JobQueue } from "../../src/workers/queue.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
@@ -22,13 +22,16 @@ afterAll(async () => {
 });
 
 let count = 0;
-const job = (client: ClientId, options: { priority?: Priority; at?: number } = {}): Job => {
+const job = (
+  client: ClientId,
+  options: { priority?: Priority; at?: number; endpoint?: EndpointId } = {},
+): Job => {
   count += 1;
   const notification: NotificationId = `ntf_${count}`;
-  const { priority = "normal", at = null } = options;
-  return createJob({ client, priority, cause: null, work: { kind: "route", notification }, at }, randomUUID());
+  const { priority = "normal", at = null, endpoint = null } = options;
+  return createJob({ client, endpoint, priority, cause: null, work: { kind: "route", notification }, at }, randomUUID());
 };
-const many = (client: ClientId, length: number, options = {}) => Array.from({ length }, () => job(client, options));
+const many = (client: ClientId, length: number, options: Parameters<typeof job>[1] = {}) => Array.from({ length }, () => job(client, options));
 const take = async (limit: number, without: readonly ClientId[] = []) => {
   const taken = await jobs.fetch("tasks", limit, without);
   await jobs.settle("tasks", { done: taken, retried: [] });
@@ -165,4 +168,18 @@ test("nothing of a transaction that throws is kept, all of one that does not", a
     await sql.executeSql("insert into kept values (3)");
   });
   expect(await kept()).toEqual([2, 3]);
+});
+
+test("another endpoint's job, and one of the client itself, are in the next batch, however far one endpoint is behind", async () => {
+  const others: readonly ClientId[] = ["cli_flood", "cli_late"];
+  await jobs.add(many("cli_hooks", 500, { endpoint: "whk_behind" }));
+  const taken = [...(await jobs.fetch("tasks", 20, others))];
+  await jobs.add([job("cli_hooks", { endpoint: "whk_other" }), job("cli_hooks")]);
+  const next = await jobs.fetch("tasks", 20, others);
+  expect(next.map(({ endpoint }) => endpoint)).toEqual(expect.arrayContaining(["whk_other", null]));
+  // One that is left out leaves out neither its client nor the client's other endpoints.
+  await jobs.add([job("cli_hooks", { endpoint: "whk_other" })]);
+  const without = await jobs.fetch("tasks", 500, [...others, "whk_behind"]);
+  expect(without.map(({ endpoint }) => endpoint)).toEqual(["whk_other"]);
+  await jobs.settle("tasks", { done: [...taken, ...next, ...without], retried: [] });
 });

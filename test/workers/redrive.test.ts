@@ -71,7 +71,7 @@ describe("a redrive", () => {
     await world.stopWorkers();
     await request(world, client, COUNT);
     const job: TakenJob = {
-      ...{ id: "job", key: "key", client, priority: "normal", cause: null, at: null, queue: "tasks" },
+      ...{ id: "job", key: "key", client, endpoint: null, priority: "normal", cause: null, at: null, queue: "tasks" },
       ...{ round: 1, failures: 0, retryCount: 0, work: { kind: "redrive", redrive: ID } },
     };
     const { store, keyring, readSide } = world;
