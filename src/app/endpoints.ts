@@ -145,6 +145,7 @@ async function settingsOf(
 async function urlFaults({ services: { config, guard } }: Call, url: string): Promise<FieldFault[]> {
   const verdict = guard.checkUrl(url);
   if (!verdict.ok) return [{ path: "url", code: verdict.code, message: verdict.reason }];
+  // fence: endpoint-https
   if (config.development || url.toLowerCase().startsWith("https:") || (await guard.namesAllowed(url))) return [];
   return [{ path: "url", code: "not_allowed", message: "must be https" }];
 }

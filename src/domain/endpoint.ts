@@ -143,6 +143,7 @@ export function decideEndpoints(
   const known = endpoints.find(({ id }) => id === command.endpoint);
   if (command.type === "CreateEndpoint") {
     if (known !== undefined) return [];
+    // fence: too-many-endpoints
     if (endpoints.length >= MAX_ENDPOINTS) throw new DomainError("too_many_endpoints");
     const { settings, secret, start } = command;
     return [{ type: "EndpointCreated", data: { ...base, ...settings, secret: seal(secret), start } }];

@@ -38,9 +38,11 @@ export async function planEndpoint(
   // What a worker had in hand that is gone ends as unknown first.
   if (endpoint === undefined) return status === "sending" ? failing(PROVIDER, "permanent", ERASED) : "cancel";
   // A test goes out whatever the endpoint's state.
+  // fence: endpoint-paused
   if (endpoint.status !== "active" && source.type !== "webhook.test") return "wait";
   if (source.previous !== null) {
     const previous = await loadDelivery(services, source.previous);
+    // fence: endpoint-order
     if (previous.status !== "none" && !hasEnded(previous.status)) return "wait";
   }
   const url = reveal(endpoint.url) ?? reveal(request.address);

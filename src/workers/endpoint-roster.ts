@@ -74,10 +74,15 @@ export class Followed {
 
   wants({ event, published, room, shown }: Candidate): boolean {
     const { row } = this;
+    // fence: endpoint-start
     if (event.position <= row.start || (row.not_before !== null && event.meta.at < row.not_before)) return false;
+    // fence: endpoint-types
     if (!matchesType(row.events, published.type)) return false;
+    // fence: endpoint-rooms
     if (row.room_ids !== null && (room === null || !row.room_ids.includes(room))) return false;
-    return row.filter === null || (shown !== undefined && matchesFilter(row.filter, shown));
+    return (
+      row.filter === null || /* fence: endpoint-filter */ (shown !== undefined && matchesFilter(row.filter, shown))
+    );
   }
 
   /** How long until it may take so many more, in ms; Infinity when its window is full: it is woken then. */
@@ -154,6 +159,7 @@ export class EndpointRoster {
   }
 
   ofClient(client: ClientId): Iterable<Followed> {
+    // fence: endpoint-client
     return this.#byClient.get(client) ?? [];
   }
 

@@ -22,16 +22,17 @@ afterAll(async () => {
 });
 
 let count = 0;
-const job = (
-  client: ClientId,
-  options: { priority?: Priority; at?: number; endpoint?: EndpointId } = {},
-): Job => {
+const job = (client: ClientId, options: { priority?: Priority; at?: number; endpoint?: EndpointId } = {}): Job => {
   count += 1;
   const notification: NotificationId = `ntf_${count}`;
   const { priority = "normal", at = null, endpoint = null } = options;
-  return createJob({ client, endpoint, priority, cause: null, work: { kind: "route", notification }, at }, randomUUID());
+  return createJob(
+    { client, endpoint, priority, cause: null, work: { kind: "route", notification }, at },
+    randomUUID(),
+  );
 };
-const many = (client: ClientId, length: number, options: Parameters<typeof job>[1] = {}) => Array.from({ length }, () => job(client, options));
+const many = (client: ClientId, length: number, options: Parameters<typeof job>[1] = {}) =>
+  Array.from({ length }, () => job(client, options));
 const take = async (limit: number, without: readonly ClientId[] = []) => {
   const taken = await jobs.fetch("tasks", limit, without);
   await jobs.settle("tasks", { done: taken, retried: [] });

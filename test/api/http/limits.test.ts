@@ -19,6 +19,19 @@ const register = (url: string, headers: Record<string, string>, name = "A") =>
   raw(url, "/api/v1/clients", { method: "POST", headers: { ...json, ...headers }, body: JSON.stringify({ name }) });
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 
+test("an endpoint outside development mode is https", async () => {
+  const { body: made } = await register(server.url, bearer(ADMIN_KEY));
+  const headers = { ...json, ...bearer(made.api_key) };
+  const create = (url: string) =>
+    raw(server.url, "/api/v1/webhooks", { method: "POST", headers, body: JSON.stringify({ url, events: ["room.*"] }) });
+  const refused = await create("http://93.184.215.14/hook");
+  expect([refused.status, refused.body.errors]).toEqual([
+    422,
+    [{ path: "url", code: "not_allowed", message: "must be https" }],
+  ]);
+  expect((await create("https://93.184.215.14/hook")).status).toBe(201);
+});
+
 describe("registration", () => {
   test("needs the ADMIN_KEY", async () => {
     for (const headers of [{}, bearer("wrong"), bearer(ADMIN_KEY.slice(0, -1)), bearer(METRICS_TOKEN)]) {

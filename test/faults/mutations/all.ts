@@ -1,4 +1,5 @@
 // All mutations, and the table of them that the page for developers shows.
+import { endpointMutations } from "./endpoints.ts";
 import { feedbackMutations } from "./feedback.ts";
 import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
@@ -24,6 +25,7 @@ export const mutations: readonly Mutation[] = [
   ...feedbackMutations,
   ...holdingBackMutations,
   ...socketMutations,
+  ...endpointMutations,
 ];
 
 /** As Markdown. */
