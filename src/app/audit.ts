@@ -72,7 +72,12 @@ export async function listEvents({ services, caller, read }: Call, query: AuditQ
   return shownPage(services, read, rows, limit);
 }
 
-async function positionNamed({ positions, readSide }: Services, { client }: Caller, text: string): Promise<Position> {
+/** A position that a caller names in a query. Throws invalid_position, StoreUnavailable. */
+export async function positionNamed(
+  { positions, readSide }: Pick<Services, "positions" | "readSide">,
+  { client }: Pick<Caller, "client">,
+  text: string,
+): Promise<Position> {
   const position = positions.open(client, text);
   const where = position === undefined ? "foreign" : await readSide.compare(position);
   if (position !== undefined && where !== "foreign" && where !== "beyond") return position;

@@ -140,7 +140,7 @@ export async function publicEvent(
   };
 }
 
-const isOfRoom = (event: StoredEvent): event is StoredRoomEvent => Object.hasOwn(ROOM_NAMES, event.type);
+export const isOfRoom = (event: StoredEvent): event is StoredRoomEvent => Object.hasOwn(ROOM_NAMES, event.type);
 
 async function actorOf({ commands }: PublicEventServices, { meta }: StoredEvent): Promise<PublicActor> {
   if (meta.actor.type !== "user") return meta.actor;

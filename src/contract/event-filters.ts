@@ -1,6 +1,19 @@
-// Content filters of webhook endpoints: what may stand in one.
+// Filters of public events: by type, and the content filters of webhook endpoints.
+import { z } from "zod";
 import type { FaultCode } from "./errors.ts";
+import { refuse } from "./fields.ts";
 import { isObject } from "./json.ts";
+import { PUBLIC_EVENT_TYPES } from "./public-events.ts";
+
+const PREFIXES: ReadonlySet<string> = new Set(PUBLIC_EVENT_TYPES.map((type) => `${type.split(".", 1)[0]}.*`));
+const NAMES: ReadonlySet<string> = new Set(PUBLIC_EVENT_TYPES);
+
+/** A type of event, or all of a kind. */
+export const eventPattern = z.string().superRefine((value, context) => {
+  if (!NAMES.has(value) && !PREFIXES.has(value)) {
+    refuse(context, "not_allowed", "must be a type of event, or all of a kind such as message.*");
+  }
+});
 
 const MAX_BYTES = 4 * 1024;
 const MAX_DEPTH = 8;

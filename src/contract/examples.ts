@@ -16,6 +16,7 @@ import type { MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
+import { publicEventExample } from "./pull.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
 import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
@@ -259,10 +260,8 @@ const endpointSecret: EndpointSecretResource = {
   secret: SECRET,
   previous: { secret: SECRET, expires_at: NEXT_DAY },
 };
-const endpointTest: EndpointTestResource = {
-  event_id: "evt_5f0c3b1e8a545d0c9c1b1d2f3a4b5c6d",
-  delivery_id: DELIVERY_ID,
-};
+const EVENT_ID = "evt_5f0c3b1e8a545d0c9c1b1d2f3a4b5c6d";
+const endpointTest: EndpointTestResource = { event_id: EVENT_ID, delivery_id: DELIVERY_ID };
 
 /** By the name of the resource's schema. */
 export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
@@ -299,6 +298,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   AcceptedRedrive: acceptedRedrive,
   Redrive: redrive,
   AuditEvent: auditEvent,
+  PublicEvent: publicEventExample(EVENT_ID, message),
 };
 
 const { url, events, filter } = endpoint;

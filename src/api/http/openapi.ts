@@ -257,6 +257,7 @@ const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
   rooms: "Rooms with their members, and how far each member has read.",
   messages: "Messages of rooms. What happens is pushed live over the WebSocket at `/ws`.",
   notifications: "Notifications by email, WebSocket and webhook: sending, following, cancelling and retrying them.",
+  events: "What happened, as webhook endpoints and sockets are told it, by pull.",
   deliveries: "What became of each recipient: finding deliveries, acknowledging them, and starting failed ones again.",
   inbox: "A user's WebSocket notifications: what is new, read and archived.",
   providers: "The servers through which the tenant's mail goes out.",

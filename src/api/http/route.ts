@@ -90,6 +90,7 @@ type Tag =
   | "providers"
   | "suppressions"
   | "webhooks"
+  | "events"
   | "audit";
 
 /** A route whose types have been checked and are no longer needed. */

@@ -3,6 +3,18 @@ import { condition, drop, type Mutation, replaceWith, substitute } from "./mutat
 
 export const interfaceMutations: readonly Mutation[] = [
   {
+    fence: "pull-once",
+    name: "a page that begins within what one event is published as",
+    mutate: drop,
+    caughtBy: { file: "api/http/events.test.ts", test: "page after page, each event once, also two of one position" },
+  },
+  {
+    fence: "pull-bytes",
+    name: "bytes of a page of events",
+    mutate: condition(false),
+    caughtBy: { file: "api/http/events.test.ts", test: "ends a page early when its events are large" },
+  },
+  {
     fence: "batch-apart",
     name: "a room that cannot be subscribed to ends no others' subscribing",
     mutate: substitute(".catch((error: unknown) => fail(error, wanted.room_id))", ""),

@@ -117,6 +117,8 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /webhooks/:endpoint_id/deliveries": {},
   "POST /webhooks/:endpoint_id/deliveries/:webhook_delivery_id/retry": { body: {} },
 
+  "GET /events": {},
+  "GET /rooms/:room_id/events": { may: READS },
   "GET /audit/events": {},
   "GET /audit/streams/:stream/events": {},
 };

@@ -4,6 +4,7 @@ import { auditRoutes } from "./audit.ts";
 import { clientRoutes } from "./clients.ts";
 import { deliveryRoutes } from "./deliveries.ts";
 import { endpointRoutes } from "./endpoints.ts";
+import { eventRoutes } from "./events.ts";
 import { inboxRoutes } from "./inbox.ts";
 import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
@@ -24,5 +25,6 @@ export const routes: readonly NamedRoute[] = [
   ...providerRoutes,
   ...suppressionRoutes,
   ...endpointRoutes,
+  ...eventRoutes,
   ...auditRoutes,
 ];

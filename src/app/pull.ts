@@ -1,0 +1,155 @@
+// Pull: public events in the order of the log, a page at a time; what SSE sends is read here too.
+
+import type { RoomId } from "../contract/ids.ts";
+import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
+import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
+import { matchesType } from "../domain/event-filter.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { decode, type StoredEvent } from "../event-store/envelope.ts";
+import { type Position, positionBefore } from "../event-store/event-store.ts";
+import { mapBounded } from "../platform/bounded.ts";
+import { auditOfTypes } from "../projections/models/audit.ts";
+import { type Page, readCursor } from "../projections/page.ts";
+import { roomOf } from "../projections/projection.ts";
+import type { ReadAs } from "../projections/read-side.ts";
+import { eventsAt, positionNamed } from "./audit.ts";
+import { isOfRoom, publicEvent, publishedAs, storedTypesOf } from "./public-events.ts";
+import { decodeRoom, type PublicEventServices, RoomEventMaker } from "./room-event-maker.ts";
+import { openAsMember } from "./rooms.ts";
+import type { Call, Caller, Services } from "./services.ts";
+
+/** Events read and shown at a time, and the bytes of JSON after which a page ends. */
+const CHUNK = 16;
+const PAGE_BYTES = 1024 * 1024;
+
+/** Where a reader is among a client's events: how many of what the event at the position is published as it has had. */
+type EventCursor = { readonly position: Position; readonly had: number };
+/** All of them. */
+const ALL = 1_000;
+
+const afterPosition = (position: Position): EventCursor => ({ position, had: ALL });
+
+/** What a reader wants; without types or rooms all of it. */
+type EventSelection = { readonly types?: readonly string[]; readonly rooms?: readonly string[] };
+
+/** A public event, and the cursor of who has had it. */
+type PulledEvent = { readonly event: PublicEvent; readonly json: string; readonly cursor: EventCursor };
+/** `next`: where the next page begins; undefined when the read model has no more of them. */
+type PulledPage = { readonly events: readonly PulledEvent[]; readonly next: EventCursor | undefined };
+
+/**
+ * A client's public events after a cursor, oldest first: at most `limit`, and about PAGE_BYTES. Says nothing of events
+ * after the read model's checkpoint.
+ */
+async function pullEvents(
+  services: PublicEventServices,
+  read: ReadAs,
+  { types, rooms }: EventSelection,
+  after: EventCursor | undefined,
+  limit: number,
+): Promise<PulledPage> {
+  const wanted = (type: PublicEventType) => types === undefined || matchesType(types, type);
+  // The event at the cursor may have more to tell.
+  const from = after === undefined || after.had >= ALL ? after?.position : positionBefore(after.position);
+  const rows = await auditOfTypes(read, {
+    types: storedTypesOf(wanted),
+    ...(rooms === undefined ? {} : { streams: rooms.map((room) => roomStream(room as RoomId)) }),
+    ...(from === undefined ? {} : { after: from }),
+    limit: limit + 1,
+  });
+  const events: PulledEvent[] = [];
+  let bytes = 0;
+  const page = rows.slice(0, limit);
+  for (let start = 0; start < page.length; start += CHUNK) {
+    const stored = await decode(services.keyring, await eventsAt(services, page.slice(start, start + CHUNK)));
+    for (const one of await shownEvents(services, stored, wanted)) {
+      // fence: pull-once
+      if (one.cursor.position === after?.position && one.nth < after.had) continue;
+      if (events.length >= limit || /* fence: pull-bytes */ bytes >= PAGE_BYTES)
+        return { events, next: events.at(-1)?.cursor };
+      events.push(one);
+      bytes += Buffer.byteLength(one.json);
+    }
+  }
+  // What is published to nobody counts too: a page may be empty and not the last.
+  const last = page.at(-1);
+  return { events, next: rows.length > limit && last !== undefined ? afterPosition(last.position) : undefined };
+}
+
+/** What stored events are published as, as it is to be shown now. A room is loaded once for all its events. */
+async function shownEvents(
+  services: PublicEventServices,
+  stored: readonly StoredEvent[],
+  wanted: (type: PublicEventType) => boolean,
+): Promise<readonly (PulledEvent & { readonly nth: number })[]> {
+  const ofRooms = new Map<string, PublicEvent>();
+  for (const [stream, own] of Map.groupBy(stored.filter(isOfRoom), (one) => one.stream)) {
+    const { state: now } = await services.commands.load(roomDecider, stream);
+    const maker = new RoomEventMaker(services, roomOf(stream));
+    // Consecutive ones at once: the maker goes on where it was.
+    for (let first = 0; first < own.length; ) {
+      let end = first + 1;
+      while (end < own.length && own[end]?.revision === (own[end - 1]?.revision ?? 0) + 1) end += 1;
+      for (const event of await maker.past(own.slice(first, end), now)) ofRooms.set(event.id, event);
+      first = end;
+    }
+  }
+  const shown = await mapBounded(stored, CHUNK, async (one) =>
+    Promise.all(
+      publishedAs(one).map(async ({ id, type }, nth) => {
+        if (!wanted(type)) return [];
+        const event = ofRooms.get(id) ?? (await publicEvent(services, one, id));
+        if (event === undefined) return [];
+        return [{ event, json: JSON.stringify(event), nth, cursor: { position: one.position, had: nth + 1 } }];
+      }),
+    ),
+  );
+  return shown.flat(2);
+}
+
+/** As GET /events answers. Throws invalid_position, InvalidCursor. */
+export async function listPublicEvents(call: Call, query: EventsQuery): Promise<Page<PublicEvent>> {
+  const [position, had] = readCursor(query.cursor, ["text", "integer"]) ?? [];
+  const named = query.after === undefined ? undefined : await cursorNamed(call, query.after);
+  // Our own cursor, which nobody else can make.
+  const after = position === undefined || had === undefined ? named : { position: position as Position, had };
+  const { events, next } = await pullEvents(call.services, call.read, selectionOf(query), after, query.limit);
+  return { rows: events.map(({ event }) => event), next: next === undefined ? null : [next.position, next.had] };
+}
+
+const selectionOf = ({ types, room_id: rooms }: EventsQuery): EventSelection => ({
+  ...(types === undefined ? {} : { types }),
+  ...(rooms === undefined ? {} : { rooms }),
+});
+
+const HAD = /^(.*)\.([1-9])$/;
+
+/** The cursor that a caller names: a position, or one that a stream gave. Throws invalid_position, StoreUnavailable. */
+async function cursorNamed(
+  { services, caller }: { readonly services: Services; readonly caller: Caller },
+  text: string,
+): Promise<EventCursor> {
+  const [, position = text, had] = HAD.exec(text) ?? [];
+  const opened = await positionNamed(services, caller, position);
+  return { position: opened, had: had === undefined ? ALL : Number(had) };
+}
+
+/** As GET /rooms/{id}/events answers, from the room's own stream. Throws not_found, not_a_member, InvalidCursor. */
+export async function listRoomEvents(call: Call, named: string, query: RoomEventsQuery): Promise<Page<PublicEvent>> {
+  const { services, caller } = call;
+  const { id, room } = await openAsMember(services, caller, named);
+  const [begun] = readCursor(query.cursor, ["integer"]) ?? [];
+  const maker = new RoomEventMaker(services, id);
+  const rows: PublicEvent[] = [];
+  let next = begun ?? query.after_seq ?? 0;
+  for (let bytes = 0; rows.length < query.limit && bytes < PAGE_BYTES; ) {
+    const limit = Math.min(CHUNK, query.limit - rows.length);
+    const recorded = await services.store.readStream(roomStream(id), { from: next, limit });
+    const shown = await maker.past(await decodeRoom(services, recorded), room);
+    next += recorded.length;
+    for (const event of shown) bytes += Buffer.byteLength(JSON.stringify(event));
+    rows.push(...shown);
+    if (recorded.length < limit) return { rows, next: null };
+  }
+  return { rows, next: next < room.seq ? [next] : null };
+}
