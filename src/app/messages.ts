@@ -1,15 +1,26 @@
 // Messages: posting, changing, reading and listing them.
 import type { FieldFault } from "../contract/errors.ts";
-import { type RoomId, seqOfMessage } from "../contract/ids.ts";
+import type { PageQuery } from "../contract/fields.ts";
+import { type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
-import type { MessagePatch, MessageQuery, MessageResource, NewMessage } from "../contract/messages.ts";
+import {
+  EVERYONE,
+  type MessagePatch,
+  type MessageQuery,
+  type MessageResource,
+  type NewMessage,
+  type ReactionResource,
+} from "../contract/messages.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
 import { contentFaults, systemFaults } from "../domain/room-messages.ts";
+import { respondersTo } from "../domain/room-responses.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
+import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
+import { listReactions as queryReactions } from "../projections/models/reactions.ts";
 import type { Page } from "../projections/page.ts";
-import { type MessageHistory, messageOfEvents, messageOfRow } from "./resources.ts";
+import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
@@ -28,23 +39,41 @@ export function messageFaults({ kind }: Pick<Caller, "kind">, body: unknown): re
   return [...sender, ...contentFaults(type, content, meta), ...systemFaults(type, kind)];
 }
 
+const PEOPLE_AT_ONCE = 50;
+
 type ShownMessage = { readonly message: MessageResource; readonly etag: number };
 
 /** Throws what the room's rules refuse. */
 export async function postMessage(call: Call, named: string, wanted: NewMessage): Promise<ShownMessage & Written> {
   const { services, caller } = call;
-  const { sender_name: senderName, type: messageType, content, meta, reply_to: replyTo } = wanted;
+  const { sender_name: senderName, type: messageType, content, meta, reply_to: replyTo, thread_of: threadOf } = wanted;
   const user = wanted.sender_id ?? (caller.kind === "user" ? caller.userId : "");
   const sender = await services.keyring.subjectOfUser(caller.client, user);
   const ownName = senderName === null ? (await services.people.of(sender)).name : null;
-  const command = { type: "Post", sender, user, senderName, ownName, messageType, content, meta, replyTo } as const;
+  const mentions = await mentionsOf(call, wanted.mentions);
+  const said = { messageType, content, meta, replyTo, threadOf, mentions } as const;
+  const command = { type: "Post", sender, user, senderName, ownName, ...said } as const;
   const { room, events, replayed, ...outcome } = await executeOnRoom(call, named, command);
   const [event] = events;
   if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
   const position = await services.people.ensure(call, [{ subject: sender, userId: user }], outcome.position);
   const seq = event.revision + 1;
-  const history = { room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null };
-  return { message: messageOfEvents(history), etag: seq, position, replayed };
+  const posting = { room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null };
+  const responses = shownResponses(undefined, seq, () => null);
+  return { message: messageOfEvents({ ...posting, responses }), etag: seq, position, replayed };
+}
+
+/** Whom a message is to mention, each once. */
+async function mentionsOf({ services, caller }: Call, named: readonly string[]) {
+  const distinct = [...new Set(named)].map((user) => ({ user, at: named.indexOf(user) }));
+  const people = distinct.filter(({ user }) => user !== EVERYONE);
+  return {
+    people: await mapBounded(people, PEOPLE_AT_ONCE, async (one) => ({
+      ...one,
+      subject: await services.keyring.subjectOfUser(caller.client, one.user),
+    })),
+    everyone: distinct.find(({ user }) => user === EVERYONE)?.at ?? null,
+  };
 }
 
 /** A message as a path names it, and the ETag that a change rests on. */
@@ -56,7 +85,13 @@ async function changed(
   named: Named,
   change:
     | { readonly type: "RestoreMessage" }
-    | { readonly type: "Edit"; readonly content: string | null; readonly meta: MessagePatch["meta"] },
+    | {
+        readonly type: "Edit";
+        readonly content: string | null;
+        readonly meta: MessagePatch["meta"];
+        readonly mentions: Awaited<ReturnType<typeof mentionsOf>> | undefined;
+      }
+    | ({ readonly type: "React"; readonly onlyNew: boolean } & Awaited<ReturnType<typeof reaction>>),
 ): Promise<ShownMessage & Written> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
   const { room, state, position, replayed } = await executeOnRoom(call, named.room, about);
@@ -64,8 +99,10 @@ async function changed(
 }
 
 /** Throws what the room's rules refuse. */
-export const editMessage = (call: Call, named: Named, { content, meta }: MessagePatch) =>
-  changed(call, named, { type: "Edit", content: content ?? null, meta });
+export async function editMessage(call: Call, named: Named, { content, meta, mentions }: MessagePatch) {
+  const mentioned = mentions === undefined ? undefined : await mentionsOf(call, mentions ?? []);
+  return changed(call, named, { type: "Edit", content: content ?? null, meta, mentions: mentioned });
+}
 
 /** Throws what the room's rules refuse. */
 export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
@@ -76,6 +113,37 @@ export const deleteMessage = (
   { room, message: id, ifMatch }: Named,
 ): Promise<Written & { readonly room: RoomId }> => executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
 
+type Reacting = Pick<Named, "room" | "message"> & { readonly emoji: string; readonly user: string };
+
+const reaction = async ({ services, caller }: Call, { emoji, user }: Reacting) => ({
+  subject: await services.keyring.subjectOfUser(caller.client, user),
+  user,
+  emoji,
+});
+
+/** Throws what the room's rules refuse. */
+export const addReaction = async (call: Call, wanted: Reacting & { readonly onlyNew: boolean }) => {
+  const { onlyNew, ...named } = wanted;
+  return changed(call, { ...named, ifMatch: null }, { type: "React", onlyNew, ...(await reaction(call, wanted)) });
+};
+
+/** Throws what the room's rules refuse. */
+export const removeReaction = async (call: Call, wanted: Reacting): Promise<Written & { readonly room: RoomId }> =>
+  executeOnRoom(call, wanted.room, { type: "Unreact", id: wanted.message, ...(await reaction(call, wanted)) });
+
+/** Newest first. Throws not_found, not_a_member, InvalidCursor. */
+export async function listReactions(
+  { services, caller, read }: Call,
+  { room: named, message }: Pick<Named, "room" | "message">,
+  query: PageQuery,
+): Promise<Page<ReactionResource>> {
+  const { id: room, room: state } = await openAsMember(services, caller, named);
+  const { seq: messageSeq, deletedAt } = await historyOf(services, room, state, message);
+  if (deletedAt !== null) return { rows: [], next: null };
+  const { rows, next } = await queryReactions(read, { room, messageSeq }, omitUndefined(query));
+  return { rows: rows.map(reactionResource), next };
+}
+
 /** Throws not_found, not_a_member. */
 export async function getMessage({ services, caller }: Call, named: string, message: string): Promise<ShownMessage> {
   const { id, room } = await openAsMember(services, caller, named);
@@ -84,11 +152,22 @@ export async function getMessage({ services, caller }: Call, named: string, mess
 
 async function shown(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<ShownMessage> {
   const history = await historyOf(services, room, state, id);
-  return { message: messageOfEvents(history), etag: messageEtag(state, history.seq) };
+  const { seq } = history;
+  const ids = new Map<Subject, string | null>();
+  await mapBounded([...new Set(respondersTo(state.responses, seq))], PEOPLE_AT_ONCE, async (subject) => {
+    ids.set(subject, (await services.people.of(subject)).userId);
+  });
+  const responses = shownResponses(state, seq, (subject) => ids.get(subject) ?? null);
+  return { message: messageOfEvents({ ...history, responses }), etag: messageEtag(state, seq) };
 }
 
 /** The message as of the state, from at most three events. Throws not_found. */
-async function historyOf(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<MessageHistory> {
+async function historyOf(
+  services: Services,
+  room: RoomId,
+  state: ExistingRoom,
+  id: string,
+): Promise<Omit<MessageHistory, "responses">> {
   const seq = seqOfMessage(room, id);
   if (seq === undefined || seq > state.seq) throw new DomainError("not_found");
   const change = state.changes.get(seq);
@@ -109,18 +188,36 @@ async function historyOf(services: Services, room: RoomId, state: ExistingRoom, 
   };
 }
 
+/** The replies of a thread, oldest first. Throws not_found, not_a_member, InvalidCursor. */
+export async function listReplies(
+  { services, caller, read }: Call,
+  { room: named, message }: Pick<Named, "room" | "message">,
+  query: PageQuery,
+): Promise<Page<MessageResource>> {
+  const { id, room } = await openAsMember(services, caller, named);
+  const { seq: threadSeq } = await historyOf(services, id, room, message);
+  const list = { ...omitUndefined(query), threadSeq, order: "asc", includeDeleted: false } as const;
+  const { rows, next } = await queryMessages(read, id, list);
+  return { rows: rows.map(messageOfRow), next };
+}
+
 /** By seq; upwards when only `after_seq` is given. Throws not_found, not_a_member, InvalidCursor. */
 export async function listMessages(
   { services, caller, read }: Call,
   named: string,
   query: MessageQuery,
 ): Promise<Page<MessageResource>> {
-  const { id } = await openAsMember(services, caller, named);
+  const { id, room } = await openAsMember(services, caller, named);
   const { after_seq: afterSeq, before_seq: beforeSeq, include_deleted: includeDeleted, limit, cursor } = query;
+  const threadSeq = query.thread_of === undefined ? undefined : seqOfMessage(id, query.thread_of);
+  // Of no message of this room there is no thread.
+  if (query.thread_of !== undefined && (threadSeq === undefined || threadSeq > room.seq))
+    return { rows: [], next: null };
   const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
-  const subjects = query.sender_id?.map((user) => services.keyring.subjectOfUser(caller.client, user));
-  const senders = subjects === undefined ? undefined : await Promise.all(subjects);
-  const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders });
+  const subjectsOf = async (users: readonly string[] | undefined) =>
+    users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
+  const [senders, mentioned] = [await subjectsOf(query.sender_id), await subjectsOf(query.mentions)];
+  const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders, threadSeq, mentioned });
   const { rows, next } = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
   return { rows: rows.map(messageOfRow), next };
 }

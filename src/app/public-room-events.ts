@@ -4,6 +4,7 @@ import type { PublicActor, PublicEvent, RoomEventType } from "../contract/public
 import type { MemberResource } from "../contract/rooms.ts";
 import { rfc3339 } from "../contract/time.ts";
 import { reveal } from "../domain/event.ts";
+import { hasResponses, respondersTo } from "../domain/room-responses.ts";
 import {
   contentSeq,
   descriptionIn,
@@ -14,7 +15,7 @@ import {
 } from "../domain/room-state.ts";
 import { publicEventId } from "../event-store/derived-ids.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { banResource, memberOfEvent, messageOfEvents, roomOfState } from "./resources.ts";
+import { banResource, memberOfEvent, messageOfEvents, roomOfState, shownResponses } from "./resources.ts";
 
 export type StoredRoomEvent = StoredEvent<RoomEvent>;
 type EventOf<T extends RoomEvent["type"]> = StoredEvent<Extract<RoomEvent, { type: T }>>;
@@ -36,6 +37,8 @@ export const ROOM_NAMES = {
   MessageEdited: "message.edited",
   MessageDeleted: "message.deleted",
   MessageRestored: "message.restored",
+  ReactionAdded: "reaction.added",
+  ReactionRemoved: "reaction.removed",
 } as const satisfies Record<RoomEvent["type"], RoomEventType>;
 
 /** What an event is shown with, besides itself. */
@@ -50,14 +53,29 @@ type EventFacts = {
   readonly after: Room | undefined;
   /** The user's own name, shown when the member has none in the room. */
   readonly ownName: string | null;
+  /** A user's id by subject, where `responders` names it; null when the person was erased. */
+  readonly userIdOf: (subject: Subject) => string | null;
   /** The events at the seqs that `priorSeqs` named. */
   readonly priorEvents: ReadonlyMap<number, StoredRoomEvent>;
   readonly actor: PublicActor;
 };
 
-/** Whether an event is shown with the room around it: its settings, or what it knew of a member. */
-export const showsRoom = ({ type }: StoredRoomEvent): boolean =>
-  type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft" || type === "MemberMuted";
+/**
+ * Whether an event is shown with the room around it: its settings, what it knew of a member, or what members had done with
+ * a message. `now`: the room now, which knows of every message that members ever did something with.
+ */
+export function showsRoom(event: StoredRoomEvent, now: Room): boolean {
+  const { type } = event;
+  if (type === "MessageEdited" || type === "MessageRestored")
+    return now.status !== "live" || hasResponses(now.responses, event.data.messageSeq);
+  return type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft" || type === "MemberMuted";
+}
+
+/** The members that an event names because of what they did with its message before. */
+export function responders(event: StoredRoomEvent, after: Room | undefined): readonly Subject[] {
+  if (event.type !== "MessageEdited" && event.type !== "MessageRestored") return [];
+  return after?.status === "live" ? respondersTo(after.responses, event.data.messageSeq) : [];
+}
 
 const changeOf = (now: Room, messageSeq: number) => (now.status === "live" ? now.changes.get(messageSeq) : undefined);
 
@@ -69,6 +87,8 @@ export function messageSeqOf(event: StoredRoomEvent): number | null {
     case "MessageEdited":
     case "MessageDeleted":
     case "MessageRestored":
+    case "ReactionAdded":
+    case "ReactionRemoved":
       return event.data.messageSeq;
     default:
       return null;
@@ -83,7 +103,7 @@ export function priorSeqs(
   if (event.type === "MemberLeft" || event.type === "MemberMuted")
     return [memberIn(before, event.data.subject).described];
   const seq = messageSeqOf(event);
-  if (seq === null || event.type === "MessageDeleted") return [];
+  if (seq === null || event.type === "MessageDeleted" || "emoji" in event.data) return [];
   const change = changeOf(now, seq);
   const posting = event.type === "MessagePosted" ? [] : [seq];
   const content = event.type === "MessageRestored" && now.status === "live" ? [contentSeq(now, seq)] : [];
@@ -137,6 +157,9 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
       return messageData(postingOf(event, facts), contentOf(event, facts), facts);
     case "MessageDeleted":
       return { id: event.data.id, seq: event.data.messageSeq, deleted_at: rfc3339(at) };
+    case "ReactionAdded":
+    case "ReactionRemoved":
+      return { message_id: event.data.id, emoji: event.data.emoji, user_id: reveal(event.data.user) };
   }
 }
 
@@ -176,6 +199,7 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
     ...{ room: facts.room, seq, posting: posting.data, postedAt: posting.meta.at },
     edit: content.type === "MessageEdited" ? { data: content.data, at: content.meta.at } : null,
     deletedAt: deletion?.meta.at ?? null,
+    responses: shownResponses(facts.after, seq, facts.userIdOf),
   });
 }
 

@@ -2,17 +2,18 @@
 // an event says.
 
 import type { AttemptResource, DeliveryResource } from "../contract/deliveries.ts";
-import type { RoomId } from "../contract/ids.ts";
-import type { MessageResource } from "../contract/messages.ts";
+import type { RoomId, Subject } from "../contract/ids.ts";
+import { EVERYONE, type MessageResource, NAMED_USERS, type ReactionResource } from "../contract/messages.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import type { UserResource, UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
-import type { ExistingRoom, MemberData, RoomEvent } from "../domain/room-state.ts";
+import { NO_RESPONSES, reactionsTo, threadUnder } from "../domain/room-responses.ts";
+import type { ExistingRoom, MemberData, Room, RoomEvent } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";
 import type { AttemptRow } from "../projections/models/attempts.ts";
 import type { DeliveryRow } from "../projections/models/deliveries.ts";
-import type { MessageRow } from "../projections/models/messages.ts";
+import type { ShownMessageRow } from "../projections/models/messages.ts";
 import type { UserRoom } from "../projections/models/reads.ts";
 import type { RoomRow } from "../projections/models/rooms.ts";
 import type { UserRow } from "../projections/models/users.ts";
@@ -102,6 +103,7 @@ export const readMarkerResource = (marker: ReadMarkerResource): ReadMarkerResour
   user_id: marker.user_id,
   read_seq: marker.read_seq,
   unread_count: marker.unread_count,
+  mention_count: marker.mention_count,
 });
 
 /** Of a deleted message nothing of its content is shown. */
@@ -115,12 +117,23 @@ const messageResource = (message: Timed<MessageResource>): MessageResource => ({
   content: message.deleted_at === null ? message.content : null,
   meta: message.deleted_at === null ? message.meta : {},
   reply_to: message.reply_to,
+  thread_of: message.thread_of,
+  mentions: message.deleted_at === null ? message.mentions : [],
+  thread: message.thread,
+  reactions: message.deleted_at === null ? message.reactions : [],
   created_at: rfc3339(message.created_at),
   edited_at: rfc3339OrNull(message.edited_at),
   deleted_at: rfc3339OrNull(message.deleted_at),
 });
 
-export const messageOfRow = (row: MessageRow): MessageResource => messageResource({ ...row, sender_id: row.user_id });
+export const messageOfRow = (row: ShownMessageRow): MessageResource =>
+  messageResource({ ...row, sender_id: row.user_id });
+
+export const reactionResource = ({ emoji, user_id, created_at }: Timed<ReactionResource>): ReactionResource => ({
+  emoji,
+  user_id,
+  created_at: rfc3339(created_at),
+});
 
 type DataOf<T extends RoomEvent["type"]> = Extract<RoomEvent, { type: T }>["data"];
 
@@ -132,10 +145,44 @@ export type MessageHistory = {
   readonly postedAt: Instant;
   readonly edit: { readonly data: DataOf<"MessageEdited">; readonly at: Instant } | null;
   readonly deletedAt: Instant | null;
+  readonly responses: ShownResponses;
 };
 
-export function messageOfEvents({ room, seq, posting, postedAt, edit, deletedAt }: MessageHistory): MessageResource {
-  const { content, meta } = edit?.data ?? posting;
+/** What members did with a message, as it shows it. */
+type ShownResponses = Pick<MessageResource, "reactions" | "thread">;
+
+/** What the room knows of it. A room that is not given had nothing of the kind. `userIdOf`: null for erased people. */
+export const shownResponses = (
+  room: Room | undefined,
+  messageSeq: number,
+  userIdOf: (subject: Subject) => string | null,
+): ShownResponses => {
+  const responses = room?.status === "live" ? room.responses : NO_RESPONSES;
+  const named = (all: readonly Subject[]) => all.slice(0, NAMED_USERS).flatMap((subject) => userIdOf(subject) ?? []);
+  const { seqs, by: repliers } = threadUnder(responses, messageSeq);
+  const last = seqs.at(-1);
+  const participants = named(repliers.map(({ sender }) => sender));
+  return {
+    reactions: reactionsTo(responses, messageSeq).map(({ emoji, by }) => ({
+      emoji,
+      count: by.length,
+      user_ids: named(by),
+    })),
+    thread:
+      last === undefined ? null : { reply_count: seqs.length, participant_ids: participants, last_reply_seq: last },
+  };
+};
+
+export function messageOfEvents({
+  room,
+  seq,
+  posting,
+  postedAt,
+  edit,
+  deletedAt,
+  responses,
+}: MessageHistory): MessageResource {
+  const { content, meta, mentions, everyone } = edit?.data ?? posting;
   return messageResource({
     id: posting.id,
     room_id: room,
@@ -146,6 +193,9 @@ export function messageOfEvents({ room, seq, posting, postedAt, edit, deletedAt 
     content: reveal(content),
     meta: reveal(meta) ?? {},
     reply_to: posting.replyTo,
+    thread_of: posting.thread?.id ?? null,
+    mentions: [...mentions.flatMap(({ user }) => reveal(user) ?? []), ...(everyone ? [EVERYONE] : [])],
+    ...responses,
     created_at: postedAt,
     edited_at: edit?.at ?? null,
     deleted_at: deletedAt,
@@ -173,12 +223,13 @@ export const userOfState = (id: string, user: Extract<User, { status: "registere
   });
 
 /** A room among those of a user. */
-export const userRoomResource = ({ room, role, read_seq, unread_count, last_message }: UserRoom): UserRoomResource => ({
+export const userRoomResource = ({ room, role, last_message, ...unread }: UserRoom): UserRoomResource => ({
   room: roomOfRow(room),
   role,
   seq: room.seq,
-  read_seq,
-  unread_count,
+  read_seq: unread.read_seq,
+  unread_count: unread.unread_count,
+  mention_count: unread.mention_count,
   last_message: last_message === null ? null : messageOfRow(last_message),
 });
 

@@ -7,7 +7,14 @@ import type { Room } from "../domain/room-state.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { decode, isForged } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
-import { messageSeqOf, priorSeqs, publicRoomEvent, type StoredRoomEvent, showsRoom } from "./public-room-events.ts";
+import {
+  messageSeqOf,
+  priorSeqs,
+  publicRoomEvent,
+  responders,
+  type StoredRoomEvent,
+  showsRoom,
+} from "./public-room-events.ts";
 import type { Services } from "./services.ts";
 
 /** What public events are made with. */
@@ -45,7 +52,7 @@ export class RoomEventMaker {
 
   /** Past events, with what has become of their messages in the room as it is `now`. */
   async past(events: readonly StoredRoomEvent[], now: Room): Promise<readonly PublicEvent[]> {
-    return this.#make(events, await this.#statesAround(events), () => now);
+    return this.#make(events, await this.#statesAround(events, now), () => now);
   }
 
   async #make(
@@ -58,13 +65,15 @@ export class RoomEventMaker {
       events,
       events.flatMap((event, index) => priorSeqs(event, around(index))),
     );
-    const users = await this.#usersOf(events, priorEvents);
+    const named = events.flatMap((event, index) => responders(event, states[index + 1]));
+    const users = await this.#usersOf(events, priorEvents, named);
+    const userIdOf = (subject: Subject) => users.get(subject)?.id ?? null;
     return events.map((event, index) => {
       const subject = "subject" in event.data ? event.data.subject : undefined;
       const { actor, client } = event.meta;
       if (client === null) throw new Error(`an event of ${this.#stream} is nobody's`);
       return publicRoomEvent(event, {
-        ...{ room: this.#room, priorEvents, ...around(index) },
+        ...{ room: this.#room, priorEvents, ...around(index), userIdOf },
         position: this.#services.positions.ofEvent(client, event.position),
         ownName: (subject && users.get(subject)?.name) ?? null,
         actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
@@ -73,10 +82,10 @@ export class RoomEventMaker {
   }
 
   /** The room around each event, from the first that is shown with it on. */
-  async #statesAround(events: readonly StoredRoomEvent[]): Promise<readonly (Room | undefined)[]> {
+  async #statesAround(events: readonly StoredRoomEvent[], now: Room): Promise<readonly (Room | undefined)[]> {
     const [head] = events;
     const known = this.#end !== undefined && this.#end.revision + 1 === head?.revision ? this.#end.room : undefined;
-    const first = known === undefined ? events.findIndex(showsRoom) : 0;
+    const first = known === undefined ? events.findIndex((event) => showsRoom(event, now)) : 0;
     const [from] = events.slice(first, first + 1);
     if (first === -1 || from === undefined) return [];
     let room = known ?? (await this.#roomBefore(from.revision));
@@ -108,9 +117,13 @@ export class RoomEventMaker {
   }
 
   /** The users that act, or whose own name may be shown: from the events where they say it, else from the users' streams. */
-  async #usersOf(events: readonly StoredRoomEvent[], priorEvents: ReadonlyMap<number, StoredRoomEvent>) {
+  async #usersOf(
+    events: readonly StoredRoomEvent[],
+    priorEvents: ReadonlyMap<number, StoredRoomEvent>,
+    named: readonly Subject[],
+  ) {
     const users = new Map<Subject, User>();
-    const unknown = new Set<Subject>();
+    const unknown = new Set<Subject>(named);
     for (const event of events) {
       if (isMemberEvent(event)) unknown.add(event.data.subject);
       const { actor } = event.meta;

@@ -55,6 +55,7 @@ export const PROBLEMS = {
   direct_room_fixed: kind(409, "Direct room is fixed", "The two members of a direct room do not change."),
   external_id_taken: kind(409, "External id taken", "Another room has this `external_id`: `existing_id`."),
   message_deleted: kind(409, "Message deleted", "The message was deleted. Restore it first."),
+  too_many_reactions: kind(409, "Too many reactions", "The message has 50 different reactions, and takes no other."),
   room_full: kind(409, "Room full", "The room has as many members as it may have: its `max_members`."),
   not_cancellable: kind(409, "Not cancellable", "Nothing is left of the notification that could be stopped."),
   not_editable: kind(409, "Not editable", "Only a notification that is still scheduled can be edited."),

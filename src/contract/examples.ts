@@ -65,7 +65,13 @@ const member: MemberResource = {
   joined_at: AT,
   muted_until: null,
 };
-const marker: ReadMarkerResource = { room_id: ROOM_ID, user_id: "alice", read_seq: 4, unread_count: 1 };
+const marker: ReadMarkerResource = {
+  room_id: ROOM_ID,
+  user_id: "alice",
+  read_seq: 4,
+  unread_count: 1,
+  mention_count: 0,
+};
 const message: MessageResource = {
   id: "msg_01kjx9d2pz5y2b7h0000005",
   room_id: ROOM_ID,
@@ -76,6 +82,10 @@ const message: MessageResource = {
   content: "The parcel has arrived, thank you!",
   meta: {},
   reply_to: null,
+  thread_of: null,
+  mentions: ["bob"],
+  thread: null,
+  reactions: [{ emoji: "👍", count: 1, user_ids: ["bob"] }],
   created_at: LATER,
   edited_at: null,
   deleted_at: null,
@@ -99,6 +109,7 @@ const userRoom: UserRoomResource = {
   seq: 5,
   read_seq: 4,
   unread_count: 1,
+  mention_count: 0,
   last_message: message,
 };
 const token: TokenResource = { token: "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJhbGljZSJ9.4kx0v7q2m9t3c8e1", expires_at: LATER };
@@ -274,6 +285,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Ban: ban,
   ReadMarker: marker,
   Message: message,
+  Reaction: { emoji: "👍", user_id: "bob", created_at: LATER },
   User: user,
   UserRoom: userRoom,
   Preferences: preferences,
@@ -340,8 +352,10 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   putReadMarker: { "up to a message": { seq: 5 } },
   postMessage: {
     text: { sender_id: "alice", content: "The parcel has arrived, thank you!" },
+    "in a thread": { sender_id: "alice", content: "@bob Did it?", thread_of: message.id, mentions: ["bob"] },
     image: { sender_id: "alice", type: "image", content: "", meta: { url: "https://example.com/parcel.jpg" } },
   },
+  addReaction: { "for a user, by a client key": { user_id: "bob" } },
   editMessage: { text: { content: "The parcel has arrived. Thank you!" } },
   createNotification: {
     email: {

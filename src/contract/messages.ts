@@ -1,5 +1,6 @@
 // Messages: what requests send and answers show.
 import { z } from "zod";
+import { emoji } from "./emoji.ts";
 import {
   anyObject,
   commaSeparated,
@@ -18,6 +19,31 @@ import {
 } from "./fields.ts";
 import { RoomParams } from "./rooms.ts";
 
+/** How many users are named where a message shows who did something with it. */
+export const NAMED_USERS = 10;
+const ReactionSummary = z.object({
+  emoji: z.string(),
+  count: z.int(),
+  user_ids: z.array(z.string()).describe(`The first ${NAMED_USERS}, without erased ones`),
+});
+export type ReactionSummary = z.infer<typeof ReactionSummary>;
+
+const ThreadSummary = z.object({
+  reply_count: z.int().describe("Replies that are not deleted"),
+  participant_ids: z.array(z.string()).describe(`The first ${NAMED_USERS} who replied, without erased ones`),
+  last_reply_seq: z.int(),
+});
+export type ThreadSummary = z.infer<typeof ThreadSummary>;
+
+export const ReactionResource = z
+  .object({
+    emoji: z.string(),
+    user_id: z.string().nullable().describe("null when the person was erased"),
+    created_at: time,
+  })
+  .meta({ id: "Reaction" });
+export type ReactionResource = z.infer<typeof ReactionResource>;
+
 export const MessageResource = z
   .object({
     id: z.string(),
@@ -29,6 +55,10 @@ export const MessageResource = z
     content: z.string().nullable().describe("null when it was deleted or the person erased"),
     meta: anyObject,
     reply_to: z.string().nullable(),
+    thread_of: z.string().nullable().describe("The message in whose thread it is"),
+    mentions: z.array(z.string()).describe("Users, without erased ones, and `@everyone`; none of a deleted message"),
+    thread: ThreadSummary.nullable().describe("The thread under it; null without replies"),
+    reactions: z.array(ReactionSummary).describe("In the order in which the emoji came; none of a deleted message"),
     created_at: time,
     edited_at: time.nullable(),
     deleted_at: time.nullable(),
@@ -37,10 +67,20 @@ export const MessageResource = z
 export type MessageResource = z.infer<typeof MessageResource>;
 
 const MAX_SEQ = 2 ** 31 - 1;
+/** Mentions every member. */
+export const EVERYONE = "@everyone";
+const mentions = z.array(userId).max(100);
 const content = text(0, 10_000);
 const messageType = pattern(/^[a-z][a-z0-9_.-]*$/, "of a-z 0-9 _ . - and begin with a letter", 1, 64);
 
 export const MessageParams = RoomParams.extend({ message_id: z.string() });
+export const ReactionParams = MessageParams.extend({ emoji });
+export const ReactionInput = input({
+  user_id: orNull(userId).describe("Needed with a client key; a user token's own otherwise"),
+});
+export const ReactionQuery = input({
+  user_id: userId.optional().describe("Needed with a client key; a user token's own otherwise"),
+});
 export const NewMessage = input({
   sender_id: orNull(userId).describe("Needed with a client key; a user token's own otherwise"),
   sender_name: orNull(name).describe("With a client key alone; left out: the member's name, else the user's"),
@@ -48,9 +88,15 @@ export const NewMessage = input({
   type: messageType.default("text").describe("text, image, file, system or your own"),
   meta: meta.default({}),
   reply_to: orNull(text(1, 128)),
+  thread_of: orNull(text(1, 128)).describe("A message that is in no thread itself"),
+  mentions: mentions.default([]).describe("Members, and `@everyone` by admins and client keys"),
 });
 export type NewMessage = z.output<typeof NewMessage>;
-export const MessagePatch = input({ content: content.optional(), meta: patched(meta) });
+export const MessagePatch = input({
+  content: content.optional(),
+  meta: patched(meta),
+  mentions: patched(mentions).describe("All whom it mentions from now on; null: nobody"),
+});
 export type MessagePatch = z.output<typeof MessagePatch>;
 export const MessageQuery = input({
   ...paging,
@@ -60,5 +106,9 @@ export const MessageQuery = input({
   sender_id: commaSeparated(userId).optional(),
   type: commaSeparated(messageType).optional(),
   include_deleted: queryBoolean.default(false),
+  thread_of: text(1, 128).optional().meta({ description: "Replies in the thread of this message" }),
+  mentions: commaSeparated(userId)
+    .optional()
+    .meta({ description: "Messages that mention any of these users; those to everyone mention all" }),
 });
 export type MessageQuery = z.output<typeof MessageQuery>;

@@ -11,6 +11,9 @@ type PublicEventKind = { readonly data: z.ZodType; readonly meaning: string };
 const kind = (data: z.ZodType, meaning: string): PublicEventKind => ({ data, meaning });
 
 const message = MessageResource;
+const reaction = z
+  .object({ message_id: z.string(), emoji: z.string(), user_id: z.string().nullable() })
+  .meta({ id: "ReactionEventData" });
 /** Those of rooms, which have a `seq` there. */
 export const ROOM_EVENTS = {
   "room.created": kind(RoomResource, "A room was made."),
@@ -29,6 +32,8 @@ export const ROOM_EVENTS = {
   "message.posted": kind(message, "A message was posted."),
   "message.edited": kind(message, "A message was changed: `data` is the message as it was changed to."),
   "message.restored": kind(message, "A deleted message came back."),
+  "reaction.added": kind(reaction, "A user reacted to a message with an emoji."),
+  "reaction.removed": kind(reaction, "A user took a reaction back."),
   "message.deleted": kind(z.object({ id: z.string(), seq: z.int(), deleted_at: time }), "A message was deleted."),
 } as const;
 export type RoomEventType = keyof typeof ROOM_EVENTS;

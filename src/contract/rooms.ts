@@ -80,6 +80,7 @@ export const ReadMarkerResource = z
     user_id: z.string().nullable(),
     read_seq: z.int(),
     unread_count: z.int(),
+    mention_count: z.int().describe("Those among them that mention the user"),
   })
   .meta({ id: "ReadMarker" });
 export type ReadMarkerResource = z.infer<typeof ReadMarkerResource>;

@@ -40,6 +40,7 @@ export const UserRoomResource = z
     seq: z.int().describe("The seq of the room's last event"),
     read_seq: z.int(),
     unread_count: z.int(),
+    mention_count: z.int().describe("Those among them that mention the user"),
     last_message: MessageResource.nullable(),
   })
   .meta({ id: "UserRoom" });

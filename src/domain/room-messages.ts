@@ -1,4 +1,5 @@
 // Decisions about a room's messages: posting, editing, deleting, restoring.
+import { MAX_EMOJI } from "../contract/emoji.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject, type JsonObject, sameJson } from "../contract/json.ts";
@@ -12,9 +13,11 @@ import {
   type PriorEvents,
   refuse,
   requireMatch,
+  requireNew,
   type TimedCommand,
 } from "./decider.ts";
 import { reveal, seal, sealOrNull } from "./event.ts";
+import { hasReacted, reactionsTo } from "./room-responses.ts";
 import {
   contentSeq,
   descriptionIn,
@@ -39,19 +42,41 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         content: string;
         meta: JsonObject;
         replyTo: string | null;
+        /** The message in whose thread it is to be. */
+        threadOf?: string | null;
+        mentions?: Mentions;
       }
-    /** `content: null` and `meta: undefined` stay as they are; `meta` is a merge patch, null clears it. */
-    | { type: "Edit"; id: string; content: string | null; meta: JsonObject | null | undefined; ifMatch: IfMatch }
+    /** `content: null` and what is undefined stay as they are; `meta` is a merge patch, null clears it. */
+    | {
+        type: "Edit";
+        id: string;
+        content: string | null;
+        meta: JsonObject | null | undefined;
+        mentions?: Mentions | undefined;
+        ifMatch: IfMatch;
+      }
     | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: IfMatch }
+    | ({ type: "React"; onlyNew?: boolean } & Reaction)
+    | ({ type: "Unreact" } & Reaction)
   );
+/** Users by their place in what was sent, and whether all members are mentioned, at `everyone`. */
+type Mentions = {
+  readonly people: readonly { readonly subject: Subject; readonly user: string; readonly at: number }[];
+  readonly everyone: number | null;
+};
+const NOBODY: Mentions = { people: [], everyone: null };
+type Reaction = { id: string; subject: Subject; user: string; emoji: string };
 type Post = Extract<MessageCommand, { type: "Post" }>;
+type React = Extract<MessageCommand, { type: "React" | "Unreact" }>;
 type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
 /** The seqs of the events that a command needs: a message's posting and its last content, or what a posting refers to. */
 export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
-  const id = command.type === "Post" ? command.replyTo : command.id;
-  const seq = id === null ? undefined : seqOfMessage(command.room, id);
-  const message = seq === undefined || seq > room.seq ? [] : [seq, contentSeq(room, seq)];
+  const ids = command.type === "Post" ? [command.replyTo, command.threadOf ?? null] : [command.id];
+  const message = ids.flatMap((id) => {
+    const seq = id === null ? undefined : seqOfMessage(command.room, id);
+    return seq === undefined || seq > room.seq ? [] : [seq, contentSeq(room, seq)];
+  });
   const sender = command.type === "Post" && command.senderName === null ? room.members.get(command.sender) : undefined;
   return [...new Set([...message, ...(sender?.named === true ? [sender.described] : [])])];
 }
@@ -62,6 +87,7 @@ export function decideMessage(
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
   if (command.type === "Post") return post(room, command, priorEvents);
+  if (command.type === "React" || command.type === "Unreact") return react(room, command, priorEvents);
   const role = requireRole(room, command.actor, "reader");
   const posting = postingOf(command.room, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
@@ -75,7 +101,8 @@ export function decideMessage(
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
-  const about = { id: data.id, messageSeq: seq };
+  const reply = data.thread === null ? null : { to: data.thread.seq, sender: data.sender };
+  const about = { id: data.id, messageSeq: seq, reply };
   switch (command.type) {
     case "DeleteMessage":
       return gone ? [] : [{ type: "MessageDeleted", data: about }];
@@ -103,7 +130,12 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
-  refuse(contentFaults(messageType, command.content, command.meta));
+  const root = command.threadOf == null ? undefined : postingOf(command.room, command.threadOf, priorEvents);
+  if (command.threadOf != null && root === undefined) refuse([threadFault("is not a message of this room")]);
+  // fence: thread-in-thread
+  if (root !== undefined && root.data.thread !== null) refuse([threadFault("is itself in a thread")]);
+  const mentioned = command.mentions ?? NOBODY;
+  refuse([...contentFaults(messageType, command.content, command.meta), ...mentionFaults(room, actor, mentioned)]);
   if (!room.active) throw new DomainError("room_inactive");
   const described = member?.named === true ? descriptionIn(priorEvents.get(member.described), sender) : undefined;
   const name = command.senderName ?? reveal(described?.name) ?? command.ownName;
@@ -115,11 +147,39 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     type: messageType,
     content: seal(command.content),
     meta: seal(command.meta),
+    ...mentionsOf(mentioned),
     replyTo: target?.data.id ?? null,
+    thread: root === undefined ? null : { id: root.data.id, seq: root.seq },
     ordinal: room.ordinal + (system ? 0 : 1),
   };
   return [{ type: "MessagePosted", data }];
 }
+
+const threadFault = (message: string): FieldFault => ({ path: "thread_of", code: "not_allowed", message });
+
+/** Members alone are mentioned; all at once by admins and client keys. `before`: whom the message mentions already. */
+function mentionFaults(
+  room: ExistingRoom,
+  actor: Actor,
+  { people, everyone }: Mentions,
+  before: Pick<Posting, "mentions" | "everyone"> = mentionsOf(NOBODY),
+): readonly FieldFault[] {
+  const known = new Set(before.mentions.map(({ subject }) => subject));
+  const faults = people
+    // fence: mention-members
+    .filter(({ subject }) => !room.members.has(subject) && !known.has(subject))
+    .map(({ at }): FieldFault => ({ path: `mentions.${at}`, code: "not_allowed", message: "is not a member" }));
+  const role = actor.type === "user" ? (roleOf(room, actor.id) ?? "reader") : "owner";
+  // fence: mention-everyone
+  if (everyone === null || before.everyone || RANK[role] >= RANK.admin) return faults;
+  const message = "only admins and client keys mention everyone";
+  return [...faults, { path: `mentions.${everyone}`, code: "not_allowed", message }];
+}
+
+const mentionsOf = ({ people, everyone }: Mentions): Pick<Posting, "mentions" | "everyone"> => ({
+  mentions: people.map(({ subject, user }) => ({ subject, user: seal(user) })),
+  everyone: everyone !== null,
+});
 
 /** Whoever may post may not by a client key either, when it is a reader, muted, or the room is its admins'. */
 function requirePosting(room: ExistingRoom, sender: Subject, at: Instant): void {
@@ -128,6 +188,33 @@ function requirePosting(room: ExistingRoom, sender: Subject, at: Instant): void 
   if ((room.members.get(sender)?.mutedUntil ?? 0) > at) throw new DomainError("muted");
   const least = /* fence: post-admins */ room.settings.posting === "admins" ? "admin" : "member";
   if (RANK[role] < RANK[least]) throw new DomainError("read_only");
+}
+
+/** Members react who are no readers; a client key does it for them. */
+function react(room: ExistingRoom, command: React, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
+  const { actor, subject, emoji } = command;
+  requireRole(room, actor, "reader");
+  const posting = postingOf(command.room, command.id, priorEvents);
+  if (posting === undefined) throw new DomainError("not_found");
+  // fence: react-own-name
+  if (actor.type === "user" && actor.id !== subject) throw new DomainError("sender_mismatch");
+  const role = roleOf(room, subject);
+  // fence: react-member
+  if (role === undefined) throw new DomainError("not_a_member", "the user is not a member of this room");
+  if (role === "reader") throw new DomainError("read_only");
+  if (!room.active) throw new DomainError("room_inactive");
+  const { seq: messageSeq } = posting;
+  if (room.changes.get(messageSeq)?.deleted === true) throw new DomainError("message_deleted");
+  const wanted = command.type === "React";
+  const exists = hasReacted(room.responses, { messageSeq, emoji, subject });
+  if (command.type === "React") requireNew(command.onlyNew, exists);
+  if (exists === wanted) return [];
+  const there = reactionsTo(room.responses, messageSeq);
+  // fence: reactions-limit
+  if (wanted && there.length >= MAX_EMOJI && there.every((one) => one.emoji !== emoji))
+    throw new DomainError("too_many_reactions");
+  const data = { id: posting.data.id, messageSeq, emoji, subject, user: seal(command.user) };
+  return [{ type: wanted ? "ReactionAdded" : "ReactionRemoved", data }];
 }
 
 function edit(
@@ -141,10 +228,18 @@ function edit(
   if (old === undefined) throw new Error(`the content of message ${posting.id} was not given to the decision`);
   const content = command.content === null ? old.content : seal(command.content);
   const meta = command.meta === undefined ? old.meta : seal(mergeMeta(reveal(old.meta) ?? {}, command.meta));
-  if ("open" in content && "open" in meta) refuse(contentFaults(posting.type, content.open, meta.open));
-  if (sameJson([content, meta], [old.content, old.meta])) return [];
+  const { mentions, everyone } = command.mentions === undefined ? old : mentionsOf(command.mentions);
+  refuse([
+    ...("open" in content && "open" in meta ? contentFaults(posting.type, content.open, meta.open) : []),
+    ...(command.mentions === undefined ? [] : mentionFaults(room, command.actor, command.mentions, old)),
+  ]);
+  const next = { content, meta, mentions, everyone };
+  if (sameJson(next, { content: old.content, meta: old.meta, mentions: old.mentions, everyone: old.everyone }))
+    return [];
   const about = { id: posting.id, messageSeq: seq, sender: posting.sender };
-  return [{ type: "MessageEdited", data: { ...about, content, meta } }];
+  const still = new Set(mentions.map(({ subject }) => subject));
+  const unmentioned = old.mentions.map(({ subject }) => subject).filter((subject) => !still.has(subject));
+  return [{ type: "MessageEdited", data: { ...about, ...next, unmentioned } }];
 }
 
 /** Only what shows something else, an image, a file or the client's own type, may do without text. */
@@ -162,7 +257,9 @@ export const systemFaults = (type: unknown, actor: Actor["type"]): readonly Fiel
     ? [{ path: "type", code: "not_allowed", message: "only a client key may post for the system" }]
     : [];
 
-function contentOf(event: RoomEvent | undefined): Pick<Posting, "content" | "meta"> | undefined {
+function contentOf(
+  event: RoomEvent | undefined,
+): Pick<Posting, "content" | "meta" | "mentions" | "everyone"> | undefined {
   return event?.type === "MessagePosted" || event?.type === "MessageEdited" ? event.data : undefined;
 }
 

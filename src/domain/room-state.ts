@@ -1,12 +1,25 @@
 // A room's events and state, and the checks that every command on a room shares.
 import { z } from "zod";
-import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
+import { type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
 import { JoinRoleSchema, PostingSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
+import { messageEvents } from "./message-events.ts";
 import { PersistentMap } from "./persistent-map.ts";
+import {
+  NO_RESPONSES,
+  type Reply,
+  type Responses,
+  ResponsesSnapshot,
+  responsesFromJson,
+  responsesToJson,
+  withoutReaction,
+  withoutReply,
+  withReaction,
+  withReply,
+} from "./room-responses.ts";
 
 const member = z.object({
   subject: SubjectSchema,
@@ -34,9 +47,7 @@ const settingsUpcasts = {
   // Until version 2 every member could post, and no room had a limit of its own.
   2: (data: JsonObject) => ({ ...data, maxMembers: null, posting: "everyone" }),
 };
-const content = { content: sealed(z.string()), meta: sealed(JsonObjectSchema) };
 const forSubject = { user: "subject", name: "subject", meta: "subject" };
-const forSender = { user: "sender", senderName: "sender", content: "sender", meta: "sender" };
 
 // Events. A storage format.
 export const roomEvents = {
@@ -80,26 +91,7 @@ export const roomEvents = {
     data: z.object({ subject: SubjectSchema, user: sealed(z.string()) }),
     seals: { user: "subject" },
   }),
-  MessagePosted: event({
-    data: z.object({
-      id: MessageIdSchema,
-      sender: SubjectSchema,
-      user: sealed(z.string()),
-      senderName: sealed(z.string()).nullable(),
-      type: z.string(),
-      ...content,
-      replyTo: MessageIdSchema.nullable(),
-      /** Which of the room's messages it is, from 1; `system` ones repeat the last number. Unread is a difference of these. */
-      ordinal: z.number(),
-    }),
-    seals: forSender,
-  }),
-  MessageEdited: event({
-    data: z.object({ id: MessageIdSchema, messageSeq: z.number(), sender: SubjectSchema, ...content }),
-    seals: { content: "sender", meta: "sender" },
-  }),
-  MessageDeleted: event({ data: z.object({ id: MessageIdSchema, messageSeq: z.number() }) }),
-  MessageRestored: event({ data: z.object({ id: MessageIdSchema, messageSeq: z.number() }) }),
+  ...messageEvents,
 } as const;
 
 export type RoomEvent = EventsOf<typeof roomEvents>;
@@ -153,6 +145,7 @@ export type ExistingRoom = Readonly<z.infer<typeof plain>> & {
   readonly formers: PersistentMap<Subject, Former>;
   readonly bans: PersistentMap<Subject, Ban>;
   readonly changes: PersistentMap<number, Change>;
+  readonly responses: Responses;
 };
 export type Room = { readonly status: "none" } | ExistingRoom | { readonly status: "deleted" };
 
@@ -194,20 +187,27 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     }
     case "MemberUnbanned":
       return { ...room, bans: room.bans.delete(event.data.subject) };
-    case "MessagePosted":
-      return { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
+    case "MessagePosted": {
+      const { ordinal, thread, sender } = event.data;
+      const more = { ...room, posted: room.posted + 1, ordinal };
+      return thread === null ? more : withReplies(more, "added", { to: thread.seq, sender }, seq);
+    }
     case "MessageEdited":
       return withChange(room, event.data.messageSeq, { content: seq, change: seq, deleted: false });
     case "MessageDeleted": {
       const content = contentSeq(room, event.data.messageSeq);
       const gone = withChange(room, event.data.messageSeq, { content, change: seq, deleted: true });
-      return { ...gone, deleted: room.deleted + 1 };
+      return withReplies({ ...gone, deleted: room.deleted + 1 }, "removed", event.data.reply, event.data.messageSeq);
     }
     case "MessageRestored": {
       const content = contentSeq(room, event.data.messageSeq);
       const back = withChange(room, event.data.messageSeq, { content, change: seq, deleted: false });
-      return { ...back, deleted: room.deleted - 1 };
+      return withReplies({ ...back, deleted: room.deleted - 1 }, "added", event.data.reply, event.data.messageSeq);
     }
+    case "ReactionAdded":
+      return { ...room, responses: withReaction(room.responses, event.data) };
+    case "ReactionRemoved":
+      return { ...room, responses: withoutReaction(room.responses, event.data) };
   }
 }
 
@@ -227,6 +227,7 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
     deleted: 0,
     ordinal: 0,
     changes: PersistentMap.empty(),
+    responses: NO_RESPONSES,
     createdAt: at,
     updatedAt: at,
     settingsSeq: seq,
@@ -249,6 +250,17 @@ function withMember(room: ExistingRoom, subject: Subject, now: Member | undefine
   const formers = room.formers.delete(subject);
   return { ...room, members: room.members.set(subject, { ...now, joinedAt }), formers, owners };
 }
+
+/** `reply`: null when the message is in no thread. */
+const withReplies = (
+  room: ExistingRoom,
+  change: "added" | "removed",
+  reply: Reply | null,
+  seq: number,
+): ExistingRoom =>
+  reply === null
+    ? room
+    : { ...room, responses: (change === "added" ? withReply : withoutReply)(room.responses, reply, seq) };
 
 const withChange = (room: ExistingRoom, messageSeq: number, change: Change): ExistingRoom => ({
   ...room,
@@ -279,32 +291,34 @@ const Snapshot = z.discriminatedUnion("status", [
     formers: z.array(z.tuple([SubjectSchema, Former])),
     bans: z.array(z.tuple([SubjectSchema, Ban])),
     changes: z.array(z.tuple([z.number(), Change])),
+    responses: ResponsesSnapshot,
   }),
 ]);
 
 export const roomSnapshot = {
-  version: 4,
+  version: 6,
   toJson(room: Room): unknown {
     if (room.status !== "live") return room;
-    const { members, formers, bans, changes } = room;
+    const { members, formers, bans, changes, responses } = room;
     return {
       ...room,
       members: [...members.entries()],
       formers: [...formers.entries()],
       bans: [...bans.entries()],
       changes: [...changes.entries()],
+      responses: responsesToJson(responses),
     };
   },
   fromJson(json: unknown): Room {
     const room = Snapshot.parse(json);
     if (room.status !== "live") return room;
-    const { members, formers, bans, changes } = room;
+    const { members, formers, bans, changes, responses } = room;
     const people = {
       members: PersistentMap.of(members),
       formers: PersistentMap.of(formers),
       bans: PersistentMap.of(bans),
     };
-    return { ...room, ...people, changes: PersistentMap.of(changes) };
+    return { ...room, ...people, changes: PersistentMap.of(changes), responses: responsesFromJson(responses) };
   },
 };
 

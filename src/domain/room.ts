@@ -19,6 +19,7 @@ import {
 import { reveal, seal, sealOrNull } from "./event.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
 import { decideModeration, type ModerationCommand } from "./room-moderation.ts";
+import { weighResponses } from "./room-responses.ts";
 import {
   banAt,
   descriptionIn,
@@ -254,6 +255,8 @@ function priorEvents(state: Room, command: RoomCommand): readonly number[] {
     case "Edit":
     case "DeleteMessage":
     case "RestoreMessage":
+    case "React":
+    case "Unreact":
       return messagePriorEvents(state, command);
     default:
       return [];
@@ -267,6 +270,9 @@ export const roomDecider: Decider<Room, RoomEvent, RoomCommand> = {
   evolve,
   decide,
   priorEvents,
-  weigh: (state) => (state.status === "live" ? (state.members.size + state.changes.size + state.bans.size) / 8 : 0),
+  weigh: (state) =>
+    state.status === "live"
+      ? (state.members.size + state.changes.size + state.bans.size) / 8 + weighResponses(state.responses)
+      : 0,
   snapshot: roomSnapshot,
 };

@@ -12,6 +12,9 @@ const CLIENT = "cli_a";
 const ROOM = "room_00000000000000000000000001";
 const REACH_MS = 5_000;
 
+/** What nobody has done with a message yet. */
+const NOTHING_DONE = { thread_of: null, mentions: [], thread: null, reactions: [] };
+
 const openRooms = (parts: LiveParts) => new RoomChannels(roomServices(parts), parts.feed);
 
 type EventFrame = { readonly event: string; readonly seq: number; readonly at: string; readonly actor: object } & {
@@ -133,7 +136,17 @@ test("messages: edited frames are whole, deleted ones keep their place, restored
     await act.delete(id);
     return act.restore(id);
   });
-  const whole = { id, room_id: ROOM, seq, sender_id: "ann", sender_name: null, type: "text", meta: {}, reply_to: null };
+  const whole = {
+    id,
+    room_id: ROOM,
+    seq,
+    sender_id: "ann",
+    sender_name: null,
+    type: "text",
+    meta: {},
+    reply_to: null,
+    ...NOTHING_DONE,
+  };
   expect(live.map(({ event, data }) => [event, data])).toEqual([
     [
       "message.edited",

@@ -122,11 +122,23 @@ export const left = (subject: Subject): DomainEvent => ({
   data: { subject, user: seal(userId(subject)), reason: "left" },
 });
 
+type Said = {
+  readonly content?: string;
+  readonly type?: string;
+  readonly room?: RoomId;
+  /** The seq of the message in whose thread it is. */
+  readonly thread?: number | null;
+  readonly mentions?: readonly Subject[];
+  readonly everyone?: boolean;
+};
+const mentionsOf = (subjects: readonly Subject[]) =>
+  subjects.map((subject) => ({ subject, user: seal(userId(subject)) }));
+
 export const posted = (
   sender: Subject,
   seq: number,
   ordinal: number,
-  { content = `message ${seq}`, type = "text", room = ROOM }: { content?: string; type?: string; room?: RoomId } = {},
+  { content = `message ${seq}`, type = "text", room = ROOM, thread = null, mentions = [], everyone = false }: Said = {},
 ): DomainEvent => ({
   type: "MessagePosted",
   data: {
@@ -137,25 +149,43 @@ export const posted = (
     type,
     content: seal(content),
     meta: seal({ n: seq }),
-
+    ...{ mentions: mentionsOf(mentions), everyone },
     replyTo: null,
+    thread: thread === null ? null : { id: messageId(room, thread, 1_000), seq: thread },
     ordinal,
   },
 });
 
-export const edited = (sender: Subject, messageSeq: number, content: string, room: RoomId = ROOM): DomainEvent => ({
+type Mentioned = { readonly mentions?: readonly Subject[]; readonly unmentioned?: readonly Subject[] };
+export const edited = (
+  sender: Subject,
+  messageSeq: number,
+  content: string,
+  { mentions = [], unmentioned = [] }: Mentioned = {},
+): DomainEvent => ({
   type: "MessageEdited",
-  data: { id: messageId(room, messageSeq, 1_000), messageSeq, sender, content: seal(content), meta: seal({}) },
+  data: {
+    ...{ id: messageId(ROOM, messageSeq, 1_000), messageSeq, sender, content: seal(content), meta: seal({}) },
+    ...{ mentions: mentionsOf(mentions), everyone: false, unmentioned: [...unmentioned] },
+  },
 });
 
-export const removed = (messageSeq: number, room: RoomId = ROOM): DomainEvent => ({
-  type: "MessageDeleted",
-  data: { id: messageId(room, messageSeq, 1_000), messageSeq },
-});
+type InThread = { readonly to: number; readonly sender: Subject };
+const changed = (type: "MessageDeleted" | "MessageRestored", seq: number, room: RoomId, reply: InThread | null) =>
+  ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply } }) satisfies DomainEvent;
+export const removed = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>
+  changed("MessageDeleted", seq, room, reply);
+export const restored = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>
+  changed("MessageRestored", seq, room, reply);
 
-export const restored = (messageSeq: number, room: RoomId = ROOM): DomainEvent => ({
-  type: "MessageRestored",
-  data: { id: messageId(room, messageSeq, 1_000), messageSeq },
+export const reaction = (
+  type: "ReactionAdded" | "ReactionRemoved",
+  subject: Subject,
+  messageSeq: number,
+  emoji: string,
+): DomainEvent => ({
+  type,
+  data: { id: messageId(ROOM, messageSeq, 1_000), messageSeq, emoji, subject, user: seal(userId(subject)) },
 });
 
 export const marked = (subject: Subject, seq: number): DomainEvent => ({

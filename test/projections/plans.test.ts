@@ -15,6 +15,7 @@ import { unacknowledgedMarks } from "../../src/projections/models/inbox.ts";
 import { countInboxes, itemCovered, listInbox } from "../../src/projections/models/inbox-list.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
+import { listReactions } from "../../src/projections/models/reactions.ts";
 import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
 import { redriveById, runningRedrives } from "../../src/projections/models/redrives.ts";
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
@@ -49,6 +50,7 @@ const VALUES: Readonly<Record<string, string>> = {
   stream: "'stream-' || n % 1000",
   command: "'command-' || n",
   seq: "n / 1000 + 1",
+  message_seq: "n / 1000 + 1",
   number: "1",
   kind: "case when n % 50 = 0 then 'public' else 'private' end",
   deleted: "false",
@@ -109,6 +111,10 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     room_id: "case when n % 3 = 0 then 'room_' || n % 500 else '' end",
   },
   redrives: { id: "'rdr_' || n", status: "case when n % 500 = 0 then 'running' else 'done' end" },
+  messages: { thread_seq: "case when n % 4 = 0 then 2 end" },
+  reaction_counts: { count: "1" },
+  threads: { reply_count: "1" },
+  thread_participants: { thread_seq: "n / 1000 + 1", count: "1" },
   members: { subject: "'sub_' || n / 1000 + n % 957" },
   reads: { subject: "'sub_' || n / 1000 + n % 957" },
   recipients: { notification_id: "'ntf_' || n", subject: "'sub_' || n % 997" },
@@ -184,6 +190,11 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   messages: () => listMessages(read, ROOM, { order: "desc", includeDeleted: false, limit: 50 }),
   "messages after a seq": () =>
     listMessages(read, ROOM, { order: "asc", afterSeq: 5, includeDeleted: true, limit: 50 }),
+  "replies of a thread": () =>
+    listMessages(read, ROOM, { order: "asc", threadSeq: 2, includeDeleted: false, limit: 50 }),
+  "messages that mention a user": () =>
+    listMessages(read, ROOM, { order: "desc", mentioned: [WHO], includeDeleted: false, limit: 50 }),
+  "reactions to a message": () => listReactions(read, { room: ROOM, messageSeq: 5 }, { limit: 50 }),
   "messages of a rare type": () =>
     listMessages(read, ROOM, { order: "desc", types: ["rare"], includeDeleted: false, limit: 50 }),
   "messages of a sender": () =>

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LOCKS, lockSession } from "../../src/platform/locks.ts";
 import { readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
-import { rooms } from "../../src/projections/models/rooms.ts";
+import { messages } from "../../src/projections/models/messages.ts";
+import { members, rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { RebuildRunning, rebuild, UnknownProjection } from "../../src/projections/rebuild.ts";
 import { sized } from "../support/size.ts";
@@ -20,9 +21,11 @@ import {
   NOTIFICATION,
   posted,
   ROOM,
+  reaction,
   registered,
   removed,
   requestedNotification,
+  restored,
   roomCreated,
 } from "./log.ts";
 import { pausing, type Setting, setting } from "./setting.ts";
@@ -66,6 +69,10 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
   const messages = Array.from({ length: 30 }, (_, index) => posted(index % 2 ? BEN : ANNA, index + 3, index + 1));
   await write(STREAM, messages, { fingerprint: "g" });
   await write(STREAM, [removed(4), edited(ANNA, 3, "tab\tback\\slash\r\nnull \\N"), left(BEN), joined(BEN)]);
+  const reply = { thread: 3, mentions: [ANNA], everyone: true };
+  await write(STREAM, [posted(BEN, 37, 31, reply), removed(37, ROOM, { to: 3, sender: BEN })]);
+  await write(STREAM, [restored(37, ROOM, { to: 3, sender: BEN }), reaction("ReactionAdded", ANNA, 3, "👍")]);
+  await write(STREAM, [edited(BEN, 37, "changed", { mentions: [BEN], unmentioned: [ANNA] })]);
   const banned = { subject: "sub_carl", user: { open: "carl" }, until: null, reason: null } as const;
   await write(STREAM, [{ type: "MemberBanned", data: banned }]);
   const filter = { statuses: [], channels: null, providers: null, endpoints: null, errorCodes: null };
@@ -141,7 +148,7 @@ describe("rebuilding", () => {
   test("a missing table is built alone, up to where the group is", async () => {
     const before = await contents(given);
     const group = await readGroup(given.database.pool);
-    await given.database.pool.query("drop table read.members_v3");
+    await given.database.pool.query(`drop table read.${tableName(members)}`);
     await using _again = await given.open();
     expect(await contents(given)).toEqual(before);
     expect(await readGroup(given.database.pool)).toMatchObject({ checkpoint: group?.checkpoint });
@@ -149,8 +156,8 @@ describe("rebuilding", () => {
 
   test("one that was not kept up is not trusted", async () => {
     const before = await contents(given);
-    await given.database.pool.query("update read.groups set tables = array_remove(tables, 'rooms_v3')");
-    await given.database.pool.query("update read.rooms_v3 set seq = 1");
+    await given.database.pool.query("update read.groups set tables = array_remove(tables, $1)", [tableName(rooms)]);
+    await given.database.pool.query(`update read.${tableName(rooms)} set seq = 1`);
     await using _again = await given.open();
     expect(await contents(given)).toEqual(before);
   });
@@ -161,8 +168,8 @@ describe("rebuilding", () => {
     const fine = await rebuild(given.parts, all);
     expect(fine.differences).toEqual([]);
     expect(fine.compared).toHaveLength(storedProjections.length);
-    expect(fine.compared.find(({ table }) => table === "messages_v2")).toMatchObject({ rows: 30, differing: 0 });
-    expect(fine.tables).toContain("messages_v2");
+    expect(fine.compared.find(({ table }) => table === tableName(messages))).toMatchObject({ rows: 31, differing: 0 });
+    expect(fine.tables).toContain(tableName(messages));
 
     const { pool } = given.database;
     await pool.query("update read.messages_v2 set content = 'forged', meta = '{\"n\" : 5}' where seq = 5");

@@ -175,7 +175,10 @@ describe("editing", () => {
       .when(edit(key, 2, { content: null, meta: { a: 1 } }))
       .then({
         type: "MessageEdited",
-        data: { id: idAt(2), messageSeq: 2, sender: "sub_max", content: { erased: true }, meta: { open: { a: 1 } } },
+        data: {
+          ...{ id: idAt(2), messageSeq: 2, sender: "sub_max", content: { erased: true }, meta: { open: { a: 1 } } },
+          ...{ mentions: [], everyone: false, unmentioned: [] },
+        },
       });
   });
 });

@@ -97,22 +97,38 @@ export const posted = (seq: number, changes: Partial<Posted> = {}): RoomEvent =>
     type: "text",
     content: { open: "hello" },
     meta: { open: {} },
+    ...{ mentions: [], everyone: false },
     replyTo: null,
+    thread: null,
     ordinal: seq - 1,
     ...changes,
   },
 });
-export const edited = (seq: number, content: string, meta = {}): RoomEvent => ({
+type Edited = Extract<RoomEvent, { type: "MessageEdited" }>["data"];
+export const edited = (seq: number, content: string, meta = {}, changes: Partial<Edited> = {}): RoomEvent => ({
   type: "MessageEdited",
-  data: { id: idAt(seq), messageSeq: seq, sender: "sub_max", content: { open: content }, meta: { open: meta } },
+  data: {
+    ...{ id: idAt(seq), messageSeq: seq, sender: "sub_max", content: { open: content }, meta: { open: meta } },
+    ...{ mentions: [], everyone: false, unmentioned: [], ...changes },
+  },
 });
-export const messageDeleted = (seq: number): RoomEvent => ({
+type InThread = { readonly to: number; readonly sender: Subject };
+export const messageDeleted = (seq: number, reply: InThread | null = null): RoomEvent => ({
   type: "MessageDeleted",
-  data: { id: idAt(seq), messageSeq: seq },
+  data: { id: idAt(seq), messageSeq: seq, reply },
 });
-export const restored = (seq: number): RoomEvent => ({
+export const restored = (seq: number, reply: InThread | null = null): RoomEvent => ({
   type: "MessageRestored",
-  data: { id: idAt(seq), messageSeq: seq },
+  data: { id: idAt(seq), messageSeq: seq, reply },
+});
+
+export const reacted = (seq: number, subject: Subject, emoji: string): RoomEvent => ({
+  type: "ReactionAdded",
+  data: { id: idAt(seq), messageSeq: seq, emoji, subject, user: { open: subject.slice(4) } },
+});
+export const unreacted = (seq: number, subject: Subject, emoji: string): RoomEvent => ({
+  type: "ReactionRemoved",
+  data: { id: idAt(seq), messageSeq: seq, emoji, subject, user: { open: subject.slice(4) } },
 });
 
 type Of<T extends RoomCommand["type"]> = Extract<RoomCommand, { type: T }>;
@@ -155,6 +171,13 @@ export const restore = (actor: Actor, seq: number, ifMatch: number | null = null
   id: idAt(seq),
   ifMatch,
 });
+export const react = (
+  type: "React" | "Unreact",
+  actor: Actor,
+  seq: number,
+  emoji: string,
+  subject: Subject = actor.type === "user" ? actor.id : "sub_max",
+): RoomCommand => ({ ...about, type, actor, id: idAt(seq), emoji, subject, user: subject.slice(4) });
 export const setMember = (
   actor: Actor,
   subject: Subject,

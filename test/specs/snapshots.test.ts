@@ -3,18 +3,22 @@ import { describe, expect, test } from "vitest";
 import { type KeyUseEvent, keyUseDecider } from "../../src/domain/key-use.ts";
 import { readsDecider } from "../../src/domain/reads.ts";
 import { roomDecider } from "../../src/domain/room.ts";
+import { reactionsTo, threadUnder } from "../../src/domain/room-responses.ts";
 import { at, NOW, stateAfter } from "../support/given.ts";
 import {
   created,
   deactivated,
   deleted,
   edited,
+  idAt,
   joined,
   left,
   member,
   messageDeleted,
   posted,
+  reacted,
   restored,
+  unreacted,
   updated,
 } from "./rooms.ts";
 
@@ -30,6 +34,15 @@ const HISTORY = [
   restored(5),
   updated("sub_max", "admin"),
   left("sub_rita"),
+  reacted(3, "sub_olga", ":ok:"),
+  reacted(3, "sub_max", ":ok:"),
+  reacted(3, "sub_max", ":no:"),
+  reacted(5, "sub_max", ":ok:"),
+  unreacted(5, "sub_max", ":ok:"),
+  posted(17, { thread: { id: idAt(3), seq: 3 }, sender: "sub_olga", ordinal: 3 }),
+  posted(18, { thread: { id: idAt(3), seq: 3 }, ordinal: 4 }),
+  posted(19, { thread: { id: idAt(3), seq: 3 }, ordinal: 5 }),
+  messageDeleted(19, { to: 3, sender: "sub_max" }),
   at(NOW + 7, deactivated),
 ];
 
@@ -39,7 +52,7 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    4: {
+    6: {
       status: "live",
       settings: {
         name: "Team",
@@ -52,7 +65,7 @@ const GOLDEN = {
       },
       externalId: null,
       active: false,
-      seq: 12,
+      seq: 21,
       members: [
         ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false, mutedUntil: null }],
         ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false, mutedUntil: null }],
@@ -60,17 +73,41 @@ const GOLDEN = {
       formers: [["sub_rita", "reader"]],
       bans: [],
       owners: 1,
-      posted: 3,
-      deleted: 1,
-      ordinal: 2,
+      posted: 6,
+      deleted: 2,
+      ordinal: 5,
       changes: [
+        [19, { content: 19, change: 20, deleted: true }],
         [3, { content: 6, change: 6, deleted: false }],
         [4, { content: 4, change: 7, deleted: true }],
         [5, { content: 5, change: 9, deleted: false }],
       ],
       createdAt: NOW,
       updatedAt: NOW + 7,
-      settingsSeq: 12,
+      settingsSeq: 21,
+      responses: {
+        subjects: ["sub_olga", "sub_max"],
+        reactions: [
+          [
+            3,
+            [
+              [":ok:", [0, 1]],
+              [":no:", [1]],
+            ],
+          ],
+          [5, []],
+        ],
+        threads: [
+          [
+            3,
+            [17, 18],
+            [
+              [0, 1],
+              [1, 1],
+            ],
+          ],
+        ],
+      },
     },
   },
   keyuse: { 1: { hour: 3_600_000 } },
@@ -108,6 +145,9 @@ describe("a room's snapshot", () => {
     if (back?.status !== "live" || state.status !== "live") throw new Error("the room should be live");
     expect(back.members.get("sub_max")).toEqual(state.members.get("sub_max"));
     expect(back.changes.get(4)).toEqual(state.changes.get(4));
+    expect(threadUnder(back.responses, 3)).toEqual(threadUnder(state.responses, 3));
+    expect(reactionsTo(back.responses, 3)).toEqual(reactionsTo(state.responses, 3));
+    expect(back.responses.size).toBe(state.responses.size);
   });
 
   test("of a room that is not there, or no more, gives that back", () => {

@@ -78,7 +78,9 @@ function checkParams(route: Route, params: Readonly<Record<string, string>>): Ch
   const faults = toFaults(route.params, parsed.error.issues, bodyPath);
   const makes = route.method === "PUT" || route.method === "POST";
   const own = faults.every(({ path }) => path === "user_id" || !path.endsWith("_id"));
-  return makes && own ? { value: undefined, faults } : "unknown";
+  // An emoji is never made: one that is none is wrong in any request.
+  const isValue = faults.every(({ path }) => path === "emoji");
+  return (makes && own) || isValue ? { value: undefined, faults } : "unknown";
 }
 
 /** Parses, and adds faults: those that are known, then those that the schema finds. Of each path the first one counts. */

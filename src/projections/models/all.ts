@@ -11,14 +11,17 @@ import { deliverySums } from "./delivery-sums.ts";
 import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
 import { inboxBlocks } from "./inbox-blocks.ts";
+import { mentions } from "./mentions.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { preferences } from "./preferences.ts";
+import { reactionCounts, reactions } from "./reactions.ts";
 import { reads } from "./reads.ts";
 import { redrives } from "./redrives.ts";
 import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
 import { suppressions } from "./suppressions.ts";
+import { threadParticipants, threads } from "./threads.ts";
 import { users } from "./users.ts";
 
 export const storedProjections: readonly Projection[] = [
@@ -31,6 +34,11 @@ export const storedProjections: readonly Projection[] = [
   bans,
   messages,
   deletions,
+  mentions,
+  threads,
+  threadParticipants,
+  reactions,
+  reactionCounts,
   reads,
   notifications,
   recipients,

@@ -12,6 +12,9 @@ import { anyOf, first, type OperatorRead, type ReadAs } from "../read-as.ts";
 import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
 
+/** The events by which a message has another content, or none. */
+const VERSIONS = "'MessagePosted', 'MessageEdited', 'MessageDeleted', 'MessageRestored'";
+
 const columns = {
   client: text<ClientId>(),
   position: text<Position>(),
@@ -24,14 +27,14 @@ const columns = {
   actor_id: text(),
   correlation: text(),
   causation: text(),
-  /** The message that was posted or changed. */
+  /** The message that was posted, changed or reacted to. */
   message: text<MessageId>({ nullable: true }),
 };
 export type AuditRow = RowOf<typeof columns>;
 
 export const audit = projection({
   name: "audit",
-  version: 3,
+  version: 4,
   key: ["client", "position"],
   columns,
   indexes: [
@@ -40,6 +43,7 @@ export const audit = projection({
     "(client, correlation, position)",
     "(client, actor_id, position)",
     "(client, message, position) where message is not null",
+    `(client, message, position) where type in (${VERSIONS})`,
   ],
   personal: [],
   each: ({ id, type, stream, revision, position, meta }) => {
@@ -52,6 +56,8 @@ export const audit = projection({
     MessageEdited: (e) => aboutMessage(e),
     MessageDeleted: (e) => aboutMessage(e),
     MessageRestored: (e) => aboutMessage(e),
+    ReactionAdded: (e) => aboutMessage(e),
+    ReactionRemoved: (e) => aboutMessage(e),
   },
 });
 

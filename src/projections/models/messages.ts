@@ -4,6 +4,7 @@ import { type ExpressionBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
+import type { ReactionSummary, ThreadSummary } from "../../contract/messages.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, readPage } from "../page.ts";
 import {
@@ -19,7 +20,10 @@ import {
   text,
 } from "../projection.ts";
 import { anyOf, type ReadAs } from "../read-as.ts";
+import { mentioning, mentions, shownMentions } from "./mentions.ts";
+import { reactionCounts, reactions, shownReactions } from "./reactions.ts";
 import { rooms } from "./rooms.ts";
+import { shownThread, threadParticipants, threads } from "./threads.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -36,6 +40,9 @@ const columns = {
   content: text({ nullable: true }),
   meta: json<JsonObject>(),
   reply_to: text<MessageId>({ nullable: true }),
+  /** The message in whose thread it is, and the seq of that one's posting. */
+  thread_of: text<MessageId>({ nullable: true }),
+  thread_seq: integer({ nullable: true }),
   created_at: bigint(),
   edited_at: bigint({ nullable: true }),
   deleted_at: bigint({ nullable: true }),
@@ -47,11 +54,17 @@ const columns = {
   ordinal: integer(),
 };
 /** As it may be shown: of a deleted message `content` is null and `meta` is empty. */
-export type MessageRow = RowOf<typeof columns>;
+type MessageRow = RowOf<typeof columns>;
+/** With what others did with it. */
+export type ShownMessageRow = MessageRow & {
+  readonly mentions: string[];
+  readonly reactions: ReactionSummary[];
+  readonly thread: ThreadSummary | null;
+};
 
 export const messages = projection({
   name: "messages",
-  version: 2,
+  version: 3,
   key: ["room_id", "seq"],
   columns,
   indexes: [
@@ -60,11 +73,12 @@ export const messages = projection({
     "(room_id, seq) where deleted_at is not null and type <> 'system'",
     "(room_id, seq) where deleted_at is not null and type = 'system'",
     "(room_id, type, seq) where type <> 'text'",
+    "(room_id, thread_seq, seq) where thread_seq is not null",
   ],
   personal: ["user_id", "sender_name", "content", "meta"],
   on: {
     MessagePosted: (e) => {
-      const { id, sender, type, replyTo, ordinal } = e.data;
+      const { id, sender, type, replyTo, thread, ordinal } = e.data;
       const seq = e.revision + 1;
       return [
         put([roomOf(e.stream), seq], {
@@ -74,6 +88,8 @@ export const messages = projection({
           content: reveal(e.data.content),
           meta: reveal(e.data.meta) ?? {},
           reply_to: replyTo,
+          thread_of: thread?.id ?? null,
+          thread_seq: thread?.seq ?? null,
           created_at: e.meta.at,
           edited_at: null,
           deleted_at: null,
@@ -103,7 +119,13 @@ const changed = (e: EventFacts & { data: { messageSeq: number } }, changes: Part
   }));
 
 type Visible = { readonly m: MessageRow };
-/** The columns of a message `m` as they may be shown. */
+/** The read models that `shownMessage` reads, by the names that it uses. */
+export const MESSAGE_TABLES = {
+  ...{ m: messages, mn: mentions },
+  ...{ rc: reactionCounts, ra: reactions },
+  ...{ th: threads, tp: threadParticipants },
+};
+/** A message `m` as it may be shown, over `MESSAGE_TABLES`. */
 export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
   [
     ...SHOWN.map((name) => `m.${name}` as const),
@@ -111,6 +133,9 @@ export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
       "content",
     ),
     sql<JsonObject>`case when m.deleted_at is null then m.meta else '{}'::json end`.as("meta"),
+    sql<ReactionSummary[]>`case when m.deleted_at is null then ${shownReactions} else '[]'::json end`.as("reactions"),
+    sql<string[]>`case when m.deleted_at is null then ${shownMentions} else '[]'::json end`.as("mentions"),
+    shownThread.as("thread"),
   ] as const;
 
 type Concealed = "content" | "meta";
@@ -125,6 +150,10 @@ type MessageList = {
   order: "asc" | "desc";
   senders?: readonly Subject[];
   types?: readonly string[];
+  /** The seq of the message in whose thread they are. */
+  threadSeq?: number;
+  /** Whom they mention, any of them. */
+  mentioned?: readonly Subject[];
   includeDeleted: boolean;
   limit: number;
   cursor?: Cursor;
@@ -135,10 +164,10 @@ const MAX_SEQ = 2 ** 31 - 1;
 const clamp = (seq: number): number => Math.max(-1, Math.min(MAX_SEQ, seq));
 
 /** By seq, in the given order. Throws InvalidCursor. */
-export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<MessageRow>> {
-  const { afterSeq, beforeSeq, order, senders, types, includeDeleted, limit, cursor } = list;
+export async function listMessages(read: ReadAs, room: RoomId, list: MessageList): Promise<Page<ShownMessageRow>> {
+  const { afterSeq, beforeSeq, order, senders, types, threadSeq, mentioned, includeDeleted, limit, cursor } = list;
   let query = read
-    .over({ m: messages, r: rooms })
+    .over({ ...MESSAGE_TABLES, r: rooms })
     .selectFrom("m")
     .select(shownMessage)
     .where("m.room_id", "=", room)
@@ -147,6 +176,8 @@ export async function listMessages(read: ReadAs, room: RoomId, list: MessageList
   if (beforeSeq !== undefined) query = query.where("m.seq", "<", clamp(beforeSeq));
   if (senders !== undefined) query = query.where(anyOf("m.sender", senders));
   if (types !== undefined) query = query.where(anyOf("m.type", types));
+  if (threadSeq !== undefined) query = query.where("m.thread_seq", "=", threadSeq);
+  if (mentioned !== undefined) query = query.where(sql<boolean>`m.seq in ${mentioning(room, mentioned)}`);
   if (!includeDeleted) query = query.where("m.deleted_at", "is", null);
   return readPage(read, query, { by: { "m.seq": "integer" }, order, limit, cursor }, (last) => [last.seq]);
 }

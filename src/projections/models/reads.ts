@@ -8,7 +8,8 @@ import { keyset, type Page, pageOf, readPage } from "../page.ts";
 import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { deletedAfter, deletions } from "./deletions.ts";
-import { type MessageRow, messages, shownMessage } from "./messages.ts";
+import { mentions, mentionsAfter } from "./mentions.ts";
+import { MESSAGE_TABLES, messages, type ShownMessageRow, shownMessage } from "./messages.ts";
 import { members, NEWEST_MEMBER_FIRST, type RoomRow, rooms } from "./rooms.ts";
 
 const columns = {
@@ -39,7 +40,7 @@ export const reads = projection({
 });
 
 /** The read models that unread counts are made of, by the names that `unreadOfMember` uses. */
-const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages, x: deletions };
+const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages, x: deletions, mn: mentions };
 
 /**
  * How far the member `m` has read the room `r`, and how much of it is unread. What one posted oneself is read, and so is
@@ -51,7 +52,8 @@ const unreadOfMember = sql<Unread>`lateral (
     - coalesce((select t.ordinal from t
         where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1), 0)
     - ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)}
-  ) as unread_count
+  ) as unread_count,
+    ${mentionsAfter(sql`marker.read_seq`)} as mention_count
   from (select greatest(m.joined_seq,
     (select d.seq from d where d.room_id = m.room_id and d.subject = m.subject),
     (select t.seq from t
@@ -59,7 +61,7 @@ const unreadOfMember = sql<Unread>`lateral (
     offset 0) marker
 )`.as("unread");
 
-type Unread = { readonly read_seq: number; readonly unread_count: number };
+type Unread = { readonly read_seq: number; readonly unread_count: number; readonly mention_count: number };
 
 /** Members of rooms that are not deleted, each with what is unread. */
 const membersWithUnread = (read: ReadAs) =>
@@ -74,7 +76,7 @@ export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Pr
   first(
     await read.rows(
       membersWithUnread(read)
-        .select(["unread.read_seq", "unread.unread_count"])
+        .select(["unread.read_seq", "unread.unread_count", "unread.mention_count"])
         .where("m.room_id", "=", room)
         .where("m.subject", "=", subject),
     ),
@@ -103,6 +105,7 @@ export async function listReads(
       "m.user_id",
       "unread.read_seq",
       "unread.unread_count",
+      "unread.mention_count",
       "m.position",
       "m.join_index",
     ])
@@ -116,7 +119,7 @@ export type UserRoom = Unread & {
   readonly room: RoomRow;
   readonly role: Role;
   /** The last one that is not deleted now. */
-  readonly last_message: MessageRow | null;
+  readonly last_message: ShownMessageRow | null;
 };
 
 /**
@@ -142,7 +145,7 @@ export async function roomsOfUser(
       .innerJoin("r", "r.room_id", "m.room_id")
       .crossJoin(unreadOfMember)
       .selectAll("r")
-      .select(["m.role", "unread.read_seq", "unread.unread_count"])
+      .select(["m.role", "unread.read_seq", "unread.unread_count", "unread.mention_count"])
       .orderBy("r.activity_position", "desc"),
   );
   const found = pageOf(entries, limit, (last) => [last.activity_position]);
@@ -150,16 +153,16 @@ export async function roomsOfUser(
     read,
     found.rows.map((entry) => entry.room_id),
   );
-  const rows = found.rows.map(({ role, read_seq, unread_count, ...room }) => ({
-    ...{ room, role, read_seq, unread_count },
+  const rows = found.rows.map(({ role, read_seq, unread_count, mention_count, ...room }) => ({
+    ...{ room, role, read_seq, unread_count, mention_count },
     last_message: last.get(room.room_id) ?? null,
   }));
   return { rows, next: found.next };
 }
 
-async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<ReadonlyMap<RoomId, MessageRow>> {
+async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<ReadonlyMap<RoomId, ShownMessageRow>> {
   if (ids.length === 0) return new Map();
-  const db = read.over({ m: messages });
+  const db = read.over(MESSAGE_TABLES);
   const rows = await read.rows(
     db
       .selectFrom(sql<{ room_id: RoomId }>`unnest(${ids}::text[])`.as<"wanted">(sql`wanted(room_id)`))

@@ -63,7 +63,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 3,
+  version: 4,
   key: ["room_id"],
   columns,
   indexes: [
@@ -100,6 +100,8 @@ export const rooms = projection({
     MessageEdited: (e) => [moved(e, () => ({}))],
     MessageDeleted: (e) => [moved(e, (row) => ({ message_count: row.message_count - 1 }))],
     MessageRestored: (e) => [moved(e, (row) => ({ message_count: row.message_count + 1 }))],
+    ReactionAdded: (e) => [moved(e, () => ({}))],
+    ReactionRemoved: (e) => [moved(e, () => ({}))],
   },
 });
 

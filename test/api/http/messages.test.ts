@@ -41,6 +41,7 @@ describe("posting", () => {
       content: "Hello 👋",
       meta: { a: [1] },
       reply_to: null,
+      ...{ thread_of: null, mentions: [], thread: null, reactions: [] },
       created_at: expect.stringMatching(/Z$/),
       edited_at: null,
       deleted_at: null,

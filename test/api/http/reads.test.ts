@@ -27,6 +27,7 @@ const marker = (user: string, read_seq: number, unread_count: number) => ({
   user_id: user,
   read_seq,
   unread_count,
+  mention_count: 0,
 });
 const refusal = async (asked: Promise<{ status: number; body: Body }>) => {
   const { status, body } = await asked;

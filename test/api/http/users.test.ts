@@ -219,6 +219,7 @@ describe("a user's rooms", () => {
       seq: 2,
       read_seq: 0,
       unread_count: 1,
+      mention_count: 0,
       last_message: last,
     });
     const first = await api.get("/users/reader/rooms?limit=1");

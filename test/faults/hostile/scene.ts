@@ -68,6 +68,7 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
     email: "gone@example.com",
     room_id: room.id,
     message_id: message.id,
+    emoji: "%F0%9F%91%8D",
     notification_id: notification.id,
     delivery_id: delivery,
     key_id: me.key.id,

@@ -5,6 +5,7 @@ import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
 import { moderationMutations } from "./moderation.ts";
 import type { Mutation } from "./mutation.ts";
+import { responseMutations } from "./responses.ts";
 import { rightsMutations } from "./rights.ts";
 import { secretsMutations } from "./secrets.ts";
 import { socketMutations } from "./sockets.ts";
@@ -18,6 +19,7 @@ export const mutations: readonly Mutation[] = [
   ...workMutations,
   ...tenantMutations,
   ...interfaceMutations,
+  ...responseMutations,
   ...rightsMutations,
   ...moderationMutations,
   ...secretsMutations,

@@ -59,6 +59,14 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /rooms/:room_id/messages/:message_id": { body: { content: "Changed" } },
   "DELETE /rooms/:room_id/messages/:message_id": {},
   "POST /rooms/:room_id/messages/:message_id/restore": { body: {} },
+  "GET /rooms/:room_id/messages/:message_id/replies": {
+    may: [...READS, "a reader: message in the private room"],
+  },
+  "PUT /rooms/:room_id/messages/:message_id/reactions/:emoji": { body: {} },
+  "DELETE /rooms/:room_id/messages/:message_id/reactions/:emoji": {},
+  "GET /rooms/:room_id/messages/:message_id/reactions": {
+    may: [...READS, "a reader: message in the private room"],
+  },
   "PUT /rooms/:room_id/reads/:user_id": { body: { seq: 1 }, may: READS },
   "GET /rooms/:room_id/reads": { may: READS },
 

@@ -1,16 +1,34 @@
 // Messages.
 import {
+  addReaction,
   deleteMessage,
   editMessage,
   getMessage,
   listMessages,
+  listReactions,
+  listReplies,
   messageFaults,
   postMessage,
+  removeReaction,
   restoreMessage,
 } from "../../../app/messages.ts";
-import { listBody } from "../../../contract/fields.ts";
-import { MessageParams, MessagePatch, MessageQuery, MessageResource, NewMessage } from "../../../contract/messages.ts";
+import type { Caller } from "../../../app/services.ts";
+import type { FieldFault } from "../../../contract/errors.ts";
+import { listBody, PageQuery } from "../../../contract/fields.ts";
+import { isObject } from "../../../contract/json.ts";
+import {
+  MessageParams,
+  MessagePatch,
+  MessageQuery,
+  MessageResource,
+  NewMessage,
+  ReactionInput,
+  ReactionParams,
+  ReactionQuery,
+  ReactionResource,
+} from "../../../contract/messages.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
+import { InvalidInput } from "../../../domain/decider.ts";
 import { created, type Handling, listReply, noContent, route, routesOf, shown } from "../route.ts";
 
 const readAccess = { kind: "keyOrUser", scope: "messages:read" } as const;
@@ -34,6 +52,31 @@ const named = ({
   message: params.message_id,
   ifMatch,
 });
+
+const REACTOR_REQUIRED = { code: "required", message: "is required with a client key" } as const;
+
+const reactorFaults = ({ kind }: Caller, body: unknown): readonly FieldFault[] =>
+  kind === "key" && isObject(body) && (body.user_id ?? null) === null ? [{ ...REACTOR_REQUIRED, path: "user_id" }] : [];
+
+/** The reaction that a path names. Throws InvalidInput unless it is known whose it is. */
+function reaction(
+  { params, caller }: Pick<Handling<typeof ReactionParams, undefined, undefined>, "params" | "caller">,
+  named: string | null,
+) {
+  const user = named ?? (caller.kind === "user" ? caller.userId : null);
+  if (user === null) throw new InvalidInput([{ ...REACTOR_REQUIRED, path: "?user_id" }]);
+  return { room: params.room_id, message: params.message_id, emoji: params.emoji, user };
+}
+
+const reactionRefusals = [
+  "not_found",
+  "not_a_member",
+  "read_only",
+  "sender_mismatch",
+  "room_inactive",
+  "message_deleted",
+  "too_many_reactions",
+] as const;
 
 export const messageRoutes = routesOf("messages", {
   postMessage: route("POST", "/rooms/:room_id/messages", {
@@ -96,5 +139,56 @@ export const messageRoutes = routesOf("messages", {
     responses: { 200: MessageResource },
     problems: refusals,
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),
+  }),
+  listReplies: route("GET", "/rooms/:room_id/messages/:message_id/replies", {
+    summary: "List the replies of a thread",
+    description: "Oldest first, deleted ones left out.",
+    access: readAccess,
+    params: MessageParams,
+    query: PageQuery,
+    responses: { 200: listBody(MessageResource) },
+    problems: ["not_found", "not_a_member"],
+    handle: async (call) => {
+      const { room_id: room, message_id: message } = call.params;
+      return listReply(call, await listReplies(call, { room, message }, call.query));
+    },
+  }),
+  addReaction: route("PUT", "/rooms/:room_id/messages/:message_id/reactions/:emoji", {
+    summary: "React to a message",
+    description:
+      "With one emoji of Unicode's, percent-encoded and in any of its forms, or `:name:`. It is shown fully qualified. At most 50 different ones on a message.",
+    access: writeAccess,
+    params: ReactionParams,
+    body: ReactionInput,
+    faultsFor: reactorFaults,
+    responses: { 200: MessageResource },
+    problems: [...reactionRefusals, "precondition_failed"],
+    handle: async (call) => {
+      const { onlyNew, body } = call;
+      return shown(await addReaction(call, { ...reaction(call, body.user_id), onlyNew }), "message");
+    },
+  }),
+  removeReaction: route("DELETE", "/rooms/:room_id/messages/:message_id/reactions/:emoji", {
+    summary: "Take a reaction back",
+    description: "A client key names the user by `user_id`.",
+    access: writeAccess,
+    params: ReactionParams,
+    query: ReactionQuery,
+    responses: { 204: null },
+    problems: reactionRefusals.filter((code) => code !== "too_many_reactions"),
+    handle: async (call) => noContent(await removeReaction(call, reaction(call, call.query.user_id ?? null))),
+  }),
+  listReactions: route("GET", "/rooms/:room_id/messages/:message_id/reactions", {
+    summary: "List who reacted to a message",
+    description: "Newest first; none of a deleted message.",
+    access: readAccess,
+    params: MessageParams,
+    query: PageQuery,
+    responses: { 200: listBody(ReactionResource) },
+    problems: ["not_found", "not_a_member"],
+    handle: async (call) => {
+      const { room_id: room, message_id: message } = call.params;
+      return listReply(call, await listReactions(call, { room, message }, call.query));
+    },
   }),
 });

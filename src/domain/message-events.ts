@@ -1,0 +1,68 @@
+// The events of a room's messages: posted, edited, deleted, restored, reacted to. A storage format.
+import { z } from "zod";
+import { MessageIdSchema, SubjectSchema } from "../contract/ids.ts";
+import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
+import { event, sealed } from "./event.ts";
+
+const content = {
+  content: sealed(z.string()),
+  meta: sealed(JsonObjectSchema),
+  /** Everybody whom the message mentions, each once. */
+  mentions: z.array(z.object({ subject: SubjectSchema, user: sealed(z.string()) })),
+  /** Whether it mentions all members, whoever they are. */
+  everyone: z.boolean(),
+};
+const ofMentioned = { "mentions.*.user": "mentions.*.subject" };
+const nobody = { mentions: [], everyone: false };
+
+const posted = z.object({
+  id: MessageIdSchema,
+  sender: SubjectSchema,
+  user: sealed(z.string()),
+  senderName: sealed(z.string()).nullable(),
+  type: z.string(),
+  ...content,
+  replyTo: MessageIdSchema.nullable(),
+  /** The message whose thread it is in, and the seq of that one's posting. */
+  thread: z.object({ id: MessageIdSchema, seq: z.number() }).nullable(),
+  /** Which of the room's messages it is, from 1; `system` ones repeat the last number. Unread is a difference of these. */
+  ordinal: z.number(),
+});
+
+const about = { id: MessageIdSchema, messageSeq: z.number() };
+/** `reply`: the seq of the message in whose thread it is, and its sender; null in no thread. */
+const changed = z.object({
+  ...about,
+  reply: z.object({ to: z.number(), sender: SubjectSchema }).nullable(),
+});
+const changedUpcasts = { 1: (data: JsonObject) => ({ ...data, reply: null }) };
+
+const reaction = z.object({ ...about, emoji: z.string(), subject: SubjectSchema, user: sealed(z.string()) });
+export type ReactionData = z.infer<typeof reaction>;
+
+export const messageEvents = {
+  MessagePosted: event({
+    v: 2,
+    data: posted,
+    seals: { user: "sender", senderName: "sender", content: "sender", meta: "sender", ...ofMentioned },
+    // Until version 1 there were neither threads nor mentions.
+    upcasts: { 1: (data) => ({ ...data, ...nobody, thread: null }) },
+  }),
+  /** The content as it is from now on, all of it. */
+  MessageEdited: event({
+    v: 2,
+    data: z.object({
+      ...about,
+      sender: SubjectSchema,
+      ...content,
+      /** Whom it mentioned before, and mentions no more. */
+      unmentioned: z.array(SubjectSchema),
+    }),
+    seals: { content: "sender", meta: "sender", ...ofMentioned },
+    upcasts: { 1: (data) => ({ ...data, ...nobody, unmentioned: [] }) },
+  }),
+  MessageDeleted: event({ v: 2, data: changed, upcasts: changedUpcasts }),
+  MessageRestored: event({ v: 2, data: changed, upcasts: changedUpcasts }),
+  ReactionAdded: event({ data: reaction, seals: { user: "subject" } }),
+  ReactionRemoved: event({ data: reaction, seals: { user: "subject" } }),
+} as const;

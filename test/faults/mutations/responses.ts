@@ -1,0 +1,44 @@
+// Fences around what members do with messages.
+import { condition, drop, type Mutation } from "./mutation.ts";
+
+const threads = (test: string) => ({ file: "specs/room-threads.test.ts", test });
+const reactions = (test: string) => ({ file: "specs/room-reactions.test.ts", test });
+
+export const responseMutations: readonly Mutation[] = [
+  {
+    fence: "react-own-name",
+    name: "a user reacts as itself alone",
+    mutate: condition(false),
+    caughtBy: reactions("is made by a client key for a member, and by nobody for another"),
+  },
+  {
+    fence: "react-member",
+    name: "who is no member does not react",
+    mutate: condition(false),
+    caughtBy: reactions("is made by a client key for a member, and by nobody for another"),
+  },
+  {
+    fence: "reactions-limit",
+    name: "the limit of different emoji on a message",
+    mutate: condition(false),
+    caughtBy: reactions("is one of at most fifty emoji on a message"),
+  },
+  {
+    fence: "thread-in-thread",
+    name: "a thread is under no reply",
+    mutate: condition(false),
+    caughtBy: threads("is under a message that is in none itself"),
+  },
+  {
+    fence: "mention-members",
+    name: "members alone are mentioned",
+    mutate: drop,
+    caughtBy: threads("is of members"),
+  },
+  {
+    fence: "mention-everyone",
+    name: "everyone is mentioned by admins and client keys alone",
+    mutate: condition(true),
+    caughtBy: threads("of everyone is for admins and client keys"),
+  },
+];
