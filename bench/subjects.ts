@@ -5,6 +5,7 @@ import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 import { httpEventStoreDb } from "./subjects/http-event-store-db.ts";
+import { largeInbox } from "./subjects/large-inbox.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
 import { projections } from "./subjects/projections.ts";
@@ -26,6 +27,7 @@ export const subjects: readonly Subject[] = [
   socketMemory,
   roomLoading,
   reading,
+  largeInbox,
   start,
   unequalWriters,
   macs,
