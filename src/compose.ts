@@ -33,7 +33,7 @@ import { type Live, openLive } from "./live.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import type { SharedCounters } from "./platform/redis-counters.ts";
-import { lagMsOf } from "./projections/consumer.ts";
+import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
@@ -231,21 +231,35 @@ const storageMetrics = (
 
 /** What the role worker measures; without it they have no value. */
 const workerMetrics = ({ store }: Storage, workers: Workers | undefined): readonly ReadMetric[] => {
-  const reactors = shared(async () => (workers === undefined ? null : (await workers.status()).reactors));
+  const status = shared(async () => (workers === undefined ? null : await workers.status()));
   const waiting = shared(async (): ReturnType<Workers["waiting"]> => workers?.waiting() ?? {});
+  const lagSecondsOf = async (following: { readonly handled: Checkpoint } | undefined) =>
+    following === undefined ? null : inSeconds(await lagMsOf(store, following.handled, now()));
   return [
     {
       name: "chatapi_reactor_lag_events",
       help: "Positions between the reactors' checkpoint and the log's end; without the role worker no value.",
-      read: async () => (await reactors())?.lag ?? null,
+      read: async () => (await status())?.reactors.lag ?? null,
     },
     {
       name: "chatapi_reactor_lag_seconds",
       help: "For how long the oldest event without its jobs is in the log; without the role worker no value.",
-      read: async () => {
-        const status = await reactors();
-        return status === null ? null : inSeconds(await lagMsOf(store, status.handled, now()));
-      },
+      read: async () => lagSecondsOf((await status())?.reactors),
+    },
+    {
+      name: "chatapi_endpoint_lag_events",
+      help: "Positions between the checkpoint of the fan-out to webhook endpoints and the log's end; role worker.",
+      read: async () => (await status())?.endpoints.lag ?? null,
+    },
+    {
+      name: "chatapi_endpoint_lag_seconds",
+      help: "For how long the oldest event that was not handed to webhook endpoints is in the log; role worker.",
+      read: async () => lagSecondsOf((await status())?.endpoints),
+    },
+    {
+      name: "chatapi_endpoints_behind",
+      help: "Active webhook endpoints of which events wait in the log; 0 but in the process that leads.",
+      read: async () => (await status())?.endpoints.behind ?? null,
     },
     {
       name: "chatapi_jobs_waiting",
@@ -366,7 +380,7 @@ async function openWorkers({
       mailbox: mailbox === undefined ? null : { host: mailbox.host, port: mailbox.port },
       retryPolicy: config.retryPolicy,
       random: Math.random,
-      onAttempt: (channel, outcome, ms) => metrics.attempted(channel, outcome, ms),
+      onAttempt: (attempted) => metrics.attempted(attempted),
     }),
   );
   const moved = open.move();

@@ -6,6 +6,7 @@ import { SECOND_MS } from "./contract/time.ts";
 import type { DomainEvent } from "./domain/catalogue.ts";
 import type { Delivery, StatusEvent } from "./domain/delivery-state.ts";
 import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
+import type { JobServices } from "./workers/job-services.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** Attempts wait for others, which may take their time. */
@@ -55,6 +56,7 @@ export class NodeMetrics {
   readonly #deliveries = this.#counter("chatapi_deliveries_total", "Deliveries that came to an outcome.", [
     "channel",
     "provider",
+    "source",
     "outcome",
   ]);
   readonly #providers = this.#counter("chatapi_provider_changes_total", "What became of email providers.", ["change"]);
@@ -62,7 +64,7 @@ export class NodeMetrics {
     "chatapi_attempt_duration_seconds",
     "From the start of an attempt's sending to its end.",
     ATTEMPT_SECONDS,
-    ["channel", "outcome"],
+    ["channel", "source", "outcome"],
   );
 
   readonly #reports = this.#counter("chatapi_mail_reports_total", "Events of mails that vendors posted.", [
@@ -114,8 +116,9 @@ export class NodeMetrics {
       const delivery = state as Delivery;
       const { from, to } = data as StatusEvent["data"];
       if (delivery.status === "none" || from === to) continue;
-      const { channel } = delivery.request;
-      this.#deliveries.inc({ channel, provider: PROVIDER_LABELS[channel], outcome: to });
+      const { channel, endpoint } = delivery.request;
+      const source = endpoint === undefined ? "notification" : "endpoint";
+      this.#deliveries.inc({ channel, provider: PROVIDER_LABELS[channel], source, outcome: to });
     }
   }
 
@@ -124,8 +127,8 @@ export class NodeMetrics {
     for (const [outcome, count] of Object.entries(outcomes)) this.#reports.inc({ provider, outcome }, count);
   }
 
-  attempted(channel: Channel, outcome: string, ms: number): void {
-    this.#attemptSeconds.observe({ channel, outcome }, ms / SECOND_MS);
+  attempted({ ms, ...labels }: Parameters<NonNullable<JobServices["onAttempt"]>>[0]): void {
+    this.#attemptSeconds.observe(labels, ms / SECOND_MS);
   }
 
   #counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {

@@ -214,7 +214,7 @@ type Open = { readonly lease: Lease; readonly context: CommandContext };
 
 async function send(
   services: JobServices,
-  { job, work, n, channel, signal }: Attempt,
+  { job, work, n, channel, endpoint, signal }: Attempt,
   admitted: AdmittedPlan,
   { at, lease, context }: Open & { readonly at: Instant },
 ): Promise<AttemptOutcome> {
@@ -223,7 +223,8 @@ async function send(
   try {
     const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
     const outcome = interrupted(await sending, signal);
-    services.onAttempt?.(channel, outcome.outcome, performance.now() - sentAt);
+    const source = endpoint === undefined ? "notification" : "endpoint";
+    services.onAttempt?.({ channel, source, outcome: outcome.outcome, ms: performance.now() - sentAt });
     failpoint("send/outcome");
     // The host is free again: other attempts need not wait for our log.
     admitted.release(!NO_ANSWER.includes(outcome.error?.code ?? ""));

@@ -40,7 +40,12 @@ export type JobServices = {
   /** How many WebSocket deliveries of one user may be open. Beyond that the oldest expire. */
   readonly maxOpenDeliveries: number;
   /** Called with each attempt that ended, and how long its sending took. */
-  readonly onAttempt?: (channel: Channel, outcome: AttemptOutcome["outcome"], ms: number) => void;
+  readonly onAttempt?: (attempted: {
+    readonly channel: Channel;
+    readonly source: "notification" | "endpoint";
+    readonly outcome: AttemptOutcome["outcome"];
+    readonly ms: number;
+  }) => void;
   readonly logger: Logger;
   readonly now: () => Instant;
   /** Uniform in [0, 1). */

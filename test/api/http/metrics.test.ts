@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { httpServer } from "../../channels/servers.ts";
 import { newClient, notificationUntil, tokenOf, until } from "../../e2e/support/api.ts";
 import { raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
@@ -28,6 +29,9 @@ beforeAll(async () => {
   using socket = await SocketClient.connect(server.url.replace("http", "ws"), token);
   const { body: room } = await api.post("/rooms", { name: "Team", members: [{ user_id: "ann" }] });
   expect(await socket.ask({ type: "subscribe", room_id: room.id })).toMatchObject({ type: "subscribed" });
+  await using target = await httpServer((_request, response) => void response.writeHead(204).end());
+  const url = `http://127.0.0.1:${target.port}/`;
+  expect((await api.post("/webhooks", { url, events: ["message.posted"] })).status).toBe(201);
   const before = await scrape();
   const eventsBefore = await logged();
   const posted = await api.post(`/rooms/${room.id}/messages`, { sender_id: "ann", content: "Hello" });
@@ -36,7 +40,11 @@ beforeAll(async () => {
   const mail = { type: "email", to_email: "ben@example.com", subject: "Hi", content: "Hello" };
   const { body: sent } = await api.post("/notifications", mail);
   await notificationUntil(api, sent.id, (body) => body.status === "sent");
-  metrics = await until(scrape, (text) => seriesValue(text, "chatapi_projection_lag_events") === 0);
+  const delivered = /^chatapi_deliveries_total\{.*source="endpoint".*\} 1$/m;
+  metrics = await until(
+    scrape,
+    (text) => delivered.test(text) && seriesValue(text, "chatapi_projection_lag_events") === 0,
+  );
   grown = (series) => (seriesValue(metrics, series) ?? 0) - (seriesValue(before, series) ?? 0);
   framesGot = socket.frames.length;
   newEvents = (await logged()) - eventsBefore;
@@ -67,9 +75,23 @@ test("appends are counted with their events: as many as the log has", () => {
 });
 
 test("a mail that was sent is one delivery and one attempt", () => {
-  expect(grown('chatapi_deliveries_total{channel="email",provider="smtp",outcome="sent"}')).toBe(1);
-  expect(grown('chatapi_attempt_duration_seconds_count{channel="email",outcome="succeeded"}')).toBe(1);
-  expect(metrics.match(/^chatapi_deliveries_total/gm)).toHaveLength(1);
+  expect(grown('chatapi_deliveries_total{channel="email",provider="smtp",source="notification",outcome="sent"}')).toBe(
+    1,
+  );
+  expect(
+    grown('chatapi_attempt_duration_seconds_count{channel="email",source="notification",outcome="succeeded"}'),
+  ).toBe(1);
+  expect(metrics.match(/^chatapi_deliveries_total/gm)).toHaveLength(2);
+});
+
+test("an event to a webhook endpoint is told from a notification", () => {
+  const labels = 'channel="webhook",provider="webhook",source="endpoint",outcome="delivered"';
+  expect(grown(`chatapi_deliveries_total{${labels}}`)).toBe(1);
+  const attempts = 'chatapi_attempt_duration_seconds_count{channel="webhook",source="endpoint",outcome="succeeded"}';
+  expect(grown(attempts)).toBe(1);
+  expect(seriesValue(metrics, "chatapi_endpoints_behind")).toBe(0);
+  for (const unit of ["events", "seconds"])
+    expect(seriesValue(metrics, `chatapi_endpoint_lag_${unit}`), unit).toBeTypeOf("number");
 });
 
 test("a socket, what it subscribed to and the frames of a message are counted", () => {
