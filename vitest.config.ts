@@ -1,10 +1,20 @@
-// How the tests run: in two processes, on one embedded PostgreSQL; then, two files at a time, those that start servers.
+// How the tests run, on one embedded PostgreSQL: the parts, then files that start servers, then those that start clusters.
 
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Files that start whole servers, several nodes at once: beside the others they would only wait for the processor. */
+/** Files that start several nodes, or hold a server to a time: more than two of them would take the processor from each other. */
+const CLUSTERS = [
+  "test/e2e/nodes*.test.ts",
+  "test/e2e/setups.test.ts",
+  "test/e2e/start*.test.ts",
+  "test/faults/log-away.test.ts",
+  "test/faults/network-*.test.ts",
+  "test/faults/slow-*.test.ts",
+];
+
+/** Files that start whole servers: beside the parts they would only wait for the processor. */
 const SERVERS = [
   "test/e2e/**/*.test.ts",
   "test/docs/**/*.test.ts",
@@ -13,7 +23,13 @@ const SERVERS = [
 ];
 
 /** Files that take longest, which begin first: on a fresh machine nothing but the size of a file would tell. */
-const LONGEST = ["e2e/setups", "e2e/nodes", "cli/commands", "faults/secrets", "event-store/postgres-log"];
+const LONGEST = [
+  ...["e2e/setups", "e2e/nodes", "cli/commands", "faults/failpoints", "faults/kill-loop", "faults/tenants"],
+  ...["faults/secrets", "event-store/postgres-log"],
+];
+
+/** Two files leave a third of two processors idle: each waits for timers, leases, disks and other processes. */
+const WORKERS = 3;
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -43,14 +59,24 @@ export default defineConfig({
           name: "parts",
           include: ["test/**/*.test.ts"],
           exclude: ["**/node_modules/**", ...SERVERS],
-          maxWorkers: 2,
+          maxWorkers: WORKERS,
           isolate: false,
           sequence: { groupOrder: 0 },
         },
       },
       {
         extends: true,
-        test: { name: "servers", include: SERVERS, maxWorkers: 2, sequence: { groupOrder: 1 } },
+        test: {
+          name: "servers",
+          include: SERVERS,
+          exclude: ["**/node_modules/**", ...CLUSTERS],
+          maxWorkers: WORKERS,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: "clusters", include: CLUSTERS, maxWorkers: 2, sequence: { groupOrder: 2 } },
       },
     ],
   },
