@@ -127,7 +127,7 @@ test("only who leads writes; nothing is lost, folded twice or out of order", { t
       seen.takenOver += leases.filter(({ process }, at) => at > 0 && process !== leases[at - 1]?.process).length;
       seen.refused += refused;
     }),
-    orders.of(10, 500),
+    orders.of(5, 500),
   );
   expect(seen.takenOver).toBeGreaterThan(0);
   // One take-over in five meets a write that is late: hardly ever none of a short run's, never none of a long one's.
