@@ -4,14 +4,14 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import { type Body, newClient, tokenOf } from "../e2e/support/api.ts";
-import { dataFolder, type Running, startServer } from "../e2e/support/server.ts";
+import { folderWithCluster, type Running, startServer } from "../e2e/support/server.ts";
 import { examplesOf, filled, matches } from "./examples.ts";
 
 const stack = new AsyncDisposableStack();
 let server: Running;
 
 beforeAll(async () => {
-  const folder = stack.use(await dataFolder());
+  const folder = stack.use(await folderWithCluster());
   server = stack.use(await startServer({ dataDir: folder.path }));
 });
 afterAll(() => stack.disposeAsync());

@@ -3,14 +3,14 @@ import { request } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { type Api, newClient, tokenOf } from "./support/api.ts";
-import { dataFolder, type Running, startServer } from "./support/server.ts";
+import { folderWithCluster, type Running, startServer } from "./support/server.ts";
 
 const stack = new AsyncDisposableStack();
 let server: Running;
 let api: Api;
 
 beforeAll(async () => {
-  const folder = stack.use(await dataFolder());
+  const folder = stack.use(await folderWithCluster());
   server = stack.use(await startServer({ dataDir: folder.path }));
   api = await newClient(server.url);
 });

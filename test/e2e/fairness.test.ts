@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SMTPServer } from "smtp-server";
 import { expect, test } from "vitest";
 import { type Body, mails, newClient, until } from "./support/api.ts";
-import { dataFolder, startServer } from "./support/server.ts";
+import { folderWithCluster, startServer } from "./support/server.ts";
 
 test("the first mail of another client goes out within the next batch", async () => {
   let taken = 0;
@@ -21,7 +21,7 @@ test("the first mail of another client goes out within the next batch", async ()
   });
   await new Promise<void>((resolve) => slow.listen(0, "127.0.0.1", resolve));
   const { port } = slow.server.address() as AddressInfo;
-  await using folder = await dataFolder();
+  await using folder = await folderWithCluster();
   await using server = await startServer({ dataDir: folder.path });
   const flooder = await newClient(server.url, "Flooder");
   const other = await newClient(server.url, "Other");

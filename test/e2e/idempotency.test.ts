@@ -10,7 +10,7 @@ import {
   notificationUntil,
   tokenOf,
 } from "./support/api.ts";
-import { dataFolder, type Running, startServer } from "./support/server.ts";
+import { folderWithCluster, type Running, startServer } from "./support/server.ts";
 
 const stack = new AsyncDisposableStack();
 let dataDir: string;
@@ -18,7 +18,7 @@ let server: Running;
 let api: Api;
 
 beforeAll(async () => {
-  const folder = stack.use(await dataFolder());
+  const folder = stack.use(await folderWithCluster());
   dataDir = folder.path;
   server = await startServer({ dataDir, env: { RETRY_SCHEDULE: "1h" } });
   stack.defer(() => server[Symbol.asyncDispose]());

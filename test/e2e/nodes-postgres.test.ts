@@ -17,7 +17,7 @@ import {
   WAIT_MS,
   writers,
 } from "./support/cluster.ts";
-import { dataFolder } from "./support/server.ts";
+import { folderWithCluster } from "./support/server.ts";
 import { available } from "./support/setups.ts";
 
 /** SIGQUIT is `pg_ctl stop -m immediate`. Starts the same command again in the same folder, as the same account. */
@@ -50,7 +50,7 @@ const alive = (pid: number): Promise<boolean> =>
 
 describe.skipIf(available(["nodes"]).length === 0).each(["nodes"] as const)("PostgreSQL: %s", () => {
   test("ended at once under load, and started again", async () => {
-    await using folder = await dataFolder();
+    await using folder = await folderWithCluster();
     // Adopted by nobody: what this one watches over ends in the middle of the test.
     const postgres = await startEmbeddedPostgres({ dataDir: folder.path, log: () => {}, onExit: () => {} });
     const cluster = await openCluster({}, { databaseUrl: postgres.url });

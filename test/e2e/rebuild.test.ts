@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { runningEmbeddedPostgres } from "../../src/embedded/postgres.ts";
 import { httpServer } from "../channels/servers.ts";
 import { type Api, apiOf, type Body, newClient, notificationUntil, tokenOf } from "./support/api.ts";
-import { dataFolder, startServer } from "./support/server.ts";
+import { folderWithCluster, startServer } from "./support/server.ts";
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -48,7 +48,7 @@ test("everything reads as before, and what was unfinished finishes once", async 
     response.writeHead(answering).end();
   });
   const hook = `http://127.0.0.1:${http.port}/`;
-  await using folder = await dataFolder();
+  await using folder = await folderWithCluster();
   const env = { RETRY_SCHEDULE: "15s,1s", RETRY_JITTER: "0" };
   let server = await startServer({ dataDir: folder.path, env });
   let api: Api = await newClient(server.url);

@@ -105,7 +105,7 @@ async function alongTheWay(scene: Scene, client: Client, run: Run, hit: number):
 }
 
 async function firstStart(setup: SetupName, { point }: Run): Promise<readonly string[]> {
-  await using scene = await openScene(setup);
+  await using scene = await openScene(setup, {}, { empty: true });
   const alive = deathFault(await scene.launch(point).ended, point);
   if (alive !== undefined) return [alive];
   const client = await settleIn(scene);

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { type Api, newClient, tokenOf } from "../e2e/support/api.ts";
-import { dataFolder, startServer } from "../e2e/support/server.ts";
+import { folderWithCluster, startServer } from "../e2e/support/server.ts";
 import { connect, subscribe } from "../e2e/support/socket.ts";
 import { isLong } from "../support/size.ts";
 
@@ -65,7 +65,7 @@ test.runIf(isLong && process.platform === "linux")(
   "who stops reading is let go, costs no memory that grows, and resumes without loss",
   { timeout: 1_800_000 },
   async () => {
-    await using folder = await dataFolder();
+    await using folder = await folderWithCluster();
     await using server = await startServer({ dataDir: folder.path });
     const api = await newClient(server.url);
     const members = ["writer", "reader"].map((user_id) => ({ user_id }));

@@ -1,7 +1,7 @@
 // Batches of notifications: each item answered as by itself, limits by item, repetitions, and what a kill leaves behind.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Answer, type Api, apiOf, type Body, newClient } from "../../e2e/support/api.ts";
-import { dataFolder, spawnServer, startServer } from "../../e2e/support/server.ts";
+import { folderWithCluster, spawnServer, startServer } from "../../e2e/support/server.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
 let server: TestServer;
@@ -101,7 +101,7 @@ describe("a batch that is sent again under its key", () => {
   });
 
   test("makes nothing twice after a kill in the middle", async () => {
-    await using folder = await dataFolder();
+    await using folder = await folderWithCluster();
     const items = Array.from({ length: 300 }, (_, n) => (n % 50 === 7 ? { type: "none" } : to(`user-${n}`)));
     const dying = spawnServer({ dataDir: folder.path, env: { CHATAPI_FAILPOINT: "append/answer:40" } });
     while (!dying.output().includes("/api/v1\n"))

@@ -12,7 +12,7 @@ import { testDatabase } from "../../support/postgres.ts";
 import { missingRedis, type TestRedis, testRedis } from "../../support/redis.ts";
 import { isLong } from "../../support/size.ts";
 import { type Api, apiOf, type Body, mails, newClient } from "./api.ts";
-import { dataFolder, type Running, startServer } from "./server.ts";
+import { dataFolder, folderWithCluster, type Running, startServer } from "./server.ts";
 
 /** How long a set-up may take to start. */
 export const START_TIMEOUT_MS = 180_000;
@@ -61,7 +61,7 @@ export async function openSetup(name: SetupName, env: Env = {}): Promise<Setup> 
 
 async function openEmbedded(env: Env): Promise<Setup> {
   await using open = new AsyncDisposableStack();
-  const folder = open.use(await dataFolder());
+  const folder = open.use(await folderWithCluster());
   const { url } = open.use(await startServer({ dataDir: folder.path, env }));
   const moved = open.move();
   return {

@@ -2,7 +2,7 @@
 import pg from "pg";
 import { runningEmbeddedPostgres } from "../../../src/embedded/postgres.ts";
 import { type Body, until } from "../../e2e/support/api.ts";
-import { dataFolder, isReady, type Running, startServer } from "../../e2e/support/server.ts";
+import { folderWithCluster, isReady, type Running, startServer } from "../../e2e/support/server.ts";
 import { answerFaults, type Known, type Refused, refusalFaults } from "./answers.ts";
 import { type Hostile, hostileRequest } from "./requests.ts";
 import { type Operation, openScene, operationsOf, type Scene, Scenes, SOUND } from "./scene.ts";
@@ -136,7 +136,7 @@ export type HostileRun = AsyncDisposable & {
 /** Starts a server of its own. */
 export async function openRun(): Promise<HostileRun> {
   await using open = new AsyncDisposableStack();
-  const folder = open.use(await dataFolder());
+  const folder = open.use(await folderWithCluster());
   const server = open.use(await startServer({ dataDir: folder.path }));
   const { url } = server;
   const log = open.use(await LogWatch.open(folder.path));

@@ -1,7 +1,7 @@
 // A place where a node may die and start again: its log and its data outlive it, and so do those who receive from it.
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -11,7 +11,7 @@ import type { RecordedEvent } from "../../../src/event-store/event-store.ts";
 import { openEventStoreDb } from "../../../src/event-store/eventstoredb/log.ts";
 import { openPostgresLog } from "../../../src/event-store/postgres/log.ts";
 import { eventsOf } from "../../cli/moving.ts";
-import { dataFolder, isReady, spawnServer } from "../../e2e/support/server.ts";
+import { dataFolder, isReady, putCluster, spawnServer } from "../../e2e/support/server.ts";
 import { ADMIN_KEY } from "../../e2e/support/setups.ts";
 import { ownEventStore } from "../../support/eventstored.ts";
 import { testDatabase } from "../../support/postgres.ts";
@@ -63,12 +63,20 @@ export type Scene = AsyncDisposable & {
 /** Retries soon, so that what fails for good has failed within seconds. */
 const COMMON = { RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0", LOG_LEVEL: "warn", ADMIN_KEY };
 
-/** `more` stands over what every node is told by its environment. */
-export async function openScene(setup: SetupName, more: Readonly<Record<string, string>> = {}): Promise<Scene> {
+/** `more` stands over what every node is told by its environment. `empty`: the first node makes its cluster itself. */
+export async function openScene(
+  setup: SetupName,
+  more: Readonly<Record<string, string>> = {},
+  { empty = false } = {},
+): Promise<Scene> {
   await using open = new AsyncDisposableStack();
   const receivers = open.use(await openReceivers());
   const folder = open.use(await dataFolder());
   const dataDir = join(folder.path, "data");
+  if (setup === "embedded" && !empty) {
+    await mkdir(dataDir, { mode: 0o711 });
+    await putCluster(dataDir);
+  }
   const place = setup === "embedded" ? embedded(dataDir, open) : await servers(setup, open);
   const env = { ...COMMON, ...place.env, ...more };
   const nodes = new Set<ReturnType<typeof spawnServer>>();
@@ -169,10 +177,10 @@ async function readiness(output: () => string, over: AbortSignal): Promise<strin
 }
 
 async function run(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ended> {
-  const { PATH } = process.env;
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
   const child = spawn(process.execPath, ["src/cli/chatapi.ts", ...args], {
     cwd: ROOT,
-    env: { PATH, ...env },
+    env: { PATH, NODE_COMPILE_CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
