@@ -28,9 +28,9 @@ export async function authenticate(
     if (key === undefined) return { refused: directory.isLogAway() ? "unavailable" : "unauthenticated" };
     // fence: key-grace
     if (key.expiresAt !== null && key.expiresAt <= at) return { refused: "key_expired" };
-    const { client, keyId, scopes } = key;
+    const { client, keyId, scopes, expiresAt } = key;
     keyUse.note(client, keyId, at);
-    return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes };
+    return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes, expiresAt };
   }
   const claims = await tokens.verify(bearer, at);
   if (claims === undefined) return { refused: "unauthenticated" };

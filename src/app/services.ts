@@ -56,7 +56,7 @@ export type Services = {
 
 /** A caller that was let in: a client key, or a user's token, which has at most the scopes of the key that minted it. */
 export type Caller = { readonly client: ClientId; readonly actor: Actor; readonly scopes: ReadonlySet<Scope> } & (
-  | { readonly kind: "key"; readonly keyId: KeyId }
+  | { readonly kind: "key"; readonly keyId: KeyId; readonly expiresAt: Instant | null }
   | { readonly kind: "user"; readonly subject: Subject; readonly userId: string; readonly expiresAt: Instant }
 );
 

@@ -132,6 +132,7 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
   const key = {
     kind: "key",
     keyId: "key_a",
+    expiresAt: null,
     scopes: new Set<never>(),
     client: CLIENT,
     actor: { type: "key", id: "key_1" },

@@ -130,7 +130,7 @@ export function authorize(access: Exclude<Access, { kind: "registration" }>): Ap
 export function newClient(commandId: string): Caller {
   const keyId = `key_${deriveTail("key", commandId)}` as const;
   const client = `cli_${deriveTail("client", commandId)}` as const;
-  return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes: ALL_SCOPES };
+  return { kind: "key", client, actor: { type: "key", id: keyId }, keyId, scopes: ALL_SCOPES, expiresAt: null };
 }
 
 /** Whom and what the events of a request name as their cause. */

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from "node:http";
 import { asUser, authenticate, type CredentialRefused } from "../../app/authenticate.ts";
 import type { DirectoryChange } from "../../app/client-directory.ts";
-import { hashApiKey } from "../../app/credentials.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { userId as userIdSchema } from "../../contract/fields.ts";
 import type { Instant } from "../../contract/time.ts";
@@ -37,14 +36,14 @@ export function credentialOf(request: IncomingMessage): Credential | "wrong" | u
 
 /** Who a credential stands for. `forbidden`: a token that names another user than its own. */
 export async function identify(services: Services, given: Credential, at: Instant): Promise<Identity | Refused> {
-  const { bearer, userId } = given;
-  const caller = await authenticate(services, { bearer }, at);
+  const { userId } = given;
+  const caller = await authenticate(services, given, at);
   if ("refused" in caller) return caller;
   if (caller.kind === "user") {
     if (userId !== undefined && userId !== caller.userId) return { refused: "forbidden" };
     return { credential: given, caller, expiresAt: caller.expiresAt };
   }
-  const expiresAt = (await services.directory.keyByHash(hashApiKey(bearer)))?.expiresAt ?? null;
+  const { expiresAt } = caller;
   if (userId === undefined) return { credential: given, caller, expiresAt };
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
   return { credential: given, caller: asUser(caller, userId, subject), expiresAt };

@@ -7,7 +7,14 @@ import { ALL_SCOPES } from "../../../src/contract/fields.ts";
 
 const key = (...scopes: string[]): Caller => {
   const held = new Set([...ALL_SCOPES].filter((scope) => scopes.includes(scope)));
-  return { kind: "key", client: "cli_1", actor: { type: "key", id: "key_1" }, keyId: "key_1", scopes: held };
+  return {
+    kind: "key",
+    client: "cli_1",
+    actor: { type: "key", id: "key_1" },
+    keyId: "key_1",
+    scopes: held,
+    expiresAt: null,
+  };
 };
 const call = (access: Exclude<Access, { kind: "registration" }>, caller: Caller) =>
   authorize(access)({ state: { caller } } as ApiContext, async () => "let in");

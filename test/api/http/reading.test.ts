@@ -104,6 +104,7 @@ describe("Read-After", () => {
       actor: { type: "key", id: "key_1" },
       keyId: "key_1",
       scopes: new Set(),
+      expiresAt: null,
     };
     const asked = await writes.targetOf(caller, positions.ofRequest("cli_1", "log.0000000000000002"));
     await expect(writes.waitFor(asked)).rejects.toMatchObject({

@@ -1,6 +1,7 @@
 // Coming in over WebSocket: by header, query or first frame; staying in; and being put out.
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { identify } from "../../../src/api/realtime/identity.ts";
 import { keyData, makeApiKey } from "../../../src/app/credentials.ts";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import { ALL_SCOPES } from "../../../src/contract/fields.ts";
@@ -50,6 +51,15 @@ describe("coming in", () => {
     expect(await query.closed()).toBe(4501);
     using other = new SocketClient(`${server.url}/ws?user_id=bob`, { authorization: `Bearer ${await tokenOf("ann")}` });
     expect(await other.closed()).toBe(4503);
+  });
+
+  test("a key is looked up once, and its end is that of the socket", async () => {
+    const lookUp = vi.spyOn(server.services.directory, "keyByHash");
+    const given = { bearer: client.key, userId: undefined };
+    expect(await identify(server.services, given, Date.now())).toMatchObject({ expiresAt: null });
+    expect(await identify(server.services, { ...given, userId: "bob" }, Date.now())).toMatchObject({ expiresAt: null });
+    expect(lookUp).toHaveBeenCalledTimes(2);
+    lookUp.mockRestore();
   });
 
   test("what does not hold closes with 4501, and so does any other frame before", async () => {
