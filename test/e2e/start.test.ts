@@ -10,6 +10,13 @@ const run = promisify(execFile);
 test("a first start, what is refused beside it, a crash, a start that recovers by itself, SIGTERM, and a later start", async () => {
   await using folder = await dataFolder();
   const first = await startServer({ dataDir: folder.path });
+  // It logs warnings and worse, and a first start has none.
+  expect(
+    first
+      .output()
+      .split("\n")
+      .filter((line) => line.startsWith("{")),
+  ).toEqual([]);
   const api = await newClient(first.url);
   const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
 

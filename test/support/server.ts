@@ -32,6 +32,8 @@ export type TestServerOptions = {
   readonly config?: Partial<Config>;
   /** Shorter times and smaller limits than a server has. */
   readonly bounds?: NonNullable<Parameters<typeof compose>[0]["bounds"]>;
+  /** What it logs; warnings and worse when left out. */
+  readonly logLevel?: "debug";
   /** Puts something else in the place of parts of the stores. */
   readonly replacing?: (storage: Storage) => Partial<Storage>;
 };
@@ -56,7 +58,10 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const environment = { ENCRYPTION_KEYS: encryptionKey(), PORT: "0", DATA_DIR: dataDir, ...options.env };
   const config: Config = Object.freeze({ ...readConfig(environment), ...options.config });
   const logged: Record<string, unknown>[] = [];
-  const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
+  const logger = pino(
+    { level: options.logLevel ?? "warn" },
+    { write: (line: string) => void logged.push(JSON.parse(line)) },
+  );
   const opened = open.use(await openStorage({ config, logger, databaseUrl }));
   const storage = { ...opened, ...options.replacing?.(opened) };
   const { server, services, mailbox } = open.use(
