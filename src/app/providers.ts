@@ -1,6 +1,7 @@
 // Email providers: the servers through which a client's mail goes out.
 import { dkimKeyFault } from "../channels/email/dkim.ts";
 import { sendgridKey } from "../channels/email/events/sendgrid.ts";
+import { onBehalfOf } from "../channels/resolver.ts";
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import { isObject } from "../contract/json.ts";
@@ -20,7 +21,7 @@ import type { Position } from "../event-store/event-store.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { executeOnClient, ownClient } from "./clients.ts";
 import { invalid } from "./errors.ts";
-import type { Call, Services } from "./services.ts";
+import type { Call } from "./services.ts";
 
 /** The client's providers in the order in which they are tried. */
 async function providersOf(call: Call): Promise<readonly Provider[]> {
@@ -131,9 +132,11 @@ function optionFaults({ type, options }: Readonly<Record<string, unknown>>): rea
 }
 
 /** What the network, or the keys themselves, say against a config. */
-async function configFaults({ guard }: Services, { type, config }: ProviderInput): Promise<readonly FieldFault[]> {
+async function configFaults(call: Call, { type, config }: ProviderInput): Promise<readonly FieldFault[]> {
+  const { services, caller } = call;
   const target = type === "smtp" ? config.host : (URL.parse(config.base_url ?? "")?.hostname ?? null);
-  const verdict = target === null ? ({ ok: true } as const) : await guard.checkHost(unbracketed(target));
+  const check = (host: string) => onBehalfOf(caller.client, () => services.guard.checkHost(unbracketed(host)));
+  const verdict = target === null ? ({ ok: true } as const) : await check(target);
   const path = type === "smtp" ? "config.host" : "config.base_url";
   // fence: ssrf-provider
   const faults = verdict.ok ? [] : [{ path, code: verdict.code, message: verdict.reason }];
@@ -160,8 +163,8 @@ export async function putProvider(
   wanted: ProviderInput,
   { ifMatch, onlyNew }: { readonly ifMatch: IfMatch; readonly onlyNew: boolean },
 ): Promise<ShownProvider & { readonly created: boolean; readonly position: Position }> {
-  const { services, caller, at } = call;
-  const faults = [...(await configFaults(services, wanted)), ...providerFaults(wanted)];
+  const { caller, at } = call;
+  const faults = [...(await configFaults(call, wanted)), ...providerFaults(wanted)];
   if (faults.length > 0) throw invalid(faults);
   const created = (await providersOf(call)).every((one) => one.name !== name);
   const provider = { client: caller.client, name, ...typedConfigOf(wanted), ...settingsIn(wanted) };
@@ -211,5 +214,5 @@ export const deleteProvider = (call: Call, name: string, ifMatch: IfMatch): Prom
 export async function verifyProvider(call: Call, name: string, to: string | null): Promise<ProviderVerdict> {
   const settings = settingsOf(await providerNamed(call, name));
   if (settings === null) throw new DomainError("not_found");
-  return await call.services.email.provider(settings).verify(to);
+  return await onBehalfOf(call.caller.client, () => call.services.email.provider(settings).verify(to));
 }

@@ -1,10 +1,12 @@
 // channels/resolver.ts: host names to addresses, by c-ares and the hosts file. Never by getaddrinfo: it runs in the thread
 // pool, where a few names whose name server does not answer stop every other look-up of the process.
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { LookupAddress } from "node:dns";
 import { Resolver } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { LRUCache } from "lru-cache";
+import type { ClientId } from "../contract/ids.ts";
 
 /** Resolves a name to all its addresses. Rejects when there are none. */
 export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
@@ -31,7 +33,55 @@ const MAX_CACHED_NAMES = 5_000;
 /** The hosts file and `resolv.conf` are read again after this. */
 const FILE_MS = 5_000;
 
-/** Looks names up as the system does: hosts file first, then the name servers, then under the search domains. */
+/** Lookups of one client that are under way at once. The others wait, and what waited too long is given up. */
+const PENDING_PER_CLIENT = 64;
+
+const clientAtWork = new AsyncLocalStorage<ClientId>();
+
+/** Runs work whose lookups are limited as this client's. Connections are shared by clients, so no parameter names one. */
+export const onBehalfOf = <T>(client: ClientId, work: () => T): T => clientAtWork.run(client, work);
+
+/** Who looks names up: each client has a number of slots, taken in the order of asking. */
+class LookupSlots {
+  readonly #clients = new Map<ClientId, { taken: number; readonly waiting: Set<() => void> }>();
+
+  /** Rejects when none is free in time. Disposing it frees it. */
+  async take(client: ClientId, timeoutMs: number): Promise<Disposable> {
+    const own = this.#clients.get(client) ?? { taken: 0, waiting: new Set() };
+    this.#clients.set(client, own);
+    // fence: lookups-per-client
+    if (own.taken >= PENDING_PER_CLIENT) await waitIn(own.waiting, timeoutMs);
+    else own.taken += 1;
+    return {
+      [Symbol.dispose]: () => {
+        const [next] = own.waiting;
+        if (next !== undefined) return next(); // it has this slot now
+        own.taken -= 1;
+        if (own.taken === 0) this.#clients.delete(client);
+      },
+    };
+  }
+}
+
+function waitIn(waiting: Set<() => void>, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const start = () => {
+      clearTimeout(timer);
+      waiting.delete(start);
+      resolve();
+    };
+    const timer = setTimeout(() => {
+      waiting.delete(start);
+      reject(Object.assign(new Error("Too many names are being looked up for this client"), { code: "ETIMEOUT" }));
+    }, timeoutMs);
+    waiting.add(start);
+  });
+}
+
+/**
+ * Looks names up as the system does: hosts file first, then the name servers, then under the search domains. A lookup on
+ * behalf of a client that has too many under way waits; another client that asks for the same name does not wait with it.
+ */
 export function createResolver(options: ResolverOptions = {}): ResolveName {
   const { hostsFile = HOSTS_FILE, resolvConf = "/etc/resolv.conf", servers, timeoutMs = 4_000 } = options;
   const files = new LRUCache<string, Promise<Lines>>({ max: 2, ttl: FILE_MS, memoMethod: readLines });
@@ -72,7 +122,7 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
         failure ??= error;
       }
     }
-    throw failure;
+    throw failure ?? Object.assign(new Error("The name took too long to look up"), { code: "ETIMEOUT" });
   }
 
   const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({
@@ -80,7 +130,15 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
     ttl: CACHE_MS,
     memoMethod: lookUp,
   });
-  return (name) => answers.memo(name.toLowerCase());
+  const slots = new LookupSlots();
+  return async (name) => {
+    const wanted = name.toLowerCase();
+    const client = clientAtWork.getStore();
+    // What is cached has been looked up, or is being so.
+    if (client === undefined || answers.has(wanted)) return answers.memo(wanted);
+    using _slot = await slots.take(client, timeoutMs);
+    return await answers.memo(wanted);
+  };
 }
 
 /** The words of a file's lines, without comments. */
