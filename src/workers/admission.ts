@@ -1,6 +1,6 @@
 // What an attempt needs before it may send: the probe of an open circuit, a slot at the host, a slot in the provider's rate.
 import type { ClientId } from "../contract/ids.ts";
-import { type Instant, SECOND_MS } from "../contract/time.ts";
+import type { Instant } from "../contract/time.ts";
 import { pause } from "../platform/supervise.ts";
 import type { AttemptPlan } from "./attempt-plans.ts";
 import { HOST_WAIT_MS } from "./fairness.ts";
@@ -21,17 +21,14 @@ type Admission =
 
 export type Applicant = { readonly client: ClientId; readonly critical: boolean; readonly signal: AbortSignal };
 
-/** A mail whose attachments find no room in memory comes again after this. */
-const MEMORY_WAIT_MS = SECOND_MS / 2;
-
 /** Waits at most a second for each of what it needs. */
 export async function admit(services: JobServices, who: Applicant, plan: AttemptPlan): Promise<Admission> {
   const { providerUse, now } = services;
-  const { host, via, provider, maxMs, attachedBytes } = plan;
+  const { host, via, provider, maxMs, heldBytes } = plan;
   const { client } = who;
   if (host === null) return { admitted: { plan, probe: null, release: () => {} } };
-  const memory = services.attachmentBudget.take(client, attachedBytes);
-  if (memory === undefined) return { refused: "busy", until: now() + MEMORY_WAIT_MS };
+  const memory = services.memoryBudget.take(client, heldBytes);
+  if (memory === undefined) return { refused: "busy", until: services.memoryBudget.putOff(client, heldBytes, now()) };
   const lease = maxMs + 2 * HOST_WAIT_MS;
   let probe: Probe | null = null;
   let admitted = false;

@@ -1,6 +1,7 @@
-// Attachments of a mail that is sent now: read back from the log, with a bound on how much of them is in memory.
+// Contents that are sent now: a bound on how much of them is in memory, and a mail's attachments, read back from the log.
 import type { MailAttachment } from "../channels/email/message.ts";
 import type { ClientId } from "../contract/ids.ts";
+import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { blobStream, piecesOf } from "../domain/blob.ts";
 import { reveal } from "../domain/event.ts";
 import type { Attachment } from "../domain/notification.ts";
@@ -9,9 +10,14 @@ import { readDecoded } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 
 const MIB = 1_048_576;
-/** Bytes of attachments that all mails under way in this process, and those of one client, may have. */
+/** Bytes that all attempts under way in this process, and those of one client, may hold. */
 const MAX_BYTES = 48 * MIB;
 const MAX_CLIENT_BYTES = 24 * MIB;
+/** What finds no room comes again after this at the earliest and the latest. */
+const MIN_PUT_OFF_MS = SECOND_MS / 2;
+const MAX_PUT_OFF_MS = 30 * SECOND_MS;
+/** How much of a client's comes again in a second: each time, its content is read and opened anew. */
+const AGAIN_BYTES_PER_SECOND = MAX_CLIENT_BYTES;
 /** Pieces that are read at once. */
 const PIECES_AT_ONCE = 4;
 
@@ -19,9 +25,11 @@ export const attachedBytes = (files: readonly Attachment[]): number => files.red
 
 type Log = { readonly store: EventStore; readonly keyring: Keyring };
 
-/** How much memory the attachments of mails under way take. */
-export class AttachmentBudget {
+/** How much memory the contents and attachments of attempts under way take. */
+export class MemoryBudget {
   readonly #taken = new Map<ClientId, number>();
+  /** Up to when a client's attempts that found no room come again. */
+  readonly #booked = new Map<ClientId, Instant>();
   #all = 0;
 
   /** Takes so many bytes; disposing gives them back, once. Undefined: others have them for now. */
@@ -37,6 +45,15 @@ export class AttachmentBudget {
         left = 0;
       },
     };
+  }
+
+  /** When so many bytes that found no room are to come again: one after the other, not all at once. */
+  putOff(client: ClientId, bytes: number, now: Instant): Instant {
+    for (const [other, until] of this.#booked) if (until <= now) this.#booked.delete(other);
+    const from = this.#booked.get(client) ?? now + MIN_PUT_OFF_MS;
+    const until = Math.min(from + (bytes * SECOND_MS) / AGAIN_BYTES_PER_SECOND, now + MAX_PUT_OFF_MS);
+    this.#booked.set(client, until);
+    return Math.round(Math.max(until, now + MIN_PUT_OFF_MS));
   }
 
   #add(client: ClientId, bytes: number): void {

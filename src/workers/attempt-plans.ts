@@ -28,8 +28,8 @@ export type AttemptPlan = {
   readonly ratePerSecond: number | null;
   /** The sender's domain, of a mail. */
   readonly domain: string | null;
-  /** Bytes of a mail's attachments, in memory while it is sent. */
-  readonly attachedBytes: number;
+  /** Bytes that it holds in memory until it has ended: its content, and a mail's attachments. */
+  readonly heldBytes: number;
   /** When not the server's own. */
   readonly retryPolicy?: RetryPolicy;
   /**
@@ -68,7 +68,7 @@ export function failing(
     maxMs: 0,
     ratePerSecond: null,
     domain: null,
-    attachedBytes: 0,
+    heldBytes: 0,
     send: async () => result,
   };
 }
@@ -88,7 +88,7 @@ export function planWebhook({ webhook, now }: JobServices, attempted: Attempted)
     maxMs: webhook.attemptTimeoutMs,
     ratePerSecond: null,
     domain: null,
-    attachedBytes: 0,
+    heldBytes: /* fence: webhook-bytes */ Buffer.byteLength(body),
     send: (timestamp, signal) => webhook.send({ url, id, timestamp, body, headers, secrets, signal }),
   };
 }
@@ -185,7 +185,7 @@ function planMail(
   return {
     ...{ provider: name, via, ratePerSecond: settings.options.ratePerSecond, maxMs, domain: mail.domain },
     host: { name: account, limit: attemptsAtOnce },
-    attachedBytes: attachedBytes(files),
+    heldBytes: attachedBytes(files) + Buffer.byteLength(mail.content) + Buffer.byteLength(mail.text ?? ""),
     async send(at, signal, onHandedOver) {
       const attachments = await loadAttachments(services, files);
       if (attachments === undefined) return { ...emptyResult(name), outcome: "permanent", error: ERASED };

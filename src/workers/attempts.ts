@@ -1,6 +1,7 @@
 // One attempt. Its start is in the log before anything is sent, its outcome in one append with what follows from it.
 import { setTimeout as sleep } from "node:timers/promises";
 import { emptyResult } from "../channels/attempt-result.ts";
+import { onBehalfOf } from "../channels/resolver.ts";
 import type { Channel } from "../contract/deliveries.ts";
 import type { DeliveryId, EndpointId } from "../contract/ids.ts";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
@@ -221,7 +222,9 @@ async function send(
   const { plan } = admitted;
   const sentAt = performance.now();
   try {
-    const sending = plan.send(at, signal, (ms) => lease.extendSoon(ms)).catch(unexpected(services, plan));
+    const sending = onBehalfOf(job.client, () => plan.send(at, signal, (ms) => lease.extendSoon(ms))).catch(
+      unexpected(services, plan),
+    );
     const outcome = interrupted(await sending, signal);
     const source = endpoint === undefined ? "notification" : "endpoint";
     services.onAttempt?.({ channel, source, outcome: outcome.outcome, ms: performance.now() - sentAt });

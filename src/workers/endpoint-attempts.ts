@@ -54,7 +54,7 @@ export async function planEndpoint(
   return {
     provider: PROVIDER,
     via: null,
-    attachedBytes: 0,
+    heldBytes: Buffer.byteLength(body),
     host: { name: `endpoint:${endpoint.id}`, limit: ATTEMPTS_PER_ENDPOINT },
     maxMs: timeoutMs,
     // The fan-out paces what it requests.

@@ -16,7 +16,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import type { ReadSide } from "../projections/read-side.ts";
-import type { AttachmentBudget } from "./attachments.ts";
+import type { MemoryBudget } from "./attachments.ts";
 import type { HostLimiter } from "./fairness.ts";
 import type { Cause, TakenJob } from "./jobs.ts";
 import type { ProviderUse } from "./provider-use.ts";
@@ -36,7 +36,7 @@ export type JobServices = {
   readonly retryPolicy: RetryPolicy;
   readonly hostLimiter: HostLimiter;
   readonly providerUse: ProviderUse;
-  readonly attachmentBudget: AttachmentBudget;
+  readonly memoryBudget: MemoryBudget;
   /** How many WebSocket deliveries of one user may be open. Beyond that the oldest expire. */
   readonly maxOpenDeliveries: number;
   /** Called with each attempt that ended, and how long its sending took. */

@@ -3,7 +3,7 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
-import { AttachmentBudget } from "./attachments.ts";
+import { MemoryBudget } from "./attachments.ts";
 import { disableEndpoints } from "./endpoint-attempts.ts";
 import { type FanOutStatus, startFanOut } from "./endpoint-fanout.ts";
 import { type ConcurrencyLimits, HostLimiter } from "./fairness.ts";
@@ -58,7 +58,7 @@ export type Workers = AsyncDisposable & {
   waiting: JobQueue["waiting"];
 };
 
-type WorkersOptions = Omit<JobServices, "hostLimiter" | "providerUse" | "attachmentBudget" | "maxOpenDeliveries"> & {
+type WorkersOptions = Omit<JobServices, "hostLimiter" | "providerUse" | "memoryBudget" | "maxOpenDeliveries"> & {
   /** Of the database that holds the schema `jobs`, which is made when it does not exist. */
   readonly pool: pg.Pool;
   readonly limits?: Partial<WorkerLimits>;
@@ -81,9 +81,9 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const fanOut = opened.use(await startFanOut({ ...options, jobs }));
 
   const { maxOpenDeliveries } = limits;
-  const attachmentBudget = new AttachmentBudget();
+  const memoryBudget = new MemoryBudget();
   const services = {
-    attachmentBudget,
+    memoryBudget,
     ...options,
     hostLimiter: new HostLimiter(now),
     providerUse: new ProviderUse(pool),

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { DEFAULT_RETRY_POLICY } from "../../src/domain/retry-policy.ts";
-import { AttachmentBudget } from "../../src/workers/attachments.ts";
+import { MemoryBudget } from "../../src/workers/attachments.ts";
 import { HostLimiter } from "../../src/workers/fairness.ts";
 import type { JobServices } from "../../src/workers/job-services.ts";
 
@@ -23,7 +23,7 @@ export function jobServices(given: Given): JobServices {
       retryPolicy: DEFAULT_RETRY_POLICY,
       hostLimiter: new HostLimiter(Date.now),
       providerUse: unused("providerUse"),
-      attachmentBudget: new AttachmentBudget(),
+      memoryBudget: new MemoryBudget(),
     },
     ...{ maxOpenDeliveries: 1_000, logger: pino({ level: "silent" }) },
     ...{ now: Date.now, random: Math.random, newId: randomUUID },

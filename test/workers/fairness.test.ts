@@ -1,7 +1,7 @@
 // Fairness in one process: how many jobs of a client run, how many attempts reach a host, at what rate.
 import { describe, expect, test } from "vitest";
 import type { ClientId, EndpointId } from "../../src/contract/ids.ts";
-import { AttachmentBudget } from "../../src/workers/attachments.ts";
+import { MemoryBudget } from "../../src/workers/attachments.ts";
 import { HostLimiter, TenantConcurrency } from "../../src/workers/fairness.ts";
 
 const A: ClientId = "cli_a";
@@ -218,9 +218,20 @@ describe("the limiter of hosts", () => {
   });
 });
 
+test("what finds no room in memory comes again one after the other, within half a minute", () => {
+  const budget = new MemoryBudget();
+  const times = Array.from({ length: 200 }, () => budget.putOff("cli_a", 262_144, 1_000_000) - 1_000_000);
+  expect(times.slice(0, 3)).toEqual([510, 521, 531]);
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+  expect(budget.putOff("cli_b", 262_144, 1_000_000)).toBe(1_000_510); // nobody else's wait
+  const many = Array.from({ length: 5_000 }, () => budget.putOff("cli_a", 262_144, 1_000_000));
+  expect(Math.max(...many)).toBe(1_030_000);
+  expect(budget.putOff("cli_a", 262_144, 2_000_000)).toBe(2_000_510);
+});
+
 test("attachments of mails under way have a bound, for one client and for all", () => {
   const MIB = 1_048_576;
-  const budget = new AttachmentBudget();
+  const budget = new MemoryBudget();
   const [one, two] = [budget.take("cli_a", 10 * MIB), budget.take("cli_a", 10 * MIB)];
   expect([one === undefined, two === undefined]).toEqual([false, false]);
   expect(budget.take("cli_a", 10 * MIB)).toBeUndefined();

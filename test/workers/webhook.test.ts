@@ -2,10 +2,15 @@
 import type { RequestListener } from "node:http";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { emptyResult } from "../../src/channels/attempt-result.ts";
 import type { ClientId, DeliveryId } from "../../src/contract/ids.ts";
+import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
 import { deliveryId } from "../../src/event-store/derived-ids.ts";
+import { attemptDelivery } from "../../src/workers/attempts.ts";
+import { createJob, type TakenJob } from "../../src/workers/jobs.ts";
 import { bodyOf, httpServer, type TestServer } from "../channels/servers.ts";
+import { jobServices } from "../support/job-services.ts";
 import { until } from "../support/until.ts";
 import { openWorld, SECRET, type World } from "./world.ts";
 
@@ -138,4 +143,54 @@ describe("webhooks", () => {
     await ends(id, "expired");
     expect(target.received).toHaveLength(1);
   });
+});
+
+test("large contents under way have a bound: what finds no room comes again, and is sent once there is room", async () => {
+  await using own = await openWorld({ scheduleMs: [3_600_000] });
+  const shop = await own.client();
+  await using target = await receiver(() => 503);
+  const notification = await own.notify(shop, "webhook", [target.url], { content: seal("x".repeat(262_144)) });
+  const id = deliveryId(notification, await own.keyring.subjectOfAddress(shop, target.url), "webhook");
+  await until(
+    async () => (await own.delivery(id)).status,
+    (status) => status === "retrying",
+  );
+  await own.stopWorkers();
+
+  const MIB = 1_048_576;
+  const sending = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  let sends = 0;
+  const webhook = {
+    attemptTimeoutMs: 1_000,
+    async send() {
+      sends += 1;
+      sending.resolve();
+      await goOn.promise;
+      return { ...emptyResult("webhook"), outcome: "succeeded" } as const;
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+  const at = Date.now() + 7_200_000;
+  const { store, keyring, readSide } = own;
+  const services = jobServices({ store, keyring, readSide, commands: own.elsewhere(), webhook, now: () => at });
+  const work = { kind: "attempt", delivery: id, n: null } as const;
+  const more = { queue: "attempts", round: 0, failures: 0, retryCount: 0 } as const;
+  const job: TakenJob = {
+    ...createJob({ client: shop, priority: "normal", cause: null, work, at: null }, "x"),
+    ...more,
+  };
+  const attempt = () => attemptDelivery(services, job, work, new AbortController().signal);
+  const others = services.memoryBudget.take(shop, 24 * MIB - 200_000);
+  const refused = await attempt();
+  expect(refused).toEqual({ kind: "retry", at: expect.any(Number) });
+  expect([refused.kind === "retry" && refused.at > at, sends]).toEqual([true, 0]);
+
+  others?.[Symbol.dispose]();
+  const made = attempt();
+  await sending.promise;
+  expect(services.memoryBudget.take(shop, 24 * MIB - 200_000)).toBeUndefined();
+  goOn.resolve();
+  expect([await made, sends]).toEqual([{ kind: "done" }, 1]);
+  expect(services.memoryBudget.take(shop, 24 * MIB)).toBeDefined();
 });

@@ -40,6 +40,12 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "workers/fairness.test.ts", test: "attachments of mails under way have a bound" },
   },
   {
+    fence: "webhook-bytes",
+    name: "contents of webhooks under way have a bound",
+    mutate: replaceWith("0"),
+    caughtBy: { file: "workers/webhook.test.ts", test: "large contents under way have a bound" },
+  },
+  {
     fence: "attachment-base64",
     name: "an attachment is base64",
     mutate: replaceWith("true"),
@@ -269,6 +275,12 @@ export const workMutations: readonly Mutation[] = [
     name: "SSRF: each address of a name",
     mutate: substitute(".every(", ".some("),
     caughtBy: { file: "channels/guard.test.ts", test: "is refused for one address that is not public" },
+  },
+  {
+    fence: "lookups-per-client",
+    name: "lookups of a client under way have a bound",
+    mutate: condition(false),
+    caughtBy: { file: "channels/resolver.test.ts", test: "a client whose names nobody answers has a bound" },
   },
   {
     fence: "ssrf-socket-address",
