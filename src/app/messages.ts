@@ -8,18 +8,23 @@ import {
   type MessagePatch,
   type MessageQuery,
   type MessageResource,
+  type MessageVersionResource,
   type NewMessage,
   type ReactionResource,
 } from "../contract/messages.ts";
+import { rfc3339 } from "../contract/time.ts";
 import { DomainError, type IfMatch } from "../domain/decider.ts";
-import { contentFaults, systemFaults } from "../domain/room-messages.ts";
+import { reveal } from "../domain/event.ts";
+import { contentFaults, contentOf, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
+import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
+import { versionsOf } from "../projections/models/audit.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import { listReactions as queryReactions } from "../projections/models/reactions.ts";
-import type { Page } from "../projections/page.ts";
+import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
@@ -199,6 +204,52 @@ export async function listReplies(
   const list = { ...omitUndefined(query), threadSeq, order: "asc", includeDeleted: false } as const;
   const { rows, next } = await queryMessages(read, id, list);
   return { rows: rows.map(messageOfRow), next };
+}
+
+/** The stored events that give a message another content, or none, as the outside knows them. */
+const VERSION_EVENTS = {
+  MessagePosted: "message.posted",
+  MessageEdited: "message.edited",
+  MessageDeleted: "message.deleted",
+  MessageRestored: "message.restored",
+} as const;
+
+/**
+ * Every version of a message, oldest first; of one that is deleted now contents are for the audit alone. Throws not_found,
+ * not_a_member, InvalidCursor.
+ */
+export async function listVersions(
+  { services, caller, read }: Call,
+  { room: named, message }: Pick<Named, "room" | "message">,
+  { limit, cursor }: PageQuery,
+): Promise<Page<MessageVersionResource>> {
+  const { id: room, room: state } = await openAsMember(services, caller, named);
+  const { posting, deletedAt } = await historyOf(services, room, state, message);
+  // fence: deleted-in-history
+  const hidden = deletedAt !== null && !(caller.kind === "key" && caller.scopes.has("audit:read"));
+  const [after] = readCursor(cursor, ["text"]) ?? [];
+  const list = omitUndefined({ after: after as Position | undefined, limit: limit + 1 });
+  const { rows, next } = pageOf(await versionsOf(read, posting.id, list), limit, (last) => [last.position]);
+  const shown = await mapBounded(rows, PEOPLE_AT_ONCE, async (row): Promise<MessageVersionResource[]> => {
+    const [event, content] = await Promise.all([
+      eventAt(services, room, row.revision + 1),
+      eventAt(services, room, row.content_revision + 1),
+    ]);
+    if (event === undefined || content === undefined || !Object.hasOwn(VERSION_EVENTS, event.type)) return [];
+    const said = contentOf(content);
+    const { actor, at } = event.meta;
+    const none = hidden || event.type === "MessageDeleted";
+    return [
+      {
+        event: VERSION_EVENTS[event.type as keyof typeof VERSION_EVENTS],
+        content: none ? null : reveal(said?.content),
+        meta: none ? {} : (reveal(said?.meta) ?? {}),
+        at: rfc3339(at),
+        actor: actor.type === "user" ? { type: "user", id: (await services.people.of(actor.id)).userId } : actor,
+      },
+    ];
+  });
+  return { rows: shown.flat(), next };
 }
 
 /** By seq; upwards when only `after_seq` is given. Throws not_found, not_a_member, InvalidCursor. */

@@ -285,6 +285,10 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Ban: ban,
   ReadMarker: marker,
   Message: message,
+  MessageVersion: {
+    ...{ event: "message.edited", content: message.content, meta: {}, at: LATER },
+    actor: { type: "user", id: "alice" },
+  },
   Reaction: { emoji: "👍", user_id: "bob", created_at: LATER },
   User: user,
   UserRoom: userRoom,

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { emoji } from "./emoji.ts";
 import {
+  ActorTypeSchema,
   anyObject,
   commaSeparated,
   input,
@@ -43,6 +44,17 @@ export const ReactionResource = z
   })
   .meta({ id: "Reaction" });
 export type ReactionResource = z.infer<typeof ReactionResource>;
+
+export const MessageVersionResource = z
+  .object({
+    event: z.enum(["message.posted", "message.edited", "message.deleted", "message.restored"]),
+    content: z.string().nullable().describe("null of a deletion, and of a message that is deleted now"),
+    meta: anyObject,
+    at: time,
+    actor: z.object({ type: ActorTypeSchema, id: z.string().nullable() }),
+  })
+  .meta({ id: "MessageVersion" });
+export type MessageVersionResource = z.infer<typeof MessageVersionResource>;
 
 export const MessageResource = z
   .object({

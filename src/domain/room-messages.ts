@@ -257,7 +257,8 @@ export const systemFaults = (type: unknown, actor: Actor["type"]): readonly Fiel
     ? [{ path: "type", code: "not_allowed", message: "only a client key may post for the system" }]
     : [];
 
-function contentOf(
+/** What a posting or an edit says. */
+export function contentOf(
   event: RoomEvent | undefined,
 ): Pick<Posting, "content" | "meta" | "mentions" | "everyone"> | undefined {
   return event?.type === "MessagePosted" || event?.type === "MessageEdited" ? event.data : undefined;

@@ -160,6 +160,32 @@ export function auditPage(read: ReadAs, list: AuditList): Promise<readonly Audit
   return read.rows(query);
 }
 
+/**
+ * Posting, edits, deletions and restorings of a message after a position, oldest first, each with the revision of the
+ * event that held the content then.
+ */
+export const versionsOf = (read: ReadAs, message: MessageId, list: { after?: Position; limit: number }) =>
+  read.rows(
+    read
+      .over({ a: audit })
+      .selectFrom((eb) =>
+        eb
+          .selectFrom("a")
+          .selectAll("a")
+          .select(
+            sql<number>`max(a.revision) filter (where a.type in ('MessagePosted', 'MessageEdited'))
+              over (order by a.position)`.as("content_revision"),
+          )
+          .where("a.message", "=", message)
+          .where(sql<boolean>`a.type in (${sql.raw(VERSIONS)})`)
+          .as("v"),
+      )
+      .selectAll("v")
+      .where((eb) => (list.after === undefined ? eb.lit(true) : eb("v.position", ">", list.after)))
+      .orderBy("v.position")
+      .limit(list.limit),
+  );
+
 /** The streams of a notification and of its deliveries, as a subquery. */
 const streamsOf = (id: NotificationId) => sql<string>`(
   select ${notificationStream(id)} union all select ${DELIVERY_STREAMS} || d.id from d where d.notification_id = ${id})`;

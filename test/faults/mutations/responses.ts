@@ -1,5 +1,5 @@
 // Fences around what members do with messages.
-import { condition, drop, type Mutation } from "./mutation.ts";
+import { condition, drop, type Mutation, substitute } from "./mutation.ts";
 
 const threads = (test: string) => ({ file: "specs/room-threads.test.ts", test });
 const reactions = (test: string) => ({ file: "specs/room-reactions.test.ts", test });
@@ -22,6 +22,12 @@ export const responseMutations: readonly Mutation[] = [
     name: "the limit of different emoji on a message",
     mutate: condition(false),
     caughtBy: reactions("is one of at most fifty emoji on a message"),
+  },
+  {
+    fence: "deleted-in-history",
+    name: "what a deleted message said is for the audit alone",
+    mutate: substitute("deletedAt !== null", "false"),
+    caughtBy: { file: "api/http/message-history.test.ts", test: "of a deleted message are for the audit alone" },
   },
   {
     fence: "thread-in-thread",

@@ -59,6 +59,9 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /rooms/:room_id/messages/:message_id": { body: { content: "Changed" } },
   "DELETE /rooms/:room_id/messages/:message_id": {},
   "POST /rooms/:room_id/messages/:message_id/restore": { body: {} },
+  "GET /rooms/:room_id/messages/:message_id/history": {
+    may: [...READS, "a reader: message in the private room"],
+  },
   "GET /rooms/:room_id/messages/:message_id/replies": {
     may: [...READS, "a reader: message in the private room"],
   },

@@ -7,6 +7,7 @@ import {
   listMessages,
   listReactions,
   listReplies,
+  listVersions,
   messageFaults,
   postMessage,
   removeReaction,
@@ -21,6 +22,7 @@ import {
   MessagePatch,
   MessageQuery,
   MessageResource,
+  MessageVersionResource,
   NewMessage,
   ReactionInput,
   ReactionParams,
@@ -139,6 +141,20 @@ export const messageRoutes = routesOf("messages", {
     responses: { 200: MessageResource },
     problems: refusals,
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),
+  }),
+  listVersions: route("GET", "/rooms/:room_id/messages/:message_id/history", {
+    summary: "List the versions of a message",
+    description:
+      "Oldest first, its deletion and restoring among them. While it is deleted, the contents are for client keys with `audit:read` alone.",
+    access: readAccess,
+    params: MessageParams,
+    query: PageQuery,
+    responses: { 200: listBody(MessageVersionResource) },
+    problems: ["not_found", "not_a_member"],
+    handle: async (call) => {
+      const { room_id: room, message_id: message } = call.params;
+      return listReply(call, await listVersions(call, { room, message }, call.query));
+    },
   }),
   listReplies: route("GET", "/rooms/:room_id/messages/:message_id/replies", {
     summary: "List the replies of a thread",
