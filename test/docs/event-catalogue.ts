@@ -30,6 +30,8 @@ const OWN: { readonly [T in PublicEventType]?: Fields } = {
   "member.banned": exampleOf("Ban"),
   "member.unbanned": { user_id: exampleOf("Ban").user_id },
   "message.edited": { ...message, edited_at: at, edited_by: { type: "user", id: message.sender_id } },
+  "reaction.added": { message_id: message.id, emoji: "👍", user_id: "bob" },
+  "reaction.removed": { message_id: message.id, emoji: "👍", user_id: "bob" },
   "message.deleted": { id: message.id, seq: message.seq, deleted_at: at },
   "provider.failed_over": { name: "primary", reason: "account" },
   "provider.down": { name: "primary", reason: "account" },
@@ -46,7 +48,7 @@ export function bodyOf(type: PublicEventType): Fields {
   if (Object.keys(known).length === 0) throw new Error(`there is no example of ${type}`);
   const status = kind === "delivery" && type !== "delivery.opened" && type !== "delivery.read";
   const data = status ? { ...known, status: type.slice("delivery.".length) } : known;
-  const inRoom = ["room", "member", "message"].includes(kind);
+  const inRoom = ["room", "member", "message", "reaction"].includes(kind);
   return {
     ...{ id: "evt_5f0c3b1e8a545d0c9c1b1d2f3a4b5c6d", type, timestamp: at, position: "c3VjaCBhIG5pY2UgZGF5IQ" },
     ...{ room_id: inRoom ? room.id : null, seq: inRoom ? message.seq : null },
