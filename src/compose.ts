@@ -18,6 +18,7 @@ import { receiveBounce } from "./app/mail-hooks.ts";
 import { MAIL_LINKS_SECRET, type MailLinks, mailLinks } from "./app/mail-links.ts";
 import type { People } from "./app/people.ts";
 import { Positions } from "./app/positions.ts";
+import { Presence } from "./app/presence.ts";
 import { createLimits, type Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { TokenSecrets } from "./app/token-secrets.ts";
@@ -121,7 +122,8 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const counters = open.use(await openCounters(parts));
   const limits = bounds?.limits ?? createLimits(config, counters);
   const fetchAmazon = amazonOver(open.use(createHttpClient({ guard, ...AMAZON_BOUNDS })));
-  const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon });
+  const presence = open.use(new Presence({ node: newId(), bus: storage.bus, now, clock: () => performance.now() }));
+  const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon, presence });
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
   const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const commands = sharedCommands(services);
@@ -132,7 +134,9 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
   listening = http.server;
-  const gateway = open.use(new Gateway({ services, feed, commands, ...omitUndefined({ timings: bounds?.sockets }) }));
+  const gateway = open.use(
+    new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
+  );
   addReadMetrics(registry, gatewayMetrics(gateway));
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
@@ -330,7 +334,7 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 async function apiServices(
   { config, logger, storage, guard, links, email, positions }: Parts,
   following: Live,
-  { keyUse, limits, fetchAmazon }: Pick<Services, "keyUse" | "limits" | "fetchAmazon">,
+  { keyUse, limits, fetchAmazon, presence }: Pick<Services, "keyUse" | "limits" | "fetchAmazon" | "presence">,
 ): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
@@ -351,6 +355,7 @@ async function apiServices(
     limits,
     people,
     positions,
+    presence,
     links,
     fetchAmazon,
     onReports,

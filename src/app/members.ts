@@ -12,6 +12,7 @@ import type {
   ReadMarkerResource,
 } from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
+import type { PresenceResource } from "../contract/users.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { readsDecider, readsStream } from "../domain/reads.ts";
@@ -185,6 +186,17 @@ export async function listMembers(
   const { rows, next } = await queryMembers(read, id, omitUndefined(query));
   return { rows: rows.map(memberResource), next };
 }
+
+/** Who of the members is online, newest member first. Throws not_found, not_a_member, InvalidCursor. */
+export async function listRoomPresence(call: Call, named: string, query: PageQuery): Promise<Page<PresenceResource>> {
+  const { services, caller } = call;
+  const { rows, next } = await listMembers(call, named, query);
+  const shown = await mapBounded(rows, READS_AT_ONCE, async ({ user_id: user }) =>
+    user === null ? ERASED : services.presence.of(await services.keyring.subjectOfUser(caller.client, user), user),
+  );
+  return { rows: shown, next };
+}
+const ERASED: PresenceResource = { user_id: null, online: false, since: null, last_seen_at: null, devices: 0 };
 
 /** Moves a member's read marker forward; a lower seq changes nothing. Throws not_found, not_a_member, InvalidInput. */
 export async function markRead(

@@ -21,6 +21,7 @@ import type { KeyUse } from "./key-use.ts";
 import type { MailLinks } from "./mail-links.ts";
 import type { People } from "./people.ts";
 import type { Positions } from "./positions.ts";
+import type { Presence } from "./presence.ts";
 import type { Limits, OnRate } from "./rate-limit.ts";
 
 /** All live as long as the server. */
@@ -43,6 +44,7 @@ export type Services = {
   readonly limits: Limits;
   readonly people: People;
   readonly positions: Positions;
+  readonly presence: Presence;
   readonly links: MailLinks;
   /** Fetches from Amazon's SNS, under the guard. */
   readonly fetchAmazon: FetchAmazon;

@@ -5,6 +5,7 @@ import type { Subject } from "../contract/ids.ts";
 import { rfc3339, SECOND_MS } from "../contract/time.ts";
 import type {
   NewToken,
+  PresenceResource,
   TokenResource,
   UserPatch,
   UserProfile,
@@ -29,6 +30,13 @@ export async function subjectOf({ services, caller }: Call, user: string): Promi
   if (caller.kind === "key") return services.keyring.subjectOfUser(caller.client, user);
   if (caller.userId !== user) throw new DomainError("not_found");
   return caller.subject;
+}
+
+/** Whether a user is online. Throws not_found. */
+export async function getPresence(call: Call, user: string): Promise<PresenceResource> {
+  const subject = await subjectOf(call, user);
+  await getUser(call, user);
+  return call.services.presence.of(subject, user);
 }
 
 type UserChange = Bare<UserCommand, "at" | "subject" | "user">;

@@ -9,6 +9,7 @@ import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { isObject, JsonObjectSchema, JsonValueSchema, parseJson } from "./json.ts";
 import { eventMembers, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
+import { PresenceResource } from "./users.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;
@@ -46,6 +47,8 @@ const CLIENT_FRAMES = {
   read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
   ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),
   ping: z.strictObject({ type: z.literal("ping"), ref }),
+  typing: z.strictObject({ type: z.literal("typing"), ref, room_id: roomId, active: z.boolean() }),
+  presence: z.strictObject({ type: z.literal("presence"), ref, room_id: roomId, active: z.boolean() }),
   ...COMMAND_FRAMES,
 } as const;
 
@@ -60,6 +63,8 @@ const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
   read: "messages:read",
   ack: "notifications:read",
   ping: null,
+  typing: "messages:write",
+  presence: "rooms:read",
   ...COMMAND_SCOPES,
 };
 const scopes: Readonly<Record<string, Scope | null>> = FRAME_SCOPES;
@@ -191,6 +196,8 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     ref,
   }),
   frame("pong", { ref }),
+  frame("typing", { room_id: z.string(), user_id: z.string(), active: z.boolean() }),
+  frame("presence", { room_id: z.string(), users: z.array(PresenceResource), ref }),
   frame("heartbeat", {}),
   frame("error", {
     room_id: z.string().optional(),

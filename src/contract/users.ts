@@ -20,6 +20,18 @@ import { MessageResource } from "./messages.ts";
 import { RoleSchema, RoomResource } from "./rooms.ts";
 import { DAY_MS, SECOND_MS } from "./time.ts";
 
+/** Whether a user is connected now. */
+export const PresenceResource = z
+  .object({
+    user_id: z.string().nullable(),
+    online: z.boolean(),
+    since: time.nullable().describe("Since when it is or is not online; null when that is not known"),
+    last_seen_at: time.nullable().describe("null when it was not seen since the node started"),
+    devices: z.int().describe("Sockets that are open now"),
+  })
+  .meta({ id: "Presence" });
+export type PresenceResource = z.infer<typeof PresenceResource>;
+
 export const UserResource = z
   .object({
     id: z.string().nullable().describe("The client's own id; null when the person was erased"),

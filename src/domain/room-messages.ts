@@ -181,6 +181,13 @@ const mentionsOf = ({ people, everyone }: Mentions): Pick<Posting, "mentions" | 
   everyone: everyone !== null,
 });
 
+/** Who may not post a message does not show that it types one. Throws what posting would. */
+export function requireTyping(room: ExistingRoom, subject: Subject, at: Instant): void {
+  // fence: typing-posters
+  requirePosting(room, subject, at);
+  if (!room.active) throw new DomainError("room_inactive");
+}
+
 /** Whoever may post may not by a client key either, when it is a reader, muted, or the room is its admins'. */
 function requirePosting(room: ExistingRoom, sender: Subject, at: Instant): void {
   const role = roleOf(room, sender) ?? "reader";

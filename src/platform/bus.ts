@@ -1,4 +1,5 @@
-// Wake-ups between nodes, about how far the read models are. Lossy: whoever listens also polls.
+// What nodes tell each other and may lose: wake-ups about how far the read models are, for whoever listens also polls, and
+// signals, such as who types.
 
 /** `moved`: the read models are at this position. `awaited`: somebody waits until they are. */
 type Topic = "moved" | "awaited";
@@ -20,8 +21,20 @@ export interface Bus extends AsyncDisposable {
   publish(topic: Topic, position: Position): void;
   /** Called when any node published. The listener must neither throw nor take long. */
   on(topic: Topic, listener: (position: Position) => void): Disposable;
+  /** Sends to every other node. Never throws and never waits; what cannot be sent is dropped. Max MAX_SIGNAL_BYTES. */
+  signal(text: string): void;
+  /** Called with the signals of other nodes, each sender's in order. The listener must neither throw nor take long. */
+  onSignal(listener: (text: string) => void): Disposable;
   status(): BusStatus;
 }
+
+/** Of one signal, in UTF-8. */
+const MAX_SIGNAL_BYTES = 4_000;
+/** Of one message: less than a notification of PostgreSQL may have. */
+const MAX_MESSAGE_BYTES = 7_500;
+/** Signals that wait to be sent; more are dropped. */
+const MAX_WAITING_SIGNALS = 5_000;
+const SIGNALS = "signals";
 
 /** The listeners of this node. */
 export class Listeners {
@@ -35,8 +48,21 @@ export class Listeners {
     return { [Symbol.dispose]: () => void this.#byTopic[topic].delete(listener) };
   }
 
-  /** Passes on a message as it came over the wire; ignores anything but a wake-up about this log. */
-  notify(text: string, logId: string): void {
+  readonly #signals = new Set<(text: string) => void>();
+
+  addSignal(listener: (text: string) => void): Disposable {
+    this.#signals.add(listener);
+    return { [Symbol.dispose]: () => void this.#signals.delete(listener) };
+  }
+
+  /** Passes on a message as it came over the wire; ignores anything but those about this log, and one's own signals. */
+  notify(text: string, logId: string, own = ""): void {
+    if (text.startsWith(`${SIGNALS} ${logId} `)) {
+      const [head = "", ...signals] = text.split("\n");
+      if (head === `${SIGNALS} ${logId} ${own}`) return;
+      for (const signal of signals) for (const listener of this.#signals) listener(signal);
+      return;
+    }
     const topic = TOPICS.find((one) => text.startsWith(`${one} ${logId}.`));
     const position = text.slice(text.indexOf(" ") + 1);
     if (topic === undefined || !HEX.test(position.slice(logId.length + 1))) return;
@@ -51,6 +77,8 @@ export function processBus(): Bus {
   return {
     publish: () => undefined,
     on: () => ({ [Symbol.dispose]: () => undefined }),
+    signal: () => undefined,
+    onSignal: () => ({ [Symbol.dispose]: () => undefined }),
     status: () => ({ kind: "process", connected: true, lastError: null }),
     [Symbol.asyncDispose]: async () => undefined,
   };
@@ -66,11 +94,14 @@ export const CHANNEL = "chatapi_wake_ups";
 export class Outbox {
   readonly #send: (text: string) => Promise<unknown>;
   readonly #next = new Map<Topic, Position>();
+  readonly #signals: string[] = [];
+  readonly #head: string;
   #sending: Promise<void> | undefined;
 
-  /** `send` may fail; the message is lost then. */
-  constructor(send: (text: string) => Promise<unknown>) {
+  /** `send` may fail; the message is lost then. `own` tells this node's signals from those of others. */
+  constructor(send: (text: string) => Promise<unknown>, { logId, own }: { logId: string; own: string }) {
     this.#send = send;
+    this.#head = `${SIGNALS} ${logId} ${own}`;
   }
 
   put(topic: Topic, position: Position): void {
@@ -78,17 +109,44 @@ export class Outbox {
     this.#sending ??= this.#run();
   }
 
+  putSignal(text: string): void {
+    // fence: signals-bound
+    if (this.#signals.length >= MAX_WAITING_SIGNALS || Buffer.byteLength(text) > MAX_SIGNAL_BYTES) return;
+    this.#signals.push(text);
+    this.#sending ??= this.#run();
+  }
+
+  /** As many of the signals that wait as one message takes. */
+  #nextSignals(): string | undefined {
+    let text = this.#head;
+    let bytes = text.length;
+    let count = 0;
+    for (const signal of this.#signals) {
+      bytes += 1 + Buffer.byteLength(signal);
+      if (count > 0 && bytes > MAX_MESSAGE_BYTES) break;
+      text += `\n${signal}`;
+      count += 1;
+    }
+    this.#signals.splice(0, count);
+    return count === 0 ? undefined : text;
+  }
+
   /** Drops what waits, and returns once the message that is being sent has been. */
   async close(): Promise<void> {
     this.#next.clear();
+    this.#signals.length = 0;
     await this.#sending;
   }
 
   async #run(): Promise<void> {
     await Promise.resolve(); // what is put in one go is sent as one
-    for (const [topic, position] of this.#next) {
-      this.#next.delete(topic); // put again meanwhile, it comes again
-      await this.#send(`${topic} ${position}`).catch(() => undefined);
+    while (this.#next.size > 0 || this.#signals.length > 0) {
+      for (const [topic, position] of this.#next) {
+        this.#next.delete(topic); // put again meanwhile, it comes again
+        await this.#send(`${topic} ${position}`).catch(() => undefined);
+      }
+      const signals = this.#nextSignals();
+      if (signals !== undefined) await this.#send(signals).catch(() => undefined);
     }
     this.#sending = undefined;
   }

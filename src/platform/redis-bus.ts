@@ -1,4 +1,5 @@
 // The bus on Redis: publish and subscribe, on one connection each. Redis may go and come back at any time.
+import { randomUUID } from "node:crypto";
 import { Redis } from "ioredis";
 import { type Bus, CHANNEL, Listeners, Outbox } from "./bus.ts";
 import { REDIS_OPTIONS } from "./redis.ts";
@@ -12,6 +13,7 @@ const PROBE_MS = 3_000;
 export function redisBus(parts: { url: string; logId: string; logger: WarnLogger }): Bus {
   const { url, logId, logger } = parts;
   const listeners = new Listeners();
+  const own = randomUUID();
   let lastError: string | null = null;
   const options = { ...REDIS_OPTIONS, commandTimeout: ANSWER_MS };
   const publisher = new Redis(url, { ...options, connectionName: "chatapi" });
@@ -36,7 +38,7 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
       recovered();
     }, failed);
   });
-  subscriber.on("message", (_channel, text) => listeners.notify(text, logId));
+  subscriber.on("message", (_channel, text) => listeners.notify(text, logId, own));
   for (const one of both) {
     one.on("error", failed);
     one.on("close", () => {
@@ -58,13 +60,17 @@ export function redisBus(parts: { url: string; logId: string; logger: WarnLogger
     }
   }
   const probing = setInterval(() => both.forEach((one) => void probe(one)), PROBE_MS);
-  const outbox = new Outbox((text) => publisher.publish(CHANNEL, text));
+  const outbox = new Outbox((text) => publisher.publish(CHANNEL, text), { logId, own });
 
   return {
     publish: (topic, position) => {
       if (publisher.status === "ready") outbox.put(topic, position);
     },
     on: (topic, listener) => listeners.add(topic, listener),
+    signal: (text) => {
+      if (publisher.status === "ready") outbox.putSignal(text);
+    },
+    onSignal: (listener) => listeners.addSignal(listener),
     status: () => ({ kind: "redis", connected: connected(), lastError }),
     async [Symbol.asyncDispose]() {
       closed = true;

@@ -10,6 +10,7 @@ import { missingRedis, testRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 
 const LOG = "thislog";
+const OWN = { logId: LOG, own: "here" };
 const at = (value: number): Position => positionOf(LOG, value);
 
 function heard(bus: Bus): Position[] {
@@ -46,7 +47,7 @@ test("a burst is sent as its newest position, one at a time, and a failure is pa
       go = resolve;
     });
     if (sent.length === 1) throw new Error("lost");
-  });
+  }, OWN);
   for (let n = 1; n <= 100; n += 1) outbox.put("moved", at(n));
   await until(() => sent.length === 1);
   for (let n = 101; n <= 200; n += 1) outbox.put("moved", at(n));
@@ -55,6 +56,27 @@ test("a burst is sent as its newest position, one at a time, and a failure is pa
   go();
   await outbox.close();
   expect(sent).toEqual([`moved ${at(100)}`, `moved ${at(200)}`]);
+});
+
+test("signals go to the other nodes of the log, several in a message, in order, and no more of them wait than may", async () => {
+  const sent: string[] = [];
+  const outbox = new Outbox(async (text) => void sent.push(text), OWN);
+  const signals = Array.from({ length: 6_000 }, (_, n) => `${n} ${"x".repeat(90)}`);
+  outbox.putSignal("x".repeat(4_001));
+  for (const signal of signals) outbox.putSignal(signal);
+  const [here, there, foreign]: [string[], string[], string[]] = [[], [], []];
+  const [own, other, elsewhere] = [new Listeners(), new Listeners(), new Listeners()];
+  own.addSignal((text) => here.push(text));
+  other.addSignal((text) => there.push(text));
+  elsewhere.addSignal((text) => foreign.push(text));
+  await until(() => sent.join("").includes("4999 x"));
+  for (const text of sent) {
+    own.notify(text, LOG, "here");
+    other.notify(text, LOG, "there");
+    elsewhere.notify(text, "another", "there");
+  }
+  expect([here, there, foreign]).toEqual([[], signals.slice(0, 5_000), []]);
+  expect(Math.max(...sent.map((text) => Buffer.byteLength(text)))).toBeLessThan(8_000);
 });
 
 test("PostgreSQL: nodes hear each other, also after their connections were cut", async () => {
@@ -74,6 +96,12 @@ test("PostgreSQL: nodes hear each other, also after their connections were cut",
   await until(() => first.status().connected && second.status().connected);
   first.publish("moved", at(2));
   await until(() => read.length === 2);
+  const signals: string[] = [];
+  for (const bus of [first, second]) bus.onSignal((text) => signals.push(`${bus === first} ${text}`));
+  first.signal("one");
+  first.signal("two");
+  await until(() => signals.length === 2);
+  expect(signals).toEqual(["false one", "false two"]);
   expect(elsewhere).toEqual([]);
   expect(first.status()).toEqual({ kind: "postgres", connected: true, lastError: null });
 });

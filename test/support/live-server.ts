@@ -9,6 +9,7 @@ import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
 import { KeyUse } from "../../src/app/key-use.ts";
 import { MAIL_LINKS_SECRET, mailLinks } from "../../src/app/mail-links.ts";
 import { Positions } from "../../src/app/positions.ts";
+import { Presence } from "../../src/app/presence.ts";
 import { createLimits, type Limits } from "../../src/app/rate-limit.ts";
 import type { Services } from "../../src/app/services.ts";
 import { TokenSecrets } from "../../src/app/token-secrets.ts";
@@ -57,6 +58,8 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const links = mailLinks(await keyring.serverSecret(MAIL_LINKS_SECRET), () => null);
   const fetchAmazon = () => Promise.reject(new Error("nothing is fetched"));
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
+  const clock = () => performance.now();
+  const presence = open.use(new Presence({ node: "here", bus: storage.bus, now: Date.now, clock }));
   const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
   const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
@@ -72,6 +75,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       limits,
       people,
       positions,
+      presence,
       links,
       fetchAmazon,
       guard,

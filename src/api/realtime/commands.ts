@@ -5,8 +5,10 @@ import { deleteMessage, editMessage, messageFaults, postMessage, restoreMessage 
 import { acknowledge } from "../../app/notifications.ts";
 import { spendRequest } from "../../app/rate-limit.ts";
 import { requireScope } from "../../app/rights.ts";
+import { openAsMember } from "../../app/rooms.ts";
 import type { Call, Caller, Services } from "../../app/services.ts";
 import { type CommandFrame, commandPath, isCommandType } from "../../contract/command-frames.ts";
+import type { SocketErrorCode } from "../../contract/errors.ts";
 import {
   type ClientFrame,
   type FrameOf,
@@ -19,19 +21,23 @@ import {
 } from "../../contract/frames.ts";
 import { DeliveryIdSchema, type RoomId, seqOfMessage } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/decider.ts";
+import { requireTyping } from "../../domain/room-messages.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { SharedCommands } from "../http/api.ts";
 import { faultsIn } from "../http/body.ts";
 import { fingerprintOf, keyedCommandId } from "../http/idempotency.ts";
 import { API_PREFIX } from "../http/route.ts";
+import type { Typing } from "./typing.ts";
 
 /** What only a user does. */
-export type UserFrame = CommandFrame | FrameOf<"read"> | FrameOf<"ack">;
+export type UserFrame = CommandFrame | FrameOf<"read"> | FrameOf<"ack"> | FrameOf<"typing">;
 type UserCaller = Extract<Caller, { kind: "user" }>;
 type Ok = Extract<ServerFrame, { type: "ok" }>;
 type ErrorFrame = Extract<ServerFrame, { type: "error" }>;
 
-const isUserType = (type: string): boolean => isCommandType(type) || type === "read" || type === "ack";
+const isCommandFrame = (frame: UserFrame): frame is CommandFrame => isCommandType(frame.type);
+const isUserType = (type: string): boolean =>
+  isCommandType(type) || type === "read" || type === "ack" || type === "typing";
 
 export const isUserFrame = (frame: ClientFrame): frame is UserFrame => isUserType(frame.type);
 
@@ -51,35 +57,44 @@ export const readFrame = (text: string): ParsedFrame =>
     }
   });
 
-/** What only a user does, on the connection of a key that names none. */
-export class UserRequired extends Error {
-  override readonly name = "UserRequired";
+/** Refuses a frame with a code that only sockets have. */
+export class SocketRefusal extends Error {
+  override readonly name = "SocketRefusal";
+  readonly code: SocketErrorCode;
+  constructor(code: SocketErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
 }
 
-/** Checks and counts a frame before its fields are looked at. Throws insufficient_scope, UserRequired, rate_limited. */
+/** What only a user does, on the connection of a key that names none. */
+const userRequired = () => new SocketRefusal("user_required", "the connection names no user");
+
+/** Checks and counts a frame before its fields are looked at. Throws insufficient_scope, SocketRefusal, rate_limited. */
 export async function admitFrame({ limits }: Services, caller: Caller, type: string): Promise<void> {
   requireScope(caller, scopeOfFrame(type));
-  if (!isUserType(type)) return;
   // fence: observers-only-observe
-  if (caller.kind !== "user") throw new UserRequired();
-  await spendRequest(limits, caller);
+  if (isUserType(type) && caller.kind !== "user") throw userRequired();
+  if (isUserType(type) || type === "presence") await spendRequest(limits, caller);
 }
 
 /** Tells a client why a frame was not carried out, with what its request would be told. */
 export function errorFrame(
-  error: AppError | UserRequired,
+  error: AppError | SocketRefusal,
   { type, ref }: { readonly type: string; readonly ref?: Ref | undefined },
 ): ErrorFrame {
-  if (error instanceof UserRequired) {
-    return { type: "error", code: "user_required", message: "the connection names no user", ref };
-  }
+  if (error instanceof SocketRefusal) return { type: "error", code: error.code, message: error.message, ref };
   const { code, detail, extra, faults, retryAfterSeconds } = error;
   const shown = faults === undefined ? { code, message: detail } : invalidFrame(type, faults);
   const { max_bytes, expected } = extra;
   return { type: "error", ...shown, max_bytes, expected, retry_after_seconds: retryAfterSeconds, ref };
 }
 
-type CommandsOptions = SharedCommands & { readonly services: Services; readonly connection: string };
+type CommandsOptions = SharedCommands & {
+  readonly services: Services;
+  readonly connection: string;
+  readonly typing: Typing;
+};
 
 /** What a socket's user does. */
 export class UserCommands {
@@ -91,11 +106,11 @@ export class UserCommands {
 
   /** `body`: of a command under an idempotency key, as it was sent. Throws what the use cases throw. */
   async carryOut(caller: Caller, frame: UserFrame, body: unknown): Promise<Ok> {
-    if (caller.kind !== "user") throw new UserRequired();
+    if (caller.kind !== "user") throw userRequired();
     const { services, inFlight } = this.#options;
     const { ref } = frame;
     const key = "idempotency_key" in frame ? frame.idempotency_key : undefined;
-    if (key === undefined || frame.type === "read" || frame.type === "ack") {
+    if (key === undefined || !isCommandFrame(frame)) {
       return { type: "ok", ...(await this.#run(this.#call(caller, services.newId()), caller, frame)), ref };
     }
     const commandId = keyedCommandId(caller, "POST", API_PREFIX + commandPath(frame), key);
@@ -108,7 +123,12 @@ export class UserCommands {
     }));
   }
 
-  #call(caller: UserCaller, commandId: string, fingerprint?: string): Call {
+  /** The call of a use case under a random id. */
+  call(caller: Caller): Call {
+    return this.#call(caller, this.#options.services.newId());
+  }
+
+  #call(caller: Caller, commandId: string, fingerprint?: string): Call {
     const { services, connection } = this.#options;
     const { client, actor } = caller;
     const context = { client, actor, commandId, correlation: connection, causation: commandId };
@@ -123,6 +143,14 @@ export class UserCommands {
       case "read":
         await markRead(call, frame.room_id, { user, subject }, frame.seq);
         return {};
+      case "typing": {
+        const { services, connection, typing } = this.#options;
+        const { active } = frame;
+        const { id: room, room: state } = await openAsMember(services, call.caller, frame.room_id);
+        if (active) requireTyping(state, subject, call.at);
+        typing.set({ connection, room, subject, userId: user, active });
+        return {};
+      }
       case "ack": {
         const { data: id } = DeliveryIdSchema.safeParse(frame.delivery_id);
         if (id === undefined) throw new DomainError("not_found");

@@ -10,14 +10,16 @@ import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { messageOf, pause } from "../../platform/supervise.ts";
 import type { SharedCommands } from "../http/api.ts";
-import { admitFrame, errorFrame, isUserFrame, UserCommands, type UserFrame, UserRequired } from "./commands.ts";
+import { admitFrame, errorFrame, isUserFrame, SocketRefusal, UserCommands, type UserFrame } from "./commands.ts";
 import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
+import type { ConnectionWatches, PresenceWatches } from "./presence-watches.ts";
 import { type ReceivedItem, Receiver } from "./receiver.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
+import type { Typing } from "./typing.ts";
 
 /** Shown in `welcome`. */
 const HEARTBEAT_SECONDS = 25;
@@ -50,6 +52,8 @@ export type ConnectionContext = {
   readonly deliveries: DeliveryFeed;
   readonly inboxCounts: InboxCountsFeed;
   readonly commands: SharedCommands;
+  readonly typing: Typing;
+  readonly watches: PresenceWatches;
   readonly timings: Timings;
   readonly tally: FrameTally;
   /** Nothing more happens on the connection; its socket may still be closing. */
@@ -67,6 +71,9 @@ export class Connection {
   readonly #outbox: Outbox;
   readonly #subscriptions: RoomSubscriptions;
   readonly #commands: UserCommands;
+  readonly #watches: ConnectionWatches;
+  /** Its user is online while it lasts. */
+  #presence: Disposable | undefined;
   readonly #ended = new AbortController();
   #authenticationTimer: NodeJS.Timeout | undefined;
   #identity: Identity | undefined;
@@ -89,7 +96,8 @@ export class Connection {
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
     this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer), tally);
     this.#subscriptions = new RoomSubscriptions({ services, rooms, outbox: this.#outbox, signal });
-    this.#commands = new UserCommands({ ...context.commands, services, connection: this.id });
+    this.#commands = new UserCommands({ ...context.commands, services, connection: this.id, typing: context.typing });
+    this.#watches = context.watches.ofConnection(this.#outbox, signal);
     this.#receiver = new Receiver({
       ...{ socket, signal, tally },
       handle: (item) => this.#handle(item),
@@ -195,7 +203,7 @@ export class Connection {
 
   /** Answers for what was thrown; `room` is named where several were asked for. */
   #fail(error: unknown, about: AboutItem, room?: string): void {
-    const known = error instanceof UserRequired ? error : toAppError(error);
+    const known = error instanceof SocketRefusal ? error : toAppError(error);
     if (known === undefined) {
       const where = { err: error, connection: this.id };
       this.#context.services.logger.error(where, "socket frame failed; answered with internal");
@@ -212,6 +220,8 @@ export class Connection {
         return this.#subscriptions.subscribe(caller, frame, (error, room) => this.#fail(error, frame, room));
       case "unsubscribe":
         return this.#subscriptions.unsubscribe(caller, frame);
+      case "presence":
+        return this.#watches.watch(this.#commands.call(caller), frame);
     }
   }
 
@@ -246,6 +256,7 @@ export class Connection {
       this.#outbox.send({ type: "authenticated", expires_at: rfc3339OrNull(found.expiresAt), ref });
     } else {
       const who = { connection_id: this.id, user_id: userIdOf(caller) };
+      if (caller.kind === "user") this.#presence = this.#context.services.presence.connect(caller);
       this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
     }
     this.#sendNotifications(caller);
@@ -302,6 +313,9 @@ export class Connection {
     this.#deliveries?.[Symbol.dispose]();
     this.#inboxCounts?.[Symbol.dispose]();
     this.#subscriptions[Symbol.dispose]();
+    this.#watches[Symbol.dispose]();
+    this.#presence?.[Symbol.dispose]();
+    this.#context.typing.end(this.id);
     this.#outbox[Symbol.dispose]();
     for (const one of this.#counted) one[Symbol.dispose]();
     this.#context.onEnd(this);

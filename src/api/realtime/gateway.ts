@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
+import { type Bus, processBus } from "../../platform/bus.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
@@ -18,7 +19,9 @@ import { concerns, credentialOf, identify } from "./identity.ts";
 import { InboxCountsFeed } from "./inbox-counts.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, newTally } from "./outbox.ts";
+import { PresenceWatches } from "./presence-watches.ts";
 import { RoomChannels } from "./room-channels.ts";
+import { Typing } from "./typing.ts";
 
 const MAX_FRAME_BYTES = 256 * 1024;
 /** Max pieces of one frame: each costs more than the bytes in it. */
@@ -33,6 +36,8 @@ const CLOSE_POLL_MS = 20;
 type GatewayOptions = {
   readonly services: Services;
   readonly feed: LiveFeed;
+  /** Default: the node is alone. */
+  readonly bus?: Bus;
   /** Those of the node's requests. Default: none. */
   readonly commands?: SharedCommands;
   /** For tests. Default: TIMINGS. */
@@ -53,12 +58,25 @@ export class Gateway implements AsyncDisposable {
   readonly #watching: Disposable;
   #closing = false;
 
-  constructor({ services, feed, commands = sharedCommands(services), timings = TIMINGS }: GatewayOptions) {
+  constructor({
+    services,
+    feed,
+    bus = processBus(),
+    commands = sharedCommands(services),
+    timings = TIMINGS,
+  }: GatewayOptions) {
     const { config, directory } = services;
+    const rooms = new RoomChannels(services, feed);
+    const typing = new Typing({
+      bus,
+      clock: () => performance.now(),
+      publish: (room, bytes, except) => rooms.publish(room, bytes, except),
+    });
     this.#context = {
       ...{ services, commands, timings, tally: newTally() },
-      rooms: new RoomChannels(services, feed),
+      rooms,
       deliveries: new DeliveryFeed(services, feed),
+      ...{ typing, watches: new PresenceWatches(services, rooms) },
       inboxCounts: new InboxCountsFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
@@ -118,6 +136,8 @@ export class Gateway implements AsyncDisposable {
     this.#watching[Symbol.dispose]();
     await this.#closeAll();
     this.#context.deliveries[Symbol.dispose]();
+    this.#context.typing[Symbol.dispose]();
+    this.#context.watches[Symbol.dispose]();
     await this.#context.inboxCounts[Symbol.asyncDispose]();
     await this.#context.rooms[Symbol.asyncDispose]();
   }
@@ -186,6 +206,9 @@ export class Gateway implements AsyncDisposable {
   #tick(): void {
     const now = performance.now();
     for (const connection of this.#connections) connection.tick(now);
+    this.#context.typing.tick();
+    this.#context.services.presence.tick();
+    this.#context.watches.tick();
   }
 
   async #closeAll(): Promise<void> {

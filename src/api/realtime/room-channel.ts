@@ -39,7 +39,7 @@ export type Subscriber = {
   readonly subject: Subject | null;
   /** The next frames: every seq once. */
   frames(run: FrameRun): void;
-  /** Someone's read marker moved. */
+  /** Someone's read marker moved, or what is never stored. */
   marker(bytes: Buffer): void;
   /** Nothing more follows: comes after the frame of the event that ended the subscription. */
   ended(reason: EndReason): void;
@@ -117,6 +117,14 @@ export class RoomChannel implements AsyncDisposable {
   pushMarker(event: RecordedEvent): void {
     this.#markers.set(readerOf(event), event);
     this.#loop?.wake();
+  }
+
+  /** Sends what is never stored to all subscribers but that person's. */
+  publish(bytes: Buffer, except: Subject): void {
+    for (const subscriber of this.#subscribers) {
+      // fence: typing-to-others
+      if (subscriber.subject !== except) subscriber.marker(bytes);
+    }
   }
 
   /** Resolves when `head` is at the seq or beyond: true, or false when the time is up or the channel is closed. */

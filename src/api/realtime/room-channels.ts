@@ -1,6 +1,6 @@
 // The rooms that somebody on this node listens to: a channel opens with the first subscriber and closes after the last.
 import type { Services } from "../../app/services.ts";
-import type { RoomId } from "../../contract/ids.ts";
+import type { RoomId, Subject } from "../../contract/ids.ts";
 import { roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { createRings } from "./frame-ring.ts";
@@ -44,6 +44,11 @@ export class RoomChannels implements AsyncDisposable {
     let subscriptions = 0;
     for (const { holds } of this.#open.values()) subscriptions += holds;
     return subscriptions;
+  }
+
+  /** Sends what is never stored to a room's subscribers on this node, but not to that person. */
+  publish(id: RoomId, bytes: Buffer, except: Subject): void {
+    this.#open.get(roomStream(id))?.channel.publish(bytes, except);
   }
 
   /** Opens a room's channel, or shares the open one. Throws StoreUnavailable. */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import { type Api, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
-import { SocketClient } from "../../support/socket-client.ts";
+import { type Received, SocketClient } from "../../support/socket-client.ts";
 
 let server: TestServer;
 let api: Api;
@@ -197,6 +197,96 @@ test("a socket's commands are carried out in the order in which they were sent",
   expect(answers.map(({ ref }) => ref)).toEqual(sent.map((one) => `order ${one}`));
   const { body } = await alice.get(`${messages()}?after_seq=${first.seq}&limit=100`);
   expect(body.data.map((one: { content: string }) => one.content)).toEqual(sent);
+});
+
+describe("typing", () => {
+  const typing = (of: SocketClient, active = true) => of.ask({ type: "typing", room_id: room, active });
+
+  test("the others of the room are told, until its user stops or its socket ends", async () => {
+    using bob = await SocketClient.connect(url(), await tokenOf(api, "bob"));
+    using own = await SocketClient.connect(url(), alice.key ?? "");
+    using observer = await SocketClient.connect(url(), api.key ?? "");
+    for (const one of [bob, own, observer]) await one.ask({ type: "subscribe", room_id: room });
+    expect(await typing(own)).toEqual({ type: "ok" });
+    const told = { room_id: room, user_id: "alice" };
+    for (const one of [bob, observer]) await one.next("typing", { ...told, active: true });
+    await typing(own, false);
+    for (const one of [bob, observer]) await one.next("typing", { ...told, active: false });
+    const tail = await server.storage.store.tail();
+    await typing(own);
+    await typing(own, false);
+    await typing(own);
+    own.cut();
+    await bob.until(() => bob.of("typing").filter(({ active }) => active === false).length === 3);
+    expect(await server.storage.store.tail()).toBe(tail);
+    expect(own.of("typing")).toEqual([]);
+  });
+
+  test("who may not post does not type", async () => {
+    await api.put(`/rooms/${room}/members/mute`, {});
+    using rita = await SocketClient.connect(url(), await tokenOf(api, "rita"));
+    using mute = await SocketClient.connect(url(), await tokenOf(api, "mute"));
+    using observer = await SocketClient.connect(url(), api.key ?? "");
+    expect(await typing(rita)).toMatchObject({ code: "read_only" });
+    const muted_until = new Date(Date.now() + 3_600_000).toISOString();
+    await api.patch(`/rooms/${room}/members/mute`, { muted_until });
+    expect(await typing(mute)).toMatchObject({ code: "muted" });
+    await api.post(`/rooms/${room}/bans/mute`, {});
+    expect(await typing(mute)).toMatchObject({ code: "not_found" });
+    expect(await typing(observer)).toMatchObject({ code: "user_required" });
+    expect(await mute.ask({ type: "typing", room_id: room })).toMatchObject({ code: "validation_failed" });
+  });
+});
+
+describe("presence", () => {
+  const watch = (of: SocketClient, active = true) => of.ask({ type: "presence", room_id: room, active });
+  const userIn = (frame: Received, id: string) =>
+    (frame.users as { user_id: string }[]).find((one) => one.user_id === id);
+
+  test("members and observers see who is online, by request and by frames", async () => {
+    await api.put(`/rooms/${room}/members/kim`, {});
+    const offline = { user_id: "kim", online: false, since: null, last_seen_at: null, devices: 0 };
+    using observer = await SocketClient.connect(url(), api.key ?? "");
+    for (const one of [socket, observer]) {
+      const now = await watch(one);
+      expect(userIn(now, "kim")).toEqual(offline);
+      expect(userIn(now, "alice")).toMatchObject({ online: true, devices: 1 });
+    }
+    using kim = await SocketClient.connect(url(), await tokenOf(api, "kim"));
+    using again = await SocketClient.connect(url(), await tokenOf(api, "kim"));
+    const time = expect.any(String);
+    const online = { user_id: "kim", online: true, since: time, last_seen_at: time, devices: 2 };
+    for (const one of [socket, observer]) {
+      await one.until(() =>
+        one.of("presence").some((frame) => userIn(frame, "kim") !== undefined && !("ref" in frame)),
+      );
+      expect(one.of("presence").at(-1)?.users).toEqual([{ ...online, devices: expect.any(Number) }]);
+    }
+    expect((await api.get("/users/kim/presence")).body).toEqual(online);
+    const { body } = await alice.get(`/rooms/${room}/presence?limit=1`);
+    expect([body.data, body.next_cursor]).toEqual([[online], time]);
+    expect(await watch(socket, false)).toEqual({ type: "ok" });
+    expect(kim.of("presence")).toEqual([]);
+    expect(again.of("presence")).toEqual([]);
+  });
+
+  test("who is removed sees no more of it", async () => {
+    await api.put(`/rooms/${room}/members/leo`, {});
+    using leo = await SocketClient.connect(url(), await tokenOf(api, "leo"));
+    using observer = await SocketClient.connect(url(), api.key ?? "");
+    await watch(leo);
+    await watch(observer);
+    await api.delete(`/rooms/${room}/members/leo`);
+    const seen = leo.of("presence").length;
+    await api.put(`/rooms/${room}/members/max`, {});
+    using _max = await SocketClient.connect(url(), await tokenOf(api, "max"));
+    await observer.until(() => observer.of("presence").some((frame) => userIn(frame, "max") !== undefined));
+    expect(leo.of("presence")).toHaveLength(seen);
+    expect(await watch(leo)).toMatchObject({ code: "not_found" });
+    expect((await api.as(await tokenOf(api, "leo")).get(`/rooms/${room}/presence`)).status).toBe(404);
+    expect((await alice.get("/users/leo/presence")).status).toBe(404);
+    expect((await api.get("/users/nobody/presence")).status).toBe(404);
+  });
 });
 
 test("commands count as requests of their user, wrong ones too", async () => {

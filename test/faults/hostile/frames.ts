@@ -27,6 +27,8 @@ const FRAMES = {
   read: { ...room, seq: z.int().min(0) },
   ack: { delivery_id: z.string() },
   ping: {},
+  typing: { ...room, active: z.boolean() },
+  presence: { ...room, active: z.boolean() },
   post: { ...room, ...messageFields, message_type: z.string().optional(), ...key },
   edit: { ...room, message_id: z.string(), content: z.string().optional(), meta: z.looseObject({}).optional() },
   delete: { ...room, message_id: z.string() },
@@ -50,6 +52,7 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
       user_id: '"alice"',
       sender_id: '"alice"',
       content: '"Hello"',
+      active: "false",
       meta: '{"plan":"pro"}',
       message_type: '"text"',
       reply_to: JSON.stringify(ids.message_id),
@@ -72,7 +75,7 @@ const ERRORS = new Set([
 
 /** What comes unasked, and is no answer to a frame. */
 const isAnswer = ({ type, reason, at }: Body): boolean =>
-  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts"].includes(type) &&
+  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing"].includes(type) &&
   !(type === "read" && at !== undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
 

@@ -1,6 +1,10 @@
 // Fences around what users do over sockets.
 import { condition, drop, type Mutation } from "./mutation.ts";
 
+const commands = (test: string) => ({ file: "api/realtime/commands.test.ts", test });
+const typing = (test: string) => ({ file: "api/realtime/typing.test.ts", test });
+const presence = (test: string) => ({ file: "app/presence.test.ts", test });
+
 export const socketMutations: readonly Mutation[] = [
   {
     fence: "observers-only-observe",
@@ -16,5 +20,47 @@ export const socketMutations: readonly Mutation[] = [
     name: "bytes of commands that wait on a socket",
     mutate: condition(false),
     caughtBy: { file: "api/realtime/queues.test.ts", test: "large commands that wait" },
+  },
+  {
+    fence: "typing-posters",
+    name: "who may not post does not show that it types",
+    mutate: drop,
+    caughtBy: commands("who may not post does not type"),
+  },
+  {
+    fence: "typing-to-others",
+    name: "nobody is sent its own typing",
+    mutate: condition(true),
+    caughtBy: commands("the others of the room are told"),
+  },
+  {
+    fence: "typing-ends",
+    name: "typing ends by itself",
+    mutate: condition(false),
+    caughtBy: typing("a node that is killed leaves nobody typing"),
+  },
+  {
+    fence: "presence-members",
+    name: "who is no member sees nobody of a room come and go",
+    mutate: condition(true),
+    caughtBy: commands("who is removed sees no more of it"),
+  },
+  {
+    fence: "presence-ghosts",
+    name: "whoever was connected to a silent node is not online",
+    mutate: condition(false),
+    caughtBy: presence("a node that is killed leaves nobody online"),
+  },
+  {
+    fence: "presence-reconnect",
+    name: "a reconnect is no absence",
+    mutate: condition(false),
+    caughtBy: presence("two hundred reconnects"),
+  },
+  {
+    fence: "signals-bound",
+    name: "signals that wait for a slow bus",
+    mutate: condition(false),
+    caughtBy: { file: "platform/bus.test.ts", test: "no more of them wait than may" },
   },
 ];

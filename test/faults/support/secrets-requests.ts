@@ -64,7 +64,9 @@ export async function refuse(
 export async function readAll({ talk }: Run, key: string, room: string, ann: Person): Promise<void> {
   const user = `/users/${encodeURIComponent(ann.id)}`;
   const lists = ["/clients/me", "/email-providers", "/email-providers/main", "/users", user, `${user}/rooms`, "/rooms"];
-  const ofRoom = ["", "/members", "/messages?include_deleted=true", "/reads"].map((part) => `/rooms/${room}${part}`);
+  const ofRoom = ["", "/members", "/presence", "/messages?include_deleted=true", "/reads"].map(
+    (part) => `/rooms/${room}${part}`,
+  );
   for (const path of [...lists, ...ofRoom, "/notifications", "/audit/streams/client/events"])
     await talk.call("GET", path, { as: key });
   await talk.call("GET", `/rooms/${room}/messages`, { as: ann.tokens[2] ?? "" });

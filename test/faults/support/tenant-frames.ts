@@ -35,6 +35,12 @@ const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameSc
   edit: ofMessage({ content: "Hello" }),
   delete: ofMessage(),
   restore: ofMessage(),
+  typing: { names: "room_id", more: { active: true } },
+  presence: {
+    names: "room_id",
+    more: { active: true },
+    may: READS,
+  },
 };
 const scenes = Object.entries(SCENES).flatMap(([type, of]) => [of].flat().map((scene) => ({ type, ...scene })));
 

@@ -36,6 +36,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /users/:user_id/preferences": {},
   "PUT /users/:user_id/preferences": { body: {}, may: ["another client's key: user"] },
   "GET /users/:user_id/rooms": {},
+  "GET /users/:user_id/presence": {},
   "POST /users/:user_id/tokens": { body: {}, may: ["another client's key: user"] },
   "DELETE /users/:user_id/tokens": { may: ["another client's key: user"] },
 
@@ -50,6 +51,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /rooms/:room_id/members/:user_id": { body: { muted_until: "2099-01-01" } },
   "DELETE /rooms/:room_id/members/:user_id": { may: [...ADDS, ...JOINS] },
   "GET /rooms/:room_id/members": { may: READS },
+  "GET /rooms/:room_id/presence": { may: READS },
   "POST /rooms/:room_id/bans/:user_id": { body: {}, may: ADDS },
   "DELETE /rooms/:room_id/bans/:user_id": { may: ADDS },
   "GET /rooms/:room_id/bans": {},

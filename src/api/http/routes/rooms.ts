@@ -8,6 +8,7 @@ import {
   listBans,
   listMembers,
   listReadMarkers,
+  listRoomPresence,
   OTHERS_NAME,
   putReadMarker,
   removeMember,
@@ -34,6 +35,7 @@ import {
   RoomQuery,
   RoomResource,
 } from "../../../contract/rooms.ts";
+import { PresenceResource } from "../../../contract/users.ts";
 import { firstMemberFaults } from "../../../domain/room.ts";
 import { created, listReply, noContent, route, routesOf, shown } from "../route.ts";
 
@@ -213,6 +215,16 @@ export const roomRoutes = routesOf("rooms", {
     responses: { 200: listBody(MemberResource) },
     problems: ["not_found", "not_a_member"],
     handle: async (call) => listReply(call, await listMembers(call, call.params.room_id, call.query)),
+  }),
+  listPresence: route("GET", "/rooms/:room_id/presence", {
+    summary: "List who of a room's members is online",
+    description: "Connected to any node of the server. Newest member first.",
+    access: readAccess,
+    params: RoomParams,
+    query: PageQuery,
+    responses: { 200: listBody(PresenceResource) },
+    problems: ["not_found", "not_a_member"],
+    handle: async (call) => listReply(call, await listRoomPresence(call, call.params.room_id, call.query)),
   }),
   banUser: route("POST", "/rooms/:room_id/bans/:user_id", {
     summary: "Ban a user from a room",

@@ -1,13 +1,23 @@
 // Users, their tokens, and the rooms they are in.
 import { getPreferences, putPreferences } from "../../../app/preferences.ts";
 import type { Caller } from "../../../app/services.ts";
-import { changeUser, getUser, listUserRooms, listUsers, mintToken, putUser, revokeTokens } from "../../../app/users.ts";
+import {
+  changeUser,
+  getPresence,
+  getUser,
+  listUserRooms,
+  listUsers,
+  mintToken,
+  putUser,
+  revokeTokens,
+} from "../../../app/users.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
 import { Preferences, PreferencesResource } from "../../../contract/preferences.ts";
 import {
   NewToken,
+  PresenceResource,
   TokenResource,
   UserParams,
   UserPatch,
@@ -85,6 +95,15 @@ export const userRoutes = routesOf("users", {
       const page = await listUserRooms(call, call.params.user_id, call.query);
       return ok({ ...listReply(call, page).body, unread_total: page.unreadTotal });
     },
+  }),
+  getPresence: route("GET", "/users/:user_id/presence", {
+    summary: "Read whether a user is online",
+    description: "Connected to any node of the server. A user's token reads its own; of a room's members see the room.",
+    access: { kind: "keyOrUser", scope: "rooms:read" },
+    params,
+    responses: { 200: PresenceResource },
+    problems: ["not_found"],
+    handle: async (call) => ok(await getPresence(call, call.params.user_id)),
   }),
   getPreferences: route("GET", "/users/:user_id/preferences", {
     summary: "Read what a user wants to receive",
