@@ -1,11 +1,15 @@
 // What the parts of a node count where it happens. No label names a client, a user or an address.
 import { Counter, Histogram, Registry } from "@prometheus-io/client";
 import type { Channel } from "./contract/deliveries.ts";
+import type { ClientId } from "./contract/ids.ts";
 import { type ProviderType, ProviderTypeSchema } from "./contract/providers.ts";
 import { SECOND_MS } from "./contract/time.ts";
 import type { DomainEvent } from "./domain/catalogue.ts";
+import { clientDecider, clientStream } from "./domain/client.ts";
 import type { Delivery, StatusEvent } from "./domain/delivery-state.ts";
+import { DEVELOPMENT_MAILBOX } from "./domain/provider.ts";
 import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
+import type { Commands } from "./event-store/handle-command.ts";
 import type { JobServices } from "./workers/job-services.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -35,12 +39,21 @@ const NO_REPORTS: Reports = { recorded: 0, unknown: 0 };
 /** The types of providers; of smtp, receiving servers report what becomes of mails. */
 const PROVIDER_TYPES = ProviderTypeSchema.options;
 
-/** Never a client's name for one. Of every mail `smtp`: a delivery knows its provider's name, and no type. */
-const PROVIDER_LABELS: Readonly<Record<Channel, string>> = {
-  email: "smtp",
-  webhook: "webhook",
-  websocket: "websocket",
-};
+/** The type of a client's provider, by its name. */
+type ProviderTypeOf = (name: string) => ProviderType | "none" | "unknown";
+
+/** The development mailbox is one of SMTP; what a provider is that this process does not know, it does not say. */
+export function providerTypeOf(commands: Commands, client: ClientId | null, name: string): ReturnType<ProviderTypeOf> {
+  if (name === "none" || name === "") return "none";
+  if (name === DEVELOPMENT_MAILBOX) return "smtp";
+  const known = client === null ? undefined : commands.known(clientDecider, clientStream(client));
+  const providers = known?.status === "live" ? known.providers : [];
+  return providers.find((one) => one.name === name)?.type ?? "unknown";
+}
+
+/** Never a client's name for one. */
+const providerLabel = (channel: Channel, name: string, typeOf: ProviderTypeOf): string =>
+  channel === "email" ? typeOf(name) : channel;
 
 /** The metrics of a node, and where its parts count. */
 export class NodeMetrics {
@@ -107,7 +120,11 @@ export class NodeMetrics {
   }
 
   /** Counts what deliveries came to. `state` is the stream's after the events. */
-  written(state: unknown, events: readonly { readonly type: string; readonly data: unknown }[]): void {
+  written(
+    state: unknown,
+    events: readonly { readonly type: string; readonly data: unknown }[],
+    typeOf: ProviderTypeOf,
+  ): void {
     for (const { type, data } of events) {
       const change = PROVIDER_CHANGES[type];
       if (change !== undefined) this.#providers.inc({ change });
@@ -118,7 +135,8 @@ export class NodeMetrics {
       if (delivery.status === "none" || from === to) continue;
       const { channel, endpoint } = delivery.request;
       const source = endpoint === undefined ? "notification" : "endpoint";
-      this.#deliveries.inc({ channel, provider: PROVIDER_LABELS[channel], source, outcome: to });
+      const provider = providerLabel(channel, delivery.provider, typeOf);
+      this.#deliveries.inc({ channel, provider, source, outcome: to });
     }
   }
 

@@ -11,7 +11,7 @@ import { LogGuard } from "./event-store/log-guard.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
 import { postgresSnapshots } from "./event-store/snapshots.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrapped-keys.ts";
-import { NodeMetrics } from "./metrics.ts";
+import { NodeMetrics, providerTypeOf } from "./metrics.ts";
 import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
 import { createPool, isDatabaseAway } from "./platform/postgres.ts";
@@ -100,7 +100,8 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   const commands = new Commands({
     ...{ store, keyring, snapshots, olderCommands, warn },
     isLogAway: () => guard.isAway(),
-    onWritten: (state, events) => metrics.written(state, events),
+    onWritten: (state, events, client) =>
+      metrics.written(state, events, (name) => providerTypeOf(commands, client ?? null, name)),
   });
   const moved = open.move();
   const close = () => moved.disposeAsync();

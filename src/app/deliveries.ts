@@ -32,6 +32,7 @@ import { streamTimeline } from "./audit.ts";
 import { subjectsNamed } from "./create-notification.ts";
 import { awaitReadModel, deliveryAsOf } from "./notification-views.ts";
 import { deliveryResource } from "./resources.ts";
+import { redriveGate } from "./delivery-gates.ts";
 import type { Call, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
@@ -118,7 +119,8 @@ export async function redriveDelivery(
   ) {
     throw new DomainError("not_found");
   }
-  const command = { type: "Redrive", at } as const;
+  const gate = await redriveGate(services.commands, read, id, at);
+  const command = { type: "Redrive", at, gate } as const;
   const done = await services.commands.execute(deliveryDecider, deliveryStream(id), command, context);
   const last = done.events.at(-1);
   if (last === undefined) throw new DomainError("nothing_to_retry", "the delivery has not failed for good");

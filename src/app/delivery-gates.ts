@@ -3,8 +3,9 @@ import { canonicalOrSame } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import { collapseDecider, collapseStream, isReplaced } from "../domain/collapse.ts";
-import type { Gate } from "../domain/delivery.ts";
-import type { NotificationData } from "../domain/notification.ts";
+import { deliveryDecider, type Gate } from "../domain/delivery.ts";
+import { deliveryStream } from "../domain/delivery-state.ts";
+import { type NotificationData, notificationDecider, notificationStream } from "../domain/notification.ts";
 import { type Chosen, choiceGate } from "../domain/preferences.ts";
 import { isAdmitted, throttleDecider, throttleStream } from "../domain/throttle.ts";
 import { deriveTail, deriveUuid } from "../event-store/derived-ids.ts";
@@ -102,3 +103,19 @@ export async function collapseGate(commands: Commands, keyed: Keyed, deciding: D
 /** What keys say, the throttle first: what it refuses must not replace anything. */
 export const keyedGate = async (commands: Commands, keyed: Keyed, deciding: Deciding): Promise<Gate> =>
   (await throttleGate(commands, keyed, deciding)) ?? (await collapseGate(commands, keyed, deciding));
+
+/**
+ * What stands against starting a delivery again. A mail's next attempt asks what its recipient chose; on a WebSocket it goes
+ * out at once.
+ */
+export async function redriveGate(commands: Commands, read: ReadAs, id: DeliveryId, at: Instant): Promise<Gate> {
+  const { state } = await commands.load(deliveryDecider, deliveryStream(id));
+  if (state.status === "none" || state.request.channel !== "websocket" || state.request.notification === null) return null;
+  const { recipient, priority, notification, channel } = state.request;
+  const about = await commands.load(notificationDecider, notificationStream(notification));
+  if (about.state.status === "none") return null;
+  const chosen = { channel, priority, category: about.state.data.category };
+  const person = { subject: recipient, address: null, user: null };
+  // fence: redrive-choices
+  return (await choiceGates(read, chosen, [person], at)).get(recipient) ?? null;
+}

@@ -76,6 +76,9 @@ const options = z.object({
   trackOpens: z.boolean().nullable(),
   trackClicks: z.boolean().nullable(),
 });
+/** What stands for the mailbox of development mode where a provider's name does. */
+export const DEVELOPMENT_MAILBOX = "development-mailbox";
+
 /** Of a provider that sets none. */
 export const NO_OPTIONS: z.infer<typeof options> = {
   ...{ ratePerSecond: null, timeoutSeconds: null, weight: null, returnPath: null, tags: [] },

@@ -51,7 +51,11 @@ export type CommandDependencies = LoaderDependencies & {
   /** Whether the log cannot be read now. Default: never. */
   readonly isLogAway?: () => boolean;
   /** Called with the events of each command once they are in the log, and the state after them. Must not throw. */
-  readonly onWritten?: (state: unknown, events: readonly OwnEvent<AnyData>[]) => void;
+  readonly onWritten?: (
+    state: unknown,
+    events: readonly OwnEvent<AnyData>[],
+    client: CommandContext["client"] | undefined,
+  ) => void;
 };
 
 export type WriterDependencies = CommandDependencies & {
@@ -283,8 +287,8 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   #appended(current: StreamState<S>, batch: Batch<S, E, C>, { revision, position }: Appended): void {
     for (const { queued, ...decision } of batch.decisions) {
       if (decision.kind !== "decided" || queued.request === undefined) continue;
-      const { commandId, fingerprint } = queued.request.context;
-      if (decision.events.length > 0) this.#dependencies.onWritten?.(decision.state, decision.events);
+      const { commandId, fingerprint, client } = queued.request.context;
+      if (decision.events.length > 0) this.#dependencies.onWritten?.(decision.state, decision.events, client);
       for (const event of decision.events) {
         current.idempotencyWindow.record(commandId, fingerprint, event.revision, position);
       }
@@ -316,7 +320,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
       else {
         const own = decision.events.map((event, index) => ({ ...event, revision: revision + index }));
         const { state } = await this.#loader.load(revision + own.length - 1);
-        this.#dependencies.onWritten?.(state, own);
+        this.#dependencies.onWritten?.(state, own, decision.queued.request?.context.client);
         decision.queued.resolve({ kind: "decided", events: own, state, end });
       }
     }

@@ -9,7 +9,7 @@ import type { KnownDelivery } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import { mailCopies } from "../domain/mail-recipients.ts";
 import type { Attachment, KnownNotification } from "../domain/notification.ts";
-import { NO_OPTIONS, type ProviderSettings, settingsOf } from "../domain/provider.ts";
+import { DEVELOPMENT_MAILBOX, NO_OPTIONS, type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { type Candidate, chooseProviders, encodedMailBytes } from "../domain/provider-choice.ts";
 import type { RetryPolicy } from "../domain/retry-policy.ts";
 import { attachedBytes, loadAttachments } from "./attachments.ts";
@@ -213,7 +213,7 @@ const sizeOf = ({ content, text }: MailContent, files: readonly Attachment[]): n
   );
 
 const mailboxSettings = (mailbox: { host: string; port: number }, client: ExistingClient): ProviderSettings => ({
-  name: "development-mailbox",
+  name: DEVELOPMENT_MAILBOX,
   type: "smtp",
   config: { ...mailbox, username: null, password: null, security: "none", dkim: null },
   fromEmail: MAILBOX_SENDER,

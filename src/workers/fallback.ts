@@ -10,7 +10,7 @@ import { deriveUuid, fallbackMailId } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { countOpen, openWebsocketDeliveries } from "../projections/models/deliveries.ts";
-import { gatesOf } from "./gates.ts";
+import { awaitChoices, gatesOf } from "./gates.ts";
 import {
   contextFor,
   contextOf,
@@ -108,7 +108,8 @@ export async function requestFallbackMail(services: JobServices, job: TakenJob, 
   // A throttle has counted the notification already.
   const notified = { ...about, data: { ...about.data, throttle: null } };
   const person = { subject: mailRecipient, address: reveal(request.address), user: state.request.recipient };
-  const scope = { id: notification, notification: notified, channel: "email", cause } as const;
+  await awaitChoices(services, notification, "email", about.data.priority);
+  const scope = { notification: notified, channel: "email", cause } as const;
   const gate = (await gatesOf(services, job, scope, [{ ...person, delivery: mail }])).get(mailRecipient) ?? null;
   const context = contextOf(job.client, cause, deriveUuid("request", mail));
   await executeOnDelivery(services, mail, { type: "Request", at: services.now(), request, gate }, context);

@@ -23,18 +23,16 @@ type Candidate = Addressee & { readonly delivery: DeliveryId };
 
 /**
  * What stands against deliveries of a released notification, by the subject of the recipient. Preferences first: what
- * nobody wants uses up no throttle and replaces nothing. Throws when the read model is behind: the job runs again.
+ * nobody wants uses up no throttle and replaces nothing. Rests on what `awaitChoices` waited for.
  */
 export async function gatesOf(
   services: JobServices,
   job: TakenJob,
-  { id, notification, channel, cause }: About,
+  { notification, channel, cause }: About,
   candidates: readonly Candidate[],
 ): Promise<ReadonlyMap<Subject, Gate>> {
   const { commands, readSide, now } = services;
   const { category, priority, collapse, throttle } = notification.data;
-  const personal = channel !== "webhook" && priority !== "critical";
-  if (personal) await awaitChoices(services, id);
   const chosen = { channel, category, priority };
   const gates = new Map(await choiceGates(readSide.readAs(job.client), chosen, candidates, now()));
   if (collapse === null && throttle === null) return gates;
@@ -49,7 +47,6 @@ export async function gatesOf(
   return gates;
 }
 type About = {
-  readonly id: NotificationId;
   readonly notification: KnownNotification;
   readonly channel: Channel;
   readonly cause: Cause;
@@ -57,8 +54,17 @@ type About = {
 
 const suppresses = (gate: Gate | undefined): boolean => gate !== undefined && gate !== null && "suppress" in gate;
 
-/** Waits until the read model has what was chosen before the notification was released. */
-async function awaitChoices({ commands, readSide }: JobServices, id: NotificationId): Promise<void> {
+/**
+ * Waits until the read model has what people chose before the notification was released; where their choices count. Throws
+ * when the read model is behind: the job runs again.
+ */
+export async function awaitChoices(
+  { commands, readSide }: JobServices,
+  id: NotificationId,
+  channel: Channel,
+  priority: KnownNotification["data"]["priority"],
+): Promise<void> {
+  if (channel === "webhook" || priority === "critical") return;
   const { position } = await commands.load(notificationDecider, notificationStream(id));
   if (position !== null && !(await readSide.waitFor(position, READ_WAIT_MS)))
     throw new Error("the read model does not know yet what people chose");

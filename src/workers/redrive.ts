@@ -1,4 +1,5 @@
 // Redrives: the deliveries of a page start again, then the next page is selected; after a crash its page is done again.
+import { redriveGate } from "../app/delivery-gates.ts";
 import { positionOf } from "../app/notification-views.ts";
 import type { DeliveryId, RedriveId } from "../contract/ids.ts";
 import { SECOND_MS } from "../contract/time.ts";
@@ -52,7 +53,9 @@ async function redrive(
 ): Promise<void> {
   const context = contextOf(job.client, cause, deriveUuid("redrive", id, delivery));
   const once = { ...context, /* fence: redrive-once */ fingerprint: id };
-  await executeOnDelivery(services, delivery, { type: "Redrive", at: services.now() }, once);
+  const at = services.now();
+  const gate = await redriveGate(services.commands, services.readSide.readAs(job.client), delivery, at);
+  await executeOnDelivery(services, delivery, { type: "Redrive", at, gate }, once);
 }
 
 /** The ones after the page, no more together than matched at the request. */

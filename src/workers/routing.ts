@@ -21,7 +21,7 @@ import { failpoint } from "../platform/failpoint.ts";
 import { userIdsOf } from "../projections/models/users.ts";
 import { wasRedriven } from "./attempts.ts";
 import { fallbackEventOf } from "./fallback.ts";
-import { gatesOf } from "./gates.ts";
+import { awaitChoices, gatesOf } from "./gates.ts";
 import {
   causeOf,
   contextFor,
@@ -62,6 +62,7 @@ export async function routeNotification(
   let state = await loadNotification(services, id);
   if (state.status !== "released" || state.routed) return DONE;
   const cause = await causeOf(services, job, stream);
+  await awaitChoices(services, id, state.data.channel, state.data.priority);
   const requested: DeliveryId[] = [];
   for await (const page of audienceOf(services, job.client, state.data)) {
     if (signal.aborted) return retryLater(now());
@@ -71,7 +72,7 @@ export async function routeNotification(
     const candidates = page.map(({ subject, address, user }) => ({
       ...{ delivery: deliveryTo(subject), subject, address: reveal(address), user },
     }));
-    const gates = await gatesOf(services, job, { id, notification: state, channel: common.channel, cause }, candidates);
+    const gates = await gatesOf(services, job, { notification: state, channel: common.channel, cause }, candidates);
     const request = async ({ subject, address, name }: Recipient) => {
       const delivery = deliveryTo(subject);
       const to = { recipient: subject, address: "open" in address ? address : null, name };

@@ -9,10 +9,11 @@ import { readDecoded } from "../../src/event-store/handle-command.ts";
 import { ProviderUse } from "../../src/workers/provider-use.ts";
 import { type MailServer, mailServer, reply } from "../channels/email/mail-server.ts";
 import { closedPort, socketServer } from "../channels/servers.ts";
+import { sized } from "../support/size.ts";
 import { until } from "../support/until.ts";
 import { openWorld, type World } from "./world.ts";
 
-const MAILS = 200;
+const MAILS = sized(200, 1_000);
 /** After so many mails provider one refuses the account. */
 const TAKEN_BY_ONE = 60;
 

@@ -113,7 +113,7 @@ describe("attachments", () => {
 describe("what is refused", () => {
   const one = file("a.txt", Buffer.from("hello"));
   const cases: readonly (readonly [string, readonly Body[], readonly string[]])[] = [
-    ["no base64", [{ ...one, content: "aGVsbG8=!" }], ["attachments.0.content invalid_format"]],
+    ["no base64", [{ ...one, content: "aGVs!G8=" }], ["attachments.0.content invalid_format"]],
     ["base64 without its padding", [{ ...one, content: "aGVsbG8" }], ["attachments.0.content invalid_format"]],
     ["base64 of URLs", [{ ...one, content: "-_-_" }], ["attachments.0.content invalid_format"]],
     ["no content", [{ filename: "a" }], ["attachments.0.content required"]],

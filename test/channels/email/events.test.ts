@@ -69,6 +69,10 @@ describe("SES through SNS", () => {
     const request = requestOf({ ...signed(BOUNCE), ...changes });
     await expect(sesEvents(request, TOPIC, amazon)).rejects.toMatchObject({ reason: "forged" });
   });
+  test("a message of somebody else's topic, with Amazon's signature, is refused", async () => {
+    const request = requestOf(signed(BOUNCE, "1", { TopicArn: `${TOPIC}x` }));
+    await expect(sesEvents(request, TOPIC, amazon)).rejects.toMatchObject({ reason: "forged" });
+  });
   test("without a topic nothing is taken; a certificate that cannot be had now makes it come again", async () => {
     const request = requestOf(signed(BOUNCE));
     await expect(sesEvents(request, null, amazon)).rejects.toMatchObject({ reason: "unconfigured" });

@@ -84,7 +84,7 @@ export const feedbackMutations: readonly Mutation[] = [
     fence: "hook-ses-topic",
     name: "topic of SES's events",
     mutate: drop,
-    caughtBy: { file: "channels/email/events.test.ts", test: "another topic is refused" },
+    caughtBy: { file: "channels/email/events.test.ts", test: "somebody else's topic" },
   },
   {
     fence: "inbound-recipient",
