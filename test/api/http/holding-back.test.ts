@@ -88,3 +88,21 @@ test("a newer one replaces what is not yet acknowledged", async () => {
   expect(replaced.deliveries[0]).toMatchObject({ status: "suppressed", error: { code: "collapsed" } });
   expect((await api.get(`/notifications/${newer.id}`)).body.status).toBe("pending");
 });
+
+test("what is redriven on a WebSocket goes out as its user wants by then, alone and among many", async () => {
+  const expired = async () => {
+    const expires_at = new Date(Date.now() + 1_500).toISOString();
+    const about = { type: "websocket", subject: null, user_ids: ["fred"], category: "digest", expires_at };
+    const { id } = await send({ ...about, content: "News" });
+    return (await notificationUntil(api, id, (one: Body) => one.deliveries[0].status === "expired")).deliveries[0].id;
+  };
+  const [alone, among] = await Promise.all([expired(), expired()]);
+  await api.put("/users/fred/preferences", { categories: { digest: { websocket: false } } });
+  expect((await api.post(`/deliveries/${alone}/redrive`)).body).toMatchObject({ status: "suppressed" });
+  expect((await api.post("/deliveries/redrive", { status: "expired" })).body.matched).toBe(1);
+  const withheld = await until(
+    async () => (await api.get(`/deliveries/${among}`)).body as Body,
+    (one) => one.status !== "expired",
+  );
+  expect(withheld).toMatchObject({ status: "suppressed", error: { code: "preference" } });
+});

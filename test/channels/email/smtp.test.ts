@@ -49,6 +49,20 @@ describe("a mail that the server takes", () => {
     expect(received[0]?.mail.text?.trim()).toBe("Welcome");
   });
 
+  test("keeps no password that the server's answer quotes", async () => {
+    const onData: SMTPServerOptions["onData"] = (stream, _session, done) => {
+      stream.resume().once("end", () => done(null, "queued for app with secret"));
+    };
+    await using server = await mailServer({ onAuth, allowInsecureAuth: true, onData });
+    await using channel = createSmtpChannel({ guard });
+    const account = { ...at(server.port), username: "app", password: "secret" };
+    const { outcome, response } = await channel.send(account, mail);
+    expect({ outcome, response }).toEqual({
+      outcome: "succeeded",
+      response: { status: 250, body: "250 queued for app with [redacted]" },
+    });
+  });
+
   test("goes to copies and blind copies in one transaction", async () => {
     const copies = { cc: [{ email: "cc@example.com" }], bcc: [{ email: "bcc@example.com" }] };
     const { received } = await sendTo({}, copies);

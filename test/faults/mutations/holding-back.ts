@@ -81,4 +81,10 @@ export const holdingBackMutations: readonly Mutation[] = [
     mutate: drop,
     caughtBy: { file: specs, test: "a notification that was given up is never made" },
   },
+  {
+    fence: "redrive-choices",
+    name: "what is redriven goes out as its recipient wants",
+    mutate: replaceWith("null"),
+    caughtBy: { file: "api/http/holding-back.test.ts", test: "as its user wants by then" },
+  },
 ];

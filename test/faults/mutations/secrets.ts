@@ -9,6 +9,12 @@ export const secretsMutations: readonly Mutation[] = [
     caughtBy: { file: "faults/secrets.test.ts", test: "every secret is where it belongs and nowhere else" },
   },
   {
+    fence: "smtp-secrets",
+    name: "a password in the answer of an SMTP server",
+    mutate: replaceWith("response"),
+    caughtBy: { file: "channels/email/smtp.test.ts", test: "keeps no password" },
+  },
+  {
     fence: "vendor-secrets",
     name: "secrets that a provider quotes are taken out",
     mutate: replaceWith("(text: string) => text"),

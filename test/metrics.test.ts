@@ -1,0 +1,16 @@
+// What a node counts of deliveries: by the type of their provider, never by a client's name for it.
+import { expect, test } from "vitest";
+import { NodeMetrics } from "../src/metrics.ts";
+
+test("a mail is counted by the type of its provider, also where nobody knows it", async () => {
+  const metrics = new NodeMetrics();
+  const mail = (provider: string) => ({ status: "sent", request: { channel: "email" }, provider });
+  const sent = [{ type: "DeliverySucceeded", data: { from: "sending", to: "sent" } }];
+  metrics.written(mail("main"), sent, (name) => (name === "main" ? "ses" : "unknown"));
+  metrics.written(mail("gone"), sent, () => "unknown");
+  const { registry: counted } = metrics;
+  const text = await counted.metrics();
+  for (const type of ["ses", "unknown"]) {
+    expect(text).toContain(`chatapi_deliveries_total{channel="email",provider="${type}",outcome="sent"} 1`);
+  }
+});
