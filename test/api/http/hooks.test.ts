@@ -1,6 +1,8 @@
 // What the vendors post to a provider's path: recorded when it is signed as each documents it, and nothing else.
 import { createHmac, createSign, generateKeyPairSync, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Services } from "../../../src/app/services.ts";
 import { type Api, type Body, until as eventually, newClient, notificationUntil } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -15,7 +17,7 @@ beforeAll(async () => {
   server = await startTestServer();
   api = await newClient(server.url);
   // By the development mailbox, as long as there is no provider.
-  sent = await Promise.all(Array.from({ length: 8 }, (_, n) => send(`jane${n}@example.com`)));
+  sent = await Promise.all(Array.from({ length: 9 }, (_, n) => send(`jane${n}@example.com`)));
   const webhook_public_key = ecdsa.publicKey.export({ format: "der", type: "spki" }).toString("base64");
   await provider("mailgun", { api_key: "k", domain: "example.com", webhook_signing_key: SIGNING_KEY });
   await provider("sendgrid", { api_key: "k", webhook_public_key });
@@ -153,6 +155,49 @@ describe("Postmark", () => {
     expect((await post("postmark", body, basic("hook:wrong"))).status).toBe(401);
     expect((await post("postmark", body, basic("hook:secret"))).body).toEqual({ recorded: 1, unknown: 0 });
     await until(6, "delivered");
+  });
+});
+
+describe("Amazon SES", () => {
+  const fixture = (name: string) => readFileSync(new URL(`../../channels/email/fixtures/${name}`, import.meta.url));
+  const sns_topic_arn = "arn:aws:sns:eu-west-1:123456789012:mails";
+  const message = (version: string, event: object, id = randomUUID()): string => {
+    const signedText = { Message: JSON.stringify(event), MessageId: id, Timestamp: "2026-11-30T12:00:00.000Z" };
+    const fields = { ...signedText, TopicArn: sns_topic_arn, Type: "Notification" };
+    const text = Object.entries(fields).map(([name, value]) => `${name}\n${value}\n`);
+    const Signature = createSign(version === "2" ? "sha256" : "sha1")
+      .update(text.join(""))
+      .sign(fixture("sns-key.pem"), "base64");
+    const SigningCertURL = `https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-${version}.pem`;
+    return JSON.stringify({ ...fields, SignatureVersion: version, Signature, SigningCertURL });
+  };
+
+  test.each([
+    ["1", 7],
+    ["2", 8],
+  ] as const)("a bounce with a signature of version %s, once; a changed one is 401", async (version, n) => {
+    const fetched: string[] = [];
+    const fetchAmazon: Services["fetchAmazon"] = async (url) => {
+      fetched.push(url.href);
+      return fixture("sns-cert.pem");
+    };
+    Object.assign(server.services, { fetchAmazon });
+    const config = { access_key_id: "k", secret_access_key: "k", region: "eu-west-1", sns_topic_arn };
+    await provider("ses", config, `ses-${version}`);
+    const bouncedRecipients = [{ emailAddress: `jane${n}@example.com`, status: "5.1.1", diagnosticCode: "unknown" }];
+    const bounce = { bounceType: "Permanent", bounceSubType: "General", bouncedRecipients };
+    const tags = { chatapi_delivery: [deliveryOf(n)] };
+    const event = message(version, { eventType: "Bounce", bounce, mail: { messageId: "ses-1", tags } });
+    // SNS posts it as text.
+    const headers = { "content-type": "text/plain; charset=UTF-8" };
+    expect((await post(`ses-${version}`, event.replace("5.1.1", "5.2.2"), headers)).status).toBe(401);
+    expect((await read(n)).status).toBe("sent");
+    expect((await post(`ses-${version}`, event, headers)).body).toEqual({ recorded: 1, unknown: 0 });
+    expect((await until(n, "bounced")).error).toMatchObject({ code: "unknown_recipient" });
+    expect((await post(`ses-${version}`, event, headers)).status).toBe(200);
+    const { body } = await api.get(`/notifications/${sent[n].id}/timeline`);
+    expect(body.data.filter((one: Body) => one.type === "DeliveryReported")).toHaveLength(1);
+    expect(fetched).toHaveLength(1);
   });
 });
 
