@@ -11,6 +11,8 @@ test("a mail is counted by the type of its provider, also where nobody knows it"
   const { registry: counted } = metrics;
   const text = await counted.metrics();
   for (const type of ["ses", "unknown"]) {
-    expect(text).toContain(`chatapi_deliveries_total{channel="email",provider="${type}",source="notification",outcome="sent"} 1`);
+    expect(text).toContain(
+      `chatapi_deliveries_total{channel="email",provider="${type}",source="notification",outcome="sent"} 1`,
+    );
   }
 });

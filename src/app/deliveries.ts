@@ -30,9 +30,9 @@ import type { Page } from "../projections/page.ts";
 import type { ReadAs } from "../projections/read-side.ts";
 import { streamTimeline } from "./audit.ts";
 import { subjectsNamed } from "./create-notification.ts";
+import { redriveGate } from "./delivery-gates.ts";
 import { awaitReadModel, deliveryAsOf } from "./notification-views.ts";
 import { deliveryResource } from "./resources.ts";
-import { redriveGate } from "./delivery-gates.ts";
 import type { Call, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 

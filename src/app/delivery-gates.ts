@@ -110,7 +110,8 @@ export const keyedGate = async (commands: Commands, keyed: Keyed, deciding: Deci
  */
 export async function redriveGate(commands: Commands, read: ReadAs, id: DeliveryId, at: Instant): Promise<Gate> {
   const { state } = await commands.load(deliveryDecider, deliveryStream(id));
-  if (state.status === "none" || state.request.channel !== "websocket" || state.request.notification === null) return null;
+  if (state.status === "none" || state.request.channel !== "websocket" || state.request.notification === null)
+    return null;
   const { recipient, priority, notification, channel } = state.request;
   const about = await commands.load(notificationDecider, notificationStream(notification));
   if (about.state.status === "none") return null;

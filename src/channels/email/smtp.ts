@@ -190,7 +190,10 @@ function judge({ name, response, failures, total, messageId, redact }: Answered)
   // The outcome of a lone recipient is that of the attempt.
   const each = total > 1 ? { recipients: results } : {};
   if (decisive?.failure === undefined) {
-    const said = { status: statusOf(response), body: storedText(Buffer.from(/* fence: smtp-secrets */ redact(response))) };
+    const said = {
+      status: statusOf(response),
+      body: storedText(Buffer.from(/* fence: smtp-secrets */ redact(response))),
+    };
     return { ...emptyResult(name), outcome: "succeeded", response: said, providerMessageId: messageId, ...each };
   }
   const result = failed(name, decisive.failure, redact);
