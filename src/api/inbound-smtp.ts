@@ -79,7 +79,6 @@ export async function startInboundSmtp(options: InboundOptions): Promise<Inbound
     },
     onRcptTo: ({ address }, { id }, done) => {
       // fence: inbound-recipient
-      // fence: inbound-recipient
       if (isPostmaster(address) || returned(address) !== undefined) return done(null);
       const count = (refused.get(id) ?? 0) + 1;
       refused.set(id, count);
