@@ -290,6 +290,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
     actor: { type: "user", id: "alice" },
   },
   Reaction: { emoji: "👍", user_id: "bob", created_at: LATER },
+  Presence: { user_id: "bob", online: true, since: LATER, last_seen_at: LATER, devices: 2 },
   User: user,
   UserRoom: userRoom,
   Preferences: preferences,

@@ -82,7 +82,7 @@ describe("projections", () => {
   test("rebuild: one, beside the running server, which goes on with it", async () => {
     const { code, out, err } = await chatapi(["projections", "rebuild", "messages"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(out).toMatch(/^rebuilt messages_v2 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
+    expect(out).toMatch(/^rebuilt messages_v3 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
     const { status, body } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "bob", content: "after" });
     expect(status).toBe(201);
     expect((await api.get(`/rooms/${room.id}/messages?limit=1`)).body.data[0].id).toBe(body.id);
@@ -92,11 +92,11 @@ describe("projections", () => {
     const same = await chatapi(["projections", "rebuild", "--all", "--verify", "--json"]);
     expect(same.code).toBe(0);
     expect(JSON.parse(same.out).compared).toHaveLength(storedProjections.length);
-    await database.pool.query("update read.rooms_v3 set name = 'Tampered'");
+    await database.pool.query("update read.rooms_v4 set name = 'Tampered'");
     const { code, out } = await chatapi(["projections", "rebuild", "rooms", "--verify"]);
     expect(code).toBe(2);
-    expect(out).toMatch(/^rooms_v3: 1 rows compared, 1 differ$/m);
-    expect(out).toContain(`rooms_v3 {"room_id":"${room.id}"}: different name`);
+    expect(out).toMatch(/^rooms_v4: 1 rows compared, 1 differ$/m);
+    expect(out).toContain(`rooms_v4 {"room_id":"${room.id}"}: different name`);
     expect((await api.get(`/rooms/${room.id}`)).body.name).toBe("General");
   });
 

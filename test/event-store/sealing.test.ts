@@ -89,7 +89,10 @@ describe("a user's own JSON that looks like ours", () => {
     type: "text",
     content: { open: "hello" },
     meta: { open: meta },
+    mentions: [],
+    everyone: false,
     replyTo: null,
+    thread: null,
     ordinal: 1,
   });
   const settings = (meta: JsonObject) => ({

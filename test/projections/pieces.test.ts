@@ -6,7 +6,17 @@ import type { Cursor } from "../../src/contract/fields.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { rooms } from "../../src/projections/models/rooms.ts";
 import { InvalidCursor, pageOf, readCursor } from "../../src/projections/page.ts";
-import { bigint, boolean, json, projection, put, remove, text, upsert } from "../../src/projections/projection.ts";
+import {
+  bigint,
+  boolean,
+  json,
+  projection,
+  put,
+  remove,
+  tableName,
+  text,
+  upsert,
+} from "../../src/projections/projection.ts";
 import { readAs } from "../../src/projections/read-as.ts";
 import { CLIENT, roomCreated, storedEvents } from "./log.ts";
 
@@ -20,7 +30,7 @@ describe("queries", () => {
       .where("name", "=", "; drop")
       .compile();
     expect(sql.replace(/ *\/\*.*?\*\/ */g, " ").replace(/\s+\)/, ")")).toBe(
-      'with "r" as not materialized (select * from "read"."rooms_v3" where client = $1) select "name" from "r" where "name" = $2',
+      `with "r" as not materialized (select * from "read"."${tableName(rooms)}" where client = $1) select "name" from "r" where "name" = $2`,
     );
     expect(parameters).toEqual([CLIENT, "; drop"]);
   });

@@ -6,15 +6,21 @@ import { LRUCache } from "lru-cache";
 
 // Elements of mails, without attributes or with at least one that has a value. "<3", "<jane@example.com>" and "if a<b
 // and b>c" in plain text are not HTML.
-const ELEMENTS =
-  "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|del|details|" +
-  "div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|li|link|main|" +
-  "mark|meta|nav|ol|p|picture|pre|q|s|samp|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|" +
-  "tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr";
-const HTML = new RegExp(`<!doctype\\s|<!--|</?(?:${ELEMENTS})(?:\\s*|\\s[^<>=]*=[^<>]*)/?>`, "i");
+const ELEMENTS = new Set(
+  (
+    "a abbr address article aside b big blockquote body br button caption center cite code col colgroup dd del details " +
+    "div dl dt em figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd " +
+    "li link main mark meta nav ol p picture pre q s samp section small span strike strong style sub summary sup svg " +
+    "table tbody td tfoot th thead time title tr tt u ul var video wbr"
+  ).split(" "),
+);
+const TAG = /<!doctype\s|<!--|<\/?([a-z][a-z0-9]*)(?:\s[^<>=]*=[^<>]*|\s*\/?)>/gi;
 
 /** True when the content has at least one element, comment or doctype of HTML. */
-export const looksLikeHtml = (content: string): boolean => HTML.test(content);
+export function looksLikeHtml(content: string): boolean {
+  for (const [, name] of content.matchAll(TAG)) if (name === undefined || ELEMENTS.has(name.toLowerCase())) return true;
+  return false;
+}
 
 // A thousand recipients get the same content.
 const MAX_CACHED_CHARACTERS = 8_388_608;

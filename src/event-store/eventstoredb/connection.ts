@@ -18,7 +18,8 @@ let made = 0;
  */
 export function connectTo(url: string): EventStoreDBClient {
   made += 1;
-  const timeoutMs = Number(/.*[?&]keepAliveTimeout=(-?\d+)/i.exec(url)?.[1] ?? KEEP_ALIVE_TIMEOUT_MS);
+  const named = [...url.matchAll(/[?&]keepAliveTimeout=(-?\d+)/gi)].at(-1);
+  const timeoutMs = Number(named?.[1] ?? KEEP_ALIVE_TIMEOUT_MS);
   // Negative: none. Of an option that is there twice, the client takes the last.
   const option = `keepAliveTimeout=${timeoutMs < 0 ? timeoutMs : timeoutMs + (made % DISTINCT)}`;
   return EventStoreDBClient.connectionString(`${url}${url.includes("?") ? "&" : "?"}${option}`);
