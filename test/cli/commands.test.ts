@@ -75,7 +75,7 @@ describe("projections", () => {
     const rows = Object.fromEntries(report.projections.map((one: Body) => [one.name, one.rows]));
     expect(rows).toMatchObject({ api_keys: 1, rooms: 1, members: 2, messages: 5 });
     const text = await chatapi(["projections", "list"]);
-    expect(text.out).toMatch(/^messages +v2 +5 rows +\d+\.\d MiB$/m);
+    expect(text.out).toMatch(/^messages +v3 +5 rows +\d+\.\d MiB$/m);
     expect(linesOf(text.out)).toHaveLength(storedProjections.length + 1);
   });
 

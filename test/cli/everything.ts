@@ -71,6 +71,7 @@ async function rooms(api: Api, messages: number): Promise<string> {
     if (n % 2 === 0) await worked(api.delete(`/rooms/${room_id}/messages/${id}`));
     if (n % 4 === 0) await worked(api.post(`/rooms/${room_id}/messages/${id}/restore`));
   }
+  await responses(api, busy.id);
   await worked(api.put(`/rooms/${busy.id}/reads/eve`, { seq: 5 }));
   await worked(api.patch(`/rooms/${busy.id}`, { name: "Very busy" }));
   await worked(api.put(`/rooms/${busy.id}/members/carol`, { name: "Carol" }));
@@ -84,6 +85,16 @@ async function rooms(api: Api, messages: number): Promise<string> {
   await worked(api.post(`/rooms/${quiet.id}/activate`));
   await worked(api.delete(`/rooms/${gone.id}`));
   return busy.id;
+}
+
+/** A reply that mentions somebody, and reactions: one stays, one is taken back. */
+async function responses(api: Api, room: string): Promise<void> {
+  const at = `/rooms/${room}/messages`;
+  const { id } = await worked(api.post(at, { sender_id: "alice", content: "Shall we?" }));
+  await worked(api.post(at, { sender_id: "bob", content: "@eve decides", thread_of: id, mentions: ["eve"] }));
+  for (const emoji of ["👍", "🎉"])
+    await worked(api.put(`${at}/${id}/reactions/${encodeURIComponent(emoji)}`, { user_id: "bob" }));
+  await worked(api.delete(`${at}/${id}/reactions/${encodeURIComponent("🎉")}?user_id=bob`));
 }
 
 type Hooks = Readonly<Record<"failing" | "hanging" | "gone" | "well", string>>;

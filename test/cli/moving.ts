@@ -5,6 +5,7 @@ import { LOG_STREAM } from "../../src/event-store/first-event.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
+import { inboxBlocks } from "../../src/projections/models/inbox-blocks.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 
@@ -41,6 +42,10 @@ export function content({ stream, revision, id, type, data, metadata }: Recorded
   return { stream, revision, id, type, data: Buffer.from(data).toString(), metadata: JSON.stringify(rest), origin };
 }
 
+/** Blocks of positions are other ones in another log: what they count in all is the same. */
+const BLOCKS = tableName(inboxBlocks);
+const BLOCK_SUMS = `(select client, subject, width, 0 as block, sum(count) as count from read.${BLOCKS} group by 1, 2, 3)`;
+
 /** Rebuilds every read model and gives their rows as text; positions are told by the event that stands there. */
 export async function rowsOf({ pool, store, keyring }: Stores): Promise<ReadonlyMap<string, readonly string[]>> {
   const warn = (fields: object, message: string) => {
@@ -56,8 +61,9 @@ export async function rowsOf({ pool, store, keyring }: Stores): Promise<Readonly
   const position = new RegExp(`${store.logId}\\.[0-9a-f]{16}`, "g");
   const tables = storedProjections.map(async (projection) => {
     const table = tableName(projection);
+    const from = table === BLOCKS ? BLOCK_SUMS : `read.${table}`;
     const { rows } = await pool.query(
-      `select row_to_json(t)::text as row from read.${table} t order by ${projection.key.map((name) => `t.${name}`).join(", ")}`,
+      `select row_to_json(t)::text as row from ${from} t order by ${projection.key.map((name) => `t.${name}`).join(", ")}`,
     );
     return [table, rows.map(({ row }) => String(row).replaceAll(position, (at) => names.get(at) ?? at))] as const;
   });
