@@ -17,6 +17,8 @@ const messageFields = {
   content: z.string(),
   meta: z.looseObject({}).optional(),
   reply_to: z.string().optional(),
+  thread_of: z.string().optional(),
+  mentions: z.array(z.string()).optional(),
   sender_id: z.string().optional(),
 };
 const FRAMES = {
@@ -28,9 +30,13 @@ const FRAMES = {
   ack: { delivery_id: z.string() },
   ping: {},
   typing: { ...room, active: z.boolean() },
-  presence: { ...room, active: z.boolean() },
+  // Without one its answer is as what comes unasked.
+  presence: { ...room, active: z.boolean(), ref: z.union([z.string(), z.number()]) },
   post: { ...room, ...messageFields, message_type: z.string().optional(), ...key },
-  edit: { ...room, message_id: z.string(), content: z.string().optional(), meta: z.looseObject({}).optional() },
+  edit: {
+    ...{ ...room, message_id: z.string(), content: z.string().optional() },
+    ...{ meta: z.looseObject({}).optional(), mentions: z.array(z.string()).optional() },
+  },
   delete: { ...room, message_id: z.string() },
   restore: { ...room, message_id: z.string(), ...key },
 };
@@ -56,6 +62,8 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
       meta: '{"plan":"pro"}',
       message_type: '"text"',
       reply_to: JSON.stringify(ids.message_id),
+      thread_of: JSON.stringify(ids.message_id),
+      mentions: '["alice"]',
       idempotency_key: '"k-1"',
       seq: "1",
       after_seq: "0",
@@ -73,10 +81,13 @@ const ERRORS = new Set([
   ...Object.keys(PROBLEMS).filter((code) => code !== "internal"),
 ]);
 
+const ANSWERS = new Set(["ok", "pong", "welcome", "authenticated", "subscribed", "unsubscribed", "presence", "error"]);
+
 /** What comes unasked, and is no answer to a frame. */
-const isAnswer = ({ type, reason, at }: Body): boolean =>
+const isAnswer = ({ type, reason, at, ref }: Body): boolean =>
   !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing"].includes(type) &&
   !(type === "read" && at !== undefined) &&
+  !(type === "presence" && ref === undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
 
 /** The `ref` that an answer must bring back, of a frame that has one which may be brought back. */
@@ -94,8 +105,7 @@ function refOf(bytes: Uint8Array): unknown {
 function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
   const { type, code, message, ref } = answer;
   const faults: string[] = [];
-  if (!["ok", "pong", "welcome", "authenticated", "subscribed", "unsubscribed", "error"].includes(type))
-    faults.push(`type ${type}`);
+  if (!ANSWERS.has(type)) faults.push(`type ${type}`);
   if (type === "error" && !ERRORS.has(code)) faults.push(`code ${code}`);
   if (type === "error" && (typeof message !== "string" || message.length > 1_100 || message === ""))
     faults.push("message");
@@ -223,6 +233,25 @@ async function answer(socket: RawSocket): Promise<Heard> {
   }
 }
 
+/** How many rooms a frame subscribes to in a list; one for any other. */
+function roomsIn(bytes: Uint8Array): number {
+  try {
+    const { type, rooms }: Body = JSON.parse(Buffer.from(bytes).toString()) ?? {};
+    return type === "subscribe" && Array.isArray(rooms) ? rooms.length : 1;
+  } catch {
+    return 1;
+  }
+}
+
+/** All that answers a message: of a list of rooms one for each, unless it is refused as a whole. */
+async function answersTo(bytes: Uint8Array, socket: RawSocket): Promise<readonly Heard[]> {
+  const first = await answer(socket);
+  const isOfRoom = "message" in first && first.message.room_id !== undefined;
+  const all = [first];
+  for (let left = isOfRoom ? roomsIn(bytes) - 1 : 0; left > 0; left -= 1) all.push(await answer(socket));
+  return all;
+}
+
 /** Opens a socket as a user, a key, or a key for a user; gives it with its connection's id. */
 async function opened(run: HostileRun, random: Random, { api, token }: Scene) {
   const socket = await RawSocket.open(run.url);
@@ -261,17 +290,16 @@ export async function sendMessages(run: HostileRun, seed: number, count: number)
       const words = `message ${sent} of socket ${nth} of seed ${seed}, ${kind}: ${bytes.subarray(0, 400).toString("latin1")}`;
       socket.send(textFrame(bytes));
       run.kinds.add(`message: ${kind}`);
-      const heard = await answer(socket).catch(String);
-      if (typeof heard === "string") {
-        run.fault(words, heard);
+      const all = await answersTo(bytes, socket).catch(String);
+      if (typeof all === "string") {
+        run.fault(words, all);
         break;
       }
-      run.fault(words, ...messageFaults(bytes, heard));
-      run.answers.add("message" in heard ? heard.message.type : "closed" in heard ? heard.closed : "none");
-      if ("message" in heard) {
-        if (heard.message.type === "ok") done += 1;
-        continue;
-      }
+      run.fault(words, ...all.flatMap((heard) => messageFaults(bytes, heard)));
+      for (const heard of all)
+        run.answers.add("message" in heard ? heard.message.type : "closed" in heard ? heard.closed : "none");
+      done += all.filter((heard) => "message" in heard && heard.message.type === "ok").length;
+      if (all.every((heard) => "message" in heard)) continue;
       run.log.allow(id, done);
       socket[Symbol.dispose]();
       ({ socket, id } = await opened(run, random, scene));

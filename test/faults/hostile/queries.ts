@@ -14,6 +14,8 @@ export const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
   order: ["up", "", "ASC"],
   sender_id: ["a%20b", ",", "%00"],
   type: ["%00", "No%20Such", ","],
+  thread_of: ["", "%00", "x".repeat(129)],
+  mentions: ["a%20b", "", "alice,%00", Array(101).fill("alice").join()],
   include_deleted: ["1", "", "TRUE"],
   status: ["bogus", "", "sent,bogus"],
   recipient: ["", "%00", "x".repeat(2_049)],

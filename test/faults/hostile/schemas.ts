@@ -53,6 +53,10 @@ const BY_NAME: Readonly<Record<string, string>> = {
   dkim: "null",
   events: '["message.*"]',
   filter: '{"data.type":"text"}',
+  // Only some types of providers have a way to follow these.
+  return_path: "null",
+  track_opens: "false",
+  track_clicks: "false",
   retry_schedule: '["5s"]',
   room_ids: "null",
   secret: quoted(`whsec_${Buffer.alloc(32, 1).toString("base64")}`),
