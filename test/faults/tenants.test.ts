@@ -17,7 +17,7 @@ const TIMEOUT_MS = sizedTimeout(120_000, 600_000);
 
 let server: TestServer;
 let they: Cast;
-/** What can be tried without changing anything for who is let in; first what reads, of other clients. */
+/** What can be tried without changing anything for who is let in; first what keys of other clients read, then what their users do. */
 let cells: readonly Cell[];
 /** Whether clients' queries have their own condition. */
 let narrowed = true;
@@ -41,7 +41,7 @@ beforeAll(async () => {
   });
   they = await cast(server);
   const harmless = cellsOf(routes, they).filter((cell) => isRead(cell) || !isAllowed(cell));
-  const first = (cell: Cell) => (isRead(cell) && cell.by.foreign ? 0 : 1);
+  const first = (cell: Cell) => (!isRead(cell) || !cell.by.foreign ? 2 : cell.by.kind === "key" ? 0 : 1);
   cells = harmless.toSorted((one, other) => first(one) - first(other));
 }, TIMEOUT_MS);
 afterAll(() => server[Symbol.asyncDispose]());
@@ -128,7 +128,14 @@ describe("each fence holds without the other", () => {
     "without both, what is another's is told",
     async () => {
       const found = await withoutPolicies(() => withoutConditions(() => faults(some())));
-      expect(found.length).toBeGreaterThan(5);
+      console.log(
+        "FOUND",
+        found.length,
+        cells.length,
+        cells.filter((c) => isRead(c) && c.by.foreign).length,
+        found.map((f) => f.slice(0, 150)),
+      );
+      expect(found.length).toBeGreaterThan(10);
     },
     TIMEOUT_MS,
   );

@@ -16,6 +16,9 @@ type FrameScene = {
   readonly may?: readonly string[];
 };
 
+/** Of a frame that names something. */
+type NamingScene = FrameScene & { readonly type: string; readonly names: NonNullable<FrameScene["names"]> };
+
 const READS = ["a reader: private room"];
 
 const ofMessage = (more: object = {}): readonly FrameScene[] => [
@@ -80,27 +83,37 @@ const toldOf = ({ frames }: SocketClient, hidden: readonly string[]): readonly s
   hidden.filter((mark) => JSON.stringify(frames).includes(mark));
 
 /** Those who are let in: each frame about each thing, and about an unknown one. */
-async function asked(url: string, guest: Guest, targets: Cast["targets"]): Promise<Faults> {
+async function asked(url: string, guest: Guest, targets: Cast["targets"]): Promise<readonly Faults[]> {
+  const parts: Faults[] = [];
+  for (const { names, ...scene } of scenes)
+    if (names !== null) parts.push(await askedOf(url, guest, { ...scene, names }, targets));
+  return parts;
+}
+
+/** On a socket of its own: one may send so many frames in a second. */
+async function askedOf(
+  url: string,
+  guest: Guest,
+  { type, names, beside = [], more, may }: NamingScene,
+  targets: Cast["targets"],
+): Promise<Faults> {
   using socket = await SocketClient.connect(url, guest.bearer ?? "", guest.path);
   const found: string[] = [];
   let cells = 0;
-  for (const { type, names, beside = [], more, may } of scenes) {
-    if (names === null) continue;
-    const fields = Object.fromEntries(beside.map((name) => [name, guest.own[name]]));
-    for (const { what, id } of targets[names] ?? []) {
-      if (may?.includes(`${guest.name}: ${what}`)) continue;
-      cells += 1;
-      const face = async (named: string) => {
-        const { code = null, ...answer } = await socket.ask({ type, ...fields, [names]: named, ...more });
-        return { code: String(code), whole: JSON.stringify([code, answer]).replaceAll(named, "…") };
-      };
-      const seen = await face(id);
-      const name = `${type} by ${guest.name}, ${what} ${id}`;
-      if (!REFUSED.includes(seen.code)) found.push(`${name}: let in: ${seen.whole}`);
-      if (KNOWING.includes(seen.code) && !guest.foreign) continue;
-      const other = await face(unknown(id));
-      if (seen.whole !== other.whole) found.push(`${name}: not as unknown: ${seen.whole}, ${other.whole}`);
-    }
+  const fields = Object.fromEntries(beside.map((name) => [name, guest.own[name]]));
+  for (const { what, id } of targets[names] ?? []) {
+    if (may?.includes(`${guest.name}: ${what}`)) continue;
+    cells += 1;
+    const face = async (named: string) => {
+      const { code = null, ...answer } = await socket.ask({ type, ...fields, [names]: named, ...more });
+      return { code: String(code), whole: JSON.stringify([code, answer]).replaceAll(named, "…") };
+    };
+    const seen = await face(id);
+    const name = `${type} by ${guest.name}, ${what} ${id}`;
+    if (!REFUSED.includes(seen.code)) found.push(`${name}: let in: ${seen.whole}`);
+    if (KNOWING.includes(seen.code) && !guest.foreign) continue;
+    const other = await face(unknown(id));
+    if (seen.whole !== other.whole) found.push(`${name}: not as unknown: ${seen.whole}, ${other.whole}`);
   }
   const told = toldOf(socket, guest.hidden);
   return { cells, found: told.length === 0 ? found : [...found, `${guest.name} is told of ${told}`] };
@@ -161,9 +174,8 @@ async function becomes(url: string, guest: Guest, bearer: string): Promise<strin
 /** All frames of all strangers. `url` is the server's, with `ws://`. */
 export async function frameFaults(url: string, { strangers, targets, erin }: Cast): Promise<Faults> {
   const guests = guestsOf(strangers);
-  const parts = await Promise.all(
-    guests.filter((one) => one.refused === undefined).map((guest) => asked(url, guest, targets)),
-  );
+  const all = guests.filter((one) => one.refused === undefined).map((guest) => asked(url, guest, targets));
+  const parts = (await Promise.all(all)).flat();
   const ended = await Promise.all(
     endings(url, guests, erin).map(async ({ name, code, ends }) => {
       const seen = await ends();

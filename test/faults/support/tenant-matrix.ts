@@ -14,8 +14,10 @@ export type Cell = {
 type Tried = Target & { readonly parameter: string; readonly others: Ids };
 
 const nameOf = ({ method, path }: Pick<Route, "method" | "path">): string => `${method} ${path}`;
+/** Parameters that name nothing of anybody's, and what they are. */
+const VALUES: Readonly<Record<string, string>> = { emoji: "👍" };
 const parametersOf = ({ path }: Route): readonly string[] =>
-  [...path.matchAll(/:([a-z_]+)/g)].map(([, name = ""]) => name);
+  [...path.matchAll(/:([a-z_]+)/g)].map(([, name = ""]) => name).filter((name) => !Object.hasOwn(VALUES, name));
 
 /** Whoever may register needs no credential, and is answered with a client that is new. */
 const isOpen = ({ access }: Route) => access.kind === "registration";
@@ -67,16 +69,15 @@ const PASSING = new Set(["date", "x-request-id", "content-length"]);
 
 async function ask(url: string, cell: Cell, id: string | undefined): Promise<Seen> {
   const { route, scene, by, tried } = cell;
-  const used = id === undefined || tried === undefined ? {} : { ...tried.others, [tried.parameter]: id };
+  const used = id === undefined || tried === undefined ? VALUES : { ...VALUES, ...tried.others, [tried.parameter]: id };
   const path = route.path.replaceAll(/:([a-z_]+)/g, (_step, name: string) => encodeURIComponent(used[name] ?? ""));
-  const posting = route.method === "POST" && route.path.endsWith("/messages");
-  const sender = posting && by.kind === "key" ? { sender_id: "eve" } : {};
-  const body = scene.body === undefined ? {} : { body: JSON.stringify({ ...scene.body, ...sender }) };
+  const { body: more = {}, query = "" } = by.kind === "key" ? (scene.byKey ?? {}) : {};
+  const body = scene.body === undefined ? {} : { body: JSON.stringify({ ...scene.body, ...more }) };
   const headers = {
     "content-type": "application/json",
     ...(by.bearer === undefined ? {} : { authorization: `Bearer ${by.bearer}` }),
   };
-  const response = await fetch(`${url}/api/v1${path}`, { method: route.method, headers, ...body });
+  const response = await fetch(`${url}/api/v1${path}${query}`, { method: route.method, headers, ...body });
   const text = await response.text();
   const { status } = response;
   const kept = [...response.headers].filter(([name]) => !PASSING.has(name));

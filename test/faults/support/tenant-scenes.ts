@@ -3,6 +3,8 @@
 export type Scene = {
   /** One that the owner could send: so that it is the ids that decide. */
   readonly body?: object;
+  /** What a key sends beside, to say for whom. */
+  readonly byKey?: { readonly body?: object; readonly query?: string };
   /**
    * Who may, and with what: by its id, together with what is one's own. Users and providers are names: each client has
    * its own under the same one.
@@ -55,7 +57,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /rooms/:room_id/bans/:user_id": { body: {}, may: ADDS },
   "DELETE /rooms/:room_id/bans/:user_id": { may: ADDS },
   "GET /rooms/:room_id/bans": {},
-  "POST /rooms/:room_id/messages": { body: { content: "Let me in" } },
+  "POST /rooms/:room_id/messages": { body: { content: "Let me in" }, byKey: { body: { sender_id: "eve" } } },
   "GET /rooms/:room_id/messages": { may: READS },
   "GET /rooms/:room_id/messages/:message_id": { may: [...READS, "a reader: message in the private room"] },
   "PATCH /rooms/:room_id/messages/:message_id": { body: { content: "Changed" } },
@@ -67,8 +69,8 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /rooms/:room_id/messages/:message_id/replies": {
     may: [...READS, "a reader: message in the private room"],
   },
-  "PUT /rooms/:room_id/messages/:message_id/reactions/:emoji": { body: {} },
-  "DELETE /rooms/:room_id/messages/:message_id/reactions/:emoji": {},
+  "PUT /rooms/:room_id/messages/:message_id/reactions/:emoji": { body: {}, byKey: { body: { user_id: "eve" } } },
+  "DELETE /rooms/:room_id/messages/:message_id/reactions/:emoji": { byKey: { query: "?user_id=eve" } },
   "GET /rooms/:room_id/messages/:message_id/reactions": {
     may: [...READS, "a reader: message in the private room"],
   },
