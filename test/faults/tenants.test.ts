@@ -128,13 +128,6 @@ describe("each fence holds without the other", () => {
     "without both, what is another's is told",
     async () => {
       const found = await withoutPolicies(() => withoutConditions(() => faults(some())));
-      console.log(
-        "FOUND",
-        found.length,
-        cells.length,
-        cells.filter((c) => isRead(c) && c.by.foreign).length,
-        found.map((f) => f.slice(0, 150)),
-      );
       expect(found.length).toBeGreaterThan(10);
     },
     TIMEOUT_MS,
