@@ -7,14 +7,14 @@ import type { Sql } from "./queue.ts";
 
 type CheckpointStore = { readonly sql: Sql; readonly store: Pick<EventStore, "logId" | "tail"> };
 
-/** Begins at the log's end when there is none yet. Throws ForeignCheckpoint. */
-export async function openCheckpoint(options: CheckpointStore, name: string): Promise<Position> {
-  const tail = await options.store.tail();
+/** Begins at `first`, or else at the log's end, when there is none yet. Throws ForeignCheckpoint. */
+export async function openCheckpoint(options: CheckpointStore, name: string, first?: Position): Promise<Position> {
+  const begin = first ?? (await options.store.tail());
   await options.sql.executeSql(
     "insert into jobs.reactor_checkpoints (name, position) values ($1, $2) on conflict do nothing",
-    [name, tail],
+    [name, begin],
   );
-  return (await readCheckpoint(options, name)) ?? tail;
+  return (await readCheckpoint(options, name)) ?? begin;
 }
 
 /** Undefined when there is none. Throws ForeignCheckpoint when it is another log's. */

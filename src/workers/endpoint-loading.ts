@@ -1,7 +1,7 @@
 // Where the fan-out begins: at its checkpoint, with the endpoints, their cursors and their open deliveries.
 
 import { SECOND_MS } from "../contract/time.ts";
-import { type Position, positionBefore } from "../event-store/event-store.ts";
+import { type EventStore, type Position, positionBefore } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { allCursors, FAN_OUT, furthest, putCursors } from "../projections/endpoint-cursors.ts";
 import { allEndpoints, latestBatches, openEndpointDeliveries } from "../projections/models/endpoints.ts";
@@ -14,17 +14,21 @@ const READS_AT_ONCE = 16;
 /** How long it waits for the read model. */
 const READ_WAIT_MS = 5 * SECOND_MS;
 
-type LoadingOptions = Pick<FanOutOptions, "pool" | "store" | "readSide">;
+type LoadingOptions = Pick<FanOutOptions, "pool" | "readSide"> & {
+  readonly store: Pick<EventStore, "logId" | "tail" | "readStream">;
+};
 
 /**
  * The checkpoint of the fan-out. When there is none, as on a fresh schema `jobs`, it begins at the log's end, and each
- * endpoint goes on behind the last delivery that it had. Throws ForeignCheckpoint.
+ * endpoint goes on behind the last delivery that it had. What comes meanwhile follows: an endpoint that is made now is
+ * not among those with a cursor. Throws ForeignCheckpoint.
  */
 export async function openFanOut(options: LoadingOptions): Promise<Position> {
   const { pool, store, readSide } = options;
   const known = await readCheckpoint({ sql: onPool(pool), store }, FAN_OUT);
   if (known !== undefined) return known;
-  await awaitReadModel(options, await store.tail());
+  const tail = await store.tail();
+  await awaitReadModel(options, tail);
   const operator = readSide.operator();
   const [rows, latest] = await Promise.all([allEndpoints(operator), latestBatches(operator)]);
   const requested = new Map(
@@ -34,7 +38,7 @@ export async function openFanOut(options: LoadingOptions): Promise<Position> {
     }),
   );
   return inTransaction(pool, async (sql) => {
-    const at = await openCheckpoint({ sql, store }, FAN_OUT);
+    const at = await openCheckpoint({ sql, store }, FAN_OUT, /* fence: fan-out-begin */ tail);
     const position = ({ id, start }: (typeof rows)[number]) => furthest(start, requested.get(id));
     await putCursors(
       sql,

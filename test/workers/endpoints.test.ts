@@ -136,7 +136,17 @@ test("on a fresh schema `jobs` each endpoint goes on behind the last batch that 
   const { pool } = own.database;
   const queue = await JobQueue.open({ pool, logger: quietLogger as never, now: Date.now });
   const options = { pool, store: own.store, readSide: own.readSide };
-  expect(await openFanOut(options)).toBe(tail);
+  // What comes to be while it opens, once the endpoints were read.
+  const meanwhile = async () => {
+    await endpointOf(own, tenant, { url: target.url("/made-meanwhile") });
+    await talk("five");
+  };
+  const busy: Parameters<typeof openFanOut>[0]["store"] = {
+    logId: own.store.logId,
+    tail: () => own.store.tail(),
+    readStream: (...args) => meanwhile().then(() => own.store.readStream(...args)),
+  };
+  expect(await openFanOut({ ...options, store: busy })).toBe(tail);
   const cursors = await allCursors(pool);
   const stored = await own.store.readStream(`room-${id}`, { limit: 100 });
   const [created, first, second] = stored;
@@ -150,8 +160,9 @@ test("on a fresh schema `jobs` each endpoint goes on behind the last batch that 
   expect(await allCursors(pool)).toEqual(cursors);
   await queue[Symbol.asyncDispose]();
   await own.startWorkers();
-  await Promise.all([target.come("/had", 4), target.come("/fresh", 1)]);
+  await Promise.all([target.come("/had", 5), target.come("/fresh", 1), target.come("/made-meanwhile", 1)]);
   await attemptsAre(own, 0);
-  expect(target.contents("/had")).toEqual(["one", "two", "three", "four"]);
+  expect(target.contents("/had")).toEqual(["one", "two", "three", "four", "five"]);
+  expect(target.contents("/made-meanwhile")).toEqual(["five"]);
   expect(target.at("/fresh")).toHaveLength(1);
 });

@@ -33,7 +33,6 @@ async function receiver(answer: (path: string, n: number) => number = () => 204)
     until(
       async () => at(path),
       (all) => all.length >= count,
-      10_000,
     );
   return { received, at, url, come, [Symbol.asyncDispose]: () => http[Symbol.asyncDispose]() };
 }

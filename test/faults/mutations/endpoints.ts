@@ -48,6 +48,12 @@ export const endpointMutations: readonly Mutation[] = [
     caughtBy: { file: workers, test: "from an hour ago gets exactly that hour" },
   },
   {
+    fence: "fan-out-begin",
+    name: "the fan-out begins where the endpoints were read",
+    mutate: replaceWith("undefined"),
+    caughtBy: { file: workers, test: "on a fresh schema" },
+  },
+  {
     fence: "endpoint-paused",
     name: "what is paused is not sent to",
     mutate: condition(false),
