@@ -53,8 +53,16 @@ const BREAKS: ReadonlyMap<string, number> = new Map([
     .split(" ")
     .map((name) => [name, 1] as const),
 ]);
-/** Elements whose content is no text. */
-const SKIPPED: ReadonlySet<string> = new Set(["head", "script", "style", "template", "title"]);
+/** Elements whose content is no text, each with what ends it. */
+const SKIPPED: ReadonlyMap<string, RegExp> = new Map(
+  ["head", "script", "style", "template", "title"].map((name) => [name, new RegExp(`</${name}`, "gi")]),
+);
+
+const attributeNamed = (name: string): RegExp =>
+  new RegExp(`\\s${name}\\s*=\\s*(?:"([^"]*)"|'([^']*)'|([^\\s"'>]+))`, "i");
+const ALT = attributeNamed("alt");
+const HREF = attributeNamed("href");
+const START = attributeNamed("start");
 
 /** Lines of text, wrapped, with the marks of lists and quotes before them. */
 class Lines {
@@ -163,7 +171,7 @@ class Writer {
   open(name: string, tag: string): void {
     if (name === "br") this.lines.break();
     else this.lines.block(this.#breaksOf(name));
-    if (name === "img") this.text(attribute(tag, "alt"));
+    if (name === "img") this.text(attribute(tag, ALT));
     if (name === "hr") this.lines.text("-".repeat(WIDTH / 2));
     if (name === "hr") this.lines.block(2);
     if (name === "pre") this.#preformatted += 1;
@@ -172,9 +180,9 @@ class Writer {
       if (this.#cells > 0) this.lines.gap();
       this.#cells += 1;
     }
-    if (name === "a") this.#openLink(attribute(tag, "href"));
+    if (name === "a") this.#openLink(attribute(tag, HREF));
     if (name === "ul" || name === "ol") {
-      this.#lists.push({ ordered: name === "ol", next: Number.parseInt(attribute(tag, "start"), 10) || 1 });
+      this.#lists.push({ ordered: name === "ol", next: Number.parseInt(attribute(tag, START), 10) || 1 });
     }
     if (name === "blockquote") this.#quotes += 1;
     if (name === "li") this.#bullet();
@@ -228,9 +236,8 @@ class Writer {
 }
 
 /** The value of an attribute in a tag, as it was written; empty when there is none. */
-function attribute(tag: string, name: string): string {
-  const pattern = new RegExp(`\\s${name}\\s*=\\s*(?:"([^"]*)"|'([^']*)'|([^\\s"'>]+))`, "i");
-  const [, ...values] = pattern.exec(tag.slice(0, MAX_TAG_READ)) ?? [];
+function attribute(tag: string, named: RegExp): string {
+  const [, ...values] = named.exec(tag.slice(0, MAX_TAG_READ)) ?? [];
   return values.find((value) => value !== undefined) ?? "";
 }
 
@@ -259,8 +266,7 @@ function endOfText(html: string, from: number): number {
 }
 
 /** Where the content of an element that is no text ends. */
-function endOfContent(html: string, from: number, name: string): number {
-  const end = new RegExp(`</${name}`, "gi");
+function endOfContent(html: string, from: number, end: RegExp): number {
   end.lastIndex = from;
   return end.exec(html)?.index ?? html.length;
 }
@@ -297,7 +303,8 @@ function step(html: string, at: number, writer: Writer): number {
   const name = written?.toLowerCase() ?? "";
   if (slash === "/") writer.close(name);
   else if (written !== undefined) {
-    if (SKIPPED.has(name)) return endOfContent(html, end, name);
+    const skippedTo = SKIPPED.get(name);
+    if (skippedTo !== undefined) return endOfContent(html, end, skippedTo);
     writer.open(name, html.slice(at, Math.min(end, at + MAX_TAG_READ)));
   }
   return end;
