@@ -98,6 +98,8 @@ test("what is redriven on a WebSocket goes out as its user wants by then, alone 
   };
   const [alone, among] = await Promise.all([expired(), expired()]);
   await api.put("/users/fred/preferences", { categories: { digest: { websocket: false } } });
+  // The gate rests on the read model, which has the choice once a read of it was answered.
+  expect((await api.get("/users/fred/preferences")).body.categories).toMatchObject({ digest: { websocket: false } });
   expect((await api.post(`/deliveries/${alone}/redrive`)).body).toMatchObject({ status: "suppressed" });
   expect((await api.post("/deliveries/redrive", { status: "expired" })).body.matched).toBe(1);
   const withheld = await until(
