@@ -214,6 +214,8 @@ async function notifications(api: Api, { failing, hanging }: Hooks, letGo: () =>
 
   await notificationUntil(api, open.id, (body) => body.deliveries[0]?.status === "sending", SWEPT_MS);
   await worked(api.post(`/notifications/${open.id}/cancel`));
+  // The router tells the delivery, whose attempt is open.
+  await happened(api, "DeliveryCancelRequested");
   letGo();
   await notificationUntil(api, sent.id, (body) => body.status === "sent", SWEPT_MS);
   await notificationUntil(api, broken.id, (body) => body.deliveries[0]?.status === "exhausted", SWEPT_MS);
