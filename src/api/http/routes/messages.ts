@@ -37,6 +37,12 @@ const readAccess = { kind: "keyOrUser", scope: "messages:read" } as const;
 const writeAccess = { kind: "keyOrUser", scope: "messages:write" } as const;
 
 const changing = { access: writeAccess, params: MessageParams, conditional: true } as const;
+const listing = {
+  access: readAccess,
+  params: MessageParams,
+  query: PageQuery,
+  problems: ["not_found", "not_a_member"],
+} as const;
 const refusals = [
   "not_found",
   "not_a_member",
@@ -143,31 +149,19 @@ export const messageRoutes = routesOf("messages", {
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),
   }),
   listVersions: route("GET", "/rooms/:room_id/messages/:message_id/history", {
+    ...listing,
     summary: "List the versions of a message",
     description:
       "Oldest first, its deletion and restoring among them. While it is deleted, the contents are for client keys with `audit:read` alone.",
-    access: readAccess,
-    params: MessageParams,
-    query: PageQuery,
     responses: { 200: listBody(MessageVersionResource) },
-    problems: ["not_found", "not_a_member"],
-    handle: async (call) => {
-      const { room_id: room, message_id: message } = call.params;
-      return listReply(call, await listVersions(call, { room, message }, call.query));
-    },
+    handle: async (call) => listReply(call, await listVersions(call, named(call), call.query)),
   }),
   listReplies: route("GET", "/rooms/:room_id/messages/:message_id/replies", {
+    ...listing,
     summary: "List the replies of a thread",
     description: "Oldest first, deleted ones left out.",
-    access: readAccess,
-    params: MessageParams,
-    query: PageQuery,
     responses: { 200: listBody(MessageResource) },
-    problems: ["not_found", "not_a_member"],
-    handle: async (call) => {
-      const { room_id: room, message_id: message } = call.params;
-      return listReply(call, await listReplies(call, { room, message }, call.query));
-    },
+    handle: async (call) => listReply(call, await listReplies(call, named(call), call.query)),
   }),
   addReaction: route("PUT", "/rooms/:room_id/messages/:message_id/reactions/:emoji", {
     summary: "React to a message",
@@ -195,16 +189,10 @@ export const messageRoutes = routesOf("messages", {
     handle: async (call) => noContent(await removeReaction(call, reaction(call, call.query.user_id ?? null))),
   }),
   listReactions: route("GET", "/rooms/:room_id/messages/:message_id/reactions", {
+    ...listing,
     summary: "List who reacted to a message",
     description: "Newest first; none of a deleted message.",
-    access: readAccess,
-    params: MessageParams,
-    query: PageQuery,
     responses: { 200: listBody(ReactionResource) },
-    problems: ["not_found", "not_a_member"],
-    handle: async (call) => {
-      const { room_id: room, message_id: message } = call.params;
-      return listReply(call, await listReactions(call, { room, message }, call.query));
-    },
+    handle: async (call) => listReply(call, await listReactions(call, named(call), call.query)),
   }),
 });
