@@ -29,14 +29,18 @@ import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, s
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
+/** Of a body or a query in which a client key has to say for whom it acts. */
+export const requiredWithKey = (path: string): FieldFault => ({
+  path,
+  code: "required",
+  message: "is required with a client key",
+});
+
 /** Who speaks: a client key says it, a user's token is it, under no other name and never the system. And what may be said without text. */
 export function messageFaults({ kind }: Pick<Caller, "kind">, body: unknown): readonly FieldFault[] {
   if (!isObject(body)) return [];
   const { sender_id = null, sender_name = null, type = "text", content = null, meta = {} } = body;
-  const sender: FieldFault[] =
-    kind === "key" && sender_id === null
-      ? [{ path: "sender_id", code: "required", message: "is required with a client key" }]
-      : [];
+  const sender: FieldFault[] = kind === "key" && sender_id === null ? [requiredWithKey("sender_id")] : [];
   if (kind === "user" && sender_name !== null) {
     // fence: sender-name-by-users
     sender.push({ path: "sender_name", code: "not_allowed", message: "is for a client key to set" });

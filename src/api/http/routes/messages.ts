@@ -11,6 +11,7 @@ import {
   messageFaults,
   postMessage,
   removeReaction,
+  requiredWithKey,
   restoreMessage,
 } from "../../../app/messages.ts";
 import type { Caller } from "../../../app/services.ts";
@@ -61,10 +62,8 @@ const named = ({
   ifMatch,
 });
 
-const REACTOR_REQUIRED = { code: "required", message: "is required with a client key" } as const;
-
 const reactorFaults = ({ kind }: Caller, body: unknown): readonly FieldFault[] =>
-  kind === "key" && isObject(body) && (body.user_id ?? null) === null ? [{ ...REACTOR_REQUIRED, path: "user_id" }] : [];
+  kind === "key" && isObject(body) && (body.user_id ?? null) === null ? [requiredWithKey("user_id")] : [];
 
 /** The reaction that a path names. Throws InvalidInput unless it is known whose it is. */
 function reaction(
@@ -72,7 +71,7 @@ function reaction(
   named: string | null,
 ) {
   const user = named ?? (caller.kind === "user" ? caller.userId : null);
-  if (user === null) throw new InvalidInput([{ ...REACTOR_REQUIRED, path: "?user_id" }]);
+  if (user === null) throw new InvalidInput([requiredWithKey("?user_id")]);
   return { room: params.room_id, message: params.message_id, emoji: params.emoji, user };
 }
 
