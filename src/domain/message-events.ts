@@ -30,11 +30,14 @@ const posted = z.object({
 });
 
 const about = { id: MessageIdSchema, messageSeq: z.number() };
-/** `reply`: the seq of the message in whose thread it is, and its sender; null in no thread. */
-const changed = z.object({
-  ...about,
-  reply: z.object({ to: z.number(), sender: SubjectSchema }).nullable(),
-});
+/** The seq of the message in whose thread a reply is, and the reply's sender. */
+const reply = z.object({ to: z.number(), sender: SubjectSchema });
+export type Reply = z.infer<typeof reply>;
+/** What a posting is in a thread; null in none. */
+export const replyOf = ({ thread, sender }: Pick<z.infer<typeof posted>, "thread" | "sender">): Reply | null =>
+  thread === null ? null : { to: thread.seq, sender };
+/** `reply`: null when the message is in no thread. */
+const changed = z.object({ ...about, reply: reply.nullable() });
 const changedUpcasts = { 1: (data: JsonObject) => ({ ...data, reply: null }) };
 
 const reaction = z.object({ ...about, emoji: z.string(), subject: SubjectSchema, user: sealed(z.string()) });

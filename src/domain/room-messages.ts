@@ -17,6 +17,7 @@ import {
   type TimedCommand,
 } from "./decider.ts";
 import { reveal, seal, sealOrNull } from "./event.ts";
+import { replyOf } from "./message-events.ts";
 import { hasReacted, reactionsTo } from "./room-responses.ts";
 import {
   contentSeq,
@@ -101,8 +102,7 @@ export function decideMessage(
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
-  const reply = data.thread === null ? null : { to: data.thread.seq, sender: data.sender };
-  const about = { id: data.id, messageSeq: seq, reply };
+  const about = { id: data.id, messageSeq: seq, reply: replyOf(data) };
   switch (command.type) {
     case "DeleteMessage":
       return gone ? [] : [{ type: "MessageDeleted", data: about }];

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { type Subject, SubjectSchema } from "../contract/ids.ts";
 import { NAMED_USERS } from "../contract/messages.ts";
-import type { ReactionData } from "./message-events.ts";
+import type { ReactionData, Reply } from "./message-events.ts";
 import { PersistentMap } from "./persistent-map.ts";
 
 /** One emoji on a message, and who reacted with it, first ones first. */
@@ -84,9 +84,6 @@ export function withoutReaction(responses: Responses, data: ReactionData): Respo
     .filter(({ by }) => by.length > 0);
   return { ...responses, reactions: responses.reactions.set(data.messageSeq, after), size: responses.size - 1 };
 }
-
-/** The seq of the message in whose thread a reply is, and the reply's sender. */
-export type Reply = { readonly to: number; readonly sender: Subject };
 
 /** A reply that was posted at `seq`, or is restored. */
 export function withReply(responses: Responses, reply: Reply, seq: number): Responses {

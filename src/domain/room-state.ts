@@ -6,11 +6,10 @@ import { JoinRoleSchema, PostingSchema, type Role, RoleSchema, RoomKindSchema } 
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
-import { messageEvents } from "./message-events.ts";
+import { messageEvents, type Reply, replyOf } from "./message-events.ts";
 import { PersistentMap } from "./persistent-map.ts";
 import {
   NO_RESPONSES,
-  type Reply,
   type Responses,
   ResponsesSnapshot,
   responsesFromJson,
@@ -188,21 +187,20 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "MemberUnbanned":
       return { ...room, bans: room.bans.delete(event.data.subject) };
     case "MessagePosted": {
-      const { ordinal, thread, sender } = event.data;
-      const more = { ...room, posted: room.posted + 1, ordinal };
-      return thread === null ? more : withReplies(more, "added", { to: thread.seq, sender }, seq);
+      const more = { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
+      return withThread(more, withReply, replyOf(event.data), seq);
     }
     case "MessageEdited":
       return withChange(room, event.data.messageSeq, { content: seq, change: seq, deleted: false });
     case "MessageDeleted": {
       const content = contentSeq(room, event.data.messageSeq);
       const gone = withChange(room, event.data.messageSeq, { content, change: seq, deleted: true });
-      return withReplies({ ...gone, deleted: room.deleted + 1 }, "removed", event.data.reply, event.data.messageSeq);
+      return withThread({ ...gone, deleted: room.deleted + 1 }, withoutReply, event.data.reply, event.data.messageSeq);
     }
     case "MessageRestored": {
       const content = contentSeq(room, event.data.messageSeq);
       const back = withChange(room, event.data.messageSeq, { content, change: seq, deleted: false });
-      return withReplies({ ...back, deleted: room.deleted - 1 }, "added", event.data.reply, event.data.messageSeq);
+      return withThread({ ...back, deleted: room.deleted - 1 }, withReply, event.data.reply, event.data.messageSeq);
     }
     case "ReactionAdded":
       return { ...room, responses: withReaction(room.responses, event.data) };
@@ -252,15 +250,8 @@ function withMember(room: ExistingRoom, subject: Subject, now: Member | undefine
 }
 
 /** `reply`: null when the message is in no thread. */
-const withReplies = (
-  room: ExistingRoom,
-  change: "added" | "removed",
-  reply: Reply | null,
-  seq: number,
-): ExistingRoom =>
-  reply === null
-    ? room
-    : { ...room, responses: (change === "added" ? withReply : withoutReply)(room.responses, reply, seq) };
+const withThread = (room: ExistingRoom, change: typeof withReply, reply: Reply | null, seq: number): ExistingRoom =>
+  reply === null ? room : { ...room, responses: change(room.responses, reply, seq) };
 
 const withChange = (room: ExistingRoom, messageSeq: number, change: Change): ExistingRoom => ({
   ...room,

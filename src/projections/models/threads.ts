@@ -3,7 +3,8 @@ import { sql } from "kysely";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import { NAMED_USERS, type ThreadSummary } from "../../contract/messages.ts";
 import { reveal } from "../../domain/event.ts";
-import { type Body, integer, projection, type RowOf, roomOf, text, upsert } from "../projection.ts";
+import { type Reply, replyOf } from "../../domain/message-events.ts";
+import { type Body, type EventFacts, integer, projection, type RowOf, roomOf, text, upsert } from "../projection.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -14,10 +15,14 @@ const columns = {
 };
 type ThreadRow = RowOf<typeof columns>;
 
-const counted = (stream: string, seq: number, by: number) =>
-  upsert<ThreadRow, Body<ThreadRow, "room_id" | "seq">>([roomOf(stream), seq], (row) => ({
-    reply_count: (row?.reply_count ?? 0) + by,
-  }));
+const counted = (stream: string, reply: Reply | null, by: number) =>
+  reply === null
+    ? []
+    : [
+        upsert<ThreadRow, Body<ThreadRow, "room_id" | "seq">>([roomOf(stream), reply.to], (row) => ({
+          reply_count: (row?.reply_count ?? 0) + by,
+        })),
+      ];
 
 export const threads = projection({
   name: "threads",
@@ -27,9 +32,9 @@ export const threads = projection({
   indexes: [],
   personal: [],
   on: {
-    MessagePosted: (e) => (e.data.thread === null ? [] : [counted(e.stream, e.data.thread.seq, 1)]),
-    MessageDeleted: (e) => (e.data.reply === null ? [] : [counted(e.stream, e.data.reply.to, -1)]),
-    MessageRestored: (e) => (e.data.reply === null ? [] : [counted(e.stream, e.data.reply.to, 1)]),
+    MessagePosted: ({ stream, data }) => counted(stream, replyOf(data), 1),
+    MessageDeleted: ({ stream, data }) => counted(stream, data.reply, -1),
+    MessageRestored: ({ stream, data }) => counted(stream, data.reply, 1),
   },
 });
 
@@ -48,12 +53,17 @@ const participantColumns = {
 type ParticipantRow = RowOf<typeof participantColumns>;
 type ParticipantBody = Body<ParticipantRow, "room_id" | "thread_seq" | "subject">;
 
-const taking = (stream: string, thread: number, subject: Subject, by: number, since: number, user: string | null) =>
-  upsert<ParticipantRow, ParticipantBody>([roomOf(stream), thread, subject], (row) => ({
-    user_id: row?.user_id ?? user,
-    count: (row?.count ?? 0) + by,
-    since: row === undefined || row.count === 0 ? since : row.since,
-  }));
+/** `user`: null where only the row knows it. */
+const taking = ({ stream, revision }: EventFacts, reply: Reply | null, by: number, user: string | null) =>
+  reply === null
+    ? []
+    : [
+        upsert<ParticipantRow, ParticipantBody>([roomOf(stream), reply.to, reply.sender], (row) => ({
+          user_id: row?.user_id ?? user,
+          count: (row?.count ?? 0) + by,
+          since: row === undefined || row.count === 0 ? revision + 1 : row.since,
+        })),
+      ];
 
 export const threadParticipants = projection({
   name: "thread_participants",
@@ -63,12 +73,9 @@ export const threadParticipants = projection({
   indexes: ["(room_id, thread_seq, since) where count > 0"],
   personal: ["user_id"],
   on: {
-    MessagePosted: ({ stream, revision, data: { thread, sender, user } }) =>
-      thread === null ? [] : [taking(stream, thread.seq, sender, 1, revision + 1, reveal(user))],
-    MessageDeleted: ({ stream, revision, data: { reply } }) =>
-      reply === null ? [] : [taking(stream, reply.to, reply.sender, -1, revision + 1, null)],
-    MessageRestored: ({ stream, revision, data: { reply } }) =>
-      reply === null ? [] : [taking(stream, reply.to, reply.sender, 1, revision + 1, null)],
+    MessagePosted: (e) => taking(e, replyOf(e.data), 1, reveal(e.data.user)),
+    MessageDeleted: (e) => taking(e, e.data.reply, -1, null),
+    MessageRestored: (e) => taking(e, e.data.reply, 1, null),
   },
 });
 
