@@ -13,9 +13,9 @@ import {
   type ReactionResource,
 } from "../contract/messages.ts";
 import { rfc3339 } from "../contract/time.ts";
-import { DomainError, type IfMatch } from "../domain/decider.ts";
+import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
-import { contentFaults, contentOf, systemFaults } from "../domain/room-messages.ts";
+import { contentFaults, contentOf, type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
@@ -26,7 +26,7 @@ import { listMessages as queryMessages } from "../projections/models/messages.ts
 import { listReactions as queryReactions } from "../projections/models/reactions.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
-import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
+import { eventAt, executeOnRoom, openAsMember, type RoomChange } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
 /** Of a body or a query in which a client key has to say for whom it acts. */
@@ -73,7 +73,7 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
 }
 
 /** Whom a message is to mention, each once. */
-async function mentionsOf({ services, caller }: Call, named: readonly string[]) {
+async function mentionsOf({ services, caller }: Call, named: readonly string[]): Promise<Mentions> {
   const distinct = [...new Set(named)].map((user) => ({ user, at: named.indexOf(user) }));
   const people = distinct.filter(({ user }) => user !== EVERYONE);
   return {
@@ -92,15 +92,7 @@ type Named = { readonly room: string; readonly message: string; readonly ifMatch
 async function changed(
   call: Call,
   named: Named,
-  change:
-    | { readonly type: "RestoreMessage" }
-    | {
-        readonly type: "Edit";
-        readonly content: string | null;
-        readonly meta: MessagePatch["meta"];
-        readonly mentions: Awaited<ReturnType<typeof mentionsOf>> | undefined;
-      }
-    | ({ readonly type: "React"; readonly onlyNew: boolean } & Awaited<ReturnType<typeof reaction>>),
+  change: Bare<Extract<RoomChange, { type: "RestoreMessage" | "Edit" | "React" }>, "id" | "ifMatch">,
 ): Promise<ShownMessage & Written> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
   const { room, state, position, replayed } = await executeOnRoom(call, named.room, about);

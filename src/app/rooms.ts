@@ -92,7 +92,7 @@ export async function getRoom({ services, caller }: Call, named: string): Promis
   return shown(id, room);
 }
 
-type RoomChange = Bare<Exclude<RoomCommand, { type: "Create" | "Abandon" }>, "at" | "actor" | "room">;
+export type RoomChange = Bare<Exclude<RoomCommand, { type: "Create" | "Abandon" }>, "at" | "actor" | "room">;
 
 /** Carries out a change of the room that the caller names. Throws what the room's rules refuse. */
 export async function executeOnRoom({ services, caller, at, context }: Call, named: string, change: RoomChange) {

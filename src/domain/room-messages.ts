@@ -44,8 +44,8 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         meta: JsonObject;
         replyTo: string | null;
         /** The message in whose thread it is to be. */
-        threadOf?: string | null;
-        mentions?: Mentions;
+        threadOf: string | null;
+        mentions: Mentions;
       }
     /** `content: null` and what is undefined stay as they are; `meta` is a merge patch, null clears it. */
     | {
@@ -56,16 +56,16 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         mentions?: Mentions | undefined;
         ifMatch: IfMatch;
       }
-    | { type: "DeleteMessage" | "RestoreMessage"; id: string; ifMatch: IfMatch }
+    | { type: "DeleteMessage"; id: string; ifMatch: IfMatch }
+    | { type: "RestoreMessage"; id: string; ifMatch: IfMatch }
     | ({ type: "React"; onlyNew?: boolean } & Reaction)
     | ({ type: "Unreact" } & Reaction)
   );
 /** Users by their place in what was sent, and whether all members are mentioned, at `everyone`. */
-type Mentions = {
+export type Mentions = {
   readonly people: readonly { readonly subject: Subject; readonly user: string; readonly at: number }[];
   readonly everyone: number | null;
 };
-const NOBODY: Mentions = { people: [], everyone: null };
 type Reaction = { id: string; subject: Subject; user: string; emoji: string };
 type Post = Extract<MessageCommand, { type: "Post" }>;
 type React = Extract<MessageCommand, { type: "React" | "Unreact" }>;
@@ -73,7 +73,7 @@ type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
 /** The seqs of the events that a command needs: a message's posting and its last content, or what a posting refers to. */
 export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
-  const ids = command.type === "Post" ? [command.replyTo, command.threadOf ?? null] : [command.id];
+  const ids = command.type === "Post" ? [command.replyTo, command.threadOf] : [command.id];
   const message = ids.flatMap((id) => {
     const seq = id === null ? undefined : seqOfMessage(command.room, id);
     return seq === undefined || seq > room.seq ? [] : [seq, contentSeq(room, seq)];
@@ -130,12 +130,14 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
-  const root = command.threadOf == null ? undefined : postingOf(command.room, command.threadOf, priorEvents);
-  if (command.threadOf != null && root === undefined) refuse([threadFault("is not a message of this room")]);
+  const root = command.threadOf === null ? undefined : postingOf(command.room, command.threadOf, priorEvents);
+  if (command.threadOf !== null && root === undefined) refuse([threadFault("is not a message of this room")]);
   // fence: thread-in-thread
   if (root !== undefined && root.data.thread !== null) refuse([threadFault("is itself in a thread")]);
-  const mentioned = command.mentions ?? NOBODY;
-  refuse([...contentFaults(messageType, command.content, command.meta), ...mentionFaults(room, actor, mentioned)]);
+  refuse([
+    ...contentFaults(messageType, command.content, command.meta),
+    ...mentionFaults(room, actor, command.mentions, { mentions: [], everyone: false }),
+  ]);
   if (!room.active) throw new DomainError("room_inactive");
   const described = member?.named === true ? descriptionIn(priorEvents.get(member.described), sender) : undefined;
   const name = command.senderName ?? reveal(described?.name) ?? command.ownName;
@@ -147,7 +149,7 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     type: messageType,
     content: seal(command.content),
     meta: seal(command.meta),
-    ...mentionsOf(mentioned),
+    ...mentionsOf(command.mentions),
     replyTo: target?.data.id ?? null,
     thread: root === undefined ? null : { id: root.data.id, seq: root.seq },
     ordinal: room.ordinal + (system ? 0 : 1),
@@ -162,7 +164,7 @@ function mentionFaults(
   room: ExistingRoom,
   actor: Actor,
   { people, everyone }: Mentions,
-  before: Pick<Posting, "mentions" | "everyone"> = mentionsOf(NOBODY),
+  before: Pick<Posting, "mentions" | "everyone">,
 ): readonly FieldFault[] {
   const known = new Set(before.mentions.map(({ subject }) => subject));
   const faults = people
@@ -214,7 +216,7 @@ function react(room: ExistingRoom, command: React, priorEvents: PriorEvents<Room
   if (room.changes.get(messageSeq)?.deleted === true) throw new DomainError("message_deleted");
   const wanted = command.type === "React";
   const exists = hasReacted(room.responses, { messageSeq, emoji, subject });
-  if (command.type === "React") requireNew(command.onlyNew, exists);
+  if (wanted) requireNew(command.onlyNew, exists);
   if (exists === wanted) return [];
   const there = reactionsTo(room.responses, messageSeq);
   // fence: reactions-limit

@@ -131,6 +131,8 @@ const messageStep: fc.Arbitrary<RoomStep> = fc
         content,
         meta,
         replyTo,
+        threadOf: null,
+        mentions: { people: [], everyone: null },
       };
     },
   }));

@@ -145,6 +145,8 @@ export const post = (actor: Actor, changes: Partial<Of<"Post">> = {}): RoomComma
   content: "hello",
   meta: {},
   replyTo: null,
+  threadOf: null,
+  mentions: { people: [], everyone: null },
   ...changes,
 });
 export const edit = (actor: Actor, seq: number, changes: Partial<Of<"Edit">> = {}): RoomCommand => ({

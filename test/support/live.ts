@@ -146,7 +146,8 @@ export async function post(
     ownName: null,
     messageType: "text",
   } as const;
-  const command = { type: "Post", at: Date.now(), ...about, content, meta: {}, replyTo: null } as const;
+  const said = { content, meta: {}, replyTo: null, threadOf: null, mentions: { people: [], everyone: null } } as const;
+  const command = { type: "Post", at: Date.now(), ...about, ...said } as const;
   const { events } = await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
   const [event] = events;
   if (event?.type !== "MessagePosted") throw new Error("nothing was posted");
