@@ -71,12 +71,13 @@ type Post = Extract<MessageCommand, { type: "Post" }>;
 type React = Extract<MessageCommand, { type: "React" | "Unreact" }>;
 type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
-/** The seqs of the events that a command needs: a message's posting and its last content, or what a posting refers to. */
+/** The seqs of the events that a command needs: a message's posting, for an edit its last content, or what a posting refers to. */
 export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
   const ids = command.type === "Post" ? [command.replyTo, command.threadOf] : [command.id];
   const message = ids.flatMap((id) => {
     const seq = id === null ? undefined : seqOfMessage(command.room, id);
-    return seq === undefined || seq > room.seq ? [] : [seq, contentSeq(room, seq)];
+    if (seq === undefined || seq > room.seq) return [];
+    return command.type === "Edit" ? [seq, contentSeq(room, seq)] : [seq];
   });
   const sender = command.type === "Post" && command.senderName === null ? room.members.get(command.sender) : undefined;
   return [...new Set([...message, ...(sender?.named === true ? [sender.described] : [])])];
