@@ -61,6 +61,7 @@ const unreadOfMember = sql<Unread>`lateral (
     offset 0) marker
 )`.as("unread");
 
+const UNREAD = ["unread.read_seq", "unread.unread_count", "unread.mention_count"] as const;
 type Unread = { readonly read_seq: number; readonly unread_count: number; readonly mention_count: number };
 
 /** Members of rooms that are not deleted, each with what is unread. */
@@ -75,10 +76,7 @@ const membersWithUnread = (read: ReadAs) =>
 export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<Unread | undefined> =>
   first(
     await read.rows(
-      membersWithUnread(read)
-        .select(["unread.read_seq", "unread.unread_count", "unread.mention_count"])
-        .where("m.room_id", "=", room)
-        .where("m.subject", "=", subject),
+      membersWithUnread(read).select(UNREAD).where("m.room_id", "=", room).where("m.subject", "=", subject),
     ),
   );
 
@@ -99,16 +97,8 @@ export async function listReads(
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<ReadRow>> {
   const query = membersWithUnread(read)
-    .select([
-      "m.room_id",
-      "m.subject",
-      "m.user_id",
-      "unread.read_seq",
-      "unread.unread_count",
-      "unread.mention_count",
-      "m.position",
-      "m.join_index",
-    ])
+    .select(["m.room_id", "m.subject", "m.user_id", "m.position", "m.join_index"])
+    .select(UNREAD)
     .select(sql<number | null>`(select d.at from d where d.room_id = m.room_id and d.subject = m.subject)`.as("at"))
     .where("m.room_id", "=", room);
   const page = { by: NEWEST_MEMBER_FIRST, order: "desc", limit, cursor } as const;
@@ -145,7 +135,7 @@ export async function roomsOfUser(
       .innerJoin("r", "r.room_id", "m.room_id")
       .crossJoin(unreadOfMember)
       .selectAll("r")
-      .select(["m.role", "unread.read_seq", "unread.unread_count", "unread.mention_count"])
+      .select(["m.role", ...UNREAD])
       .orderBy("r.activity_position", "desc"),
   );
   const found = pageOf(entries, limit, (last) => [last.activity_position]);
