@@ -1,7 +1,7 @@
 // The catalogue of public events in docs/events.md, made from the contract: `npm run docs:events` writes it.
 import { readFile, writeFile } from "node:fs/promises";
-import { RESOURCE_EXAMPLES } from "../../src/contract/examples.ts";
 import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, type PublicEventType } from "../../src/contract/public-events.ts";
+import { RESOURCE_EXAMPLES } from "../../src/contract/resource-examples.ts";
 
 const BEGIN = "<!-- public events: written by npm run docs:events -->";
 const END = "<!-- end of public events -->";

@@ -3,8 +3,9 @@ import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
 import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.ts";
-import { REQUEST_EXAMPLES, RESOURCE_EXAMPLES } from "../../contract/examples.ts";
 import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, webhookBody } from "../../contract/public-events.ts";
+import { REQUEST_EXAMPLES } from "../../contract/request-examples.ts";
+import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
 import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
 type Json = Record<string, unknown>;

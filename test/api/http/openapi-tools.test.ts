@@ -8,7 +8,8 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openApiDocument } from "../../../src/api/http/openapi.ts";
 import { routes } from "../../../src/api/http/routes/routes.ts";
-import { REQUEST_EXAMPLES, RESOURCE_EXAMPLES } from "../../../src/contract/examples.ts";
+import { REQUEST_EXAMPLES } from "../../../src/contract/request-examples.ts";
+import { RESOURCE_EXAMPLES } from "../../../src/contract/resource-examples.ts";
 import type { Body } from "../../e2e/support/api.ts";
 
 const run = promisify(execFile);
