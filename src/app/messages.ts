@@ -21,10 +21,11 @@ import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
-import { versionsOf } from "../projections/models/audit.ts";
+import { VERSIONS, versionsOf } from "../projections/models/audit.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import { listReactions as queryReactions } from "../projections/models/reactions.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
+import { ROOM_NAMES } from "./public-room-events.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember, type RoomChange } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
@@ -202,14 +203,6 @@ export async function listReplies(
   return { rows: rows.map(messageOfRow), next };
 }
 
-/** The stored events that give a message another content, or none, as the outside knows them. */
-const VERSION_EVENTS = {
-  MessagePosted: "message.posted",
-  MessageEdited: "message.edited",
-  MessageDeleted: "message.deleted",
-  MessageRestored: "message.restored",
-} as const;
-
 /**
  * Every version of a message, oldest first; of one that is deleted now contents are for the audit alone. Throws not_found,
  * not_a_member, InvalidCursor.
@@ -231,13 +224,14 @@ export async function listVersions(
       eventAt(services, room, row.revision + 1),
       eventAt(services, room, row.content_revision + 1),
     ]);
-    if (event === undefined || content === undefined || !Object.hasOwn(VERSION_EVENTS, event.type)) return [];
+    const type = VERSIONS.find((one) => one === event?.type);
+    if (event === undefined || content === undefined || type === undefined) return [];
     const said = contentOf(content);
     const { actor, at } = event.meta;
-    const none = hidden || event.type === "MessageDeleted";
+    const none = hidden || type === "MessageDeleted";
     return [
       {
-        event: VERSION_EVENTS[event.type as keyof typeof VERSION_EVENTS],
+        event: ROOM_NAMES[type],
         content: none ? null : reveal(said?.content),
         meta: none ? {} : (reveal(said?.meta) ?? {}),
         at: rfc3339(at),

@@ -13,7 +13,8 @@ import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
 
 /** The events by which a message has another content, or none. */
-const VERSIONS = "'MessagePosted', 'MessageEdited', 'MessageDeleted', 'MessageRestored'";
+export const VERSIONS = ["MessagePosted", "MessageEdited", "MessageDeleted", "MessageRestored"] as const;
+const VERSIONS_SQL = `(${VERSIONS.map((type) => `'${type}'`).join(", ")})`;
 
 const columns = {
   client: text<ClientId>(),
@@ -43,7 +44,7 @@ export const audit = projection({
     "(client, correlation, position)",
     "(client, actor_id, position)",
     "(client, message, position) where message is not null",
-    `(client, message, position) where type in (${VERSIONS})`,
+    `(client, message, position) where type in ${VERSIONS_SQL}`,
   ],
   personal: [],
   each: ({ id, type, stream, revision, position, meta }) => {
@@ -177,7 +178,7 @@ export const versionsOf = (read: ReadAs, message: MessageId, list: { after?: Pos
               over (order by a.position)`.as("content_revision"),
           )
           .where("a.message", "=", message)
-          .where(sql<boolean>`a.type in (${sql.raw(VERSIONS)})`)
+          .where(sql<boolean>`a.type in ${sql.raw(VERSIONS_SQL)}`)
           .as("v"),
       )
       .selectAll("v")
