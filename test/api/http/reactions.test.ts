@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ClientId, RoomId } from "../../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../../src/domain/room.ts";
-import { type Answer, type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { type Answer, type Api, type Body, codeOf, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { contextOf } from "../../support/live.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
@@ -19,7 +19,6 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const codeOf = ({ status, body }: Answer) => [status, body?.code];
 const THUMB = encodeURIComponent("👍");
 /** A room with one message by max; where its messages are, and where the message is. */
 async function said(users: readonly string[] = []) {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ClientId, RoomId } from "../../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../../src/domain/room.ts";
-import { type Answer, type Api, type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { type Answer, type Api, type Body, codeOf, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { contextOf } from "../../support/live.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -16,7 +16,6 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const codeOf = ({ status, body }: Answer) => [status, body?.code];
 async function roomOf(users: readonly string[] = []) {
   const members = [{ user_id: "anna", role: "admin" }, ...["max", ...users].map((user_id) => ({ user_id }))];
   const { body } = await api.post("/rooms", { name: "Team", kind: "public", members });

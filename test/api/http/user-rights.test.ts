@@ -1,6 +1,6 @@
 // What a user's token may not do: take names that belong to the backend, make users, rule in a direct room, come back.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Answer, type Api, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { type Answer, type Api, codeOf, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -20,7 +20,6 @@ const refusal = ({ status, body }: Answer) => [
   status,
   ...(body?.errors ?? []).map(({ path, code }: { path: string; code: string }) => `${path} ${code}`),
 ];
-const codeOf = ({ status, body }: Answer) => [status, body?.code];
 
 describe("names that belong to the backend", () => {
   test("an external id is a client key's to give, taken or not", async () => {

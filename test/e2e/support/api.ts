@@ -4,6 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 // biome-ignore lint/suspicious/noExplicitAny: tests look into answers freely
 export type Body = any;
 export type Answer = { readonly status: number; readonly body: Body; readonly headers: Headers };
+/** What a refusal says, for comparing. */
+export const codeOf = ({ status, body }: Answer) => [status, body?.code];
 
 export type Api = {
   readonly url: string;
