@@ -68,22 +68,24 @@ export const deliverySums = projection({
       const add = (row: DeliveryRow | undefined, notification: NotificationRow | undefined, by: 1 | -1) => {
         // Deliveries of endpoints count nowhere.
         if (row === undefined || notification === undefined) return;
+        const sum = sumOf(row, notification);
         for (const key of keysOf(row, notification)) {
           const name = JSON.stringify(key);
           const known = added.get(name) ?? { key, sums: new Sums() };
           added.set(name, known);
-          known.sums.add(sumOf(row, notification), by);
+          known.sums.add(sum, by);
         }
       };
       for (const { before, after, beside } of moves) {
         add(before, beside, -1);
         add(after, beside, 1);
       }
-      return [...added.values()].map(({ key, sums }) =>
+      // Many a change, such as a longer lease, counts for nothing: the rows are not even read then.
+      const changed = [...added.values()].filter(({ sums }) => sums.list().length > 0);
+      return changed.map(({ key, sums }) =>
         upsert<SumsRow, Body<SumsRow, Keys>>(key, (row) => {
-          if (sums.list().length === 0) return undefined;
-          const sum = sums.plus(row?.sums ?? []).list();
-          return sum.length === 0 ? null : { sums: sum };
+          const all = sums.plus(row?.sums ?? []).list();
+          return all.length === 0 ? null : { sums: all };
         }),
       );
     },

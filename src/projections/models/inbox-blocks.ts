@@ -50,9 +50,9 @@ export const inboxBlocks = projection({
         add(before, -1);
         add(after, 1);
       }
-      return [...counts.values()].map(({ key, by }) =>
+      const changed = [...counts.values()].filter(({ by }) => by !== 0);
+      return changed.map(({ key, by }) =>
         upsert<BlockRow, Body<BlockRow, "client" | "subject" | "width" | "block">>(key, (row) => {
-          if (by === 0) return undefined;
           const count = (row?.count ?? 0) + by;
           return count === 0 ? null : { count };
         }),
