@@ -143,12 +143,13 @@ export async function foldBatch(
   events: readonly FoldEvent[],
   { nameOf = tableName, oneByOne = false }: FoldOptions = {},
 ): Promise<readonly FoldedTable[]> {
+  const byName = new Map(projections.map((one) => [one.name, one]));
   const sources = new Set(projections.map(({ derived }) => derived?.from.name));
   const foldAll = async (works: readonly (() => Promise<FoldedTable>)[]): Promise<FoldedTable[]> => {
     if (!oneByOne) return Promise.all(works.map((work) => work()));
-    const folded: FoldedTable[] = [];
-    for (const work of works) folded.push(await work());
-    return folded;
+    const tables: FoldedTable[] = [];
+    for (const work of works) tables.push(await work());
+    return tables;
   };
   const touched = projections
     .map((projection) => ({ projection, rows: touchedRows(projection, events) }))
@@ -164,13 +165,15 @@ export async function foldBatch(
     projections.flatMap((projection) => {
       const { derived: derivation } = projection;
       if (derivation === undefined) return [];
-      const byName = new Map(projections.map((one) => [one.name, one]));
       const missing = sourcesOf(projection).find((name) => !byName.has(name));
       if (missing !== undefined)
         throw new Error(`${projection.name} follows from ${missing}, which is not folded with it`);
-      if (!folded.some((one) => one.projection.name === derivation.from.name)) return [];
+      const source = folded.find((one) => one.projection.name === derivation.from.name);
+      if (source === undefined) return [];
       const besides = derivation.beside && byName.get(derivation.beside.projection.name);
-      return [() => deriveTable(db, projection, derivation, besides, folded, nameOf)];
+      const loadBeside = async (keys: readonly Key[]) =>
+        besides === undefined ? new Map() : rowsAfter(db, besides, nameOf(besides), keys, folded);
+      return [() => deriveTable(db, projection, nameOf(projection), derivation, source, loadBeside)];
     }),
   );
   return [...folded, ...derived];
@@ -208,42 +211,50 @@ async function foldTable(
 async function deriveTable(
   db: Queryable,
   projection: Projection,
-  { from, beside, changes }: Derivation,
-  besides: Projection | undefined,
-  folded: readonly FoldedTable[],
-  nameOf: (projection: Projection) => string,
+  table: string,
+  { beside, changes }: Derivation,
+  source: FoldedTable,
+  loadBeside: (keys: readonly Key[]) => Promise<RowsByKey>,
 ): Promise<FoldedTable> {
-  const changed = folded
-    .filter((one) => one.projection.name === from.name)
-    .flatMap((one) => [...one.rows.values()].filter(({ before, after }) => before !== after));
-  const keyBeside = ({ before, after }: Pick<RowMove, "before" | "after">): Key | null => {
-    const row = after ?? before;
-    return (row && beside?.keyOf(row)) ?? null;
-  };
-  const found = new Map<string, Row | undefined>();
-  if (besides !== undefined) {
-    // The same batch may make them.
-    const known = folded.find((one) => one.projection === besides)?.rows;
-    const missing = new Map<string, Key>();
-    for (const key of changed.map(keyBeside)) {
-      if (key === null) continue;
-      const name = keyText(key);
-      const row = known?.get(name)?.after;
-      if (row === undefined) missing.set(name, key);
-      else found.set(name, row);
-    }
-    const loaded = await loadRows(db, besides, nameOf(besides), [...missing.values()]);
-    for (const row of loaded) found.set(keyText(keyOf(besides, row)), row);
-  }
-  const moves = changed.map((one) => {
-    const key = keyBeside(one);
-    return { ...one, beside: key === null ? undefined : found.get(keyText(key)) };
-  });
+  const keyBeside = (row: Row | undefined): Key | null => (row && beside?.keyOf(row)) ?? null;
+  const changed = [...source.rows.values()]
+    .filter(({ before, after }) => before !== after)
+    .map(({ before, after }) => ({ before, after, key: keyBeside(after ?? before) }));
+  const found = await loadBeside(changed.map(({ key }) => key).filter((key) => key !== null));
+  const moves = changed.map(({ before, after, key }) => ({
+    ...{ before, after },
+    beside: key === null ? undefined : found.get(keyText(key)),
+  }));
   const touched = new Map<string, Touched>();
   for (const change of changes(moves)) {
     touched.set(keyText(change.key), { key: change.key, client: null, changes: [change] });
   }
-  return foldTable(db, projection, nameOf(projection), touched, false);
+  return foldTable(db, projection, table, touched, false);
+}
+
+type RowsByKey = ReadonlyMap<string, Row>;
+
+/** Rows by their keys as text: as the batch leaves them, else as they are stored. */
+async function rowsAfter(
+  db: Queryable,
+  projection: Projection,
+  table: string,
+  keys: readonly Key[],
+  folded: readonly FoldedTable[],
+): Promise<RowsByKey> {
+  const inBatch = folded.find((one) => one.projection === projection)?.rows;
+  const found = new Map<string, Row>();
+  const missing = new Map<string, Key>();
+  for (const key of keys) {
+    const name = keyText(key);
+    const row = inBatch?.get(name)?.after;
+    if (row === undefined) missing.set(name, key);
+    else found.set(name, row);
+  }
+  for (const row of await loadRows(db, projection, table, [...missing.values()])) {
+    found.set(keyText(keyOf(projection, row)), row);
+  }
+  return found;
 }
 
 const keyOf = (projection: Projection, row: Row): Key =>
