@@ -11,8 +11,8 @@ export type Key = readonly (string | number)[];
 
 /**
  * What an event does to a row of its projection's table. `fold` is pure, it never sees another row, and it gives the
- * complete row, undefined, which leaves things as they are, or null, after which there is none. Columns of the key need not be repeated; a new row's
- * `client` is the event's. `fresh`: the fold does not look at the row, so that it need not be loaded.
+ * complete row, undefined, which leaves things as they are, or null, after which there is none. Columns of the key need not
+ * be repeated; a new row's `client` is the event's. `fresh`: the fold does not look at the row, so that it need not be loaded.
  */
 export type RowChange<R = Row, B = Row> =
   // A method, so that a change of a typed row is also a change of any row.
@@ -170,6 +170,12 @@ export const sourcesOf = ({ derived }: Projection): readonly string[] =>
 export function withSources(all: readonly Projection[], chosen: readonly Projection[]): readonly Projection[] {
   const names = new Set(chosen.flatMap((one) => /* fence: derived-sources */ [one.name, ...sourcesOf(one)]));
   return all.filter(({ name }) => names.has(name));
+}
+
+/** Those that are chosen, and those that follow from one of them: rows of another version may count otherwise. */
+export function withDerived(all: readonly Projection[], chosen: readonly Projection[]): readonly Projection[] {
+  const names = new Set(chosen.map(({ name }) => name));
+  return all.filter((one) => [one.name, ...sourcesOf(one)].some((name) => names.has(name)));
 }
 
 /** The table of a projection, in the schema `read`. */

@@ -9,7 +9,7 @@ import { hasCode, transactionOn } from "../platform/postgres.ts";
 import { backoffMs } from "../platform/supervise.ts";
 import { type Checkpoint, isAfter, numberOf } from "./consumer.ts";
 import { createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
-import { type Projection, tableName, withSources } from "./projection.ts";
+import { type Projection, tableName, withDerived, withSources } from "./projection.ts";
 import type { ProjectionDependencies } from "./projector.ts";
 import { type Comparison, type Difference, ShadowTables } from "./shadow-tables.ts";
 import { existingTables, replaceTable } from "./tables.ts";
@@ -79,7 +79,10 @@ export async function rebuild(parts: ProjectionDependencies, options: RebuildOpt
   });
 }
 
-/** Builds the read models that are not there, or that the checkpoint is not true of. Waits for others that build. */
+/**
+ * Builds the read models that are not there, or that the checkpoint is not true of, and what follows from them. Waits for
+ * others that build.
+ */
 export async function buildMissing(
   parts: ProjectionDependencies,
   onProgress?: (progress: Progress) => void,
@@ -88,7 +91,8 @@ export async function buildMissing(
   const missing = async () => {
     const group = await openGroup(parts.pool, parts.store);
     const live = await existingTables(parts.pool, projections);
-    return projections.filter((one) => !isCurrent(one, group, live));
+    const absent = projections.filter((one) => !isCurrent(one, group, live));
+    return withDerived(projections, absent);
   };
   if ((await missing()).length === 0) return;
   await withBuildLock(parts.pool, "wait", async (client) => {

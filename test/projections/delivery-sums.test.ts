@@ -6,12 +6,14 @@ import { DAY_MS, HOUR_MS, rfc3339 } from "../../src/contract/time.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import { notificationStream } from "../../src/domain/notification.ts";
+import { storedProjections } from "../../src/projections/models/all.ts";
 import { deliveries } from "../../src/projections/models/deliveries.ts";
 import { deliveryFigures } from "../../src/projections/models/delivery-figures.ts";
-import { durationOf, sumOf } from "../../src/projections/models/delivery-sums.ts";
+import { deliverySums, durationOf, sumOf } from "../../src/projections/models/delivery-sums.ts";
 import { notifications } from "../../src/projections/models/notifications.ts";
+import { tableName } from "../../src/projections/projection.ts";
 import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";
-import { rebuild } from "../../src/projections/rebuild.ts";
+import { buildMissing, rebuild } from "../../src/projections/rebuild.ts";
 import { pick, seeded } from "../faults/support/random.ts";
 import { ANNA, BEN, CLIENT, deliveryRequested, OTHER, requestedNotification } from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
@@ -215,5 +217,14 @@ test("built anew, with what they follow from, they are the same however the log 
   const built = await rebuild(given.parts, { names: ["delivery_sums"], verify: true });
   expect(built.tables).toHaveLength(3);
   expect(built.differences).toEqual([]);
+  await expectSame({ group: "status" });
+});
+
+test("another version of the deliveries counts anew", async () => {
+  await given.database.pool.query(`update read.${tableName(deliverySums)} set sums = '[]'`);
+  const projections = storedProjections.map((one) =>
+    one.name === deliveries.name ? { ...one, version: one.version + 1 } : one,
+  );
+  await buildMissing({ ...given.parts, projections });
   await expectSame({ group: "status" });
 });
