@@ -2,9 +2,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, type PublicEventType } from "../../src/contract/public-events.ts";
 import { RESOURCE_EXAMPLES } from "../../src/contract/resource-examples.ts";
+import { withPart } from "../support/written-part.ts";
 
-const BEGIN = "<!-- public events: written by npm run docs:events -->";
-const END = "<!-- end of public events -->";
 export const PAGE = new URL("../../docs/events.md", import.meta.url);
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -64,15 +63,10 @@ const printed = (body: Fields): string =>
 
 /** The page with the catalogue in its place. */
 export function withCatalogue(page: string): string {
-  const begin = page.indexOf(BEGIN);
-  const end = page.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error("docs/events.md has no place for public events");
   const sections = PUBLIC_EVENT_TYPES.map(
     (type) => `### \`${type}\`\n\n${PUBLIC_EVENTS[type].meaning}\n\n\`\`\`json\n${printed(bodyOf(type))}\n\`\`\``,
   );
-  return `${page.slice(0, begin + BEGIN.length)}\n\n${sections.join("\n\n")}\n\n${page.slice(end)}`;
+  return withPart(page, { part: "public events", script: "docs:events" }, sections.join("\n\n"));
 }
 
-if (process.argv[1] !== undefined && import.meta.url.endsWith(process.argv[1].slice(-"event-catalogue.ts".length))) {
-  await writeFile(PAGE, withCatalogue(await readFile(PAGE, "utf8")));
-}
+if (import.meta.main) await writeFile(PAGE, withCatalogue(await readFile(PAGE, "utf8")));

@@ -2,10 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { mutations, tableOf } from "./mutations/all.ts";
+import { mutations, withTable } from "./mutations/all.ts";
 import { readFences, withoutFence } from "./mutations/fences.ts";
 import { type Change, condition, drop, type Mutation, replaceWith, substitute } from "./mutations/mutation.ts";
-import { withTable } from "./mutations/page.ts";
 import { caught, copyOfTree, mutated, ROOT } from "./mutations/runner.ts";
 
 const FAST = "number of an attempt that is started";
@@ -41,7 +40,7 @@ describe("the list of mutations", () => {
 
   test("stands in the page for developers", async () => {
     const page = await source("docs/testing.md");
-    expect(withTable(page, tableOf(mutations))).toBe(page);
+    expect(withTable(page)).toBe(page);
   });
 
   test("an entry whose text or marker is not there, or there twice, is out of date", async () => {

@@ -1,4 +1,5 @@
 // All mutations, and the table of them that the page for developers shows.
+import { withPart } from "../../support/written-part.ts";
 import { endpointMutations } from "./endpoints.ts";
 import { feedbackMutations } from "./feedback.ts";
 import { holdingBackMutations } from "./holding-back.ts";
@@ -39,3 +40,7 @@ export function tableOf(all: readonly Mutation[]): string {
   });
   return ["| Mutation | Test that caught it |", "| --- | --- |", ...rows].join("\n");
 }
+
+/** The page for developers with the table of all of them in its place. */
+export const withTable = (page: string): string =>
+  withPart(page, { part: "mutations", script: "test:mutations" }, tableOf(mutations));
