@@ -19,7 +19,7 @@ import {
   SubjectSchema,
 } from "../contract/ids.ts";
 import type { InboxStatus } from "../contract/inbox.ts";
-import type { JsonObject } from "../contract/json.ts";
+import { isObject, type JsonObject } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import type { EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
@@ -49,6 +49,13 @@ const recipients = z.array(
 const FORMER_DOMAIN = "chatapi.internal";
 const neverWithheld = (data: JsonObject) => ({ ...data, withheld: false });
 const withoutRecipients = { 1: (data: JsonObject) => ({ ...data, recipients: [] }) };
+/** An endpoint's deliveries held a position of their log; where their batch began is no later than their own event. */
+function withBatchStart(data: JsonObject): JsonObject {
+  const { source } = data;
+  if (!isObject(source) || !("endpoint" in source) || "batchStart" in source) return data;
+  const { stream = null, revision = null } = source;
+  return { ...data, source: { ...source, batchStart: { stream, revision } } };
+}
 
 /** A stored event. Never a position, which is another one once the log has moved. */
 const eventRef = z.object({ stream: z.string(), revision: z.number() });
@@ -78,7 +85,7 @@ const source = z.union([z.object({ notification: NotificationIdSchema }), endpoi
 // Events. A storage format.
 export const deliveryEvents = {
   DeliveryRequested: event({
-    v: 3,
+    v: 4,
     data: base.extend({
       source,
       channel: ChannelSchema,
@@ -100,6 +107,7 @@ export const deliveryEvents = {
       // Version 1 knew deliveries of notifications alone.
       1: (data) => ({ ...data, source: { notification: data.notification ?? null } }),
       2: neverWithheld,
+      3: withBatchStart,
     },
   }),
   DeliveryAttemptStarted: event({

@@ -96,7 +96,7 @@ type ReportData = DataOf<"DeliveryReported">;
 
 export const deliveries = projection({
   name: "deliveries",
-  version: 7,
+  version: 8,
   key: ["id"],
   columns,
   indexes: [

@@ -49,7 +49,7 @@ type EndpointBody = Body<EndpointRow, "id">;
 
 export const endpoints = projection({
   name: "endpoints",
-  version: 1,
+  version: 2,
   key: ["id"],
   columns,
   indexes: ["(client)"],
