@@ -23,9 +23,8 @@ import { createLimits, type Limits } from "./app/rate-limit.ts";
 import type { Services } from "./app/services.ts";
 import { TokenSecrets } from "./app/token-secrets.ts";
 import { createEmailChannel, type EmailChannel } from "./channels/email/channel.ts";
-import type { FetchAmazon } from "./channels/email/events/ses.ts";
+import { createAmazonClient } from "./channels/email/events/ses.ts";
 import { type AddressGuard, createAddressGuard } from "./channels/guard.ts";
-import { createHttpClient, type HttpClient } from "./channels/outgoing-http.ts";
 import { createWebhookChannel } from "./channels/webhook.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { SECOND_MS } from "./contract/time.ts";
@@ -121,7 +120,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const keyUse = open.use(new KeyUse({ commands: storage.commands, logger, now, ...omitUndefined({ recordAfterMs }) }));
   const counters = open.use(await openCounters(parts));
   const limits = bounds?.limits ?? createLimits(config, counters);
-  const fetchAmazon = amazonOver(open.use(createHttpClient({ guard, ...AMAZON_BOUNDS })));
+  const { fetch: fetchAmazon } = open.use(createAmazonClient(guard));
   const presence = open.use(new Presence({ node: newId(), bus: storage.bus, now, clock: () => performance.now() }));
   const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon, presence });
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
@@ -137,7 +136,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const gateway = open.use(
     new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
   );
-  addReadMetrics(registry, gatewayMetrics(gateway));
+  addReadMetrics(registry, gateway.metrics());
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
   await storage.readSide.caughtUp(signal);
@@ -147,19 +146,6 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const moved = open.move();
   return { server: http.server, services, mailbox, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
-
-const AMAZON_BOUNDS = { connectTimeoutMs: 5 * SECOND_MS, bodyTimeoutMs: 5 * SECOND_MS, maxResponseBytes: 65_536 };
-const AMAZON_MS = 10 * SECOND_MS;
-
-/** What Amazon answers with 200. */
-const amazonOver =
-  (http: HttpClient): FetchAmazon =>
-  async (url) => {
-    const request = { method: "GET", url, headers: { accept: "*/*" }, body: null } as const;
-    const { status, body } = await http.exchange(request, AbortSignal.timeout(AMAZON_MS));
-    if (status !== 200) throw new Error(`Amazon answered ${status}`);
-    return body;
-  };
 
 /** Throws ConfigError when it cannot listen there. */
 async function openInbound(services: Services, { host, port }: NonNullable<Config["inboundSmtp"]>) {
@@ -279,34 +265,6 @@ const workerMetrics = ({ store }: Storage, workers: Workers | undefined): readon
     },
   ];
 };
-
-const gatewayMetrics = (gateway: Gateway): readonly ReadMetric[] => [
-  { name: "chatapi_sockets", help: "Open WebSockets.", read: () => gateway.counts().sockets },
-  { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => gateway.counts().rooms },
-  {
-    name: "chatapi_subscriptions",
-    help: "Subscriptions of sockets to rooms.",
-    read: () => gateway.counts().subscriptions,
-  },
-  {
-    name: "chatapi_frames_sent_total",
-    help: "Frames sent to sockets.",
-    type: "counter",
-    read: () => gateway.counts().sent,
-  },
-  {
-    name: "chatapi_frames_received_total",
-    help: "Frames of sockets, pings and pongs among them.",
-    type: "counter",
-    read: () => gateway.counts().received,
-  },
-  {
-    name: "chatapi_slow_consumers_total",
-    help: "Sockets closed because they took too little of what was sent to them.",
-    type: "counter",
-    read: () => gateway.counts().slowConsumers,
-  },
-];
 
 const inSeconds = (ms: number | null): number | null => (ms === null ? null : ms / SECOND_MS);
 

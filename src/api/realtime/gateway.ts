@@ -5,6 +5,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
 import { type Bus, processBus } from "../../platform/bus.ts";
+import type { ReadMetric } from "../../platform/metrics.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { clientAddress } from "../http/address.ts";
@@ -104,10 +105,40 @@ export class Gateway implements AsyncDisposable {
     });
   }
 
-  /** Open sockets, rooms and subscriptions, and frames, for metrics. */
+  /** Open sockets, rooms and subscriptions, and frames. */
   counts(): Readonly<FrameTally> & Readonly<Record<"sockets" | "rooms" | "subscriptions", number>> {
     const { rooms, tally } = this.#context;
     return { ...tally, sockets: this.#connections.size, rooms: rooms.size, subscriptions: rooms.subscriptions };
+  }
+
+  metrics(): readonly ReadMetric[] {
+    return [
+      { name: "chatapi_sockets", help: "Open WebSockets.", read: () => this.counts().sockets },
+      { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => this.counts().rooms },
+      {
+        name: "chatapi_subscriptions",
+        help: "Subscriptions of sockets to rooms.",
+        read: () => this.counts().subscriptions,
+      },
+      {
+        name: "chatapi_frames_sent_total",
+        help: "Frames sent to sockets.",
+        type: "counter",
+        read: () => this.counts().sent,
+      },
+      {
+        name: "chatapi_frames_received_total",
+        help: "Frames of sockets, pings and pongs among them.",
+        type: "counter",
+        read: () => this.counts().received,
+      },
+      {
+        name: "chatapi_slow_consumers_total",
+        help: "Sockets closed because they took too little of what was sent to them.",
+        type: "counter",
+        read: () => this.counts().slowConsumers,
+      },
+    ];
   }
 
   /** For the server's `upgrade` event. Never rejects. */

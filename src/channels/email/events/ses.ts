@@ -4,10 +4,12 @@ import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { isObject, parseJson } from "../../../contract/json.ts";
 import { DELIVERY_HEADER } from "../../../contract/providers.ts";
-import { DAY_MS } from "../../../contract/time.ts";
+import { DAY_MS, SECOND_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
 import { maxEntries } from "../../../platform/bounded.ts";
 import { isSameSecret } from "../../../platform/same-secret.ts";
+import type { AddressGuard } from "../../guard.ts";
+import { createHttpClient } from "../../outgoing-http.ts";
 import { type BounceCode, bounceCode } from "./bounce-codes.ts";
 import { deliveryIn, HookRefused, type HookRequest, instantOf, jsonOf, lenient, reportOf, text } from "./vendor.ts";
 
@@ -21,6 +23,23 @@ type SnsMessage = z.output<typeof MessageSchema>;
 
 /** Fetches from Amazon, past no guard. Rejects when it cannot be had now. */
 export type FetchAmazon = (url: URL) => Promise<Uint8Array>;
+
+const CLIENT_BOUNDS = { connectTimeoutMs: 5 * SECOND_MS, bodyTimeoutMs: 5 * SECOND_MS, maxResponseBytes: 65_536 };
+const FETCH_MS = 10 * SECOND_MS;
+
+/** Fetches what Amazon answers with 200. Disposing it closes its connections. */
+export function createAmazonClient(guard: AddressGuard): AsyncDisposable & { readonly fetch: FetchAmazon } {
+  const http = createHttpClient({ guard, ...CLIENT_BOUNDS });
+  return {
+    async fetch(url) {
+      const request = { method: "GET", url, headers: { accept: "*/*" }, body: null } as const;
+      const { status, body } = await http.exchange(request, AbortSignal.timeout(FETCH_MS));
+      if (status !== 200) throw new Error(`Amazon answered ${status}`);
+      return body;
+    },
+    [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
+  };
+}
 
 /** Certificates are kept by their address: Amazon gives a new one a new address. */
 const MAX_CERTIFICATES = 50;
