@@ -1,4 +1,4 @@
-// What the outside sees of stored events: one function for sockets, SSE, webhooks and pull. Those of rooms are made in
+// What the outside sees of stored events: one function for sockets, webhooks and pull. Those of rooms are made in
 // `public-room-events.ts`.
 import { type EventId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
 import type {

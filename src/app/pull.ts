@@ -1,5 +1,4 @@
-// Pull: public events in the order of the log, a page at a time; what SSE sends is read here too.
-
+// Pull: public events in the order of the log, a page at a time.
 import type { RoomId } from "../contract/ids.ts";
 import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
 import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
@@ -8,15 +7,15 @@ import { roomDecider, roomStream } from "../domain/room.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import { type Position, positionBefore } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
+import { omitUndefined } from "../platform/omit-undefined.ts";
 import { auditOfTypes } from "../projections/models/audit.ts";
 import { type Page, readCursor } from "../projections/page.ts";
 import { roomOf } from "../projections/projection.ts";
-import type { ReadAs } from "../projections/read-side.ts";
 import { eventsAt, positionNamed } from "./audit.ts";
 import { isOfRoom, publicEvent, publishedAs, storedTypesOf } from "./public-events.ts";
 import { decodeRoom, type PublicEventServices, RoomEventMaker } from "./room-event-maker.ts";
 import { openAsMember } from "./rooms.ts";
-import type { Call, Caller, Services } from "./services.ts";
+import type { Call } from "./services.ts";
 
 /** Events read and shown at a time, and the bytes of JSON after which a page ends. */
 const CHUNK = 16;
@@ -29,32 +28,38 @@ const ALL = 1_000;
 
 const afterPosition = (position: Position): EventCursor => ({ position, had: ALL });
 
-/** What a reader wants; without types or rooms all of it. */
-type EventSelection = { readonly types?: readonly string[]; readonly rooms?: readonly string[] };
-
 /** A public event, and the cursor of who has had it. */
-type PulledEvent = { readonly event: PublicEvent; readonly json: string; readonly cursor: EventCursor };
+type PulledEvent = { readonly event: PublicEvent; readonly cursor: EventCursor };
 /** `next`: where the next page begins; undefined when the read model has no more of them. */
 type PulledPage = { readonly events: readonly PulledEvent[]; readonly next: EventCursor | undefined };
+
+/** As GET /events answers. Throws invalid_position, InvalidCursor, StoreUnavailable. */
+export async function listPublicEvents(call: Call, query: EventsQuery): Promise<Page<PublicEvent>> {
+  const { services, caller } = call;
+  const [position, had] = readCursor(query.cursor, ["text", "integer"]) ?? [];
+  const named =
+    query.after === undefined ? undefined : afterPosition(await positionNamed(services, caller, query.after));
+  // Our own cursor, which nobody else can make.
+  const after = position === undefined || had === undefined ? named : { position: position as Position, had };
+  const { events, next } = await pullEvents(call, query, after);
+  return { rows: events.map(({ event }) => event), next: next === undefined ? null : [next.position, next.had] };
+}
 
 /**
  * A client's public events after a cursor, oldest first: at most `limit`, and about PAGE_BYTES. Says nothing of events
  * after the read model's checkpoint.
  */
 async function pullEvents(
-  services: PublicEventServices,
-  read: ReadAs,
-  { types, rooms }: EventSelection,
+  { services, read }: Call,
+  { types, room_id: rooms, limit }: EventsQuery,
   after: EventCursor | undefined,
-  limit: number,
 ): Promise<PulledPage> {
   const wanted = (type: PublicEventType) => types === undefined || matchesType(types, type);
   // The event at the cursor may have more to tell.
   const from = after === undefined || after.had >= ALL ? after?.position : positionBefore(after.position);
   const rows = await auditOfTypes(read, {
     types: storedTypesOf(wanted),
-    ...(rooms === undefined ? {} : { streams: rooms.map((room) => roomStream(room as RoomId)) }),
-    ...(from === undefined ? {} : { after: from }),
+    ...omitUndefined({ streams: rooms?.map((room) => roomStream(room as RoomId)), after: from }),
     limit: limit + 1,
   });
   const events: PulledEvent[] = [];
@@ -62,13 +67,13 @@ async function pullEvents(
   const page = rows.slice(0, limit);
   for (let start = 0; start < page.length; start += CHUNK) {
     const stored = await decode(services.keyring, await eventsAt(services, page.slice(start, start + CHUNK)));
-    for (const one of await shownEvents(services, stored, wanted)) {
+    for (const { event, cursor } of await shownEvents(services, stored, wanted)) {
       // fence: pull-once
-      if (one.cursor.position === after?.position && one.nth < after.had) continue;
+      if (cursor.position === after?.position && cursor.had <= after.had) continue;
       if (events.length >= limit || /* fence: pull-bytes */ bytes >= PAGE_BYTES)
         return { events, next: events.at(-1)?.cursor };
-      events.push(one);
-      bytes += Buffer.byteLength(one.json);
+      events.push({ event, cursor });
+      bytes += Buffer.byteLength(JSON.stringify(event));
     }
   }
   // What is published to nobody counts too: a page may be empty and not the last.
@@ -81,7 +86,7 @@ async function shownEvents(
   services: PublicEventServices,
   stored: readonly StoredEvent[],
   wanted: (type: PublicEventType) => boolean,
-): Promise<readonly (PulledEvent & { readonly nth: number })[]> {
+): Promise<readonly PulledEvent[]> {
   const ofRooms = new Map<string, PublicEvent>();
   for (const [stream, own] of Map.groupBy(stored.filter(isOfRoom), (one) => one.stream)) {
     const { state: now } = await services.commands.load(roomDecider, stream);
@@ -100,38 +105,11 @@ async function shownEvents(
         if (!wanted(type)) return [];
         const event = ofRooms.get(id) ?? (await publicEvent(services, one, id));
         if (event === undefined) return [];
-        return [{ event, json: JSON.stringify(event), nth, cursor: { position: one.position, had: nth + 1 } }];
+        return [{ event, cursor: { position: one.position, had: nth + 1 } }];
       }),
     ),
   );
   return shown.flat(2);
-}
-
-/** As GET /events answers. Throws invalid_position, InvalidCursor. */
-export async function listPublicEvents(call: Call, query: EventsQuery): Promise<Page<PublicEvent>> {
-  const [position, had] = readCursor(query.cursor, ["text", "integer"]) ?? [];
-  const named = query.after === undefined ? undefined : await cursorNamed(call, query.after);
-  // Our own cursor, which nobody else can make.
-  const after = position === undefined || had === undefined ? named : { position: position as Position, had };
-  const { events, next } = await pullEvents(call.services, call.read, selectionOf(query), after, query.limit);
-  return { rows: events.map(({ event }) => event), next: next === undefined ? null : [next.position, next.had] };
-}
-
-const selectionOf = ({ types, room_id: rooms }: EventsQuery): EventSelection => ({
-  ...(types === undefined ? {} : { types }),
-  ...(rooms === undefined ? {} : { rooms }),
-});
-
-const HAD = /^(.*)\.([1-9])$/;
-
-/** The cursor that a caller names: a position, or one that a stream gave. Throws invalid_position, StoreUnavailable. */
-async function cursorNamed(
-  { services, caller }: { readonly services: Services; readonly caller: Caller },
-  text: string,
-): Promise<EventCursor> {
-  const [, position = text, had] = HAD.exec(text) ?? [];
-  const opened = await positionNamed(services, caller, position);
-  return { position: opened, had: had === undefined ? ALL : Number(had) };
 }
 
 /** As GET /rooms/{id}/events answers, from the room's own stream. Throws not_found, not_a_member, InvalidCursor. */

@@ -1,4 +1,4 @@
-// Public events: what sockets, SSE, webhooks and pull are told, each with the schema of its `data`.
+// Public events: what sockets, webhooks and pull are told, each with the schema of its `data`.
 import { z } from "zod";
 import { DeliveryResource } from "./deliveries.ts";
 import { ActorTypeSchema, time } from "./fields.ts";

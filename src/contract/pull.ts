@@ -1,4 +1,4 @@
-// Pull and SSE of public events: what requests send and answers show.
+// Pull of public events: what requests send and answers show.
 import { z } from "zod";
 import { eventPattern } from "./event-filters.ts";
 import { commaSeparated, input, paging, queryInteger, text } from "./fields.ts";
@@ -20,9 +20,7 @@ export const publicEventExample = (id: string, message: MessageResource): object
 
 export const EventsQuery = input({
   ...paging,
-  after: text(1, 100)
-    .optional()
-    .meta({ description: "A position, or the `id` of an event of a stream: only events after it" }),
+  after: text(1, 100).optional().meta({ description: "A position: only events after it" }),
   types: commaSeparated(eventPattern)
     .optional()
     .meta({ description: "Types of events, or all of a kind such as `message.*`" }),
