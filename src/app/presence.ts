@@ -4,7 +4,7 @@ import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import type { PresenceResource } from "../contract/users.ts";
-import type { Bus } from "../platform/bus.ts";
+import { type Signals, signalsOf } from "../platform/bus.ts";
 
 /** Whoever is back within this was not away. */
 const LINGER_MS = 5 * SECOND_MS;
@@ -39,8 +39,6 @@ const Signal = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("gone"), node: z.string() }),
 ]);
 type Signal = z.infer<typeof Signal>;
-type DevicesSignal = Extract<Signal, { kind: "devices" }>;
-const PREFIX = "presence ";
 
 /** How many devices of a person a node has, and the round in which it said so last. */
 type OnNode = { readonly devices: number; readonly round: number };
@@ -54,7 +52,7 @@ type Known = Person & {
 type PresenceOptions = {
   /** This node, among those that share the bus. */
   readonly node: string;
-  readonly bus: Pick<Bus, "signal" | "onSignal">;
+  readonly bus: Signals;
   readonly now: () => Instant;
   /** Monotonic. */
   readonly clock: () => number;
@@ -63,6 +61,7 @@ type PresenceOptions = {
 /** Who is connected to any node. `tick` must be called about every second. */
 export class Presence implements Disposable {
   readonly #options: PresenceOptions;
+  readonly #signals;
   readonly #people = new Map<Subject, Known>();
   readonly #absent = new LRUCache<Subject, Instant>({ max: MAX_ABSENT });
   /** When each other node was last heard, and how many people its current round has told of. */
@@ -78,7 +77,8 @@ export class Presence implements Disposable {
 
   constructor(options: PresenceOptions) {
     this.#options = options;
-    this.#listening = options.bus.onSignal((text) => this.#receive(text));
+    this.#signals = signalsOf(options.bus, "presence", Signal);
+    this.#listening = this.#signals.on((signal) => this.#receive(signal));
   }
 
   /** A device of a person is connected to this node until it is disposed. */
@@ -145,14 +145,14 @@ export class Presence implements Disposable {
   /** Tells other nodes that whoever was connected here is no more. */
   [Symbol.dispose](): void {
     this.#listening[Symbol.dispose]();
-    this.#send({ kind: "gone", node: this.#options.node });
+    this.#signals.send({ kind: "gone", node: this.#options.node });
   }
 
   #announce(clock: number): void {
     const { node } = this.#options;
     if (clock - this.#aliveAt >= ALIVE_MS) {
       this.#aliveAt = clock;
-      this.#send({ kind: "alive", node });
+      this.#signals.send({ kind: "alive", node });
     }
     if (this.#unannounced === undefined && clock - this.#roundAt >= ROUND_MS) {
       this.#roundAt = clock;
@@ -170,22 +170,15 @@ export class Presence implements Disposable {
     }
     if (this.#unannounced.length > 0) return;
     this.#unannounced = undefined;
-    this.#send({ kind: "round", node, round: this.#round, people: this.#announced });
+    this.#signals.send({ kind: "round", node, round: this.#round, people: this.#announced });
   }
 
   #tell({ client, subject, userId, since }: Known, devices: number): void {
     const { node } = this.#options;
-    this.#send({ kind: "devices", node, client, subject, userId, devices, since, round: this.#round });
+    this.#signals.send({ kind: "devices", node, client, subject, userId, devices, since, round: this.#round });
   }
 
-  #send(signal: Signal): void {
-    this.#options.bus.signal(PREFIX + JSON.stringify(signal));
-  }
-
-  #receive(text: string): void {
-    if (!text.startsWith(PREFIX)) return;
-    const { data: signal } = Signal.safeParse(JSON.parse(text.slice(PREFIX.length)));
-    if (signal === undefined) return;
+  #receive(signal: Signal): void {
     // One that is new is told of everybody at once.
     if (!this.#nodes.has(signal.node)) this.#roundAt = Number.NEGATIVE_INFINITY;
     const node = this.#nodes.get(signal.node) ?? { heardAt: 0, round: 0, people: 0 };
@@ -197,14 +190,12 @@ export class Presence implements Disposable {
       node.people += 1;
       this.#set(signal, signal.node, signal, signal.since);
     } else if (signal.kind === "round") {
-      const isComplete = node.round === signal.round && node.people >= signal.people;
-      this.#endRound(signal.node, signal.round, isComplete);
+      if (node.round === signal.round && node.people >= signal.people) this.#endRound(signal.node, signal.round);
     }
   }
 
-  /** Whom a node's round did not name is connected to it no more, unless a part of the round was lost. */
-  #endRound(node: string, round: number, isComplete: boolean): void {
-    if (!isComplete) return;
+  /** Whom a node's round, of which nothing was lost, did not name is connected to it no more. */
+  #endRound(node: string, round: number): void {
     for (const known of this.#people.values()) {
       const there = known.nodes.get(node);
       if (there !== undefined && there.round < round) this.#set(known, node, { devices: 0, round }, known.since);
@@ -218,7 +209,7 @@ export class Presence implements Disposable {
     }
   }
 
-  #set(person: Person | DevicesSignal, node: string, { devices, round }: OnNode, since: Instant): void {
+  #set(person: Person, node: string, { devices, round }: OnNode, since: Instant): void {
     const { client, subject, userId } = person;
     const before = this.#people.get(subject);
     if (before === undefined && devices === 0) return;

@@ -1,6 +1,8 @@
 // What nodes tell each other and may lose: wake-ups about how far the read models are, for whoever listens also polls, and
 // signals, such as who types.
 
+import type { z } from "zod";
+
 /** `moved`: the read models are at this position. `awaited`: somebody waits until they are. */
 type Topic = "moved" | "awaited";
 const TOPICS: readonly Topic[] = ["moved", "awaited"];
@@ -28,6 +30,23 @@ export interface Bus extends AsyncDisposable {
   status(): BusStatus;
 }
 
+export type Signals = Pick<Bus, "signal" | "onSignal">;
+
+/** The signals of one kind on a bus, checked as they come in; all others are passed over. */
+export function signalsOf<T>(bus: Signals, kind: string, schema: z.ZodType<T>) {
+  const prefix = `${kind} `;
+  return {
+    send: (signal: T) => bus.signal(prefix + JSON.stringify(signal)),
+    /** The listener must neither throw nor take long. */
+    on: (listener: (signal: T) => void): Disposable =>
+      bus.onSignal((text) => {
+        if (!text.startsWith(prefix)) return;
+        const { data } = schema.safeParse(JSON.parse(text.slice(prefix.length)));
+        if (data !== undefined) listener(data);
+      }),
+  };
+}
+
 /** Of one signal, in UTF-8. */
 const MAX_SIGNAL_BYTES = 4_000;
 /** Of one message: less than a notification of PostgreSQL may have. */
@@ -42,13 +61,12 @@ export class Listeners {
     moved: new Set(),
     awaited: new Set(),
   };
+  readonly #signals = new Set<(text: string) => void>();
 
   add(topic: Topic, listener: (position: Position) => void): Disposable {
     this.#byTopic[topic].add(listener);
     return { [Symbol.dispose]: () => void this.#byTopic[topic].delete(listener) };
   }
-
-  readonly #signals = new Set<(text: string) => void>();
 
   addSignal(listener: (text: string) => void): Disposable {
     this.#signals.add(listener);

@@ -1,7 +1,5 @@
 // What nodes tell each other, in one process: signals arrive at once, unless a node is cut off.
-import type { Bus } from "../../src/platform/bus.ts";
-
-type Signals = Pick<Bus, "signal" | "onSignal">;
+import type { Signals } from "../../src/platform/bus.ts";
 
 export class SignalHub {
   readonly #listeners = new Map<string, Set<(text: string) => void>>();

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { ServerFrame } from "../../contract/frames.ts";
 import { type RoomId, RoomIdSchema, type Subject, SubjectSchema } from "../../contract/ids.ts";
 import { SECOND_MS } from "../../contract/time.ts";
-import type { Bus } from "../../platform/bus.ts";
+import { type Signals, signalsOf } from "../../platform/bus.ts";
 
 /** Typing that is not said again for so long is over. */
 const TYPING_MS = 6 * SECOND_MS;
@@ -22,7 +22,6 @@ const TypingSignal = z.object({
   active: z.boolean(),
 });
 type TypingSignal = z.infer<typeof TypingSignal>;
-const PREFIX = "typing ";
 
 /** `connections`: until when each of them types. */
 type Typist = {
@@ -32,7 +31,7 @@ type Typist = {
 };
 
 type TypingOptions = {
-  readonly bus: Pick<Bus, "signal" | "onSignal">;
+  readonly bus: Signals;
   /** Monotonic. */
   readonly clock: () => number;
   /** Sends to the subscribers of a room on this node, but not to that person. */
@@ -42,6 +41,7 @@ type TypingOptions = {
 /** `tick` must be called about every half second. */
 export class Typing implements Disposable {
   readonly #options: TypingOptions;
+  readonly #signals;
   readonly #typists = new Map<string, Typist>();
   /** Of this node's connections: the rooms they type in. */
   readonly #rooms = new Map<string, Map<RoomId, TypingSignal>>();
@@ -49,11 +49,8 @@ export class Typing implements Disposable {
 
   constructor(options: TypingOptions) {
     this.#options = options;
-    this.#listening = options.bus.onSignal((text) => {
-      if (!text.startsWith(PREFIX)) return;
-      const { data } = TypingSignal.safeParse(JSON.parse(text.slice(PREFIX.length)));
-      if (data !== undefined) this.#apply(data);
-    });
+    this.#signals = signalsOf(options.bus, "typing", TypingSignal);
+    this.#listening = this.#signals.on((signal) => void this.#apply(signal));
   }
 
   /** A connection of this node says that its user types, or does so no more. Whether it may was checked. */
@@ -68,7 +65,7 @@ export class Typing implements Disposable {
     } else rooms.delete(signal.room);
     if (rooms.size > 0) this.#rooms.set(signal.connection, rooms);
     else this.#rooms.delete(signal.connection);
-    if (this.#apply(signal)) this.#options.bus.signal(PREFIX + JSON.stringify(signal));
+    if (this.#apply(signal)) this.#signals.send(signal);
   }
 
   /** The connection has ended, and its typing with it. */
