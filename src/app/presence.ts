@@ -33,7 +33,7 @@ const Signal = z.discriminatedUnion("kind", [
     since: z.number(),
     round: z.int(),
   }),
-  /** The node told of so many people in its round. */
+  /** The node's round is over, and it told of people so many times since it began. */
   z.object({ kind: z.literal("round"), node: z.string(), round: z.int(), people: z.int() }),
   z.object({ kind: z.literal("alive"), node: z.string() }),
   z.object({ kind: z.literal("gone"), node: z.string() }),
@@ -64,15 +64,16 @@ export class Presence implements Disposable {
   readonly #signals;
   readonly #people = new Map<Subject, Known>();
   readonly #absent = new LRUCache<Subject, Instant>({ max: MAX_ABSENT });
-  /** When each other node was last heard, and how many people its current round has told of. */
+  /** When each other node was last heard, and how often it told of people since its current round began. */
   readonly #nodes = new Map<string, { heardAt: number; round: number; people: number }>();
   readonly #listeners = new Set<(changed: readonly Person[]) => void>();
   readonly #listening: Disposable;
   #round = 0;
   #roundAt = Number.NEGATIVE_INFINITY;
   #aliveAt = Number.NEGATIVE_INFINITY;
-  /** People whom the current round has still to tell of, and how many it has told of. */
+  /** People whom the current round has still to tell of. */
   #unannounced: Subject[] | undefined;
+  /** Signals about people since the current round began. */
   #announced = 0;
 
   constructor(options: PresenceOptions) {
@@ -166,7 +167,6 @@ export class Presence implements Disposable {
       const here = known?.nodes.get(node);
       if (known === undefined || here === undefined) continue;
       this.#tell(known, here.devices);
-      this.#announced += 1;
     }
     if (this.#unannounced.length > 0) return;
     this.#unannounced = undefined;
@@ -175,6 +175,8 @@ export class Presence implements Disposable {
 
   #tell({ client, subject, userId, since }: Known, devices: number): void {
     const { node } = this.#options;
+    // Who connects during a round counts too: other nodes count what they hear.
+    this.#announced += 1;
     this.#signals.send({ kind: "devices", node, client, subject, userId, devices, since, round: this.#round });
   }
 

@@ -124,6 +124,22 @@ test("a node that is new learns of everybody, and rounds of many people need no 
   expect(late.of("sub_1999", "u1999").online).toBe(true);
 });
 
+test("a part of a round that is lost takes nobody away, however many connect meanwhile", () => {
+  const { hub, nodes, pass } = cluster("a", "b");
+  const connect = (from: number, to: number) => {
+    for (let n = from; n < to; n += 1) nodes[0]?.connect({ client: "cli_1", subject: `sub_${n}`, userId: `u${n}` });
+  };
+  connect(0, 1_500);
+  pass(16); // the third round has told of the first 500
+  hub.cut.add("b");
+  pass(1);
+  hub.cut.delete("b");
+  connect(1_500, 2_000);
+  pass(8);
+  const online = (n: number) => nodes[1]?.of(`sub_${n}`, `u${n}`).online;
+  expect([online(0), online(600), online(1_499), online(1_999)]).toEqual([true, true, true, true]);
+});
+
 test("signals that are none of presence are passed over", () => {
   const { hub, nodes } = cluster("a", "b");
   const stranger = hub.node("stranger");
