@@ -23,10 +23,11 @@ const TypingSignal = z.object({
 });
 type TypingSignal = z.infer<typeof TypingSignal>;
 
-/** `connections`: until when each of them types. */
+/** Until when a connection types, and when it last was news to other nodes. */
+type OnConnection = { readonly until: number; readonly signalledAt: number };
 type Typist = {
   readonly about: Omit<TypingSignal, "connection" | "active">;
-  readonly connections: Map<string, number>;
+  readonly connections: Map<string, OnConnection>;
   publishedAt: number;
 };
 
@@ -77,7 +78,7 @@ export class Typing implements Disposable {
   tick(): void {
     const now = this.#options.clock();
     for (const typist of this.#typists.values()) {
-      for (const [connection, until] of typist.connections) {
+      for (const [connection, { until }] of typist.connections) {
         // fence: typing-ends
         if (until <= now) this.#stop(typist, connection);
       }
@@ -88,20 +89,24 @@ export class Typing implements Disposable {
     this.#listening[Symbol.dispose]();
   }
 
-  /** False when nobody needs to be told. */
+  /** False when other nodes need not be told. */
   #apply({ connection, active, ...about }: TypingSignal): boolean {
     const key = keyOf(about);
     const known = this.#typists.get(key);
     if (!active) return known !== undefined && this.#stop(known, connection);
     if (known === undefined && this.#typists.size >= MAX_TYPING) return false;
     const now = this.#options.clock();
-    const typist = known ?? { about, connections: new Map<string, number>(), publishedAt: Number.NEGATIVE_INFINITY };
-    typist.connections.set(connection, now + TYPING_MS);
+    const typist: Typist = known ?? { about, connections: new Map(), publishedAt: Number.NEGATIVE_INFINITY };
+    const before = typist.connections.get(connection);
+    // Each connection by itself: where only one of two is known, the end of that one would be the end of all.
+    const isNews = before === undefined || now - before.signalledAt >= REPEAT_MS;
+    typist.connections.set(connection, { until: now + TYPING_MS, signalledAt: isNews ? now : before.signalledAt });
     this.#typists.set(key, typist);
-    if (now - typist.publishedAt < REPEAT_MS) return false;
-    typist.publishedAt = now;
-    this.#publish(about, true);
-    return true;
+    if (now - typist.publishedAt >= REPEAT_MS) {
+      typist.publishedAt = now;
+      this.#publish(about, true);
+    }
+    return isNews;
   }
 
   #stop(typist: Typist, connection: string): boolean {

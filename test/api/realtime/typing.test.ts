@@ -69,6 +69,17 @@ test("who types on two devices types until neither does", () => {
   expect(seen.slice(-2).toSorted()).toEqual(over);
 });
 
+test("who types on two devices of one node types on the others until neither does", () => {
+  const { all, seen, pass } = nodes("a", "b");
+  all[0]?.set({ ...ann, connection: "c1", active: true });
+  pass(1_000);
+  all[0]?.set({ ...ann, connection: "c2", active: true });
+  all[0]?.end("c1");
+  expect(seen).toEqual(began);
+  all[0]?.end("c2");
+  expect(seen.slice(2)).toEqual(over);
+});
+
 test("a node that is killed leaves nobody typing", () => {
   const { hub, all, seen, pass } = nodes("a", "b");
   all[0]?.set({ ...ann, connection: "c1", active: true });
