@@ -109,26 +109,17 @@ export class UserCommands {
     if (caller.kind !== "user") throw userRequired();
     const { services, inFlight } = this.#options;
     const { ref } = frame;
+    const run = async (call: Call): Promise<Ok> => ({ type: "ok", ...(await this.#run(call, caller, frame)), ref });
     const key = "idempotency_key" in frame ? frame.idempotency_key : undefined;
-    if (key === undefined || !isCommandFrame(frame)) {
-      return { type: "ok", ...(await this.#run(this.#call(caller, services.newId()), caller, frame)), ref };
-    }
+    if (key === undefined || !isCommandFrame(frame)) return run(this.call(caller));
     const commandId = keyedCommandId(caller, "POST", API_PREFIX + commandPath(frame), key);
     const fingerprint = fingerprintOf(await services.keyring.pepper(caller.client), body);
-    const call = this.#call(caller, commandId, fingerprint);
-    return inFlight.run(commandId, fingerprint, async () => ({
-      type: "ok",
-      ...(await this.#run(call, caller, frame)),
-      ref,
-    }));
+    const call = this.call(caller, commandId, fingerprint);
+    return inFlight.run(commandId, fingerprint, () => run(call));
   }
 
-  /** The call of a use case under a random id. */
-  call(caller: Caller): Call {
-    return this.#call(caller, this.#options.services.newId());
-  }
-
-  #call(caller: Caller, commandId: string, fingerprint?: string): Call {
+  /** The call of a use case. `commandId`: by default a random one. */
+  call(caller: Caller, commandId = this.#options.services.newId(), fingerprint?: string): Call {
     const { services, connection } = this.#options;
     const { client, actor } = caller;
     const context = { client, actor, commandId, correlation: connection, causation: commandId };
