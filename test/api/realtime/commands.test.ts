@@ -281,8 +281,8 @@ describe("presence", () => {
     await api.put(`/rooms/${room}/members/max`, {});
     using _max = await SocketClient.connect(url(), await tokenOf(api, "max"));
     await observer.until(() => observer.of("presence").some((frame) => userIn(frame, "max") !== undefined));
-    expect(leo.of("presence")).toHaveLength(seen);
     expect(await watch(leo)).toMatchObject({ code: "not_found" });
+    expect(leo.of("presence")).toHaveLength(seen);
     expect((await api.as(await tokenOf(api, "leo")).get(`/rooms/${room}/presence`)).status).toBe(404);
     expect((await alice.get("/users/leo/presence")).status).toBe(404);
     expect((await api.get("/users/nobody/presence")).status).toBe(404);

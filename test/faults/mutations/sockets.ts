@@ -1,5 +1,5 @@
 // Fences around what users do over sockets.
-import { condition, drop, type Mutation } from "./mutation.ts";
+import { condition, drop, type Mutation, substitute } from "./mutation.ts";
 
 const commands = (test: string) => ({ file: "api/realtime/commands.test.ts", test });
 const typing = (test: string) => ({ file: "api/realtime/typing.test.ts", test });
@@ -10,10 +10,7 @@ export const socketMutations: readonly Mutation[] = [
     fence: "observers-only-observe",
     name: "who observes does nothing that a person does",
     mutate: drop,
-    caughtBy: {
-      file: "api/realtime/commands.test.ts",
-      test: "a reader, a removed member and an observer are refused",
-    },
+    caughtBy: commands("a reader, a removed member and an observer are refused"),
   },
   {
     fence: "waiting-bytes",
@@ -54,7 +51,7 @@ export const socketMutations: readonly Mutation[] = [
   {
     fence: "presence-reconnect",
     name: "a reconnect is no absence",
-    mutate: condition(false),
+    mutate: substitute(" || clock - known.left.clock < LINGER_MS", ""),
     caughtBy: presence("two hundred reconnects"),
   },
   {
