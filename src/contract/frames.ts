@@ -162,9 +162,6 @@ const roomEventTypes = Object.keys(ROOM_EVENTS) as RoomEventType[];
 const EndReasonSchema = z.enum(["asked", "left", "removed", "banned", "room_deleted"]);
 export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
 
-/** Members that errors of some codes have. */
-const more = z.union([z.string(), z.number()]).optional();
-
 /** Every frame of the server. Answers carry the `ref` of what they answer. */
 const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("welcome", { connection_id: z.string(), user_id: z.string().nullable(), heartbeat_seconds: z.int(), ref }),
@@ -204,8 +201,7 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     code: z.enum(SOCKET_ERROR_CODES),
     message: z.string(),
     errors: z.array(z.object({ path: z.string(), code: z.enum(FAULT_CODES), message: z.string() })).optional(),
-    max_bytes: more,
-    expected: more,
+    max_bytes: z.union([z.string(), z.number()]).optional(),
     retry_after_seconds: z.int().optional(),
     ref,
   }),

@@ -86,8 +86,7 @@ export function errorFrame(
   if (error instanceof SocketRefusal) return { type: "error", code: error.code, message: error.message, ref };
   const { code, detail, extra, faults, retryAfterSeconds } = error;
   const shown = faults === undefined ? { code, message: detail } : invalidFrame(type, faults);
-  const { max_bytes, expected } = extra;
-  return { type: "error", ...shown, max_bytes, expected, retry_after_seconds: retryAfterSeconds, ref };
+  return { type: "error", ...shown, max_bytes: extra.max_bytes, retry_after_seconds: retryAfterSeconds, ref };
 }
 
 type CommandsOptions = SharedCommands & {
