@@ -149,6 +149,7 @@ test("frames of each kind", async () => {
   await send(api, "POST", "/notifications", { ...wanted, room_id: room.id, priority: "high" });
   const { delivery_id } = await alice.next("notification");
   await other.next("notification");
+  await alice.next("inbox_counts");
   await alice.ask({ type: "ack", delivery_id });
   await other.next("acked");
 
