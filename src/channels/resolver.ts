@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { LRUCache } from "lru-cache";
 import type { ClientId } from "../contract/ids.ts";
+import { SharedSlots } from "../platform/bounded.ts";
 
 /** Resolves a name to all its addresses. Rejects when there are none. */
 export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
@@ -40,43 +41,6 @@ const clientAtWork = new AsyncLocalStorage<ClientId>();
 
 /** Runs work whose lookups are limited as this client's. Connections are shared by clients, so no parameter names one. */
 export const onBehalfOf = <T>(client: ClientId, work: () => T): T => clientAtWork.run(client, work);
-
-/** Who looks names up: each client has a number of slots, taken in the order of asking. */
-class LookupSlots {
-  readonly #clients = new Map<ClientId, { taken: number; readonly waiting: Set<() => void> }>();
-
-  /** Rejects when none is free in time. Disposing it frees it. */
-  async take(client: ClientId, timeoutMs: number): Promise<Disposable> {
-    const own = this.#clients.get(client) ?? { taken: 0, waiting: new Set() };
-    this.#clients.set(client, own);
-    // fence: lookups-per-client
-    if (own.taken >= PENDING_PER_CLIENT) await waitIn(own.waiting, timeoutMs);
-    else own.taken += 1;
-    return {
-      [Symbol.dispose]: () => {
-        const [next] = own.waiting;
-        if (next !== undefined) return next(); // it has this slot now
-        own.taken -= 1;
-        if (own.taken === 0) this.#clients.delete(client);
-      },
-    };
-  }
-}
-
-function waitIn(waiting: Set<() => void>, timeoutMs: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const start = () => {
-      clearTimeout(timer);
-      waiting.delete(start);
-      resolve();
-    };
-    const timer = setTimeout(() => {
-      waiting.delete(start);
-      reject(Object.assign(new Error("Too many names are being looked up for this client"), { code: "ETIMEOUT" }));
-    }, timeoutMs);
-    waiting.add(start);
-  });
-}
 
 /**
  * Looks names up as the system does: hosts file first, then the name servers, then under the search domains. A lookup on
@@ -122,7 +86,7 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
         failure ??= error;
       }
     }
-    throw failure ?? Object.assign(new Error("The name took too long to look up"), { code: "ETIMEOUT" });
+    throw failure ?? timedOut("The name took too long to look up");
   }
 
   const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({
@@ -130,16 +94,23 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
     ttl: CACHE_MS,
     memoMethod: lookUp,
   });
-  const slots = new LookupSlots();
+  const perKey = /* fence: lookups-per-client */ PENDING_PER_CLIENT;
+  const slots = new SharedSlots({ total: Number.POSITIVE_INFINITY, perKey, maxWaiting: Number.POSITIVE_INFINITY });
+  const slotFor = (client: ClientId) =>
+    slots.acquire(client, timeoutMs).catch(() => {
+      throw timedOut("Too many names are being looked up for this client");
+    });
   return async (name) => {
     const wanted = name.toLowerCase();
     const client = clientAtWork.getStore();
     // What is cached has been looked up, or is being so.
     if (client === undefined || answers.has(wanted)) return answers.memo(wanted);
-    using _slot = await slots.take(client, timeoutMs);
+    using _slot = await slotFor(client);
     return await answers.memo(wanted);
   };
 }
+
+const timedOut = (message: string): Error => Object.assign(new Error(message), { code: "ETIMEOUT" });
 
 /** The words of a file's lines, without comments. */
 type Lines = readonly (readonly string[])[];
