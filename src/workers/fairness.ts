@@ -109,8 +109,14 @@ export class TenantConcurrency<J extends FairJob> {
     for (let next = this.#takeNext(); next !== undefined; next = this.#takeNext()) started.push(next);
     if (ended.running === 0 && ended.waiting.length === 0) this.#shares.delete(ended.sharer);
     const { client, running, endpointsWaiting } = ended.tenant;
-    if (running === 0 && endpointsWaiting === 0 && !this.#shares.has(client)) this.#tenants.delete(client);
+    if (running === 0 && endpointsWaiting === 0 && !this.#shares.has(client)) this.#forget(ended.tenant);
     return started;
+  }
+
+  /** With its endpoints of which no job found room: they would go on counting for a client that is no longer known. */
+  #forget(tenant: Tenant): void {
+    this.#tenants.delete(tenant.client);
+    for (const share of this.#shares.values()) if (share.tenant === tenant) this.#shares.delete(share.sharer);
   }
 
   /** Removes and returns the jobs that wait. */

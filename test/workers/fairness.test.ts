@@ -101,6 +101,16 @@ describe("the concurrency of clients", () => {
     });
     expect([1, 2].map((n) => all.admit(job(A, n)))).toEqual(["start", "start"]);
   });
+
+  test("counts an endpoint as its client's, though none of its jobs found room before", () => {
+    const all = concurrency({ running: 40, perClient: 2, waitingPerClient: 1 });
+    const of = (endpoint: EndpointId) => job(A, 1, { endpoint });
+    const four = [of("whk_1"), of("whk_2"), of("whk_3"), of("whk_4")] as const;
+    expect(four.map((one) => all.admit(one))).toEqual(["start", "start", "wait", "return"]);
+    for (const one of four.slice(0, 3)) all.release(one);
+    expect(all.running).toBe(0);
+    expect([of("whk_5"), of("whk_6"), of("whk_4")].map((one) => all.admit(one))).toEqual(["start", "start", "wait"]);
+  });
 });
 
 describe("the limiter of hosts", () => {
