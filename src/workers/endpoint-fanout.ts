@@ -254,16 +254,18 @@ function steer(
 function follow(roster: EndpointRoster, event: RecordedEvent, freed: Set<Followed>): readonly Job[] {
   const delivery = deliveryOf(event.stream);
   const owner = roster.ownerOf(delivery);
-  if (owner === undefined) {
-    if (event.type !== "DeliveryRedriven") return [];
+  if (owner === undefined && event.type === "DeliveryRedriven") {
     const followed = roster.get(decodeRaw(event).endpoint as EndpointId);
     if (followed !== undefined) roster.opened(followed, { id: delivery, lane: null, previous: null });
     return [];
   }
+  // One that had ended before the endpoints were loaded is nobody's, and another may wait for it all the same.
+  if (owner === undefined && !roster.isAwaited(delivery)) return [];
   if (!hasEnded(decodeRaw(event).to as DeliveryStatus)) return [];
   const successor = roster.ended(delivery);
-  if (owner.cursor !== null && owner.hasRoom) freed.add(owner);
-  return successor === undefined ? [] : [attemptNow(event, owner.row.id, successor)];
+  if (owner !== undefined && owner.cursor !== null && owner.hasRoom) freed.add(owner);
+  const waiting = successor === undefined ? undefined : roster.ownerOf(successor);
+  return successor === undefined || waiting === undefined ? [] : [attemptNow(event, waiting.row.id, successor)];
 }
 
 function attemptNow(event: RecordedEvent | StoredEvent, endpoint: EndpointId, delivery: DeliveryId): Job {

@@ -48,9 +48,12 @@ export async function openFanOut(options: LoadingOptions): Promise<Position> {
   });
 }
 
-/** What there is to follow from the checkpoint on. */
+/**
+ * What there is to follow from the checkpoint on. Deliveries that were requested, or have ended, behind the checkpoint are
+ * known: what follows the log may have come further than it, and no event says so again.
+ */
 export async function loadRoster(options: LoadingOptions, at: Position): Promise<Following> {
-  await awaitReadModel(options, at);
+  await awaitReadModel(options, await options.store.tail());
   const operator = options.readSide.operator();
   const [rows, known, open] = await Promise.all([
     allEndpoints(operator),

@@ -198,6 +198,11 @@ export class EndpointRoster {
     return this.#owners.get(delivery);
   }
 
+  /** Whether another waits for the end of this one. */
+  isAwaited(delivery: DeliveryId): boolean {
+    return this.#successors.has(delivery);
+  }
+
   /** A delivery has ended. Returns the one that waited for it. */
   ended(delivery: DeliveryId): DeliveryId | undefined {
     this.#owners.get(delivery)?.ended(delivery);

@@ -3,11 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId } from "../../src/contract/ids.ts";
 import { seal } from "../../src/domain/event.ts";
 import { positionOf } from "../../src/event-store/event-store.ts";
+import { readDecoded } from "../../src/event-store/handle-command.ts";
 import { allCursors } from "../../src/projections/endpoint-cursors.ts";
-import { openFanOut } from "../../src/workers/endpoint-loading.ts";
+import { loadRoster, openFanOut } from "../../src/workers/endpoint-loading.ts";
+import { candidatesOf, requestAll } from "../../src/workers/endpoint-requests.ts";
 import { JobQueue } from "../../src/workers/queue.ts";
 import { createRoom, post, quietLogger } from "../support/live.ts";
 import { roomCommands } from "../support/room-commands.ts";
+import { until } from "../support/until.ts";
 import { attemptsAre, endpointOf, eventReceiver, newRoom, steer } from "./endpoint-parts.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -113,6 +116,55 @@ describe("an endpoint", () => {
     target.release();
     expect((await target.come("/ordered", 3)).at(-1)?.body.data.content).toBe("second");
   });
+
+  test("that is ordered gets the next event, though the fan-out was loaded anew when the one before had ended", async () => {
+    const { pool } = world.database;
+    await using target = await eventReceiver((path) => (target.at(path).length > 1 ? 204 : null));
+    const id = await room();
+    await endpointOf(world, client, { url: target.url("/in-turn"), ordered: true });
+    await say(id, "first");
+    await say(id, "second");
+    await target.come("/in-turn", 1);
+    await attemptsAre(world, 1);
+    // A sequence counts also what is rolled back.
+    await pool.query("create sequence failures");
+    await pool.query(`create function fail() returns trigger language plpgsql as
+      $$ begin perform nextval('failures'); raise exception 'the checkpoint cannot move'; end $$`);
+    await pool.query(`create trigger fails before update on jobs.reactor_checkpoints
+      for each row when (new.name = 'endpoints') execute function fail()`);
+    target.release();
+    await until(async () => {
+      const { rows } = await pool.query<{ is_called: boolean }>("select is_called from failures");
+      return rows[0]?.is_called === true;
+    });
+    expect(target.contents("/in-turn")).toEqual(["first"]);
+    await pool.query("drop trigger fails on jobs.reactor_checkpoints");
+    await target.come("/in-turn", 2);
+    expect(target.contents("/in-turn")).toEqual(["first", "second"]);
+  });
+});
+
+test("a delivery is known to be open once the endpoints are loaded, though it was requested behind the checkpoint", async () => {
+  await using own = await openWorld({ startWorkers: false });
+  const { commands, readSide, store } = own;
+  const { pool } = own.database;
+  await using _queue = await JobQueue.open({ pool, logger: quietLogger as never, now: Date.now });
+  const tenant = await own.client();
+  const id = newRoom();
+  await createRoom(own, tenant, id, { ann: "owner" });
+  const endpoint = await endpointOf(own, tenant, { url: "http://127.0.0.1:9/", ordered: true });
+  const { seq } = await post(own, tenant, id, "ann", "first");
+  const at = await store.tail();
+  const { roster } = await loadRoster({ pool, store, readSide }, at);
+  const [event] = await readDecoded(own, `room-${id}`, { from: seq - 1, limit: 1 });
+  const followed = roster.get(endpoint);
+  if (event === undefined || followed === undefined) throw new Error("nothing to request");
+  const candidates = await candidatesOf(own as never, event, false);
+  const requests = candidates.map((candidate) => roster.request(followed, candidate, Date.now()));
+  await requestAll({ commands, now: Date.now }, roster, requests);
+  const again = await loadRoster({ pool, store, readSide }, at);
+  expect(requests).toHaveLength(1);
+  expect([...(again.roster.get(endpoint)?.open ?? [])]).toEqual(requests.map(({ delivery }) => delivery));
 });
 
 test("on a fresh schema `jobs` each endpoint goes on behind the last batch that it had, and loses nothing", async () => {
