@@ -16,11 +16,11 @@ import { deliveryStream } from "../domain/delivery-state.ts";
 import { hookTokenDecider, hookTokenStream } from "../domain/hook-token.ts";
 import { type ProviderSettings, settingsOf } from "../domain/provider.ts";
 import { deriveSecretTail, deriveUuid } from "../event-store/derived-ids.ts";
-import { decodeMetadata } from "../event-store/envelope.ts";
 import { isReported, recordReport } from "./delivery-reports.ts";
 import { AppError } from "./errors.ts";
 import type { HookOwner } from "./mail-links.ts";
 import type { Services } from "./services.ts";
+import { streamOwner } from "./stream-owner.ts";
 
 const CODES: Readonly<Record<HookRefused["reason"], ProblemCode>> = {
   forged: "unauthenticated",
@@ -67,10 +67,9 @@ export async function receiveHook(
 export async function receiveBounce(services: Services, id: DeliveryId, raw: Uint8Array): Promise<HookOutcome> {
   const reports = await bounceReports(raw, id);
   const { state } = await services.commands.load(deliveryDecider, deliveryStream(id));
-  const [first] = await services.store.readStream(deliveryStream(id), { from: 0, limit: 1 });
-  const client = first === undefined ? undefined : decodeMetadata(first).client;
+  const client = await streamOwner(services.store, deliveryStream(id));
   let recorded = 0;
-  if (state.status !== "none" && client !== undefined && client !== null) {
+  if (state.status !== "none" && client !== undefined) {
     // The delivery may go on with another provider before the same report comes again.
     const source = { client, provider: state.provider, way: RETURN_PATH };
     for (const report of reports) {
