@@ -1,4 +1,5 @@
 // Rooms: which one a caller means and may see, how it is changed, and what lists show of it.
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientId, type RoomId, RoomIdSchema } from "../contract/ids.ts";
 import type { RoomPatch, RoomQuery, RoomResource } from "../contract/rooms.ts";
 import { claimDecider, claimStream } from "../domain/claim.ts";
@@ -21,20 +22,47 @@ import { streamOwner } from "./stream-owner.ts";
 /** A room that its caller may see. `position` is that of its last event as of the call. */
 type OpenRoom = { readonly id: RoomId; readonly room: ExistingRoom; readonly position: Position | null };
 
+/** What precedes an external id where a room is named. */
+const EXTERNAL = "ext:";
+/** How long not_found takes at least where a user names a room by its external id, in ms. */
+const HIDDEN_MS = 100;
+
+/**
+ * Looks for a room that a caller names. External ids can be guessed: not_found comes to a user after one time, so that
+ * it does not tell a room that is hidden from one that is not there.
+ */
+async function hidingRooms<T>({ actor }: RoomCaller, named: string, look: () => Promise<T>): Promise<T> {
+  // fence: hidden-room-time
+  if (actor.type !== "user" || !named.startsWith(EXTERNAL)) return look();
+  const begun = performance.now();
+  try {
+    return await look();
+  } catch (error) {
+    if (error instanceof DomainError && error.code === "not_found") {
+      await sleep(Math.max(1, HIDDEN_MS - (performance.now() - begun)));
+    }
+    throw error;
+  }
+}
+
 /**
  * The room that a caller names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
  * not_found; whether it still exists and what its caller may do is left to the command that follows.
  */
-export async function findRoom(services: Services, client: ClientId, named: string): Promise<RoomId> {
-  const id = named.startsWith("ext:") ? await roomWithExternalId(services, client, named.slice(4)) : named;
-  const parsed = RoomIdSchema.safeParse(id);
-  if (
-    !parsed.success ||
-    /* fence: tenant-room */ (await streamOwner(services.store, roomStream(parsed.data))) !== client
-  )
-    throw new DomainError("not_found");
-  return parsed.data;
-}
+export const findRoom = (services: Services, caller: RoomCaller, named: string): Promise<RoomId> =>
+  hidingRooms(caller, named, async () => {
+    const { client } = caller;
+    const id = named.startsWith(EXTERNAL)
+      ? await roomWithExternalId(services, client, named.slice(EXTERNAL.length))
+      : named;
+    const parsed = RoomIdSchema.safeParse(id);
+    if (
+      !parsed.success ||
+      /* fence: tenant-room */ (await streamOwner(services.store, roomStream(parsed.data))) !== client
+    )
+      throw new DomainError("not_found");
+    return parsed.data;
+  });
 
 /** The room that has an external id: one that claimed it for something else, or is gone, does not. */
 async function roomWithExternalId(
@@ -50,15 +78,17 @@ async function roomWithExternalId(
 }
 
 /** The room, never older than the call, if the caller may see its object. Throws not_found. */
-export async function openRoom(services: Services, { client, actor }: RoomCaller, named: string): Promise<OpenRoom> {
-  const id = await findRoom(services, client, named);
-  const { state, position } = await services.commands.load(roomDecider, roomStream(id));
-  const room = requireExisting(state);
-  // fence: private-room
-  if (actor.type === "user" && room.settings.kind !== "public" && !room.members.has(actor.id))
-    throw new DomainError("not_found");
-  return { id, room, position };
-}
+export const openRoom = (services: Services, caller: RoomCaller, named: string): Promise<OpenRoom> =>
+  hidingRooms(caller, named, async () => {
+    const { actor } = caller;
+    const id = await findRoom(services, caller, named);
+    const { state, position } = await services.commands.load(roomDecider, roomStream(id));
+    const room = requireExisting(state);
+    // fence: private-room
+    if (actor.type === "user" && room.settings.kind !== "public" && !room.members.has(actor.id))
+      throw new DomainError("not_found");
+    return { id, room, position };
+  });
 
 /** The part of a caller that rooms care about. */
 type RoomCaller = Pick<Caller, "client" | "actor">;
@@ -95,11 +125,12 @@ export async function getRoom({ services, caller }: Call, named: string): Promis
 export type RoomChange = Bare<Exclude<RoomCommand, { type: "Create" | "Abandon" }>, "at" | "actor" | "room">;
 
 /** Carries out a change of the room that the caller names. Throws what the room's rules refuse. */
-export async function executeOnRoom({ services, caller, at, context }: Call, named: string, change: RoomChange) {
-  const room = await findRoom(services, caller.client, named);
-  const command: RoomCommand = { ...change, at, actor: caller.actor, room };
-  return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
-}
+export const executeOnRoom = ({ services, caller, at, context }: Call, named: string, change: RoomChange) =>
+  hidingRooms(caller, named, async () => {
+    const room = await findRoom(services, caller, named);
+    const command: RoomCommand = { ...change, at, actor: caller.actor, room };
+    return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
+  });
 
 async function changed(call: Call, named: string, change: RoomChange): Promise<ShownRoom & Written> {
   const { room, state, position, replayed } = await executeOnRoom(call, named, change);

@@ -87,7 +87,7 @@ export class RoomSubscriptions implements Disposable {
    */
   async unsubscribe(caller: Caller, { room_id, ref }: FrameOf<"unsubscribe">): Promise<void> {
     const { services, outbox } = this.#options;
-    const room = await findRoom(services, caller.client, room_id);
+    const room = await findRoom(services, caller, room_id);
     // fence: leave-unseen-room
     if (!this.#subscriptions.has(room)) await openRoom(services, caller, room_id);
     this.#subscriptions.get(room)?.[Symbol.dispose]();

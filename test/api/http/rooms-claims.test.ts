@@ -43,6 +43,26 @@ describe("an external id", () => {
     for (const { status, body } of answers) if (status === 409) expect(body.existing_id).toBe(made?.body.id);
   });
 
+  test("tells a user by no time whether a hidden room has it", async () => {
+    await api.post("/rooms", { name: "Hidden", external_id: "x-hidden", members: [{ user_id: "alice" }] });
+    const mallory = api.as(await tokenOf(api, "mallory"));
+    const told: string[] = [];
+    for (const name of ["ext:x-hidden", "ext:x-nowhere"]) {
+      const asked: (() => Promise<Answer>)[] = [
+        () => mallory.get(`/rooms/${name}`),
+        () => mallory.get(`/rooms/${name}/messages`),
+        () => mallory.post(`/rooms/${name}/messages`, { content: "Is anybody there?" }),
+      ];
+      for (const ask of asked) {
+        const begun = performance.now();
+        const { status, body } = await ask();
+        // A timer may ring a millisecond early.
+        told.push(`${status} ${body.code} ${performance.now() - begun >= 98 ? "late" : "at once"}`);
+      }
+    }
+    expect(told).toEqual(Array.from({ length: 6 }, () => "404 not_found late"));
+  });
+
   describe("claimed for a room that never came", () => {
     const claimFor = async (name: string, room: RoomId, age: number): Promise<void> => {
       const client = api.id as ClientId;

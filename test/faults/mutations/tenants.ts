@@ -75,6 +75,12 @@ export const tenantMutations: readonly Mutation[] = [
     caughtBy: { file: "api/http/rooms-list.test.ts", test: "another client's rooms are as unknown ones" },
   },
   {
+    fence: "hidden-room-time",
+    name: "a hidden room is refused as late as one that is not there",
+    mutate: condition(true),
+    caughtBy: { file: "api/http/rooms-claims.test.ts", test: "tells a user by no time whether a hidden room has it" },
+  },
+  {
     fence: "private-room",
     name: "private rooms",
     mutate: drop,
