@@ -9,30 +9,38 @@ import { redriveById } from "../../src/projections/models/redrives.ts";
 import type { TakenJob } from "../../src/workers/jobs.ts";
 import { redriveDeliveries } from "../../src/workers/redrive.ts";
 import { jobServices } from "../support/job-services.ts";
+import { sized, sizedTimeout } from "../support/size.ts";
 import { until } from "../support/until.ts";
 import { receiver } from "./webhooks.ts";
 import { openWorld, type World } from "./world.ts";
 
 /** More than a page. */
-const COUNT = 230;
+const COUNT = sized(230, 10_000);
+/** Recipients of one notification. */
+const AT_ONCE = 1_000;
+const WAIT_MS = sizedTimeout(20_000, 1_200_000);
 const SOME = 100;
 const ID: RedriveId = `rdr_${deriveTail("redrive", "test")}`;
 
 /** Webhooks that were refused for good. */
 async function deadLetters(world: World, client: ClientId, url: string): Promise<readonly DeliveryId[]> {
-  const urls = Array.from({ length: COUNT }, (_, n) => `${url}/${n}`);
-  const notification = await world.notify(client, "webhook", urls);
-  await exhaustedAre(world, client, notification, COUNT);
-  return Promise.all(
-    urls.map(async (one) => deliveryId(notification, await world.keyring.subjectOfAddress(client, one), "webhook")),
-  );
+  const ids: DeliveryId[] = [];
+  for (let from = 0; from < COUNT; from += AT_ONCE) {
+    const urls = Array.from({ length: Math.min(AT_ONCE, COUNT - from) }, (_, n) => `${url}/${from + n}`);
+    const notification = await world.notify(client, "webhook", urls);
+    await exhaustedAre(world, client, notification, urls.length);
+    for (const one of urls) {
+      ids.push(deliveryId(notification, await world.keyring.subjectOfAddress(client, one), "webhook"));
+    }
+  }
+  return ids;
 }
 
 const exhaustedAre = (world: World, client: ClientId, id: NotificationId, count: number) =>
   until(
     () => notificationById(world.readSide.readAs(client), id),
     (row) => row?.counts.exhausted === count,
-    20_000,
+    WAIT_MS,
   );
 
 async function request(world: World, client: ClientId, matched: number): Promise<void> {
@@ -84,12 +92,19 @@ describe("a redrive", () => {
     // What was started again is refused again, and matches once more when the rest is done.
     await world.restart();
     await world.startWorkers();
+    const progress: number[] = [];
     const state = await until(
       () => redriveById(world.readSide.readAs(client), ID),
-      (row) => row?.status === "done",
-      20_000,
+      (row) => {
+        progress.push(row?.done ?? -1);
+        return row?.status === "done";
+      },
+      WAIT_MS,
     );
     expect(state).toMatchObject({ status: "done", matched: COUNT, done: COUNT });
+    // It goes on from where it was, and is told meanwhile.
+    expect(progress).toEqual(progress.toSorted((a, b) => a - b));
+    expect(progress[0]).toBeLessThan(COUNT);
     expect(new Set(await redrivenTimes(world, ids))).toEqual(new Set([1]));
   });
 
@@ -105,7 +120,7 @@ describe("a redrive", () => {
     await until(
       () => redriveById(world.readSide.readAs(client), ID),
       (row) => row?.status === "done" && row.done === SOME,
-      20_000,
+      WAIT_MS,
     );
     const times = await redrivenTimes(world, ids);
     expect([times.filter((one) => one === 1).length, times.filter((one) => one > 1).length]).toEqual([SOME, 0]);
