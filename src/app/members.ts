@@ -2,7 +2,6 @@
 import type { FieldFault } from "../contract/errors.ts";
 import type { PageQuery } from "../contract/fields.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
-import type { PublicActor } from "../contract/public-events.ts";
 import type {
   BanResource,
   MemberInput,
@@ -13,7 +12,7 @@ import type {
 } from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import type { PresenceResource } from "../contract/users.ts";
-import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
+import { type Actor, DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { readsDecider, readsStream } from "../domain/reads.ts";
 import {
@@ -141,7 +140,7 @@ export async function banUser(
   const event = await eventAt(services, room, requireExisting(state).bans.get(subject)?.seq ?? 1);
   if (event?.type !== "MemberBanned")
     throw new AppError("unavailable", { detail: "The ban was lifted meanwhile. Try again." });
-  const by = await actorOf(services, event.meta.actor);
+  const by = await services.people.actor(event.meta.actor);
   const facts = { user_id: userId, until: event.data.until, reason: reveal(event.data.reason) };
   return { ban: banResource({ ...facts, banned_at: event.meta.at, banned_by: by }), position, replayed };
 }
@@ -159,16 +158,10 @@ export async function listBans(call: Call, named: string, query: PageQuery): Pro
   requireAdmin(room, caller.actor, "admin");
   const { rows, next } = await queryBans(read, id, { ...omitUndefined(query), at });
   const shown = await mapBounded(rows, READS_AT_ONCE, async ({ actor_type: type, actor_id, ...row }) =>
-    banResource({ ...row, banned_by: await actorOf(services, { type, id: actor_id }) }),
+    banResource({ ...row, banned_by: await services.people.actor({ type, id: actor_id } as Actor) }),
   );
   return { rows: shown, next };
 }
-
-/** Who acted, as the outside sees it: a user by its own id. */
-const actorOf = async (
-  { people }: Services,
-  { type, id }: { readonly type: PublicActor["type"]; readonly id: string },
-) => (type === "user" ? { type, id: (await people.of(id as Subject)).userId } : { type, id });
 
 /** A user leaves by naming itself. Throws what the room's rules refuse. */
 export async function removeMember(call: Call, named: string, user: string): Promise<Written> {

@@ -185,7 +185,10 @@ async function historyOf(
     seq,
     posting: posting.data,
     postedAt: posting.meta.at,
-    edit: edit?.type === "MessageEdited" ? { data: edit.data, at: edit.meta.at } : null,
+    edit:
+      edit?.type === "MessageEdited"
+        ? { data: edit.data, at: edit.meta.at, by: await services.people.actor(edit.meta.actor) }
+        : null,
     deletedAt: deletion?.meta.at ?? null,
   };
 }
@@ -235,7 +238,7 @@ export async function listVersions(
         content: none ? null : reveal(said?.content),
         meta: none ? {} : (reveal(said?.meta) ?? {}),
         at: rfc3339(at),
-        actor: actor.type === "user" ? { type: "user", id: (await services.people.of(actor.id)).userId } : actor,
+        actor: await services.people.actor(actor),
       },
     ];
   });

@@ -1,7 +1,9 @@
 // Users as other aggregates know them, by subject: who they are, and that they exist once they took part.
 import { LRUCache } from "lru-cache";
 import type { Subject } from "../contract/ids.ts";
+import type { PublicActor } from "../contract/public-events.ts";
 import type { Instant } from "../contract/time.ts";
+import type { Actor } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { type CommandContext, unkeyed } from "../event-store/envelope.ts";
@@ -60,6 +62,11 @@ export class People implements Disposable {
   /** The user's own id and name. Throws StoreUnavailable. */
   async of(subject: Subject): Promise<Person> {
     return (await this.#cache.fetch(subject)) ?? NOBODY;
+  }
+
+  /** Who acted, as the outside sees it: a user by its own id. Throws StoreUnavailable. */
+  async actor(actor: Actor): Promise<PublicActor> {
+    return actor.type === "user" ? { type: "user", id: (await this.of(actor.id)).userId } : actor;
   }
 
   /**

@@ -57,7 +57,8 @@ type EventFacts = {
   readonly userIdOf: (subject: Subject) => string | null;
   /** The events at the seqs that `priorSeqs` named. */
   readonly priorEvents: ReadonlyMap<number, StoredRoomEvent>;
-  readonly actor: PublicActor;
+  /** Who acted, as the outside sees it: of this event, and of the edit that it shows. */
+  readonly actorOf: (event: StoredRoomEvent) => PublicActor;
 };
 
 /**
@@ -118,7 +119,7 @@ export const publicRoomEvent = (event: StoredRoomEvent, facts: EventFacts): Publ
   type: ROOM_NAMES[event.type],
   at: rfc3339(event.meta.at),
   position: facts.position,
-  actor: facts.actor,
+  actor: facts.actorOf(event),
   data: dataOf(event, facts),
 });
 
@@ -144,7 +145,13 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
       return describedMember(event.data.subject, memberIn(facts.after, event.data.subject), facts);
     case "MemberBanned": {
       const { user, until, reason } = event.data;
-      const ban = { user_id: reveal(user), until, reason: reveal(reason), banned_at: at, banned_by: facts.actor };
+      const ban = {
+        user_id: reveal(user),
+        until,
+        reason: reveal(reason),
+        banned_at: at,
+        banned_by: facts.actorOf(event),
+      };
       return banResource(ban);
     }
     case "MemberUnbanned":
@@ -197,7 +204,8 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
   const deletion = change?.deleted === true ? priorEvent(facts, change.change) : undefined;
   return messageOfEvents({
     ...{ room: facts.room, seq, posting: posting.data, postedAt: posting.meta.at },
-    edit: content.type === "MessageEdited" ? { data: content.data, at: content.meta.at } : null,
+    edit:
+      content.type === "MessageEdited" ? { data: content.data, at: content.meta.at, by: facts.actorOf(content) } : null,
     deletedAt: deletion?.meta.at ?? null,
     responses: shownResponses(facts.after, seq, facts.userIdOf),
   });

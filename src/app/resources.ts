@@ -4,6 +4,7 @@
 import type { AttemptResource, DeliveryResource } from "../contract/deliveries.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
 import { EVERYONE, type MessageResource, NAMED_USERS, type ReactionResource } from "../contract/messages.ts";
+import type { PublicActor } from "../contract/public-events.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import type { UserResource, UserRoomResource } from "../contract/users.ts";
@@ -123,6 +124,7 @@ const messageResource = (message: Timed<MessageResource>): MessageResource => ({
   reactions: message.deleted_at === null ? message.reactions : [],
   created_at: rfc3339(message.created_at),
   edited_at: rfc3339OrNull(message.edited_at),
+  edited_by: message.edited_by,
   deleted_at: rfc3339OrNull(message.deleted_at),
 });
 
@@ -143,7 +145,7 @@ export type MessageHistory = {
   readonly seq: number;
   readonly posting: DataOf<"MessagePosted">;
   readonly postedAt: Instant;
-  readonly edit: { readonly data: DataOf<"MessageEdited">; readonly at: Instant } | null;
+  readonly edit: { readonly data: DataOf<"MessageEdited">; readonly at: Instant; readonly by: PublicActor } | null;
   readonly deletedAt: Instant | null;
   readonly responses: ShownResponses;
 };
@@ -198,6 +200,7 @@ export function messageOfEvents({
     ...responses,
     created_at: postedAt,
     edited_at: edit?.at ?? null,
+    edited_by: edit?.by ?? null,
     deleted_at: deletedAt,
   });
 }

@@ -1,6 +1,6 @@
 // Makes the public events of a room, and reads what else they show.
 import type { RoomId, Subject } from "../contract/ids.ts";
-import type { PublicEvent } from "../contract/public-events.ts";
+import type { PublicActor, PublicEvent } from "../contract/public-events.ts";
 import { reveal } from "../domain/event.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import type { Room } from "../domain/room-state.ts";
@@ -68,15 +68,17 @@ export class RoomEventMaker {
     const named = events.flatMap((event, index) => responders(event, states[index + 1]));
     const users = await this.#usersOf(events, priorEvents, named);
     const userIdOf = (subject: Subject) => users.get(subject)?.id ?? null;
+    const actorOf = ({ meta: { actor } }: StoredRoomEvent): PublicActor =>
+      actor.type === "user" ? { type: "user", id: userIdOf(actor.id) } : actor;
     return events.map((event, index) => {
       const subject = "subject" in event.data ? event.data.subject : undefined;
-      const { actor, client } = event.meta;
+      const { client } = event.meta;
       if (client === null) throw new Error(`an event of ${this.#stream} is nobody's`);
       return publicRoomEvent(event, {
         ...{ room: this.#room, priorEvents, ...around(index), userIdOf },
         position: this.#services.positions.ofEvent(client, event.position),
         ownName: (subject && users.get(subject)?.name) ?? null,
-        actor: actor.type === "user" ? { type: "user", id: users.get(actor.id)?.id ?? null } : actor,
+        actorOf,
       });
     });
   }
@@ -124,7 +126,8 @@ export class RoomEventMaker {
   ) {
     const users = new Map<Subject, User>();
     const unknown = new Set<Subject>(named);
-    for (const event of events) {
+    const edits = [...priorEvents.values()].filter(({ type }) => type === "MessageEdited");
+    for (const event of new Set([...events, ...edits])) {
       if (isMemberEvent(event)) unknown.add(event.data.subject);
       const { actor } = event.meta;
       if (actor.type !== "user") continue;

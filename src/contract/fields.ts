@@ -305,6 +305,8 @@ export const listBody = <T extends z.ZodType>(item: T) =>
 
 /** Who acts. */
 export const ActorTypeSchema = z.enum(["key", "user", "system", "operator"]);
+/** A user by its own id, null when the person was erased; all others by their id. */
+export const actor = z.object({ type: ActorTypeSchema, id: z.string().nullable() });
 
 /** The query of a list without filters. */
 export const PageQuery = input(paging);

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { emoji } from "./emoji.ts";
 import {
-  ActorTypeSchema,
+  actor,
   anyObject,
   commaSeparated,
   input,
@@ -51,7 +51,7 @@ export const MessageVersionResource = z
     content: z.string().nullable().describe("null of a deletion, and of a message that is deleted now"),
     meta: anyObject,
     at: time,
-    actor: z.object({ type: ActorTypeSchema, id: z.string().nullable() }),
+    actor,
   })
   .meta({ id: "MessageVersion" });
 export type MessageVersionResource = z.infer<typeof MessageVersionResource>;
@@ -73,6 +73,7 @@ export const MessageResource = z
     reactions: z.array(ReactionSummary).describe("In the order in which the emoji came; none of a deleted message"),
     created_at: time,
     edited_at: time.nullable(),
+    edited_by: actor.nullable().describe("Who edited it last: its sender, or a client key"),
     deleted_at: time.nullable(),
   })
   .meta({ id: "Message" });

@@ -1,7 +1,7 @@
 // Public events: what sockets, webhooks and pull are told, each with the schema of its `data`.
 import { z } from "zod";
 import { DeliveryResource } from "./deliveries.ts";
-import { ActorTypeSchema, time } from "./fields.ts";
+import { actor, time } from "./fields.ts";
 import { MessageResource } from "./messages.ts";
 import { NotificationResource } from "./notifications.ts";
 import { BanResource, MemberResource, RoomResource } from "./rooms.ts";
@@ -82,9 +82,7 @@ export const PUBLIC_EVENTS = { ...ROOM_EVENTS, ...OTHER_EVENTS } as const;
 export type PublicEventType = keyof typeof PUBLIC_EVENTS;
 export const PUBLIC_EVENT_TYPES = Object.keys(PUBLIC_EVENTS) as readonly PublicEventType[];
 
-/** A user by its own id, null when the person was erased; all others by their id. */
-const publicActor = z.object({ type: ActorTypeSchema, id: z.string().nullable() });
-export type PublicActor = z.infer<typeof publicActor>;
+export type PublicActor = z.infer<typeof actor>;
 
 /** What all public events have, beside `type` and `data`. */
 export const eventMembers = {
@@ -93,7 +91,7 @@ export const eventMembers = {
   seq: z.int().nullable().describe("Where it is among the events of its room"),
   at: time,
   position: z.string(),
-  actor: publicActor,
+  actor,
 };
 export type PublicEvent = z.infer<z.ZodObject<typeof eventMembers>> & {
   readonly type: PublicEventType;

@@ -88,6 +88,7 @@ export const message: MessageResource = {
   reactions: [{ emoji: "👍", count: 1, user_ids: ["bob"] }],
   created_at: LATER,
   edited_at: null,
+  edited_by: null,
   deleted_at: null,
 };
 const user: UserResource = {

@@ -1,7 +1,7 @@
 // Rooms, their members and read markers: what requests send and answers show.
 import { z } from "zod";
 import {
-  ActorTypeSchema,
+  actor,
   anyObject,
   commaSeparated,
   created,
@@ -69,7 +69,7 @@ export const BanResource = z
     until: time.nullable().describe("null: until it is lifted"),
     reason: z.string().nullable(),
     banned_at: time,
-    banned_by: z.object({ type: ActorTypeSchema, id: z.string().nullable() }),
+    banned_by: actor,
   })
   .meta({ id: "Ban" });
 export type BanResource = z.infer<typeof BanResource>;

@@ -96,8 +96,11 @@ export function decideMessage(
   const { data, seq } = posting;
   const own = command.actor.type === "user" && command.actor.id === data.sender;
   if (role === "reader") throw new DomainError("read_only");
+  // fence: edit-own-words
+  if (command.type === "Edit" && command.actor.type === "user" && !own)
+    throw new DomainError("role_required", "only its sender or a client key may edit a message");
   if (role === "member" && !own)
-    throw new DomainError("role_required", "only its sender or an admin may change a message");
+    throw new DomainError("role_required", "only its sender or an admin may delete or restore a message");
   // Made here because faults of the input go before conflicts.
   const edited = command.type === "Edit" ? edit(room, data, seq, command, priorEvents) : [];
   requireMatch(command.ifMatch, messageEtag(room, seq));

@@ -147,24 +147,19 @@ test("messages: edited frames are whole, deleted ones keep their place, restored
     reply_to: null,
     ...NOTHING_DONE,
   };
+  const edit = { edited_at: live[0]?.at, edited_by: { type: "key", id: "key_1" } };
   expect(live.map(({ event, data }) => [event, data])).toEqual([
-    [
-      "message.edited",
-      { ...whole, content: "second", created_at: expect.any(String), edited_at: live[0]?.at, deleted_at: null },
-    ],
+    ["message.edited", { ...whole, content: "second", created_at: expect.any(String), ...edit, deleted_at: null }],
     ["message.deleted", { id, seq, deleted_at: live[1]?.at }],
-    [
-      "message.restored",
-      { ...whole, content: "second", created_at: expect.any(String), edited_at: live[0]?.at, deleted_at: null },
-    ],
+    ["message.restored", { ...whole, content: "second", created_at: expect.any(String), ...edit, deleted_at: null }],
   ]);
   const [[deleted], later] = await bothWays(parts, () => act.delete(id));
   const gone = { ...whole, content: null, created_at: expect.any(String), deleted_at: deleted?.at };
   expect(later.slice(1).map(({ data }) => data)).toEqual([
-    { ...gone, edited_at: null },
-    { ...gone, edited_at: live[0]?.at },
+    { ...gone, edited_at: null, edited_by: null },
+    { ...gone, ...edit },
     { id, seq, deleted_at: live[1]?.at },
-    { ...gone, edited_at: live[0]?.at },
+    { ...gone, ...edit },
     { id, seq, deleted_at: deleted?.at },
   ]);
 });

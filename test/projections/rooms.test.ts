@@ -116,7 +116,18 @@ describe("messages", () => {
       at(STREAM, edited(ANNA, 2, "better"), { at: 5_000 }),
     ];
     expect(foldRows(messages, events)).toMatchObject([
-      { seq: 2, user_id: "anna", content: "better", meta: {}, created_at: 1_000, edited_at: 5_000, content_seq: 3 },
+      {
+        ...{
+          seq: 2,
+          user_id: "anna",
+          content: "better",
+          meta: {},
+          created_at: 1_000,
+          edited_at: 5_000,
+          content_seq: 3,
+        },
+        ...{ editor_type: events[2]?.meta.actor.type, editor: events[2]?.meta.actor.id },
+      },
     ]);
   });
 

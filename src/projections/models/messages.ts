@@ -5,6 +5,8 @@ import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
 import type { ReactionSummary, ThreadSummary } from "../../contract/messages.ts";
+import type { PublicActor } from "../../contract/public-events.ts";
+import type { Actor } from "../../domain/decider.ts";
 import { reveal } from "../../domain/event.ts";
 import { type Page, readPage } from "../page.ts";
 import {
@@ -24,6 +26,7 @@ import { mentioning, mentions, shownMentions } from "./mentions.ts";
 import { reactionCounts, reactions, shownReactions } from "./reactions.ts";
 import { rooms } from "./rooms.ts";
 import { shownThread, threadParticipants, threads } from "./threads.ts";
+import { users } from "./users.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -45,6 +48,9 @@ const columns = {
   thread_seq: integer({ nullable: true }),
   created_at: bigint(),
   edited_at: bigint({ nullable: true }),
+  /** Who edited it last, a user by subject. */
+  editor_type: text<Actor["type"]>({ nullable: true }),
+  editor: text({ nullable: true }),
   deleted_at: bigint({ nullable: true }),
   /** The seq of the event that holds the content. */
   content_seq: integer(),
@@ -57,6 +63,7 @@ const columns = {
 type MessageRow = RowOf<typeof columns>;
 /** With what others did with it. */
 export type ShownMessageRow = MessageRow & {
+  readonly edited_by: PublicActor | null;
   readonly mentions: string[];
   readonly reactions: ReactionSummary[];
   readonly thread: ThreadSummary | null;
@@ -64,7 +71,7 @@ export type ShownMessageRow = MessageRow & {
 
 export const messages = projection({
   name: "messages",
-  version: 3,
+  version: 4,
   key: ["room_id", "seq"],
   columns,
   indexes: [
@@ -91,7 +98,7 @@ export const messages = projection({
           thread_of: thread?.id ?? null,
           thread_seq: thread?.seq ?? null,
           created_at: e.meta.at,
-          edited_at: null,
+          ...{ edited_at: null, editor_type: null, editor: null },
           deleted_at: null,
           content_seq: seq,
           change_seq: seq,
@@ -103,6 +110,8 @@ export const messages = projection({
         content: reveal(e.data.content),
         meta: reveal(e.data.meta) ?? {},
         edited_at: e.meta.at,
+        editor_type: e.meta.actor.type,
+        editor: e.meta.actor.id,
         content_seq: e.revision + 1,
       }),
     ],
@@ -124,6 +133,7 @@ export const MESSAGE_TABLES = {
   ...{ m: messages, mn: mentions },
   ...{ rc: reactionCounts, ra: reactions },
   ...{ th: threads, tp: threadParticipants },
+  ed: users,
 };
 /** A message `m` as it may be shown, over `MESSAGE_TABLES`. */
 export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
@@ -133,10 +143,19 @@ export const shownMessage = (_: ExpressionBuilder<Visible, "m">) =>
       "content",
     ),
     sql<JsonObject>`case when m.deleted_at is null then m.meta else '{}'::json end`.as("meta"),
+    shownEditor.as("edited_by"),
     sql<ReactionSummary[]>`case when m.deleted_at is null then ${shownReactions} else '[]'::json end`.as("reactions"),
     sql<string[]>`case when m.deleted_at is null then ${shownMentions} else '[]'::json end`.as("mentions"),
     shownThread.as("thread"),
   ] as const;
+
+/** Who edited a message `m` last, over users `ed`: its sender needs no look-up. */
+const shownEditor = sql<PublicActor | null>`case when m.editor_type is not null then json_build_object(
+  'type', m.editor_type, 'id', case
+    when m.editor_type <> 'user' then m.editor
+    when m.editor = m.sender then m.user_id
+    else (select ed.user_id from ed where ed.subject = m.editor)
+  end) end`;
 
 type Concealed = "content" | "meta";
 const SHOWN = Object.keys(columns).filter(

@@ -43,6 +43,7 @@ describe("editing", () => {
       content: "Hello",
       meta: { b: 2, c: 3 },
       edited_at: expect.stringMatching(/Z$/),
+      edited_by: { type: "user", id: "max" },
     });
     expect(edited.headers.get("etag")).toBe('"3"');
     const read = await api.get(path());
@@ -95,10 +96,19 @@ describe("editing", () => {
     expect(await refusal(max.patch(path(), large))).toEqual([422, "meta too_long"]);
   });
 
-  test("is its sender's and admins'", async () => {
-    expect(await refusal(una.patch(path(), { content: "Ha" }))).toEqual([403, "role_required"]);
-    expect((await anna.patch(path(), { content: "Corrected" })).body.sender_id).toBe("max");
-    expect((await api.patch(path(), { content: "By the client" })).status).toBe(200);
+  test("is its sender's and the client's, and the message says whose", async () => {
+    for (const other of [una, anna])
+      expect(await refusal(other.patch(path(), { content: "Ha" }))).toEqual([403, "role_required"]);
+    const own = await max.patch(path(), { content: "Corrected" });
+    expect(own.body.edited_by).toEqual({ type: "user", id: "max" });
+    const { body: byClient } = await api.patch(path(), { content: "By the client" });
+    const { body: client } = await api.get("/clients/me");
+    expect([byClient.sender_id, byClient.edited_by]).toEqual(["max", { type: "key", id: client.key.id }]);
+    const { body: list } = await max.get(`/rooms/${room.id}/messages`);
+    expect([list.data[0], (await max.get(path())).body]).toEqual([byClient, byClient]);
+    expect((await max.get("/users/max/rooms")).body.data[0].last_message).toEqual(byClient);
+    await anna.delete(path());
+    expect((await anna.post(`${path()}/restore`)).body).toEqual(byClient);
     await api.delete(`/rooms/${room.id}/members/max`);
     expect(await refusal(max.patch(path(), { content: "From outside" }))).toEqual([404, "not_found"]);
   });

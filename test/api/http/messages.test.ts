@@ -44,6 +44,7 @@ describe("posting", () => {
       ...{ thread_of: null, mentions: [], thread: null, reactions: [] },
       created_at: expect.stringMatching(/Z$/),
       edited_at: null,
+      edited_by: null,
       deleted_at: null,
     });
     expect(posted.headers.get("location")).toBe(`/api/v1${messages()}/${posted.body.id}`);

@@ -6,6 +6,15 @@ const reactions = (test: string) => ({ file: "specs/room-reactions.test.ts", tes
 
 export const responseMutations: readonly Mutation[] = [
   {
+    fence: "edit-own-words",
+    name: "nobody edits another person's words",
+    mutate: condition(false),
+    caughtBy: {
+      file: "specs/room-messages.test.ts",
+      test: "one's own message is its sender's and the client's, and nobody else's, whatever the role",
+    },
+  },
+  {
     fence: "react-own-name",
     name: "a user reacts as itself alone",
     mutate: condition(false),
