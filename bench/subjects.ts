@@ -1,6 +1,7 @@
 // All benchmarks, in the order of the table.
 import type { Subject } from "./harness/subject.ts";
 import { append } from "./subjects/append.ts";
+import { endpoints } from "./subjects/endpoints.ts";
 import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
@@ -8,6 +9,7 @@ import { httpEventStoreDb } from "./subjects/http-event-store-db.ts";
 import { largeInbox } from "./subjects/large-inbox.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
+import { mails } from "./subjects/mails.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
@@ -23,6 +25,8 @@ export const subjects: readonly Subject[] = [
   httpEventStoreDb,
   projections,
   webhooks,
+  endpoints,
+  mails,
   broadcast,
   socketMemory,
   roomLoading,

@@ -1,44 +1,33 @@
 // Takes webhooks on several ports and answers 200 at once, without an HTTP library: it must cost next to nothing.
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { Arrivals } from "../support/arrivals.ts";
 import { serveCalls } from "../support/process.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-let received = 0;
-let wanted = Number.POSITIVE_INFINITY;
-let reached: () => void = () => {};
+const arrivals = new Arrivals();
 
 serveCalls({
-  async listen(ports: number): Promise<readonly string[]> {
-    return Promise.all(Array.from({ length: ports }, () => listen()));
-  },
-  /** Resolves when so many have come since the last call of this. */
-  async receive({ count, timeoutMs }: { count: number; timeoutMs: number }): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${received} of ${count} webhooks came`)), timeoutMs);
-      reached = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      wanted = count;
-      if (received >= wanted) reached();
-    });
-    received = 0;
-    wanted = Number.POSITIVE_INFINITY;
-  },
-  /** How many have come since the last call of this. */
-  taken(): number {
-    const count = received;
-    received = 0;
-    return count;
-  },
+  listen: (ports: number) => Promise.all(Array.from({ length: ports }, () => listen(serve))),
+  /** A port that takes connections and never answers. */
+  hang: () => listen((socket) => void socket.on("error", () => {}).resume()),
+  receive: (wanted: { count: number; timeoutMs: number }) => arrivals.receive(wanted),
+  taken: () => arrivals.taken(),
+  time: () => arrivals.time(),
+  latencies: () => arrivals.latencies(),
 });
 
-function listen(): Promise<string> {
-  const server = createServer(serve);
+function listen(onSocket: (socket: Socket) => void): Promise<string> {
+  const server = createServer(onSocket);
   return new Promise((resolve) => {
     server.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
   });
+}
+
+/** When the event of a webhook's body happened. */
+function madeAt(text: string): number | undefined {
+  const at = /"at":"([^"]+)"/.exec(text)?.[1];
+  return at === undefined ? undefined : Date.parse(at);
 }
 
 function serve(socket: Socket): void {
@@ -51,10 +40,9 @@ function serve(socket: Socket): void {
       if (head < 0) return;
       const end = head + 4 + Number(/content-length: (\d+)/i.exec(text.slice(0, head))?.[1] ?? "0");
       if (text.length < end) return;
+      arrivals.add(arrivals.timed ? madeAt(text.slice(head, end)) : undefined);
       text = text.slice(end);
-      received += 1;
       socket.write(ANSWER);
-      if (received === wanted) reached();
     }
   });
 }
