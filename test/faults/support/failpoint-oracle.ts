@@ -82,6 +82,19 @@ async function checkListeners(history: History, api: Api): Promise<string[]> {
   return faults;
 }
 
+/** The client's endpoint is told of each message, under one id. */
+async function checkEndpoint(history: History, { told }: Receivers): Promise<string[]> {
+  const messages = history.answered(/^\/rooms\/[^/]+\/messages$/).map(({ answer }): string => answer.body.id);
+  const untold = await until(
+    async () => messages.filter((id) => !told.has(id)),
+    (missing) => missing.length === 0,
+    LEASE_MS,
+  );
+  const ids = messages.map((id) => [id, new Set(told.get(id))] as const);
+  const twice = ids.filter(([, { size }]) => size > 1).map(([id, of]) => `message ${id} was told under ${[...of]}`);
+  return [...untold.map((id) => `the endpoint was never told of message ${id}`), ...twice];
+}
+
 /** What a run's notifications came to; `leased`: those with an open attempt may go on. */
 async function checkNotifications(
   { history, receivers, api }: { history: History; receivers: Receivers; api: Api },
@@ -138,7 +151,7 @@ function hasEnded({ deliveries, deliveries_total: total }: Body, leased: boolean
 /** All of it. `run` undefined: of every run, and nothing may be left open. */
 export async function check(scene: Scene, history: History, api: Api, run: string | undefined): Promise<string[]> {
   const faults = await checkNotifications({ history, receivers: scene.receivers, api }, run, run !== undefined);
-  faults.push(...(await checkListeners(history, api)));
+  faults.push(...(await checkListeners(history, api)), ...(await checkEndpoint(history, scene.receivers)));
   if (run !== undefined) faults.push(...(await checkClaims(history, api, run)));
   const events = await scene.events();
   faults.push(...checkLog(events), ...checkWrites(history, events));

@@ -89,11 +89,14 @@ export function deathFault({ signal, code, output }: Ended, point: string): stri
 
 export type Client = { readonly key: string; readonly history: History };
 
-/** A client of the scene, on a node that nothing happens to. */
+/** A client of the scene, with an endpoint that is told of its messages, on a node that nothing happens to. */
 export async function settleIn(scene: Scene): Promise<Client> {
   const node = scene.launch();
   const url = await urlOf(node);
   const { key = "" } = await registeredClient(url, scene.receivers.mailbox);
+  const endpoint = { url: scene.receivers.hook("/events"), events: ["message.posted"] };
+  const { status } = await apiOf(url, key).post("/webhooks", endpoint);
+  if (status !== 201) throw new Error(`the endpoint was not made: ${status}`);
   await node.stop();
   return { key, history: new History(key) };
 }
