@@ -71,6 +71,8 @@ export default defineConfig({
           include: SERVERS,
           exclude: ["**/node_modules/**", ...CLUSTERS],
           maxWorkers: WORKERS,
+          // Nearly all of them load the whole server, which takes longer than many of their tests.
+          isolate: false,
           sequence: { groupOrder: 1 },
         },
       },

@@ -11,6 +11,7 @@ import { decodeProtectedHeader } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { type Api, type Body, newClient, until } from "../e2e/support/api.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
 import { poolOf, superuserUrl, type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { ADMIN_KEY, encryptionKey, startTestServer, type TestServer } from "../support/server.ts";
 
@@ -53,7 +54,7 @@ const linesOf = (text: string): readonly string[] => text.trimEnd().split("\n");
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "chatapi-cli-"));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
-  database = stack.use(await testDatabase());
+  database = stack.use(await databaseWithTables());
   server = stack.use(await startTestServer({ databaseUrl: database.url, env: { ENCRYPTION_KEYS: KEY } }));
   api = await newClient(server.url);
   const members = [{ user_id: "alice", name: "Alice" }, { user_id: "bob" }];

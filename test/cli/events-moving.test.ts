@@ -12,9 +12,11 @@ import { openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { KeyConflict, type WrappedKey } from "../../src/event-store/key-transfer.ts";
 import { WrongEncryptionKeys } from "../../src/event-store/wrapped-keys.ts";
 import { type Api, apiOf } from "../e2e/support/api.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
 import { missingEventStore, testEventStore } from "../support/eventstored.ts";
 import { type TestDatabase, testDatabase } from "../support/postgres.ts";
 import { encryptionKey, startTestServer } from "../support/server.ts";
+import { sized } from "../support/size.ts";
 import { EVERYTHING_ENV, everything } from "./everything.ts";
 import { content, eventsOf, openStores, rowsOf, type Stores } from "./moving.ts";
 
@@ -22,7 +24,7 @@ const stack = new AsyncDisposableStack();
 const key = encryptionKey();
 const quiet = () => undefined;
 /** How many messages the log has that is moved; `EVENTS_MOVED=100000` shows it at size. */
-const MESSAGES = Number(process.env.EVENTS_MOVED ?? 1_000);
+const MESSAGES = Number(process.env.EVENTS_MOVED ?? sized(400, 1_000));
 const TIMEOUT_MS = 400_000 + MESSAGES * 10;
 let folder: string;
 let file: string;
@@ -37,7 +39,7 @@ let answers: unknown;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "chatapi-moving-"));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
-  const database = stack.use(await testDatabase());
+  const database = stack.use(await databaseWithTables());
   {
     const env = { ...EVERYTHING_ENV, ENCRYPTION_KEYS: key };
     await using server = await startTestServer({ databaseUrl: database.url, env });

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Mailbox, startMailbox } from "../../src/embedded/mailbox.ts";
-import { testDatabase } from "../support/postgres.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
 import { isLong } from "../support/size.ts";
 import { type Answer, type Api, apiOf, type Body, until } from "./support/api.ts";
 import { dataFolder, type Running, startServer } from "./support/server.ts";
@@ -20,7 +20,7 @@ let first: Running;
 let api: Api;
 beforeAll(async () => {
   mailbox = open.use(await startMailbox({ log: () => {} }));
-  const database = open.use(await testDatabase());
+  const database = open.use(await databaseWithTables());
   const folder = open.use(await dataFolder());
   const env = {
     ...{ DATABASE_URL: database.url, ADMIN_KEY, OUTBOUND_ALLOW: "127.0.0.0/8", LOG_LEVEL: "error" },

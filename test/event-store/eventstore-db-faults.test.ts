@@ -12,6 +12,7 @@ import {
 import { type EventStoreDbOptions, openEventStoreDb } from "../../src/event-store/eventstoredb/log.ts";
 import { collect, eventually, ids, newEvent, newEvents, newStream } from "../contracts/subject.ts";
 import { missingOwnEventStore, type OwnEventStore, ownEventStore } from "../support/eventstored.ts";
+import { sized } from "../support/size.ts";
 import { withoutRunnersListeners } from "./unheard-rejections.ts";
 
 if (missingOwnEventStore !== undefined) console.info(missingOwnEventStore);
@@ -47,7 +48,7 @@ describe.skipIf(missingOwnEventStore !== undefined)(
 
     test("killed with appends in flight: unknown, and sent again each is there once; what was answered is there", async () => {
       await using store = await open();
-      const appends = Array.from({ length: 4_000 }, () => ({
+      const appends = Array.from({ length: sized(1_200, 4_000) }, () => ({
         stream: newStream(),
         events: newEvents(1 + (Math.random() < 0.3 ? 2 : 0)),
       }));
@@ -105,7 +106,7 @@ describe.skipIf(missingOwnEventStore !== undefined)(
     test("standing still: unknown when our time is up, in line too; then the same log goes on, each append once", async () => {
       await using store = await open({ appendTimeoutMs: 500 });
       await using seen = collect(store, await store.tail());
-      const appends = Array.from({ length: 600 }, () => ({ stream: newStream(), events: newEvents(1) }));
+      const appends = Array.from({ length: sized(200, 600) }, () => ({ stream: newStream(), events: newEvents(1) }));
       {
         using _ = server.freeze();
         const outcomes = await Promise.all(

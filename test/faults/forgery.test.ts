@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hashApiKey, KEY_BYTES, makeApiKey } from "../../src/app/credentials.ts";
 import { EVERYTHING_ENV, everything } from "../cli/everything.ts";
 import { type Api, apiOf, type Body, newClient, tokenOf, until } from "../e2e/support/api.ts";
-import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
+import type { TestDatabase } from "../support/postgres.ts";
 import { encryptionKey, startTestServer, type TestServer } from "../support/server.ts";
 import { SocketClient } from "../support/socket-client.ts";
 
@@ -161,7 +162,7 @@ async function forge(name: string, scene: Scene): Promise<void> {
 }
 
 beforeAll(async () => {
-  database = stack.use(await testDatabase());
+  database = stack.use(await databaseWithTables());
   before = await startTestServer({ databaseUrl: database.url, env });
   const client = await newClient(before.url);
   api = client;
@@ -265,7 +266,7 @@ describe("after a start that builds the read models anew", () => {
 });
 
 test("read models are built from a log in which one event of each type is forged, whichever it is", async () => {
-  await using own = await testDatabase();
+  await using own = await databaseWithTables();
   const settings = { ...EVERYTHING_ENV, ...env };
   {
     await using server = await startTestServer({ databaseUrl: own.url, env: settings });

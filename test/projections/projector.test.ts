@@ -1,5 +1,5 @@
 // The projector on a real database: batches, the fence, resuming, faults.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { type Bus, processBus } from "../../src/platform/bus.ts";
 import { postgresBus } from "../../src/platform/postgres-bus.ts";
@@ -18,6 +18,8 @@ import { roomById } from "./lookups.ts";
 import { pausing, type Setting, setting } from "./setting.ts";
 
 const STREAM = `room-${ROOM}`;
+/** Who needs a timer where timers never end hangs. */
+const STANDSTILL_MS = 30_000;
 
 describe("the group", () => {
   let given: Setting;
@@ -91,38 +93,41 @@ describe("the group", () => {
 
 describe("a node that only follows", () => {
   const ROUNDS = 20;
-  /** How long each of some writes takes to be readable on the following node, in milliseconds. */
-  async function waits(given: Setting, wakeUps: { working: Bus; following: Bus }, settled: boolean): Promise<number[]> {
+  /** Timers never end while it is held: no pause, linger or poll, nor the time that a waiter gives. */
+  const standstill = (): Disposable => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    return { [Symbol.dispose]: () => void vi.useRealTimers() };
+  };
+
+  /** Has some writes readable on the following node; `settled`: the read models have each before it is waited for. */
+  async function waits(given: Setting, wakeUps: { working: Bus; following: Bus }, settled: boolean): Promise<void> {
+    using _timers = standstill();
     const working = await openReadSide(given.parts, { wakeUps: wakeUps.working });
     await using _working = working;
     await working.start();
     await using following = await openReadSide(given.parts, { projector: false, wakeUps: wakeUps.following });
-    const spent: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
       const { position } = await given.write("claim-f", [{ type: "Claimed", data: { room: ROOM } }]);
       if (settled) await working.waitFor(position, 5_000);
-      const begun = performance.now();
       expect(await following.waitFor(position, 5_000)).toBe(true);
-      spent.push(performance.now() - begun);
     }
-    return spent.toSorted((a, b) => a - b);
   }
 
-  test("looks before it pauses: what the read models have costs one query", async () => {
+  test("looks before it pauses", { timeout: STANDSTILL_MS }, async () => {
     await using given = await setting();
-    const spent = await waits(given, { working: processBus(), following: processBus() }, true);
-    expect(spent[ROUNDS / 2]).toBeLessThan(25);
+    await waits(given, { working: processBus(), following: processBus() }, true);
   });
 
-  test("has a write that nobody else waits for without the projector's linger", async () => {
+  test("has a write that nobody else waits for without the projector's linger", {
+    timeout: STANDSTILL_MS,
+  }, async () => {
     await using given = await setting();
     const { url } = given.database;
     const parts = { url, logId: given.store.logId, logger: given.parts.logger };
     await using working = postgresBus(parts);
     await using following = postgresBus(parts);
     await until(() => working.status().connected && following.status().connected);
-    const spent = await waits(given, { working, following }, false);
-    expect(spent[2]).toBeLessThan(15);
+    await waits(given, { working, following }, false);
   });
 });
 

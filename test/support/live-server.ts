@@ -24,8 +24,8 @@ import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
 import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
 import { openStorage } from "../../src/storage.ts";
+import { databaseWithTables } from "./database-with-tables.ts";
 import { contextOf } from "./live.ts";
-import { testDatabase } from "./postgres.ts";
 
 export type LiveServer = AsyncDisposable & {
   readonly services: Services;
@@ -44,7 +44,7 @@ export type LiveServerOptions = {
 /** Starts one on a database of its own. */
 export async function startLiveServer(options: LiveServerOptions = {}): Promise<LiveServer> {
   await using open = new AsyncDisposableStack();
-  const database = open.use(await testDatabase());
+  const database = open.use(await databaseWithTables());
   const encryption = { ENCRYPTION_KEYS: randomBytes(32).toString("base64") };
   const config = readConfig({ ...encryption, ...options.environment });
   const logger = pino({ level: process.env.TEST_LOG ?? "silent" });

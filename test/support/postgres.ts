@@ -15,10 +15,13 @@ export type TestDatabase = {
 };
 
 /** Creates an empty database. Dispose it (`afterAll`, or `await using`) so that long runs do not pile them up. */
-export async function testDatabase(): Promise<TestDatabase> {
+export const testDatabase = (): Promise<TestDatabase> => copyDatabase("template0");
+
+/** Creates a copy of a database that nobody is connected to. */
+export async function copyDatabase(template: string): Promise<TestDatabase> {
   const server = inject("postgresUrl");
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await execute(server, `create database ${name} template template0`);
+  await execute(server, `create database ${name} template ${template} strategy file_copy`);
   const url = new URL(server);
   url.pathname = `/${name}`;
   const pool = new pg.Pool({ connectionString: url.href, max: 10 });

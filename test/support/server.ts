@@ -10,7 +10,7 @@ import { compose } from "../../src/compose.ts";
 import { type Config, readConfig } from "../../src/config.ts";
 import type { Mailbox } from "../../src/embedded/mailbox.ts";
 import { openStorage, type Storage } from "../../src/storage.ts";
-import { testDatabase } from "./postgres.ts";
+import { databaseWithTables } from "./database-with-tables.ts";
 
 export type TestServer = AsyncDisposable & {
   /** `http://127.0.0.1:<port>`. */
@@ -52,7 +52,7 @@ const KEY_USE_MS = 3_600_000;
 /** Starts a server on a free loopback port. Dispose it in `afterAll`. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   await using open = new AsyncDisposableStack();
-  const databaseUrl = options.databaseUrl ?? open.use(await testDatabase()).url;
+  const databaseUrl = options.databaseUrl ?? open.use(await databaseWithTables()).url;
   const dataDir = join(tmpdir(), `chatapi-test-${randomBytes(8).toString("hex")}`);
   open.defer(() => rm(dataDir, { recursive: true, force: true }));
   const environment = { ENCRYPTION_KEYS: encryptionKey(), PORT: "0", DATA_DIR: dataDir, ...options.env };

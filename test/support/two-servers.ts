@@ -1,6 +1,6 @@
 // Two nodes of one system in the test's process: one database, one ring of keys, a server each, outside development mode.
 import { type Api, apiOf, newClient } from "../e2e/support/api.ts";
-import { testDatabase } from "./postgres.ts";
+import { databaseWithTables } from "./database-with-tables.ts";
 import { ADMIN_KEY, encryptionKey, startTestServer, type TestServer } from "./server.ts";
 
 export type TwoServers = AsyncDisposable & {
@@ -12,7 +12,7 @@ export type TwoServers = AsyncDisposable & {
 
 export async function startTwoServers(env: Readonly<Record<string, string>> = {}): Promise<TwoServers> {
   await using open = new AsyncDisposableStack();
-  const { url } = open.use(await testDatabase());
+  const { url } = open.use(await databaseWithTables());
   const shared = { DATABASE_URL: url, ADMIN_KEY, ENCRYPTION_KEYS: encryptionKey(), ...env };
   const start = async () => open.use(await startTestServer({ databaseUrl: url, env: shared }));
   const first = await start();

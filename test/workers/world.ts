@@ -30,7 +30,8 @@ import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
 import { startWorkers, type WorkerLimits, type Workers } from "../../src/workers/workers.ts";
-import { type TestDatabase, testDatabase } from "../support/postgres.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
+import type { TestDatabase } from "../support/postgres.ts";
 
 export const SECRET = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" });
@@ -269,7 +270,7 @@ const commandsOf = (store: EventStore, keyring: PostgresKeyring): Commands =>
 
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
   await using opening = new AsyncDisposableStack();
-  const database = opening.use(await testDatabase());
+  const database = opening.use(await databaseWithTables());
   const { pool, url } = database;
   const keyring = await openKeyring({ pool, encryptionKeys: [Buffer.alloc(32, 1).toString("base64")] });
   const store = await keyring.trust(opening.use(await openPostgresLog({ url, logger })));

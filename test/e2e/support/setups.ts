@@ -1,6 +1,7 @@
 // The set-ups that the product runs in, to try the same things in each: embedded, on servers, and on several nodes.
 import { randomBytes } from "node:crypto";
 import { type Mailbox, startMailbox } from "../../../src/embedded/mailbox.ts";
+import { databaseWithTables } from "../../support/database-with-tables.ts";
 import {
   missingEventStore,
   type OwnEventStore,
@@ -8,7 +9,7 @@ import {
   type TestEventStore,
   testEventStore,
 } from "../../support/eventstored.ts";
-import { testDatabase } from "../../support/postgres.ts";
+
 import { missingRedis, type TestRedis, testRedis } from "../../support/redis.ts";
 import { isLong } from "../../support/size.ts";
 import { type Api, apiOf, type Body, mails, newClient } from "./api.ts";
@@ -106,7 +107,7 @@ export type TestServers = AsyncDisposable & {
 export async function openTestServers(env: Env = {}, databaseUrl?: string): Promise<TestServers> {
   await using open = new AsyncDisposableStack();
   const [database, eventStore, redis, mailbox] = await Promise.all([
-    databaseUrl === undefined ? testDatabase().then((one) => open.use(one)) : { url: databaseUrl },
+    databaseUrl === undefined ? databaseWithTables().then((one) => open.use(one)) : { url: databaseUrl },
     (process.env.EVENTSTORE_URL === undefined ? ownEventStore() : testEventStore()).then((one) => open.use(one)),
     testRedis().then((one) => open.use(one)),
     startMailbox({ log: () => {} }).then((one) => open.use(one)),

@@ -11,7 +11,20 @@ async function writeTable(): Promise<void> {
   await writeFile(page, withTable(await readFile(page, "utf8")));
 }
 
+const USAGE = `usage: npm run test:mutations [-- <part of a name>... | --table | --help]
+  without arguments    tries every mutation, and writes the table of docs/testing.md
+  <part of a name>     tries only mutations whose name contains one of the parts
+  --table              writes the table, and tries none`;
+
 const wanted = process.argv.slice(2);
+const option = wanted.find((one) => one.startsWith("-"));
+if (option !== undefined && (option !== "--table" || wanted.length > 1)) {
+  const isHelp = option === "--help" || option === "-h";
+  (isHelp ? console.log : console.error)(
+    isHelp ? USAGE : `${option}: ${option === "--table" ? "takes no names" : "there is no such option"}\n${USAGE}`,
+  );
+  process.exit(isHelp ? 0 : 64);
+}
 if (wanted[0] === "--table") {
   await writeTable();
   process.exit();
