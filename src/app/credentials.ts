@@ -1,7 +1,10 @@
 // Credentials: API keys, of which only a hash is kept, and user tokens, which only this server makes and believes.
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { errors, type JWTHeaderParameters, jwtVerify, SignJWT } from "jose";
+import type { JWTHeaderParameters } from "jose";
+import { JOSEError, JWSSignatureVerificationFailed, JWTExpired } from "jose/errors";
+import { SignJWT } from "jose/jwt/sign";
+import { jwtVerify } from "jose/jwt/verify";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { ALL_SCOPES, type Scope } from "../contract/fields.ts";
@@ -166,7 +169,7 @@ export class Tokens {
     try {
       const keyOf = async ({ kid }: JWTHeaderParameters) => {
         const secret = await this.#secrets.find(kid ?? null);
-        if (secret === undefined) throw new errors.JWSSignatureVerificationFailed();
+        if (secret === undefined) throw new JWSSignatureVerificationFailed();
         return secret.key;
       };
       const { payload, protectedHeader } = await jwtVerify(token, keyOf, {
@@ -183,8 +186,8 @@ export class Tokens {
       const found = { client, subject, userId, generation, scopes, expiresAt: exp * SECOND_MS };
       return { claims: found, secret: protectedHeader.kid ?? null };
     } catch (error) {
-      if (error instanceof errors.JWTExpired) return "expired";
-      if (error instanceof errors.JOSEError) return undefined;
+      if (error instanceof JWTExpired) return "expired";
+      if (error instanceof JOSEError) return undefined;
       throw error;
     }
   }

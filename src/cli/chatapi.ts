@@ -2,13 +2,14 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
-import { rotateTokenSecret } from "../app/token-secrets.ts";
-import { type Position, parsePosition } from "../event-store/event-store.ts";
-import { EXIT, fail, print, progress, run, withStorage } from "./command.ts";
-import { exportEvents, exportToFile } from "./events-export.ts";
-import { importEvents } from "./events-import.ts";
-import { eventsOfStream, followEvents, lineFor } from "./events-show.ts";
-import { listProjections, rebuildCommand } from "./projections.ts";
+import type { Position } from "../event-store/event-store.ts";
+import { EXIT, fail, print } from "./exit.ts";
+
+// What a command does is loaded when it runs: help and wrong usage are answered without it.
+type Shared = typeof import("./command.ts");
+const run: Shared["run"] = async (command) => (await import("./command.ts")).run(command);
+const withStorage: Shared["withStorage"] = async (...use) => (await import("./command.ts")).withStorage(...use);
+const progress: Shared["progress"] = async (...shown) => (await import("./command.ts")).progress(...shown);
 
 /** Resolves a file argument against the caller's directory, also under `npm run`. */
 const fromCaller = (file: string): string => resolve(process.env.INIT_CWD ?? process.cwd(), file);
@@ -28,7 +29,6 @@ const program = new Command("chatapi")
 program
   .command("serve", { isDefault: true })
   .description("run the server; the environment configures it (see docs/running.md)")
-  // Loaded for this command alone: the others start in half the time without it.
   .action(() => run(async () => (await import("../main.ts")).serve(process.env)));
 
 const projections = program.command("projections").description("list and rebuild the read models");
@@ -36,7 +36,12 @@ projections
   .command("list")
   .description("list each projection with its rows, and the checkpoint")
   .option("--json", "for scripts")
-  .action((options: { json?: true }) => run(() => withStorage((storage) => listProjections(storage, options))));
+  .action((options: { json?: true }) =>
+    run(async () => {
+      const { listProjections } = await import("./projections.ts");
+      return withStorage((storage) => listProjections(storage, options));
+    }),
+  );
 projections
   .command("rebuild")
   .description("rebuild beside the live tables while writes go on, then swap atomically")
@@ -44,9 +49,16 @@ projections
   .option("--all", "all of them")
   .option("--verify", "compare row by row with the live tables and print what differs")
   .option("--json", "for scripts")
-  .action((name: string | undefined, options: { all?: true; verify?: true; json?: true }) =>
-    run(() => withStorage((storage) => rebuildCommand(storage, name, options))),
-  );
+  .action((name: string | undefined, options: { all?: true; verify?: true; json?: true }) => {
+    if ((name === undefined) === (options.all === undefined)) {
+      process.exitCode = fail("name one projection, or say --all");
+      return;
+    }
+    return run(async () => {
+      const { rebuildCommand } = await import("./projections.ts");
+      return withStorage((storage) => rebuildCommand(storage, name, options));
+    });
+  });
 
 const events = program.command("events").description("show, follow, export and import the log");
 events
@@ -55,16 +67,17 @@ events
   .argument("<stream>", "as the audit shows it, such as room-room_...")
   .option("--json", "one JSON object a line")
   .action((stream: string, options: { json?: true }) =>
-    run(() =>
-      withStorage(async ({ store }) => {
+    run(async () => {
+      const { eventsOfStream, lineFor } = await import("./events-show.ts");
+      return withStorage(async ({ store }) => {
         let count = 0;
         for await (const event of eventsOfStream(store, stream)) {
           print(options.json ? JSON.stringify(event) : lineFor(event));
           count += 1;
         }
         return count === 0 ? fail(`there is no stream ${stream}`, EXIT.notFound) : EXIT.ok;
-      }),
-    ),
+      });
+    }),
   );
 events
   .command("tail")
@@ -72,7 +85,9 @@ events
   .option("--after <position>", "from just after a position; `start`: from the first event")
   .option("--json", "one JSON object a line")
   .action((options: { after?: string; json?: true }) =>
-    run(() => {
+    run(async () => {
+      const { followEvents, lineFor } = await import("./events-show.ts");
+      const { parsePosition } = await import("../event-store/event-store.ts");
       const after = options.after;
       if (after !== undefined && after !== "start" && parsePosition(after) === undefined)
         return fail(`--after: ${after} is no position`);
@@ -92,9 +107,10 @@ events
   .argument("<file>", "where to; - is standard output")
   .option("--json", "print the counts as JSON")
   .action((file: string, options: { json?: true }) =>
-    run(() =>
-      withStorage(async (storage) => {
-        const bar = progress("events", options.json === true || file === "-");
+    run(async () => {
+      const { exportEvents, exportToFile } = await import("./events-export.ts");
+      return withStorage(async (storage) => {
+        const bar = await progress("events", options.json === true || file === "-");
         const show = (done: number) => bar.update(done);
         const moved = await (file === "-"
           ? exportEvents(storage, process.stdout, new Date(), show)
@@ -103,8 +119,8 @@ events
         if (file !== "-")
           print(options.json ? JSON.stringify(moved) : `exported ${moved.events} events and ${moved.keys} keys`);
         return EXIT.ok;
-      }),
-    ),
+      });
+    }),
   );
 events
   .command("import")
@@ -112,18 +128,19 @@ events
   .argument("<file>", "an export")
   .option("--json", "print the counts as JSON")
   .action((file: string, options: { json?: true }) =>
-    run(() =>
-      withStorage(
+    run(async () => {
+      const { importEvents } = await import("./events-import.ts");
+      return withStorage(
         async (storage) => {
-          const bar = progress("events", options.json === true);
+          const bar = await progress("events", options.json === true);
           const show = (done: number, total: number) => bar.update(done, total);
           const moved = await importEvents(storage, fromCaller(file), show).finally(bar.stop);
           print(options.json ? JSON.stringify(moved) : `imported ${moved.events} events and ${moved.keys} keys`);
           return EXIT.ok;
         },
         { importing: true },
-      ),
-    ),
+      );
+    }),
   );
 
 const keys = program.command("keys").description("data keys");
@@ -146,14 +163,15 @@ keys
   .option("--at-once", "drop the older ones: every token minted until now ends")
   .option("--json", "print the new secret's id and the count as JSON")
   .action((options: { atOnce?: true; json?: true }) =>
-    run(() =>
-      withStorage(async ({ keyring }) => {
+    run(async () => {
+      const { rotateTokenSecret } = await import("../app/token-secrets.ts");
+      return withStorage(async ({ keyring }) => {
         const rotated = await rotateTokenSecret(keyring, { at: new Date(), atOnce: options.atOnce });
         const said = `user tokens are signed with the secret ${rotated.id}; dropped ${rotated.dropped} older ones`;
         print(options.json ? JSON.stringify(rotated) : said);
         return EXIT.ok;
-      }),
-    ),
+      });
+    }),
   );
 
 const [first] = process.argv.slice(2);

@@ -1,5 +1,4 @@
-// What commands share: the stores they open, what they print, and the exit codes that scripts rely on.
-import cliProgress from "cli-progress";
+// What commands share: the stores they open, the progress they show, and how their errors end the process.
 import pino from "pino";
 import { ConfigError, readConfig } from "../config.ts";
 import { DataFolderInUse } from "../embedded/data-folder.ts";
@@ -14,20 +13,7 @@ import { NoFence } from "../projections/fence.ts";
 import { ForeignCheckpoint } from "../projections/group.ts";
 import { openStorage, type Storage } from "../storage.ts";
 import { ImportError } from "./events-import.ts";
-
-/** Exit codes, in the manner of sysexits. */
-export const EXIT = { ok: 0, failed: 1, different: 2, notFound: 3, usage: 64, config: 78 } as const;
-
-/** One line on standard output. */
-export const print = (line: string): void => {
-  process.stdout.write(`${line}\n`);
-};
-
-/** One line on standard error; gives the exit code. */
-export function fail(line: string, code: number = EXIT.usage): number {
-  process.stderr.write(`${line}\n`);
-  return code;
-}
+import { EXIT, fail } from "./exit.ts";
 
 /** Set-up errors: nothing was done. Exit code 78. */
 const SETUP_ERRORS = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence, StoresDiffer];
@@ -83,9 +69,10 @@ function failure(error: unknown): number {
 type Progress = { update(done: number, total?: number): void; stop(): void };
 
 /** A bar on standard error, where a person watches; nothing for scripts. */
-export function progress(unit: string, quiet: boolean): Progress {
+export async function progress(unit: string, quiet: boolean): Promise<Progress> {
   if (quiet || !process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
   const format = `{bar} {percentage}% | {value}/{total} ${unit} | {duration_formatted}`;
+  const { default: cliProgress } = await import("cli-progress");
   const bar = new cliProgress.SingleBar({ format, hideCursor: true, stream: process.stderr, etaBuffer: 100 });
   bar.start(0, 0);
   return {

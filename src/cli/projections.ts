@@ -5,7 +5,8 @@ import { storedProjections } from "../projections/models/all.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
 import type { Storage } from "../storage.ts";
-import { EXIT, fail, print, progress } from "./command.ts";
+import { progress } from "./command.ts";
+import { EXIT, fail, print } from "./exit.ts";
 
 /** Prints each read model with its rows and bytes, and the checkpoint of the group. */
 export async function listProjections({ pool, store }: Storage, options: { json?: true }): Promise<number> {
@@ -30,8 +31,7 @@ type RebuildFlags = { readonly all?: true; readonly verify?: true; readonly json
 
 /** Rebuilds one or all; with `verify` the exit code says whether anything differed. */
 export async function rebuildCommand(storage: Storage, name: string | undefined, flags: RebuildFlags): Promise<number> {
-  if ((name === undefined) === (flags.all === undefined)) return fail("name one projection, or say --all");
-  const bar = progress("positions", flags.json === true);
+  const bar = await progress("positions", flags.json === true);
   try {
     const result = await rebuild(
       {

@@ -1,7 +1,7 @@
 // channels/email/ses.ts: sends mails through Amazon SES, v2, as MIME, each request signed (Signature Version 4).
 
 import { createHash, createHmac, type Hash, type Hmac } from "node:crypto";
-import { SignatureV4 } from "@smithy/signature-v4";
+import type { SignatureV4 } from "@smithy/signature-v4";
 import { z } from "zod";
 import { DELIVERY_ARGUMENT } from "../../contract/providers.ts";
 import type { ProviderSettings } from "../../domain/provider.ts";
@@ -16,7 +16,12 @@ export function ses({ config }: SesSettings, now: () => number): MailApi {
   const { access_key_id, secret_access_key, region, configuration_set, base_url } = config;
   const origin = base_url ?? `https://email.${region}.amazonaws.com`;
   const credentials = { accessKeyId: access_key_id, secretAccessKey: secret_access_key };
-  const signer = new SignatureV4({ service: "ses", region, credentials, sha256: Sha256 });
+  // Loaded with the first request: few servers send through Amazon.
+  let signing: Promise<SignatureV4> | undefined;
+  const openSigner = async (): Promise<SignatureV4> => {
+    const { SignatureV4: Signer } = await import("@smithy/signature-v4");
+    return new Signer({ service: "ses", region, credentials, sha256: Sha256 });
+  };
 
   async function signed(method: "GET" | "POST", path: string, body: string | null) {
     const url = new URL(`${origin}${path}`);
@@ -27,7 +32,8 @@ export function ses({ config }: SesSettings, now: () => number): MailApi {
       ...(body === null ? {} : { "content-type": "application/json" }),
     };
     const request = { method, protocol, hostname, path, query: {}, headers, ...(body === null ? {} : { body }) };
-    const { headers: all } = await signer.sign(request, { signingDate: new Date(now()) });
+    signing ??= openSigner();
+    const { headers: all } = await (await signing).sign(request, { signingDate: new Date(now()) });
     return { method, url, headers: all, body };
   }
 
