@@ -22,6 +22,7 @@ import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
+import { OneTimeSecrets } from "../../src/platform/one-time-secrets.ts";
 import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
 import { openStorage } from "../../src/storage.ts";
 import { databaseWithTables } from "./database-with-tables.ts";
@@ -82,6 +83,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       email,
     },
     cursors: new EndpointCursors(storage.pool),
+    oneTimeSecrets: new OneTimeSecrets(storage.pool, randomBytes),
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();
