@@ -158,11 +158,10 @@ class EventStream implements Disposable {
     if (this.#ended.signal.aborted) return;
     const { expiresAt } = this.#identity;
     this.#stuckSince = this.#response.writableNeedDrain ? (this.#stuckSince ?? now) : undefined;
+    const stuckMs = now - (this.#stuckSince ?? now);
     // fence: stream-expiry
     if (expiresAt !== null && expiresAt <= this.#services.now()) this.end();
-    // fence: stream-stuck
-    else if (this.#stuckSince !== undefined && now - this.#stuckSince >= HTTP_TIMINGS.answerMs)
-      this.#response.destroy();
+    else if (/* fence: stream-stuck */ stuckMs >= HTTP_TIMINGS.answerMs) this.#response.destroy();
     else if (now - this.#commentedAt >= COMMENT_MS) {
       this.#commentedAt = now;
       this.#sender.comment();
@@ -190,10 +189,13 @@ class EventStream implements Disposable {
 
   async #checkCredential(): Promise<boolean> {
     const found = await identify(this.#services, this.#identity.credential, this.#services.now());
-    if (!("refused" in found))
+    if (!("refused" in found)) {
       this.#identity = found; // its expiry may have moved
-    else if (found.refused === "unavailable") return false;
-    /* fence: stream-revocation */ else this.end();
+      return true;
+    }
+    if (found.refused === "unavailable") return false;
+    // fence: stream-revocation
+    this.end();
     return true;
   }
 }
