@@ -12,7 +12,6 @@ import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
-import { standstills } from "./subjects/standstills.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
 import { webhooks } from "./subjects/webhooks.ts";
 
@@ -35,6 +34,5 @@ export const subjects: readonly Subject[] = [
   largeInbox,
   start,
   unequalWriters,
-  standstills,
   macs,
 ];

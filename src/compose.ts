@@ -13,6 +13,7 @@ import { startInboundSmtp } from "./api/inbound-smtp.ts";
 import type { Timings } from "./api/realtime/connection.ts";
 import { Gateway } from "./api/realtime/gateway.ts";
 import { Tokens } from "./app/credentials.ts";
+import { GrowthFeed } from "./app/growth-feed.ts";
 import { KeyUse } from "./app/key-use.ts";
 import { receiveBounce } from "./app/mail-hooks.ts";
 import { MAIL_LINKS_SECRET, type MailLinks, mailLinks } from "./app/mail-links.ts";
@@ -32,10 +33,10 @@ import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
-import { OneTimeSecrets } from "./platform/one-time-secrets.ts";
 import type { SharedCounters } from "./platform/redis-counters.ts";
 import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
+import { createGrowingTexts, GrowingTexts } from "./projections/growing-texts.ts";
 import type { Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
 
@@ -123,21 +124,21 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const limits = bounds?.limits ?? createLimits(config, counters);
   const { fetch: fetchAmazon } = open.use(createAmazonClient(guard));
   const presence = open.use(new Presence({ node: newId(), bus: storage.bus, now, clock: () => performance.now() }));
-  const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon, presence });
+  const growth = open.use(new GrowthFeed(storage.bus));
+  const services = await apiServices(parts, following, { keyUse, limits, fetchAmazon, presence, growth });
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
   const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const commands = sharedCommands(services);
-  const gateway = open.use(
-    new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
-  );
   const http = createHttpServer(services, routes, {
     probes: all,
     registry,
     commands,
-    streams: gateway.streams,
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
   listening = http.server;
+  const gateway = open.use(
+    new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
+  );
   addReadMetrics(registry, gateway.metrics());
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
@@ -294,7 +295,7 @@ async function openCounters({ config, logger, storage }: Parts): Promise<SharedC
 async function apiServices(
   { config, logger, storage, guard, links, email, positions }: Parts,
   following: Live,
-  { keyUse, limits, fetchAmazon, presence }: Pick<Services, "keyUse" | "limits" | "fetchAmazon" | "presence">,
+  made: Pick<Services, "keyUse" | "limits" | "fetchAmazon" | "presence" | "growth">,
 ): Promise<Services> {
   const { store, keyring, commands, readSide } = storage;
   const { directory, people } = following;
@@ -304,7 +305,8 @@ async function apiServices(
   await secrets.newest();
   const tokens = new Tokens({ secrets, keyring });
   const cursors = new EndpointCursors(storage.pool);
-  const oneTimeSecrets = new OneTimeSecrets(storage.pool, randomBytes);
+  await createGrowingTexts(storage.pool);
+  const growing = new GrowingTexts({ pool: storage.pool, keyring, now });
   const parts = {
     store,
     keyring,
@@ -312,14 +314,11 @@ async function apiServices(
     readSide,
     directory,
     tokens,
-    oneTimeSecrets,
-    keyUse,
-    limits,
+    ...made,
     people,
     positions,
-    presence,
+    growing,
     links,
-    fetchAmazon,
     onReports,
     cursors,
     guard,

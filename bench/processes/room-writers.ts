@@ -59,7 +59,12 @@ async function write({ room, writers, ms }: WritersRun): Promise<WritersResult> 
         senderName: null,
         ownName: null,
       } as const;
-      const nobody = { replyTo: null, threadOf: null, mentions: { people: [], everyone: null } } as const;
+      const nobody = {
+        replyTo: null,
+        threadOf: null,
+        growing: false,
+        mentions: { people: [], everyone: null },
+      } as const;
       const message = { messageType: "text", content: "Are you there already?", meta: {}, ...nobody } as const;
       await commands.execute(roomDecider, stream, { type: "Post", at: Date.now(), ...about, ...message }, context());
       latencies.push(performance.now() - begun);

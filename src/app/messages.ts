@@ -15,9 +15,11 @@ import {
 import { rfc3339 } from "../contract/time.ts";
 import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
-import { contentFaults, contentOf, type Mentions, systemFaults } from "../domain/room-messages.ts";
+import { contentFaults, contentOf } from "../domain/message-rules.ts";
+import { roomDecider, roomStream } from "../domain/room.ts";
+import { type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
-import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
+import { contentSeq, type ExistingRoom, growthOf, messageEtag, requireExisting } from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
@@ -25,6 +27,17 @@ import { VERSIONS, versionsOf } from "../projections/models/audit.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import { listReactions as queryReactions } from "../projections/models/reactions.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
+import {
+  appendText,
+  cancelGrowth,
+  completeGrowth,
+  type EndedGrowth,
+  endWithText,
+  type NamedMessage,
+  requireRoomToGrow,
+  textSoFar,
+  withTexts,
+} from "./growing-messages.ts";
 import { ROOM_NAMES } from "./public-room-events.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember, type RoomChange } from "./rooms.ts";
@@ -40,13 +53,14 @@ export const requiredWithKey = (path: string): FieldFault => ({
 /** Who speaks: a client key says it, a user's token is it, under no other name and never the system. And what may be said without text. */
 export function messageFaults({ kind }: Pick<Caller, "kind">, body: unknown): readonly FieldFault[] {
   if (!isObject(body)) return [];
-  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {} } = body;
+  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {}, state } = body;
   const sender: FieldFault[] = kind === "key" && sender_id === null ? [requiredWithKey("sender_id")] : [];
   if (kind === "user" && sender_name !== null) {
     // fence: sender-name-by-users
     sender.push({ path: "sender_name", code: "not_allowed", message: "is for a client key to set" });
   }
-  return [...sender, ...contentFaults(type, content, meta), ...systemFaults(type, kind)];
+  const empty = state === "growing" ? [] : contentFaults(type, content, meta);
+  return [...sender, ...empty, ...systemFaults(type, kind)];
 }
 
 const PEOPLE_AT_ONCE = 50;
@@ -61,14 +75,20 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
   const sender = await services.keyring.subjectOfUser(caller.client, user);
   const ownName = senderName === null ? (await services.people.of(sender)).name : null;
   const mentions = await mentionsOf(call, wanted.mentions);
-  const said = { messageType, content, meta, replyTo, threadOf, mentions } as const;
+  const growing = wanted.state === "growing";
+  if (growing) await requireRoomToGrow(call, user);
+  const said = { messageType, content, meta, replyTo, threadOf, mentions, growing } as const;
   const command = { type: "Post", sender, user, senderName, ownName, ...said } as const;
   const { room, events, replayed, ...outcome } = await executeOnRoom(call, named, command);
   const [event] = events;
   if (event?.type !== "MessagePosted") throw new Error("a message was neither posted nor refused");
   const position = await services.people.ensure(call, [{ subject: sender, userId: user }], outcome.position);
   const seq = event.revision + 1;
-  const posting = { room, seq, posting: event.data, postedAt: event.at, edit: null, deletedAt: null };
+  if (growing && !replayed)
+    await services.growing.begin({ client: caller.client, room, message: event.data.id, seq, sender }, content);
+  const state = growing ? "growing" : "complete";
+  const nothingSince = { state, end: null, edit: null, deletedAt: null } as const;
+  const posting = { room, seq, posting: event.data, postedAt: event.at, ...nothingSince };
   const responses = shownResponses(undefined, seq, () => null);
   return { message: messageOfEvents({ ...posting, responses }), etag: seq, position, replayed };
 }
@@ -109,11 +129,38 @@ export async function editMessage(call: Call, named: Named, { content, meta, men
 /** Throws what the room's rules refuse. */
 export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
 
-/** Throws what the room's rules refuse. */
-export const deleteMessage = (
+/** One that grows ends with its deletion. Throws what the room's rules refuse. */
+export async function deleteMessage(
   call: Call,
   { room, message: id, ifMatch }: Named,
-): Promise<Written & { readonly room: RoomId }> => executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
+): Promise<Written & { readonly room: RoomId }> {
+  try {
+    return await executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
+  } catch (error) {
+    if (!(error instanceof DomainError) || error.code !== "message_growing") throw error;
+    return endWithText(call, { room, message: id }, (grown) => ({ type: "DeleteMessage", id, ifMatch, grown }));
+  }
+}
+
+/** The message as it is just after its writer changed it. */
+const afterwards = async (call: Call, { message }: NamedMessage, { room, position, replayed }: EndedGrowth) => {
+  const { state } = await call.services.commands.load(roomDecider, roomStream(room));
+  return { ...(await shown(call.services, room, requireExisting(state), message)), position, replayed };
+};
+
+/** Throws what the room's rules refuse, offset_mismatch, not_growing. */
+export async function appendToMessage(call: Call, named: NamedMessage, input: { text: string; offset: number }) {
+  await appendText(call, named, input);
+  return getMessage(call, named.room, named.message);
+}
+
+/** Throws what the room's rules refuse, not_growing. */
+export const completeMessage = async (call: Call, named: NamedMessage, content: string | undefined) =>
+  afterwards(call, named, await completeGrowth(call, named, content));
+
+/** Throws what the room's rules refuse, not_growing. */
+export const cancelMessage = async (call: Call, named: NamedMessage) =>
+  afterwards(call, named, await cancelGrowth(call, named));
 
 type Reacting = Pick<Named, "room" | "message"> & { readonly emoji: string; readonly user: string };
 
@@ -160,6 +207,10 @@ async function shown(services: Services, room: RoomId, state: ExistingRoom, id: 
     ids.set(subject, (await services.people.of(subject)).userId);
   });
   const responses = shownResponses(state, seq, (subject) => ids.get(subject) ?? null);
+  if (history.state === "growing") {
+    const { text } = await textSoFar(services, { room, seq, message: history.posting.id });
+    return { message: messageOfEvents({ ...history, responses, grown: text }), etag: messageEtag(state, seq) };
+  }
   return { message: messageOfEvents({ ...history, responses }), etag: messageEtag(state, seq) };
 }
 
@@ -185,6 +236,8 @@ async function historyOf(
     seq,
     posting: posting.data,
     postedAt: posting.meta.at,
+    state: growthOf(state, seq),
+    end: edit?.type === "MessageCompleted" || edit?.type === "MessageCancelled" ? edit.data : null,
     edit:
       edit?.type === "MessageEdited"
         ? { data: edit.data, at: edit.meta.at, by: await services.people.actor(edit.meta.actor) }
@@ -203,7 +256,7 @@ export async function listReplies(
   const { seq: threadSeq } = await historyOf(services, id, room, message);
   const list = { ...omitUndefined(query), threadSeq, order: "asc", includeDeleted: false } as const;
   const { rows, next } = await queryMessages(read, id, list);
-  return { rows: rows.map(messageOfRow), next };
+  return { rows: await withTexts(services, rows.map(messageOfRow)), next };
 }
 
 /**
@@ -263,5 +316,5 @@ export async function listMessages(
   const [senders, mentioned] = [await subjectsOf(query.sender_id), await subjectsOf(query.mentions)];
   const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders, threadSeq, mentioned });
   const { rows, next } = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
-  return { rows: rows.map(messageOfRow), next };
+  return { rows: await withTexts(services, rows.map(messageOfRow)), next };
 }

@@ -34,6 +34,8 @@ export const ROOM_NAMES = {
   MemberBanned: "member.banned",
   MemberUnbanned: "member.unbanned",
   MessagePosted: "message.posted",
+  MessageCompleted: "message.completed",
+  MessageCancelled: "message.cancelled",
   MessageEdited: "message.edited",
   MessageDeleted: "message.deleted",
   MessageRestored: "message.restored",
@@ -67,14 +69,21 @@ type EventFacts = {
  */
 export function showsRoom(event: StoredRoomEvent, now: Room): boolean {
   const { type } = event;
-  if (type === "MessageEdited" || type === "MessageRestored")
-    return now.status !== "live" || hasResponses(now.responses, event.data.messageSeq);
+  if (showsResponses(event)) return now.status !== "live" || hasResponses(now.responses, event.data.messageSeq);
   return type.startsWith("Room") || type === "MemberUpdated" || type === "MemberLeft" || type === "MemberMuted";
 }
 
+type Changing = EventOf<"MessageCompleted" | "MessageCancelled" | "MessageEdited" | "MessageRestored">;
+/** Whether an event shows its message with what members had done with it by then. */
+const showsResponses = (event: StoredRoomEvent): event is Changing =>
+  event.type === "MessageEdited" ||
+  event.type === "MessageRestored" ||
+  event.type === "MessageCompleted" ||
+  event.type === "MessageCancelled";
+
 /** The members that an event names because of what they did with its message before. */
 export function responders(event: StoredRoomEvent, after: Room | undefined): readonly Subject[] {
-  if (event.type !== "MessageEdited" && event.type !== "MessageRestored") return [];
+  if (!showsResponses(event)) return [];
   return after?.status === "live" ? respondersTo(after.responses, event.data.messageSeq) : [];
 }
 
@@ -85,6 +94,8 @@ export function messageSeqOf(event: StoredRoomEvent): number | null {
   switch (event.type) {
     case "MessagePosted":
       return event.revision + 1;
+    case "MessageCompleted":
+    case "MessageCancelled":
     case "MessageEdited":
     case "MessageDeleted":
     case "MessageRestored":
@@ -158,6 +169,8 @@ function dataOf(event: StoredRoomEvent, facts: EventFacts): object {
       return { user_id: reveal(event.data.user) };
     case "MessagePosted":
       return messageData(event, event, facts);
+    case "MessageCompleted":
+    case "MessageCancelled":
     case "MessageEdited":
       return messageData(postingOf(event, facts), event, facts);
     case "MessageRestored":
@@ -194,7 +207,7 @@ function memberIn(room: Room | undefined, subject: Subject): Member {
   return member;
 }
 
-type Content = EventOf<"MessagePosted"> | EventOf<"MessageEdited">;
+type Content = EventOf<"MessagePosted" | "MessageEdited" | "MessageCompleted" | "MessageCancelled">;
 
 /** A message with the content of one event; deleted now, it shows none. */
 function messageData(posting: EventOf<"MessagePosted">, content: Content, facts: EventFacts): object {
@@ -204,6 +217,8 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
   const deletion = change?.deleted === true ? priorEvent(facts, change.change) : undefined;
   return messageOfEvents({
     ...{ room: facts.room, seq, posting: posting.data, postedAt: posting.meta.at },
+    state: content.type === "MessagePosted" && posting.data.growing ? "growing" : endedAs(facts.now, seq),
+    end: content.type === "MessageCompleted" || content.type === "MessageCancelled" ? content.data : null,
     edit:
       content.type === "MessageEdited" ? { data: content.data, at: content.meta.at, by: facts.actorOf(content) } : null,
     deletedAt: deletion?.meta.at ?? null,
@@ -211,7 +226,11 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
   });
 }
 
-function postingOf(event: EventOf<"MessageEdited" | "MessageRestored">, facts: EventFacts): EventOf<"MessagePosted"> {
+/** How a message stands that does not grow any more. */
+const endedAs = (now: Room, seq: number) =>
+  changeOf(now, seq)?.end?.cancelled === true ? ("cancelled" as const) : ("complete" as const);
+
+function postingOf(event: Changing, facts: EventFacts): EventOf<"MessagePosted"> {
   const posting = priorEvent(facts, event.data.messageSeq);
   if (posting.type !== "MessagePosted") throw new Error(`${posting.type} of ${facts.room} is no posting`);
   return posting;
@@ -221,7 +240,7 @@ function postingOf(event: EventOf<"MessageEdited" | "MessageRestored">, facts: E
 function contentOf({ data }: EventOf<"MessageRestored">, facts: EventFacts): Content {
   const { now } = facts;
   const content = priorEvent(facts, now.status === "live" ? contentSeq(now, data.messageSeq) : data.messageSeq);
-  if (content.type === "MessagePosted" || content.type === "MessageEdited") return content;
+  if ("content" in content.data) return content as Content;
   throw new Error(`${content.type} of ${facts.room} holds no content`);
 }
 

@@ -126,6 +126,7 @@ const messageResource = (message: Timed<MessageResource>): MessageResource => ({
   edited_at: rfc3339OrNull(message.edited_at),
   edited_by: message.edited_by,
   deleted_at: rfc3339OrNull(message.deleted_at),
+  state: message.state,
 });
 
 export const messageOfRow = (row: ShownMessageRow): MessageResource =>
@@ -139,12 +140,17 @@ export const reactionResource = ({ emoji, user_id, created_at }: Timed<ReactionR
 
 type DataOf<T extends RoomEvent["type"]> = Extract<RoomEvent, { type: T }>["data"];
 
-/** What became of a message: its posting, its last edit, and since when it is deleted. */
+/** What became of a message: its posting, how it ended growing, its last edit, and since when it is deleted. */
 export type MessageHistory = {
   readonly room: RoomId;
   readonly seq: number;
   readonly posting: DataOf<"MessagePosted">;
   readonly postedAt: Instant;
+  readonly state: MessageResource["state"];
+  /** The content at the end of its growth. Null: it never grew, or that content is not shown. */
+  readonly end: DataOf<"MessageCompleted"> | null;
+  /** The text so far, while it grows. */
+  readonly grown?: string | null | undefined;
   readonly edit: { readonly data: DataOf<"MessageEdited">; readonly at: Instant; readonly by: PublicActor } | null;
   readonly deletedAt: Instant | null;
   readonly responses: ShownResponses;
@@ -180,11 +186,14 @@ export function messageOfEvents({
   seq,
   posting,
   postedAt,
+  state,
+  end,
+  grown,
   edit,
   deletedAt,
   responses,
 }: MessageHistory): MessageResource {
-  const { content, meta, mentions, everyone } = edit?.data ?? posting;
+  const { content, meta, mentions, everyone } = edit?.data ?? end ?? posting;
   return messageResource({
     id: posting.id,
     room_id: room,
@@ -192,7 +201,7 @@ export function messageOfEvents({
     sender_id: reveal(posting.user),
     sender_name: reveal(posting.senderName),
     type: posting.type,
-    content: reveal(content),
+    content: grown === undefined ? reveal(content) : grown,
     meta: reveal(meta) ?? {},
     reply_to: posting.replyTo,
     thread_of: posting.thread?.id ?? null,
@@ -202,6 +211,7 @@ export function messageOfEvents({
     edited_at: edit?.at ?? null,
     edited_by: edit?.by ?? null,
     deleted_at: deletedAt,
+    state,
   });
 }
 

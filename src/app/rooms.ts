@@ -132,6 +132,23 @@ export const executeOnRoom = ({ services, caller, at, context }: Call, named: st
     return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
   });
 
+/** Throws what the room's rules would refuse in this state; nothing is written. */
+export async function rehearseOnRoom(
+  { services, caller, at }: Call,
+  { room, state }: { readonly room: RoomId; readonly state: ExistingRoom },
+  change: RoomChange,
+): Promise<void> {
+  const command: RoomCommand = { ...change, at, actor: caller.actor, room };
+  const priorEvents = new Map<number, RoomEvent>();
+  await Promise.all(
+    (roomDecider.priorEvents?.(state, command) ?? []).map(async (seq) => {
+      const event = await eventAt(services, room, seq);
+      if (event !== undefined) priorEvents.set(seq, event);
+    }),
+  );
+  roomDecider.decide(state, command, priorEvents);
+}
+
 async function changed(call: Call, named: string, change: RoomChange): Promise<ShownRoom & Written> {
   const { room, state, position, replayed } = await executeOnRoom(call, named, change);
   return { ...shown(room, state), position, replayed };

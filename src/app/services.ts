@@ -13,11 +13,12 @@ import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import type { OneTimeSecrets } from "../platform/one-time-secrets.ts";
 import type { EndpointCursors } from "../projections/endpoint-cursors.ts";
+import type { GrowingTexts } from "../projections/growing-texts.ts";
 import type { ReadAs, ReadSide } from "../projections/read-side.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import type { Tokens } from "./credentials.ts";
+import type { GrowthFeed } from "./growth-feed.ts";
 import type { KeyUse } from "./key-use.ts";
 import type { MailLinks } from "./mail-links.ts";
 import type { People } from "./people.ts";
@@ -40,14 +41,15 @@ export type Services = {
   readonly readSide: ReadSide;
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
-  /** What tickets stand for. */
-  readonly oneTimeSecrets: OneTimeSecrets;
   readonly keyUse: KeyUse;
   /** Counted by everybody who serves callers. */
   readonly limits: Limits;
   readonly people: People;
   readonly positions: Positions;
   readonly presence: Presence;
+  /** The texts of messages that grow, and who is told of them. */
+  readonly growing: GrowingTexts;
+  readonly growth: GrowthFeed;
   readonly links: MailLinks;
   /** Fetches from Amazon's SNS, under the guard. */
   readonly fetchAmazon: FetchAmazon;

@@ -1,7 +1,7 @@
 // Frames by which users do over a socket what requests do to messages: the fields of those requests, and where they go.
 import { z } from "zod";
 import { idempotencyKey, type Scope } from "./fields.ts";
-import { MessagePatch, NewMessage } from "./messages.ts";
+import { AppendInput, CompleteInput, MessagePatch, NewMessage } from "./messages.ts";
 
 /** Comes back with the answer. */
 export const ref = z.union([z.string().max(200), z.number()]).optional();
@@ -20,6 +20,9 @@ export const COMMAND_FRAMES = {
   edit: z.strictObject({ type: z.literal("edit"), ...ofMessage, ...MessagePatch.shape }),
   delete: z.strictObject({ type: z.literal("delete"), ...ofMessage }),
   restore: z.strictObject({ type: z.literal("restore"), ...ofMessage, ...keyed }),
+  append: z.strictObject({ type: z.literal("append"), ...ofMessage, ...keyed, ...AppendInput.shape }),
+  complete: z.strictObject({ type: z.literal("complete"), ...ofMessage, ...keyed, ...CompleteInput.shape }),
+  cancel: z.strictObject({ type: z.literal("cancel"), ...ofMessage, ...keyed }),
 } as const;
 
 export type CommandFrame = z.output<(typeof COMMAND_FRAMES)[keyof typeof COMMAND_FRAMES]>;
@@ -30,6 +33,9 @@ export const COMMAND_SCOPES: Readonly<Record<CommandType, Scope>> = {
   edit: "messages:write",
   delete: "messages:write",
   restore: "messages:write",
+  append: "messages:write",
+  complete: "messages:write",
+  cancel: "messages:write",
 };
 
 export const isCommandType = (type: string): type is CommandType => Object.hasOwn(COMMAND_FRAMES, type);

@@ -55,6 +55,18 @@ export const PROBLEMS = {
   direct_room_fixed: kind(409, "Direct room is fixed", "The two members of a direct room do not change."),
   external_id_taken: kind(409, "External id taken", "Another room has this `external_id`: `existing_id`."),
   message_deleted: kind(409, "Message deleted", "The message was deleted. Restore it first."),
+  message_growing: kind(409, "Message growing", "The message is still being written: complete or cancel it first."),
+  not_growing: kind(409, "Not growing", "The message is not being written any more, or never was."),
+  offset_mismatch: kind(
+    409,
+    "Offset mismatch",
+    "The text does not go on where the message ends: `expected` is its length. Nothing was appended.",
+  ),
+  too_many_growing: kind(
+    409,
+    "Too many growing messages",
+    "As many messages grow in the room, of the user or of the client as can at once. Complete or cancel some first.",
+  ),
   too_many_reactions: kind(409, "Too many reactions", "The message has 50 different reactions, and takes no other."),
   room_full: kind(409, "Room full", "The room has as many members as it may have: its `max_members`."),
   not_cancellable: kind(409, "Not cancellable", "Nothing is left of the notification that could be stopped."),

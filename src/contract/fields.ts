@@ -9,7 +9,7 @@ export const refuse = (context: z.RefinementCtx, code: FaultCode, message: strin
   context.addIssue({ code: "custom", params: { code }, message, path });
 
 /** How many Unicode code points a text has. */
-function codePoints(text: string): number {
+export function codePoints(text: string): number {
   let count = text.length;
   for (let index = 0; index < text.length - 1; index += 1) {
     const unit = text.charCodeAt(index);
@@ -19,6 +19,15 @@ function codePoints(text: string): number {
     }
   }
   return count;
+}
+
+/** The rest of a text after so many code points. */
+export function afterCodePoints(text: string, count: number): string {
+  let index = 0;
+  for (let left = count; left > 0 && index < text.length; left -= 1) {
+    index += (text.codePointAt(index) ?? 0) > 0xffff ? 2 : 1;
+  }
+  return text.slice(index);
 }
 
 /** Whether a text has `min` to `max` code points; adds the issue when it has not. */

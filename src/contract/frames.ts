@@ -170,6 +170,12 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("caught_up", atSeq),
   frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref }),
   frame("event", { ...eventMembers, ...atSeq, event: z.enum(roomEventTypes), data: JsonObjectSchema }),
+  frame("growing", {
+    ...atSeq,
+    id: z.string(),
+    text: z.string(),
+    offset: z.int().describe("Where the text goes, in code points; what the client has from there on is replaced"),
+  }),
   frame("read", { ...atSeq, user_id: z.string().nullable(), at: time }),
   frame("notification", {
     delivery_id: z.string(),
@@ -202,6 +208,10 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     message: z.string(),
     errors: z.array(z.object({ path: z.string(), code: z.enum(FAULT_CODES), message: z.string() })).optional(),
     max_bytes: z.union([z.string(), z.number()]).optional(),
+    expected: z
+      .union([z.string(), z.number()])
+      .optional()
+      .describe("With `offset_mismatch`: the length of the message"),
     retry_after_seconds: z.int().optional(),
     ref,
   }),

@@ -47,7 +47,14 @@ export type ReactionResource = z.infer<typeof ReactionResource>;
 
 export const MessageVersionResource = z
   .object({
-    event: z.enum(["message.posted", "message.edited", "message.deleted", "message.restored"]),
+    event: z.enum([
+      "message.posted",
+      "message.completed",
+      "message.cancelled",
+      "message.edited",
+      "message.deleted",
+      "message.restored",
+    ]),
     content: z.string().nullable().describe("null of a deletion, and of a message that is deleted now"),
     meta: anyObject,
     at: time,
@@ -75,6 +82,9 @@ export const MessageResource = z
     edited_at: time.nullable(),
     edited_by: actor.nullable().describe("Who edited it last: its sender, or a client key"),
     deleted_at: time.nullable(),
+    state: z
+      .enum(["complete", "growing", "cancelled"])
+      .describe("`growing` while it is written, `cancelled` if it was given up"),
   })
   .meta({ id: "Message" });
 export type MessageResource = z.infer<typeof MessageResource>;
@@ -84,6 +94,8 @@ const MAX_SEQ = 2 ** 31 - 1;
 export const EVERYONE = "@everyone";
 const mentions = z.array(userId).max(100);
 const content = text(0, 10_000);
+/** How long a message may grow, in code points; more than a posting or an append may say at once. */
+export const MAX_GROWN = 100_000;
 const messageType = pattern(/^[a-z][a-z0-9_.-]*$/, "of a-z 0-9 _ . - and begin with a letter", 1, 64);
 
 export const MessageParams = RoomParams.extend({ message_id: z.string() });
@@ -103,8 +115,20 @@ export const NewMessage = input({
   reply_to: orNull(text(1, 128)),
   thread_of: orNull(text(1, 128)).describe("A message that is in no thread itself"),
   mentions: mentions.default([]).describe("Members, and `@everyone` by admins and client keys"),
+  state: z
+    .enum(["complete", "growing"])
+    .default("complete")
+    .describe("`growing`: its text follows by appends, and `content` may be empty until then"),
 });
 export type NewMessage = z.output<typeof NewMessage>;
+/** What a writer adds to a growing message. */
+export const AppendInput = input({
+  text: text(1, 10_000),
+  offset: z.int().min(0).max(MAX_GROWN).describe("Where it goes: the length of the message so far, in code points"),
+});
+export const CompleteInput = input({
+  content: text(0, MAX_GROWN).optional().describe("The whole text anew; left out: what was appended"),
+});
 export const MessagePatch = input({
   content: content.optional(),
   meta: patched(meta),

@@ -30,6 +30,8 @@ export const ROOM_EVENTS = {
   "member.banned": kind(BanResource, "A user may not come into a room any more."),
   "member.unbanned": kind(z.object({ user_id: z.string().nullable() }), "A user may come into a room again."),
   "message.posted": kind(message, "A message was posted."),
+  "message.completed": kind(message, "A message that grew is whole: `data` has its content."),
+  "message.cancelled": kind(message, "A message that grew was given up: `data` has what there was of it."),
   "message.edited": kind(message, "A message was changed: `data` is the message as it was changed to."),
   "message.restored": kind(message, "A deleted message came back."),
   "reaction.added": kind(reaction, "A user reacted to a message with an emoji."),

@@ -29,7 +29,6 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
     },
   },
   mintToken: { "for an hour": { ttl_seconds: 3_600 } },
-  createTicket: { "for a user, by a key": { user_id: "alice" } },
   createRoom: {
     private: { name: "Order 4711", external_id: "order-4711", members: [{ user_id: "alice", role: "admin" }] },
     direct: { name: "Alice and Bob", kind: "direct", members: [{ user_id: "alice" }, { user_id: "bob" }] },
@@ -42,9 +41,12 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   postMessage: {
     text: { sender_id: "alice", content: "The parcel has arrived, thank you!" },
     "in a thread": { sender_id: "alice", content: "@bob Did it?", thread_of: message.id, mentions: ["bob"] },
+    "growing while it is written": { sender_id: "alice", content: "", state: "growing" },
     image: { sender_id: "alice", type: "image", content: "", meta: { url: "https://example.com/parcel.jpg" } },
   },
   addReaction: { "for a user, by a client key": { user_id: "bob" } },
+  appendToMessage: { "the next piece": { text: " and it is still warm", offset: 22 } },
+  completeMessage: { "with its whole text anew": { content: "The parcel has arrived, and it is still warm." } },
   editMessage: { text: { content: "The parcel has arrived. Thank you!" } },
   createNotification: {
     email: {

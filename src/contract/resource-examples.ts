@@ -83,6 +83,7 @@ export const message: MessageResource = {
   meta: {},
   reply_to: null,
   thread_of: null,
+  state: "complete",
   mentions: ["bob"],
   thread: null,
   reactions: [{ emoji: "👍", count: 1, user_ids: ["bob"] }],
@@ -317,5 +318,4 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Redrive: redrive,
   AuditEvent: auditEvent,
   PublicEvent: publicEventExample(EVENT_ID, message),
-  Ticket: { ticket: "tkt_Zm9yLXRoZS1leGFtcGxlLW9ubHktbm90LXJlYWwtYXQtYWw", expires_at: LATER },
 };

@@ -1,8 +1,8 @@
-// Decisions about a room's messages: posting, editing, deleting, restoring.
+// Decisions about a room's messages: posting, editing, deleting, restoring. Those on growing ones are in their own file.
 import { MAX_EMOJI } from "../contract/emoji.ts";
 import type { FieldFault } from "../contract/errors.ts";
-import { type MessageId, messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
-import { isObject, type JsonObject, sameJson } from "../contract/json.ts";
+import { messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
+import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import {
   type Actor,
@@ -16,8 +16,10 @@ import {
   requireNew,
   type TimedCommand,
 } from "./decider.ts";
-import { reveal, seal, sealOrNull } from "./event.ts";
+import { reveal, type Sealed, seal, sealOrNull } from "./event.ts";
+import { endGrowth, ending, type GrowthCommand, MAX_GROWING_IN_ROOM } from "./growing-message.ts";
 import { replyOf } from "./message-events.ts";
+import { contentFaults, contentOf, type Posting, postingOf, requirePosting } from "./message-rules.ts";
 import { hasReacted, reactionsTo } from "./room-responses.ts";
 import {
   contentSeq,
@@ -46,7 +48,10 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         /** The message in whose thread it is to be. */
         threadOf: string | null;
         mentions: Mentions;
+        /** Its text is to grow: `content` is what it begins with. */
+        growing: boolean;
       }
+    | GrowthCommand
     /** `content: null` and what is undefined stay as they are; `meta` is a merge patch, null clears it. */
     | {
         type: "Edit";
@@ -56,7 +61,8 @@ export type MessageCommand = TimedCommand & { room: RoomId; actor: Actor } & (
         mentions?: Mentions | undefined;
         ifMatch: IfMatch;
       }
-    | { type: "DeleteMessage"; id: string; ifMatch: IfMatch }
+    /** `grown`: the text so far of a message that grows; without it such a one is refused as `message_growing`. */
+    | { type: "DeleteMessage"; id: string; ifMatch: IfMatch; grown?: Sealed<string> | null }
     | { type: "RestoreMessage"; id: string; ifMatch: IfMatch }
     | ({ type: "React"; onlyNew?: boolean } & Reaction)
     | ({ type: "Unreact" } & Reaction)
@@ -69,7 +75,6 @@ export type Mentions = {
 type Reaction = { id: string; subject: Subject; user: string; emoji: string };
 type Post = Extract<MessageCommand, { type: "Post" }>;
 type React = Extract<MessageCommand, { type: "React" | "Unreact" }>;
-type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
 
 /** The seqs of the events that a command needs: a message's posting, for an edit its last content, or what a posting refers to. */
 export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
@@ -77,7 +82,9 @@ export function messagePriorEvents(room: ExistingRoom, command: MessageCommand):
   const message = ids.flatMap((id) => {
     const seq = id === null ? undefined : seqOfMessage(command.room, id);
     if (seq === undefined || seq > room.seq) return [];
-    return command.type === "Edit" ? [seq, contentSeq(room, seq)] : [seq];
+    if (command.type === "Edit") return [seq, contentSeq(room, seq)];
+    if (command.type !== "Complete" && command.type !== "Cancel") return [seq];
+    return [seq, ...[room.changes.get(seq)?.end?.seq ?? []].flat()];
   });
   const sender = command.type === "Post" && command.senderName === null ? room.members.get(command.sender) : undefined;
   return [...new Set([...message, ...(sender?.named === true ? [sender.described] : [])])];
@@ -90,6 +97,7 @@ export function decideMessage(
 ): readonly RoomEvent[] {
   if (command.type === "Post") return post(room, command, priorEvents);
   if (command.type === "React" || command.type === "Unreact") return react(room, command, priorEvents);
+  if (command.type === "Complete" || command.type === "Cancel") return endGrowth(room, command, priorEvents);
   const role = requireRole(room, command.actor, "reader");
   const posting = postingOf(command.room, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
@@ -106,9 +114,16 @@ export function decideMessage(
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
-  const about = { id: data.id, messageSeq: seq, reply: replyOf(data) };
+  const about = { id: data.id, messageSeq: seq, reply: replyOf(data), endSeq: room.changes.get(seq)?.end?.seq ?? null };
+  // fence: growing-edits
+  if (room.growing.has(seq) && !(command.type === "DeleteMessage" && command.grown !== undefined))
+    throw new DomainError("message_growing");
   switch (command.type) {
     case "DeleteMessage":
+      if (room.growing.has(seq)) {
+        const ended = ending("MessageCancelled", room, posting, command.grown ?? null);
+        return [ended, { type: "MessageDeleted", data: { ...about, endSeq: room.seq + 1 } }];
+      }
       return gone ? [] : [{ type: "MessageDeleted", data: about }];
     case "RestoreMessage":
       return gone ? [{ type: "MessageRestored", data: about }] : [];
@@ -119,7 +134,7 @@ export function decideMessage(
 }
 
 function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
-  const { actor, sender, messageType } = command;
+  const { actor, sender, messageType, growing } = command;
   const system = messageType === "system";
   refuse(systemFaults(messageType, actor.type));
   // fence: post-member
@@ -139,10 +154,12 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   // fence: thread-in-thread
   if (root !== undefined && root.data.thread !== null) refuse([threadFault("is itself in a thread")]);
   refuse([
-    ...contentFaults(messageType, command.content, command.meta),
+    ...(growing ? [] : contentFaults(messageType, command.content, command.meta)),
     ...mentionFaults(room, actor, command.mentions, { mentions: [], everyone: false }),
   ]);
   if (!room.active) throw new DomainError("room_inactive");
+  // fence: growing-in-room
+  if (growing && room.growing.size >= MAX_GROWING_IN_ROOM) throw new DomainError("too_many_growing");
   const described = member?.named === true ? descriptionIn(priorEvents.get(member.described), sender) : undefined;
   const name = command.senderName ?? reveal(described?.name) ?? command.ownName;
   const data: Posting = {
@@ -156,7 +173,8 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     ...mentionsOf(command.mentions),
     replyTo: target?.data.id ?? null,
     thread: root === undefined ? null : { id: root.data.id, seq: root.seq },
-    ordinal: room.ordinal + (system ? 0 : 1),
+    ordinal: room.ordinal + (system || growing ? 0 : 1),
+    growing,
   };
   return [{ type: "MessagePosted", data }];
 }
@@ -192,15 +210,6 @@ export function requireTyping(room: ExistingRoom, subject: Subject, at: Instant)
   // fence: typing-posters
   requirePosting(room, subject, at);
   if (!room.active) throw new DomainError("room_inactive");
-}
-
-/** Whoever may post may not by a client key either, when it is a reader, muted, or the room is its admins'. */
-function requirePosting(room: ExistingRoom, sender: Subject, at: Instant): void {
-  const role = roleOf(room, sender) ?? "reader";
-  // fence: post-muted
-  if ((room.members.get(sender)?.mutedUntil ?? 0) > at) throw new DomainError("muted");
-  const least = /* fence: post-admins */ room.settings.posting === "admins" ? "admin" : "member";
-  if (RANK[role] < RANK[least]) throw new DomainError("read_only");
 }
 
 /** Members react who are no readers; a client key does it for them. */
@@ -255,36 +264,8 @@ function edit(
   return [{ type: "MessageEdited", data: { ...about, ...next, unmentioned } }];
 }
 
-/** Only what shows something else, an image, a file or the client's own type, may do without text. */
-export function contentFaults(type: unknown, content: unknown, meta: unknown): readonly FieldFault[] {
-  if (content !== "") return [];
-  const needsText = type === "text" || type === "system";
-  if (!needsText && !(isObject(meta) && Object.keys(meta).length === 0)) return [];
-  const message = needsText ? `must not be empty for type ${type}` : "must not be empty without meta";
-  return [{ path: "content", code: "too_short", message }];
-}
-
 /** No user speaks for the system. */
 export const systemFaults = (type: unknown, actor: Actor["type"]): readonly FieldFault[] =>
   type === "system" && actor === "user"
     ? [{ path: "type", code: "not_allowed", message: "only a client key may post for the system" }]
     : [];
-
-/** What a posting or an edit says. */
-export function contentOf(
-  event: RoomEvent | undefined,
-): Pick<Posting, "content" | "meta" | "mentions" | "everyone"> | undefined {
-  return event?.type === "MessagePosted" || event?.type === "MessageEdited" ? event.data : undefined;
-}
-
-/** A message's posting, if the id names one and the event at its seq is that very posting. */
-function postingOf(
-  room: RoomId,
-  id: MessageId | string,
-  priorEvents: PriorEvents<RoomEvent>,
-): { data: Posting; seq: number } | undefined {
-  const seq = seqOfMessage(room, id);
-  const event = seq === undefined ? undefined : priorEvents.get(seq);
-  if (seq === undefined || event?.type !== "MessagePosted" || event.data.id !== id) return undefined;
-  return { data: event.data, seq };
-}

@@ -1,6 +1,6 @@
 // A room's events and state, and the checks that every command on a room shares.
 import { z } from "zod";
-import { type Subject, SubjectSchema } from "../contract/ids.ts";
+import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
 import { JoinRoleSchema, PostingSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
@@ -110,8 +110,18 @@ const Member = z.object({
 export type Member = Readonly<z.infer<typeof Member>>;
 
 /** What became of a message after its posting: the seqs of its last content and of its last change. */
-const Change = z.object({ content: z.number(), change: z.number(), deleted: z.boolean() });
+const Change = z.object({
+  content: z.number(),
+  change: z.number(),
+  deleted: z.boolean(),
+  /** How one that grew ended; null for all others. */
+  end: z.object({ seq: z.number(), cancelled: z.boolean() }).nullable(),
+});
 type Change = Readonly<z.infer<typeof Change>>;
+
+/** A message that grows: its text is not in the log yet. */
+const Growing = z.object({ id: MessageIdSchema, sender: SubjectSchema });
+export type Growing = Readonly<z.infer<typeof Growing>>;
 
 /** What stays of a member who is gone, where that says more than the room does: it was removed, or left as reader. */
 const Former = z.enum(["removed", "reader"]);
@@ -144,6 +154,8 @@ export type ExistingRoom = Readonly<z.infer<typeof plain>> & {
   readonly formers: PersistentMap<Subject, Former>;
   readonly bans: PersistentMap<Subject, Ban>;
   readonly changes: PersistentMap<number, Change>;
+  /** By the seq of the posting, those that have not ended. */
+  readonly growing: PersistentMap<number, Growing>;
   readonly responses: Responses;
 };
 export type Room = { readonly status: "none" } | ExistingRoom | { readonly status: "deleted" };
@@ -187,8 +199,17 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "MemberUnbanned":
       return { ...room, bans: room.bans.delete(event.data.subject) };
     case "MessagePosted": {
-      const more = { ...room, posted: room.posted + 1, ordinal: event.data.ordinal };
+      const { id, sender, ordinal } = event.data;
+      const growing = event.data.growing ? room.growing.set(seq, { id, sender }) : room.growing;
+      const more = { ...room, posted: room.posted + 1, ordinal, growing };
       return withThread(more, withReply, replyOf(event.data), seq);
+    }
+    case "MessageCompleted":
+    case "MessageCancelled": {
+      const { messageSeq, ordinal } = event.data;
+      const end = { seq, cancelled: event.type === "MessageCancelled" };
+      const grown = { ...room, growing: room.growing.delete(messageSeq), ordinal };
+      return withChange(grown, messageSeq, { content: seq, change: seq, deleted: false, end });
     }
     case "MessageEdited":
       return withChange(room, event.data.messageSeq, { content: seq, change: seq, deleted: false });
@@ -225,6 +246,7 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
     deleted: 0,
     ordinal: 0,
     changes: PersistentMap.empty(),
+    growing: PersistentMap.empty(),
     responses: NO_RESPONSES,
     createdAt: at,
     updatedAt: at,
@@ -253,10 +275,15 @@ function withMember(room: ExistingRoom, subject: Subject, now: Member | undefine
 const withThread = (room: ExistingRoom, change: typeof withReply, reply: Reply | null, seq: number): ExistingRoom =>
   reply === null ? room : { ...room, responses: change(room.responses, reply, seq) };
 
-const withChange = (room: ExistingRoom, messageSeq: number, change: Change): ExistingRoom => ({
-  ...room,
-  changes: room.changes.set(messageSeq, change),
-});
+/** How a message that grew has ended stays as it is. */
+const withChange = (
+  room: ExistingRoom,
+  messageSeq: number,
+  change: Omit<Change, "end"> & Partial<Change>,
+): ExistingRoom => {
+  const end = room.changes.get(messageSeq)?.end ?? null;
+  return { ...room, changes: room.changes.set(messageSeq, { end, ...change }) };
+};
 
 /** The seq of the event that holds a message's content now. */
 export const contentSeq = (room: ExistingRoom, messageSeq: number): number =>
@@ -265,6 +292,12 @@ export const contentSeq = (room: ExistingRoom, messageSeq: number): number =>
 /** The seq of a message's last posting, edit, deletion or restoring: its ETag. */
 export const messageEtag = (room: ExistingRoom, messageSeq: number): number =>
   room.changes.get(messageSeq)?.change ?? messageSeq;
+
+/** Whether a message grows, or how its growth ended; `complete` for those that never grew. */
+export const growthOf = (room: ExistingRoom, messageSeq: number): "complete" | "growing" | "cancelled" => {
+  if (room.growing.has(messageSeq)) return "growing";
+  return room.changes.get(messageSeq)?.end?.cancelled === true ? "cancelled" : "complete";
+};
 
 /** How an event describes a member; undefined for one that describes it not. */
 export function descriptionIn(event: RoomEvent | undefined, subject: Subject): MemberData | undefined {
@@ -282,34 +315,37 @@ const Snapshot = z.discriminatedUnion("status", [
     formers: z.array(z.tuple([SubjectSchema, Former])),
     bans: z.array(z.tuple([SubjectSchema, Ban])),
     changes: z.array(z.tuple([z.number(), Change])),
+    growing: z.array(z.tuple([z.number(), Growing])),
     responses: ResponsesSnapshot,
   }),
 ]);
 
 export const roomSnapshot = {
-  version: 6,
+  version: 7,
   toJson(room: Room): unknown {
     if (room.status !== "live") return room;
-    const { members, formers, bans, changes, responses } = room;
+    const { members, formers, bans, changes, growing, responses } = room;
     return {
       ...room,
       members: [...members.entries()],
       formers: [...formers.entries()],
       bans: [...bans.entries()],
       changes: [...changes.entries()],
+      growing: [...growing.entries()],
       responses: responsesToJson(responses),
     };
   },
   fromJson(json: unknown): Room {
     const room = Snapshot.parse(json);
     if (room.status !== "live") return room;
-    const { members, formers, bans, changes, responses } = room;
+    const { members, formers, bans, changes, growing, responses } = room;
     const people = {
       members: PersistentMap.of(members),
       formers: PersistentMap.of(formers),
       bans: PersistentMap.of(bans),
     };
-    return { ...room, ...people, changes: PersistentMap.of(changes), responses: responsesFromJson(responses) };
+    const messages = { changes: PersistentMap.of(changes), growing: PersistentMap.of(growing) };
+    return { ...room, ...people, ...messages, responses: responsesFromJson(responses) };
   },
 };
 

@@ -252,6 +252,8 @@ function priorEvents(state: Room, command: RoomCommand): readonly number[] {
     case "Ban":
       return [state.bans.get(command.subject)?.seq ?? []].flat();
     case "Post":
+    case "Complete":
+    case "Cancel":
     case "Edit":
     case "DeleteMessage":
     case "RestoreMessage":

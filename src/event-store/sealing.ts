@@ -264,6 +264,23 @@ function openBlob(blob: Blob, key: DataKey, identity: EventIdentity, paths: read
   throw new ForgedSeal("a blob does not hold a value for each of its fields");
 }
 
+/** A text that is sealed outside of the log, until an event holds what became of it. */
+export type SealedText = { readonly key: string; readonly box: string };
+const TEXT = ["text"];
+
+/** `slot`: where it is kept; it opens nowhere else. */
+export function sealText(key: DataKey, slot: EventIdentity, text: string): SealedText {
+  const blob = sealBlob(key, boundTo(slot, TEXT), JSON.stringify([text]));
+  return { key: blob.key, box: "box" in blob ? blob.box : "" };
+}
+
+/** Throws ForgedSeal. */
+export function openText(sealed: SealedText, key: DataKey, slot: EventIdentity): string {
+  const [text] = openBlob(sealed, key, slot, TEXT);
+  if (typeof text !== "string") throw new ForgedSeal("a sealed text is none");
+  return text;
+}
+
 type Mark = { readonly path: string; readonly field: { open?: JsonValue; erased?: true } };
 
 /**

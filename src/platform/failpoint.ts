@@ -36,6 +36,7 @@ export const FAILPOINTS = [
   "claimed/room-made", // a room's names are claimed | the room is made
   "dedupe-taken/requested", // a notification holds its deduplication key | it is in the log
   "taken-part/users-ensured", // a membership or a message is in the log | its user exists
+  "growing-closed/ended", // a growing message takes no more text | its whole content is in the log
   "redriven/next-redriven", // one delivery of a notification starts again | the next one does
   "frames-made/published", // events of a room became frames | its subscribers get them
   "notification-framed/sent", // a live notification became a frame | its user gets it

@@ -3,10 +3,12 @@ import type pg from "pg";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { Loop, type LoopStatus } from "../platform/supervise.ts";
+import { createGrowingTexts, GrowingTexts } from "../projections/growing-texts.ts";
 import { MemoryBudget } from "./attachments.ts";
 import { disableEndpoints } from "./endpoint-attempts.ts";
 import { type FanOutStatus, startFanOut } from "./endpoint-fanout.ts";
 import { type ConcurrencyLimits, HostLimiter } from "./fairness.ts";
+import { endSilent, GROWING_SWEEP_MS } from "./growing-messages.ts";
 import { handleJob } from "./handle-job.ts";
 import type { JobServices } from "./job-services.ts";
 import { QUEUES, type QueueName, type TakenJob } from "./jobs.ts";
@@ -49,6 +51,7 @@ type WorkersStatus = {
   readonly queues: Readonly<Record<QueueName, WorkerStatus>>;
   readonly later: LoopStatus;
   readonly sweep: LoopStatus;
+  readonly growing: LoopStatus;
 };
 
 export type Workers = AsyncDisposable & {
@@ -76,6 +79,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   await using opened = new AsyncDisposableStack();
   const jobs = opened.use(await JobQueue.open({ pool, logger, now }));
+  await createGrowingTexts(pool);
   failpoint("job-tables/reactors-placed");
   const group = opened.use(await startReactors({ ...options, jobs }));
   const fanOut = opened.use(await startFanOut({ ...options, jobs }));
@@ -114,6 +118,15 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     },
     logger,
   });
+  const growing = new GrowingTexts(options);
+  const silence = new Loop({
+    name: "growing",
+    step: async (signal) => {
+      if (group.leads()) await endSilent({ ...options, growing }, signal);
+      return GROWING_SWEEP_MS;
+    },
+    logger,
+  });
   jobs.onQueued((queue, at) => {
     if (queue === "later") later.wakeIn(at === null ? 0 : at - now());
     else workers[queue].wake(at);
@@ -127,11 +140,13 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
       queues: { attempts: workers.attempts.status(), tasks: workers.tasks.status() },
       later: later.status(),
       sweep: sweeping.status(),
+      growing: silence.status(),
     }),
     waiting: () => jobs.waiting(),
     async [Symbol.asyncDispose]() {
       const closing = QUEUES.map((queue) => workers[queue].close(limits.graceMs));
-      await Promise.all([...closing, later[Symbol.asyncDispose](), sweeping[Symbol.asyncDispose]()]);
+      const loops = [later, sweeping, silence].map((loop) => loop[Symbol.asyncDispose]());
+      await Promise.all([...closing, ...loops]);
       // Last, so that the outcomes of attempts still lead to their jobs.
       await open.disposeAsync();
     },

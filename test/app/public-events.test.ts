@@ -13,7 +13,7 @@ const ROOM = "room_00000000000000000000000001";
 const REACH_MS = 5_000;
 
 /** What nobody has done with a message yet. */
-const NOTHING_DONE = { thread_of: null, mentions: [], thread: null, reactions: [] };
+const NOTHING_DONE = { thread_of: null, mentions: [], thread: null, reactions: [], state: "complete" };
 
 const openRooms = (parts: LiveParts) => new RoomChannels(roomServices(parts), parts.feed);
 

@@ -132,6 +132,7 @@ const messageStep: fc.Arbitrary<RoomStep> = fc
         meta,
         replyTo,
         threadOf: null,
+        growing: false,
         mentions: { people: [], everyone: null },
       };
     },

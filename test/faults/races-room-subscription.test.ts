@@ -120,7 +120,8 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
     const ended = new AbortController();
     const reader = new SlowReader(interleaving, (frame) => ended.signal.aborted || view.take(frame));
     const outbox = new Outbox(reader.socket, reader.stream, () => view.faults.push("too slow"));
-    const rooms = new RoomSubscriptions({ ...node, outbox, signal: ended.signal });
+    const growing = { follow: () => ({ [Symbol.dispose]: () => undefined }) };
+    const rooms = new RoomSubscriptions({ ...node, growing, outbox, signal: ended.signal });
     const cut = () => {
       ended.abort();
       for (const part of [rooms, outbox]) part[Symbol.dispose]();

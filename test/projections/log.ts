@@ -130,6 +130,7 @@ type Said = {
   readonly thread?: number | null;
   readonly mentions?: readonly Subject[];
   readonly everyone?: boolean;
+  readonly growing?: boolean;
 };
 const mentionsOf = (subjects: readonly Subject[]) =>
   subjects.map((subject) => ({ subject, user: seal(userId(subject)) }));
@@ -138,7 +139,15 @@ export const posted = (
   sender: Subject,
   seq: number,
   ordinal: number,
-  { content = `message ${seq}`, type = "text", room = ROOM, thread = null, mentions = [], everyone = false }: Said = {},
+  {
+    content = `message ${seq}`,
+    type = "text",
+    room = ROOM,
+    thread = null,
+    mentions = [],
+    everyone = false,
+    growing = false,
+  }: Said = {},
 ): DomainEvent => ({
   type: "MessagePosted",
   data: {
@@ -153,6 +162,7 @@ export const posted = (
     replyTo: null,
     thread: thread === null ? null : { id: messageId(room, thread, 1_000), seq: thread },
     ordinal,
+    growing,
   },
 });
 
@@ -172,7 +182,7 @@ export const edited = (
 
 type InThread = { readonly to: number; readonly sender: Subject };
 const changed = (type: "MessageDeleted" | "MessageRestored", seq: number, room: RoomId, reply: InThread | null) =>
-  ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply } }) satisfies DomainEvent;
+  ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply, endSeq: null } }) satisfies DomainEvent;
 export const removed = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>
   changed("MessageDeleted", seq, room, reply);
 export const restored = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>

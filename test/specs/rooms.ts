@@ -101,6 +101,7 @@ export const posted = (seq: number, changes: Partial<Posted> = {}): RoomEvent =>
     replyTo: null,
     thread: null,
     ordinal: seq - 1,
+    growing: false,
     ...changes,
   },
 });
@@ -113,13 +114,17 @@ export const edited = (seq: number, content: string, meta = {}, changes: Partial
   },
 });
 type InThread = { readonly to: number; readonly sender: Subject };
-export const messageDeleted = (seq: number, reply: InThread | null = null): RoomEvent => ({
+export const messageDeleted = (
+  seq: number,
+  reply: InThread | null = null,
+  endSeq: number | null = null,
+): RoomEvent => ({
   type: "MessageDeleted",
-  data: { id: idAt(seq), messageSeq: seq, reply },
+  data: { id: idAt(seq), messageSeq: seq, reply, endSeq },
 });
-export const restored = (seq: number, reply: InThread | null = null): RoomEvent => ({
+export const restored = (seq: number, reply: InThread | null = null, endSeq: number | null = null): RoomEvent => ({
   type: "MessageRestored",
-  data: { id: idAt(seq), messageSeq: seq, reply },
+  data: { id: idAt(seq), messageSeq: seq, reply, endSeq },
 });
 
 export const reacted = (seq: number, subject: Subject, emoji: string): RoomEvent => ({
@@ -147,6 +152,7 @@ export const post = (actor: Actor, changes: Partial<Of<"Post">> = {}): RoomComma
   replyTo: null,
   threadOf: null,
   mentions: { people: [], everyone: null },
+  growing: false,
   ...changes,
 });
 export const edit = (actor: Actor, seq: number, changes: Partial<Of<"Edit">> = {}): RoomCommand => ({
@@ -220,3 +226,33 @@ export const change = (
 
 /** A room with these events. */
 export const room = (...history: History<RoomEvent>) => given(roomDecider, ...history);
+
+type Ended = Extract<RoomEvent, { type: "MessageCompleted" }>["data"];
+/** The end of Max's message at `seq` that grew. */
+export const grown = (
+  type: "MessageCompleted" | "MessageCancelled",
+  seq: number,
+  content: string,
+  changes: Partial<Ended> = {},
+): RoomEvent => ({
+  type,
+  data: {
+    ...{ id: idAt(seq), messageSeq: seq, sender: "sub_max", content: { open: content }, meta: { open: {} } },
+    ...{ mentions: [], everyone: false, ordinal: seq - 1, ...changes },
+  },
+});
+export const complete = (actor: Actor, seq: number, text: string | null, rewritten = false): RoomCommand => ({
+  ...about,
+  type: "Complete",
+  actor,
+  id: idAt(seq),
+  content: text === null ? null : { open: text },
+  rewritten,
+});
+export const cancel = (actor: Actor, seq: number, text: string | null): RoomCommand => ({
+  ...about,
+  type: "Cancel",
+  actor,
+  id: idAt(seq),
+  content: text === null ? null : { open: text },
+});

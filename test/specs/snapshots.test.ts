@@ -10,6 +10,7 @@ import {
   deactivated,
   deleted,
   edited,
+  grown,
   idAt,
   joined,
   left,
@@ -43,6 +44,9 @@ const HISTORY = [
   posted(18, { thread: { id: idAt(3), seq: 3 }, ordinal: 4 }),
   posted(19, { thread: { id: idAt(3), seq: 3 }, ordinal: 5 }),
   messageDeleted(19, { to: 3, sender: "sub_max" }),
+  posted(21, { ordinal: 5, growing: true }),
+  posted(22, { ordinal: 5, growing: true }),
+  grown("MessageCancelled", 22, "so", { ordinal: 6 }),
   at(NOW + 7, deactivated),
 ];
 
@@ -52,7 +56,7 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    6: {
+    7: {
       status: "live",
       settings: {
         name: "Team",
@@ -65,7 +69,7 @@ const GOLDEN = {
       },
       externalId: null,
       active: false,
-      seq: 21,
+      seq: 24,
       members: [
         ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false, mutedUntil: null }],
         ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false, mutedUntil: null }],
@@ -73,18 +77,20 @@ const GOLDEN = {
       formers: [["sub_rita", "reader"]],
       bans: [],
       owners: 1,
-      posted: 6,
+      posted: 8,
       deleted: 2,
-      ordinal: 5,
+      ordinal: 6,
       changes: [
-        [19, { content: 19, change: 20, deleted: true }],
-        [3, { content: 6, change: 6, deleted: false }],
-        [4, { content: 4, change: 7, deleted: true }],
-        [5, { content: 5, change: 9, deleted: false }],
+        [19, { content: 19, change: 20, deleted: true, end: null }],
+        [22, { content: 23, change: 23, deleted: false, end: { seq: 23, cancelled: true } }],
+        [3, { content: 6, change: 6, deleted: false, end: null }],
+        [4, { content: 4, change: 7, deleted: true, end: null }],
+        [5, { content: 5, change: 9, deleted: false, end: null }],
       ],
+      growing: [[21, { id: idAt(21), sender: "sub_max" }]],
       createdAt: NOW,
       updatedAt: NOW + 7,
-      settingsSeq: 21,
+      settingsSeq: 24,
       responses: {
         subjects: ["sub_olga", "sub_max"],
         reactions: [

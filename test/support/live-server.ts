@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { TIMINGS, type Timings } from "../../src/api/realtime/connection.ts";
 import { Gateway } from "../../src/api/realtime/gateway.ts";
 import { keyData, makeApiKey, Tokens } from "../../src/app/credentials.ts";
+import { GrowthFeed } from "../../src/app/growth-feed.ts";
 import { KeyUse } from "../../src/app/key-use.ts";
 import { MAIL_LINKS_SECRET, mailLinks } from "../../src/app/mail-links.ts";
 import { Positions } from "../../src/app/positions.ts";
@@ -22,8 +23,8 @@ import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
-import { OneTimeSecrets } from "../../src/platform/one-time-secrets.ts";
 import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
+import { createGrowingTexts, GrowingTexts } from "../../src/projections/growing-texts.ts";
 import { openStorage } from "../../src/storage.ts";
 import { databaseWithTables } from "./database-with-tables.ts";
 import { contextOf } from "./live.ts";
@@ -61,6 +62,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
   const positions = new Positions({ secret: await keyring.serverSecret("positions"), store });
   const clock = () => performance.now();
   const presence = open.use(new Presence({ node: "here", bus: storage.bus, now: Date.now, clock }));
+  await createGrowingTexts(storage.pool);
   const keyUse = open.use(new KeyUse({ commands, logger, now: Date.now }));
   const limits = options.limits ?? createLimits({ rateLimits: {} });
   const services: Services = {
@@ -83,7 +85,8 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       email,
     },
     cursors: new EndpointCursors(storage.pool),
-    oneTimeSecrets: new OneTimeSecrets(storage.pool, randomBytes),
+    growing: new GrowingTexts({ pool: storage.pool, keyring, now: Date.now }),
+    growth: open.use(new GrowthFeed(storage.bus)),
   };
   const { gateway, port } = open.use(await serve({ services, feed, timings: { ...TIMINGS, ...options.timings } }));
   feed.start();

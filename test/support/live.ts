@@ -146,7 +146,14 @@ export async function post(
     ownName: null,
     messageType: "text",
   } as const;
-  const said = { content, meta: {}, replyTo: null, threadOf: null, mentions: { people: [], everyone: null } } as const;
+  const said = {
+    content,
+    meta: {},
+    replyTo: null,
+    threadOf: null,
+    growing: false,
+    mentions: { people: [], everyone: null },
+  } as const;
   const command = { type: "Post", at: Date.now(), ...about, ...said } as const;
   const { events } = await commands.execute(roomDecider, roomStream(room), command, contextOf(client));
   const [event] = events;

@@ -1,5 +1,6 @@
 // What users do over a socket: the use cases of requests, under the same ids of commands and the same limits.
 import { type AppError, toAppError } from "../../app/errors.ts";
+import { appendText, cancelGrowth, completeGrowth } from "../../app/growing-messages.ts";
 import { markRead } from "../../app/members.ts";
 import { deleteMessage, editMessage, messageFaults, postMessage, restoreMessage } from "../../app/messages.ts";
 import { acknowledge } from "../../app/notifications.ts";
@@ -86,7 +87,14 @@ export function errorFrame(
   if (error instanceof SocketRefusal) return { type: "error", code: error.code, message: error.message, ref };
   const { code, detail, extra, faults, retryAfterSeconds } = error;
   const shown = faults === undefined ? { code, message: detail } : invalidFrame(type, faults);
-  return { type: "error", ...shown, max_bytes: extra.max_bytes, retry_after_seconds: retryAfterSeconds, ref };
+  return {
+    type: "error",
+    ...shown,
+    max_bytes: extra.max_bytes,
+    expected: extra.expected,
+    retry_after_seconds: retryAfterSeconds,
+    ref,
+  };
 }
 
 type CommandsOptions = SharedCommands & {
@@ -158,6 +166,18 @@ export class UserCommands {
         const { message, position } =
           frame.type === "edit" ? await editMessage(call, named, frame) : await restoreMessage(call, named);
         return this.#done(call, { room_id: message.room_id, seq: message.seq, message_id: message.id }, position);
+      }
+      case "append": {
+        const { room, message, seq } = await appendText(call, namedIn(frame), frame);
+        return { room_id: room, seq, message_id: message };
+      }
+      case "complete":
+      case "cancel": {
+        const named = namedIn(frame);
+        const ended =
+          frame.type === "complete" ? completeGrowth(call, named, frame.content) : cancelGrowth(call, named);
+        const { room, position } = await ended;
+        return this.#done(call, messageOf(room, frame.message_id), position);
       }
       case "delete": {
         const { room, position } = await deleteMessage(call, namedIn(frame));

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
-import { identify } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
 import { type Bus, processBus } from "../../platform/bus.ts";
@@ -17,8 +16,8 @@ import { hostCheck, socketOriginCheck } from "../http/origin.ts";
 import { Problem, requestId, toProblem } from "../http/problems.ts";
 import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
-import { EventStreams } from "./event-streams.ts";
-import { concerns, credentialOf } from "./identity.ts";
+import { GrowingFrames } from "./growing.ts";
+import { concerns, credentialOf, identify } from "./identity.ts";
 import { InboxCountsFeed } from "./inbox-counts.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, newTally } from "./outbox.ts";
@@ -59,8 +58,6 @@ export class Gateway implements AsyncDisposable {
   readonly #sockets = new Set<WebSocket>();
   readonly #ticking: NodeJS.Timeout;
   readonly #watching: Disposable;
-  /** Streams of server-sent events, of the same channels. */
-  readonly streams: EventStreams;
   #closing = false;
 
   constructor({
@@ -72,6 +69,7 @@ export class Gateway implements AsyncDisposable {
   }: GatewayOptions) {
     const { config, directory } = services;
     const rooms = new RoomChannels(services, feed);
+    const growing = new GrowingFrames(services);
     const typing = new Typing({
       bus,
       clock: () => performance.now(),
@@ -79,13 +77,12 @@ export class Gateway implements AsyncDisposable {
     });
     this.#context = {
       ...{ services, commands, timings, tally: newTally() },
-      rooms,
+      ...{ rooms, growing },
       deliveries: new DeliveryFeed(services, feed),
       ...{ typing, watches: new PresenceWatches(services, rooms) },
       inboxCounts: new InboxCountsFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
-    this.streams = new EventStreams({ services, feed, rooms, tally: this.#context.tally });
     this.#isKnownHost = hostCheck(config);
     this.#mayOpen = socketOriginCheck(config);
     this.#address = clientAddress(config);
@@ -104,7 +101,6 @@ export class Gateway implements AsyncDisposable {
     });
     this.#ticking = setInterval(() => this.#tick(), Math.min(TICK_MS, timings.heartbeatMs / 5));
     this.#watching = directory.onChange((change) => {
-      this.streams.changed(change);
       for (const connection of this.#connections) {
         if (connection.identity !== undefined && concerns(change, connection.identity)) void connection.recheck();
       }
@@ -120,7 +116,6 @@ export class Gateway implements AsyncDisposable {
   metrics(): readonly ReadMetric[] {
     return [
       { name: "chatapi_sockets", help: "Open WebSockets.", read: () => this.counts().sockets },
-      { name: "chatapi_event_streams", help: "Open streams of server-sent events.", read: () => this.streams.size },
       { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => this.counts().rooms },
       {
         name: "chatapi_subscriptions",
@@ -172,10 +167,10 @@ export class Gateway implements AsyncDisposable {
     this.#closing = true;
     clearInterval(this.#ticking);
     this.#watching[Symbol.dispose]();
-    this.streams[Symbol.dispose]();
     await this.#closeAll();
     this.#context.deliveries[Symbol.dispose]();
     this.#context.typing[Symbol.dispose]();
+    this.#context.growing[Symbol.dispose]();
     this.#context.watches[Symbol.dispose]();
     await this.#context.inboxCounts[Symbol.asyncDispose]();
     await this.#context.rooms[Symbol.asyncDispose]();
@@ -217,8 +212,7 @@ export class Gateway implements AsyncDisposable {
     const { services } = this.#context;
     const { limits } = services;
     const credential = credentialOf(request);
-    // A ticket is good once, and not for this.
-    const known = credential !== undefined && credential !== "wrong" && !("ticket" in credential);
+    const known = credential !== undefined && credential !== "wrong";
     const found = known ? await identify(services, credential, services.now()) : undefined;
     if (found !== undefined && !("refused" in found)) return;
     if (found?.refused === "unavailable") throw new Problem("unavailable");
@@ -246,7 +240,6 @@ export class Gateway implements AsyncDisposable {
   #tick(): void {
     const now = performance.now();
     for (const connection of this.#connections) connection.tick(now);
-    this.streams.tick(now);
     this.#context.typing.tick();
     this.#context.services.presence.tick();
     this.#context.watches.tick();

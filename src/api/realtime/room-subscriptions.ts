@@ -9,6 +9,7 @@ import { requireRole } from "../../domain/room-state.ts";
 import { StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import type { FrameMaker } from "./frames.ts";
+import type { GrowingFrames } from "./growing.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 import type { FrameRun, Subscriber } from "./room-channel.ts";
 import type { ChannelHold, RoomChannels } from "./room-channels.ts";
@@ -20,6 +21,7 @@ const FEED_WAIT_MS = 5_000;
 type SubscriptionsOptions = {
   readonly services: Services;
   readonly rooms: RoomChannels;
+  readonly growing: Pick<GrowingFrames, "follow">;
   readonly outbox: Outbox;
   /** Aborted when the connection ends. */
   readonly signal: AbortSignal;
@@ -116,6 +118,8 @@ class RoomSubscription implements Subscriber, Disposable {
   /** The next seq to be sent. */
   #next = 0;
   #live = false;
+  /** What grows in the room, once it is live. */
+  #growth: Disposable | undefined;
 
   constructor(options: SubscriptionsOptions, hold: ChannelHold, subject: Subject | null, onEnd: () => void) {
     this.#options = options;
@@ -129,9 +133,9 @@ class RoomSubscription implements Subscriber, Disposable {
     if (this.#ended.signal.aborted) return; // closed for what was sent last
     const { channel } = this.#hold;
     this.#next = (afterSeq ?? channel.head) + 1;
-    this.#live = afterSeq === undefined;
     channel.subscribe(this);
-    if (!this.#live) void this.#catchUp();
+    if (afterSeq === undefined) this.#goLive();
+    else void this.#catchUp();
   }
 
   frames({ first, payloads }: FrameRun): void {
@@ -157,8 +161,19 @@ class RoomSubscription implements Subscriber, Disposable {
   /** No frame is sent after this. */
   [Symbol.dispose](): void {
     this.#ended.abort();
+    this.#growth?.[Symbol.dispose]();
     this.#hold.channel.unsubscribe(this);
     this.#hold[Symbol.dispose]();
+  }
+
+  #goLive(): void {
+    if (this.#ended.signal.aborted) return; // closed for what was sent last
+    const { growing, outbox } = this.#options;
+    this.#live = true;
+    this.#growth = growing.follow(this.#hold.channel, {
+      send: (bytes) => outbox.sendAll([bytes]),
+      sendPaced: (make) => outbox.sendPaced(make),
+    });
   }
 
   /** Sends what was missed; once the room's head is reached, it is live in the same step. */
@@ -170,9 +185,8 @@ class RoomSubscription implements Subscriber, Disposable {
     let failures = 0;
     while (!signal.aborted) {
       if (this.#next > channel.head) {
-        this.#live = true;
         outbox.send({ type: "caught_up", room_id: channel.id, seq: this.#next - 1 });
-        return;
+        return this.#goLive();
       }
       try {
         if (!(await outbox.readAhead(() => this.#sendPage(maker)))) return;

@@ -13,7 +13,14 @@ import type { ReadSide } from "../read-side.ts";
 import { deliveries } from "./deliveries.ts";
 
 /** The events by which a message has another content, or none. */
-export const VERSIONS = ["MessagePosted", "MessageEdited", "MessageDeleted", "MessageRestored"] as const;
+export const VERSIONS = [
+  "MessagePosted",
+  "MessageCompleted",
+  "MessageCancelled",
+  "MessageEdited",
+  "MessageDeleted",
+  "MessageRestored",
+] as const;
 const VERSIONS_SQL = `(${VERSIONS.map((type) => `'${type}'`).join(", ")})`;
 
 const columns = {
@@ -35,7 +42,7 @@ export type AuditRow = RowOf<typeof columns>;
 
 export const audit = projection({
   name: "audit",
-  version: 4,
+  version: 5,
   key: ["client", "position"],
   columns,
   indexes: [
@@ -54,6 +61,8 @@ export const audit = projection({
   },
   on: {
     MessagePosted: (e) => aboutMessage(e),
+    MessageCompleted: (e) => aboutMessage(e),
+    MessageCancelled: (e) => aboutMessage(e),
     MessageEdited: (e) => aboutMessage(e),
     MessageDeleted: (e) => aboutMessage(e),
     MessageRestored: (e) => aboutMessage(e),
@@ -174,7 +183,8 @@ export const versionsOf = (read: ReadAs, message: MessageId, list: { after?: Pos
           .selectFrom("a")
           .selectAll("a")
           .select(
-            sql<number>`max(a.revision) filter (where a.type in ('MessagePosted', 'MessageEdited'))
+            sql<number>`max(a.revision)
+              filter (where a.type in ('MessagePosted', 'MessageCompleted', 'MessageCancelled', 'MessageEdited'))
               over (order by a.position)`.as("content_revision"),
           )
           .where("a.message", "=", message)

@@ -19,7 +19,7 @@ type DeletionRow = RowOf<typeof columns>;
 
 export const deletions = projection({
   name: "deletions",
-  version: 1,
+  version: 2,
   key: ["room_id", "width", "block"],
   columns,
   indexes: [],
@@ -30,10 +30,11 @@ export const deletions = projection({
   },
 });
 
-const counted = (e: EventFacts & { data: { messageSeq: number } }, by: number) =>
+/** One that grew is counted at its end: until then nobody had it unread. */
+const counted = (e: EventFacts & { data: { messageSeq: number; endSeq: number | null } }, by: number) =>
   [SMALL, LARGE].map((width) =>
     upsert<DeletionRow, Body<DeletionRow, "room_id" | "width" | "block">>(
-      [roomOf(e.stream), width, Math.floor(e.data.messageSeq / width)],
+      [roomOf(e.stream), width, Math.floor((e.data.endSeq ?? e.data.messageSeq) / width)],
       (row) => ({ count: (row?.count ?? 0) + by }),
     ),
   );
@@ -49,7 +50,7 @@ export const deletedAfter = (room: RawBuilder<string>, seq: RawBuilder<number>):
   + (select coalesce(sum(x.count), 0) from x where x.room_id = ${room} and x.width = ${LARGE}
     and x.block > ${seq} / ${LARGE})
   + (select count(*) from t where t.room_id = ${room} and t.deleted_at is not null and t.type <> 'system'
-    and t.seq > ${seq} and t.seq < (${seq} / ${SMALL} + 1) * ${SMALL})
+    and coalesce(t.end_seq, t.seq) > ${seq} and coalesce(t.end_seq, t.seq) < (${seq} / ${SMALL} + 1) * ${SMALL})
   - (select count(*) from t where t.room_id = ${room} and t.deleted_at is not null and t.type = 'system'
-    and t.seq >= (${seq} / ${SMALL} + 1) * ${SMALL})
+    and coalesce(t.end_seq, t.seq) >= (${seq} / ${SMALL} + 1) * ${SMALL})
 )::int`;

@@ -6,6 +6,7 @@ import type { Position } from "../../event-store/event-store.ts";
 import type { OperatorRead } from "../read-as.ts";
 import { type DeliveryRow, deliveries } from "./deliveries.ts";
 import { endpoints } from "./endpoints.ts";
+import { messages } from "./messages.ts";
 import { type NotificationRow, notifications } from "./notifications.ts";
 
 /** Deliveries that somebody has to see to by `now`: an attempt, a lease's end, a fallback, an expiry. Longest due first. */
@@ -29,6 +30,19 @@ export const dueDeliveries = (
       )
       .orderBy("d.next_action_at")
       .orderBy("d.id")
+      .limit(limit),
+  );
+
+/** Messages that were posted by then and still grow as far as the read model knows, oldest first. */
+export const growingMessages = (operator: OperatorRead, postedBefore: Instant, limit: number) =>
+  operator.rows(
+    operator
+      .over({ m: messages })
+      .selectFrom("m")
+      .select(["m.id", "m.client", "m.room_id", "m.seq"])
+      .where("m.state", "=", "growing")
+      .where("m.created_at", "<", postedBefore)
+      .orderBy("m.created_at")
       .limit(limit),
   );
 

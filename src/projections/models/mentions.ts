@@ -61,12 +61,17 @@ export const mentioning = (room: RoomId, subjects: readonly Subject[]): RawBuild
   sql<number>`(select mn.seq from mn where mn.room_id = ${room} and mn.subject = any(${[...subjects, EVERYONE]}))`;
 
 /**
- * How many messages by others after a seq mention a member `m` and are not deleted, over mentions `mn` and messages `t`.
+ * How many messages by others after a seq mention a member `m` and are not deleted, over mentions `mn` and messages `t`; those
+ * that grew count from their end on.
  * Each mention after the seq is looked up: they are few among what is unread.
  */
 export const mentionsAfter = (seq: RawBuilder<number>): RawBuilder<number> => sql<number>`(
-  select count(distinct mn.seq)::int from mn
-  join t on t.room_id = mn.room_id and t.seq = mn.seq
-  where mn.room_id = m.room_id and mn.subject in (m.subject, ${sql.lit(EVERYONE)}) and mn.seq > ${seq}
-    and t.deleted_at is null and t.type <> 'system' and t.sender <> m.subject
+  select count(distinct unread.seq)::int from (
+    select mn.seq from mn
+    where mn.room_id = m.room_id and mn.subject in (m.subject, ${sql.lit(EVERYONE)}) and mn.seq > ${seq}
+    union all
+    select mn.seq from t grown join mn on mn.room_id = grown.room_id and mn.seq = grown.seq
+    where grown.room_id = m.room_id and grown.end_seq > ${seq} and mn.subject in (m.subject, ${sql.lit(EVERYONE)})
+  ) unread join t on t.room_id = m.room_id and t.seq = unread.seq
+  where t.deleted_at is null and t.state <> 'growing' and t.type <> 'system' and t.sender <> m.subject
 )`;

@@ -4,10 +4,11 @@ import { type ExpressionBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, MessageId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
-import type { ReactionSummary, ThreadSummary } from "../../contract/messages.ts";
+import type { MessageResource, ReactionSummary, ThreadSummary } from "../../contract/messages.ts";
 import type { PublicActor } from "../../contract/public-events.ts";
 import type { Actor } from "../../domain/decider.ts";
 import { reveal } from "../../domain/event.ts";
+import type { RoomEvent } from "../../domain/room-state.ts";
 import { type Page, readPage } from "../page.ts";
 import {
   bigint,
@@ -58,6 +59,11 @@ const columns = {
   change_seq: integer(),
   /** Which of the room's messages it is; system ones repeat the last number. */
   ordinal: integer(),
+  /** Whether it grows, and how that ended. */
+  state: text<MessageResource["state"]>(),
+  /** Of one that grew: the seq of its end and its ordinal there, from where on it counts as unread. */
+  end_seq: integer({ nullable: true }),
+  end_ordinal: integer({ nullable: true }),
 };
 /** As it may be shown: of a deleted message `content` is null and `meta` is empty. */
 type MessageRow = RowOf<typeof columns>;
@@ -71,16 +77,19 @@ export type ShownMessageRow = MessageRow & {
 
 export const messages = projection({
   name: "messages",
-  version: 4,
+  version: 5,
   key: ["room_id", "seq"],
   columns,
   indexes: [
     "(room_id, sender, seq)",
     "(room_id, seq) where deleted_at is null",
-    "(room_id, seq) where deleted_at is not null and type <> 'system'",
-    "(room_id, seq) where deleted_at is not null and type = 'system'",
+    "(room_id, coalesce(end_seq, seq)) where deleted_at is not null and type <> 'system'",
+    "(room_id, coalesce(end_seq, seq)) where deleted_at is not null and type = 'system'",
     "(room_id, type, seq) where type <> 'text'",
     "(room_id, thread_seq, seq) where thread_seq is not null",
+    "(room_id, end_seq) where end_seq is not null",
+    "(room_id, sender, end_seq) where end_seq is not null",
+    "(created_at) where state = 'growing'",
   ],
   personal: ["user_id", "sender_name", "content", "meta"],
   on: {
@@ -102,9 +111,14 @@ export const messages = projection({
           deleted_at: null,
           content_seq: seq,
           change_seq: seq,
+          state: e.data.growing ? "growing" : "complete",
+          end_seq: null,
+          end_ordinal: null,
         }),
       ];
     },
+    MessageCompleted: (e) => [ended(e, "complete")],
+    MessageCancelled: (e) => [ended(e, "cancelled")],
     MessageEdited: (e) => [
       changed(e, {
         content: reveal(e.data.content),
@@ -119,6 +133,15 @@ export const messages = projection({
     MessageRestored: (e) => [changed(e, { deleted_at: null })],
   },
 });
+
+const ended = (
+  e: EventFacts & { readonly data: Extract<RoomEvent, { type: "MessageCompleted" }>["data"] },
+  state: MessageRow["state"],
+) =>
+  changed(e, {
+    ...{ state, end_seq: e.revision + 1, end_ordinal: e.data.ordinal },
+    ...{ content: reveal(e.data.content), meta: reveal(e.data.meta) ?? {}, content_seq: e.revision + 1 },
+  });
 
 const changed = (e: EventFacts & { data: { messageSeq: number } }, changes: Partial<MessageRow>) =>
   change<MessageRow, MessageRow>([roomOf(e.stream), e.data.messageSeq], (row) => ({

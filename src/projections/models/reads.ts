@@ -44,20 +44,25 @@ const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages, x: deletion
 
 /**
  * How far the member `m` has read the room `r`, and how much of it is unread. What one posted oneself is read, and so is
- * what came before joining: nothing of one's own is ever unread. Deleted messages keep their ordinal and are subtracted.
+ * what came before joining: nothing of one's own is ever unread. A message that grew counts from its end on. Deleted messages keep their ordinal and are subtracted.
  * (`offset 0`: the marker is looked up once, not wherever it is used.)
  */
 const unreadOfMember = sql<Unread>`lateral (
   select marker.read_seq, greatest(0, r.ordinal
-    - coalesce((select t.ordinal from t
-        where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1), 0)
+    - greatest(0, (select t.ordinal from t
+        where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1),
+      (select t.end_ordinal from t
+        where t.room_id = m.room_id and t.end_seq <= marker.read_seq order by t.end_seq desc limit 1))
     - ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)}
   ) as unread_count,
     ${mentionsAfter(sql`marker.read_seq`)} as mention_count
   from (select greatest(m.joined_seq,
     (select d.seq from d where d.room_id = m.room_id and d.subject = m.subject),
     (select t.seq from t
-      where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1)) as read_seq
+      where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1),
+    (select t.end_seq from t
+      where t.room_id = m.room_id and t.sender = m.subject and t.end_seq is not null
+      order by t.end_seq desc limit 1)) as read_seq
     offset 0) marker
 )`.as("unread");
 

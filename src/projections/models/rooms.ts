@@ -63,7 +63,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 4,
+  version: 5,
   key: ["room_id"],
   columns,
   indexes: [
@@ -97,6 +97,8 @@ export const rooms = projection({
     MemberBanned: (e) => [moved(e, () => ({}))],
     MemberUnbanned: (e) => [moved(e, () => ({}))],
     MessagePosted: (e) => [moved(e, (row) => ({ ordinal: e.data.ordinal, message_count: row.message_count + 1 }))],
+    MessageCompleted: (e) => [moved(e, () => ({ ordinal: e.data.ordinal }))],
+    MessageCancelled: (e) => [moved(e, () => ({ ordinal: e.data.ordinal }))],
     MessageEdited: (e) => [moved(e, () => ({}))],
     MessageDeleted: (e) => [moved(e, (row) => ({ message_count: row.message_count - 1 }))],
     MessageRestored: (e) => [moved(e, (row) => ({ message_count: row.message_count + 1 }))],

@@ -46,6 +46,7 @@ describe("posting", () => {
       edited_at: null,
       edited_by: null,
       deleted_at: null,
+      state: "complete",
     });
     expect(posted.headers.get("location")).toBe(`/api/v1${messages()}/${posted.body.id}`);
     expect(posted.headers.get("etag")).toBe('"2"');

@@ -81,7 +81,15 @@ test("a hundred who reply, delete and restore at once are counted as the log say
     users.map(async (user, nth) => {
       const sender = await keyring.subjectOfUser(api.id as ClientId, user);
       const mentions = { people: [], everyone: null };
-      const said = { messageType: "text", content: "hi", meta: {}, replyTo: null, threadOf: root.id, mentions };
+      const said = {
+        messageType: "text",
+        content: "hi",
+        meta: {},
+        replyTo: null,
+        threadOf: root.id,
+        mentions,
+        growing: false,
+      };
       const { events } = await run({ type: "Post", sender, user, senderName: null, ownName: null, ...said });
       const [posted] = events;
       if (posted?.type !== "MessagePosted") throw new Error("not posted");

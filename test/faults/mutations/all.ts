@@ -2,6 +2,7 @@
 import { withPart } from "../../support/written-part.ts";
 import { endpointMutations } from "./endpoints.ts";
 import { feedbackMutations } from "./feedback.ts";
+import { growingMutations } from "./growing.ts";
 import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
 import { moderationMutations } from "./moderation.ts";
@@ -21,6 +22,7 @@ export const mutations: readonly Mutation[] = [
   ...tenantMutations,
   ...interfaceMutations,
   ...responseMutations,
+  ...growingMutations,
   ...rightsMutations,
   ...moderationMutations,
   ...secretsMutations,

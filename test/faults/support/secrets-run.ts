@@ -77,6 +77,12 @@ async function chat({ talk, kept }: Run, key: string, room: string, ann: Person,
     body: { sender_id: ben.id, sender_name: kept.text("name"), ...content() },
   });
   await talk.call("POST", messages, { as: inHeader, body: content() });
+  // It stays as it is: its words are in the log and between its events.
+  const begun = content();
+  const growing = { sender_id: ben.id, state: "growing", ...begun };
+  const { id } = await talk.call("POST", messages, { as: key, body: growing });
+  const piece = { text: kept.text("message"), offset: [...begun.content].length };
+  await talk.call("POST", `${messages}/${id}/append`, { as: key, body: piece });
   await talk.call("PATCH", `${messages}/${posted.id}`, { as: key, body: content() });
   await talk.call("DELETE", `${messages}/${posted.id}`, { as: key });
   await talk.call("POST", `${messages}/${posted.id}/restore`, { as: key });

@@ -38,6 +38,9 @@ const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameSc
   edit: ofMessage({ content: "Hello" }),
   delete: ofMessage(),
   restore: ofMessage(),
+  append: ofMessage({ text: "Hello", offset: 0 }),
+  complete: ofMessage(),
+  cancel: ofMessage(),
   typing: { names: "room_id", more: { active: true } },
   presence: {
     names: "room_id",

@@ -63,6 +63,9 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "PATCH /rooms/:room_id/messages/:message_id": { body: { content: "Changed" } },
   "DELETE /rooms/:room_id/messages/:message_id": {},
   "POST /rooms/:room_id/messages/:message_id/restore": { body: {} },
+  "POST /rooms/:room_id/messages/:message_id/append": { body: { text: "Let me in", offset: 0 } },
+  "POST /rooms/:room_id/messages/:message_id/complete": { body: {} },
+  "POST /rooms/:room_id/messages/:message_id/cancel": { body: {} },
   "GET /rooms/:room_id/messages/:message_id/history": {
     may: [...READS, "a reader: message in the private room"],
   },
@@ -133,7 +136,6 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /webhooks/:endpoint_id/deliveries/:webhook_delivery_id/retry": { body: {} },
 
   "GET /events": {},
-  "POST /tickets": { body: {} },
   "GET /rooms/:room_id/events": { may: READS },
   "GET /audit/events": {},
   "GET /audit/streams/:stream/events": {},

@@ -1,6 +1,9 @@
 // Messages.
 import {
   addReaction,
+  appendToMessage,
+  cancelMessage,
+  completeMessage,
   deleteMessage,
   editMessage,
   getMessage,
@@ -19,6 +22,8 @@ import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import { isObject } from "../../../contract/json.ts";
 import {
+  AppendInput,
+  CompleteInput,
   MessageParams,
   MessagePatch,
   MessageQuery,
@@ -62,6 +67,22 @@ const named = ({
   ifMatch,
 });
 
+const growingRefusals = [
+  "not_found",
+  "not_a_member",
+  "read_only",
+  "muted",
+  "sender_mismatch",
+  "room_inactive",
+  "not_growing",
+] as const;
+const growing = {
+  access: writeAccess,
+  params: MessageParams,
+  responses: { 200: MessageResource },
+  problems: growingRefusals,
+} as const;
+
 const reactorFaults = ({ kind }: Caller, body: unknown): readonly FieldFault[] =>
   kind === "key" && isObject(body) && (body.user_id ?? null) === null ? [requiredWithKey("user_id")] : [];
 
@@ -95,7 +116,7 @@ export const messageRoutes = routesOf("messages", {
     body: NewMessage,
     faultsFor: messageFaults,
     responses: { 201: MessageResource },
-    problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive"],
+    problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive", "too_many_growing"],
     handle: async (call) => {
       const posted = await postMessage(call, call.params.room_id, call.body);
       return created(posted, "message", `/rooms/${posted.message.room_id}/messages/${posted.message.id}`);
@@ -128,7 +149,7 @@ export const messageRoutes = routesOf("messages", {
       "A JSON Merge Patch (RFC 7396): null clears, `meta` is merged key by key. Only the sender edits, or a client key.",
     body: MessagePatch,
     responses: { 200: MessageResource },
-    problems: [...refusals, "message_deleted"],
+    problems: [...refusals, "message_deleted", "message_growing"],
     handle: async (call) => shown(await editMessage(call, named(call), call.body), "message"),
   }),
   deleteMessage: route("DELETE", "/rooms/:room_id/messages/:message_id", {
@@ -161,6 +182,28 @@ export const messageRoutes = routesOf("messages", {
     description: "Oldest first, deleted ones left out.",
     responses: { 200: listBody(MessageResource) },
     handle: async (call) => listReply(call, await listReplies(call, named(call), call.query)),
+  }),
+  appendToMessage: route("POST", "/rooms/:room_id/messages/:message_id/append", {
+    ...growing,
+    summary: "Append to a growing message",
+    description:
+      "`offset` is the length of the message so far, in code points: the same text sent again changes nothing, other text there or a gap is `offset_mismatch` with `expected`. At most 100,000 code points in all.",
+    body: AppendInput,
+    problems: [...growingRefusals, "offset_mismatch"],
+    handle: async (call) => shown(await appendToMessage(call, named(call), call.body), "message"),
+  }),
+  completeMessage: route("POST", "/rooms/:room_id/messages/:message_id/complete", {
+    ...growing,
+    summary: "Complete a growing message",
+    description: "With what was appended, or with `content` in its place. From then on it is a message like any other.",
+    body: CompleteInput,
+    handle: async (call) => shown(await completeMessage(call, named(call), call.body.content), "message"),
+  }),
+  cancelMessage: route("POST", "/rooms/:room_id/messages/:message_id/cancel", {
+    ...growing,
+    summary: "Give up a growing message",
+    description: "It ends as `cancelled`, with what there is of it. So does one to which nothing is appended for 60 s.",
+    handle: async (call) => shown(await cancelMessage(call, named(call)), "message"),
   }),
   addReaction: route("PUT", "/rooms/:room_id/messages/:message_id/reactions/:emoji", {
     summary: "React to a message",

@@ -1,0 +1,153 @@
+// Messages that grow while they are written: appending, completing and giving up.
+import { type MessageId, type RoomId, seqOfMessage } from "../contract/ids.ts";
+import { MAX_GROWN, type MessageResource } from "../contract/messages.ts";
+import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { reveal, type Sealed, seal } from "../domain/event.ts";
+import { requireAppending } from "../domain/growing-message.ts";
+import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
+import type { Position } from "../event-store/event-store.ts";
+import type { GrowingMessage, TextPart } from "../projections/growing-texts.ts";
+import { eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
+import type { Call, Services } from "./services.ts";
+
+/** Messages that may grow at once, of a client and of a user. */
+const MAX_OF_CLIENT = 10_000;
+const MAX_OF_USER = 1_000;
+
+/** A message as a path names it. */
+export type NamedMessage = { readonly room: string; readonly message: string };
+
+/** Refuses another growing message of a client or user that has as many as can grow at once. Throws too_many_growing. */
+export async function requireRoomToGrow({ services, caller }: Call, user: string): Promise<void> {
+  const sender = await services.keyring.subjectOfUser(caller.client, user);
+  const { ofClient, ofSender } = await services.growing.count(caller.client, sender);
+  // fence: growing-count
+  if (ofClient >= MAX_OF_CLIENT || ofSender >= MAX_OF_USER) throw new DomainError("too_many_growing");
+}
+
+/** What an append came to: where the message is, and how long its text is. */
+type Grown = { readonly room: RoomId; readonly message: MessageId; readonly seq: number; readonly length: number };
+
+/**
+ * Adds a text to a growing message. Sent again it adds nothing. Throws offset_mismatch with `expected`, not_growing, and
+ * what keeps its sender from posting.
+ */
+export async function appendText(
+  call: Call,
+  named: NamedMessage,
+  { text, offset }: { readonly text: string; readonly offset: number },
+): Promise<Grown> {
+  const { services, caller, at } = call;
+  const { id: room, room: state } = await openAsMember(services, caller, named.room);
+  requireRole(state, caller.actor, "member");
+  const seq = seqOfMessage(room, named.message) ?? 0;
+  const growing = requireAppending(state, { seq, id: named.message, actor: caller.actor, at });
+  if (growing === undefined) throw await notGrowing(services, room, state, named.message);
+  const about = { client: caller.client, room, message: growing.id, seq, sender: growing.sender };
+  let outcome = await services.growing.append(about, offset, text);
+  if (outcome.kind === "unknown") {
+    await services.growing.begin(about, (await beginningOf(services, about)) ?? "");
+    outcome = await services.growing.append(about, offset, text);
+  }
+  switch (outcome.kind) {
+    case "appended": {
+      const { added, length } = outcome;
+      if (added !== "")
+        services.growth.grew({ room, message: growing.id, seq, length, added: { ...outcome, text: added } });
+      return { room, message: growing.id, seq, length };
+    }
+    case "mismatch": {
+      const { expected } = outcome;
+      throw new DomainError("offset_mismatch", `the message has ${expected} characters`, { expected });
+    }
+    case "too_long": {
+      const message = `must not make the message longer than ${MAX_GROWN} characters`;
+      throw new InvalidInput([{ path: "text", code: "too_long", message }]);
+    }
+    default:
+      throw new DomainError("not_growing");
+  }
+}
+
+/** Why nothing can be appended to a message that does not grow: not_growing, or not_found when there is no such message. */
+async function notGrowing(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<DomainError> {
+  const seq = seqOfMessage(room, id);
+  const event = seq === undefined || seq > state.seq ? undefined : await eventAt(services, room, seq);
+  const exists = event?.type === "MessagePosted" && event.data.id === id;
+  return new DomainError(exists ? "not_growing" : "not_found");
+}
+
+/** What a message was posted with; null when its sender was erased. */
+async function beginningOf(services: Services, { room, seq }: Pick<GrowingMessage, "room" | "seq">) {
+  const event = await eventAt(services, room, seq);
+  return event?.type === "MessagePosted" ? reveal(event.data.content) : null;
+}
+
+/** The text so far of a message that grows. */
+export async function textSoFar(
+  services: Services,
+  about: Pick<GrowingMessage, "room" | "message" | "seq">,
+  from = 0,
+): Promise<TextPart> {
+  const part = await services.growing.read(about, from);
+  if (part !== undefined) return part;
+  const text = await beginningOf(services, about);
+  return { offset: 0, text, length: text?.length ?? 0 };
+}
+
+/** The messages with their texts so far, where they grow. */
+export async function withTexts(
+  services: Services,
+  messages: readonly MessageResource[],
+): Promise<readonly MessageResource[]> {
+  const shown = messages.map(async (message) => {
+    if (message.state !== "growing" || message.deleted_at !== null) return message;
+    const about = { room: message.room_id as RoomId, message: message.id as MessageId };
+    const part = await services.growing.read(about);
+    return part === undefined ? message : { ...message, content: part.text };
+  });
+  return Promise.all(shown);
+}
+
+/** How a message ends: with these commands alone nothing is appended any more. */
+type Ending = Extract<RoomChange, { type: "Complete" | "Cancel" | "DeleteMessage" }>;
+export type EndedGrowth = { readonly room: RoomId; readonly position: Position; readonly replayed: boolean };
+
+/** In place of the text, where only who may end it is asked. */
+const ANY_TEXT = seal("any");
+
+/** Ends a growing message with its text. What was appended before is in it; what comes later is refused. */
+export async function endWithText(
+  call: Call,
+  { room: named, message }: NamedMessage,
+  ending: (text: Sealed<string> | null) => Ending,
+): Promise<EndedGrowth> {
+  const { services, caller } = call;
+  const { id: room, room: state } = await openAsMember(services, caller, named);
+  const growing = state.growing.get(seqOfMessage(room, message) ?? 0);
+  if (growing === undefined || growing.id !== message) return executeOnRoom(call, named, ending(null));
+  // Before anything is closed: who may not end it must not stop its writer.
+  // fence: growing-rehearsed
+  await rehearseOnRoom(call, { room, state }, ending(ANY_TEXT));
+  const text = await services.growing.close({ room, message: growing.id });
+  try {
+    const ended = await executeOnRoom(call, named, ending(text ?? null));
+    await services.growing.forget(growing.id);
+    return ended;
+  } catch (error) {
+    await services.growing.reopen(growing.id);
+    throw error;
+  }
+}
+
+/** `content`: the whole text anew; undefined: what was appended. */
+export const completeGrowth = (call: Call, named: NamedMessage, content: string | undefined): Promise<EndedGrowth> =>
+  endWithText(call, named, (text) => ({
+    type: "Complete",
+    id: named.message,
+    content: content === undefined ? text : seal(content),
+    rewritten: content !== undefined,
+  }));
+
+export const cancelGrowth = (call: Call, named: NamedMessage): Promise<EndedGrowth> =>
+  endWithText(call, named, (content) => ({ type: "Cancel", id: named.message, content }));

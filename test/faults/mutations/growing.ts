@@ -1,0 +1,83 @@
+// Fences around messages that grow.
+import { condition, type Mutation, replaceWith, substitute } from "./mutation.ts";
+
+const specs = (test: string) => ({ file: "specs/room-growing.test.ts", test });
+const requests = (test: string) => ({ file: "api/http/growing-messages.test.ts", test });
+
+export const growingMutations: readonly Mutation[] = [
+  {
+    fence: "growing-writer",
+    name: "a growing message is its sender's to write",
+    mutate: condition(false),
+    caughtBy: specs("is completed by its sender or a client key, and by nobody else"),
+  },
+  {
+    fence: "growing-member",
+    name: "a sender who is no member any more writes no further",
+    mutate: condition(false),
+    caughtBy: specs("of a sender who may not post any more is given up, not completed"),
+  },
+  {
+    fence: "growing-ended",
+    name: "a growing message ends once",
+    mutate: replaceWith("new Error()"),
+    caughtBy: specs("ends once: the same end again changes nothing, another is refused"),
+  },
+  {
+    fence: "growing-edits",
+    name: "a growing message is not edited",
+    mutate: condition(false),
+    caughtBy: specs("takes no edit until its end"),
+  },
+  {
+    fence: "growing-in-room",
+    name: "the limit of messages that grow in a room",
+    mutate: condition(false),
+    caughtBy: specs("is one of so many in a room"),
+  },
+  {
+    fence: "growing-count",
+    name: "the limit of messages that grow of a user and a client",
+    mutate: condition(false),
+    caughtBy: requests("of a user or client that has as many as it may, no other begins"),
+  },
+  {
+    fence: "growing-rehearsed",
+    name: "who may not end a growing message does not stop its writer",
+    mutate: substitute(
+      "rehearseOnRoom(call, { room, state }, ending(ANY_TEXT))",
+      "services.growing.close({ room, message: growing.id })",
+    ),
+    caughtBy: requests("is its sender's or a client key's to write, and nobody's to edit"),
+  },
+  {
+    fence: "append-repeated",
+    name: "an append that is sent again is not added again",
+    mutate: replaceWith("text"),
+    caughtBy: requests("an append sent again adds nothing"),
+  },
+  {
+    fence: "append-length",
+    name: "of two appends to one place one is refused",
+    mutate: replaceWith("true or length = $2"),
+    caughtBy: requests("two that append at once to one place come one after the other, or are told"),
+  },
+  {
+    fence: "growing-closed",
+    name: "nothing is appended to a text that was read for its end",
+    mutate: substitute("closing = true", "closing = closing"),
+    caughtBy: requests("nothing is appended between its text's being read and its end"),
+  },
+  {
+    fence: "growing-silence",
+    name: "a writer may be silent for a minute",
+    mutate: substitute("- SILENCE_MS", "+ SILENCE_MS"),
+    caughtBy: requests("a sender that is removed writes no further"),
+  },
+  {
+    fence: "growing-rate",
+    name: "a growing message gives 20 frames a second",
+    mutate: replaceWith("0"),
+    caughtBy: { file: "api/realtime/growing.test.ts", test: "gives no more than 20 frames a second" },
+  },
+];
