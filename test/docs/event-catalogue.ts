@@ -28,6 +28,7 @@ const OWN: { readonly [T in PublicEventType]?: Fields } = {
   "member.left": { ...member, reason: "left" },
   "member.banned": exampleOf("Ban"),
   "member.unbanned": { user_id: exampleOf("Ban").user_id },
+  "message.cancelled": { ...message, state: "cancelled" },
   "message.edited": { ...message, edited_at: at, edited_by: { type: "user", id: message.sender_id } },
   "reaction.added": { message_id: message.id, emoji: "👍", user_id: "bob" },
   "reaction.removed": { message_id: message.id, emoji: "👍", user_id: "bob" },

@@ -19,13 +19,13 @@ afterAll(() => stack.disposeAsync());
 /** Undefined: an answer without a body. */
 const bodyOf = (text: string): Body => (text === "" ? undefined : JSON.parse(text));
 
-test("the HTTP guide", async () => {
-  const examples = await examplesOf("http.md");
-  expect(examples.filter((example) => example.kind === "request").length).toBeGreaterThan(8);
+test.each(["http.md", "assistants.md"])("the requests of %s", async (guide) => {
+  const examples = await examplesOf(guide);
+  expect(examples.filter((example) => example.kind === "request").length).toBeGreaterThan(6);
   const kept = new Map<string, string>();
   let answer: { status: number; body: Body } | undefined;
   for (const example of examples) {
-    const where = `docs/http.md:${example.line}`;
+    const where = `docs/${guide}:${example.line}`;
     if (example.kind === "keep") kept.set(example.name, answer?.body[example.member]);
     if (example.kind === "request") {
       const [head = "", body] = filled(example.text, kept).split("\n\n");
