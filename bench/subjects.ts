@@ -12,6 +12,7 @@ import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { projections } from "./subjects/projections.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
+import { standstills } from "./subjects/standstills.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
 import { webhooks } from "./subjects/webhooks.ts";
 
@@ -34,5 +35,6 @@ export const subjects: readonly Subject[] = [
   largeInbox,
   start,
   unequalWriters,
+  standstills,
   macs,
 ];

@@ -33,6 +33,7 @@ import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
 import { type Live, openLive } from "./live.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
+import { OneTimeSecrets } from "./platform/one-time-secrets.ts";
 import type { SharedCounters } from "./platform/redis-counters.ts";
 import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
@@ -129,16 +130,17 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
   const rates = counters === undefined ? {} : { rate_limits: () => ({ ok: true, detail: { ...counters.status() } }) };
   const all = { ...probes, ...rates, live: () => ({ ok: feed.lagMs() <= READY_LAG_MS, detail: { ...feed.status() } }) };
   const commands = sharedCommands(services);
+  const gateway = open.use(
+    new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
+  );
   const http = createHttpServer(services, routes, {
     probes: all,
     registry,
     commands,
+    streams: gateway.streams,
     ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
   });
   listening = http.server;
-  const gateway = open.use(
-    new Gateway({ services, feed, commands, bus: storage.bus, ...omitUndefined({ timings: bounds?.sockets }) }),
-  );
   addReadMetrics(registry, gateway.metrics());
   feed.start();
   await feed.caughtUp(READY_TIMEOUT_MS);
@@ -305,6 +307,7 @@ async function apiServices(
   await secrets.newest();
   const tokens = new Tokens({ secrets, keyring });
   const cursors = new EndpointCursors(storage.pool);
+  const oneTimeSecrets = new OneTimeSecrets(storage.pool, randomBytes);
   await createGrowingTexts(storage.pool);
   const growing = new GrowingTexts({ pool: storage.pool, keyring, now });
   const parts = {
@@ -314,6 +317,7 @@ async function apiServices(
     readSide,
     directory,
     tokens,
+    oneTimeSecrets,
     ...made,
     people,
     positions,

@@ -7,7 +7,7 @@ export type Goal = {
   readonly goal: number;
   readonly direction: "at least" | "at most";
   /** `x` is a ratio. */
-  readonly unit: "x" | "/s";
+  readonly unit: "x" | "/s" | "ms";
 };
 
 export type Row = Goal & {

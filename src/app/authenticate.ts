@@ -1,4 +1,4 @@
-// Who a request comes from: a client key or a user token, for HTTP and WebSocket alike.
+// Who a request, socket or stream speaks for: a client key or a user token, for HTTP and WebSocket alike.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
@@ -7,7 +7,7 @@ import { hashApiKey, isApiKey } from "./credentials.ts";
 import type { Caller, Services } from "./services.ts";
 
 /** Why a credential does not count. `unavailable`: this node does not know the newest revocations. */
-export type CredentialRefused = {
+type CredentialRefused = {
   readonly refused: "unauthenticated" | "token_expired" | "key_expired" | "unavailable";
 };
 
@@ -15,7 +15,7 @@ export type CredentialRefused = {
  * The caller that a credential stands for. A key whose checksum is wrong is refused without a look-up; a well-formed one
  * that is not known yet waits, at most a second, until this node has read the log's tail.
  */
-export async function authenticate(
+async function authenticate(
   { directory, tokens, keyUse }: Pick<Services, "directory" | "tokens" | "keyUse">,
   { bearer }: { readonly bearer?: string | undefined },
   at: Instant,
@@ -55,7 +55,7 @@ async function becomesReady(directory: ClientDirectory): Promise<boolean> {
 }
 
 /** The caller with that user's rights: what a client key that names a user on its socket becomes. */
-export const asUser = (caller: Caller, userId: string, subject: Subject): Caller => ({
+const asUser = (caller: Caller, userId: string, subject: Subject): Caller => ({
   kind: "user",
   client: caller.client,
   actor: { type: "user", id: subject },
@@ -68,3 +68,30 @@ export const asUser = (caller: Caller, userId: string, subject: Subject): Caller
 
 /** The id of a user; null for a key. */
 export const userIdOf = (caller: Caller): string | null => (caller.kind === "user" ? caller.userId : null);
+
+/** A key or a token, and the user that a key is to speak for. */
+export type Credential = { readonly bearer: string; readonly userId: string | undefined };
+
+export type Identity = {
+  readonly credential: Credential;
+  /** A client key that names no user only observes. */
+  readonly caller: Caller;
+  /** Null: it does not expire. */
+  readonly expiresAt: Instant | null;
+};
+export type Refused = { readonly refused: CredentialRefused["refused"] | "forbidden" };
+
+/** Who a credential stands for. `forbidden`: a token that names another user than its own. */
+export async function identify(services: Services, given: Credential, at: Instant): Promise<Identity | Refused> {
+  const { userId } = given;
+  const caller = await authenticate(services, given, at);
+  if ("refused" in caller) return caller;
+  if (caller.kind === "user") {
+    if (userId !== undefined && userId !== caller.userId) return { refused: "forbidden" };
+    return { credential: given, caller, expiresAt: caller.expiresAt };
+  }
+  const { expiresAt } = caller;
+  if (userId === undefined) return { credential: given, caller, expiresAt };
+  const subject = await services.keyring.subjectOfUser(caller.client, userId);
+  return { credential: given, caller: asUser(caller, userId, subject), expiresAt };
+}

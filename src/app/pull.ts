@@ -1,4 +1,4 @@
-// Pull: public events in the order of the log, a page at a time.
+// Pull: public events in the order of the log, a page at a time; streams of a client read the same pages.
 import type { RoomId } from "../contract/ids.ts";
 import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
 import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
@@ -22,37 +22,53 @@ const CHUNK = 16;
 const PAGE_BYTES = 1024 * 1024;
 
 /** Where a reader is among a client's events: how many of what the event at the position is published as it has had. */
-type EventCursor = { readonly position: Position; readonly had: number };
+export type EventCursor = { readonly position: Position; readonly had: number };
 /** All of them. */
 const ALL = 1_000;
 
-const afterPosition = (position: Position): EventCursor => ({ position, had: ALL });
+export const afterPosition = (position: Position): EventCursor => ({ position, had: ALL });
 
-/** A public event, and the cursor of who has had it. */
-type PulledEvent = { readonly event: PublicEvent; readonly cursor: EventCursor };
+/** What a reader wants; without types or rooms all of it. */
+export type EventSelection = Pick<EventsQuery, "types" | "room_id">;
+
+/** A public event, and the cursor of who has had it, also as `after` takes it. */
+type PulledEvent = { readonly event: PublicEvent; readonly cursor: EventCursor; readonly id: string };
 /** `next`: where the next page begins; undefined when the read model has no more of them. */
 type PulledPage = { readonly events: readonly PulledEvent[]; readonly next: EventCursor | undefined };
 
 /** As GET /events answers. Throws invalid_position, InvalidCursor, StoreUnavailable. */
 export async function listPublicEvents(call: Call, query: EventsQuery): Promise<Page<PublicEvent>> {
-  const { services, caller } = call;
-  const [position, had] = readCursor(query.cursor, ["text", "integer"]) ?? [];
-  const named =
-    query.after === undefined ? undefined : afterPosition(await positionNamed(services, caller, query.after));
-  // Our own cursor, which nobody else can make.
-  const after = position === undefined || had === undefined ? named : { position: position as Position, had };
-  const { events, next } = await pullEvents(call, query, after);
+  const { events, next } = await pullEvents(call, query, await cursorOf(call, query), query.limit);
   return { rows: events.map(({ event }) => event), next: next === undefined ? null : [next.position, next.had] };
 }
+
+/** Where a query begins: at its cursor, else after `after`. Throws invalid_position, InvalidCursor, StoreUnavailable. */
+export async function cursorOf(
+  { services, caller }: Pick<Call, "services" | "caller">,
+  query: Pick<EventsQuery, "cursor" | "after">,
+): Promise<EventCursor | undefined> {
+  const [position, had] = readCursor(query.cursor, ["text", "integer"]) ?? [];
+  // Our own cursor, which nobody else can make.
+  if (position !== undefined && had !== undefined) return { position: position as Position, had };
+  if (query.after === undefined) return undefined;
+  const [, of = query.after, part] = PART.exec(query.after) ?? [];
+  return { position: await positionNamed(services, caller, of), had: part === undefined ? ALL : Number(part) };
+}
+
+/** The `id` of an event whose position is that of others that follow it too. */
+const PART = /^(.*)\.([1-9])$/s;
+const idOf = (position: string, nth: number, count: number) =>
+  nth + 1 === count ? position : `${position}.${nth + 1}`;
 
 /**
  * A client's public events after a cursor, oldest first: at most `limit`, and about PAGE_BYTES. Says nothing of events
  * after the read model's checkpoint.
  */
-async function pullEvents(
-  { services, read }: Call,
-  { types, room_id: rooms, limit }: EventsQuery,
+export async function pullEvents(
+  { services, read }: Pick<Call, "services" | "read">,
+  { types, room_id: rooms }: EventSelection,
   after: EventCursor | undefined,
+  limit: number,
 ): Promise<PulledPage> {
   const wanted = (type: PublicEventType) => types === undefined || matchesType(types, type);
   // The event at the cursor may have more to tell.
@@ -67,12 +83,13 @@ async function pullEvents(
   const page = rows.slice(0, limit);
   for (let start = 0; start < page.length; start += CHUNK) {
     const stored = await decode(services.keyring, await eventsAt(services, page.slice(start, start + CHUNK)));
-    for (const { event, cursor } of await shownEvents(services, stored, wanted)) {
+    for (const pulled of await shownEvents(services, stored, wanted)) {
+      const { event, cursor } = pulled;
       // fence: pull-once
       if (cursor.position === after?.position && cursor.had <= after.had) continue;
       if (events.length >= limit || /* fence: pull-bytes */ bytes >= PAGE_BYTES)
         return { events, next: events.at(-1)?.cursor };
-      events.push({ event, cursor });
+      events.push(pulled);
       bytes += Buffer.byteLength(JSON.stringify(event));
     }
   }
@@ -101,25 +118,36 @@ async function shownEvents(
   }
   const shown = await mapBounded(stored, CHUNK, async (one) =>
     Promise.all(
-      publishedAs(one).map(async ({ id, type }, nth) => {
+      publishedAs(one).map(async ({ id, type }, nth, { length }) => {
         if (!wanted(type)) return [];
         const event = ofRooms.get(id) ?? (await publicEvent(services, one, id));
         if (event === undefined) return [];
-        return [{ event, cursor: { position: one.position, had: nth + 1 } }];
+        const cursor = { position: one.position, had: nth + 1 };
+        return [{ event, cursor, id: idOf(event.position, nth, length) }];
       }),
     ),
   );
   return shown.flat(2);
 }
 
-/** As GET /rooms/{id}/events answers, from the room's own stream. Throws not_found, not_a_member, InvalidCursor. */
-export async function listRoomEvents(call: Call, named: string, query: RoomEventsQuery): Promise<Page<PublicEvent>> {
-  const { services, caller } = call;
+/** A room, and the seq after which a query for its events begins. Throws not_found, not_a_member, InvalidCursor. */
+export async function openEvents(
+  { services, caller }: Pick<Call, "services" | "caller">,
+  named: string,
+  query: Pick<RoomEventsQuery, "cursor" | "after_seq">,
+) {
   const { id, room } = await openAsMember(services, caller, named);
   const [begun] = readCursor(query.cursor, ["integer"]) ?? [];
+  return { id, room, after: begun ?? query.after_seq };
+}
+
+/** As GET /rooms/{id}/events answers, from the room's own stream. Throws not_found, not_a_member, InvalidCursor. */
+export async function listRoomEvents(call: Call, named: string, query: RoomEventsQuery): Promise<Page<PublicEvent>> {
+  const { services } = call;
+  const { id, room, after } = await openEvents(call, named, query);
   const maker = new RoomEventMaker(services, id);
   const rows: PublicEvent[] = [];
-  let next = begun ?? query.after_seq ?? 0;
+  let next = after ?? 0;
   for (let bytes = 0; rows.length < query.limit && bytes < PAGE_BYTES; ) {
     const limit = Math.min(CHUNK, query.limit - rows.length);
     const recorded = await services.store.readStream(roomStream(id), { from: next, limit });

@@ -13,6 +13,7 @@ import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import type { OneTimeSecrets } from "../platform/one-time-secrets.ts";
 import type { EndpointCursors } from "../projections/endpoint-cursors.ts";
 import type { GrowingTexts } from "../projections/growing-texts.ts";
 import type { ReadAs, ReadSide } from "../projections/read-side.ts";
@@ -41,6 +42,8 @@ export type Services = {
   readonly readSide: ReadSide;
   readonly directory: ClientDirectory;
   readonly tokens: Tokens;
+  /** What tickets stand for. */
+  readonly oneTimeSecrets: OneTimeSecrets;
   readonly keyUse: KeyUse;
   /** Counted by everybody who serves callers. */
   readonly limits: Limits;

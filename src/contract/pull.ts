@@ -1,7 +1,7 @@
-// Pull of public events: what requests send and answers show.
+// Public events by pull and as streams, and tickets for streams: what requests send and answers show.
 import { z } from "zod";
 import { eventPattern } from "./event-filters.ts";
-import { commaSeparated, input, paging, queryInteger, text } from "./fields.ts";
+import { commaSeparated, input, paging, queryInteger, text, time, userId } from "./fields.ts";
 import { JsonObjectSchema } from "./json.ts";
 import type { MessageResource } from "./messages.ts";
 import { eventMembers, PUBLIC_EVENT_TYPES } from "./public-events.ts";
@@ -18,9 +18,16 @@ export const publicEventExample = (id: string, message: MessageResource): object
   ...{ position: "Zm9yLXRoZS1leGFtcGxlLQ", actor: { type: "user", id: message.sender_id }, data: message },
 });
 
+const ticket = text(1, 100)
+  .optional()
+  .meta({ description: "Of `POST /tickets`, in place of a header, where a stream is accepted" });
+
 export const EventsQuery = input({
   ...paging,
-  after: text(1, 100).optional().meta({ description: "A position: only events after it" }),
+  ticket,
+  after: text(1, 100)
+    .optional()
+    .meta({ description: "A position, or the `id` of a message of the stream: only events after it" }),
   types: commaSeparated(eventPattern)
     .optional()
     .meta({ description: "Types of events, or all of a kind such as `message.*`" }),
@@ -30,8 +37,17 @@ export type EventsQuery = z.output<typeof EventsQuery>;
 
 export const RoomEventsQuery = input({
   ...paging,
+  ticket,
   after_seq: queryInteger(0, 2 ** 31 - 1)
     .optional()
     .meta({ description: "Only events after this `seq`" }),
 });
 export type RoomEventsQuery = z.output<typeof RoomEventsQuery>;
+
+export const NewTicket = input({ user_id: userId.optional().describe("The user that a key's ticket is for") });
+export type NewTicket = z.output<typeof NewTicket>;
+
+export const TicketResource = z
+  .object({ ticket: z.string().describe("Good once, as `?ticket=`"), expires_at: time })
+  .meta({ id: "Ticket" });
+export type TicketResource = z.infer<typeof TicketResource>;

@@ -29,6 +29,7 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
     },
   },
   mintToken: { "for an hour": { ttl_seconds: 3_600 } },
+  createTicket: { "for a user, by a key": { user_id: "alice" } },
   createRoom: {
     private: { name: "Order 4711", external_id: "order-4711", members: [{ user_id: "alice", role: "admin" }] },
     direct: { name: "Alice and Bob", kind: "direct", members: [{ user_id: "alice" }, { user_id: "bob" }] },

@@ -318,4 +318,5 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Redrive: redrive,
   AuditEvent: auditEvent,
   PublicEvent: publicEventExample(EVENT_ID, message),
+  Ticket: { ticket: "tkt_Zm9yLXRoZS1leGFtcGxlLW9ubHktbm90LXJlYWwtYXQtYWw", expires_at: LATER },
 };

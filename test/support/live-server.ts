@@ -23,6 +23,7 @@ import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { openLive } from "../../src/live.ts";
+import { OneTimeSecrets } from "../../src/platform/one-time-secrets.ts";
 import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
 import { createGrowingTexts, GrowingTexts } from "../../src/projections/growing-texts.ts";
 import { openStorage } from "../../src/storage.ts";
@@ -85,6 +86,7 @@ export async function startLiveServer(options: LiveServerOptions = {}): Promise<
       email,
     },
     cursors: new EndpointCursors(storage.pool),
+    oneTimeSecrets: new OneTimeSecrets(storage.pool, randomBytes),
     growing: new GrowingTexts({ pool: storage.pool, keyring, now: Date.now }),
     growth: open.use(new GrowthFeed(storage.bus)),
   };

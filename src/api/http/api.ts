@@ -4,7 +4,7 @@ import type { Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { clientAddress } from "./address.ts";
-import { authorize, commandContext, createAuthentication } from "./authentication.ts";
+import { authorize, commandContext, createAuthentication, wantsStream } from "./authentication.ts";
 import { type Bodies, ClientGone, readBody } from "./body.ts";
 import { readCursor } from "./cursor.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
@@ -20,6 +20,7 @@ import {
   type Reply,
   type Route,
   type RouterFields,
+  type Streams,
 } from "./route.ts";
 import { validate } from "./validation.ts";
 
@@ -40,6 +41,7 @@ export function addApiRoutes(
   services: Services,
   received: Bodies,
   { inFlight, writes }: SharedCommands,
+  streams: Streams | undefined,
 ): ApiMiddleware {
   const authentication = createAuthentication(services);
   const bodies = { ...received, addressOf: clientAddress(services.config).group };
@@ -54,14 +56,14 @@ export function addApiRoutes(
       [
         ...(route.access.kind === "registration"
           ? [authentication.authenticateRegistration, authentication.authorizeRegistration]
-          : [admit, authorize(route.access)]),
+          : [...(route.stream === undefined ? [] : [authentication.takeTicket]), admit, authorize(route.access)]),
         ...(route.body === null ? [] : [readBody(route, bodies)]),
         identifyCommand(services),
         ...(route.paged ? [readCursor(services)] : []),
         ...(route.method === "GET"
           ? [readReadAfter(writes), validate(route), waitForWrites(writes)]
           : [validate(route), ...limitUsers(route, limits), runOnce(services, inFlight)]),
-        handle(route, services, writes),
+        handle(route, services, writes, streams),
       ],
     );
   }
@@ -69,7 +71,7 @@ export function addApiRoutes(
 }
 
 /** Runs the route's handler and answers what it replies. */
-function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMiddleware {
+function handle(route: Route, services: Services, writes: ReadYourWrites, streams?: Streams): ApiMiddleware {
   const { readSide, positions, logger } = services;
   const baseUrl = baseUrlOf(services.config);
   const refusal = (error: unknown, { req, state }: ApiContext) => {
@@ -85,7 +87,7 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
     const gone = new AbortController();
     // Only a read ends with its reader.
     if (route.method === "GET") ctx.res.once("close", () => gone.abort(new ClientGone()));
-    const reply = await route.handle({
+    const handling: Parameters<Route["handle"]>[0] = {
       services,
       caller: state.caller,
       read: readSide.readAs(state.caller.client, gone.signal),
@@ -97,7 +99,16 @@ function handle(route: Route, services: Services, writes: ReadYourWrites): ApiMi
       ifMatch: state.ifMatch,
       onlyNew: state.onlyNew,
       cursorFor: state.cursorFor ?? noCursor,
-    });
+      bearer: state.identity?.credential.bearer ?? "",
+    };
+    const { identity } = state;
+    if (route.stream !== undefined && streams !== undefined && identity !== undefined && wantsStream(ctx)) {
+      const stream = await route.stream(handling, ctx.get("Last-Event-ID") || undefined);
+      await streams.open(stream, { identity, request: ctx.req, response: ctx.res });
+      ctx.respond = false; // the stream goes on by itself
+      return;
+    }
+    const reply = await route.handle(handling);
     if (reply.position !== undefined) {
       writes.record(state.caller, reply.position);
       ctx.res.setHeader("Position", positions.ofRequest(state.caller.client, reply.position));

@@ -32,6 +32,7 @@ import {
   type NamedRoute,
   type RouterFields,
   SOCKET_PATHS,
+  type Streams,
 } from "./route.ts";
 import { addUnsubscribing } from "./unsubscribe-page.ts";
 
@@ -46,6 +47,8 @@ type HttpServerOptions = {
   readonly timings?: HttpTimings;
   /** Those of the node's sockets. Default: none. */
   readonly commands?: SharedCommands;
+  /** What sends streams of events; without it there are none. */
+  readonly streams?: Streams;
   /** The server that listens already. */
   readonly waiting?: WaitingServer;
 };
@@ -97,7 +100,8 @@ export function createHttpServer(
   const bodies = { budget: new BodyBudget(), slowMs: timings.bodyMs };
   addHooks(router, services, bodies);
   addUnsubscribing(router, services, bodies);
-  const admit = addApiRoutes(router, routes, services, bodies, options.commands ?? sharedCommands(services));
+  const { commands = sharedCommands(services), streams } = options;
+  const admit = addApiRoutes(router, routes, services, bodies, commands, streams);
   requireUnambiguous(router);
 
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(config));
@@ -170,7 +174,8 @@ function measureRequests(logger: Services["logger"], observe: ObserveRequest): A
     const started = performance.now();
     await next();
     const { method, _matchedRoute: route = "other" } = ctx;
-    const status = ctx.respond === false ? CLIENT_GONE : ctx.status;
+    const isGone = ctx.respond === false && !ctx.res.headersSent;
+    const status = isGone ? CLIENT_GONE : ctx.res.statusCode;
     const seconds = (performance.now() - started) / 1_000;
     observe(knownMethod(method), route, status, seconds);
     if (logger.isLevelEnabled("debug")) {

@@ -1,9 +1,10 @@
 // Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
 import type { IncomingMessage } from "node:http";
-import { authenticate as authenticateBearer } from "../../app/authenticate.ts";
+import { identify } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
 import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
+import { redeemTicket } from "../../app/tickets.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";
@@ -13,7 +14,7 @@ import { isSameSecret } from "../../platform/same-secret.ts";
 import { clientAddress } from "./address.ts";
 import { ownOriginCheck } from "./origin.ts";
 import { Problem } from "./problems.ts";
-import type { Access, ApiMiddleware, ApiState } from "./route.ts";
+import type { Access, ApiContext, ApiMiddleware, ApiState } from "./route.ts";
 
 const BEARER = /^bearer +(\S+) *$/i;
 
@@ -46,13 +47,21 @@ function isSecret(given: string | undefined, secret: string | undefined): boolea
   return given !== undefined && secret !== undefined && isSameSecret(given, secret);
 }
 
+const UNAUTHENTICATED = { refused: "unauthenticated" } as const;
+
 /** The refusal of somebody who does something too often. */
 export const tooMany = (policy: string, state: RateState): Problem =>
   new Problem("rate_limited", { headers: rateHeaders(policy, state) });
 
+/** Whether a request asks for a stream of events; a HEAD has no use for one. */
+export const wantsStream = (ctx: ApiContext): boolean =>
+  ctx.method === "GET" && ctx.accepts("application/json", "text/event-stream") === "text/event-stream";
+
 /** The middleware that say who calls. Failed attempts and registrations are limited by address. */
 type Authentication = {
-  /** Sets `at` and `caller`. Throws Problem (401, 429, 503). */
+  /** Of a route with a stream, before `authenticate`: takes a ticket where there is no other credential. */
+  readonly takeTicket: ApiMiddleware;
+  /** Sets `at`, `identity` and `caller`. Throws Problem (401, 429, 503). */
   readonly authenticate: ApiMiddleware;
   /** Sets `at` and `registration`. Throws Problem (401, 429). */
   readonly authenticateRegistration: ApiMiddleware;
@@ -75,14 +84,25 @@ export function createAuthentication(services: Services): Authentication {
   }
 
   return {
+    async takeTicket(ctx, next) {
+      const { ticket } = ctx.query;
+      // fence: ticket-streams
+      if (typeof ticket === "string" && credential(ctx.req) === undefined && wantsStream(ctx)) {
+        ctx.state.redeemed = await redeemTicket(services, { ticket }, services.now());
+      }
+      return next();
+    },
     async authenticate({ req, state }, next) {
       state.at = services.now();
-      const result = await authenticateBearer(services, { bearer: credential(req) }, state.at);
-      if ("refused" in result) {
-        if (result.refused === "unavailable") throw new Problem("unavailable");
-        return fail(req, new Problem(result.refused));
+      const bearer = credential(req);
+      const given = state.redeemed ?? (bearer === undefined ? undefined : { bearer, userId: undefined });
+      const found = given === undefined ? UNAUTHENTICATED : await identify(services, given, state.at);
+      if ("refused" in found) {
+        if (found.refused === "unavailable") throw new Problem("unavailable");
+        return fail(req, new Problem(found.refused));
       }
-      state.caller = result;
+      state.identity = found;
+      state.caller = found.caller;
       return next();
     },
     async authenticateRegistration({ req, state }, next) {

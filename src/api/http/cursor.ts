@@ -31,11 +31,13 @@ export function readCursor({ keyring }: Services): ApiMiddleware {
   };
 }
 
+const NO_FILTERS: ReadonlySet<string> = new Set(["cursor", "limit", "ticket"]);
+
 function filtersOf(query: Readonly<Record<string, unknown>>): Filters {
   const filters: Record<string, string> = {};
   for (const [name, value] of Object.entries(query)) {
     // Defined, not assigned: a parameter may be called `__proto__`.
-    if (name !== "cursor" && name !== "limit") Object.defineProperty(filters, name, { value, enumerable: true });
+    if (!NO_FILTERS.has(name)) Object.defineProperty(filters, name, { value, enumerable: true });
   }
   return filters;
 }

@@ -115,9 +115,15 @@ export async function answersSent(socket: Duplex): Promise<void> {
   if (socket.destroyed) throw new Problem("malformed_request");
 }
 
+/** Answers that go on after their handler. */
+const goingOn = new WeakSet<ServerResponse>();
+/** Leaves it to the sender of an answer that goes on to bound what its reader does not take. */
+export const keepOpen = (response: ServerResponse): void => void goingOn.add(response);
+
 /** Ends the connection of an answer that is not read in time: it would stay in memory for ever. */
 function endUnread(response: ServerResponse, answerMs: number): void {
   const { socket } = response;
+  if (goingOn.has(response)) return;
   if (socket === null || socket.writableLength === 0) return;
   const timer = setTimeout(() => socket.destroy(), answerMs);
   response.once("close", () => clearTimeout(timer));

@@ -172,6 +172,7 @@ function headerNames(route: Route): readonly (keyof typeof PARAMETERS)[] {
     ...(route.method === "POST" ? (["IdempotencyKey"] as const) : []),
     ...(route.method === "GET" ? (["ReadAfter"] as const) : []),
     ...(route.conditional === true ? (["IfMatch"] as const) : []),
+    ...(route.stream === undefined ? [] : (["LastEventId"] as const)),
     "XRequestId",
   ];
 }
@@ -200,10 +201,10 @@ function problemsOf(route: Route): readonly ProblemCode[] {
 
 function responses(route: Route, components: Components): Json {
   const all: Record<string, Json> = {};
+  const stream = route.stream === undefined ? {} : { "text/event-stream": { schema: STRING, example: STREAM_EXAMPLE } };
   for (const [status, schema] of Object.entries(route.responses)) {
-    const content = isSchema(schema)
-      ? { content: { "application/json": { schema: components.of(schema, "output"), example: exampleOf(schema) } } }
-      : {};
+    const json = isSchema(schema) && { schema: components.of(schema, "output"), example: exampleOf(schema) };
+    const content = json === false ? {} : { content: { "application/json": json, ...stream } };
     all[status] = { description: STATUS_CODES[status] ?? "", headers: successHeaders(route, status), ...content };
   }
   const codes = [...problemsOf(route), ...(route.paged ? (["invalid_cursor"] as const) : [])];
@@ -258,7 +259,8 @@ const TAGS: Readonly<Record<NamedRoute["tag"], string>> = {
   rooms: "Rooms with their members, and how far each member has read.",
   messages: "Messages of rooms. What happens is pushed live over the WebSocket at `/ws`.",
   notifications: "Notifications by email, WebSocket and webhook: sending, following, cancelling and retrying them.",
-  events: "What happened, as webhook endpoints and sockets are told it, by pull.",
+  events:
+    "What happened, as webhook endpoints and sockets are told it, by pull and as streams, and tickets for browsers.",
   deliveries: "What became of each recipient: finding deliveries, acknowledging them, and starting failed ones again.",
   inbox: "A user's WebSocket notifications: what is new, read and archived.",
   providers: "The servers through which the tenant's mail goes out.",
@@ -308,6 +310,7 @@ const QUERY_PARAMETERS: Readonly<Record<string, string>> = {
 };
 
 const STRING = { type: "string" };
+const STREAM_EXAMPLE = `retry: 2000\n\nevent: message.posted\nid: 42\ndata: ${JSON.stringify(RESOURCE_EXAMPLES.PublicEvent)}\n\n`;
 
 const PARAMETERS = {
   IdempotencyKey: {
@@ -322,6 +325,13 @@ const PARAMETERS = {
     in: "header",
     required: false,
     description: "A `Position`: waits up to 5 s until it can be read. `none` waits for nothing.",
+    schema: STRING,
+  },
+  LastEventId: {
+    name: "Last-Event-ID",
+    in: "header",
+    required: false,
+    description: "The `id` of the last message of a stream that was cut: it goes on after it, whatever the query says.",
     schema: STRING,
   },
   IfMatch: {

@@ -84,7 +84,8 @@ export function allowOrigins({ corsOrigins }: Pick<Config, "corsOrigins">): ApiM
     exposeHeaders:
       "Position, ETag, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-Id",
     allowMethods: "GET, HEAD, POST, PUT, PATCH, DELETE",
-    allowHeaders: "Authorization, X-API-Key, Content-Type, Idempotency-Key, If-Match, Read-After, X-Request-Id",
+    allowHeaders:
+      "Authorization, X-API-Key, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Read-After, X-Request-Id",
     maxAge: 600,
     keepHeadersOnError: false, // problems keep the headers that are set
   });

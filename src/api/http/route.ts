@@ -1,10 +1,14 @@
 // A route: everything about it in one place. Routing, validation, authorisation, OpenAPI and the tests' matrix come from it.
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Middleware } from "koa";
 import { z } from "zod";
+import type { Credential, Identity } from "../../app/authenticate.ts";
+import type { EventCursor, EventSelection } from "../../app/pull.ts";
 import type { RateState } from "../../app/rate-limit.ts";
 import type { Call, Caller } from "../../app/services.ts";
 import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
 import type { Cursor, Scope } from "../../contract/fields.ts";
+import type { RoomId } from "../../contract/ids.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { Page } from "../../projections/page.ts";
@@ -25,6 +29,24 @@ export type Reply = {
   readonly replayed?: boolean;
 };
 
+/** What a stream of server-sent events sends. `after`: where it resumes. A room's without one: from now on. */
+export type StreamRequest =
+  | { readonly kind: "room"; readonly room: RoomId; readonly after: number | undefined }
+  | { readonly kind: "client"; readonly selection: EventSelection; readonly after: EventCursor };
+
+/** Who asked for a stream, and the answer that it is sent on. */
+export type StreamReader = {
+  readonly identity: Identity;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+};
+
+/** Answers requests with streams. */
+export type Streams = {
+  /** Returns once the stream has begun. Throws Problem or AppError before anything was sent. */
+  open(request: StreamRequest, reader: StreamReader): Promise<void>;
+};
+
 type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
 
 /** What a handler is given: checked input, and only what its caller may use. */
@@ -38,6 +60,8 @@ export type Handling<P, Q, B> = Call & {
   readonly onlyNew: boolean;
   /** The `next_cursor` that leads on from here with the same filters; for routes whose query has `cursor`. */
   readonly cursorFor: (next: Cursor) => string;
+  /** The key or token that the caller sent; empty for a registration. */
+  readonly bearer: string;
   /** How a request that fails so is answered; a fault of ours is logged. */
   readonly refusal: (error: unknown) => { readonly status: number; readonly body: unknown };
 };
@@ -76,6 +100,8 @@ type RouteDefinition<P, Q, B> = {
   /** Whether `If-Match` is taken. */
   readonly conditional?: boolean;
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;
+  /** What is sent to those who accept a stream of server-sent events in place of JSON. */
+  readonly stream?: (handling: Handling<P, Q, B>, lastEventId: string | undefined) => Promise<StreamRequest>;
 };
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -126,7 +152,7 @@ export function route<
 >(method: Method, path: string, definition: RouteDefinition<P, Q, B>): Route {
   const { params = ANY_PARAMS, query = NO_QUERY, body, problems = [], ...rest } = definition;
   return {
-    ...(rest as unknown as Pick<Route, "summary" | "description" | "access" | "responses" | "handle">),
+    ...(rest as unknown as Pick<Route, "summary" | "description" | "access" | "responses" | "handle" | "stream">),
     ...{ method, path, params, query, problems },
     body: body ?? (method === "GET" || method === "DELETE" ? null : NO_BODY),
     paged: query instanceof z.ZodObject && "cursor" in query.shape,
@@ -196,6 +222,10 @@ export type ApiState = {
   id: string;
   /** `authenticate`: when the request came. */
   at: Instant;
+  /** `takeTicket`: what a ticket stood for. */
+  redeemed?: Credential | undefined;
+  /** `authenticate`. */
+  identity?: Identity;
   /** `authenticate`; of a registration `identifyCommand`: the client that it makes. */
   caller: Caller;
   /** `authenticateRegistration`. */

@@ -1,18 +1,19 @@
 // One socket: authentication, the client's frames one after the other, heartbeats, and the end.
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
-import { userIdOf } from "../../app/authenticate.ts";
+import { type Credential, type Identity, identify, type Refused, userIdOf } from "../../app/authenticate.ts";
 import { AppError, toAppError } from "../../app/errors.ts";
 import type { Caller, Services } from "../../app/services.ts";
+import { redeemTicket, type Ticket } from "../../app/tickets.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode } from "../../contract/errors.ts";
 import { type ClientFrame, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { messageOf, pause } from "../../platform/supervise.ts";
+import { pause } from "../../platform/supervise.ts";
 import type { SharedCommands } from "../http/api.ts";
 import { admitFrame, errorFrame, isUserFrame, SocketRefusal, UserCommands, type UserFrame } from "./commands.ts";
 import type { GrowingFrames } from "./growing.ts";
-import { type Credential, type Identity, identify, type Refused } from "./identity.ts";
+import { CredentialCheck, RECHECK_MS } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
@@ -24,8 +25,6 @@ import type { Typing } from "./typing.ts";
 
 /** Shown in `welcome`. */
 const HEARTBEAT_SECONDS = 25;
-/** Pause between two checks of a credential while this node cannot tell whether it holds. */
-const RETRY_MS = 200;
 
 /** Durations in milliseconds. */
 export type Timings = {
@@ -84,9 +83,7 @@ export class Connection {
   #deliveries: OpenDeliveries | undefined;
   #inboxCounts: Disposable | undefined;
   #pingedAt = performance.now();
-  /** The credential may have ended since it was last checked. */
-  #suspect = false;
-  #checking = false;
+  readonly #credentialCheck: CredentialCheck;
 
   constructor(context: ConnectionContext, socket: WebSocket, stream: Duplex, addressGroup: string | null) {
     const { services, rooms, growing, timings, tally } = context;
@@ -100,6 +97,8 @@ export class Connection {
     this.#subscriptions = new RoomSubscriptions({ services, rooms, growing, outbox: this.#outbox, signal });
     this.#commands = new UserCommands({ ...context.commands, services, connection: this.id, typing: context.typing });
     this.#watches = context.watches.ofConnection(this.#outbox, signal);
+    const check = () => this.#checkCredential();
+    this.#credentialCheck = new CredentialCheck({ check, signal, logger: services.logger });
     this.#receiver = new Receiver({
       ...{ socket, signal, tally },
       handle: (item) => this.#handle(item),
@@ -116,27 +115,13 @@ export class Connection {
   }
 
   /** Takes the credential of the upgrade as if it were the first frame. */
-  present(credential: Credential): void {
+  present(credential: Credential | Ticket): void {
     this.#receiver.push({ kind: "credential", credential });
   }
 
   /** Checks the credential again, and again for as long as this node cannot tell. Never rejects. */
   async recheck(): Promise<void> {
-    this.#suspect = true;
-    if (this.#checking) return;
-    this.#checking = true;
-    const { signal } = this.#ended;
-    while (this.#suspect && !signal.aborted) {
-      this.#suspect = false;
-      try {
-        await this.#checkCredential();
-      } catch (error) {
-        this.#suspect = true;
-        this.#context.services.logger.warn({ error: messageOf(error) }, "socket credential check failed; retrying");
-      }
-      if (this.#suspect) await pause(RETRY_MS, signal);
-    }
-    this.#checking = false;
+    await this.#credentialCheck.run();
   }
 
   /** Sends nothing more but the close; destroys the socket of a client that does not answer it. */
@@ -166,21 +151,20 @@ export class Connection {
     }
   }
 
-  async #checkCredential(): Promise<void> {
+  async #checkCredential(): Promise<boolean> {
     const { services } = this.#context;
     const identity = this.#identity;
-    if (identity === undefined) return;
+    if (identity === undefined) return true;
     const found = await identify(services, identity.credential, services.now());
-    if (this.#ended.signal.aborted) return;
+    if (this.#ended.signal.aborted) return true;
     const extended = this.#identity !== identity;
-    if (extended || ("refused" in found && found.refused === "unavailable")) this.#suspect = true;
-    else if (!("refused" in found))
-      this.#identity = found; // its expiry may have moved
-    else {
+    if (extended || ("refused" in found && found.refused === "unavailable")) return false;
+    if ("refused" in found) {
       const expired = found.refused === "token_expired" || found.refused === "key_expired";
       // fence: socket-revocation
       this.close(expired ? CLOSE.expired : CLOSE.unauthenticated);
-    }
+    } else this.#identity = found; // its expiry may have moved
+    return true;
   }
 
   async #handle(item: ReceivedItem): Promise<void> {
@@ -234,7 +218,10 @@ export class Connection {
   }
 
   /** The first credential opens the connection; later ones of the same user, which allow no less, extend it. */
-  async #authenticate(credential: Credential, ref: Ref | undefined): Promise<void> {
+  async #authenticate(given: Credential | Ticket, ref: Ref | undefined): Promise<void> {
+    const { services } = this.#context;
+    const credential = "ticket" in given ? await redeemTicket(services, given, services.now()) : given;
+    if (credential === undefined) return this.#refuse({ refused: "unauthenticated" });
     const found = await this.#identify(credential);
     if (this.#ended.signal.aborted) return;
     if ("refused" in found) return this.#refuse(found);
@@ -292,7 +279,7 @@ export class Connection {
       const found = await identify(services, credential, services.now());
       const unknown = "refused" in found && found.refused === "unavailable";
       if (!unknown || performance.now() >= deadline || this.#ended.signal.aborted) return found;
-      await pause(RETRY_MS, this.#ended.signal);
+      await pause(RECHECK_MS, this.#ended.signal);
     }
   }
 

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
+import { identify } from "../../app/authenticate.ts";
 import type { Services } from "../../app/services.ts";
 import { CLOSE } from "../../contract/errors.ts";
 import { type Bus, processBus } from "../../platform/bus.ts";
@@ -16,8 +17,9 @@ import { hostCheck, socketOriginCheck } from "../http/origin.ts";
 import { Problem, requestId, toProblem } from "../http/problems.ts";
 import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
+import { EventStreams } from "./event-streams.ts";
 import { GrowingFrames } from "./growing.ts";
-import { concerns, credentialOf, identify } from "./identity.ts";
+import { concerns, credentialOf } from "./identity.ts";
 import { InboxCountsFeed } from "./inbox-counts.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, newTally } from "./outbox.ts";
@@ -58,6 +60,8 @@ export class Gateway implements AsyncDisposable {
   readonly #sockets = new Set<WebSocket>();
   readonly #ticking: NodeJS.Timeout;
   readonly #watching: Disposable;
+  /** Streams of server-sent events, of the same channels. */
+  readonly streams: EventStreams;
   #closing = false;
 
   constructor({
@@ -83,6 +87,7 @@ export class Gateway implements AsyncDisposable {
       inboxCounts: new InboxCountsFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
+    this.streams = new EventStreams({ services, feed, rooms, growing, tally: this.#context.tally });
     this.#isKnownHost = hostCheck(config);
     this.#mayOpen = socketOriginCheck(config);
     this.#address = clientAddress(config);
@@ -101,6 +106,7 @@ export class Gateway implements AsyncDisposable {
     });
     this.#ticking = setInterval(() => this.#tick(), Math.min(TICK_MS, timings.heartbeatMs / 5));
     this.#watching = directory.onChange((change) => {
+      this.streams.changed(change);
       for (const connection of this.#connections) {
         if (connection.identity !== undefined && concerns(change, connection.identity)) void connection.recheck();
       }
@@ -116,6 +122,7 @@ export class Gateway implements AsyncDisposable {
   metrics(): readonly ReadMetric[] {
     return [
       { name: "chatapi_sockets", help: "Open WebSockets.", read: () => this.counts().sockets },
+      { name: "chatapi_event_streams", help: "Open streams of server-sent events.", read: () => this.streams.size },
       { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => this.counts().rooms },
       {
         name: "chatapi_subscriptions",
@@ -167,6 +174,7 @@ export class Gateway implements AsyncDisposable {
     this.#closing = true;
     clearInterval(this.#ticking);
     this.#watching[Symbol.dispose]();
+    this.streams[Symbol.dispose]();
     await this.#closeAll();
     this.#context.deliveries[Symbol.dispose]();
     this.#context.typing[Symbol.dispose]();
@@ -212,7 +220,8 @@ export class Gateway implements AsyncDisposable {
     const { services } = this.#context;
     const { limits } = services;
     const credential = credentialOf(request);
-    const known = credential !== undefined && credential !== "wrong";
+    // A ticket is good once, and not for this.
+    const known = credential !== undefined && credential !== "wrong" && !("ticket" in credential);
     const found = known ? await identify(services, credential, services.now()) : undefined;
     if (found !== undefined && !("refused" in found)) return;
     if (found?.refused === "unavailable") throw new Problem("unavailable");
@@ -240,6 +249,7 @@ export class Gateway implements AsyncDisposable {
   #tick(): void {
     const now = performance.now();
     for (const connection of this.#connections) connection.tick(now);
+    this.streams.tick(now);
     this.#context.typing.tick();
     this.#context.services.presence.tick();
     this.#context.watches.tick();

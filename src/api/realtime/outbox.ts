@@ -1,5 +1,5 @@
-// The sending side of one socket: at once within a bound, or paced by its reader.
-import type { Duplex } from "node:stream";
+// The sending side of one socket or stream: at once within a bound, or paced by its reader.
+import type { Writable } from "node:stream";
 import { WebSocket } from "ws";
 import type { ServerFrame } from "../../contract/frames.ts";
 
@@ -16,10 +16,17 @@ export type FrameTally = { sent: number; received: number; slowConsumers: number
 
 export const newTally = (): FrameTally => ({ sent: 0, received: 0, slowConsumers: 0 });
 
+/** What takes frames: a socket, or what speaks for one. */
+export type FrameSink = Pick<WebSocket, "readyState" | "bufferedAmount"> & {
+  send(frame: Buffer, options: { readonly binary: false }, sent?: () => void): void;
+};
+/** What carries its bytes. */
+type Wire = Pick<Writable, "on" | "off" | "cork" | "uncork" | "writableNeedDrain">;
+
 /** Sends in the order of the calls, and nothing more once the socket closes. */
 export class Outbox implements Disposable {
-  readonly #socket: WebSocket;
-  readonly #stream: Duplex;
+  readonly #socket: FrameSink;
+  readonly #stream: Wire;
   readonly #onSlow: () => void;
   readonly #tally: FrameTally;
   readonly #paced: Paced[] = [];
@@ -31,7 +38,7 @@ export class Outbox implements Disposable {
   #lastSentAt = performance.now();
 
   /** `onSlow` is called in place of sending what would exceed MAX_QUEUE_BYTES. */
-  constructor(socket: WebSocket, stream: Duplex, onSlow: () => void, tally = newTally()) {
+  constructor(socket: FrameSink, stream: Wire, onSlow: () => void, tally = newTally()) {
     this.#socket = socket;
     this.#stream = stream;
     this.#onSlow = onSlow;

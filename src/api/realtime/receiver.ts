@@ -1,10 +1,11 @@
 // The receiving side of a socket: the client's frames, counted, read and handled one after the other.
 import type { RawData, WebSocket } from "ws";
+import type { Credential } from "../../app/authenticate.ts";
+import type { Ticket } from "../../app/tickets.ts";
 import { CLOSE, type CloseCode } from "../../contract/errors.ts";
 import type { ParsedFrame } from "../../contract/frames.ts";
 import { SECOND_MS } from "../../contract/time.ts";
 import { readFrame } from "./commands.ts";
-import type { Credential } from "./identity.ts";
 import type { FrameTally } from "./outbox.ts";
 
 const MAX_FRAMES_A_SECOND = 100;
@@ -18,7 +19,7 @@ const MAX_FIRST_FRAME_BYTES = 4 * 1024;
 /** What a connection handles, one after the other; what is malformed ends it instead. */
 export type ReceivedItem =
   | Exclude<ParsedFrame, { kind: "malformed" }>
-  | { readonly kind: "credential"; readonly credential: Credential };
+  | { readonly kind: "credential"; readonly credential: Credential | Ticket };
 
 type ReceiverOptions = {
   readonly socket: WebSocket;

@@ -18,7 +18,7 @@ const MAX_ROOMS = 500;
 /** How long a subscription waits until this node's feed has reached what the room was at the call. */
 const FEED_WAIT_MS = 5_000;
 
-type SubscriptionsOptions = {
+export type SubscriptionsOptions = {
   readonly services: Services;
   readonly rooms: RoomChannels;
   readonly growing: Pick<GrowingFrames, "follow">;

@@ -1,7 +1,7 @@
 // Coming in over WebSocket: by header, query or first frame; staying in; and being put out.
 
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { identify } from "../../../src/api/realtime/identity.ts";
+import { identify } from "../../../src/app/authenticate.ts";
 import { keyData, makeApiKey } from "../../../src/app/credentials.ts";
 import { createLimits } from "../../../src/app/rate-limit.ts";
 import { ALL_SCOPES } from "../../../src/contract/fields.ts";

@@ -20,6 +20,7 @@ export const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
   status: ["bogus", "", "sent,bogus"],
   recipient: ["", "%00", "x".repeat(2_049)],
   room_id: ["", "%00"],
+  ticket: ["", "%00", "x".repeat(101)],
   types: ["", "message", "message.*,no.such", "%00"],
   ids: ["", "%00", Array(101).fill("x").join()],
   actor: ["", "%00"],

@@ -3,9 +3,58 @@ import { condition, drop, type Mutation, substitute } from "./mutation.ts";
 
 const commands = (test: string) => ({ file: "api/realtime/commands.test.ts", test });
 const typing = (test: string) => ({ file: "api/realtime/typing.test.ts", test });
+const streams = (test: string) => ({ file: "api/realtime/event-streams.test.ts", test });
 const presence = (test: string) => ({ file: "app/presence.test.ts", test });
 
 export const socketMutations: readonly Mutation[] = [
+  {
+    fence: "stream-limits",
+    name: "streams count as sockets",
+    mutate: drop,
+    caughtBy: streams("count as a socket of an address, a client and a user"),
+  },
+  {
+    fence: "stream-revocation",
+    name: "a stream of a revoked key or token",
+    mutate: drop,
+    caughtBy: streams("are for keys, and end with their key"),
+  },
+  {
+    fence: "stream-expiry",
+    name: "a stream of a token that has expired",
+    mutate: condition(false),
+    caughtBy: streams("end when the token expires or the node stops"),
+  },
+  {
+    fence: "stream-last",
+    name: "nothing follows the message that ends a stream",
+    mutate: drop,
+    caughtBy: { file: "api/realtime/sse-sender.test.ts", test: "sends nothing after its last message" },
+  },
+  {
+    fence: "stream-stuck",
+    name: "a reader who takes nothing of what it missed",
+    mutate: condition(false),
+    caughtBy: streams("are cut off where nobody takes them"),
+  },
+  {
+    fence: "ticket-user",
+    name: "whom a user's ticket is for",
+    mutate: drop,
+    caughtBy: streams("has the rights of the user that it names"),
+  },
+  {
+    fence: "ticket-streams",
+    name: "a ticket is for streams alone",
+    mutate: substitute(" && wantsStream(ctx)", ""),
+    caughtBy: streams("opens one stream or one socket, and no second"),
+  },
+  {
+    fence: "one-time-expiry",
+    name: "the time of a ticket",
+    mutate: condition(false),
+    caughtBy: { file: "platform/one-time-secrets.test.ts", test: "before its time is over" },
+  },
   {
     fence: "observers-only-observe",
     name: "who observes does nothing that a person does",

@@ -136,6 +136,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /webhooks/:endpoint_id/deliveries/:webhook_delivery_id/retry": { body: {} },
 
   "GET /events": {},
+  "POST /tickets": { body: {} },
   "GET /rooms/:room_id/events": { may: READS },
   "GET /audit/events": {},
   "GET /audit/streams/:stream/events": {},

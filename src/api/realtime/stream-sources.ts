@@ -1,0 +1,188 @@
+// What streams of server-sent events send: a room's events as its sockets get them, and a client's as pull reads them.
+import { mayBecome } from "../../app/public-events.ts";
+import { type EventCursor, type EventSelection, pullEvents } from "../../app/pull.ts";
+import type { Caller, Services } from "../../app/services.ts";
+import type { ClientId, RoomId } from "../../contract/ids.ts";
+import { JsonObjectSchema, parseJson } from "../../contract/json.ts";
+import { HOUR_MS, SECOND_MS } from "../../contract/time.ts";
+import { decodeMetadata } from "../../event-store/envelope.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import { Loop } from "../../platform/supervise.ts";
+import type { Checkpoint } from "../../projections/consumer.ts";
+import type { LiveFeed } from "../../projections/feed.ts";
+import type { Outbox } from "./outbox.ts";
+import { RoomSubscriptions, type SubscriptionsOptions } from "./room-subscriptions.ts";
+import { type SseMessage, sseMessage, type ToMessage } from "./sse-sender.ts";
+
+/** Where a source sends to. */
+type StreamTarget = {
+  readonly outbox: Outbox;
+  readonly caller: Caller;
+  /** Aborted when the stream ends. */
+  readonly signal: AbortSignal;
+};
+
+/** What a stream sends, from one cursor on. */
+export type StreamSource = {
+  /** What becomes of the frames that it gives to the outbox. The message that says why the stream ends is the last. */
+  readonly toMessage: ToMessage;
+  /** Sends until it is disposed. Throws what refuses the stream, before it sends anything. */
+  start(target: StreamTarget): Promise<Disposable>;
+};
+
+/** A room's events after a seq, or from now on, and what else its sockets get but for markers, typing and presence. */
+export const roomSource = (
+  { services, rooms, growing }: Pick<SubscriptionsOptions, "services" | "rooms" | "growing">,
+  room: RoomId,
+  after: number | undefined,
+): StreamSource => ({
+  toMessage: roomMessage,
+  async start({ outbox, caller, signal }) {
+    using unused = new DisposableStack();
+    const subscriptions = unused.use(new RoomSubscriptions({ services, rooms, growing, outbox, signal }));
+    const wanted = { room_id: room, after_seq: after };
+    await subscriptions.subscribe(caller, { type: "subscribe", rooms: [wanted] }, (error) => {
+      throw error;
+    });
+    unused.move();
+    return subscriptions;
+  },
+});
+
+/** Frames are shared by all who get them, and so are their messages. */
+const messages = new WeakMap<Buffer, SseMessage | null>();
+
+function roomMessage(frame: Buffer): SseMessage | null {
+  const known = messages.get(frame);
+  if (known !== undefined) return known;
+  const made = messageOf(frame);
+  messages.set(frame, made);
+  return made;
+}
+
+function messageOf(frame: Buffer): SseMessage | null {
+  const { type, event, id, ...rest } = JsonObjectSchema.parse(parseJson(frame.toString()));
+  if (type === "event") return sseMessage(String(event), String(rest.seq), { id, type: event, ...rest });
+  // What is not in the log leaves the reader's cursor as it is.
+  if (type === "growing") return sseMessage("growing", null, rest);
+  if (type === "unsubscribed") return sseMessage("unsubscribed", null, rest, true);
+  return null;
+}
+
+/** Events of a client that are read at once. */
+const PAGE = 50;
+/** How long the read model is waited for before a warning says that it lags. */
+const READ_MODEL_WAIT_MS = 5 * SECOND_MS;
+/** Longest rest of a loop that is woken for what there is to do. */
+const IDLE_MS = HOUR_MS;
+
+type Wake = (position: Position) => void;
+
+/** What the node's feed says of clients' public events, for the streams that send them. */
+export class ClientEventsFeed implements Disposable {
+  readonly #listeners = new Map<ClientId, Set<Wake>>();
+  readonly #following: Disposable;
+  /** What this listener has handled: the feed as a whole may be a batch behind. */
+  #handled: Checkpoint;
+
+  constructor(feed: LiveFeed) {
+    this.#handled = feed.handled();
+    this.#following = feed.on((events, upTo) => {
+      if (this.#listeners.size > 0) {
+        for (const event of events) {
+          if (mayBecome(event.type).length === 0) continue;
+          const { client } = decodeMetadata(event);
+          const listeners = client === null ? undefined : this.#listeners.get(client);
+          for (const wake of listeners ?? []) wake(event.position);
+        }
+      }
+      this.#handled = upTo;
+    });
+  }
+
+  /** Wakes with each event of the client after `after`. */
+  listen(client: ClientId, wake: Wake): Disposable & { readonly after: Checkpoint } {
+    const listeners = this.#listeners.get(client) ?? new Set();
+    this.#listeners.set(client, listeners.add(wake));
+    return {
+      after: this.#handled,
+      [Symbol.dispose]: () => {
+        listeners.delete(wake);
+        if (listeners.size === 0 && this.#listeners.get(client) === listeners) this.#listeners.delete(client);
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#following[Symbol.dispose]();
+  }
+}
+
+/** A client's events after a cursor. */
+export const clientSource = (
+  services: Services,
+  feed: ClientEventsFeed,
+  selection: EventSelection,
+  after: EventCursor,
+): StreamSource => ({
+  toMessage: (bytes) => ({ bytes, isLast: false }),
+  start: async ({ outbox, caller: { client } }) =>
+    new ClientEvents({ services, feed, outbox, client, selection }, after),
+});
+
+type ClientEventsOptions = {
+  readonly services: Services;
+  readonly feed: ClientEventsFeed;
+  readonly outbox: Outbox;
+  readonly client: ClientId;
+  readonly selection: EventSelection;
+};
+
+/** Sends a client's events from the log as the reader takes them: a cursor, which holds one page at most. */
+class ClientEvents implements Disposable {
+  readonly #options: ClientEventsOptions;
+  readonly #listening: ReturnType<ClientEventsFeed["listen"]>;
+  readonly #loop: Loop;
+  #cursor: EventCursor;
+  /** What the read model must have before it is read. */
+  #wanted: Position;
+
+  constructor(options: ClientEventsOptions, after: EventCursor) {
+    const { services, feed, client } = options;
+    this.#options = options;
+    this.#cursor = after;
+    this.#wanted = after.position;
+    this.#listening = feed.listen(client, (position) => {
+      this.#want(position);
+      this.#loop.wake();
+    });
+    // Nobody wakes for what the feed had handled before.
+    if (this.#listening.after !== "start") this.#want(this.#listening.after);
+    const step = (signal: AbortSignal) => this.#sendPage(signal);
+    this.#loop = new Loop({ name: `events of ${client}`, step, logger: services.logger });
+  }
+
+  [Symbol.dispose](): void {
+    this.#listening[Symbol.dispose]();
+    void this.#loop[Symbol.asyncDispose]();
+  }
+
+  #want(position: Position): void {
+    if (position > this.#wanted) this.#wanted = position;
+  }
+
+  async #sendPage(signal: AbortSignal): Promise<number> {
+    const { services, outbox, client, selection } = this.#options;
+    const wanted = this.#wanted;
+    if (!(await services.readSide.waitFor(wanted, READ_MODEL_WAIT_MS))) throw new Error("the read model lags");
+    const read = services.readSide.readAs(client, signal);
+    const { events, next } = await pullEvents({ services, read }, selection, this.#cursor, PAGE);
+    for (const { event, id, cursor } of events) {
+      const { bytes } = sseMessage(event.type, id, event);
+      if (!(await outbox.sendPaced(() => (signal.aborted ? undefined : bytes)))) return IDLE_MS; // the stream has ended
+      this.#cursor = cursor;
+    }
+    if (next !== undefined) this.#cursor = next;
+    return next === undefined && this.#wanted === wanted ? IDLE_MS : 0;
+  }
+}
