@@ -1,5 +1,4 @@
 // A database whose tables are there and empty, copied from one that is made once a run: making them anew takes a second.
-
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { inject } from "vitest";
@@ -10,6 +9,7 @@ import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { JobQueue } from "../../src/workers/queue.ts";
 import { copyDatabase, poolOf, type TestDatabase } from "./postgres.ts";
+import { until } from "./until.ts";
 
 const TEMPLATE = "chatapi_tables";
 /** Advisory lock of the process that makes the template; the others wait for it. */
@@ -37,6 +37,11 @@ async function ensureTemplate(): Promise<void> {
   const url = new URL(inject("postgresUrl"));
   url.pathname = `/${unfinished}`;
   await makeTables(url.href);
+  // A session that was closed is gone a moment later, and until then the database keeps its name.
+  await until(
+    async () => (await server.query("select from pg_stat_activity where datname = $1", [unfinished])).rowCount,
+    (sessions) => sessions === 0,
+  );
   await server.query(`alter database ${unfinished} rename to ${TEMPLATE}`);
 }
 
