@@ -1,10 +1,13 @@
 // The guides tell the truth: every example is run against a started server, in the order of the page.
+import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { catalogue } from "../../src/domain/catalogue.ts";
 import { type Body, newClient, tokenOf } from "../e2e/support/api.ts";
 import { folderWithCluster, type Running, startServer } from "../e2e/support/server.ts";
+import { proxyTo } from "../faults/support/proxy.ts";
 import { examplesOf, filled, matches } from "./examples.ts";
 
 const stack = new AsyncDisposableStack();
@@ -93,6 +96,60 @@ test("the WebSocket guide", async () => {
   }
   expect(seen).toBeGreaterThan(10);
   socket.close();
+});
+
+/** Runs the guide's function as a page would, on Node's own EventSource, and says what becomes of it. */
+const PAGE = `
+const { url, token, room } = JSON.parse(process.env.PAGE);
+const { fetch, EventSource } = globalThis;
+const browser = {
+  fetch: (path, options) => fetch(url + path, options),
+  EventSource: class extends EventSource {
+    constructor(path) {
+      super(url + path);
+    }
+  },
+};
+const say = (what) => process.stdout.write(JSON.stringify(what) + "\\n");
+const onEvent = ({ type, seq, data }) => say({ type, seq, content: data.content });
+followRoom(room, { token: async () => token, after: 1, onEvent }).then((reason) => say({ reason }));
+`;
+
+test("the guide to streams: a page goes on after a cut, and ends with the membership", {
+  timeout: 60_000,
+}, async () => {
+  const guide = await readFile(new URL("../../docs/streams.md", import.meta.url), "utf8");
+  const [, code = ""] = /^```js\n(.*?)^```$/ms.exec(guide) ?? [];
+  const inPage = code.replaceAll(/\b(?:fetch|EventSource)\(/g, "browser.$&");
+  const api = await newClient(server.url);
+  const { body: room } = await api.post("/rooms", { name: "Talk", members: [{ user_id: "ann" }, { user_id: "bob" }] });
+  const say = (content: string) => api.post(`/rooms/${room.id}/messages`, { sender_id: "bob", content });
+  await using proxy = await proxyTo(server.url);
+  const about = { url: new URL(proxy.url).origin, token: await tokenOf(api, "ann"), room: room.id };
+  const args = ["--experimental-eventsource", "--no-warnings", "--input-type=module", "-e", inPage + PAGE];
+  const page = spawn(process.execPath, args, { env: { ...process.env, PAGE: JSON.stringify(about) } });
+  stack.defer(() => void page.kill());
+  const said: Body[] = [];
+  createInterface(page.stdout).on("line", (line) => void said.push(JSON.parse(line)));
+  let complaints = "";
+  page.stderr.on("data", (text) => {
+    complaints += text;
+  });
+  const has = (count: number) => expect.poll(() => complaints || said.length, { timeout: 20_000 }).toBe(count);
+  await say("one");
+  await has(1);
+  proxy.cut();
+  await say("two");
+  await say("three");
+  await has(3);
+  await api.delete(`/rooms/${room.id}/members/ann`);
+  await has(4);
+  expect(said).toEqual([
+    { type: "message.posted", seq: 2, content: "one" },
+    { type: "message.posted", seq: 3, content: "two" },
+    { type: "message.posted", seq: 4, content: "three" },
+    { reason: "removed" },
+  ]);
 });
 
 test("every stored event type is listed", async () => {

@@ -15,7 +15,7 @@ import { tablesOf } from "./support/secrets-stores.ts";
 import { SHOWN } from "./support/secrets-talk.ts";
 
 const TIMEOUT = { timeout: 120_000 };
-const [REGISTERED, KEY_ROTATED, HOOK_SECRET, HOOK_SECRET_ROTATED, TOKEN] = SHOWN;
+const [REGISTERED, KEY_ROTATED, HOOK_SECRET, HOOK_SECRET_ROTATED, TOKEN, TICKET] = SHOWN;
 const TO_PEOPLE = ["read models", "answers", "frames"];
 
 /**
@@ -37,6 +37,7 @@ const HOLDS: Readonly<Record<Kind, readonly string[]>> = {
   // Shown once, when they are made; kept as a hash, or not at all.
   "API key": [REGISTERED, KEY_ROTATED],
   "user token": [TOKEN],
+  ticket: [TICKET],
   // Sealed, so that they can be used and shown again.
   "webhook secret": [REGISTERED, HOOK_SECRET, HOOK_SECRET_ROTATED],
   "SMTP password": [],

@@ -172,6 +172,7 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
   concepts: ["Concepts", "Client, log, seq, position, delivery: what everything else rests on."],
   http: ["HTTP guide", "From a fresh server to rooms, messages, notifications, webhooks and the audit."],
   websocket: ["WebSocket guide", "One socket a user: rooms from where it left off, notifications, every frame."],
+  streams: ["Streams of events", "Pull and server-sent events, of a room and of a client; tickets for browsers."],
   deliveries: [
     "Deliveries",
     "Email, webhooks and retries: what is sent, what each answer means, when it is tried again.",

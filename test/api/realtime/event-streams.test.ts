@@ -257,6 +257,9 @@ describe("the events of a room", () => {
     for (const [query, headers, fault] of [
       ["", { "last-event-id": "x" }, { path: "Header: Last-Event-ID", code: "invalid_format" }],
       ["", { "last-event-id": "9" }, { path: "Header: Last-Event-ID", code: "too_large" }],
+      ["", { "last-event-id": "1, 1" }, { path: "Header: Last-Event-ID", code: "invalid_format" }],
+      ["", { "last-event-id": "-1" }, { path: "Header: Last-Event-ID", code: "invalid_format" }],
+      ["", { "last-event-id": "1".repeat(8_000) }, { path: "Header: Last-Event-ID", code: "invalid_format" }],
       ["?after_seq=9", {}, { path: "?after_seq", code: "too_large" }],
     ] as const) {
       const response = await fetch(`${server.url}/api/v1${path}${query}`, {
@@ -265,8 +268,10 @@ describe("the events of a room", () => {
       expect(response.status).toBe(422);
       expect(await response.json()).toMatchObject({ errors: [fault] });
     }
-    using stream = await open("/events", api.key, { "last-event-id": "x" });
-    expect(stream.status).toBe(400);
+    for (const id of ["x", "x.1", ".1", "1", "x".repeat(8_000), "\x80"]) {
+      using stream = await open("/events", api.key, { "last-event-id": id });
+      expect(stream.status, id).toBe(400);
+    }
   });
 
   test("count as a socket of an address, a client and a user", async () => {

@@ -8,6 +8,7 @@ export const KINDS = [
   "database password",
   "API key",
   "user token",
+  "ticket",
   "webhook secret",
   "SMTP password",
   "SMTP user name",

@@ -1,5 +1,6 @@
 // A run through the whole product that uses every kind of secret, in rooms and in notifications.
 import type { Body } from "../../e2e/support/api.ts";
+import { SseClient } from "../../support/sse-client.ts";
 import { type Person, type Run, readAll, refuse } from "./secrets-requests.ts";
 
 export type Used = {
@@ -58,12 +59,27 @@ async function person({ talk, kept }: Run, key: string): Promise<Person> {
 async function chat({ talk, kept }: Run, key: string, room: string, ann: Person, ben: Person): Promise<void> {
   const bearer = (credential: string) => ({ authorization: `Bearer ${credential}` });
   const [inHeader = "", inAddress = "", inFrame = ""] = ann.tokens;
+  const ticket = async (as: string, body = {}): Promise<string> =>
+    kept.keep("ticket", (await talk.call("POST", "/tickets", { as, body })).ticket);
+  const [opened, wasted, streamed] = [
+    await ticket(inHeader),
+    await ticket(key),
+    await ticket(key, { user_id: ben.id }),
+  ];
   const sockets = [
     talk.socket("/ws", bearer(inHeader)),
     talk.socket(`/ws?token=${inAddress}`),
     talk.socket("/api/v1/ws"),
     talk.socket(`/ws?user_id=${encodeURIComponent(ben.id)}`, bearer(key)),
+    talk.socket(`/ws?ticket=${opened}`),
   ];
+  const stream = `/rooms/${room}/events?after_seq=0&ticket=`;
+  using streaming = await SseClient.open(talk.url, stream + streamed);
+  for (const used of [streamed, `${wasted}x`]) {
+    await talk.call("GET", stream + used, { headers: { accept: "text/event-stream" }, status: 401 });
+  }
+  // Only a stream takes it, and it says so without repeating it.
+  await talk.call("GET", stream + wasted, { status: 401 });
   await sockets[2]?.opened();
   sockets[2]?.send({ type: "auth", token: inFrame });
   for (const socket of sockets) {
@@ -88,6 +104,8 @@ async function chat({ talk, kept }: Run, key: string, room: string, ann: Person,
   await talk.call("POST", `${messages}/${posted.id}/restore`, { as: key });
   await sockets[0]?.ask({ type: "read", room_id: room, seq: posted.seq });
   await sockets[1]?.next("event", { event: "message.restored" });
+  await streaming.next("message.restored");
+  talk.note("frames", ...streaming.events.map((event) => JSON.stringify(event)));
 }
 
 /** Mails that are refused first and then taken, a fallback, webhooks under both secrets, and what is never sent. */

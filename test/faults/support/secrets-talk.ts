@@ -10,6 +10,7 @@ export const SHOWN = [
   "GET /clients/me/webhook-secret",
   "POST /clients/me/webhook-secret/rotate",
   "POST /users/{id}/tokens",
+  "POST /tickets",
 ] as const;
 
 type Options = {

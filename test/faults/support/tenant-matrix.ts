@@ -10,6 +10,8 @@ export type Cell = {
   readonly by: Asker;
   /** Undefined: the route names nothing. */
   readonly tried: Tried | undefined;
+  /** Of a route that also answers with a stream: whether one is asked for. */
+  readonly stream?: boolean;
 };
 type Tried = Target & { readonly parameter: string; readonly others: Ids };
 
@@ -34,7 +36,17 @@ export function cellsOf(routes: readonly Route[], { strangers, targets }: Pick<C
     const scene = SCENES[nameOf(route)];
     return scene === undefined
       ? []
-      : strangers.flatMap((by) => triesOf(route, by, targets).map((tried) => ({ route, scene, by, tried })));
+      : strangers.flatMap((by) =>
+          triesOf(route, by, targets).flatMap((tried) =>
+            (route.stream === undefined ? [false] : [false, true]).map((stream) => ({
+              route,
+              scene,
+              by,
+              tried,
+              stream,
+            })),
+          ),
+        );
   });
 }
 
@@ -68,17 +80,21 @@ type Seen = { readonly status: number; readonly code: string; readonly face: str
 const PASSING = new Set(["date", "x-request-id", "content-length"]);
 
 async function ask(url: string, cell: Cell, id: string | undefined): Promise<Seen> {
-  const { route, scene, by, tried } = cell;
+  const { route, scene, by, tried, stream } = cell;
   const used = id === undefined || tried === undefined ? VALUES : { ...VALUES, ...tried.others, [tried.parameter]: id };
   const path = route.path.replaceAll(/:([a-z_]+)/g, (_step, name: string) => encodeURIComponent(used[name] ?? ""));
   const { body: more = {}, query = "" } = by.kind === "key" ? (scene.byKey ?? {}) : {};
   const body = scene.body === undefined ? {} : { body: JSON.stringify({ ...scene.body, ...more }) };
   const headers = {
     "content-type": "application/json",
+    ...(stream === true ? { accept: "text/event-stream" } : {}),
     ...(by.bearer === undefined ? {} : { authorization: `Bearer ${by.bearer}` }),
   };
   const response = await fetch(`${url}/api/v1${path}${query}`, { method: route.method, headers, ...body });
-  const text = await response.text();
+  const isStream = response.headers.get("content-type") === "text/event-stream";
+  // What a stream sends, and to whom, its own tests say.
+  const text = isStream ? "" : await response.text();
+  if (isStream) await response.body?.cancel();
   const { status } = response;
   const kept = [...response.headers].filter(([name]) => !PASSING.has(name));
   const whole = JSON.stringify([status, kept, text.replace(/"request_id":"[^"]+"/, "")]);
@@ -104,7 +120,7 @@ async function fault(url: string, cell: Cell): Promise<string | undefined> {
   const { by, route, tried } = cell;
   const seen = await ask(url, cell, tried?.id);
   const told = by.hidden.filter((mark) => mark !== tried?.id && seen.text.includes(mark));
-  const name = `${nameOf(route)} by ${by.name}${tried === undefined ? "" : `, ${tried.what} ${tried.id}`}`;
+  const name = `${cell.stream === true ? "stream " : ""}${nameOf(route)} by ${by.name}${tried === undefined ? "" : `, ${tried.what} ${tried.id}`}`;
   const say = (what: string) => `${name}: ${what}: ${seen.status} ${seen.text.slice(0, 200)}`;
   if (told.length > 0) return say(`told of ${told}`);
   if (by.refused !== undefined)
