@@ -64,7 +64,7 @@ function messageOf(frame: Buffer): SseMessage | null {
   const { type, event, id, ...rest } = JsonObjectSchema.parse(parseJson(frame.toString()));
   if (type === "event") return sseMessage(String(event), String(rest.seq), { id, type: event, ...rest });
   // What is not in the log leaves the reader's cursor as it is.
-  if (type === "growing") return sseMessage("growing", null, rest);
+  if (type === "growing") return sseMessage(type, null, { id, ...rest });
   if (type === "unsubscribed") return sseMessage("unsubscribed", null, rest, true);
   return null;
 }
