@@ -104,18 +104,7 @@ async function shownEvents(
   stored: readonly StoredEvent[],
   wanted: (type: PublicEventType) => boolean,
 ): Promise<readonly PulledEvent[]> {
-  const ofRooms = new Map<string, PublicEvent>();
-  for (const [stream, own] of Map.groupBy(stored.filter(isOfRoom), (one) => one.stream)) {
-    const { state: now } = await services.commands.load(roomDecider, stream);
-    const maker = new RoomEventMaker(services, roomOf(stream));
-    // Consecutive ones at once: the maker goes on where it was.
-    for (let first = 0; first < own.length; ) {
-      let end = first + 1;
-      while (end < own.length && own[end]?.revision === (own[end - 1]?.revision ?? 0) + 1) end += 1;
-      for (const event of await maker.past(own.slice(first, end), now)) ofRooms.set(event.id, event);
-      first = end;
-    }
-  }
+  const ofRooms = await shownOfRooms(services, stored);
   const shown = await mapBounded(stored, CHUNK, async (one) =>
     Promise.all(
       publishedAs(one).map(async ({ id, type }, nth, { length }) => {
@@ -128,6 +117,26 @@ async function shownEvents(
     ),
   );
   return shown.flat(2);
+}
+
+/** The public events of those among stored events that are of rooms, by id, as they are to be shown now. */
+export async function shownOfRooms(
+  services: PublicEventServices,
+  stored: readonly StoredEvent[],
+): Promise<ReadonlyMap<string, PublicEvent>> {
+  const ofRooms = new Map<string, PublicEvent>();
+  for (const [stream, own] of Map.groupBy(stored.filter(isOfRoom), (one) => one.stream)) {
+    const { state: now } = await services.commands.load(roomDecider, stream);
+    const maker = new RoomEventMaker(services, roomOf(stream));
+    // Consecutive ones at once: the maker goes on where it was.
+    for (let first = 0; first < own.length; ) {
+      let end = first + 1;
+      while (end < own.length && own[end]?.revision === (own[end - 1]?.revision ?? 0) + 1) end += 1;
+      for (const event of await maker.past(own.slice(first, end), now)) ofRooms.set(event.id, event);
+      first = end;
+    }
+  }
+  return ofRooms;
 }
 
 /** A room, and the seq after which a query for its events begins. Throws not_found, not_a_member, InvalidCursor. */

@@ -155,6 +155,7 @@ export const SOCKET_ERROR_CODES = [
   "already_subscribed",
   "too_many_subscriptions",
   "seq_out_of_range",
+  "already_following",
 ] as const;
 
 export type SocketErrorCode = (typeof SOCKET_ERROR_CODES)[number];

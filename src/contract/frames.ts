@@ -9,7 +9,7 @@ import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { isObject, JsonObjectSchema, JsonValueSchema, parseJson } from "./json.ts";
 import { eventMembers, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
-import { PresenceResource } from "./users.ts";
+import { PresenceResource, UserRoomResource } from "./users.ts";
 
 /** Comes back with the answer. */
 export type Ref = string | number;
@@ -44,6 +44,13 @@ const CLIENT_FRAMES = {
   auth: z.strictObject({ type: z.literal("auth"), ref, token: z.string().max(8_192), user_id: userId.optional() }),
   subscribe,
   unsubscribe: z.strictObject({ type: z.literal("unsubscribe"), ref, room_id: roomId }),
+  follow: z.strictObject({
+    type: z.literal("follow"),
+    ref,
+    after: z.string().max(200).optional(),
+    limit: z.int().min(1).max(100).default(50),
+  }),
+  unfollow: z.strictObject({ type: z.literal("unfollow"), ref }),
   read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
   ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),
   ping: z.strictObject({ type: z.literal("ping"), ref }),
@@ -60,6 +67,8 @@ const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
   auth: null,
   subscribe: "messages:read",
   unsubscribe: null,
+  follow: "messages:read",
+  unfollow: null,
   read: "messages:read",
   ack: "notifications:read",
   ping: null,
@@ -155,6 +164,9 @@ const shorten = (text: string, max = 64): string =>
 const frame = <T extends string, S extends z.ZodRawShape>(type: T, shape: S) =>
   z.strictObject({ type: z.literal(type), ...shape });
 const atSeq = { room_id: z.string(), seq: z.int() };
+/** Where the client is once it has had the frame; those of a follower alone have it. */
+const cursor = z.string();
+const followed = { cursor: cursor.optional() };
 /** Sockets are told what happens in rooms. */
 const roomEventTypes = Object.keys(ROOM_EVENTS) as RoomEventType[];
 
@@ -167,16 +179,28 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("welcome", { connection_id: z.string(), user_id: z.string().nullable(), heartbeat_seconds: z.int(), ref }),
   frame("authenticated", { expires_at: time.nullable(), ref }),
   frame("subscribed", { ...atSeq, ref }),
-  frame("caught_up", atSeq),
-  frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref }),
-  frame("event", { ...eventMembers, ...atSeq, event: z.enum(roomEventTypes), data: JsonObjectSchema }),
+  // Of a room, or, with a cursor, of a follower.
+  frame("caught_up", { room_id: z.string().optional(), seq: z.int().optional(), ...followed }),
+  frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref, ...followed }),
+  frame("event", { ...eventMembers, ...atSeq, event: z.enum(roomEventTypes), data: JsonObjectSchema, ...followed }),
   frame("growing", {
     ...atSeq,
     id: z.string(),
     text: z.string(),
     offset: z.int().describe("Where the text goes, in code points; what the client has from there on is replaced"),
   }),
-  frame("read", { ...atSeq, user_id: z.string().nullable(), at: time }),
+  frame("read", { ...atSeq, user_id: z.string().nullable(), at: time, ...followed }),
+  frame("inbox", {
+    rooms: z.array(UserRoomResource),
+    unread_total: z.int(),
+    cursor,
+    next_cursor: z.string().nullable(),
+    reset: z.literal(true).optional(),
+    ref,
+  }),
+  frame("following", { cursor, ref }),
+  frame("room", { room: UserRoomResource, cursor }),
+  frame("unfollowed", { ref }),
   frame("notification", {
     delivery_id: z.string(),
     notification_id: z.string(),
@@ -188,6 +212,7 @@ const ServerFrameSchema = z.discriminatedUnion("type", [
     room_id: z.string().nullable(),
     at: time,
     fell_back: z.boolean(),
+    ...followed,
   }),
   frame("acked", { delivery_id: z.string() }),
   frame("inbox_counts", InboxCounts.shape),

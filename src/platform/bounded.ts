@@ -184,3 +184,13 @@ export class SharedSlots {
     if (held === 0 && waiting.size === 0) this.#holders.delete(key);
   }
 }
+
+/** As many from the front as have no more bytes together; the first one in any case. */
+export function upToBytes<T>(all: readonly T[], maxBytes: number, bytesOf: (one: T) => number): readonly T[] {
+  let bytes = 0;
+  const end = all.findIndex((one, index) => {
+    bytes += bytesOf(one);
+    return index > 0 && bytes > maxBytes;
+  });
+  return end === -1 ? all : all.slice(0, end);
+}

@@ -104,6 +104,47 @@ export async function queryAsClient<R extends object>(
   }
 }
 
+/** Runs one query after the other as a client; what they give is of one moment. */
+type Snapshot = <R extends object>(config: ClientQuery) => Promise<readonly R[]>;
+
+/**
+ * Runs a client's queries in one transaction that shows one moment of the database. `before` runs ahead of them, in the same
+ * transaction, and not as the client. Throws what the database throws, or an error that says that it is away.
+ */
+export async function snapshotAsClient<B, T>(
+  pool: Pick<pg.Pool, "connect">,
+  client: ClientId,
+  before: (connection: pg.PoolClient) => Promise<B>,
+  work: (query: Snapshot, before: B) => Promise<T>,
+): Promise<T> {
+  const connection = await pool.connect();
+  const ignored = () => undefined; // the query reports it
+  connection.on("error", ignored);
+  try {
+    const timed = <A>(answer: Promise<A>) => within(ANSWER_MS + GRACE_MS, answer, NO_ANSWER);
+    await timed(connection.query("begin transaction isolation level repeatable read, read only"));
+    const known = await timed(before(connection));
+    await timed(connection.query(CONFINE.text, [client, String(ANSWER_MS)]));
+    // A connection takes one query at a time.
+    let last: Promise<unknown> = Promise.resolve();
+    const run = <R extends object>(config: ClientQuery): Promise<readonly R[]> => {
+      const answer = last.then(async () => (await timed(connection.query<R>({ ...config }))).rows);
+      last = answer.catch(() => undefined);
+      return answer;
+    };
+    const done = await work(run, known);
+    await last;
+    await timed(connection.query("commit"));
+    connection.release();
+    return done;
+  } catch (error) {
+    connection.release(true); // its transaction ends with it
+    throw error;
+  } finally {
+    connection.off("error", ignored);
+  }
+}
+
 /** The answer; aborted, `cancel` makes it come soon. What cancels has ended then: it must not meet the connection's next query. */
 async function abortable<T>(answer: Promise<T>, cancel: () => Promise<unknown>, signal?: AbortSignal): Promise<T> {
   let canceling: Promise<unknown> | undefined;

@@ -15,7 +15,7 @@ import pg from "pg";
 import type { ClientId } from "../contract/ids.ts";
 import { parseJson } from "../contract/json.ts";
 import type { SharedSlots } from "../platform/bounded.ts";
-import { queryAsClient } from "./fence.ts";
+import { queryAsClient, snapshotAsClient } from "./fence.ts";
 import { type Projection, type Row, type RowOf, tableName } from "./projection.ts";
 
 /** Read models by the names that a query gives them. */
@@ -92,6 +92,24 @@ export function readAs(pool: pg.Pool, client: ClientId, { slots, signal }: ReadL
       return await queryAsClient(pool, client, configOf(query), { signal }); // the slot is held until the answer
     },
   };
+}
+
+/**
+ * Hands out a handle for reading whose answers are all of one moment, with what `before` reads in the same moment. The
+ * handle must not be used any more when `work` has ended.
+ */
+export async function readSnapshotAs<B, T>(
+  pool: pg.Pool,
+  client: ClientId,
+  { slots, signal }: ReadLimits,
+  before: (db: Queryable) => Promise<B>,
+  work: (read: ReadAs, before: B) => Promise<T>,
+): Promise<T> {
+  using _slot = await slots?.acquire(client, SLOT_WAIT_MS, signal);
+  return await snapshotAsClient(pool, client, before, (query, known) => {
+    const over: ReadAs["over"] = (tables) => creatorOver(tables, client);
+    return work({ ...{ kind: "client", client }, over, rows: (built) => query(configOf(built)) }, known);
+  });
 }
 
 /** Reads across clients on a pool or in a transaction. */

@@ -10,7 +10,7 @@ import { type Checkpoint, type Consumer, isAfter, lagOf, PositionTracker } from 
 import { checkGroup, createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
 import { tableName } from "./projection.ts";
 import { createProjector, type ProjectionDependencies } from "./projector.ts";
-import { type OperatorRead, type ReadAs, readAs, readAsOperator } from "./read-as.ts";
+import { type OperatorRead, type Queryable, type ReadAs, readAs, readAsOperator, readSnapshotAs } from "./read-as.ts";
 import { buildMissing } from "./rebuild.ts";
 import { existingTables } from "./tables.ts";
 
@@ -170,6 +170,13 @@ export class ReadSide implements AsyncDisposable {
   /** The only way for requests to read: knows its client. Once the signal is aborted, nobody reads the answers any more. */
   readAs(client: ClientId, signal?: AbortSignal): ReadAs {
     return readAs(this.#dependencies.pool, client, { slots: this.#slots, signal });
+  }
+
+  /** As `readAs`, but all answers are of one moment: the read models as they were at `upTo`. */
+  snapshotAs<T>(client: ClientId, work: (read: ReadAs, upTo: Checkpoint) => Promise<T>): Promise<T> {
+    const { pool } = this.#dependencies;
+    const checkpoint = async (db: Queryable) => (await readGroup(db))?.checkpoint ?? "start";
+    return readSnapshotAs(pool, client, { slots: this.#slots }, checkpoint, work);
   }
 
   /** Across clients: for workers, the directory and operators' tools. */

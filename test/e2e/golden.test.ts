@@ -77,7 +77,7 @@ class Frames {
         )
         .replaceAll(/"ref":"r[0-9.]+"/g, '"ref":"<ref>"')
         .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "<time>")
-        .replaceAll(/"position":"[^"]+"/g, '"position":"<position>"')
+        .replaceAll(/"(position|cursor)":"[^"]+"/g, '"$1":"<$1>"')
         .replaceAll(/("type":"error",.*"message":)"(?:[^"\\]|\\.)*"/g, '$1"<message>"');
     return Object.fromEntries([...this.#texts].map(([kind, text]) => [kind, normal(text)]));
   }
@@ -152,6 +152,24 @@ test("frames of each kind", async () => {
   await alice.next("inbox_counts");
   await alice.ask({ type: "ack", delivery_id });
   await other.next("acked");
+
+  using follower = await frames.connect(await tokenOf(api, "erin"));
+  await follower.ask({ type: "follow" });
+  const erins = await send(api, "POST", "/rooms", {
+    name: "Erin's",
+    members: [{ user_id: "bob" }, { user_id: "erin" }],
+  });
+  await follower.next("room");
+  await send(api, "POST", `/rooms/${erins.id}/messages`, { sender_id: "bob", content: "Hello" });
+  const { cursor } = await follower.next("event", { event: "message.posted" });
+  await follower.ask({ type: "follow" });
+  await follower.ask({ type: "read", room_id: erins.id, seq: 2 });
+  await follower.next("read");
+  await follower.ask({ type: "unfollow" });
+  await follower.ask({ type: "follow", after: cursor });
+  await follower.next("caught_up");
+  await send(api, "DELETE", `/rooms/${erins.id}/members/erin`);
+  await follower.next("unsubscribed");
 
   await alice.ask({ type: "ping" });
   alice.send({ type: "ping" });

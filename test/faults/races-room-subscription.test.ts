@@ -108,6 +108,9 @@ const commandsOn = (store: EventStore, keyring: Keyring) =>
     ...{ warn: () => undefined },
   });
 
+/** Nothing else on the socket sends events. */
+const NOTHING_ELSE = { tells: () => false, wake: () => undefined };
+
 type Node = { readonly services: Services; readonly rooms: RoomChannels };
 
 /** A client on its socket; after a cut it has another one, on which it goes on behind what it has seen. */
@@ -121,7 +124,7 @@ async function live({ who, acts }: Client, node: Node, script: Script, interleav
     const reader = new SlowReader(interleaving, (frame) => ended.signal.aborted || view.take(frame));
     const outbox = new Outbox(reader.socket, reader.stream, () => view.faults.push("too slow"));
     const growing = { follow: () => ({ [Symbol.dispose]: () => undefined }) };
-    const rooms = new RoomSubscriptions({ ...node, growing, outbox, signal: ended.signal });
+    const rooms = new RoomSubscriptions({ ...node, growing, outbox, signal: ended.signal, follow: NOTHING_ELSE });
     const cut = () => {
       ended.abort();
       for (const part of [rooms, outbox]) part[Symbol.dispose]();

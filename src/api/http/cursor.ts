@@ -3,6 +3,7 @@ import { createCipheriv, createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import type { Services } from "../../app/services.ts";
 import type { Cursor } from "../../contract/fields.ts";
+import type { ClientId } from "../../contract/ids.ts";
 import { Problem } from "./problems.ts";
 import type { ApiMiddleware } from "./route.ts";
 import { parseQuery } from "./validation.ts";
@@ -18,20 +19,40 @@ type Filters = Readonly<Record<string, string>>;
 export function readCursor({ keyring }: Services): ApiMiddleware {
   return async ({ path, querystring, state }, next) => {
     const secret = await keyring.pepper(state.caller.client);
+    const list = listAt(path);
     const query: Record<string, unknown> = parseQuery(querystring);
     let filters = filtersOf(query);
     if (typeof query.cursor === "string") {
-      const decoded = decodeCursor(secret, path, filters, query.cursor);
+      const decoded = decodeCursor(secret, list, filters, query.cursor);
       filters = decoded.filters;
       Object.assign(query, filters, { cursor: decoded.next });
     }
     state.query = query;
-    state.cursorFor = (next) => encodeCursor(secret, path, filters, next);
+    state.cursorFor = (next) => encodeCursor(secret, list, filters, next);
     return next();
   };
 }
 
 const NO_FILTERS: ReadonlySet<string> = new Set(["cursor", "limit", "ticket"]);
+
+/** The cursor of a list without filters, for who tells of its first page elsewhere. `path`: as a request names it. */
+export async function cursorOfList(
+  { keyring }: Pick<Services, "keyring">,
+  client: ClientId,
+  path: string,
+  next: Cursor,
+): Promise<string> {
+  return encodeCursor(await keyring.pepper(client), listAt(path), {}, next);
+}
+
+/** A path has several spellings. */
+function listAt(path: string): string {
+  try {
+    return decodeURIComponent(path.replace(/(.)\/$/, "$1"));
+  } catch {
+    return path;
+  }
+}
 
 function filtersOf(query: Readonly<Record<string, unknown>>): Filters {
   const filters: Record<string, string> = {};

@@ -69,14 +69,14 @@ export class SocketRefusal extends Error {
 }
 
 /** What only a user does, on the connection of a key that names none. */
-const userRequired = () => new SocketRefusal("user_required", "the connection names no user");
+export const userRequired = () => new SocketRefusal("user_required", "the connection names no user");
 
 /** Checks and counts a frame before its fields are looked at. Throws insufficient_scope, SocketRefusal, rate_limited. */
 export async function admitFrame({ limits }: Services, caller: Caller, type: string): Promise<void> {
   requireScope(caller, scopeOfFrame(type));
   // fence: observers-only-observe
-  if (isUserType(type) && caller.kind !== "user") throw userRequired();
-  if (isUserType(type) || type === "presence") await spendRequest(limits, caller);
+  if ((isUserType(type) || type === "follow") && caller.kind !== "user") throw userRequired();
+  if (isUserType(type) || type === "presence" || type === "follow") await spendRequest(limits, caller);
 }
 
 /** Tells a client why a frame was not carried out, with what its request would be told. */

@@ -8,10 +8,12 @@ import { redeemTicket, type Ticket } from "../../app/tickets.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode } from "../../contract/errors.ts";
 import { type ClientFrame, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";
+import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { pause } from "../../platform/supervise.ts";
 import type { SharedCommands } from "../http/api.ts";
 import { admitFrame, errorFrame, isUserFrame, SocketRefusal, UserCommands, type UserFrame } from "./commands.ts";
+import type { FollowFeed } from "./follow-feed.ts";
 import type { GrowingFrames } from "./growing.ts";
 import { CredentialCheck, RECHECK_MS } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
@@ -21,6 +23,7 @@ import type { ConnectionWatches, PresenceWatches } from "./presence-watches.ts";
 import { type ReceivedItem, Receiver } from "./receiver.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
+import { SocketFollow } from "./socket-follow.ts";
 import type { Typing } from "./typing.ts";
 
 /** Shown in `welcome`. */
@@ -50,6 +53,7 @@ export type ConnectionContext = {
   readonly services: Services;
   readonly rooms: RoomChannels;
   readonly growing: GrowingFrames;
+  readonly follows: FollowFeed;
   readonly deliveries: DeliveryFeed;
   readonly inboxCounts: InboxCountsFeed;
   readonly commands: SharedCommands;
@@ -71,6 +75,7 @@ export class Connection {
   readonly #receiver: Receiver;
   readonly #outbox: Outbox;
   readonly #subscriptions: RoomSubscriptions;
+  readonly #follow: SocketFollow;
   readonly #commands: UserCommands;
   readonly #watches: ConnectionWatches;
   /** Its user is online while it lasts. */
@@ -94,7 +99,14 @@ export class Connection {
     this.#addressGroup = addressGroup;
     this.id = `conn_${services.newId().replaceAll("-", "")}`;
     this.#outbox = new Outbox(socket, stream, () => close(CLOSE.slowConsumer), tally);
-    this.#subscriptions = new RoomSubscriptions({ services, rooms, growing, outbox: this.#outbox, signal });
+    this.#follow = new SocketFollow({
+      ...{ services, feed: context.follows, deliveries: context.deliveries, connection: this.id, outbox: this.#outbox },
+      subscriptions: () => this.#subscriptions,
+      notifications: () => this.#deliveries,
+    });
+    this.#subscriptions = new RoomSubscriptions({
+      ...{ services, rooms, growing, outbox: this.#outbox, signal, follow: this.#follow },
+    });
     this.#commands = new UserCommands({ ...context.commands, services, connection: this.id, typing: context.typing });
     this.#watches = context.watches.ofConnection(this.#outbox, signal);
     const check = () => this.#checkCredential();
@@ -206,6 +218,10 @@ export class Connection {
         return this.#subscriptions.subscribe(caller, frame, (error, room) => this.#fail(error, frame, room));
       case "unsubscribe":
         return this.#subscriptions.unsubscribe(caller, frame);
+      case "follow":
+        return this.#follow.follow(this.#commands.call(caller), frame);
+      case "unfollow":
+        return this.#follow.unfollow(frame);
       case "presence":
         return this.#watches.watch(this.#commands.call(caller), frame);
     }
@@ -258,7 +274,8 @@ export class Connection {
     if (!caller.scopes.has(NOTIFICATION_SCOPE)) return;
     const { services, deliveries: feed, inboxCounts } = this.#context;
     const { client, subject } = caller;
-    const whose = { client, subject, connection: this.id };
+    const isFollowed = (position: Position) => this.#follow.tells(position);
+    const whose = { client, subject, connection: this.id, isFollowed };
     this.#inboxCounts = inboxCounts.listen(client, subject, (payload) => this.#outbox.sendAll([payload]));
     this.#deliveries = new OpenDeliveries({ services, feed, outbox: this.#outbox, ...whose });
   }
@@ -299,6 +316,7 @@ export class Connection {
     this.#ended.abort();
     clearTimeout(this.#authenticationTimer);
     this.#authenticationTimer = undefined;
+    this.#follow[Symbol.dispose]();
     this.#deliveries?.[Symbol.dispose]();
     this.#inboxCounts?.[Symbol.dispose]();
     this.#subscriptions[Symbol.dispose]();

@@ -1,5 +1,6 @@
 // The newest frames of a room, ready to be sent, in front of reading its stream.
 import { LRUCache } from "lru-cache";
+import type { Position } from "../../event-store/event-store.ts";
 
 /** Frames kept for a room that somebody listens to. */
 const RING_FRAMES = 1_000;
@@ -13,6 +14,8 @@ export type Frame = {
   /** The seq of the posting of the message that it shows; null when it shows none. */
   readonly messageSeq: number | null;
   readonly bytes: Buffer;
+  /** Of its event. */
+  readonly position: Position;
 };
 
 /** The rings of all rooms: when they weigh too much, the one that nothing was added to for the longest time is emptied. */

@@ -33,5 +33,6 @@ const framesOf = (events: readonly StoredRoomEvent[], shown: readonly PublicEven
     if (event === undefined || seq === null) return [];
     // Its data is JSON made of resources.
     const frame = { type: "event", id, room_id, seq, event: type, ...more } as ServerFrame;
-    return [{ seq, messageSeq: messageSeqOf(event), bytes: Buffer.from(JSON.stringify(frame)) }];
+    const bytes = Buffer.from(JSON.stringify(frame));
+    return [{ seq, messageSeq: messageSeqOf(event), bytes, position: event.position }];
   });

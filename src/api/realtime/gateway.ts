@@ -18,6 +18,7 @@ import { Problem, requestId, toProblem } from "../http/problems.ts";
 import { SOCKET_PATHS } from "../http/route.ts";
 import { Connection, type ConnectionContext, TIMINGS, type Timings } from "./connection.ts";
 import { EventStreams } from "./event-streams.ts";
+import { FollowFeed } from "./follow-feed.ts";
 import { GrowingFrames } from "./growing.ts";
 import { concerns, credentialOf } from "./identity.ts";
 import { InboxCountsFeed } from "./inbox-counts.ts";
@@ -81,7 +82,7 @@ export class Gateway implements AsyncDisposable {
     });
     this.#context = {
       ...{ services, commands, timings, tally: newTally() },
-      ...{ rooms, growing },
+      ...{ rooms, growing, follows: new FollowFeed(services, feed) },
       deliveries: new DeliveryFeed(services, feed),
       ...{ typing, watches: new PresenceWatches(services, rooms) },
       inboxCounts: new InboxCountsFeed(services, feed),
@@ -128,6 +129,11 @@ export class Gateway implements AsyncDisposable {
         name: "chatapi_subscriptions",
         help: "Subscriptions of sockets to rooms.",
         read: () => this.counts().subscriptions,
+      },
+      {
+        name: "chatapi_followers",
+        help: "Sockets that follow all rooms of their users.",
+        read: () => this.#context.follows.size,
       },
       {
         name: "chatapi_frames_sent_total",
@@ -181,6 +187,7 @@ export class Gateway implements AsyncDisposable {
     this.#context.growing[Symbol.dispose]();
     this.#context.watches[Symbol.dispose]();
     await this.#context.inboxCounts[Symbol.asyncDispose]();
+    await this.#context.follows[Symbol.asyncDispose]();
     await this.#context.rooms[Symbol.asyncDispose]();
   }
 

@@ -77,6 +77,10 @@ export class DeliveryFeed implements Disposable {
     });
   }
 
+  get handled(): Position | "start" {
+    return this.#handled;
+  }
+
   /**
    * Listens to a user's deliveries. All after `after` are reported; what was requested up to it is to be read from the
    * read model once that has reached it.
@@ -115,26 +119,40 @@ export class DeliveryFeed implements Disposable {
   }
 
   #publish(event: RecordedEvent): void {
-    const requested = event.type === "DeliveryRequested" || BEGUN_AGAIN.has(event.type);
-    if (!requested && event.type !== "DeliveryAcknowledged") return;
-    const data = decodeRaw(event);
-    if (data.withheld === true) return;
-    // Only WebSocket deliveries have a user's subject as recipient; those of other channels have an address's.
-    const listeners = this.#listeners.get(data.recipient as Subject);
-    if (listeners === undefined) return;
-    const { at, correlation } = decodeMetadata(event);
-    const id = deliveryOf(event.stream);
-    if (!requested) {
-      for (const listener of listeners) listener.acknowledged(id, correlation);
+    if (event.type === "DeliveryAcknowledged") {
+      const listeners = this.#listeners.get(decodeRaw(event).recipient as Subject);
+      if (listeners === undefined) return;
+      const { correlation } = decodeMetadata(event);
+      for (const listener of listeners) listener.acknowledged(deliveryOf(event.stream), correlation);
       return;
     }
-    if (event.type === "DeliveryRequested" && data.channel !== "websocket") return;
-    const notification = data.notification as NotificationId;
-    const redriven = BEGUN_AGAIN.has(event.type);
-    const { position } = event;
-    const delivery = { id, notification, at, expiresAt: Number(data.expiresAt), position, redriven };
-    for (const listener of listeners) listener.requested(delivery);
+    const notified = notifiesUser(event);
+    const listeners = notified === undefined ? undefined : this.#listeners.get(notified.recipient);
+    if (notified !== undefined && listeners !== undefined)
+      for (const listener of listeners) listener.requested(notified.delivery());
   }
+}
+
+type NotifiedUser = { readonly recipient: Subject; readonly delivery: () => NewDelivery };
+
+/**
+ * Whom an event of a delivery notifies; undefined: nobody. Only WebSocket deliveries have a user's subject as recipient;
+ * those of other channels have an address's.
+ */
+export function notifiesUser(event: RecordedEvent): NotifiedUser | undefined {
+  const redriven = BEGUN_AGAIN.has(event.type);
+  if (event.type !== "DeliveryRequested" && !redriven) return undefined;
+  const data = decodeRaw(event);
+  if (data.withheld === true || (!redriven && data.channel !== "websocket")) return undefined;
+  const { position } = event;
+  return {
+    recipient: data.recipient as Subject,
+    delivery: () => ({
+      ...{ id: deliveryOf(event.stream), notification: data.notification as NotificationId, position, redriven },
+      at: decodeMetadata(event).at,
+      expiresAt: Number(data.expiresAt),
+    }),
+  };
 }
 
 type OpenDeliveriesOptions = {
@@ -144,6 +162,8 @@ type OpenDeliveriesOptions = {
   readonly client: ClientId;
   readonly subject: Subject;
   readonly connection: string;
+  /** Whether the connection is told of what is there by another way, with what else happens. */
+  readonly isFollowed: (position: Position) => boolean;
 };
 
 /** Sends a user's notifications until it is disposed. Supervised: what fails is tried again. */
@@ -172,6 +192,8 @@ export class OpenDeliveries implements Listener, Disposable {
   }
 
   requested(delivery: NewDelivery): void {
+    // fence: notification-followed
+    if (this.#waiting !== undefined && this.#options.isFollowed(delivery.position)) return;
     const full = this.#waiting !== undefined && this.#waiting.length >= MAX_WAITING;
     if (full) this.#waiting = undefined;
     if (this.#waiting === undefined) this.#wanted = delivery.position;
@@ -180,6 +202,21 @@ export class OpenDeliveries implements Listener, Disposable {
     else if (this.#sent === "start" || /* fence: notification-once */ delivery.position > this.#sent)
       this.#waiting?.push(delivery);
     if (this.#redriven.length > MAX_WAITING) this.#redriven.shift();
+    this.#loop.wake();
+  }
+
+  /** Takes over what somebody else is to send; false when it was sent, or will be. */
+  take({ position }: Pick<NewDelivery, "position">): boolean {
+    if (this.#waiting === undefined || this.#waiting.some((one) => one.position === position)) return false;
+    if (this.#sent !== "start" && position <= this.#sent) return false;
+    this.#sent = position;
+    return true;
+  }
+
+  /** Sends again all that comes, from the last that was sent. */
+  resume(): void {
+    this.#wanted = this.#options.feed.handled;
+    this.#waiting = undefined;
     this.#loop.wake();
   }
 
@@ -255,12 +292,14 @@ export class OpenDeliveries implements Listener, Disposable {
   }
 }
 
-function notificationFrame(
+/** `more`: what the frame has besides. */
+export function notificationFrame(
   id: DeliveryId,
   notification: NotificationId,
   at: Instant,
   shown: Content,
   fell_back = false,
+  more: { readonly cursor?: string } = {},
 ): Buffer {
   const { subject, content, meta, priority, category, room_id } = shown;
   const ids = { delivery_id: id, notification_id: notification };
@@ -275,6 +314,7 @@ function notificationFrame(
     room_id,
     at: rfc3339(at),
     fell_back,
+    ...more,
   };
   return Buffer.from(JSON.stringify(frame));
 }

@@ -9,8 +9,8 @@ import { reveal } from "../../domain/event.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode, decodeRaw } from "../../event-store/envelope.ts";
-import type { RecordedEvent } from "../../event-store/event-store.ts";
-import { batchPerTick } from "../../platform/bounded.ts";
+import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
+import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
@@ -31,7 +31,12 @@ const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 const IDLE_MS = HOUR_MS;
 
 /** Frames of consecutive seqs, shared by all who get them. */
-export type FrameRun = { readonly first: number; readonly payloads: readonly Buffer[] };
+export type FrameRun = {
+  readonly first: number;
+  readonly payloads: readonly Buffer[];
+  /** Where each event is in the log. */
+  readonly positions: readonly Position[];
+};
 
 /** Who listens to a room. Called in order and never while an earlier call runs; must not throw. */
 export type Subscriber = {
@@ -41,8 +46,8 @@ export type Subscriber = {
   frames(run: FrameRun): void;
   /** Someone's read marker moved, or what is never stored. */
   marker(bytes: Buffer): void;
-  /** Nothing more follows: comes after the frame of the event that ended the subscription. */
-  ended(reason: EndReason): void;
+  /** Nothing more follows: comes after the frame of the event that ended the subscription, which is at the position. */
+  ended(reason: EndReason, position: Position): void;
 };
 
 /** A room with subscribers. Supervised: what fails is tried again, and no event is skipped. */
@@ -250,8 +255,9 @@ export class RoomChannel implements AsyncDisposable {
       if (event.type !== "MemberLeft" && event.type !== "RoomDeleted") continue;
       this.#publish(run);
       run = [];
-      if (event.type === "MemberLeft") /* fence: room-left */ this.#endFor(event.data.reason, event.data.subject);
-      else this.#endFor("room_deleted", null);
+      if (event.type === "MemberLeft")
+        /* fence: room-left */ this.#endFor(event, event.data.reason, event.data.subject);
+      else this.#endFor(event, "room_deleted", null);
       // When nobody is left the channel is closed.
       if (this.#closing.signal.aborted) return;
     }
@@ -269,31 +275,25 @@ export class RoomChannel implements AsyncDisposable {
   #publish(run: readonly Frame[]): void {
     const [first] = run;
     if (first === undefined) return;
-    const shared = { first: first.seq, payloads: run.map(({ bytes }) => bytes) };
+    const shared = {
+      first: first.seq,
+      payloads: run.map(({ bytes }) => bytes),
+      positions: run.map((one) => one.position),
+    };
     for (const subscriber of this.#subscribers) subscriber.frames(shared);
   }
 
   /** For one member, or, null, for everyone. */
-  #endFor(reason: EndReason, subject: Subject | null): void {
+  #endFor({ position }: StoredRoomEvent, reason: EndReason, subject: Subject | null): void {
     for (const subscriber of this.#subscribers) {
       if (subject !== null && subscriber.subject !== subject) continue;
       this.#subscribers.delete(subscriber);
-      subscriber.ended(reason);
+      subscriber.ended(reason, position);
     }
   }
 }
 
 const bytesOf = ({ data, metadata }: RecordedEvent): number => data.byteLength + metadata.byteLength;
-
-/** As many from the front as have no more bytes together; the first one in any case. */
-function upToBytes<T>(all: readonly T[], maxBytes: number, bytesOf: (one: T) => number): readonly T[] {
-  let bytes = 0;
-  const end = all.findIndex((one, index) => {
-    bytes += bytesOf(one);
-    return index > 0 && bytes > maxBytes;
-  });
-  return end === -1 ? all : all.slice(0, end);
-}
 
 /** Events that wait in memory to be handled, without gaps. */
 class PendingEvents {

@@ -6,7 +6,7 @@ import type { EndReason, FrameOf, Ref, WantedRoom } from "../../contract/frames.
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { DomainError } from "../../domain/decider.ts";
 import { requireRole } from "../../domain/room-state.ts";
-import { StoreUnavailable } from "../../event-store/event-store.ts";
+import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
 import type { FrameMaker } from "./frames.ts";
 import type { GrowingFrames } from "./growing.ts";
@@ -25,6 +25,13 @@ export type SubscriptionsOptions = {
   readonly outbox: Outbox;
   /** Aborted when the connection ends. */
   readonly signal: AbortSignal;
+  /** What follows the user's rooms on the same connection: each event is sent once. */
+  readonly follow: {
+    /** Whether what is at the position is sent by it. */
+    tells(position: Position): boolean;
+    /** It may go on with what waited for a subscription. */
+    wake(): void;
+  };
 };
 
 export class RoomSubscriptions implements Disposable {
@@ -97,6 +104,15 @@ export class RoomSubscriptions implements Disposable {
     outbox.send({ type: "unsubscribed", room_id: room, reason: "asked", ref });
   }
 
+  get(room: RoomId): RoomSubscription | undefined {
+    return this.#subscriptions.get(room);
+  }
+
+  /** Nothing else sends events on the connection any more: each room goes on where it is. */
+  resume(): void {
+    for (const subscription of this.#subscriptions.values()) subscription.resume();
+  }
+
   [Symbol.dispose](): void {
     for (const subscription of this.#subscriptions.values()) subscription[Symbol.dispose]();
     this.#subscriptions.clear();
@@ -115,7 +131,8 @@ class RoomSubscription implements Subscriber, Disposable {
   /** The room ended it: membership lost, or the room deleted. */
   readonly #onEnd: () => void;
   readonly #ended = new AbortController();
-  /** The next seq to be sent. */
+  /** The seq that it began with, and the next one to be sent. */
+  #first = 0;
   #next = 0;
   #live = false;
   /** What grows in the room, once it is live. */
@@ -132,30 +149,55 @@ class RoomSubscription implements Subscriber, Disposable {
   start(afterSeq: number | undefined): void {
     if (this.#ended.signal.aborted) return; // closed for what was sent last
     const { channel } = this.#hold;
-    this.#next = (afterSeq ?? channel.head) + 1;
+    this.#next = this.#first = (afterSeq ?? channel.head) + 1;
     channel.subscribe(this);
     if (afterSeq === undefined) this.#goLive();
-    else void this.#catchUp();
+    else void this.#catchUp(true);
   }
 
-  frames({ first, payloads }: FrameRun): void {
+  frames({ first, payloads, positions }: FrameRun): void {
+    const { outbox, follow } = this.#options;
     // Whoever catches up reads them from the channel later.
-    const end = first + payloads.length;
-    if (/* fence: catch-up-order */ !this.#live || end <= this.#next) return;
-    const news = this.#next <= first ? payloads : payloads.slice(this.#next - first);
-    this.#next = end;
-    this.#options.outbox.sendAll(news);
+    if (/* fence: catch-up-order */ !this.#live) return;
+    // fence: follow-and-subscribe
+    const followed = positions.findIndex((position) => follow.tells(position));
+    const end = first + (followed === -1 ? payloads.length : followed);
+    if (end > this.#next) {
+      const news = payloads.slice(Math.max(0, this.#next - first), end - first);
+      this.#next = end;
+      outbox.sendAll(news);
+    }
+    if (followed !== -1) follow.wake();
+  }
+
+  /** What whoever follows on the same connection does with an event; one that it sends counts as sent. */
+  followed(seq: number, position: Position): "send" | "skip" | "wait" {
+    if (seq < this.#first) return "send";
+    if (!this.#options.follow.tells(position) || seq < this.#next) return "skip";
+    // What is before it may still be on its way through the channel.
+    if (!this.#live || (seq > this.#next && this.#hold.channel.head < seq - 1)) return "wait";
+    this.#next = seq + 1;
+    return "send";
+  }
+
+  /** Goes on alone: what somebody else was to send may not have been sent. */
+  resume(): void {
+    if (!this.#live || this.#next > this.#hold.channel.head) return;
+    this.#live = false;
+    void this.#catchUp(false);
   }
 
   marker(bytes: Buffer): void {
     this.#options.outbox.sendAll([bytes]);
   }
 
-  ended(reason: EndReason): void {
+  ended(reason: EndReason, position: Position): void {
     if (this.#ended.signal.aborted) return;
     this[Symbol.dispose]();
-    this.#options.outbox.send({ type: "unsubscribed", room_id: this.#hold.channel.id, reason });
+    const { outbox, follow } = this.#options;
+    if (!follow.tells(position)) outbox.send({ type: "unsubscribed", room_id: this.#hold.channel.id, reason });
     this.#onEnd();
+    follow.wake();
   }
 
   /** No frame is sent after this. */
@@ -170,23 +212,25 @@ class RoomSubscription implements Subscriber, Disposable {
     if (this.#ended.signal.aborted) return; // closed for what was sent last
     const { growing, outbox } = this.#options;
     this.#live = true;
-    this.#growth = growing.follow(this.#hold.channel, {
+    this.#growth ??= growing.follow(this.#hold.channel, {
       send: (bytes) => outbox.sendAll([bytes]),
       sendPaced: (make) => outbox.sendPaced(make),
     });
   }
 
   /** Sends what was missed; once the room's head is reached, it is live in the same step. */
-  async #catchUp(): Promise<void> {
-    const { services, outbox } = this.#options;
+  async #catchUp(announced: boolean): Promise<void> {
+    const { services, outbox, follow } = this.#options;
     const { channel } = this.#hold;
     const { signal } = this.#ended;
     const maker = channel.newMaker();
     let failures = 0;
     while (!signal.aborted) {
       if (this.#next > channel.head) {
-        outbox.send({ type: "caught_up", room_id: channel.id, seq: this.#next - 1 });
-        return this.#goLive();
+        if (announced) outbox.send({ type: "caught_up", room_id: channel.id, seq: this.#next - 1 });
+        this.#goLive();
+        follow.wake();
+        return;
       }
       try {
         if (!(await outbox.readAhead(() => this.#sendPage(maker)))) return;

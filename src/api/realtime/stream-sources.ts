@@ -14,6 +14,9 @@ import type { Outbox } from "./outbox.ts";
 import { RoomSubscriptions, type SubscriptionsOptions } from "./room-subscriptions.ts";
 import { type SseMessage, sseMessage, type ToMessage } from "./sse-sender.ts";
 
+/** Nothing else sends events on a stream. */
+const NOTHING_ELSE = { tells: () => false, wake: () => undefined };
+
 /** Where a source sends to. */
 type StreamTarget = {
   readonly outbox: Outbox;
@@ -39,7 +42,8 @@ export const roomSource = (
   toMessage: roomMessage,
   async start({ outbox, caller, signal }) {
     using unused = new DisposableStack();
-    const subscriptions = unused.use(new RoomSubscriptions({ services, rooms, growing, outbox, signal }));
+    const parts = { services, rooms, growing, outbox, signal, follow: NOTHING_ELSE };
+    const subscriptions = unused.use(new RoomSubscriptions(parts));
     const wanted = { room_id: room, after_seq: after };
     await subscriptions.subscribe(caller, { type: "subscribe", rooms: [wanted] }, (error) => {
       throw error;

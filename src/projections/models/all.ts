@@ -22,6 +22,7 @@ import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
 import { suppressions } from "./suppressions.ts";
 import { threadParticipants, threads } from "./threads.ts";
+import { userEvents } from "./user-events.ts";
 import { users } from "./users.ts";
 
 export const storedProjections: readonly Projection[] = [
@@ -53,5 +54,6 @@ export const storedProjections: readonly Projection[] = [
   endpoints,
   endpointHealth,
   audit,
+  userEvents,
   commandIds,
 ];

@@ -178,6 +178,26 @@ async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<Reado
   return new Map(rows.map((row) => [row.room_id, row]));
 }
 
+/** The last message of a room before a seq that is not deleted now. */
+export const lastMessageBefore = async (
+  read: ReadAs,
+  room: RoomId,
+  seq: number,
+): Promise<ShownMessageRow | undefined> =>
+  first(
+    await read.rows(
+      read
+        .over(MESSAGE_TABLES)
+        .selectFrom("m")
+        .select(shownMessage)
+        .where("m.room_id", "=", room)
+        .where("m.deleted_at", "is", null)
+        .where("m.seq", "<", seq)
+        .orderBy("m.seq", "desc")
+        .limit(1),
+    ),
+  );
+
 /** What is unread in all rooms of a user together. */
 export async function unreadTotal(read: ReadAs, subject: Subject): Promise<number> {
   const rows = await read.rows(

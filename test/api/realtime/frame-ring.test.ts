@@ -8,6 +8,7 @@ const RING_BYTES = 4 * 1024 * 1024;
 const frame = (seq: number, messageSeq: number | null = null, size = 1): Frame => ({
   ...{ seq, messageSeq },
   bytes: Buffer.alloc(size),
+  position: `log.${seq.toString(16).padStart(16, "0")}`,
 });
 const seqs = (frames: readonly Frame[]) => frames.map(({ seq }) => seq);
 

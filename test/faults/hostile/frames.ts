@@ -26,6 +26,8 @@ const FRAMES = {
   subscribe: { ...room, after_seq: z.int().min(0).optional() },
   subscribe_batch: { rooms: z.array(z.strictObject({ ...room, after_seq: z.int().min(0).optional() })) },
   unsubscribe: room,
+  follow: { after: z.string().optional(), limit: z.int().min(1).max(100).optional() },
+  unfollow: {},
   read: { ...room, seq: z.int().min(0) },
   ack: { delivery_id: z.string() },
   ping: {},
@@ -78,14 +80,18 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
 /** Codes of errors that only sockets tell. */
 const ERRORS = new Set([
   ...["unknown_type", "seq_out_of_range", "already_subscribed", "too_many_subscriptions", "user_required"],
+  "already_following",
   ...Object.keys(PROBLEMS).filter((code) => code !== "internal"),
 ]);
 
-const ANSWERS = new Set(["ok", "pong", "welcome", "authenticated", "subscribed", "unsubscribed", "presence", "error"]);
+const ANSWERS = new Set([
+  ...["ok", "pong", "welcome", "authenticated", "subscribed", "unsubscribed", "presence", "error"],
+  ...["inbox", "following", "unfollowed"],
+]);
 
 /** What comes unasked, and is no answer to a frame. */
 const isAnswer = ({ type, reason, at, ref }: Body): boolean =>
-  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing"].includes(type) &&
+  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing", "room"].includes(type) &&
   !(type === "read" && at !== undefined) &&
   !(type === "presence" && ref === undefined) &&
   !(type === "unsubscribed" && reason !== "asked");

@@ -1,12 +1,38 @@
 // Fences around what users do over sockets.
-import { condition, drop, type Mutation, substitute } from "./mutation.ts";
+import { condition, drop, type Mutation, replaceWith, substitute } from "./mutation.ts";
 
 const commands = (test: string) => ({ file: "api/realtime/commands.test.ts", test });
 const typing = (test: string) => ({ file: "api/realtime/typing.test.ts", test });
 const streams = (test: string) => ({ file: "api/realtime/event-streams.test.ts", test });
 const presence = (test: string) => ({ file: "app/presence.test.ts", test });
 
+const follow = (test: string) => ({ file: "api/realtime/follow.test.ts", test });
+
 export const socketMutations: readonly Mutation[] = [
+  {
+    fence: "follow-and-subscribe",
+    name: "an event of a room that is followed and subscribed to comes once",
+    mutate: replaceWith("-1"),
+    caughtBy: follow("an event of a room that is subscribed too comes once"),
+  },
+  {
+    fence: "notification-followed",
+    name: "a notification of who follows comes once, with its cursor",
+    mutate: drop,
+    caughtBy: follow("a notification comes once, with a cursor"),
+  },
+  {
+    fence: "follow-missed-member",
+    name: "who was away misses nothing of rooms that it is not in",
+    mutate: drop,
+    caughtBy: follow("brings what was missed, in order, once"),
+  },
+  {
+    fence: "follow-notifications",
+    name: "notifications of who follows need their scope",
+    mutate: substitute(" || !caller.scopes.has(NOTIFICATION_SCOPE)", ""),
+    caughtBy: follow("without the scope of notifications"),
+  },
   {
     fence: "stream-limits",
     name: "streams count as sockets",

@@ -31,6 +31,8 @@ const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameSc
   auth: { names: null, more: { token: "none" } },
   ping: { names: null },
   subscribe: { names: "room_id", more: { after_seq: 0 }, may: READS },
+  follow: { names: null },
+  unfollow: { names: null },
   unsubscribe: { names: "room_id", may: [...READS, "an outsider: public room", "a reader: public room"] },
   read: { names: "room_id", more: { seq: 1 }, may: READS },
   ack: { names: "delivery_id" },

@@ -1,0 +1,344 @@
+// One who follows: first the rooms as they are, or what was missed, then all that concerns the user, under one cursor.
+import { type Followed, followCursor, Missed, roomCameInto, type UserCaller, windowOf } from "../../app/follow.ts";
+import type { FollowCursor } from "../../app/positions.ts";
+import type { Call, Services } from "../../app/services.ts";
+import { type FrameOf, NOTIFICATION_SCOPE, type Ref, type ServerFrame } from "../../contract/frames.ts";
+import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
+import { HOUR_MS } from "../../contract/time.ts";
+import type { UserRoomResource } from "../../contract/users.ts";
+import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
+import { Loop } from "../../platform/supervise.ts";
+import { cursorOfList } from "../http/cursor.ts";
+import { API_PREFIX } from "../http/route.ts";
+import type { FeedFollower, FollowFeed } from "./follow-feed.ts";
+import { type DeliveryFeed, notificationFrame, notifiesUser } from "./open-deliveries.ts";
+
+/** Max events that wait for one who follows. Of more, what was missed is read from the log. */
+const MAX_WAITING = 500;
+/** Longest rest of a loop that is woken for what there is to do. */
+const IDLE_MS = HOUR_MS;
+
+/** A frame, and where its reader is after it; null: where it was before. */
+type FollowFrame = { readonly cursor: string | null; readonly bytes: Buffer };
+
+/** Where the frames go: a socket, or a stream of server-sent events. Sends in the order of the calls. */
+type FollowOutbox = {
+  /** At once; ends a reader that takes too little. */
+  sendAll(frames: readonly FollowFrame[]): void;
+  /** Once the reader has taken what was sent before; false when it was not sent. */
+  sendPaced(make: () => FollowFrame | undefined): Promise<boolean>;
+  /** Runs work that reads ahead and sends paced, one after the other. */
+  readAhead<T>(work: () => Promise<T>): Promise<T>;
+};
+
+/** What the same connection is sent besides. */
+type Beside = {
+  /** What becomes of an event of a room: `skip` when it is sent by other means, `wait` until others before it are. */
+  roomEvent(room: RoomId, seq: number, position: Position): "send" | "skip" | "wait";
+  /** Whether the user's read marker is sent by other means. */
+  sendsMarker(room: RoomId): boolean;
+  /** Whether the notification is still to be sent. */
+  takeNotification(position: Position): boolean;
+};
+
+export type FollowerOptions = {
+  readonly services: Services;
+  readonly feed: FollowFeed;
+  readonly deliveries: DeliveryFeed;
+  readonly out: FollowOutbox;
+  readonly caller: UserCaller;
+  /** For the log. */
+  readonly connection: string;
+  /** Default: nothing. */
+  readonly beside?: Beside;
+};
+
+/** What is being read from the log, up to where, and what of it was read and not sent. */
+type Reading = { readonly events: Missed; readonly upTo: Position; page: Followed[] };
+
+/** Follows from `open` until it is disposed. Supervised: what fails is tried again, and no event is skipped. */
+export class Follower implements FeedFollower, Disposable {
+  readonly client: ClientId;
+  readonly subject: Subject;
+  readonly #options: FollowerOptions;
+  /** `opening`: events wait. `missed`: they are read from the log. */
+  #phase: "opening" | "missed" | "live" | "ended" = "opening";
+  #waiting: Followed[] = [];
+  /** The last that it was sent; everything before was. */
+  #at: FollowCursor | undefined;
+  #missed: Reading | undefined;
+  /** All after it is sent by this follower. */
+  #since: Position | undefined;
+  #resumed = false;
+  /** What came while it was not live did not all wait: once that is sent, the rest is read from the log too. */
+  #behind = false;
+  #loop: Loop | undefined;
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+    ({ client: this.client, subject: this.subject } = options.caller);
+  }
+
+  /**
+   * Sends the window, or, with `after`, what was missed since, unless that is too much. Throws invalid_cursor,
+   * read_model_behind, StoreUnavailable.
+   */
+  async open(call: Call, { after, limit, ref }: Pick<FrameOf<"follow">, "after" | "limit" | "ref">): Promise<void> {
+    const { services, caller } = this.#options;
+    if (after !== undefined) {
+      const from = await followCursor(services, caller, after);
+      const upTo = await this.#join(from.position);
+      const events = new Missed(services, caller, from, upTo);
+      if (!(await events.isTooMuch())) return this.#resume(from, { events, upTo, page: [] }, ref);
+    }
+    await this.#sendWindow(call, limit, after !== undefined, ref);
+  }
+
+  /** Whether what is at the position is, or was, sent by this follower. */
+  tells(position: Position): boolean {
+    return this.#since !== undefined && position > this.#since && this.#phase !== "ended";
+  }
+
+  tell(events: readonly Followed[]): void {
+    if (this.#phase === "ended") return;
+    this.#waiting.push(...events.filter((one) => this.#isNew(one)));
+    if (this.#phase === "live" && this.#waiting.length > 0) this.#sendPlain();
+    if (this.#waiting.length > MAX_WAITING) this.restart();
+    if (this.#waiting.length > 0) this.wake();
+  }
+
+  restart(): void {
+    if (this.#phase === "ended") return;
+    this.#waiting = [];
+    if (this.#phase === "live") this.#phase = "missed";
+    else this.#behind = true;
+    this.#loop?.wake();
+  }
+
+  /** Looks again whether what waits may be sent. */
+  wake(): void {
+    if (this.#waiting.length > 0 || this.#phase === "missed") this.#loop?.wake();
+  }
+
+  /** No frame is sent after this. */
+  [Symbol.dispose](): void {
+    this.#phase = "ended";
+    this.#waiting = [];
+    this.#missed = undefined;
+    this.#options.feed.leave(this);
+    void this.#loop?.[Symbol.asyncDispose]();
+  }
+
+  #isNew({ position }: Followed): boolean {
+    if (this.#at === undefined || position > this.#at.position) return true;
+    return position === this.#at.position && this.#at.had > 0;
+  }
+
+  /** From here on events wait. Gives the position after which they do, or a later one that was had already. */
+  async #join(had?: Position): Promise<Position> {
+    this.#waiting = [];
+    this.#behind = false;
+    const from = await this.#options.feed.join(this);
+    if (from === "start") throw new StoreUnavailable("nothing was read from the log yet");
+    return had !== undefined && had > from ? had : from;
+  }
+
+  async #sendWindow(call: Call, limit: number, reset: boolean, ref: Ref | undefined): Promise<void> {
+    const { services, caller, out } = this.#options;
+    const atLeast = await this.#join();
+    const { rooms, unreadTotal, next, position } = await windowOf(call, caller, limit, atLeast);
+    const path = `${API_PREFIX}/users/${encodeURIComponent(caller.userId)}/rooms`;
+    const next_cursor = next === null ? null : await cursorOfList(services, this.client, path, next);
+    const cursor = services.positions.cursorUpTo(this.client, position);
+    const more = reset ? { reset: true as const } : {};
+    const inbox = { type: "inbox", rooms, unread_total: unreadTotal, cursor, next_cursor, ...more } as const;
+    const sent = await out.readAhead(() =>
+      out.sendPaced(() => {
+        if (this.#phase === "ended") return undefined;
+        this.#at = { position, had: 0 };
+        this.#since = position;
+        return frameOf({ ...inbox, ref });
+      }),
+    );
+    if (sent) this.#start("live");
+  }
+
+  #resume(from: FollowCursor, missed: Reading, ref: Ref | undefined): void {
+    const { services, out } = this.#options;
+    this.#at = from;
+    this.#since = from.position;
+    this.#missed = missed;
+    this.#resumed = true;
+    const cursor = services.positions.cursorUpTo(this.client, missed.upTo);
+    out.sendAll([frameOf({ type: "following", cursor, ref })]);
+    this.#start("missed");
+  }
+
+  #start(phase: "live" | "missed"): void {
+    if (this.#phase === "ended") return;
+    this.#phase = this.#behind && phase === "live" ? "missed" : phase;
+    this.#waiting = this.#waiting.filter((one) => this.#isNew(one));
+    const { services, connection } = this.#options;
+    const step = (signal: AbortSignal) => (this.#phase === "missed" ? this.#sendMissed(signal) : this.#sendWaiting());
+    this.#loop = new Loop({ name: `follow ${connection}`, step, logger: services.logger });
+  }
+
+  /** Sends those in front for which nothing has to be read, in one write. */
+  #sendPlain(): void {
+    const frames: FollowFrame[] = [];
+    while (this.#waiting[0] !== undefined && this.#loop !== undefined) {
+      const [next] = this.#waiting;
+      if (next.kind === "notification" || (next.kind === "room" && (next.comes ?? next.ends) !== null)) break;
+      const verdict = this.#verdict(next);
+      if (verdict === "wait") break;
+      this.#waiting.shift();
+      if (verdict === "send") frames.push(this.#plainFrame(next));
+      this.#at = { position: next.position, had: 0 };
+    }
+    if (frames.length > 0) this.#options.out.sendAll(frames);
+  }
+
+  #verdict(followed: Followed): "send" | "skip" | "wait" {
+    const { beside } = this.#options;
+    if (beside === undefined) return "send";
+    const { kind, position } = followed;
+    if (kind === "room") return beside.roomEvent(followed.room, followed.seq, position);
+    const other = kind === "read" ? beside.sendsMarker(followed.marker.room_id) : !beside.takeNotification(position);
+    return other ? "skip" : "send";
+  }
+
+  async #sendWaiting(): Promise<number> {
+    this.#sendPlain();
+    const [next] = this.#waiting;
+    if (next === undefined) return IDLE_MS;
+    const read = await this.#read(next);
+    if (this.#phase !== "live" || this.#waiting[0] !== next) return 0;
+    const frames = this.#framesOf(next, read);
+    if (frames === "wait") return IDLE_MS;
+    this.#waiting.shift();
+    this.#at = { position: next.position, had: 0 };
+    this.#options.out.sendAll(frames);
+    return 0;
+  }
+
+  /** Sends what was missed, as the reader takes it; once that is all, new events follow in the same step. */
+  async #sendMissed(signal: AbortSignal): Promise<number> {
+    const { services, caller, out } = this.#options;
+    const from = this.#at;
+    if (from === undefined) throw new Error("one who follows goes on from nowhere");
+    if (this.#missed === undefined) {
+      const upTo = await this.#join(from.position);
+      this.#missed = { events: new Missed(services, caller, from, upTo), upTo, page: [] };
+    }
+    const missed = this.#missed;
+    const state = await out.readAhead(() => this.#sendPage(missed, signal));
+    if (state === "wait") return IDLE_MS;
+    if (state === "more" || this.#missed !== missed || this.#phase !== "missed") return 0;
+    this.#missed = undefined;
+    this.#at = { position: missed.upTo, had: 0 };
+    if (this.#resumed) {
+      this.#resumed = false;
+      const cursor = services.positions.cursorUpTo(this.client, missed.upTo);
+      out.sendAll([frameOf({ type: "caught_up", cursor })]);
+    }
+    if (this.#behind) return 0;
+    this.#phase = "live";
+    this.#waiting = this.#waiting.filter((one) => this.#isNew(one));
+    return 0;
+  }
+
+  async #sendPage(missed: Reading, signal: AbortSignal): Promise<"more" | "all" | "wait"> {
+    if (missed.page.length === 0) {
+      const page = await missed.events.next();
+      if (page === undefined) return "all";
+      missed.page = [...page];
+    }
+    for (let next = missed.page[0]; next !== undefined && !signal.aborted; next = missed.page[0]) {
+      const frames = this.#framesOf(next, await this.#read(next));
+      if (frames === "wait") return "wait";
+      for (const frame of frames) {
+        if (!(await this.#options.out.sendPaced(() => (signal.aborted ? undefined : frame)))) return "wait";
+      }
+      this.#at = { position: next.position, had: 0 };
+      missed.page.shift();
+    }
+    return "more";
+  }
+
+  /** What has to be read to tell of an event. */
+  async #read(followed: Followed): Promise<Read> {
+    const { services, deliveries, caller } = this.#options;
+    if (followed.kind === "room") {
+      const { comes } = followed;
+      return comes === null ? {} : { item: await roomCameInto(services, caller, { ...followed, comes }) };
+    }
+    if (followed.kind === "read") return {};
+    const delivery = notifiesUser(followed.event)?.delivery();
+    // fence: follow-notifications
+    if (delivery === undefined || !caller.scopes.has(NOTIFICATION_SCOPE)) return {};
+    const content = await deliveries.contentOf(delivery.notification);
+    if (content === undefined || delivery.expiresAt <= services.now()) return {};
+    const { id, notification, at } = delivery;
+    const notified = (cursor: string) => notificationFrame(id, notification, at, content, false, { cursor });
+    return { notified };
+  }
+
+  /** The frames that tell of an event, but those that were sent already. What it gives counts as sent. */
+  #framesOf(followed: Followed, { item, notified }: Read): readonly FollowFrame[] | "wait" {
+    const { position } = followed;
+    const verdict = this.#verdict(followed);
+    if (verdict === "wait") return "wait";
+    const all: ((cursor: string) => ServerFrame | Buffer)[] = [];
+    if (item !== undefined) all.push((cursor) => ({ type: "room", room: item, cursor }));
+    if (verdict === "send" && notified !== undefined) all.push(notified);
+    if (verdict === "send" && followed.kind === "read")
+      all.push((cursor) => ({ type: "read", ...followed.marker, cursor }));
+    if (followed.kind === "room") {
+      const { room, ends } = followed;
+      // Skipped, it has its place all the same: cursors count frames.
+      all.push((cursor) => (verdict === "send" ? eventFrame(followed, cursor) : NOTHING));
+      if (ends !== null) all.push((cursor) => ({ type: "unsubscribed", room_id: room, reason: ends, cursor }));
+    }
+    const had = this.#at?.position === position ? this.#at.had : 0;
+    return all
+      .map((make, index): FollowFrame => {
+        const cursor = this.#cursor(position, index === all.length - 1 ? 0 : index + 1);
+        const frame = make(cursor);
+        return Buffer.isBuffer(frame) ? { cursor, bytes: frame } : frameOf(frame);
+      })
+      .slice(had)
+      .filter(({ bytes }) => bytes.byteLength > 0);
+  }
+
+  #plainFrame(followed: Exclude<Followed, { kind: "notification" }>): FollowFrame {
+    const known = plainFrames.get(followed);
+    if (known !== undefined) return known;
+    const cursor = this.#cursor(followed.position, 0);
+    const frame =
+      followed.kind === "room"
+        ? { cursor, bytes: eventFrame(followed, cursor) }
+        : frameOf({ type: "read", ...followed.marker, cursor });
+    plainFrames.set(followed, frame);
+    return frame;
+  }
+
+  #cursor(position: Position, had: number): string {
+    return this.#options.services.positions.cursorAt(this.client, { position, had });
+  }
+}
+
+type Read = { readonly item?: UserRoomResource; readonly notified?: (cursor: string) => Buffer };
+const NOTHING = Buffer.alloc(0);
+/** Made once for all who are told the same: each is of one client. */
+const plainFrames = new WeakMap<Followed, FollowFrame>();
+
+const frameOf = (frame: ServerFrame): FollowFrame => ({
+  cursor: "cursor" in frame ? (frame.cursor ?? null) : null,
+  bytes: Buffer.from(JSON.stringify(frame)),
+});
+
+function eventFrame({ event, room, seq }: Extract<Followed, { kind: "room" }>, cursor: string): Buffer {
+  const { id, room_id: _room, seq: _seq, type, ...more } = event;
+  // Its data is JSON made of resources.
+  return Buffer.from(JSON.stringify({ type: "event", id, room_id: room, seq, event: type, ...more, cursor }));
+}

@@ -1,0 +1,77 @@
+// What one socket follows, beside the rooms that it subscribes to and its notifications: each event comes once.
+import { requireScope } from "../../app/rights.ts";
+import type { Call } from "../../app/services.ts";
+import type { FrameOf } from "../../contract/frames.ts";
+import type { Position } from "../../event-store/event-store.ts";
+import { SocketRefusal, userRequired } from "./commands.ts";
+import { Follower, type FollowerOptions } from "./follower.ts";
+import type { OpenDeliveries } from "./open-deliveries.ts";
+import type { Outbox } from "./outbox.ts";
+import type { RoomSubscriptions } from "./room-subscriptions.ts";
+
+type SocketFollowOptions = Omit<FollowerOptions, "caller" | "beside" | "out"> & {
+  readonly outbox: Outbox;
+  readonly subscriptions: () => RoomSubscriptions;
+  readonly notifications: () => OpenDeliveries | undefined;
+};
+
+export class SocketFollow implements Disposable {
+  readonly #options: SocketFollowOptions;
+  #follower: Follower | undefined;
+
+  constructor(options: SocketFollowOptions) {
+    this.#options = options;
+  }
+
+  /** Throws insufficient_scope, SocketRefusal, and what `Follower.open` throws. */
+  async follow(call: Call, frame: FrameOf<"follow">): Promise<void> {
+    const { outbox, subscriptions, notifications, ...parts } = this.#options;
+    const { caller } = call;
+    requireScope(caller, "rooms:read");
+    if (caller.kind !== "user") throw userRequired();
+    if (this.#follower !== undefined) throw new SocketRefusal("already_following", "the connection follows already");
+    const follower = new Follower({
+      ...{ ...parts, caller },
+      out: {
+        sendAll: (frames) => outbox.sendAll(frames.map(({ bytes }) => bytes)),
+        sendPaced: (make) => outbox.sendPaced(() => make()?.bytes),
+        readAhead: (work) => outbox.readAhead(work),
+      },
+      beside: {
+        roomEvent: (room, seq, position) => subscriptions().get(room)?.followed(seq, position) ?? "send",
+        sendsMarker: (room) => subscriptions().get(room) !== undefined,
+        takeNotification: (position) => notifications()?.take({ position }) ?? true,
+      },
+    });
+    this.#follower = follower;
+    try {
+      await follower.open(call, frame);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  unfollow({ ref }: FrameOf<"unfollow">): void {
+    const followed = this.#follower !== undefined;
+    this[Symbol.dispose]();
+    this.#options.outbox.send({ type: "unfollowed", ref });
+    if (!followed) return;
+    this.#options.subscriptions().resume();
+    this.#options.notifications()?.resume();
+  }
+
+  /** Whether what is at the position is sent by what follows. */
+  tells(position: Position): boolean {
+    return this.#follower?.tells(position) ?? false;
+  }
+
+  wake(): void {
+    this.#follower?.wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.#follower?.[Symbol.dispose]();
+    this.#follower = undefined;
+  }
+}

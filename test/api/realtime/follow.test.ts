@@ -1,0 +1,346 @@
+// `follow`: everything of one user on one cursor, beside subscriptions and notifications; each event once, in order.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ClientId } from "../../../src/contract/ids.ts";
+import { positionOf } from "../../../src/event-store/event-store.ts";
+import { type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
+import { startTestServer, type TestServer } from "../../support/server.ts";
+import { type Received, SocketClient } from "../../support/socket-client.ts";
+
+let server: TestServer;
+let api: Awaited<ReturnType<typeof newClient>>;
+let users = 0;
+beforeAll(async () => {
+  server = await startTestServer();
+  api = await newClient(server.url);
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** A user of its own for each test. */
+const newUser = (): string => {
+  users += 1;
+  return `user${users}@example.com`;
+};
+const newRoom = async (members: readonly string[], more: object = {}): Promise<string> => {
+  const made = await api.post("/rooms", { name: "Room", members: members.map((user_id) => ({ user_id })), ...more });
+  expect(made.status).toBe(201);
+  return made.body.id;
+};
+const say = async (room: string, content: string, sender_id: string): Promise<Body> =>
+  (await api.post(`/rooms/${room}/messages`, { sender_id, content })).body;
+const url = () => server.url.replace("http", "ws");
+const connect = async (user: string) => SocketClient.connect(url(), await tokenOf(api, user));
+const list = async (user: string): Promise<Body> =>
+  (await api.get(`/users/${encodeURIComponent(user)}/rooms?limit=100`)).body;
+const cursorOf = (frames: readonly Received[]): string =>
+  String(frames.findLast((frame) => typeof frame.cursor === "string")?.cursor);
+/** What happened in rooms, in short. */
+const told = (socket: SocketClient) =>
+  socket.frames.flatMap((frame) => {
+    const { type, room_id: room, seq, event, reason } = frame;
+    if (type === "event") return [[event, room, seq]];
+    if (type === "room") return [["room", (frame.room as Body).room.id, (frame.room as Body).seq]];
+    return type === "unsubscribed" ? [["unsubscribed", room, reason]] : [];
+  });
+
+describe("the window", () => {
+  test("has the rooms as REST gives them, newest activity first, then everything that happens in them", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const rooms = [await newRoom([ann, bob]), await newRoom([ann]), await newRoom([ann, bob])];
+    const other = await newRoom([bob]);
+    await say(String(rooms[1]), "hello", ann);
+    await say(String(rooms[0]), "unread", bob);
+    using socket = await connect(ann);
+    const inbox = await socket.ask({ type: "follow", limit: 2 });
+    const rest = await list(ann);
+    expect(Object.keys(inbox).toSorted()).toEqual(["cursor", "next_cursor", "rooms", "type", "unread_total"]);
+    expect(inbox).toMatchObject({ type: "inbox", unread_total: 1, rooms: rest.data.slice(0, 2) });
+    const page = await api.get(`/users/${encodeURIComponent(ann)}/rooms?cursor=${inbox.next_cursor}`);
+    expect(page.body.data).toEqual(rest.data.slice(2));
+    await say(other, "not for ann", bob);
+    const { seq } = await say(String(rooms[2]), "live", bob);
+    const frame = await socket.next("event", { room_id: rooms[2], seq });
+    expect(frame).toMatchObject({ event: "message.posted", cursor: expect.stringMatching(/^[\w-]{22}$/) });
+    expect(socket.of("event")).toHaveLength(1);
+    expect(await socket.ask({ type: "follow" })).toMatchObject({ type: "error", code: "already_following" });
+    expect(await socket.ask({ type: "unfollow" })).toEqual({ type: "unfollowed" });
+    await say(String(rooms[2]), "no more", bob);
+    await socket.ask({ type: "ping" });
+    expect(socket.of("event")).toHaveLength(1);
+    expect(await socket.ask({ type: "follow" })).toMatchObject({ type: "inbox", next_cursor: null, unread_total: 3 });
+  });
+
+  test("of a user without rooms is empty", async () => {
+    using socket = await connect(newUser());
+    expect(await socket.ask({ type: "follow" })).toMatchObject({ rooms: [], unread_total: 0, next_cursor: null });
+  });
+});
+
+describe("rooms that a user comes into and loses", () => {
+  test("begin with the room as the list has it, and end with the reason and nothing after", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const room = await newRoom([bob], { kind: "public" });
+    await say(room, "before", bob);
+    using socket = await connect(ann);
+    await socket.ask({ type: "follow" });
+    await api.put(`/rooms/${room}/members/${encodeURIComponent(ann)}`, {});
+    const first = await socket.next("room");
+    expect(first.room).toEqual((await list(ann)).data[0]);
+    await say(room, "inside", bob);
+    await api.delete(`/rooms/${room}/members/${encodeURIComponent(ann)}`);
+    await say(room, "after", bob);
+    const made = await newRoom([bob, ann]);
+    await socket.next("event", { room_id: made });
+    expect(socket.of("room")[1]?.room).toEqual((await list(ann)).data[0]);
+    expect((await api.post(`/rooms/${made}/bans/${encodeURIComponent(ann)}`, {})).status).toBe(201);
+    const gone = await newRoom([ann]);
+    await api.delete(`/rooms/${gone}`);
+    await socket.next("unsubscribed", { room_id: gone });
+    expect(told(socket)).toEqual([
+      ["room", room, 3],
+      ["member.joined", room, 3],
+      ["message.posted", room, 4],
+      ["member.left", room, 5],
+      ["unsubscribed", room, "removed"],
+      ["room", made, 1],
+      ["room.created", made, 1],
+      ["member.left", made, 2],
+      ["unsubscribed", made, "banned"],
+      ["room", gone, 1],
+      ["room.created", gone, 1],
+      ["room.deleted", gone, 2],
+      ["unsubscribed", gone, "room_deleted"],
+    ]);
+    for (const frame of socket.frames.filter(({ type }) => type === "event")) expect(frame.cursor).toBeTruthy();
+  });
+});
+
+describe("after a cut", () => {
+  test("`after` brings what was missed, in order, once, then says so, then goes on live", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const stays = await newRoom([ann, bob]);
+    const lost = await newRoom([bob, ann]);
+    const flapped = await newRoom([bob, ann]);
+    let cursor = "";
+    {
+      using socket = await connect(ann);
+      await socket.ask({ type: "follow" });
+      await say(stays, "seen", bob);
+      await socket.next("event", { room_id: stays });
+      cursor = cursorOf(socket.frames);
+    }
+    const as = encodeURIComponent(ann);
+    await say(stays, "missed", bob);
+    await say(lost, "missed too", bob);
+    await api.delete(`/rooms/${lost}/members/${as}`);
+    await say(lost, "not for ann", bob);
+    await api.delete(`/rooms/${flapped}/members/${as}`);
+    await say(flapped, "not for ann either", bob);
+    await api.put(`/rooms/${flapped}/members/${as}`, {});
+    await say(flapped, "again", bob);
+    const brief = await newRoom([bob, ann]);
+    await api.delete(`/rooms/${brief}`);
+    await api.put(`/rooms/${stays}/reads/${as}`, { seq: 3 });
+    using socket = await connect(ann);
+    expect(await socket.ask({ type: "follow", after: cursor })).toEqual({
+      type: "following",
+      cursor: expect.stringMatching(/^[\w-]{22}$/),
+    });
+    await socket.next("caught_up");
+    await say(stays, "live", bob);
+    await socket.next("event", { room_id: stays, seq: 4 });
+    expect(told(socket)).toEqual([
+      ["message.posted", stays, 3],
+      ["message.posted", lost, 2],
+      ["member.left", lost, 3],
+      ["unsubscribed", lost, "removed"],
+      ["member.left", flapped, 2],
+      ["unsubscribed", flapped, "removed"],
+      ["room", flapped, 4],
+      ["member.joined", flapped, 4],
+      ["message.posted", flapped, 5],
+      ["room", brief, 1],
+      ["room.created", brief, 1],
+      ["room.deleted", brief, 2],
+      ["unsubscribed", brief, "room_deleted"],
+      ["message.posted", stays, 4],
+    ]);
+    expect(socket.of("read")).toMatchObject([{ room_id: stays, seq: 3, user_id: ann, cursor: expect.any(String) }]);
+    const shown = socket.of("room")[0]?.room as Body;
+    expect(shown).toMatchObject({
+      seq: 4,
+      read_seq: 4,
+      unread_count: 0,
+      last_message: { content: "not for ann either" },
+    });
+  });
+
+  test("goes on within what one event is told as, wherever it was cut", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const room = await newRoom([bob]);
+    using socket = await connect(ann);
+    await socket.ask({ type: "follow" });
+    await api.put(`/rooms/${room}/members/${encodeURIComponent(ann)}`, {});
+    await api.delete(`/rooms/${room}/members/${encodeURIComponent(ann)}`);
+    await socket.next("unsubscribed");
+    const all = socket.frames.filter(({ type }) => ["inbox", "room", "event", "unsubscribed"].includes(type));
+    expect(all.map(({ type }) => type)).toEqual(["inbox", "room", "event", "event", "unsubscribed"]);
+    for (const [index, { cursor }] of all.entries()) {
+      using again = await connect(ann);
+      await again.ask({ type: "follow", after: cursor });
+      await again.next("caught_up");
+      const rest = again.frames.filter(({ type }) => ["room", "event", "unsubscribed"].includes(type));
+      expect(rest.map(({ type, seq }) => [type, seq])).toEqual(
+        all.slice(index + 1).map(({ type, seq }) => [type, seq]),
+      );
+    }
+  });
+
+  test("a cursor that is damaged, another client's, a position, or of a later log is refused", async () => {
+    const ann = newUser();
+    const room = await newRoom([ann]);
+    using socket = await connect(ann);
+    const { cursor } = await socket.ask({ type: "follow" });
+    const other = await newClient(server.url);
+    using stranger = await SocketClient.connect(url(), await tokenOf(other, ann));
+    const position = (await api.get(`/rooms/${room}`)).headers.get("position") ?? "x".repeat(22);
+    await socket.ask({ type: "unfollow" });
+    for (const after of ["", "x", `${String(cursor).slice(0, -1)}`, position])
+      expect(await socket.ask({ type: "follow", after })).toMatchObject({ type: "error", code: "invalid_cursor" });
+    expect(await stranger.ask({ type: "follow", after: cursor })).toMatchObject({ code: "invalid_cursor" });
+    expect(await socket.ask({ type: "follow", after: 1 })).toMatchObject({ code: "validation_failed" });
+    expect(await socket.ask({ type: "follow", limit: 101 })).toMatchObject({ code: "validation_failed" });
+    expect(await socket.ask({ type: "follow", after: cursor })).toMatchObject({ type: "following" });
+  });
+
+  test("with a cursor of 30 days ago the window comes anew", async () => {
+    const ann = newUser();
+    const { services } = server;
+    const client = api.id as ClientId;
+    const now = services.now();
+    const old = services.positions.cursorUpTo(client, positionOf(services.store.logId, 0));
+    const room = await newRoom([ann]);
+    // A key does not expire meanwhile.
+    using socket = await SocketClient.connect(url(), String(api.key), `/ws?user_id=${encodeURIComponent(ann)}`);
+    expect(await socket.ask({ type: "follow", after: old })).toMatchObject({ type: "following" });
+    await socket.ask({ type: "unfollow" });
+    const real = services.now;
+    Object.assign(services, { now: () => now + 31 * 86_400_000 });
+    try {
+      const inbox = await socket.ask({ type: "follow", after: old });
+      expect(inbox).toMatchObject({ type: "inbox", reset: true, rooms: [{ room: { id: room } }] });
+    } finally {
+      Object.assign(services, { now: real });
+    }
+    await say(room, "live", ann);
+    await socket.next("event", { room_id: room, seq: 2 });
+  });
+});
+
+describe("beside what else the connection has", () => {
+  test("an event of a room that is subscribed too comes once, with the cursor, and so does its end", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const room = await newRoom([bob, ann]);
+    await say(room, "old", bob);
+    using socket = await connect(ann);
+    await socket.ask({ type: "subscribe", room_id: room });
+    await socket.ask({ type: "follow" });
+    await say(room, "first", bob);
+    await socket.next("event", { seq: 3 });
+    expect(socket.of("event")).toMatchObject([{ seq: 3, cursor: expect.any(String) }]);
+    await socket.ask({ type: "subscribe", room_id: room, after_seq: 0 });
+    await socket.next("caught_up");
+    await say(room, "second", bob);
+    await socket.next("event", { seq: 4 });
+    expect(socket.seqs()).toEqual([3, 1, 2, 3, 4]);
+    await socket.ask({ type: "unfollow" });
+    await say(room, "third", bob);
+    await socket.next("event", { seq: 5 });
+    expect(socket.of("event").at(-1)).not.toHaveProperty("cursor");
+    await socket.ask({ type: "follow" });
+    await say(room, "fourth", ann);
+    await api.put(`/rooms/${room}/reads/${encodeURIComponent(bob)}`, { seq: 6 });
+    await socket.next("read", { user_id: bob });
+    await api.delete(`/rooms/${room}/members/${encodeURIComponent(ann)}`);
+    await socket.next("unsubscribed");
+    await socket.ask({ type: "ping" });
+    expect(socket.of("unsubscribed")).toMatchObject([{ reason: "removed", cursor: expect.any(String) }]);
+    expect(socket.seqs()).toEqual([3, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  test("only the user's own markers come, and neither typing nor presence", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const room = await newRoom([ann, bob]);
+    await say(room, "one", bob);
+    using socket = await connect(ann);
+    using other = await connect(bob);
+    await socket.ask({ type: "follow" });
+    await other.ask({ type: "typing", room_id: room, active: true });
+    await say(room, "two", ann);
+    await other.ask({ type: "read", room_id: room, seq: 3 });
+    await say(room, "three", bob);
+    await socket.ask({ type: "read", room_id: room, seq: 4 });
+    await socket.next("read");
+    expect(socket.of("read")).toMatchObject([{ user_id: ann, seq: 4, cursor: expect.any(String) }]);
+    expect(socket.of("typing")).toEqual([]);
+  });
+
+  test("a notification comes once, with a cursor; and on the next connection unasked, not again", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    using socket = await connect(ann);
+    using apart = await connect(ann);
+    await socket.ask({ type: "follow" });
+    const notify = (subject: string) =>
+      api.post("/notifications", { type: "websocket", user_ids: [ann], subject, content: "text" });
+    await notify("first");
+    const frame = await socket.next("notification", { subject: "first" });
+    expect(frame).toMatchObject({ cursor: expect.any(String), fell_back: false });
+    expect(await apart.next("notification")).toEqual({ ...frame, cursor: undefined });
+    await newRoom([bob, ann]);
+    await socket.next("room");
+    expect(socket.of("notification")).toHaveLength(1);
+    socket.cut();
+    await notify("second");
+    using again = await connect(ann);
+    await again.next("notification", { subject: "second" });
+    await again.ask({ type: "follow", after: frame.cursor });
+    await again.next("caught_up");
+    await notify("third");
+    await again.next("notification", { subject: "third" });
+    expect(again.of("notification").map(({ subject }) => subject)).toEqual(["first", "second", "third"]);
+    await again.ask({ type: "unfollow" });
+    await notify("fourth");
+    await again.next("notification", { subject: "fourth" });
+    expect(again.of("notification")).toHaveLength(4);
+  });
+});
+
+describe("who may", () => {
+  test("without the scope of notifications none come", async () => {
+    const ann = newUser();
+    const key = await api.post("/clients/me/keys", {
+      ...{ name: "rooms", scopes: ["users:manage", "rooms:read", "messages:read"] },
+    });
+    using socket = await SocketClient.connect(url(), await tokenOf(api.as(key.body.api_key), ann));
+    await socket.ask({ type: "follow" });
+    await api.post("/notifications", { type: "websocket", user_ids: [ann], subject: "none", content: "text" });
+    const room = await newRoom([ann]);
+    await say(room, "hello", ann);
+    await socket.next("event", { seq: 2 });
+    expect(socket.of("notification")).toEqual([]);
+  });
+
+  test("not a key that names no user, nor who lacks a scope; a key that names one follows for it", async () => {
+    const ann = newUser();
+    await newRoom([ann]);
+    using observer = await SocketClient.connect(url(), String(api.key));
+    expect(await observer.ask({ type: "follow" })).toMatchObject({ type: "error", code: "user_required" });
+    using named = await SocketClient.connect(url(), String(api.key), `/ws?user_id=${encodeURIComponent(ann)}`);
+    expect(await named.ask({ type: "follow" })).toMatchObject({ type: "inbox", rooms: [{}] });
+    for (const missing of ["rooms:read", "messages:read"]) {
+      const scopes = ["users:manage", "rooms:read", "messages:read"].filter((scope) => scope !== missing);
+      const key = await api.post("/clients/me/keys", { name: "few", scopes });
+      using few = await SocketClient.connect(url(), await tokenOf(api.as(key.body.api_key), ann));
+      expect(await few.ask({ type: "follow" })).toMatchObject({ code: "insufficient_scope" });
+    }
+  });
+});
