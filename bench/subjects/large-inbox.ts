@@ -37,7 +37,15 @@ async function fill(
   count: number,
   columns: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const defaults = { text: "'x'", integer: "0", bigint: "0", boolean: "false", json: "'{}'::json", integers: "'{}'" };
+  const defaults = {
+    text: "'x'",
+    integer: "0",
+    bigint: "0",
+    boolean: "false",
+    json: "'{}'::json",
+    integers: "'{}'",
+    tsvector: "''",
+  };
   const names = Object.keys(of.columns);
   const values = Object.entries(of.columns).map(
     ([name, { type, nullable }]) => columns[name] ?? (nullable ? "null" : defaults[type]),

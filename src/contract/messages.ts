@@ -5,6 +5,7 @@ import {
   actor,
   anyObject,
   commaSeparated,
+  created,
   input,
   meta,
   name,
@@ -89,6 +90,15 @@ export const MessageResource = z
   .meta({ id: "Message" });
 export type MessageResource = z.infer<typeof MessageResource>;
 
+export const FoundMessageResource = z
+  .object({
+    message: MessageResource,
+    score: z.number().describe("How well it matches; comparable within one search"),
+    highlight: z.string().describe("The content as HTML, with `<mark>` around what was found and all else escaped"),
+  })
+  .meta({ id: "FoundMessage" });
+export type FoundMessageResource = z.infer<typeof FoundMessageResource>;
+
 const MAX_SEQ = 2 ** 31 - 1;
 /** Mentions every member. */
 export const EVERYONE = "@everyone";
@@ -149,3 +159,18 @@ export const MessageQuery = input({
     .meta({ description: "Messages that mention any of these users; those to everyone mention all" }),
 });
 export type MessageQuery = z.output<typeof MessageQuery>;
+
+/** Code points of a search. */
+const MAX_SEARCH = 256;
+export const MessageSearchQuery = input({
+  ...paging,
+  ...created,
+  q: text(1, MAX_SEARCH).describe('Words, `"phrases"`, `-without`, and `beginnings*`: at most 16'),
+  room_id: commaSeparated(text(1, 128)).optional(),
+  sender_id: commaSeparated(userId).optional(),
+  type: commaSeparated(messageType).optional(),
+  mentions: commaSeparated(userId)
+    .optional()
+    .meta({ description: "Messages that mention any of these users; those to everyone mention all" }),
+});
+export type MessageSearchQuery = z.output<typeof MessageSearchQuery>;

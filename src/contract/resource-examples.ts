@@ -12,7 +12,7 @@ import type {
 import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
 import type { EndpointResource, EndpointSecretResource, EndpointTestResource } from "./endpoints.ts";
 import type { InboxItemResource } from "./inbox.ts";
-import type { MessageResource } from "./messages.ts";
+import type { FoundMessageResource, MessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
@@ -91,6 +91,11 @@ export const message: MessageResource = {
   edited_at: null,
   edited_by: null,
   deleted_at: null,
+};
+const foundMessage: FoundMessageResource = {
+  message,
+  score: 0.024,
+  highlight: "The <mark>parcel</mark> has arrived, thank you!",
 };
 const user: UserResource = {
   id: "alice",
@@ -287,6 +292,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   Ban: ban,
   ReadMarker: marker,
   Message: message,
+  FoundMessage: foundMessage,
   MessageVersion: {
     ...{ event: "message.edited", content: message.content, meta: {}, at: LATER },
     actor: { type: "user", id: "alice" },

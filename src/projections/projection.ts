@@ -38,7 +38,7 @@ export const change = <R, B>(key: Key, fold: (row: R) => B): RowChange<R, B> =>
 export const put = <R, B>(key: Key, row: B): RowChange<R, B> => ({ kind: "upsert", key, fresh: true, fold: () => row });
 export const remove = (key: Key): RowChange<never, never> => ({ kind: "remove", key });
 
-export type ColumnType = "text" | "integer" | "bigint" | "boolean" | "json" | "integers";
+export type ColumnType = "text" | "integer" | "bigint" | "boolean" | "json" | "integers" | "tsvector";
 /** `T` is what its values are in a row. */
 export type Column<T extends JsonValue = JsonValue> = {
   readonly type: ColumnType;
@@ -60,6 +60,8 @@ export const bigint = column<number>("bigint");
 export const boolean = column<boolean>("boolean");
 /** An array of integers. */
 export const integers = column<number[]>("integers");
+/** What full-text search finds a row by, as PostgreSQL writes it. */
+export const tsvector = column<string>("tsvector");
 /** Kept as the very text of JSON.stringify. */
 export const json = column<JsonValue>("json");
 

@@ -21,6 +21,7 @@ const ARRAY_TYPES = {
   boolean: "bool[]",
   json: "text[]",
   integers: "text[]", // each in text: `unnest` would take an array of arrays apart
+  tsvector: "tsvector[]",
 } as const;
 
 /** The rows with these keys, in no order. */

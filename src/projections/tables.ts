@@ -12,6 +12,7 @@ const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
   boolean: "boolean",
   json: "json",
   integers: "integer[]",
+  tsvector: "tsvector",
 };
 
 /** What a shadow's table and indexes are called until they take their place. */

@@ -148,7 +148,8 @@ function reached(projection: Projection, all: readonly StoredEvent[]): ReadonlyS
   // After each event: a later one may put something else in its place.
   for (let count = 1; count <= all.length; count += 1) {
     for (const row of foldRows(projection, all.slice(0, count))) {
-      for (const [name, value] of Object.entries(row)) if (JSON.stringify(value).includes(MARK)) columns.add(name);
+      for (const [name, value] of Object.entries(row))
+        if (JSON.stringify(value).toUpperCase().includes(MARK)) columns.add(name);
     }
   }
   return columns;

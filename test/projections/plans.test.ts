@@ -125,7 +125,15 @@ function fill(projection: Projection): string {
     const special = KEYS[projection.name]?.[name] ?? VALUES[name];
     if (special !== undefined) return special;
     if (nullable) return "null";
-    return { text: "'x'", integer: "0", bigint: "0", boolean: "false", json: "'{}'::json", integers: "'{}'" }[type];
+    return {
+      text: "'x'",
+      integer: "0",
+      bigint: "0",
+      boolean: "false",
+      json: "'{}'::json",
+      integers: "'{}'",
+      tsvector: "''",
+    }[type];
   };
   const columns = Object.entries(projection.columns);
   return `insert into read.${tableName(projection)} (${columns.map(([name]) => name).join(", ")})

@@ -12,6 +12,7 @@ import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
 import { inboxBlocks } from "./inbox-blocks.ts";
 import { mentions } from "./mentions.ts";
+import { messageSearch } from "./message-search.ts";
 import { messages } from "./messages.ts";
 import { notifications, recipients } from "./notifications.ts";
 import { preferences } from "./preferences.ts";
@@ -34,6 +35,7 @@ export const storedProjections: readonly Projection[] = [
   members,
   bans,
   messages,
+  messageSearch,
   deletions,
   mentions,
   threads,

@@ -15,6 +15,7 @@ export const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
   sender_id: ["a%20b", ",", "%00"],
   type: ["%00", "No%20Such", ","],
   thread_of: ["", "%00", "x".repeat(129)],
+  q: ["", "%00", "x".repeat(257), "-x", "%2A", "x%20".repeat(17), "%ED%A0%80"],
   mentions: ["a%20b", "", "alice,%00", Array(101).fill("alice").join()],
   include_deleted: ["1", "", "TRUE"],
   status: ["bogus", "", "sent,bogus"],

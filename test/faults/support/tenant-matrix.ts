@@ -83,7 +83,7 @@ async function ask(url: string, cell: Cell, id: string | undefined): Promise<See
   const { route, scene, by, tried, stream } = cell;
   const used = id === undefined || tried === undefined ? VALUES : { ...VALUES, ...tried.others, [tried.parameter]: id };
   const path = route.path.replaceAll(/:([a-z_]+)/g, (_step, name: string) => encodeURIComponent(used[name] ?? ""));
-  const { body: more = {}, query = "" } = by.kind === "key" ? (scene.byKey ?? {}) : {};
+  const { body: more = {}, query = scene.query ?? "" } = by.kind === "key" ? (scene.byKey ?? {}) : {};
   const body = scene.body === undefined ? {} : { body: JSON.stringify({ ...scene.body, ...more }) };
   const headers = {
     "content-type": "application/json",

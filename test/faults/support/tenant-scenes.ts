@@ -3,6 +3,8 @@
 export type Scene = {
   /** One that the owner could send: so that it is the ids that decide. */
   readonly body?: object;
+  /** What everybody asks. */
+  readonly query?: string;
   /** What a key sends beside, to say for whom. */
   readonly byKey?: { readonly body?: object; readonly query?: string };
   /**
@@ -57,6 +59,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /rooms/:room_id/bans/:user_id": { body: {}, may: ADDS },
   "DELETE /rooms/:room_id/bans/:user_id": { may: ADDS },
   "GET /rooms/:room_id/bans": {},
+  "GET /messages/search": { query: "?q=message" },
   "POST /rooms/:room_id/messages": { body: { content: "Let me in" }, byKey: { body: { sender_id: "eve" } } },
   "GET /rooms/:room_id/messages": { may: READS },
   "GET /rooms/:room_id/messages/:message_id": { may: [...READS, "a reader: message in the private room"] },

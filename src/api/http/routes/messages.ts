@@ -17,6 +17,7 @@ import {
   requiredWithKey,
   restoreMessage,
 } from "../../../app/messages.ts";
+import { searchMessages } from "../../../app/search-messages.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
@@ -24,10 +25,12 @@ import { isObject } from "../../../contract/json.ts";
 import {
   AppendInput,
   CompleteInput,
+  FoundMessageResource,
   MessageParams,
   MessagePatch,
   MessageQuery,
   MessageResource,
+  MessageSearchQuery,
   MessageVersionResource,
   NewMessage,
   ReactionInput,
@@ -121,6 +124,15 @@ export const messageRoutes = routesOf("messages", {
       const posted = await postMessage(call, call.params.room_id, call.body);
       return created(posted, "message", `/rooms/${posted.message.room_id}/messages/${posted.message.id}`);
     },
+  }),
+  searchMessages: route("GET", "/messages/search", {
+    summary: "Search messages",
+    description:
+      "The best matches first, the newest first among equals. Case, accents and the form of Unicode do not matter; Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese text is found by any part of it. Deleted messages are never found; with a user token only those of rooms that the user is in.",
+    access: readAccess,
+    query: MessageSearchQuery,
+    responses: { 200: listBody(FoundMessageResource) },
+    handle: async (call) => listReply(call, await searchMessages(call, call.query)),
   }),
   listMessages: route("GET", "/rooms/:room_id/messages", {
     summary: "List messages",

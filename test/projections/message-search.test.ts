@@ -1,0 +1,232 @@
+// Finding messages: what a search means in every script, whichever way it is carried out, and what it never gives.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
+import { parseQuery } from "../../src/domain/search-query.ts";
+import { queryAsClient } from "../../src/projections/fence.ts";
+import {
+  type MessageSearch,
+  messageSearch,
+  SEARCH_BOUNDS,
+  type SearchBounds,
+  searchMessages,
+} from "../../src/projections/models/message-search.ts";
+import { InvalidCursor } from "../../src/projections/page.ts";
+import type { ReadSide } from "../../src/projections/read-side.ts";
+import * as events from "./log.ts";
+import { type Setting, setting } from "./setting.ts";
+
+const { ANNA, BEN, CLIENT, member, posted, removed, restored, roomCreated } = events;
+const OTHER: ClientId = "cli_other";
+const SCRIPTS: RoomId = "room_scripts";
+const TEAM: RoomId = "room_theteam";
+const BENS: RoomId = "room_bensown";
+const GONE: RoomId = "room_deleted";
+const THEIRS: RoomId = "room_theirs";
+
+const TEXTS = {
+  english: "The quick brown fox jumps over the lazy dog",
+  english2: "A quick fox is not brown. Brown bears: quick, too",
+  german: "Donaudampfschifffahrtsgesellschaft, große STRASSE",
+  french: "Crème brûlée a\u0300 l’E\u0301lyse\u0301e",
+  japanese: "東京都庁で会議が行われました。ｶﾞｲﾄﾞ",
+  japanese2: "京都の紅葉は美しい",
+  astral: "𠮷野家で𩸽を食べた",
+  korean: "안녕하세요 회의는 내일입니다",
+  thai: "สวัสดีครับ การประชุมวันพรุ่งนี้ทำงาน",
+  lao: "ສະບາຍດີ ກອງປະຊຸມ",
+  khmer: "សួស្តី ការប្រជុំ",
+  burmese: "မင်္ဂလာပါ အစည်းအဝေး",
+  arabic: "اجتمع المُدِيرُون أمس",
+  hebrew: "שָׁלוֹם לכולם",
+  russian: "Встреча ЗАВТРА в Ёлке",
+  greek: "Ο ΣΊΣΥΦΟΣ ανεβαίνει",
+  turkish: "İstanbul ışık",
+  odd: "covid-19 at https://example.com/a_b?c=d 👍🏽 it's 手机app",
+} as const;
+type Name = keyof typeof TEXTS;
+
+/** Each way a search may be carried out. */
+const WAYS: Readonly<Record<string, SearchBounds>> = {
+  "among the newest": SEARCH_BOUNDS,
+  "in the index": { ...SEARCH_BOUNDS, scanned: 0 },
+  "among the newest, since the index has too many": { ...SEARCH_BOUNDS, scanned: 0, indexed: 0 },
+};
+
+let given: Setting;
+let readSide: ReadSide;
+beforeAll(async () => {
+  given = await setting();
+  readSide = await given.open();
+  const texts = (room: RoomId, all: readonly string[], sender: Subject = ANNA) =>
+    all.map((content, n) => posted(sender, n + 2, n + 1, { content, room }));
+  const owned = (subject: Subject) => roomCreated([member(subject, "owner")]);
+  await given.write(`room-${SCRIPTS}`, [owned(ANNA), ...texts(SCRIPTS, Object.values(TEXTS))]);
+  await given.write(`room-${TEAM}`, [
+    roomCreated([member(ANNA, "owner"), member(BEN)]),
+    ...texts(TEAM, ["penguin one", "penguin two, deleted", "penguin three, restored", "an emu"]),
+    posted(BEN, 6, 5, { content: "penguin penguin five", room: TEAM, type: "note", mentions: [ANNA] }),
+    removed(3, TEAM),
+    removed(4, TEAM),
+    restored(4, TEAM),
+    events.edited(ANNA, 5, "penguin, edited", { mentions: [BEN] }),
+  ]);
+  await given.write(`room-${BENS}`, [owned(BEN), ...texts(BENS, ["penguin of Ben"], BEN)]);
+  await given.write(`room-${GONE}`, [
+    owned(ANNA),
+    ...texts(GONE, ["penguin in a deleted room"]),
+    { type: "RoomDeleted", data: {} },
+  ]);
+  await given.write(`room-${THEIRS}`, [owned(ANNA), ...texts(THEIRS, ["penguin of another client"])], {
+    client: OTHER,
+  });
+  await readSide.caughtUp();
+}, 60_000);
+afterAll(() => given[Symbol.asyncDispose]());
+
+type Asked = Partial<MessageSearch> & { readonly as?: ClientId; readonly bounds?: SearchBounds };
+
+const page = (q: string, { as = CLIENT, bounds, ...search }: Asked = {}) =>
+  searchMessages(readSide.readAs(as), { terms: parseQuery(q), limit: 50, ...search }, bounds);
+const found = async (q: string, asked?: Asked) => (await page(q, asked)).rows.map(({ row }) => row.content);
+
+describe.each(Object.entries(WAYS))("%s", (_way, bounds) => {
+  test.each<[q: string, names: readonly Name[]]>([
+    ["quick", ["english", "english2"]],
+    ["QUICK fox", ["english", "english2"]],
+    ['"quick brown"', ["english"]],
+    ['"brown quick"', []],
+    ["quick -lazy", ["english2"]],
+    ['quick -"quick brown"', ["english2"]],
+    ["qui*", ["english", "english2"]],
+    ["qui", []],
+    ["donaudampf*", ["german"]],
+    ["grosse strasse", ["german"]],
+    ["GROẞE straße", ["german"]],
+    ["creme brulee", ["french"]],
+    ["\u00c0 l'élysée", ["french"]],
+    ["東京", ["japanese"]],
+    ["京都", ["japanese", "japanese2"]],
+    ["都京", []],
+    ["庁で会議", ["japanese"]],
+    ["ガイド", ["japanese"]],
+    ["紅", ["japanese2"]],
+    ["京 -東", ["japanese2"]],
+    ["𩸽", ["astral"]],
+    ["𠮷野", ["astral"]],
+    ["회의", ["korean"]],
+    ["\u1112\u116c\u110b\u1174", ["korean"]], // decomposed
+    ["การประชุม", ["thai"]],
+    ["พรุ่ง", ["thai"]],
+    ["ທດ", []],
+    ["ປະຊຸມ", ["lao"]],
+    ["ប្រជុំ", ["khmer"]],
+    ["စည်းအ", ["burmese"]],
+    ["المديرون", ["arabic"]],
+    ["امس", ["arabic"]],
+    ["שלום", ["hebrew"]],
+    ["завтра елке", ["russian"]],
+    ["σίσυφος", ["greek"]],
+    ["istanbul ISIK", ["turkish"]],
+    ["covid-19", ["odd"]],
+    ["example.com/a_b", ["odd"]],
+    ["👍", ["odd"]],
+    ["its", []],
+    ["it’s 手机app", ["odd"]],
+    ["机a", []],
+  ])("%s finds what has it", async (q, names) => {
+    const expected = names.map((name) => TEXTS[name]);
+    expect((await found(q, { bounds })).toSorted()).toEqual(expected.toSorted());
+    expect((await found(q, { bounds, viewer: ANNA })).toSorted()).toEqual(expected.toSorted());
+  });
+
+  test("gives nothing that is deleted, of a deleted room, or of another client", async () => {
+    const own = ["penguin penguin five", "penguin of Ben", "penguin, edited", "penguin one", "penguin three, restored"];
+    expect((await found("penguin", { bounds })).toSorted()).toEqual(own.toSorted());
+    expect(await found("penguin", { bounds, as: OTHER })).toEqual(["penguin of another client"]);
+    expect(await found("emu", { bounds })).toEqual([]);
+    for (const room of [GONE, THEIRS, "room_none", "x' | 'y\\"]) {
+      expect(await found("penguin", { bounds, rooms: [room] })).toEqual([]);
+    }
+  });
+
+  test("gives a user only what is in rooms that it is in", async () => {
+    const theirs = ["penguin penguin five", "penguin, edited", "penguin one", "penguin three, restored"];
+    expect((await found("penguin", { bounds, viewer: ANNA })).toSorted()).toEqual(theirs.toSorted());
+    expect(await found("penguin", { bounds, viewer: BEN })).toContain("penguin of Ben");
+    expect(await found("penguin", { bounds, viewer: ANNA, rooms: [BENS] })).toEqual([]);
+    expect(await found("penguin", { bounds, viewer: "sub_nobody" })).toEqual([]);
+    expect(await found("penguin", { bounds, viewer: ANNA, as: OTHER })).toEqual(["penguin of another client"]);
+  });
+
+  test("is narrowed by room, sender, type, mentions and time", async () => {
+    expect(await found("penguin", { bounds, rooms: [BENS, SCRIPTS] })).toEqual(["penguin of Ben"]);
+    expect(await found("penguin", { bounds, rooms: [TEAM], senders: [BEN] })).toEqual(["penguin penguin five"]);
+    expect(await found("penguin", { bounds, types: ["note"] })).toEqual(["penguin penguin five"]);
+    expect(await found("penguin", { bounds, mentioned: [ANNA, "sub_nobody"] })).toEqual(["penguin penguin five"]);
+    expect(await found("penguin", { bounds, mentioned: [BEN] })).toEqual(["penguin, edited"]);
+    const { row } = (await page("penguin", { types: ["note"] })).rows[0] ?? {};
+    const at = row?.created_at ?? 0;
+    expect(await found("penguin", { bounds, types: ["note"], from: at, to: at + 1 })).toHaveLength(1);
+    expect(await found("penguin", { bounds, types: ["note"], to: at })).toEqual([]);
+    expect(await found("penguin", { bounds, types: ["note"], from: at + 1 })).toEqual([]);
+  });
+});
+
+test("ranks what has a word more often first, and pages by the rank without gap or double", async () => {
+  const [first] = (await page("penguin")).rows;
+  expect(first?.row.content).toBe("penguin penguin five");
+  const all = await found("penguin");
+  const seen: unknown[] = [];
+  let cursor: MessageSearch["cursor"];
+  do {
+    const { rows, next } = await page("penguin", { limit: 2, ...(cursor === undefined ? {} : { cursor }) });
+    seen.push(...rows.map(({ row }) => row.content));
+    cursor = next ?? undefined;
+  } while (cursor !== undefined);
+  expect(seen).toEqual(all);
+  for (const bad of [["x", "1", "a", 1, "1"], ["1e99", "1", "a", 1, "1"], ["1", "1.5", "a", 1, "1"], [1]]) {
+    await expect(page("penguin", { cursor: bad })).rejects.toThrow(InvalidCursor);
+  }
+});
+
+test("has words of very long texts, of very long words the beginning, and phrases behind the last position", async () => {
+  const room: RoomId = "room_longish";
+  const words = Array.from({ length: 9_000 }, (_, n) => `w${n}`).join(" ");
+  const ideographs = Array.from({ length: 10_000 }, (_, n) => String.fromCodePoint(0x4e00 + n)).join("");
+  const long = "ﷺ".repeat(10_000);
+  await given.write(`room-${room}`, [
+    roomCreated(),
+    ...[words, ideographs, "x".repeat(10_000), long].map((content, n) => posted(ANNA, n + 2, n + 1, { content, room })),
+  ]);
+  await readSide.caughtUp();
+  expect(await found('"w8998 w8999"')).toEqual([words]);
+  expect(await found(ideographs.slice(9_990))).toEqual([ideographs]);
+  expect(await found("x".repeat(200))).toEqual(["x".repeat(10_000)]);
+  expect(await found("صلى")).toEqual([long]);
+});
+
+test("gives nobody else keys, nor a client's query those of another", async () => {
+  const { pool } = given.database;
+  const { rows } = await pool.query(
+    "select oid::regprocedure::text as name, has_function_privilege('public', oid, 'execute') as open from pg_proc where proname like 'search\\_messages\\_%'",
+  );
+  expect(rows).toEqual([{ name: expect.any(String), open: false }]);
+  const name = String(rows[0]?.name).split("(")[0];
+  // As another client's lexemes would be looked up, were their tags known.
+  const lexeme = "'other' || 'penguin'";
+  const text = `select room from ${name}((${lexeme})::tsquery, (${lexeme})::tsquery, (${lexeme})::tsquery,
+    null, null, 0, 9e15::bigint, null, null, null, null, 10, $1, 10, 10, 10)`;
+  for (const scanned of [0, 10]) {
+    expect(await queryAsClient(pool, OTHER, { text, values: [scanned] })).toEqual([{ room: THEIRS }]);
+    expect(await queryAsClient(pool, CLIENT, { text, values: [scanned] })).toEqual([]);
+  }
+  expect((await pool.query(text, [10])).rows).toEqual([]);
+});
+
+test("leaves out of the index what is deleted, and what is of nobody any more", async () => {
+  expect(messageSearch.personal).toEqual(["document"]);
+  const { rows } = await given.database.pool.query(
+    "select count(*)::int as deleted from read.message_search_v1 where deleted",
+  );
+  expect(rows).toEqual([{ deleted: 1 }]);
+});
