@@ -11,6 +11,7 @@ import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { projections } from "./subjects/projections.ts";
+import { search } from "./subjects/search.ts";
 import { broadcast, socketMemory } from "./subjects/sockets.ts";
 import { standstills } from "./subjects/standstills.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
@@ -33,6 +34,7 @@ export const subjects: readonly Subject[] = [
   roomLoading,
   reading,
   largeInbox,
+  search,
   start,
   unequalWriters,
   standstills,

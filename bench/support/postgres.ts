@@ -6,12 +6,18 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
+import { SUPERUSER } from "../../src/embedded/postgres-home.ts";
 import { parentOf } from "./processor-time.ts";
 
 const DROP_TRIES = 5;
 const DROP_WAIT_MS = 500;
 
-export type BenchDatabase = AsyncDisposable & { readonly url: string; readonly name: string };
+export type BenchDatabase = AsyncDisposable & {
+  readonly url: string;
+  readonly name: string;
+  /** As a superuser, who may look at the plans within functions. */
+  readonly superuserUrl: string;
+};
 export type BenchPostgres = AsyncDisposable & {
   /** An empty database, or a copy of one that nobody is connected to. */
   database(template?: string): Promise<BenchDatabase>;
@@ -37,7 +43,14 @@ export async function startBenchPostgres(): Promise<BenchPostgres> {
       await execute(server.url, `create database ${name} template ${template} strategy file_copy`);
       const url = new URL(server.url);
       url.pathname = `/${name}`;
-      return { url: url.href, name, [Symbol.asyncDispose]: () => dropDatabase(server.url, name) };
+      const asSuperuser = new URL(url);
+      asSuperuser.username = SUPERUSER;
+      return {
+        url: url.href,
+        name,
+        superuserUrl: asSuperuser.href,
+        [Symbol.asyncDispose]: () => dropDatabase(server.url, name),
+      };
     },
     async [Symbol.asyncDispose]() {
       await server[Symbol.asyncDispose]();

@@ -14,15 +14,15 @@ export type Token = {
 };
 
 /** Longer words are known by their beginning: a lexeme has less than 2 KiB in PostgreSQL. */
-const MAX_WORD = 64;
+const MAX_LETTERS = 64;
 /** Marks that are folded with their character: further ones stand for themselves. Sorting them takes more than linear time. */
 const MAX_MARKS = 16;
 
 /** A character with its marks, with what Unicode composes it with, and with what joins it to others without being seen. */
 const CLUSTER = new RegExp(`.[\\p{M}\\p{Cf}\\uff9e\\uff9f\\u1160-\\u11ff]{0,${MAX_MARKS}}`, "suy");
-/** Accents, Hebrew points, Arabic vowel signs and tatweel, and what is not seen; the marks of other scripts are letters of theirs. */
+/** Accents, Hebrew points, Arabic vowel signs and tatweel, and what is not seen; other marks are letters of their scripts. */
 const ACCENTS =
-  /[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf-\u05bf\u05c1-\u05c2\u05c4-\u05c5\u05c7-\u05c7\u0610-\u061a\u064b-\u065f\u0670-\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7-\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]|[\p{Cf}\u0640]/gu;
+  /(?=\p{Mn})(?![\u3099\u309a])[\p{sc=Inherited}\p{sc=Hebrew}\p{sc=Arabic}\p{sc=Cyrillic}]|[\p{Cf}\u0640]/gu;
 /** Letters that have their accent in them. */
 const BARE: Readonly<Record<string, string>> = {
   ...{ ø: "o", ł: "l", đ: "d", ð: "d", ħ: "h", ŧ: "t", ı: "i", æ: "ae", œ: "oe", þ: "th" },
@@ -44,22 +44,22 @@ function fold(cluster: string): string {
 
 /** The tokens of a text, in order. Takes time that grows with its length alone. */
 export function* tokensOf(text: string): Generator<Token> {
-  let word = "";
-  let letters = 0;
+  let run = "";
+  let length = 0;
   let from = 0;
   let to = 0;
   for (const { start, end, folded } of clustersOf(text)) {
     for (const character of folded) {
       const isLetter = LETTER.test(character);
-      const inWord = isLetter && !UNSPACED.test(character);
-      if (!inWord && word !== "") {
-        yield { kind: "word", text: word, from, to };
-        word = "";
+      const inRun = isLetter && !UNSPACED.test(character);
+      if (!inRun && run !== "") {
+        yield { kind: "word", text: run, from, to };
+        run = "";
       }
-      if (inWord) {
-        if (word === "") [from, letters] = [start, 0];
-        if (letters < MAX_WORD) word += character;
-        letters += 1;
+      if (inRun) {
+        if (run === "") [from, length] = [start, 0];
+        if (length < MAX_LETTERS) run += character;
+        length += 1;
         to = end;
       } else if (isLetter) {
         yield { kind: "character", text: character, from: start, to: end };
@@ -68,7 +68,7 @@ export function* tokensOf(text: string): Generator<Token> {
       }
     }
   }
-  if (word !== "") yield { kind: "word", text: word, from, to };
+  if (run !== "") yield { kind: "word", text: run, from, to };
 }
 
 /** Ideographs, kana and Hangul syllables that fold to themselves, and are no marks. */

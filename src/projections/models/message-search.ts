@@ -47,17 +47,17 @@ const ROOMS = `read.${tableName(rooms)}`;
 const MEMBERS = `read.${tableName(members)}`;
 
 /** What one search costs at most. */
-export type SearchBounds = {
+type SearchBounds = {
   /** So many of the newest messages are read one by one. */
   readonly scanned: number;
   /** Among them as many that match are enough: no older ones are looked for. */
   readonly enough: number;
   /** Of fewer, up to so many matches are read from the index, whatever their age. */
   readonly indexed: number;
-  /** Of even more matches those among so many of the newest messages are ranked. */
+  /** Of more, those among so many of the newest messages are ranked; where they are not enough, those from the index too. */
   readonly deep: number;
 };
-export const SEARCH_BOUNDS: SearchBounds = { scanned: 4_000, enough: 400, indexed: 5_000, deep: 50_000 };
+const BOUNDS: SearchBounds = { scanned: 2_000, enough: 200, indexed: 2_000, deep: 20_000 };
 /** A user's rooms are in the query for the index, unless there are more. */
 const MAX_SCOPE = 200;
 
@@ -202,7 +202,7 @@ export type MessageSearch = Omit<Facets, "rooms"> & {
   readonly limit: number;
   readonly cursor?: Cursor;
 };
-export type FoundMessage = { readonly row: ShownMessageRow; readonly score: number };
+type FoundMessage = { readonly row: ShownMessageRow; readonly score: number };
 
 const MAX_INSTANT = Number.MAX_SAFE_INTEGER;
 
@@ -213,9 +213,9 @@ const MAX_INSTANT = Number.MAX_SAFE_INTEGER;
 export async function searchMessages(
   read: ReadAs,
   { terms, viewer, rooms: within, from = 0, to = MAX_INSTANT, limit, cursor, ...facets }: MessageSearch,
-  bounds: SearchBounds = SEARCH_BOUNDS,
+  bounds: SearchBounds = BOUNDS,
 ): Promise<Page<FoundMessage>> {
-  const after = readPlace(cursor);
+  const after = readPosition(cursor);
   const until = Math.min(to, after?.until ?? MAX_INSTANT);
   const { wanted, loose, ranked } = queriesOf(read.client, terms, facets);
   const found = sql<Found>`${sql.ref(`read.${FUNCTION}`)}(
@@ -249,7 +249,7 @@ const cursorOf = ({ score, at, room_id, seq }: Found, until: Instant): Cursor =>
 ];
 
 /** Where the page before ended. Throws InvalidCursor. */
-function readPlace(cursor: Cursor | undefined) {
+function readPosition(cursor: Cursor | undefined) {
   const values = readCursor(cursor, ["text", "text", "text", "integer", "text"]);
   if (values === undefined) return undefined;
   const [score, at, room, seq, until] = values;
