@@ -10,7 +10,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 const escapeHtml = (text: string): string =>
-  /* fence: search-escape */ text.replace(/[&<>"']/g, (found) => ENTITIES[found] ?? found) /* end */;
+  /* fence: search-escape */ text.replace(/[&<>"']/g, (found) => ENTITIES[found] ?? found);
 
 /** The text as HTML, with `<mark>` around what the terms find. Characters are never parted from their marks. */
 export function highlight(text: string, terms: readonly Term[]): string {

@@ -22,6 +22,48 @@ export const tenantMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/fence.test.ts", test: "gives a client's query no id of another" },
   },
   {
+    fence: "search-messages-client",
+    name: "a search finds messages of the session's client alone",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/message-search.test.ts", test: "gives nobody else keys" },
+  },
+  {
+    fence: "search-members",
+    name: "a user's search finds messages of its own rooms alone",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/message-search.test.ts", test: "gives a user only what is in rooms that it is in" },
+  },
+  {
+    fence: "search-viewer",
+    name: "a search with a user's token is that user's",
+    mutate: replaceWith("undefined"),
+    caughtBy: { file: "api/http/searching.test.ts", test: "finds what its user may see" },
+  },
+  {
+    fence: "search-deleted-rooms",
+    name: "a search finds nothing of deleted rooms",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/message-search.test.ts", test: "gives nothing that is deleted" },
+  },
+  {
+    fence: "search-deleted",
+    name: "a deleted message leaves the index of words",
+    mutate: replaceWith("false"),
+    caughtBy: { file: "projections/message-search.test.ts", test: "leaves out of the index what is deleted" },
+  },
+  {
+    fence: "search-escape",
+    name: "what a search shows is escaped but for its marks",
+    mutate: replaceWith("text"),
+    caughtBy: { file: "domain/search.test.ts", test: "what was found" },
+  },
+  {
+    fence: "search-terms",
+    name: "the limit of terms of a search",
+    mutate: condition(false),
+    caughtBy: { file: "domain/search.test.ts", test: "has at most 16 terms" },
+  },
+  {
     fence: "slots-per-key",
     name: "one client's reads leave connections for another's",
     mutate: replaceWith("true"),
