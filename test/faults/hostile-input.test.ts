@@ -11,7 +11,7 @@ import type { Refused } from "./hostile/answers.ts";
 import { sendRaw, sendSlowly, sendUpgrades } from "./hostile/connections.ts";
 import { sendFrames, sendMessages } from "./hostile/frames.ts";
 import { sendMails } from "./hostile/mail.ts";
-import { BAD_VALUES } from "./hostile/queries.ts";
+import { BAD_VALUES, queryOf } from "./hostile/queries.ts";
 import { type HostileRun, openRun, refuse, sendRequests } from "./hostile/run.ts";
 import { admitted, type Operation } from "./hostile/scene.ts";
 import { badBodies, type Expected, exampleText } from "./hostile/schemas.ts";
@@ -142,7 +142,7 @@ describe("is refused", () => {
       return [
         ...unknown.map((text): Refused => {
           const [name] = new URLSearchParams(text).keys();
-          return { ...asked, path: `${path}?${text}`, ...invalid(fault(`?${name}`, "unknown_field")) };
+          return { ...asked, path: path + queryOf(one.template, text), ...invalid(fault(`?${name}`, "unknown_field")) };
         }),
         ...[...query.keys()].flatMap((name): Refused[] => {
           if (name === "cursor") {
@@ -161,7 +161,7 @@ describe("is refused", () => {
           const bad = BAD_VALUES[`${one.template}?${name}`] ?? BAD_VALUES[name];
           expect(bad, `bad values for ?${name}`).toBeDefined();
           return (bad ?? []).map((value) => ({
-            ...{ ...asked, path: `${path}?${name}=${value}` },
+            ...{ ...asked, path: path + queryOf(one.template, `${name}=${value}`, name) },
             ...invalid(fault(`?${name}`, ...ANY)),
           }));
         }),
@@ -357,10 +357,11 @@ describe("is refused", () => {
 test("HEAD and a slash at the end answer as GET does", async () => {
   for (const one of operations.filter(({ method }) => method === "GET")) {
     const headers = by(one);
+    const query = queryOf(one.template, "");
     const [get, slash, head] = await Promise.all([
-      fetch(run.url + one.path, { headers }),
-      fetch(`${run.url}${one.path}/`, { headers }),
-      fetch(run.url + one.path, { headers, method: "HEAD" }),
+      fetch(run.url + one.path + query, { headers }),
+      fetch(`${run.url}${one.path}/${query}`, { headers }),
+      fetch(run.url + one.path + query, { headers, method: "HEAD" }),
     ]);
     expect([get.status, slash.status, head.status], one.path).toEqual([200, 200, 200]);
     // Where an endpoint is reads differently each time: it would tell of other clients' events.

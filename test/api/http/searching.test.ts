@@ -24,7 +24,8 @@ const post = async (room: string, content: string, more: object = {}) =>
   (await api.post(`/rooms/${room}/messages`, { sender_id: "anna", content, ...more })).body;
 const search = (by: Pick<Api, "get">, q: string, more = "") =>
   by.get(`/messages/search?q=${encodeURIComponent(q)}${more}`);
-const contents = ({ body }: Answer) => body.data.map(({ message }: Body) => message.content).toSorted();
+};
+const contents = ({ body }: Answer): string[] => body.data.map(({ message }: Body) => message.content).toSorted();
 const faults = ({ status, body }: Answer) => [status, body.errors?.map(({ path, code }: Body) => [path, code])];
 
 test("a client's key finds messages of all rooms, a user's token finds what its user may see", async () => {

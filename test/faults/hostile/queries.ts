@@ -39,3 +39,16 @@ export const BAD_VALUES: Readonly<Record<string, readonly string[]>> = {
   // An address has more letters than a name.
   "/api/v1/suppressions?search": ["", "x".repeat(255), "%00"],
 };
+
+/** What a query must have, by the operation's template. */
+const REQUIRED: Readonly<Record<string, { readonly name: string; readonly text: string }>> = {
+  "/api/v1/messages/search": { name: "q", text: "q=x" },
+};
+
+/** The query of an operation with this in it, and with what it must have beside. */
+export function queryOf(template: string, text: string, name?: string): string {
+  const required = REQUIRED[template];
+  const parts = required === undefined || required.name === name ? [text] : [required.text, text];
+  const query = parts.filter((part) => part !== "").join("&");
+  return query === "" ? "" : `?${query}`;
+}
