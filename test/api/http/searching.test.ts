@@ -22,8 +22,10 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const post = async (room: string, content: string, more: object = {}) =>
   (await api.post(`/rooms/${room}/messages`, { sender_id: "anna", content, ...more })).body;
-const search = (by: Pick<Api, "get">, q: string, more = "") =>
-  by.get(`/messages/search?q=${encodeURIComponent(q)}${more}`);
+/** After what the key has written: a caller waits for its own writes alone. */
+const search = async (by: Pick<Api, "get">, q: string, more = ""): Promise<Answer> => {
+  await api.get("/rooms?limit=1");
+  return by.get(`/messages/search?q=${encodeURIComponent(q)}${more}`);
 };
 const contents = ({ body }: Answer): string[] => body.data.map(({ message }: Body) => message.content).toSorted();
 const faults = ({ status, body }: Answer) => [status, body.errors?.map(({ path, code }: Body) => [path, code])];
