@@ -152,7 +152,15 @@ function messageOf(client: ClientId, n: number, count: number) {
   const rest = { meta: {}, content_seq: n + 2, change_seq: n + 2, ordinal: n + 1 };
   return {
     message: { ...key, ...rest, id: messageId(room, n + 2, created_at), sender, type: "text", content, created_at },
-    entry: { ...key, sender, type: "text", created_at, deleted: false, document: vectorOf(client, content, facets) },
+    entry: {
+      ...key,
+      sender,
+      type: "text",
+      created_at,
+      deleted: false,
+      growing: false,
+      document: vectorOf(client, content, facets),
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 // Finding messages: what a search means in every script, whichever way it is carried out, and what it never gives.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ClientId, RoomId, Subject } from "../../src/contract/ids.ts";
+import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import { parseQuery } from "../../src/domain/search-query.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { type MessageSearch, messageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
@@ -182,6 +182,22 @@ test("ranks what has a word more often first, and pages by the rank without gap 
   for (const bad of [["x", "1", "a", 1, "1"], ["1e99", "1", "a", 1, "1"], ["1", "1.5", "a", 1, "1"], [1]]) {
     await expect(page("penguin", { cursor: bad })).rejects.toThrow(InvalidCursor);
   }
+});
+
+test("finds a message that grew from its end on, by all that it says", async () => {
+  const room: RoomId = "room_growing";
+  const text = { content: { open: "an ostrich runs" }, meta: { open: {} }, mentions: [], everyone: false };
+  const ended = { id: messageId(room, 2, 1_000), messageSeq: 2, sender: ANNA, ordinal: 1, ...text };
+  await given.write(`room-${room}`, [
+    roomCreated([member(ANNA)]),
+    posted(ANNA, 2, 0, { content: "an ostrich", room, growing: true }),
+  ]);
+  await readSide.caughtUp();
+  for (const bounds of Object.values(WAYS)) expect(await found("ostrich", { bounds })).toEqual([]);
+  await given.write(`room-${room}`, [{ type: "MessageCompleted", data: ended }]);
+  await readSide.caughtUp();
+  for (const bounds of Object.values(WAYS))
+    expect(await found("ostrich runs", { bounds })).toEqual(["an ostrich runs"]);
 });
 
 test("has words of very long texts, of very long words the beginning, and phrases behind the last position", async () => {

@@ -13,6 +13,7 @@ import {
   bigint,
   boolean,
   change,
+  type EventFacts,
   integer,
   projection,
   put,
@@ -34,6 +35,8 @@ const columns = {
   type: text(),
   created_at: bigint(),
   deleted: boolean(),
+  /** Whether its text still grows: it is found from its end on. */
+  growing: boolean(),
   /** The words, and what searches are narrowed by. */
   document: tsvector(),
 };
@@ -64,7 +67,7 @@ const MAX_SCOPE = 200;
 const VISIBLE = `s.created_at >= since and s.created_at < until and (within is null or s.room_id = any(within))
   and exists (select from ${ROOMS} r where r.room_id = s.room_id and /* fence: search-deleted-rooms */ not r.deleted /* end */)
   and (viewer is null or /* fence: search-members */ exists (select from ${MEMBERS} m where m.room_id = s.room_id and m.subject = viewer) /* end */)`;
-const OWN = "/* fence: search-messages-client */ s.client = tenant /* end */ and not s.deleted";
+const OWN = "/* fence: search-messages-client */ s.client = tenant /* end */ and not s.deleted and not s.growing";
 
 /** Matches among so many of the newest messages, of the client or of a few rooms. */
 const newest = (depth: string) => `
@@ -123,7 +126,7 @@ begin
       loose := loose && (select string_agg(quote_literal('#' || o.room_id), '|') from unnest(scope) o(room_id))::tsquery;
     end if;
     select array_agg(s.id) filter (where s.document @@ wanted and ${OWN} and ${VISIBLE}), count(*) into older, total from (
-      select s.ctid as id, s.* from ${TABLE} s where s.document @@ loose and not s.deleted limit indexed + 1
+      select s.ctid as id, s.* from ${TABLE} s where s.document @@ loose and not s.deleted and not s.growing limit indexed + 1
     ) s;
     if total > indexed then
       ${newest("deep")}
@@ -150,31 +153,35 @@ export const messageSearch = projection({
   key: ["room_id", "seq"],
   columns,
   indexes: [
-    "using gin (document) with (fastupdate = off) where not deleted",
-    "(client, created_at) where not deleted",
-    "(room_id, created_at) where not deleted",
+    "using gin (document) with (fastupdate = off) where not deleted and not growing",
+    "(client, created_at) where not deleted and not growing",
+    "(room_id, created_at) where not deleted and not growing",
   ],
   functions: [SEARCH_FUNCTION],
   personal: ["document"],
   on: {
     MessagePosted: (e) => {
-      const entry = { sender: e.data.sender, type: e.data.type, created_at: e.meta.at, deleted: false };
+      const entry = { sender: e.data.sender, type: e.data.type, created_at: e.meta.at };
       const room = roomOf(e.stream);
-      return [put([room, e.revision + 1], { ...entry, document: documentOf(e.meta.client, room, entry, e.data) })];
+      const document = documentOf(e.meta.client, room, entry, e.data);
+      return [put([room, e.revision + 1], { ...entry, document, deleted: false, growing: e.data.growing })];
     },
-    MessageEdited: (e) => {
-      const room = roomOf(e.stream);
-      return [
-        change<Entry, Entry>([room, e.data.messageSeq], (row) => ({
-          ...row,
-          document: documentOf(e.meta.client, room, row, e.data),
-        })),
-      ];
-    },
+    MessageCompleted: (e) => [said(e)],
+    MessageCancelled: (e) => [said(e)],
+    MessageEdited: (e) => [said(e)],
     MessageDeleted: (e) => [marked(e, /* fence: search-deleted */ true)],
     MessageRestored: (e) => [marked(e, false)],
   },
 });
+
+type Saying = EventFacts & { readonly data: Content & { readonly messageSeq: number } };
+
+const said = ({ stream, meta, data }: Saying) =>
+  change<Entry, Entry>([roomOf(stream), data.messageSeq], (row) => ({
+    ...row,
+    growing: false,
+    document: documentOf(meta.client, row.room_id, row, data),
+  }));
 
 const marked = ({ stream, data }: { stream: string; data: { messageSeq: number } }, deleted: boolean) =>
   change<Entry, Entry>([roomOf(stream), data.messageSeq], (row) => ({ ...row, deleted }));
