@@ -78,6 +78,7 @@ async function filled({ postgres, events: count, say }: Bench, open: AsyncDispos
   await readSide.start();
   await readSide.caughtUp();
   const connection = await log.pool.connect();
+  using _released = { [Symbol.dispose]: () => connection.release() };
   const search = `read.${tableName(messageSearch)}`;
   for (const index of messageSearch.indexes.keys()) await connection.query(`drop index ${search}_i${index}`);
   await connection.query("set synchronous_commit = off");
@@ -132,7 +133,6 @@ async function filled({ postgres, events: count, say }: Bench, open: AsyncDispos
   say("indexes");
   await connection.query("set maintenance_work_mem = '256MB'");
   for (const statement of createIndexes(messageSearch, tableName(messageSearch))) await connection.query(statement);
-  connection.release();
   await log.pool.query("vacuum analyze");
   const { rows } = await log.pool.query(
     `select pg_size_pretty(pg_total_relation_size('${search}')) as all, pg_size_pretty(pg_relation_size('${search}_i0')) as words`,
@@ -149,7 +149,7 @@ function messageOf(client: ClientId, n: number, count: number) {
   const created_at = FIRST_AT + Math.floor((n * 180 * 86_400_000) / count);
   const content = textOf(n);
   const facets = { rooms: [room], senders: [sender], types: ["text"], mentioned: [] };
-  const rest = { meta: {}, content_seq: n + 2, change_seq: n + 2, ordinal: n + 1 };
+  const rest = { meta: {}, content_seq: n + 2, change_seq: n + 2, ordinal: n + 1, state: "complete" };
   return {
     message: { ...key, ...rest, id: messageId(room, n + 2, created_at), sender, type: "text", content, created_at },
     entry: {
