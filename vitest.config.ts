@@ -52,6 +52,7 @@ export default defineConfig({
     // Half of a server's start is compiling, and these tests start hundreds.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/chatapi") },
     globalSetup: ["test/support/global-postgres.ts"],
+    setupFiles: ["test/support/frame-violations.ts"],
     projects: [
       {
         extends: true,

@@ -160,6 +160,16 @@ export const SOCKET_ERROR_CODES = [
 
 export type SocketErrorCode = (typeof SOCKET_ERROR_CODES)[number];
 
+/** What only sockets refuse, and what to do about it. */
+export const SOCKET_ERRORS: Readonly<Record<Exclude<SocketErrorCode, ProblemCode>, string>> = {
+  unknown_type: "No frame has this `type`. The WebSocket guide lists them.",
+  user_required: "A key without `user_id` observes. Connect with a user's token, or name the user with `?user_id=`.",
+  already_following: "The socket follows the user's rooms. Send `unfollow` first to start anew.",
+  already_subscribed: "The socket has this room. Subscribe with `after_seq` to start anew from there.",
+  too_many_subscriptions: "A socket follows 500 rooms at most. Unsubscribe from one, or open another socket.",
+  seq_out_of_range: "`after_seq` is past the room's head. Subscribe from the last `seq` that you have received.",
+};
+
 /** Why the server closes a socket. 4000 to 4499: reconnect and resume; 4500 to 4999: do not. */
 export const CLOSE = {
   shuttingDown: 4000,
@@ -188,4 +198,18 @@ export const CLOSE_REASONS: Readonly<Record<CloseCode, string>> = {
   4501: "unauthenticated",
   4503: "forbidden",
   4504: "malformed",
+};
+
+/** What a client does after each close code. */
+export const CLOSE_REMEDIES: Readonly<Record<CloseCode, string>> = {
+  4000: "Reconnect with jitter and resume each room with `after_seq`.",
+  4002: "Reconnect, and authenticate within five seconds.",
+  4003: "Reconnect and resume. Answer pings, or send frames, at least every 50 seconds.",
+  4008: "Reconnect and resume; read faster, or subscribe to fewer rooms.",
+  4009: "Reconnect with a new token and resume. A fresh `auth` before its end keeps the socket.",
+  4029: "Reconnect and resume; send at most 100 frames a second.",
+  4030: "Close sockets that are not used, then reconnect.",
+  4501: "Do not reconnect with this credential: get another.",
+  4503: "Do not reconnect so: a connection is one user's.",
+  4504: "Mend the client: each frame is one JSON object with a `type`.",
 };

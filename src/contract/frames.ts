@@ -40,7 +40,7 @@ const subscribe = z
 // What clients send
 
 /** By type. */
-const CLIENT_FRAMES = {
+export const CLIENT_FRAMES = {
   auth: z.strictObject({ type: z.literal("auth"), ref, token: z.string().max(8_192), user_id: userId.optional() }),
   subscribe,
   unsubscribe: z.strictObject({ type: z.literal("unsubscribe"), ref, room_id: roomId }),
@@ -175,7 +175,7 @@ const EndReasonSchema = z.enum(["asked", "left", "removed", "banned", "room_dele
 export type EndReason = Exclude<z.infer<typeof EndReasonSchema>, "asked">;
 
 /** Every frame of the server. Answers carry the `ref` of what they answer. */
-const ServerFrameSchema = z.discriminatedUnion("type", [
+export const ServerFrameSchema = z.discriminatedUnion("type", [
   frame("welcome", { connection_id: z.string(), user_id: z.string().nullable(), heartbeat_seconds: z.int(), ref }),
   frame("authenticated", { expires_at: time.nullable(), ref }),
   frame("subscribed", { ...atSeq, ref }),

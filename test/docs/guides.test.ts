@@ -8,6 +8,7 @@ import { catalogue } from "../../src/domain/catalogue.ts";
 import { type Body, newClient, tokenOf } from "../e2e/support/api.ts";
 import { folderWithCluster, type Running, startServer } from "../e2e/support/server.ts";
 import { proxyTo } from "../faults/support/proxy.ts";
+import { FrameCheck } from "../support/frame-check.ts";
 import { examplesOf, filled, matches } from "./examples.ts";
 
 const stack = new AsyncDisposableStack();
@@ -68,7 +69,9 @@ test("the WebSocket guide", async () => {
   ]);
   const socket = new WebSocket(`${server.url.replace("http", "ws")}/ws`);
   const frames: Body[] = [];
+  const check = new FrameCheck();
   socket.on("message", (bytes) => {
+    check.received(String(bytes));
     const frame: Body = JSON.parse(String(bytes));
     // Comes among the others whenever it is ready.
     if (frame.type !== "inbox_counts") frames.push(frame);
@@ -80,7 +83,10 @@ test("the WebSocket guide", async () => {
     for (const line of example.lines) {
       const text = filled(line.slice(2), kept);
       const where = `docs/websocket.md:${example.line}: ${line}`;
-      if (line.startsWith("> ")) socket.send(text);
+      if (line.startsWith("> ")) {
+        check.sent(text);
+        socket.send(text);
+      }
       if (line.startsWith("! ")) {
         const [, path = "", body = ""] = /^POST \/api\/v1(\S+) (.*)$/.exec(text) ?? [];
         expect((await api.post(path, JSON.parse(body))).status, where).toBeLessThan(300);

@@ -1,4 +1,4 @@
-// The interface as it was last agreed on: the OpenAPI document, and a frame of each kind that the server sends.
+// The interface as it was last agreed on: the OpenAPI and AsyncAPI documents, and a frame of each kind that the server sends.
 //
 // When one of these fails the interface has changed. If that was meant, run it once with UPDATE_GOLDEN=1, and say in the
 // changelog what changed.
@@ -37,6 +37,12 @@ test("the OpenAPI document", async () => {
   const { body } = await raw(server.url, "/openapi.json");
   const { info: _info, ...document } = body;
   expectGolden(new URL("golden/openapi.json", import.meta.url), withoutProse(document));
+});
+
+test("the AsyncAPI document", async () => {
+  const { body } = await raw(server.url, "/asyncapi.json");
+  const { info: _info, ...document } = body;
+  expectGolden(new URL("golden/asyncapi.json", import.meta.url), withoutProse(document));
 });
 
 /** The kinds of frames, by a name for each, with the first of the kind as its text was. */

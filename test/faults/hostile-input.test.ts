@@ -276,10 +276,12 @@ describe("is refused", () => {
         ];
       });
     });
-    const fixed = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/errors"].map((path): Refused => {
-      const refused = { status: 405, code: "method_not_allowed", allow: ["GET", "HEAD"] };
-      return { method: "POST", path, headers: {}, ...refused };
-    });
+    const fixed = ["/livez", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json", "/docs", "/docs/errors"].map(
+      (path): Refused => {
+        const refused = { status: 405, code: "method_not_allowed", allow: ["GET", "HEAD"] };
+        return { method: "POST", path, headers: {}, ...refused };
+      },
+    );
     await check([...unknown, ...elsewhere, ...wrong, ...fixed]);
   });
 

@@ -1,6 +1,7 @@
 // A WebSocket client that keeps what it receives, and waits for what a test asks for.
 import { once } from "node:events";
 import { WebSocket } from "ws";
+import { FrameCheck } from "./frame-check.ts";
 
 export type Received = Readonly<Record<string, unknown>> & { readonly type: string };
 
@@ -10,12 +11,14 @@ const WAIT_MS = 30_000;
 export class SocketClient implements Disposable {
   readonly socket: WebSocket;
   readonly frames: Received[] = [];
+  readonly #check = new FrameCheck();
   #changed = Promise.withResolvers<void>();
   #code: number | undefined;
 
   constructor(url: string, headers: Readonly<Record<string, string>> = {}) {
     this.socket = new WebSocket(url, { headers });
     this.socket.on("message", (data) => {
+      this.#check.received(String(data));
       this.frames.push(JSON.parse(String(data)));
       this.#change();
     });
@@ -38,7 +41,9 @@ export class SocketClient implements Disposable {
   }
 
   send(frame: object | string): void {
-    this.socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+    const text = typeof frame === "string" ? frame : JSON.stringify(frame);
+    this.#check.sent(text);
+    this.socket.send(text);
   }
 
   /** The first frame, from `from` on, of this type and with these fields. */

@@ -91,6 +91,7 @@ const LINKS = [
   ["/docs/guides", "Guides"],
   ["/docs/errors", "Errors"],
   ["/openapi.json", "OpenAPI"],
+  ["/asyncapi.json", "AsyncAPI"],
 ] as const;
 
 /** The bar at the top of each page. `path`: of the page. */

@@ -6,6 +6,7 @@ import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.t
 import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, webhookBody } from "../../contract/public-events.ts";
 import { REQUEST_EXAMPLES } from "../../contract/request-examples.ts";
 import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
+import { Components } from "./components.ts";
 import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
 type Json = Record<string, unknown>;
@@ -14,7 +15,7 @@ const HTTP_METHODS = { GET: "get", POST: "post", PUT: "put", PATCH: "patch", DEL
 
 /** Makes the document. `servers`: where the API is reached; nothing when that is where the document was read. */
 export function openApiDocument(routes: readonly NamedRoute[], publicUrl: string | undefined): Json {
-  const components = new Components();
+  const components = new Components("draft-2020-12");
   const paths: Record<string, Json> = {};
   for (const route of routes) {
     const path = API_PREFIX + route.path.replace(/:([a-z_]+)/g, "{$1}");
@@ -65,29 +66,6 @@ const webhooks = (components: Components): Record<string, Json> =>
       return [type, { post }];
     }),
   );
-
-/** Schemas with a name stand once, under `components`. */
-class Components {
-  readonly schemas: Record<string, unknown> = {};
-
-  of(schema: z.ZodType, io: "input" | "output"): Json {
-    const made = z.toJSONSchema(schema, {
-      ...{ io, unrepresentable: "any", target: "draft-2020-12" },
-      override: ({ jsonSchema }) => {
-        delete jsonSchema.id;
-        // Fields are only added within v1, and clients ignore what they do not know.
-        if (io === "output" && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
-      },
-    });
-    const {
-      $defs,
-      $schema: _dialect,
-      ...own
-    } = JSON.parse(JSON.stringify(made).replaceAll('"#/$defs/', '"#/components/schemas/')) as Json;
-    Object.assign(this.schemas, $defs);
-    return own;
-  }
-}
 
 function operation(route: NamedRoute, components: Components): Json {
   const examples = Object.entries(REQUEST_EXAMPLES[route.operation] ?? {}).map(([summary, value], index) => [

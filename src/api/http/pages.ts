@@ -1,4 +1,4 @@
-// What the server says about itself: the reference, the guides, the errors, the OpenAPI document; and problems as pages.
+// What the server says about itself: the reference, the guides, the errors, the OpenAPI and AsyncAPI documents; and problems as pages.
 import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -8,14 +8,16 @@ import manifest from "../../../package.json" with { type: "json" };
 import type { Config } from "../../config.ts";
 import {
   CLOSE_REASONS,
+  CLOSE_REMEDIES,
   type CloseCode,
   FAULT_CODES,
   type FaultCode,
   PROBLEMS,
   type ProblemCode,
-  SOCKET_ERROR_CODES,
+  SOCKET_ERRORS,
 } from "../../contract/errors.ts";
 import type { ApiRouter } from "./api.ts";
+import { asyncApiDocument } from "./asyncapi.ts";
 import { markdown } from "./markdown.ts";
 import { HEAD, type Html, html, type Page, pageOf, sendHtml, sendPage, topBar } from "./markup.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -28,7 +30,7 @@ export function sendJson(ctx: ApiContext, value: unknown, status = 200): void {
   ctx.body = JSON.stringify(value);
 }
 
-/** `/docs` and below, `/openapi.json`, the icon. What is made of markup is made once, when it is first requested. */
+/** `/docs` and below, `/openapi.json`, `/asyncapi.json`, the icon. What is made of markup is made once, when it is first requested. */
 export function addDocs(
   router: ApiRouter,
   routes: readonly NamedRoute[],
@@ -67,6 +69,11 @@ export function addDocs(
       page(path, async () => pageOf(path, title, await guideBody(name))),
     );
   }
+  let asyncApi: Record<string, unknown> | undefined;
+  router.get("/asyncapi.json", (ctx) => {
+    asyncApi ??= asyncApiDocument(publicUrl);
+    sendJson(ctx, asyncApi);
+  });
   router.get("/openapi.json", (ctx) => {
     openApi ??= openApiDocument(routes, publicUrl);
     sendJson(ctx, openApi);
@@ -217,14 +224,6 @@ function guideLink(href: string): string {
 
 // The errors
 
-const SOCKET_ERRORS: Readonly<Record<string, string>> = {
-  unknown_type: "No frame has this `type`. The WebSocket guide lists them.",
-  user_required: "A key without `user_id` observes. Connect with a user's token, or name the user with `?user_id=`.",
-  already_subscribed: "The socket has this room. Subscribe with `after_seq` to start anew from there.",
-  too_many_subscriptions: "A socket follows 500 rooms at most. Unsubscribe from one, or open another socket.",
-  seq_out_of_range: "`after_seq` is past the room's head. Subscribe from the last `seq` that you have received.",
-};
-
 const FAULTS: Readonly<Record<FaultCode, string>> = {
   required: "Send the field.",
   unknown_field: "Leave the field out, or write it as the message says.",
@@ -285,19 +284,6 @@ const REMEDY_OF_STATUS: Readonly<Record<number, string>> = {
   503: "Wait for `Retry-After` seconds and send it again.",
 };
 
-const CLOSE_REMEDIES: Readonly<Record<CloseCode, string>> = {
-  4000: "Reconnect with jitter and resume each room with `after_seq`.",
-  4002: "Reconnect, and authenticate within five seconds.",
-  4003: "Reconnect and resume. Answer pings, or send frames, at least every 50 seconds.",
-  4008: "Reconnect and resume; read faster, or subscribe to fewer rooms.",
-  4009: "Reconnect with a new token and resume. A fresh `auth` before its end keeps the socket.",
-  4029: "Reconnect and resume; send at most 100 frames a second.",
-  4030: "Close sockets that are not used, then reconnect.",
-  4501: "Do not reconnect with this credential: get another.",
-  4503: "Do not reconnect so: a connection is one user's.",
-  4504: "Mend the client: each frame is one JSON object with a `type`.",
-};
-
 /** Text whose backticks are code. */
 const withCode = (text: string): Html => ({
   html: text
@@ -318,7 +304,6 @@ function errorsBody(): Html {
   const problems = Object.entries(PROBLEMS).toSorted(([, a], [, b]) => a.status - b.status);
   const remedyOf = (code: string, status: number) =>
     REMEDIES[code as ProblemCode] ?? REMEDY_OF_STATUS[status] ?? "See `detail`.";
-  const socketCodes = SOCKET_ERROR_CODES.filter((code) => !(code in PROBLEMS));
   return html`<h1>Errors</h1>
 <p>Errors are <code>application/problem+json</code> (RFC 9457) with <code>type</code> (the code's anchor on this page), <code>title</code>,
 <code>status</code>, <code>detail</code>, <code>code</code> and <code>request_id</code>. One code has one status and one title.
@@ -336,7 +321,7 @@ A path is dotted (<code>to.0.email</code>), <code>?limit</code> for a query, <co
 ${listOf(FAULT_CODES.map((code) => [code, html``, FAULTS[code]]))}
 <h2 id="socket">Errors on sockets</h2>
 <p>An <code>error</code> frame carries one of the codes above, or one of these; the socket stays open.</p>
-${listOf(socketCodes.map((code) => [code, html``, SOCKET_ERRORS[code] ?? "See `message`."]))}
+${listOf(Object.entries(SOCKET_ERRORS).map(([code, remedy]) => [code, html``, remedy]))}
 <h2 id="close">Close codes</h2>
 <p>After 4000 to 4499 reconnect and resume; after 4500 to 4999 do not. Faults of the protocol itself close as RFC 6455 says (1002, 1007, 1009).</p>
 ${listOf(

@@ -45,7 +45,15 @@ describe("CORS", () => {
   });
 
   test("never covers registration, development pages and operators' paths", async () => {
-    for (const path of ["/api/v1/clients", "/api/v1/clients/", "/dev/mailbox", "/metrics", "/livez", "/openapi.json"]) {
+    for (const path of [
+      "/api/v1/clients",
+      "/api/v1/clients/",
+      "/dev/mailbox",
+      "/metrics",
+      "/livez",
+      "/openapi.json",
+      "/asyncapi.json",
+    ]) {
       const asked = await raw(server.url, path, { method: "OPTIONS", headers: preflight });
       const got = await raw(server.url, path, { headers: { origin: PAGE } });
       expect([corsOf(asked.headers), corsOf(got.headers)], path).toEqual([[], []]);

@@ -245,6 +245,7 @@ describe("presence", () => {
 
   test("members and observers see who is online, by request and by frames", async () => {
     await api.put(`/rooms/${room}/members/kim`, {});
+    await server.services.readSide.caughtUp(); // neither of the two wrote it
     const offline = { user_id: "kim", online: false, since: null, last_seen_at: null, devices: 0 };
     using observer = await SocketClient.connect(url(), api.key ?? "");
     for (const one of [socket, observer]) {

@@ -1,6 +1,7 @@
 // A WebSocket client that keeps every frame it was sent.
 import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
+import { FrameCheck } from "../../support/frame-check.ts";
 import type { Body } from "./api.ts";
 
 export type TestSocket = AsyncDisposable & {
@@ -24,8 +25,10 @@ export async function connect(
     headers: { authorization: `Bearer ${token}`, ...options.headers },
   });
   const frames: Body[] = [];
+  const check = new FrameCheck();
   const listeners = new Set<() => void>();
   socket.on("message", (bytes) => {
+    check.received(String(bytes));
     frames.push(JSON.parse(String(bytes)));
     for (const listener of listeners) listener();
   });
@@ -51,7 +54,11 @@ export async function connect(
     socket.close();
     await closed;
   };
-  const send = (frame: Body) => socket.send(JSON.stringify(frame));
+  const send = (frame: Body) => {
+    const text = JSON.stringify(frame);
+    check.sent(text);
+    socket.send(text);
+  };
   const opened: TestSocket = {
     frames,
     send,

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket } from "ws";
 import type { Body } from "../../e2e/support/api.ts";
+import { FrameCheck } from "../../support/frame-check.ts";
 
 /** How a notification begins whose receivers stay silent, so that it falls back. */
 export const SILENT = "silent ";
@@ -53,7 +54,11 @@ export class Listener implements AsyncDisposable {
       const socket = this.#open();
       this.#socket = socket;
       socket.on("error", () => undefined);
-      socket.on("message", (bytes) => this.#hear(socket, JSON.parse(String(bytes))));
+      const check = new FrameCheck();
+      socket.on("message", (bytes) => {
+        check.received(String(bytes));
+        this.#hear(socket, JSON.parse(String(bytes)));
+      });
       const watching = this.#watch(socket);
       const code = await new Promise<number>((resolve) => socket.once("close", resolve));
       clearInterval(watching);

@@ -58,6 +58,7 @@ export async function refuse(
   await talk.call("GET", "/readyz", { as: adminKey });
   await talk.call("GET", "/readyz");
   await talk.call("GET", "/openapi.json");
+  await talk.call("GET", "/asyncapi.json");
 }
 
 /** Everything that can be looked at. */
