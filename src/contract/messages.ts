@@ -154,9 +154,9 @@ export const MessageQuery = input({
   type: commaSeparated(messageType).optional(),
   include_deleted: queryBoolean.default(false),
   thread_of: text(1, 128).optional().meta({ description: "Replies in the thread of this message" }),
-  mentions: commaSeparated(userId)
-    .optional()
-    .meta({ description: "Messages that mention any of these users; those to everyone mention all" }),
+  mentions: commaSeparated(userId).optional().meta({
+    description: "Messages that mention any of these users; those to everyone mention all, deleted ones nobody",
+  }),
 });
 export type MessageQuery = z.output<typeof MessageQuery>;
 

@@ -220,6 +220,8 @@ export async function listMessages(read: ReadAs, room: RoomId, list: MessageList
   if (types !== undefined) query = query.where(anyOf("m.type", types));
   if (threadSeq !== undefined) query = query.where("m.thread_seq", "=", threadSeq);
   if (mentioned !== undefined) query = query.where(sql<boolean>`m.seq in ${mentioning(room, mentioned)}`);
-  if (!includeDeleted) query = query.where("m.deleted_at", "is", null);
+  // A deleted message mentions nobody.
+  if (!includeDeleted || /* fence: deleted-mentions */ mentioned !== undefined)
+    query = query.where("m.deleted_at", "is", null);
   return readPage(read, query, { by: { "m.seq": "integer" }, order, limit, cursor }, (last) => [last.seq]);
 }

@@ -134,7 +134,9 @@ test("mentions are shown, found, changed by an edit, and hidden with a deleted m
   await api.delete(`${messages}/${one.id}`);
   expect((await api.get(`${messages}/${one.id}`)).body.mentions).toEqual([]);
   expect((await api.get(`${messages}?include_deleted=true`)).body.data.at(-1).mentions).toEqual([]);
+  expect(await of("max&include_deleted=true")).toEqual([]);
   expect((await api.post(`${messages}/${one.id}/restore`)).body.mentions).toEqual(["max"]);
+  expect(await of("max&include_deleted=true")).toEqual([one.id]);
   const wrong = (mentions: string[]) => max.post(messages, { content: "hi", mentions });
   expect(faults(await wrong(["zoe", "stranger"]))).toEqual([422, [["mentions.1", "not_allowed"]]]);
   expect(faults(await wrong(["@everyone"]))).toEqual([422, [["mentions.0", "not_allowed"]]]);
