@@ -114,10 +114,10 @@ async function changed(
   call: Call,
   named: Named,
   change: Bare<Extract<RoomChange, { type: "RestoreMessage" | "Edit" | "React" }>, "id" | "ifMatch">,
-): Promise<ShownMessage & Written> {
+): Promise<ShownMessage & Written & { readonly room: RoomId }> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
   const { room, state, position, replayed } = await executeOnRoom(call, named.room, about);
-  return { ...(await shown(call.services, room, requireExisting(state), named.message)), position, replayed };
+  return { ...(await shown(call.services, room, requireExisting(state), named.message)), room, position, replayed };
 }
 
 /** Throws what the room's rules refuse. */

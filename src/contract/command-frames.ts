@@ -1,7 +1,8 @@
 // Frames by which users do over a socket what requests do to messages: the fields of those requests, and where they go.
 import { z } from "zod";
+import { emoji } from "./emoji.ts";
 import { idempotencyKey, type Scope } from "./fields.ts";
-import { AppendInput, CompleteInput, MessagePatch, NewMessage } from "./messages.ts";
+import { AppendInput, CompleteInput, MessagePatch, NewMessage, ReactionInput } from "./messages.ts";
 
 /** Comes back with the answer. */
 export const ref = z.union([z.string().max(200), z.number()]).optional();
@@ -14,6 +15,8 @@ const keyed = { idempotency_key: idempotencyKey.optional() };
 // The frame's own type is in the place of the message's.
 const { type: message_type, ...posted } = NewMessage.shape;
 
+const reaction = { ...ofMessage, emoji, ...ReactionInput.shape };
+
 /** By type. A key is taken where the request takes one: it is a POST. */
 export const COMMAND_FRAMES = {
   post: z.strictObject({ type: z.literal("post"), ...head, ...keyed, message_type, ...posted }),
@@ -23,6 +26,8 @@ export const COMMAND_FRAMES = {
   append: z.strictObject({ type: z.literal("append"), ...ofMessage, ...keyed, ...AppendInput.shape }),
   complete: z.strictObject({ type: z.literal("complete"), ...ofMessage, ...keyed, ...CompleteInput.shape }),
   cancel: z.strictObject({ type: z.literal("cancel"), ...ofMessage, ...keyed }),
+  react: z.strictObject({ type: z.literal("react"), ...reaction }),
+  unreact: z.strictObject({ type: z.literal("unreact"), ...reaction }),
 } as const;
 
 export type CommandFrame = z.output<(typeof COMMAND_FRAMES)[keyof typeof COMMAND_FRAMES]>;
@@ -36,6 +41,8 @@ export const COMMAND_SCOPES: Readonly<Record<CommandType, Scope>> = {
   append: "messages:write",
   complete: "messages:write",
   cancel: "messages:write",
+  react: "messages:write",
+  unreact: "messages:write",
 };
 
 export const isCommandType = (type: string): type is CommandType => Object.hasOwn(COMMAND_FRAMES, type);

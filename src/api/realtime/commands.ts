@@ -2,7 +2,15 @@
 import { type AppError, toAppError } from "../../app/errors.ts";
 import { appendText, cancelGrowth, completeGrowth } from "../../app/growing-messages.ts";
 import { markRead } from "../../app/members.ts";
-import { deleteMessage, editMessage, messageFaults, postMessage, restoreMessage } from "../../app/messages.ts";
+import {
+  addReaction,
+  deleteMessage,
+  editMessage,
+  messageFaults,
+  postMessage,
+  removeReaction,
+  restoreMessage,
+} from "../../app/messages.ts";
 import { acknowledge } from "../../app/notifications.ts";
 import { spendRequest } from "../../app/rate-limit.ts";
 import { requireScope } from "../../app/rights.ts";
@@ -182,6 +190,16 @@ export class UserCommands {
       case "delete": {
         const { room, position } = await deleteMessage(call, namedIn(frame));
         return this.#done(call, messageOf(room, frame.message_id), position);
+      }
+      case "react":
+      case "unreact": {
+        const { room_id: named, message_id: message, emoji } = frame;
+        const wanted = { room: named, message, emoji, user: frame.user_id ?? user };
+        const { room, position } =
+          frame.type === "react"
+            ? await addReaction(call, { ...wanted, onlyNew: false })
+            : await removeReaction(call, wanted);
+        return this.#done(call, messageOf(room, message), position);
       }
     }
   }

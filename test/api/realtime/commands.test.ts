@@ -43,6 +43,36 @@ test("a message is posted, edited, deleted and restored as by requests", async (
   expect((await alice.get(path)).body).toMatchObject({ content: "Hello", deleted_at: null });
 });
 
+test("a reaction is made and taken back as by requests, and twice is once", async () => {
+  const { message_id, seq } = await ask("post", { content: "Hi" });
+  const done = { type: "ok", room_id: room, seq, message_id, position: expect.any(String) };
+  const reactions = async () => (await alice.get(`${messages()}/${message_id}`)).body.reactions;
+  const head = async () => (await alice.get(`/rooms/${room}`)).body.seq;
+  for (const emoji of ["❤", "❤️"]) expect(await ask("react", { message_id, emoji })).toEqual(done);
+  expect(await reactions()).toEqual([{ emoji: "❤️", count: 1, user_ids: ["alice"] }]);
+  expect(await ask("react", { message_id, emoji: ":ok:", user_id: "alice" })).toEqual(done);
+  for (let n = 0; n < 2; n += 1) expect(await ask("unreact", { message_id, emoji: "❤" })).toEqual(done);
+  expect(await reactions()).toEqual([{ emoji: ":ok:", count: 1, user_ids: ["alice"] }]);
+  expect(await head()).toBe(Number(seq) + 3);
+});
+
+test("a reaction is refused as its request is", async () => {
+  const { message_id } = await ask("post", { content: "Hi" });
+  const refused = async (type: string, fields: object) => {
+    const { code, errors } = await ask(type, { message_id, ...fields });
+    return (errors as { path: string; code: string }[] | undefined)?.map((one) => `${one.path} ${one.code}`) ?? code;
+  };
+  for (const type of ["react", "unreact"]) {
+    expect(await refused(type, { emoji: "no" })).toEqual(["emoji invalid_format"]);
+    expect(await refused(type, {})).toEqual(["emoji required"]);
+    expect(await refused(type, { emoji: "👍", user_id: "bob" })).toBe("sender_mismatch");
+    expect(await refused(type, { emoji: "👍", message_id: "msg_none" })).toBe("not_found");
+    expect(await refused(type, { emoji: "👍", idempotency_key: "k" })).toEqual(["idempotency_key unknown_field"]);
+  }
+  await ask("delete", { message_id });
+  expect(await refused("react", { emoji: "👍" })).toBe("message_deleted");
+});
+
 test("a room may be named by its external id, and the answer has its own", async () => {
   expect(await ask("post", { room_id: "ext:general", content: "Hi" })).toMatchObject({ type: "ok", room_id: room });
 });

@@ -41,6 +41,8 @@ const FRAMES = {
   },
   delete: { ...room, message_id: z.string() },
   restore: { ...room, message_id: z.string(), ...key },
+  react: { ...room, message_id: z.string(), emoji: z.string(), user_id: z.string().optional() },
+  unreact: { ...room, message_id: z.string(), emoji: z.string(), user_id: z.string().optional() },
 };
 const SCHEMAS = Object.entries(FRAMES).map(([type, fields]) => {
   const ref = z.union([z.string(), z.number()]).optional();
@@ -61,6 +63,7 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
       sender_id: '"alice"',
       content: '"Hello"',
       active: "false",
+      emoji: '"👍"',
       meta: '{"plan":"pro"}',
       message_type: '"text"',
       reply_to: JSON.stringify(ids.message_id),

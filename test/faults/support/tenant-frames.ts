@@ -43,6 +43,8 @@ const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameSc
   append: ofMessage({ text: "Hello", offset: 0 }),
   complete: ofMessage(),
   cancel: ofMessage(),
+  react: ofMessage({ emoji: "👍" }),
+  unreact: ofMessage({ emoji: "👍" }),
   typing: { names: "room_id", more: { active: true } },
   presence: {
     names: "room_id",
