@@ -44,6 +44,13 @@ export const RoomEventsQuery = input({
 });
 export type RoomEventsQuery = z.output<typeof RoomEventsQuery>;
 
+export const UserEventsQuery = input({
+  ticket,
+  after: z.string().max(200).optional().meta({ description: "The `id` of the last message that was had" }),
+  limit: queryInteger(1, 100).default(50).meta({ description: "Rooms of the first window" }),
+});
+export type UserEventsQuery = z.output<typeof UserEventsQuery>;
+
 export const NewTicket = input({ user_id: userId.optional().describe("The user that a key's ticket is for") });
 export type NewTicket = z.output<typeof NewTicket>;
 

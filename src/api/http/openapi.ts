@@ -182,7 +182,8 @@ function responses(route: Route, components: Components): Json {
   const stream = route.stream === undefined ? {} : { "text/event-stream": { schema: STRING, example: STREAM_EXAMPLE } };
   for (const [status, schema] of Object.entries(route.responses)) {
     const json = isSchema(schema) && { schema: components.of(schema, "output"), example: exampleOf(schema) };
-    const content = json === false ? {} : { content: { "application/json": json, ...stream } };
+    const shown = json === false ? {} : { "application/json": json };
+    const content = json === false && route.stream === undefined ? {} : { content: { ...shown, ...stream } };
     all[status] = { description: STATUS_CODES[status] ?? "", headers: successHeaders(route, status), ...content };
   }
   const codes = [...problemsOf(route), ...(route.paged ? (["invalid_cursor"] as const) : [])];

@@ -9,6 +9,7 @@ import type { Call, Caller } from "../../app/services.ts";
 import type { FieldFault, ProblemCode } from "../../contract/errors.ts";
 import type { Cursor, Scope } from "../../contract/fields.ts";
 import type { RoomId } from "../../contract/ids.ts";
+import type { UserEventsQuery } from "../../contract/pull.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import type { Page } from "../../projections/page.ts";
@@ -32,7 +33,8 @@ export type Reply = {
 /** What a stream of server-sent events sends. `after`: where it resumes. A room's without one: from now on. */
 export type StreamRequest =
   | { readonly kind: "room"; readonly room: RoomId; readonly after: number | undefined }
-  | { readonly kind: "client"; readonly selection: EventSelection; readonly after: EventCursor };
+  | { readonly kind: "client"; readonly selection: EventSelection; readonly after: EventCursor }
+  | { readonly kind: "user"; readonly call: Call; readonly user: string; readonly wanted: UserEventsQuery };
 
 /** Who asked for a stream, and the answer that it is sent on. */
 export type StreamReader = {
@@ -102,6 +104,8 @@ type RouteDefinition<P, Q, B> = {
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;
   /** What is sent to those who accept a stream of server-sent events in place of JSON. */
   readonly stream?: (handling: Handling<P, Q, B>, lastEventId: string | undefined) => Promise<StreamRequest>;
+  /** There is no JSON: whatever is accepted, a stream is sent. */
+  readonly streamsOnly?: boolean;
 };
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";

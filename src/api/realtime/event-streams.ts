@@ -9,12 +9,14 @@ import { clientAddress } from "../http/address.ts";
 import { HTTP_TIMINGS } from "../http/hardening.ts";
 import { Problem } from "../http/problems.ts";
 import type { StreamReader, StreamRequest, Streams } from "../http/route.ts";
+import type { FollowFeed } from "./follow-feed.ts";
 import type { GrowingFrames } from "./growing.ts";
 import { CredentialCheck, concerns } from "./identity.ts";
+import type { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { SseSender } from "./sse-sender.ts";
-import { ClientEventsFeed, clientSource, roomSource, type StreamSource } from "./stream-sources.ts";
+import { ClientEventsFeed, clientSource, roomSource, type StreamSource, userSource } from "./stream-sources.ts";
 
 /** Interval of comments, which keep proxies from ending a silent stream. */
 const COMMENT_MS = 15 * SECOND_MS;
@@ -28,6 +30,8 @@ type StreamsContext = {
   readonly feed: LiveFeed;
   readonly rooms: RoomChannels;
   readonly growing: GrowingFrames;
+  readonly follows: FollowFeed;
+  readonly deliveries: DeliveryFeed;
   readonly tally: FrameTally;
 };
 
@@ -55,8 +59,9 @@ export class EventStreams implements Streams, Disposable {
     const { response } = reader;
     if (this.#closing) throw new Problem("unavailable");
     using counted = this.#count(reader);
-    if (response.destroyed) return;
-    const stream = new EventStream(this.#context, this.#source(request), reader, counted.move());
+    const identity = request.kind === "user" ? await this.#asUser(reader, request.user) : reader.identity;
+    if (response.destroyed || this.#closing) return;
+    const stream = new EventStream(this.#context, this.#source(request), { ...reader, identity }, counted.move());
     this.#streams.add(stream);
     const forget = () => {
       this.#streams.delete(stream);
@@ -88,7 +93,16 @@ export class EventStreams implements Streams, Disposable {
   #source(request: StreamRequest): StreamSource {
     const { services } = this.#context;
     if (request.kind === "room") return roomSource(this.#context, request.room, request.after);
+    if (request.kind === "user") return userSource(this.#context, request.call, request.wanted);
     return clientSource(services, this.#clients, request.selection, request.after);
+  }
+
+  /** Who a user's stream is for: a key speaks for the user that it names, as on sockets. Throws Problem. */
+  async #asUser({ identity: { credential } }: StreamReader, userId: string): Promise<Identity> {
+    const { services } = this.#context;
+    const found = await identify(services, { ...credential, userId }, services.now());
+    if ("refused" in found) throw new Problem(found.refused === "forbidden" ? "not_found" : found.refused);
+    return found;
   }
 
   /** Counts a stream as a socket of its address, its client and its user. Throws Problem (429). */

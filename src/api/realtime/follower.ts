@@ -19,7 +19,7 @@ const MAX_WAITING = 500;
 const IDLE_MS = HOUR_MS;
 
 /** A frame, and where its reader is after it; null: where it was before. */
-type FollowFrame = { readonly cursor: string | null; readonly bytes: Buffer };
+export type FollowFrame = { readonly cursor: string | null; readonly bytes: Buffer };
 
 /** Where the frames go: a socket, or a stream of server-sent events. Sends in the order of the calls. */
 type FollowOutbox = {

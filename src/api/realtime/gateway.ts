@@ -88,7 +88,7 @@ export class Gateway implements AsyncDisposable {
       inboxCounts: new InboxCountsFeed(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
-    this.streams = new EventStreams({ services, feed, rooms, growing, tally: this.#context.tally });
+    this.streams = new EventStreams({ ...this.#context, feed });
     this.#isKnownHost = hostCheck(config);
     this.#mayOpen = socketOriginCheck(config);
     this.#address = clientAddress(config);

@@ -1,15 +1,21 @@
 // What streams of server-sent events send: a room's events as its sockets get them, and a client's as pull reads them.
+
+import { AppError } from "../../app/errors.ts";
 import { mayBecome } from "../../app/public-events.ts";
 import { type EventCursor, type EventSelection, pullEvents } from "../../app/pull.ts";
-import type { Caller, Services } from "../../app/services.ts";
+import type { Call, Caller, Services } from "../../app/services.ts";
 import type { ClientId, RoomId } from "../../contract/ids.ts";
 import { JsonObjectSchema, parseJson } from "../../contract/json.ts";
+import type { UserEventsQuery } from "../../contract/pull.ts";
 import { HOUR_MS, SECOND_MS } from "../../contract/time.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { Loop } from "../../platform/supervise.ts";
 import type { Checkpoint } from "../../projections/consumer.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
+import type { FollowFeed } from "./follow-feed.ts";
+import { Follower, type FollowFrame } from "./follower.ts";
+import type { DeliveryFeed } from "./open-deliveries.ts";
 import type { Outbox } from "./outbox.ts";
 import { RoomSubscriptions, type SubscriptionsOptions } from "./room-subscriptions.ts";
 import { type SseMessage, sseMessage, type ToMessage } from "./sse-sender.ts";
@@ -31,6 +37,13 @@ export type StreamSource = {
   readonly toMessage: ToMessage;
   /** Sends until it is disposed. Throws what refuses the stream, before it sends anything. */
   start(target: StreamTarget): Promise<Disposable>;
+};
+
+/** What followers need of a node. */
+type FollowParts = {
+  readonly services: Services;
+  readonly follows: FollowFeed;
+  readonly deliveries: DeliveryFeed;
 };
 
 /** A room's events after a seq, or from now on, and what else its sockets get but for markers, typing and presence. */
@@ -71,6 +84,44 @@ function messageOf(frame: Buffer): SseMessage | null {
   if (type === "growing") return sseMessage(type, null, { id, ...rest });
   if (type === "unsubscribed") return sseMessage("unsubscribed", null, rest, true);
   return null;
+}
+
+/** All that concerns a user, as `follow` sends it on a socket. */
+export const userSource = (
+  { services, follows, deliveries }: FollowParts,
+  call: Call,
+  { after, limit }: UserEventsQuery,
+): StreamSource => ({
+  toMessage: (bytes) => ({ bytes, isLast: false }),
+  async start({ outbox, caller }) {
+    if (caller.kind !== "user") throw new AppError("forbidden");
+    using unused = new DisposableStack();
+    const follower = unused.use(
+      new Follower({
+        ...{ services, feed: follows, deliveries, caller, connection: call.context.correlation },
+        out: {
+          sendAll: (frames) => outbox.sendAll(frames.map(followMessage)),
+          sendPaced: (make) =>
+            outbox.sendPaced(() => {
+              const frame = make();
+              return frame === undefined ? undefined : followMessage(frame);
+            }),
+          readAhead: (work) => outbox.readAhead(work),
+        },
+      }),
+    );
+    await follower.open({ ...call, caller }, { after, limit });
+    unused.move();
+    return follower;
+  },
+});
+
+/** What a frame of `follow` becomes: the frame is shared with sockets, the message has the reader's own cursor. */
+function followMessage({ cursor, bytes }: FollowFrame): Buffer {
+  const { type, event, id, cursor: _shown, ref: _ref, ...rest } = JsonObjectSchema.parse(parseJson(bytes.toString()));
+  return type === "event"
+    ? sseMessage(String(event), cursor, { id, type: event, ...rest }).bytes
+    : sseMessage(String(type), cursor, { ...(id === undefined ? {} : { id }), ...rest }).bytes;
 }
 
 /** Events of a client that are read at once. */

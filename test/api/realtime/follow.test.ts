@@ -5,6 +5,7 @@ import { positionOf } from "../../../src/event-store/event-store.ts";
 import { type Body, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 import { type Received, SocketClient } from "../../support/socket-client.ts";
+import { SseClient } from "../../support/sse-client.ts";
 
 let server: TestServer;
 let api: Awaited<ReturnType<typeof newClient>>;
@@ -41,6 +42,42 @@ const told = (socket: SocketClient) =>
     if (type === "room") return [["room", (frame.room as Body).room.id, (frame.room as Body).seq]];
     return type === "unsubscribed" ? [["unsubscribed", room, reason]] : [];
   });
+
+test("a user's stream of events sends what follow does, and each resumes from the other's cursor", async () => {
+  const [ann, bob] = [newUser(), newUser()];
+  const room = await newRoom([ann, bob]);
+  const path = `/users/${encodeURIComponent(ann)}/events`;
+  using socket = await connect(ann);
+  using stream = await SseClient.open(server.url, path, await tokenOf(api, ann));
+  const { type: _type, cursor: _cursor, ...window } = await socket.ask({ type: "follow" });
+  expect((await stream.next("inbox")).data).toEqual(window);
+  const posted = await say(room, "hello", bob);
+  const other = await newRoom([ann]);
+  await socket.next("room");
+  await socket.next("event", { room_id: other, event: "member.joined" }).catch(() => undefined);
+  const frame = await socket.next("event", { room_id: room, seq: posted.seq });
+  const { data, id } = await stream.next("message.posted");
+  const { type: _event, event, cursor, ...shown } = frame;
+  expect([data, id]).toEqual([{ type: event, ...shown }, cursor]);
+  expect((await stream.next("room")).data.room.room.id).toBe(other);
+
+  // On from the socket's cursor, as a key that reads for the user.
+  using again = await SseClient.open(server.url, `${path}?after=${cursor}`, api.key);
+  await again.next("following");
+  await again.next("caught_up");
+  expect(again.types()).not.toContain("message.posted");
+  expect((await again.next("room")).data.room.room.id).toBe(other);
+  // Whoever loses a room goes on with the others.
+  await api.delete(`/rooms/${room}/members/${encodeURIComponent(ann)}`);
+  expect((await stream.next("unsubscribed")).data).toEqual({ room_id: room, reason: "removed" });
+  await say(other, "still here", ann);
+  await stream.until(() => stream.types().filter((one) => one === "message.posted").length === 2);
+
+  using foreign = await SseClient.open(server.url, path, await tokenOf(api, bob));
+  expect(foreign.status).toBe(404);
+  using wrong = await SseClient.open(server.url, `${path}?after=nonsense`, api.key);
+  expect(wrong.status).toBe(400);
+});
 
 describe("the window", () => {
   test("has the rooms as REST gives them, newest activity first, then everything that happens in them", async () => {

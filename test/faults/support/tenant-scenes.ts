@@ -139,6 +139,7 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "POST /webhooks/:endpoint_id/deliveries/:webhook_delivery_id/retry": { body: {} },
 
   "GET /events": {},
+  "GET /users/:user_id/events": {},
   "POST /tickets": { body: {} },
   "GET /rooms/:room_id/events": { may: READS },
   "GET /audit/events": {},

@@ -1,7 +1,9 @@
 // Public events by pull and as streams, a client's and a room's, and tickets for the streams of browsers.
-import { invalid } from "../../../app/errors.ts";
+import { AppError, invalid } from "../../../app/errors.ts";
 import { afterPosition, cursorOf, listPublicEvents, listRoomEvents, openEvents } from "../../../app/pull.ts";
+import { requireScope } from "../../../app/rights.ts";
 import { createTicket } from "../../../app/tickets.ts";
+import { getUser } from "../../../app/users.ts";
 import { listBody } from "../../../contract/fields.ts";
 import {
   EventsQuery,
@@ -9,8 +11,10 @@ import {
   PublicEventResource,
   RoomEventsQuery,
   TicketResource,
+  UserEventsQuery,
 } from "../../../contract/pull.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
+import { UserParams } from "../../../contract/users.ts";
 import { created, listReply, route, routesOf } from "../route.ts";
 
 const STREAM =
@@ -58,6 +62,26 @@ export const eventRoutes = routesOf("events", {
         throw invalid([{ path, code: "too_large", message: `must be at most ${room.seq}, the room's seq` }]);
       }
       return { kind: "room", room: id, after };
+    },
+  }),
+  streamUserEvents: route("GET", "/users/:user_id/events", {
+    summary: "Stream all that concerns a user",
+    description:
+      "Server-sent events of all rooms of the user, its read markers and its notifications, on one cursor: what `follow` sends on a socket. Without a cursor it begins with `inbox`, the rooms as they are. `event` the type, `id` the cursor, which `Last-Event-ID` or `after` resumes after.",
+    access: { kind: "keyOrUser", scope: "messages:read" },
+    params: UserParams,
+    query: UserEventsQuery,
+    responses: { 200: null },
+    problems: ["not_found", "invalid_cursor"],
+    streamsOnly: true,
+    handle: async () => {
+      throw new AppError("unavailable");
+    },
+    async stream(call, lastEventId) {
+      requireScope(call.caller, "rooms:read");
+      await getUser(call, call.params.user_id);
+      const wanted = lastEventId === undefined ? call.query : { ...call.query, after: lastEventId };
+      return { kind: "user", call, user: call.params.user_id, wanted };
     },
   }),
   createTicket: route("POST", "/tickets", {
