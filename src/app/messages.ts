@@ -53,14 +53,18 @@ export const requiredWithKey = (path: string): FieldFault => ({
 /** Who speaks: a client key says it, a user's token is it, under no other name and never the system. And what may be said without text. */
 export function messageFaults({ kind }: Pick<Caller, "kind">, body: unknown): readonly FieldFault[] {
   if (!isObject(body)) return [];
-  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {}, state } = body;
+  const { sender_id = null, sender_name = null, type = "text", content = null, meta = {}, state, send_at } = body;
   const sender: FieldFault[] = kind === "key" && sender_id === null ? [requiredWithKey("sender_id")] : [];
   if (kind === "user" && sender_name !== null) {
     // fence: sender-name-by-users
     sender.push({ path: "sender_name", code: "not_allowed", message: "is for a client key to set" });
   }
   const empty = state === "growing" ? [] : contentFaults(type, content, meta);
-  return [...sender, ...empty, ...systemFaults(type, kind)];
+  const both: FieldFault[] =
+    state === "growing" && (send_at ?? null) !== null
+      ? [{ path: "send_at", code: "not_allowed", message: "does not go with state growing" }]
+      : [];
+  return [...sender, ...empty, ...both, ...systemFaults(type, kind)];
 }
 
 const PEOPLE_AT_ONCE = 50;
@@ -94,7 +98,7 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
 }
 
 /** Whom a message is to mention, each once. */
-async function mentionsOf({ services, caller }: Call, named: readonly string[]): Promise<Mentions> {
+export async function mentionsOf({ services, caller }: Call, named: readonly string[]): Promise<Mentions> {
   const distinct = [...new Set(named)].map((user) => ({ user, at: named.indexOf(user) }));
   const people = distinct.filter(({ user }) => user !== EVERYONE);
   return {

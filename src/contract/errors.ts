@@ -62,6 +62,12 @@ export const PROBLEMS = {
     "Offset mismatch",
     "The text does not go on where the message ends: `expected` is its length. Nothing was appended.",
   ),
+  not_scheduled: kind(409, "Not scheduled", "The message for later was posted, refused or cancelled."),
+  too_many_scheduled: kind(
+    409,
+    "Too many scheduled messages",
+    "As many messages of the user or of the client wait for later as may. Cancel some first.",
+  ),
   too_many_growing: kind(
     409,
     "Too many growing messages",

@@ -8,7 +8,7 @@ import { refuse, type Scope, time, userId } from "./fields.ts";
 import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { isObject, JsonObjectSchema, JsonValueSchema, parseJson } from "./json.ts";
-import { eventMembers, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
+import { eventMembers, PERSONAL_EVENT_TYPES, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
 import { PresenceResource, UserRoomResource } from "./users.ts";
 
 /** Comes back with the answer. */
@@ -182,7 +182,14 @@ export const ServerFrameSchema = z.discriminatedUnion("type", [
   // Of a room, or, with a cursor, of a follower.
   frame("caught_up", { room_id: z.string().optional(), seq: z.int().optional(), ...followed }),
   frame("unsubscribed", { room_id: z.string(), reason: EndReasonSchema, ref, ...followed }),
-  frame("event", { ...eventMembers, ...atSeq, event: z.enum(roomEventTypes), data: JsonObjectSchema, ...followed }),
+  frame("event", {
+    ...eventMembers,
+    room_id: z.string(),
+    seq: z.int().nullable().describe("null of events that are the user's alone"),
+    event: z.enum([...roomEventTypes, ...PERSONAL_EVENT_TYPES]),
+    data: JsonObjectSchema,
+    ...followed,
+  }),
   frame("growing", {
     ...atSeq,
     id: z.string(),
@@ -220,6 +227,7 @@ export const ServerFrameSchema = z.discriminatedUnion("type", [
     room_id: z.string().optional(),
     seq: z.int().optional(),
     message_id: z.string().optional(),
+    scheduled_id: z.string().optional(),
     position: z.string().optional(),
     ref,
   }),

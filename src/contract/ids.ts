@@ -7,6 +7,8 @@ export type RoomId = `room_${string}`;
 export type MessageId = `msg_${string}`;
 export type NotificationId = `ntf_${string}`;
 export type DeliveryId = `dlv_${string}`;
+/** A message for later. */
+export type ScheduledMessageId = `sch_${string}`;
 export type RedriveId = `rdr_${string}`;
 export type EndpointId = `whk_${string}`;
 /** A public event, as receivers know it. */
@@ -28,6 +30,7 @@ export const RoomIdSchema = id("room");
 export const MessageIdSchema = id("msg");
 export const NotificationIdSchema = id("ntf");
 export const DeliveryIdSchema = id("dlv");
+export const ScheduledMessageIdSchema = id("sch");
 export const RedriveIdSchema = id("rdr");
 export const EndpointIdSchema = id("whk");
 export const EventIdSchema = id("evt");

@@ -7,6 +7,7 @@ import {
   commaSeparated,
   created,
   input,
+  instant,
   meta,
   name,
   orNull,
@@ -129,6 +130,7 @@ export const NewMessage = input({
     .enum(["complete", "growing"])
     .default("complete")
     .describe("`growing`: its text follows by appends, and `content` may be empty until then"),
+  send_at: orNull(instant).describe("For later, at most a year ahead; a past time is now"),
 });
 export type NewMessage = z.output<typeof NewMessage>;
 /** What a writer adds to a growing message. */

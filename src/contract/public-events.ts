@@ -5,6 +5,7 @@ import { actor, time } from "./fields.ts";
 import { MessageResource } from "./messages.ts";
 import { NotificationResource } from "./notifications.ts";
 import { BanResource, MemberResource, RoomResource } from "./rooms.ts";
+import { ScheduledMessageResource } from "./scheduled-messages.ts";
 
 /** One kind of event: what its `data` is, and when it comes. */
 type PublicEventKind = { readonly data: z.ZodType; readonly meaning: string };
@@ -79,6 +80,16 @@ const OTHER_EVENTS = {
     "Somebody tested the endpoint: it alone gets this, whatever its filters.",
   ),
 } as const;
+
+/** Those that the sender of a message for later is told of, and nobody else. */
+export const PERSONAL_EVENTS = {
+  "message.scheduled": kind(ScheduledMessageResource, "A message for later waits for its time."),
+  "message.rescheduled": kind(ScheduledMessageResource, "A message for later says something else, or at another time."),
+  "message.unscheduled": kind(ScheduledMessageResource, "A message for later was cancelled."),
+  "message.refused": kind(ScheduledMessageResource, "The room did not take a message at its time: `reason` says why."),
+} as const;
+export type PersonalEventType = keyof typeof PERSONAL_EVENTS;
+export const PERSONAL_EVENT_TYPES = Object.keys(PERSONAL_EVENTS) as PersonalEventType[];
 
 export const PUBLIC_EVENTS = { ...ROOM_EVENTS, ...OTHER_EVENTS } as const;
 export type PublicEventType = keyof typeof PUBLIC_EVENTS;

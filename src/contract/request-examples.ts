@@ -42,12 +42,14 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   postMessage: {
     text: { sender_id: "alice", content: "The parcel has arrived, thank you!" },
     "in a thread": { sender_id: "alice", content: "@bob Did it?", thread_of: message.id, mentions: ["bob"] },
+    "for later": { sender_id: "alice", content: "Happy birthday, Bob!", send_at: "2026-12-24T08:00:00Z" },
     "growing while it is written": { sender_id: "alice", content: "", state: "growing" },
     image: { sender_id: "alice", type: "image", content: "", meta: { url: "https://example.com/parcel.jpg" } },
   },
   addReaction: { "for a user, by a client key": { user_id: "bob" } },
   appendToMessage: { "the next piece": { text: " and it is still warm", offset: 22 } },
   completeMessage: { "with its whole text anew": { content: "The parcel has arrived, and it is still warm." } },
+  editScheduledMessage: { "at another time": { send_at: "2026-12-24T18:00:00Z" } },
   editMessage: { text: { content: "The parcel has arrived. Thank you!" } },
   createNotification: {
     email: {

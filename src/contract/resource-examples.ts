@@ -18,6 +18,7 @@ import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
 import { publicEventExample } from "./pull.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
+import type { ScheduledMessageResource } from "./scheduled-messages.ts";
 import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 
@@ -96,6 +97,22 @@ const foundMessage: FoundMessageResource = {
   message,
   score: 0.024,
   highlight: "The <mark>parcel</mark> has arrived, thank you!",
+};
+const scheduledMessage: ScheduledMessageResource = {
+  id: "sch_7q2m9t3c8e1w6z5y2b7ha4kx0v",
+  room_id: ROOM_ID,
+  sender_id: "alice",
+  type: "text",
+  content: "Happy birthday, Bob!",
+  meta: {},
+  reply_to: null,
+  thread_of: null,
+  mentions: ["bob"],
+  send_at: LATER,
+  status: "scheduled",
+  message_id: null,
+  reason: null,
+  created_at: AT,
 };
 const user: UserResource = {
   id: "alice",
@@ -293,6 +310,7 @@ export const RESOURCE_EXAMPLES: Readonly<Record<string, unknown>> = {
   ReadMarker: marker,
   Message: message,
   FoundMessage: foundMessage,
+  ScheduledMessage: scheduledMessage,
   MessageVersion: {
     ...{ event: "message.edited", content: message.content, meta: {}, at: LATER },
     actor: { type: "user", id: "alice" },

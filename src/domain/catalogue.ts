@@ -16,6 +16,7 @@ import { type PreferencesEvent, preferencesEvents } from "./preferences.ts";
 import { type ReadsEvent, readsEvents } from "./reads.ts";
 import { type RedriveEvent, redriveEvents } from "./redrive.ts";
 import { type RoomEvent, roomEvents } from "./room-state.ts";
+import { type ScheduledMessageEvent, scheduledMessageEvents } from "./scheduled-message.ts";
 import { type SuppressionEvent, suppressionEvents } from "./suppression.ts";
 import { type ThrottleEvent, throttleEvents } from "./throttle.ts";
 import { type UserEvent, userEvents } from "./user.ts";
@@ -33,6 +34,7 @@ export const catalogue = {
   ...keyUseEvents,
   ...userEvents,
   ...roomEvents,
+  ...scheduledMessageEvents,
   ...readsEvents,
   ...claimEvents,
   ...dedupeEvents,
@@ -54,6 +56,7 @@ export type DomainEvent =
   | KeyUseEvent
   | UserEvent
   | RoomEvent
+  | ScheduledMessageEvent
   | ReadsEvent
   | ClaimEvent
   | DedupeEvent

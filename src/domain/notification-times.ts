@@ -28,7 +28,7 @@ export function checkTimes(
 }
 
 /** The same day of the next year; of 29 February, 1 March. */
-function aYearAfter(at: Instant): Instant {
+export function aYearAfter(at: Instant): Instant {
   const day = new Date(at);
   return day.setUTCFullYear(day.getUTCFullYear() + 1);
 }

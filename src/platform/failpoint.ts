@@ -74,6 +74,7 @@ export const FAILPOINTS = [
 
   // Notifications and deliveries.
   "released/job-done", // a scheduled notification is released | its job ends
+  "scheduled-posted/recorded", // the room has decided about a message for later | its own stream says so
   "gate-decided/requested", // a throttle or a collapse key has decided about a delivery | it is requested
   "page-requested/next-page", // a page of deliveries is requested | the next one is
   "all-requested/routed", // all deliveries are requested | the notification says so

@@ -1,6 +1,6 @@
 // What a read model is: columns, and pure handlers that say which rows an event touches and what becomes of them.
 
-import type { DeliveryId, NotificationId, RedriveId, RoomId, Subject } from "../contract/ids.ts";
+import type { DeliveryId, NotificationId, RedriveId, RoomId, ScheduledMessageId, Subject } from "../contract/ids.ts";
 import type { JsonValue } from "../contract/json.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
@@ -192,4 +192,5 @@ export const notificationOf = (stream: string) => idIn(stream) as NotificationId
 /** Of `inbox-…` streams. */
 export const subjectOf = (stream: string) => idIn(stream) as Subject;
 export const redriveOf = (stream: string) => idIn(stream) as RedriveId;
+export const scheduledOf = (stream: string) => idIn(stream) as ScheduledMessageId;
 export const deliveryOf = (stream: string) => idIn(stream) as DeliveryId;

@@ -9,6 +9,7 @@ import {
   EndpointIdSchema,
   NotificationIdSchema,
   RedriveIdSchema,
+  ScheduledMessageIdSchema,
   SubjectSchema,
 } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
@@ -41,6 +42,8 @@ const WorkSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("overflow"), recipient: SubjectSchema }),
   /** Acknowledges what a mark on a user's whole inbox read, by the mark's revision. */
   z.object({ kind: z.literal("acknowledge"), recipient: SubjectSchema, mark: z.number().int() }),
+  /** Posts a message for later at its time. */
+  z.object({ kind: z.literal("post"), scheduled: ScheduledMessageIdSchema }),
   /** Starts many deliveries again, page after page. */
   z.object({ kind: z.literal("redrive"), redrive: RedriveIdSchema }),
 ]);
@@ -112,5 +115,6 @@ function subjectOf(work: Work): string {
   if ("mark" in work) return `${work.recipient}:${work.mark}`;
   if ("delivery" in work) return work.delivery;
   if ("redrive" in work) return work.redrive;
+  if ("scheduled" in work) return work.scheduled;
   return "notification" in work ? work.notification : work.recipient;
 }

@@ -3,7 +3,7 @@ import type { Subject } from "../contract/ids.ts";
 import { HOUR_MS, type Instant, SECOND_MS } from "../contract/time.ts";
 import type { DomainEvent } from "../domain/catalogue.ts";
 import type { StoredEvent } from "../event-store/envelope.ts";
-import { deliveryOf, notificationOf, redriveOf, subjectOf } from "../projections/projection.ts";
+import { deliveryOf, notificationOf, redriveOf, scheduledOf, subjectOf } from "../projections/projection.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
 
 /** What an event leads to. Events that give the same `reason` share one job; by default each has its own. */
@@ -24,6 +24,12 @@ const handlers: Handlers = {
   NotificationReleased: (event) => [{ work: { kind: "route", notification: notificationOf(event.stream) } }],
   NotificationStopRequested: (event) => [{ work: { kind: "stop", notification: notificationOf(event.stream) } }],
   NotificationDeleted: (event) => [{ work: { kind: "erase", notification: notificationOf(event.stream) } }],
+  MessageScheduled: ({ stream, data: { sendAt: at } }) => [
+    { work: { kind: "post", scheduled: scheduledOf(stream) }, at },
+  ],
+  MessageRescheduled: ({ stream, data: { sendAt: at } }) => [
+    { work: { kind: "post", scheduled: scheduledOf(stream) }, at },
+  ],
   DeliveryRequested: (event) => {
     const { channel, address, priority, recipient, withheld } = event.data;
     // Without an address it ended in the same append. What withholds it has a job of its own.

@@ -16,6 +16,7 @@ import {
 import { unacknowledgedMarks } from "../projections/models/inbox.ts";
 import type { NotificationRow } from "../projections/models/notifications.ts";
 import { type RedriveRow, runningRedrives } from "../projections/models/redrives.ts";
+import { dueScheduled, type ScheduledMessageRow } from "../projections/models/scheduled-messages.ts";
 import type { OperatorRead } from "../projections/read-as.ts";
 import type { ReadSide } from "../projections/read-side.ts";
 import { createJob, type Job, type Work } from "./jobs.ts";
@@ -47,7 +48,7 @@ export async function sweep(options: SweepOptions, reactorsAt: Position, signal:
   const operator = readSide.operator();
   const epoch = Math.floor(now() / SWEEP_EVERY_MS);
   let found = 0;
-  for (const pages of [releases, routes, stops, erasures, mails, deliveries, redrives, marks]) {
+  for (const pages of [releases, posts, routes, stops, erasures, mails, deliveries, redrives, marks]) {
     for await (const due of pages(operator, dueBefore)) {
       if (signal.aborted) return true;
       if (due.length === 0) continue;
@@ -77,6 +78,12 @@ const releases = (operator: OperatorRead, due: Instant) =>
   pagesOf<NotificationRow>(
     (last) => dueNotifications(operator, due, PAGE, last && { at: last.send_at ?? due, id: last.id }),
     ({ id, client, priority, send_at: at }) => ({ client, priority, at, work: { kind: "release", notification: id } }),
+  );
+
+const posts = (operator: OperatorRead, due: Instant) =>
+  pagesOf<ScheduledMessageRow>(
+    (last) => dueScheduled(operator, due, PAGE, last && { at: last.next_action_at ?? due, id: last.id }),
+    ({ id, client, next_action_at: at }) => ({ client, priority: "normal", at, work: { kind: "post", scheduled: id } }),
   );
 
 const byPosition =

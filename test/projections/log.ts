@@ -270,3 +270,31 @@ export const deliveryRequested = (
     withheld: false,
   },
 });
+
+/** The end of a message that grew. */
+export const grown = (
+  type: "MessageCompleted" | "MessageCancelled",
+  sender: Subject,
+  messageSeq: number,
+  content: string,
+): DomainEvent => ({
+  type,
+  data: {
+    ...{ id: messageId(ROOM, messageSeq, 1_000), messageSeq, sender, content: seal(content), meta: seal({}) },
+    ...{ mentions: [], everyone: false, ordinal: messageSeq },
+  },
+});
+
+/** A message for later, or what it was changed to. */
+export const scheduled = (type: "MessageScheduled" | "MessageRescheduled", sender: Subject, content: string) => {
+  const said = {
+    content: seal(content),
+    meta: seal({}),
+    ...{ mentions: mentionsOf([sender]), everyone: false },
+    sendAt: 1,
+  };
+  const about = { room: ROOM, user: seal(userId(sender)), senderName: null, key: null, type: "text" };
+  const data = { sender, ...said };
+  const first = { ...about, replyTo: null, threadOf: null, ...data };
+  return (type === "MessageScheduled" ? { type, data: first } : { type, data }) satisfies DomainEvent;
+};

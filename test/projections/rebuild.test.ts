@@ -27,6 +27,7 @@ import {
   requestedNotification,
   restored,
   roomCreated,
+  scheduled,
 } from "./log.ts";
 import { pausing, type Setting, setting } from "./setting.ts";
 
@@ -82,6 +83,7 @@ async function aBitOfEverything({ write }: Setting): Promise<void> {
     { type: "PreferencesSet", data: { subject: ANNA, categories: { open: [] }, quietHours: null } },
   ]);
   await write(`inbox-${ANNA}`, [{ type: "InboxMarked", data: { as: "read", beforeAt: null } }]);
+  await write("scheduled-sch_1", [scheduled("MessageScheduled", ANNA, "later"), { type: "MessageDue", data: {} }]);
   await write("redrive-rdr_1", [
     { type: "RedriveRequested", data: { filter: { ...filter, fromAt: null, toAt: null }, matched: 1 } },
   ]);

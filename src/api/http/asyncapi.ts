@@ -4,7 +4,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { CLOSE_REASONS, CLOSE_REMEDIES, type CloseCode, PROBLEMS, SOCKET_ERRORS } from "../../contract/errors.ts";
 import { CLIENT_FRAME_DOCS, type ClientFrameDoc, SERVER_FRAME_DOCS } from "../../contract/frame-docs.ts";
 import { CLIENT_FRAMES, ServerFrameSchema, scopeOfFrame } from "../../contract/frames.ts";
-import { PUBLIC_EVENTS } from "../../contract/public-events.ts";
+import { PERSONAL_EVENTS, PUBLIC_EVENTS } from "../../contract/public-events.ts";
 import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
 import { Components } from "./components.ts";
 
@@ -32,6 +32,8 @@ const clientMessages: readonly Message[] = Object.entries(CLIENT_FRAMES).map(([t
   return { id: `client.${type}`, type, title, description, schema, io: "input", example };
 });
 
+const SOCKET_EVENTS = { ...PUBLIC_EVENTS, ...PERSONAL_EVENTS };
+
 /** Each kind of event is a message of its own, with its `data`. */
 const serverMessages: readonly Message[] = ServerFrameSchema.options.flatMap((schema): readonly Message[] => {
   const { value: type } = schema.shape.type;
@@ -41,8 +43,8 @@ const serverMessages: readonly Message[] = ServerFrameSchema.options.flatMap((sc
   }
   return schema.shape.event.options.map((event) => ({
     ...{ id: `event.${event}`, type, title: event, io: "output", example: undefined },
-    description: PUBLIC_EVENTS[event].meaning,
-    schema: z.strictObject({ ...schema.shape, event: z.literal(event), data: PUBLIC_EVENTS[event].data }),
+    description: SOCKET_EVENTS[event].meaning,
+    schema: z.strictObject({ ...schema.shape, event: z.literal(event), data: SOCKET_EVENTS[event].data }),
   }));
 });
 

@@ -252,6 +252,7 @@ const PATH_PARAMETERS: Readonly<Record<string, string>> = {
   room_id: "The room's id, or `ext:` and its `external_id`",
   user_id: "The client's own id of the user",
   message_id: "The message's id",
+  scheduled_id: "The id of the message for later",
   emoji: "One emoji, percent-encoded and in any of its forms, or `:name:`",
   notification_id: "The notification's id",
   delivery_id: "The delivery's id",

@@ -15,6 +15,7 @@ import { acknowledge } from "../../app/notifications.ts";
 import { spendRequest } from "../../app/rate-limit.ts";
 import { requireScope } from "../../app/rights.ts";
 import { openAsMember } from "../../app/rooms.ts";
+import { scheduleMessage } from "../../app/scheduled-messages.ts";
 import type { Call, Caller, Services } from "../../app/services.ts";
 import { type CommandFrame, commandPath, isCommandType } from "../../contract/command-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
@@ -165,7 +166,13 @@ export class UserCommands {
       }
       case "post": {
         const { type: _frame, message_type: type, ...fields } = frame;
-        const { message, position } = await postMessage(call, frame.room_id, { ...fields, type });
+        const wanted = { ...fields, type };
+        const later = await scheduleMessage(call, frame.room_id, wanted);
+        if (later !== undefined) {
+          const { room_id, id: scheduled_id } = later.scheduled;
+          return this.#done(call, { room_id, scheduled_id }, later.position);
+        }
+        const { message, position } = await postMessage(call, frame.room_id, wanted);
         return this.#done(call, { room_id: message.room_id, seq: message.seq, message_id: message.id }, position);
       }
       case "edit":

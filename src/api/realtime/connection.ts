@@ -19,6 +19,7 @@ import { CredentialCheck, RECHECK_MS } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
 import { type DeliveryFeed, OpenDeliveries } from "./open-deliveries.ts";
 import { type FrameTally, Outbox } from "./outbox.ts";
+import type { PersonalEvents } from "./personal-events.ts";
 import type { ConnectionWatches, PresenceWatches } from "./presence-watches.ts";
 import { type ReceivedItem, Receiver } from "./receiver.ts";
 import type { RoomChannels } from "./room-channels.ts";
@@ -28,6 +29,8 @@ import type { Typing } from "./typing.ts";
 
 /** Shown in `welcome`. */
 const HEARTBEAT_SECONDS = 25;
+/** What a user's connection needs to be told of its messages for later. */
+const MESSAGES_SCOPE = "messages:read";
 
 /** Durations in milliseconds. */
 export type Timings = {
@@ -56,6 +59,7 @@ export type ConnectionContext = {
   readonly follows: FollowFeed;
   readonly deliveries: DeliveryFeed;
   readonly inboxCounts: InboxCountsFeed;
+  readonly personal: PersonalEvents;
   readonly commands: SharedCommands;
   readonly typing: Typing;
   readonly watches: PresenceWatches;
@@ -87,6 +91,8 @@ export class Connection {
   #counted: readonly Disposable[] = [];
   #deliveries: OpenDeliveries | undefined;
   #inboxCounts: Disposable | undefined;
+  /** What is told to its user alone. */
+  #personal: Disposable | undefined;
   #pingedAt = performance.now();
   readonly #credentialCheck: CredentialCheck;
 
@@ -265,6 +271,8 @@ export class Connection {
       this.#outbox.send({ type: "welcome", ...who, heartbeat_seconds: HEARTBEAT_SECONDS, ref });
     }
     this.#sendNotifications(caller);
+    if (caller.kind === "user" && caller.scopes.has(MESSAGES_SCOPE) && !this.#ended.signal.aborted)
+      this.#personal ??= this.#context.personal.listen(caller.subject, (bytes) => this.#outbox.sendAll([bytes]));
   }
 
   /** Sends a user's open deliveries, and new ones from now on. */
@@ -319,6 +327,7 @@ export class Connection {
     this.#follow[Symbol.dispose]();
     this.#deliveries?.[Symbol.dispose]();
     this.#inboxCounts?.[Symbol.dispose]();
+    this.#personal?.[Symbol.dispose]();
     this.#subscriptions[Symbol.dispose]();
     this.#watches[Symbol.dispose]();
     this.#presence?.[Symbol.dispose]();

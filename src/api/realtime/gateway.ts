@@ -24,6 +24,7 @@ import { concerns, credentialOf } from "./identity.ts";
 import { InboxCountsFeed } from "./inbox-counts.ts";
 import { DeliveryFeed } from "./open-deliveries.ts";
 import { type FrameTally, newTally } from "./outbox.ts";
+import { PersonalEvents } from "./personal-events.ts";
 import { PresenceWatches } from "./presence-watches.ts";
 import { RoomChannels } from "./room-channels.ts";
 import { Typing } from "./typing.ts";
@@ -86,6 +87,7 @@ export class Gateway implements AsyncDisposable {
       deliveries: new DeliveryFeed(services, feed),
       ...{ typing, watches: new PresenceWatches(services, rooms) },
       inboxCounts: new InboxCountsFeed(services, feed),
+      personal: new PersonalEvents(services, feed),
       onEnd: (connection) => this.#connections.delete(connection),
     };
     this.streams = new EventStreams({ ...this.#context, feed });
@@ -186,6 +188,7 @@ export class Gateway implements AsyncDisposable {
     this.#context.typing[Symbol.dispose]();
     this.#context.growing[Symbol.dispose]();
     this.#context.watches[Symbol.dispose]();
+    this.#context.personal[Symbol.dispose]();
     await this.#context.inboxCounts[Symbol.asyncDispose]();
     await this.#context.follows[Symbol.asyncDispose]();
     await this.#context.rooms[Symbol.asyncDispose]();

@@ -21,6 +21,7 @@ import { reads } from "./reads.ts";
 import { redrives } from "./redrives.ts";
 import { roomSearch } from "./room-search.ts";
 import { members, rooms } from "./rooms.ts";
+import { scheduledMessages } from "./scheduled-messages.ts";
 import { suppressions } from "./suppressions.ts";
 import { threadParticipants, threads } from "./threads.ts";
 import { userEvents } from "./user-events.ts";
@@ -43,6 +44,7 @@ export const storedProjections: readonly Projection[] = [
   reactions,
   reactionCounts,
   reads,
+  scheduledMessages,
   notifications,
   recipients,
   deliveries,

@@ -1,7 +1,9 @@
-// Fences around messages that grow.
-import { condition, type Mutation, replaceWith, substitute } from "./mutation.ts";
+// Fences around messages that grow, and messages for later.
+import { condition, drop, type Mutation, replaceWith, substitute } from "./mutation.ts";
 
 const specs = (test: string) => ({ file: "specs/room-growing.test.ts", test });
+const later = (test: string) => ({ file: "specs/scheduled-message.test.ts", test });
+const laterRequests = (test: string) => ({ file: "api/http/scheduled-messages.test.ts", test });
 const requests = (test: string) => ({ file: "api/http/growing-messages.test.ts", test });
 
 export const growingMutations: readonly Mutation[] = [
@@ -79,5 +81,41 @@ export const growingMutations: readonly Mutation[] = [
     name: "a growing message gives 20 frames a second",
     mutate: replaceWith("0"),
     caughtBy: { file: "api/realtime/growing.test.ts", test: "gives no more than 20 frames a second" },
+  },
+  {
+    fence: "scheduled-own",
+    name: "a message for later is its sender's to change",
+    mutate: condition(false),
+    caughtBy: later("is its sender's and a client key's to change"),
+  },
+  {
+    fence: "scheduled-admins",
+    name: "others' messages for later are cancelled by admins alone",
+    mutate: condition(false),
+    caughtBy: later("is its sender's and an admin's to cancel"),
+  },
+  {
+    fence: "scheduled-once",
+    name: "what was decided about a message for later stays",
+    mutate: condition(false),
+    caughtBy: later("is neither changed nor cancelled once its time has come"),
+  },
+  {
+    fence: "scheduled-year",
+    name: "a message waits for a year at most",
+    mutate: replaceWith("false"),
+    caughtBy: later("waits for a year at most"),
+  },
+  {
+    fence: "scheduled-seen",
+    name: "others' messages for later are not seen",
+    mutate: condition(false),
+    caughtBy: laterRequests("is its sender's to change, and an admin's to cancel"),
+  },
+  {
+    fence: "scheduled-posted-once",
+    name: "a message for later is posted once",
+    mutate: drop,
+    caughtBy: laterRequests("posted once, however often and wherever it is tried"),
   },
 ];

@@ -45,6 +45,12 @@ async function talk(world: World): Promise<void> {
   const say = (n: number) => post(world, `/rooms/${room.id}/messages`, { sender_id: alice, content: `message ${n}` });
   const [first] = await Promise.all(Array.from({ length: 10 }, (_, n) => say(n)));
   await write(world, "PATCH", `/rooms/${room.id}/messages/${first?.id}`, { content: "edited" });
+  const messages = `/rooms/${room.id}/messages`;
+  const growing = await post(world, messages, { sender_id: alice, content: "", state: "growing" });
+  await post(world, `${messages}/${growing.id}/append`, { text: "grown", offset: 0 });
+  await post(world, `${messages}/${growing.id}/complete`, {});
+  const later = await post(world, messages, { sender_id: alice, content: "later", send_at: soon(60_000) });
+  await post(world, `/rooms/${room.id}/scheduled-messages/${later.id}/send-now`, {});
   await write(world, "PUT", `/rooms/${room.id}/reads/${alice}`, { seq: 2 });
   socket.send({ type: "read", room_id: room.id, seq: 3, ref: "read" });
   await socket.next((frame) => frame.ref === "read", NEXT_MS);

@@ -5,6 +5,10 @@ import { type History, seqsOf } from "./failpoint-history.ts";
 import type { Receivers } from "./failpoint-receivers.ts";
 import type { Scene } from "./failpoint-scene.ts";
 
+/** Answers with a message; one for later has none yet. */
+const postingsIn = (history: History) =>
+  history.answered(/^\/rooms\/[^/]+\/messages$/).filter(({ answer }) => answer.status === 201);
+
 /** A notification or delivery that has come to an end. */
 const ENDED = ["sent", "delivered", "fell_back", "exhausted", "bounced", "cancelled", "suppressed", "expired"];
 const QUIET_MS = 60_000;
@@ -36,7 +40,7 @@ function checkLog(events: readonly RecordedEvent[]): string[] {
 function checkWrites(history: History, events: readonly RecordedEvent[]): string[] {
   const faults: string[] = [];
   const posted = new Map(events.filter((one) => one.type === "MessagePosted").map((one) => [dataOf(one).id, one]));
-  const messages = history.answered(/^\/rooms\/[^/]+\/messages$/);
+  const messages = postingsIn(history);
   for (const { answer } of messages) {
     const { id, seq, room_id: room } = answer.body;
     const found = posted.get(id);
@@ -84,7 +88,7 @@ async function checkListeners(history: History, api: Api): Promise<string[]> {
 
 /** The client's endpoint is told of each message, under one id. */
 async function checkEndpoint(history: History, { told }: Receivers): Promise<string[]> {
-  const messages = history.answered(/^\/rooms\/[^/]+\/messages$/).map(({ answer }): string => answer.body.id);
+  const messages = postingsIn(history).map(({ answer }): string => answer.body.id);
   const untold = await until(
     async () => messages.filter((id) => !told.has(id)),
     (missing) => missing.length === 0,

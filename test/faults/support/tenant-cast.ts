@@ -49,7 +49,10 @@ const expectGood = ({ status, body }: { status: number; body: Body }): Body => {
   return body;
 };
 
-/** A private room with a message in it. */
+/** Beyond what any of this takes, and within a year. */
+const LATER = new Date(Date.now() + 300 * 86_400_000).toISOString();
+
+/** A private room with a message in it, and one for later. */
 async function room(api: Api, owner: string, mark: string, more: Body = {}): Promise<Ids> {
   const about = {
     name: `${mark} room`,
@@ -61,7 +64,8 @@ async function room(api: Api, owner: string, mark: string, more: Body = {}): Pro
   const message = { sender_id: owner, content: `${mark} message` };
   const posted = expectGood(await api.post(`/rooms/${id}/messages`, message));
   expectGood(await api.put(`/rooms/${id}/reads/${owner}`, { seq: posted.seq }));
-  return { room_id: id, message_id: posted.id };
+  const later = expectGood(await api.post(`/rooms/${id}/messages`, { ...message, send_at: LATER }));
+  return { room_id: id, message_id: posted.id, scheduled_id: later.id };
 }
 
 /** A notification for a user that is delivered to nobody yet, once its delivery is there. */
@@ -174,6 +178,7 @@ export async function cast(server: TestServer): Promise<Cast> {
       { what: "message in the public room", id: idOf(open.message_id) },
       { what: "message in the direct room", id: idOf(direct.message_id) },
     ],
+    scheduled_id: [{ what: "message for later", id: idOf(inside.scheduled_id) }],
     notification_id: [{ what: "notification", id: idOf(erins.notification_id) }],
     delivery_id: [{ what: "delivery", id: idOf(erins.delivery_id) }],
     key_id: [{ what: "key", id: spare.id }],

@@ -75,6 +75,11 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   "GET /rooms/:room_id/messages/:message_id/replies": {
     may: [...READS, "a reader: message in the private room"],
   },
+  "GET /rooms/:room_id/scheduled-messages": { may: READS },
+  "GET /rooms/:room_id/scheduled-messages/:scheduled_id": {},
+  "PATCH /rooms/:room_id/scheduled-messages/:scheduled_id": { body: { content: "Changed" } },
+  "DELETE /rooms/:room_id/scheduled-messages/:scheduled_id": {},
+  "POST /rooms/:room_id/scheduled-messages/:scheduled_id/send-now": { body: {} },
   "PUT /rooms/:room_id/messages/:message_id/reactions/:emoji": { body: {}, byKey: { body: { user_id: "eve" } } },
   "DELETE /rooms/:room_id/messages/:message_id/reactions/:emoji": { byKey: { query: "?user_id=eve" } },
   "GET /rooms/:room_id/messages/:message_id/reactions": {

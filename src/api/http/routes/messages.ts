@@ -17,6 +17,7 @@ import {
   requiredWithKey,
   restoreMessage,
 } from "../../../app/messages.ts";
+import { scheduleMessage } from "../../../app/scheduled-messages.ts";
 import { searchMessages } from "../../../app/search-messages.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
@@ -39,8 +40,19 @@ import {
   ReactionResource,
 } from "../../../contract/messages.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
+import { ScheduledMessageResource } from "../../../contract/scheduled-messages.ts";
 import { InvalidInput } from "../../../domain/decider.ts";
-import { created, type Handling, listReply, noContent, route, routesOf, shown } from "../route.ts";
+import {
+  API_PREFIX,
+  accepted,
+  created,
+  type Handling,
+  listReply,
+  noContent,
+  route,
+  routesOf,
+  shown,
+} from "../route.ts";
 
 const readAccess = { kind: "keyOrUser", scope: "messages:read" } as const;
 const writeAccess = { kind: "keyOrUser", scope: "messages:write" } as const;
@@ -113,14 +125,27 @@ export const messageRoutes = routesOf("messages", {
   postMessage: route("POST", "/rooms/:room_id/messages", {
     summary: "Post a message",
     description:
-      "The sender must be a member of the room. The answer's `seq` is the place of the message in the room's history.",
+      "The sender must be a member of the room. The answer's `seq` is the place of the message in the room's history. With `send_at` it waits for its time, and the answer is 202.",
     access: writeAccess,
     params: RoomParams,
     body: NewMessage,
     faultsFor: messageFaults,
-    responses: { 201: MessageResource },
-    problems: ["not_found", "not_a_member", "read_only", "sender_mismatch", "room_inactive", "too_many_growing"],
+    responses: { 201: MessageResource, 202: ScheduledMessageResource },
+    problems: [
+      "not_found",
+      "not_a_member",
+      "read_only",
+      "sender_mismatch",
+      "room_inactive",
+      "too_many_growing",
+      "too_many_scheduled",
+    ],
     handle: async (call) => {
+      const later = await scheduleMessage(call, call.params.room_id, call.body);
+      if (later !== undefined) {
+        const { room_id, id } = later.scheduled;
+        return { ...accepted(later, "scheduled"), location: `${API_PREFIX}/rooms/${room_id}/scheduled-messages/${id}` };
+      }
       const posted = await postMessage(call, call.params.room_id, call.body);
       return created(posted, "message", `/rooms/${posted.message.room_id}/messages/${posted.message.id}`);
     },

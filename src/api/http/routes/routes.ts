@@ -10,6 +10,7 @@ import { messageRoutes } from "./messages.ts";
 import { notificationRoutes } from "./notifications.ts";
 import { providerRoutes } from "./providers.ts";
 import { roomRoutes } from "./rooms.ts";
+import { scheduledMessageRoutes } from "./scheduled-messages.ts";
 import { suppressionRoutes } from "./suppressions.ts";
 import { userRoutes } from "./users.ts";
 
@@ -18,6 +19,7 @@ export const routes: readonly NamedRoute[] = [
   ...userRoutes,
   ...roomRoutes,
   ...messageRoutes,
+  ...scheduledMessageRoutes,
   // Before notifications: `analytics` is no id.
   ...deliveryRoutes,
   ...notificationRoutes,
