@@ -25,7 +25,7 @@ export const CLIENT_FRAME_DOCS: Readonly<Record<string, ClientFrameDoc>> = {
     summary: "Authenticate, or extend the connection",
     description:
       "The first frame, within five seconds, of a connection without a credential in its header or query. Later, with a token of the same user, it extends the connection.",
-    example: { type: "auth", ref, token: "eyJhbGciOiJIUzI1NiIsImtpZCI6Ik1mS1E5cjhHS1lxclR3alUifQ.e30.c2ln" },
+    example: { type: "auth", ref, token: "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJhbGljZSJ9.4kx0v7q2m9t3c8e1" },
     answers: ["welcome", "authenticated"],
   },
   subscribe: {

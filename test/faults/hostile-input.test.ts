@@ -155,7 +155,7 @@ describe("is refused", () => {
             const bad = ["", "x", "%00", "0000000000000000.0000000000000001"];
             return bad.map((after) => ({
               ...{ ...asked, path: `${path}?after=${after}`, status: [400, 422] },
-              code: ["invalid_position", "validation_failed"],
+              code: ["invalid_position", "invalid_cursor", "validation_failed"],
             }));
           }
           const bad = BAD_VALUES[`${one.template}?${name}`] ?? BAD_VALUES[name];
@@ -357,7 +357,9 @@ describe("is refused", () => {
 });
 
 test("HEAD and a slash at the end answer as GET does", async () => {
-  for (const one of operations.filter(({ method }) => method === "GET")) {
+  // A stream that has begun does not end.
+  const streams = "/api/v1/users/{user_id}/events";
+  for (const one of operations.filter(({ method, template }) => method === "GET" && template !== streams)) {
     const headers = by(one);
     const query = queryOf(one.template, "");
     const [get, slash, head] = await Promise.all([

@@ -41,6 +41,9 @@ export async function openScene(url: string): Promise<Scene> {
 async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
   const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
   const { body: message } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello" });
+  const { body: scheduled } = await api.post(`/rooms/${room.id}/messages`, {
+    ...{ sender_id: "alice", content: "Later", send_at: new Date(Date.now() + MANY_DAYS_MS).toISOString() },
+  });
   const email = { type: "email", to_email: "a@example.com", subject: "Hi", content: "Hello" };
   const send_at = new Date(Date.now() + MANY_DAYS_MS).toISOString();
   const { body: notification } = await api.post("/notifications", { ...email, send_at });
@@ -68,6 +71,7 @@ async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
     email: "gone@example.com",
     room_id: room.id,
     message_id: message.id,
+    scheduled_id: scheduled.id,
     emoji: "%F0%9F%91%8D",
     notification_id: notification.id,
     delivery_id: delivery,
@@ -113,7 +117,7 @@ export async function operationsOf(url: string, ids: Readonly<Record<string, str
 
 /** Whether it may leave its scene without what other inputs need: keys, tokens, rooms, members. */
 const usesUp = ({ method, template }: Operation): boolean =>
-  method === "DELETE" || /\/(rotate|tokens|deactivate|cancel)$/.test(template);
+  method === "DELETE" || /\/(rotate|tokens|deactivate|cancel|send-now)$/.test(template);
 
 const nameOf = (operation: Operation): string =>
   usesUp(operation) ? `${operation.method} ${operation.template}` : "all others";

@@ -43,7 +43,7 @@ export class Talk {
       },
       ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
     };
-    const isPage = /^\/(?:livez|readyz|metrics|openapi\.json|dev\/mailbox)/.test(path);
+    const isPage = /^\/(?:livez|readyz|metrics|(?:open|async)api\.json|dev\/mailbox)/.test(path);
     const answer = await raw(this.url, isPage ? path : `/api/v1${path}`, sent);
     const place = answer.status >= 400 ? "errors" : isPage ? "operators' pages" : placeOf(method, path);
     this.note(place, JSON.stringify(answer.headers), answer.text);
