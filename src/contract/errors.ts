@@ -49,6 +49,7 @@ export const PROBLEMS = {
   sender_mismatch: kind(403, "Sender mismatch", "A user token may only act as its own user."),
   not_found: kind(404, "Not found", "There is no such thing, or none that the caller may see."),
   method_not_allowed: kind(405, "Method not allowed", "The path exists; `Allow` lists its methods."),
+  not_acceptable: kind(406, "Not acceptable", "There is a stream alone: ask with `Accept: text/event-stream`."),
   request_timeout: kind(408, "Request timeout", "The request did not arrive whole in time."),
   room_inactive: kind(409, "Room inactive", "The room was deactivated. Activate it to post again."),
   last_owner: kind(409, "Last owner", "The last owner of a room with others in it cannot leave or be demoted."),

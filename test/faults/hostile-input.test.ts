@@ -154,8 +154,8 @@ describe("is refused", () => {
           if (name === "after") {
             const bad = ["", "x", "%00", "0000000000000000.0000000000000001"];
             return bad.map((after) => ({
-              ...{ ...asked, path: `${path}?after=${after}`, status: [400, 422] },
-              code: ["invalid_position", "invalid_cursor", "validation_failed"],
+              ...{ ...asked, path: `${path}?after=${after}`, status: [400, 406, 422] },
+              code: ["invalid_position", "not_acceptable", "validation_failed"],
             }));
           }
           const bad = BAD_VALUES[`${one.template}?${name}`] ?? BAD_VALUES[name];
@@ -357,9 +357,7 @@ describe("is refused", () => {
 });
 
 test("HEAD and a slash at the end answer as GET does", async () => {
-  // A stream that has begun does not end.
-  const streams = "/api/v1/users/{user_id}/events";
-  for (const one of operations.filter(({ method, template }) => method === "GET" && template !== streams)) {
+  for (const one of operations.filter(({ method }) => method === "GET")) {
     const headers = by(one);
     const query = queryOf(one.template, "");
     const [get, slash, head] = await Promise.all([
@@ -367,7 +365,10 @@ test("HEAD and a slash at the end answer as GET does", async () => {
       fetch(`${run.url}${one.path}/${query}`, { headers }),
       fetch(run.url + one.path + query, { headers, method: "HEAD" }),
     ]);
-    expect([get.status, slash.status, head.status], one.path).toEqual([200, 200, 200]);
+    // Of some there is a stream alone.
+    const wanted = one.answers.has(406) ? 406 : 200;
+    expect([get.status, slash.status, head.status], one.path).toEqual([wanted, wanted, wanted]);
+    if (wanted !== 200) continue;
     // Where an endpoint is reads differently each time: it would tell of other clients' events.
     const positions = one.template.startsWith("/api/v1/webhooks") ? /(?<="position":")[^"]+/g : /$^/g;
     const [text, same, nothing] = [await get.text(), await slash.text(), await head.text()];

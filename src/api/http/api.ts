@@ -102,8 +102,7 @@ function handle(route: Route, services: Services, writes: ReadYourWrites, stream
       bearer: state.identity?.credential.bearer ?? "",
     };
     const { identity } = state;
-    const streaming = route.streamsOnly === true || wantsStream(ctx);
-    if (route.stream !== undefined && streams !== undefined && identity !== undefined && streaming) {
+    if (route.stream !== undefined && streams !== undefined && identity !== undefined && wantsStream(ctx)) {
       const stream = await route.stream(handling, ctx.get("Last-Event-ID") || undefined);
       await streams.open(stream, { identity, request: ctx.req, response: ctx.res });
       ctx.respond = false; // the stream goes on by itself

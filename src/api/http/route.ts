@@ -104,8 +104,6 @@ type RouteDefinition<P, Q, B> = {
   readonly handle: (handling: Handling<P, Q, B>) => Promise<Reply>;
   /** What is sent to those who accept a stream of server-sent events in place of JSON. */
   readonly stream?: (handling: Handling<P, Q, B>, lastEventId: string | undefined) => Promise<StreamRequest>;
-  /** There is no JSON: whatever is accepted, a stream is sent. */
-  readonly streamsOnly?: boolean;
 };
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";

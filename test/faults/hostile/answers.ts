@@ -110,8 +110,7 @@ export function answerFaults(
   known: Known,
 ): readonly string[] {
   if (status === 101) return [];
-  const streams = status === 200 && headers["content-type"]?.startsWith("text/event-stream") === true;
-  if (!/^\d+$/.test(headers["content-length"] ?? "") && status !== 204 && !streams) return ["no length"];
+  if (!/^\d+$/.test(headers["content-length"] ?? "") && status !== 204) return ["no length"];
   if (headers["x-request-id"] === undefined) return ["no X-Request-Id"];
   if (status < 400) {
     if (!(operation?.answers.has(status) ?? [...ELSEWHERE, 201, 202].includes(status))) return [`status ${status}`];

@@ -31,6 +31,9 @@ export function unmatched(routes: readonly Route[]): readonly string[] {
   return [...without, ...Object.keys(SCENES).filter((name) => !named.has(name))];
 }
 
+/** There is a stream alone. */
+const hasNoJson = ({ problems }: Route): boolean => problems.includes("not_acceptable");
+
 export function cellsOf(routes: readonly Route[], { strangers, targets }: Pick<Cast, "strangers" | "targets">) {
   return routes.flatMap((route) => {
     const scene = SCENES[nameOf(route)];
@@ -38,7 +41,7 @@ export function cellsOf(routes: readonly Route[], { strangers, targets }: Pick<C
       ? []
       : strangers.flatMap((by) =>
           triesOf(route, by, targets).flatMap((tried) =>
-            (route.stream === undefined ? [false] : [false, true]).map((stream) => ({
+            (route.stream === undefined ? [false] : hasNoJson(route) ? [true] : [false, true]).map((stream) => ({
               route,
               scene,
               by,
@@ -159,7 +162,9 @@ export async function ownersFaults(url: string, routes: readonly Route[], { acme
     const tries = triesOf(route, by, targets);
     // An item of an inbox is its user's alone.
     const tried = tries.find((one) => one?.parameter === "notification_id") ?? tries[0];
-    const { status, text } = await ask(url, { route, scene: SCENES[nameOf(route)] ?? {}, by, tried }, tried?.id);
+    const scene = SCENES[nameOf(route)] ?? {};
+    const stream = hasNoJson(route);
+    const { status, text } = await ask(url, { route, scene, by, tried, stream }, tried?.id);
     if (status >= 300 && status !== 409) found.push(`${nameOf(route)} by ${by.name}: ${status} ${text}`);
   }
   return found;

@@ -72,10 +72,10 @@ export const eventRoutes = routesOf("events", {
     params: UserParams,
     query: UserEventsQuery,
     responses: { 200: null },
-    problems: ["not_found", "invalid_cursor"],
-    streamsOnly: true,
-    handle: async () => {
-      throw new AppError("unavailable");
+    problems: ["not_found", "invalid_cursor", "not_acceptable"],
+    handle: async (call) => {
+      await getUser(call, call.params.user_id);
+      throw new AppError("not_acceptable");
     },
     async stream(call, lastEventId) {
       requireScope(call.caller, "rooms:read");
@@ -91,6 +91,7 @@ export const eventRoutes = routesOf("events", {
     access: { kind: "keyOrUser", scope: null },
     body: NewTicket,
     responses: { 201: TicketResource },
+    problems: ["forbidden"],
     handle: async (call) => {
       const position = await call.services.store.tail();
       const ticket = await createTicket(call, call.bearer, call.body);
