@@ -41,6 +41,7 @@ async function write({ room, writers, ms }: WritersRun): Promise<WritersResult> 
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
+    history: "all",
     meta: {},
   } as const;
   const member = { subject: sender, user: { open: USER }, role: "member", name: null, meta: { open: {} } } as const;

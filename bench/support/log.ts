@@ -106,6 +106,9 @@ export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): 
       description: null,
       kind: "private",
       joinRole: "member",
+      maxMembers: null,
+      posting: "everyone",
+      history: "all",
       meta: {},
     };
     const created = { type: "RoomCreated", data: { ...settings, externalId: null, members } };

@@ -36,7 +36,7 @@ type CreatedRoom = Written & { readonly room: RoomResource; readonly etag: numbe
 /** Gives the direct room that two people have already. Throws InvalidInput, external_id_taken, unavailable. */
 export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRoom> {
   const { services, caller, at, context } = call;
-  const { name, description, kind, join_role: joinRole, max_members: maxMembers, posting } = wanted;
+  const { name, description, kind, join_role: joinRole, max_members: maxMembers, posting, history } = wanted;
   const { meta, external_id: externalId } = wanted;
   const named = withCreator(wanted, caller);
   const people = await Promise.all(
@@ -50,7 +50,7 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
   const command: Create = {
     type: "Create",
     at,
-    settings: { name, description, kind, joinRole, maxMembers, posting, meta },
+    settings: { name, description, kind, joinRole, maxMembers, posting, history, meta },
     externalId,
     members,
   };

@@ -17,6 +17,7 @@ import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import { contentFaults, contentOf } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
+import { visibleFrom } from "../domain/room-history.ts";
 import { type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
 import { contentSeq, type ExistingRoom, growthOf, messageEtag, requireExisting } from "../domain/room-state.ts";
@@ -120,8 +121,9 @@ async function changed(
   change: Bare<Extract<RoomChange, { type: "RestoreMessage" | "Edit" | "React" }>, "id" | "ifMatch">,
 ): Promise<ShownMessage & Written & { readonly room: RoomId }> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
-  const { room, state, position, replayed } = await executeOnRoom(call, named.room, about);
-  return { ...(await shown(call.services, room, requireExisting(state), named.message)), room, position, replayed };
+  const { room: id, state, position, replayed } = await executeOnRoom(call, named.room, about);
+  const changedMessage = await shown(call, { id, room: requireExisting(state) }, named.message);
+  return { ...changedMessage, room: id, position, replayed };
 }
 
 /** Throws what the room's rules refuse. */
@@ -149,7 +151,7 @@ export async function deleteMessage(
 /** The message as it is just after its writer changed it. */
 const afterwards = async (call: Call, { message }: NamedMessage, { room, position, replayed }: EndedGrowth) => {
   const { state } = await call.services.commands.load(roomDecider, roomStream(room));
-  return { ...(await shown(call.services, room, requireExisting(state), message)), position, replayed };
+  return { ...(await shown(call, { id: room, room: requireExisting(state) }, message)), position, replayed };
 };
 
 /** Throws what the room's rules refuse, offset_mismatch, not_growing. */
@@ -190,43 +192,48 @@ export async function listReactions(
   { room: named, message }: Pick<Named, "room" | "message">,
   query: PageQuery,
 ): Promise<Page<ReactionResource>> {
-  const { id: room, room: state } = await openAsMember(services, caller, named);
-  const { seq: messageSeq, deletedAt } = await historyOf(services, room, state, message);
+  const open = await openAsMember(services, caller, named);
+  const { room, seq: messageSeq, deletedAt } = await historyOf({ services, caller }, open, message);
   if (deletedAt !== null) return { rows: [], next: null };
   const { rows, next } = await queryReactions(read, { room, messageSeq }, omitUndefined(query));
   return { rows: rows.map(reactionResource), next };
 }
 
 /** Throws not_found, not_a_member. */
-export async function getMessage({ services, caller }: Call, named: string, message: string): Promise<ShownMessage> {
-  const { id, room } = await openAsMember(services, caller, named);
-  return shown(services, id, room, message);
+export async function getMessage(call: Call, named: string, message: string): Promise<ShownMessage> {
+  return shown(call, await openAsMember(call.services, call.caller, named), message);
 }
 
-async function shown(services: Services, room: RoomId, state: ExistingRoom, id: string): Promise<ShownMessage> {
-  const history = await historyOf(services, room, state, id);
+type InRoom = { readonly id: RoomId; readonly room: ExistingRoom };
+
+async function shown({ services, caller }: Reader, open: InRoom, id: string): Promise<ShownMessage> {
+  const history = await historyOf({ services, caller }, open, id);
   const { seq } = history;
+  const { room: state } = open;
   const ids = new Map<Subject, string | null>();
   await mapBounded([...new Set(respondersTo(state.responses, seq))], PEOPLE_AT_ONCE, async (subject) => {
     ids.set(subject, (await services.people.of(subject)).userId);
   });
   const responses = shownResponses(state, seq, (subject) => ids.get(subject) ?? null);
   if (history.state === "growing") {
-    const { text } = await textSoFar(services, { room, seq, message: history.posting.id });
+    const { text } = await textSoFar(services, { room: open.id, seq, message: history.posting.id });
     return { message: messageOfEvents({ ...history, responses, grown: text }), etag: messageEtag(state, seq) };
   }
   return { message: messageOfEvents({ ...history, responses }), etag: messageEtag(state, seq) };
 }
 
-/** The message as of the state, from at most three events. Throws not_found. */
+type Reader = { readonly services: Services; readonly caller: Pick<Caller, "actor"> };
+
+/** The message as of the state, from at most three events. Throws not_found, also for one that the caller does not see. */
 async function historyOf(
-  services: Services,
-  room: RoomId,
-  state: ExistingRoom,
+  { services, caller }: Reader,
+  { id: room, room: state }: InRoom,
   id: string,
 ): Promise<Omit<MessageHistory, "responses">> {
   const seq = seqOfMessage(room, id);
   if (seq === undefined || seq > state.seq) throw new DomainError("not_found");
+  // fence: message-unseen
+  if (seq < visibleFrom(state, caller.actor)) throw new DomainError("not_found");
   const change = state.changes.get(seq);
   const content = contentSeq(state, seq);
   const [posting, edit, deletion] = await Promise.all([
@@ -256,8 +263,8 @@ export async function listReplies(
   { room: named, message }: Pick<Named, "room" | "message">,
   query: PageQuery,
 ): Promise<Page<MessageResource>> {
-  const { id, room } = await openAsMember(services, caller, named);
-  const { seq: threadSeq } = await historyOf(services, id, room, message);
+  const open = await openAsMember(services, caller, named);
+  const { room: id, seq: threadSeq } = await historyOf({ services, caller }, open, message);
   const list = { ...omitUndefined(query), threadSeq, order: "asc", includeDeleted: false } as const;
   const { rows, next } = await queryMessages(read, id, list);
   return { rows: await withTexts(services, rows.map(messageOfRow)), next };
@@ -272,8 +279,8 @@ export async function listVersions(
   { room: named, message }: Pick<Named, "room" | "message">,
   { limit, cursor }: PageQuery,
 ): Promise<Page<MessageVersionResource>> {
-  const { id: room, room: state } = await openAsMember(services, caller, named);
-  const { posting, deletedAt } = await historyOf(services, room, state, message);
+  const open = await openAsMember(services, caller, named);
+  const { room, posting, deletedAt } = await historyOf({ services, caller }, open, message);
   // fence: deleted-in-history
   const hidden = deletedAt !== null && !(caller.kind === "key" && caller.scopes.has("audit:read"));
   const [after] = readCursor(cursor, ["text"]) ?? [];
@@ -318,7 +325,10 @@ export async function listMessages(
   const subjectsOf = async (users: readonly string[] | undefined) =>
     users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
   const [senders, mentioned] = [await subjectsOf(query.sender_id), await subjectsOf(query.mentions)];
-  const filters = omitUndefined({ afterSeq, beforeSeq, cursor, types: query.type, senders, threadSeq, mentioned });
-  const { rows, next } = await queryMessages(read, id, { ...filters, order, includeDeleted, limit });
+  const unseen = visibleFrom(room, caller.actor) - 1;
+  const after = /* fence: list-unseen */ unseen > (afterSeq ?? 0) ? unseen : afterSeq;
+  const filters = { afterSeq: after, beforeSeq, cursor, types: query.type, senders, threadSeq, mentioned };
+  const list = { ...omitUndefined(filters), order, includeDeleted, limit };
+  const { rows, next } = await queryMessages(read, id, list);
   return { rows: await withTexts(services, rows.map(messageOfRow)), next };
 }

@@ -4,6 +4,7 @@ import type { PublicEvent, PublicEventType } from "../contract/public-events.ts"
 import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
+import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import { type Position, positionBefore } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
@@ -156,11 +157,13 @@ export async function listRoomEvents(call: Call, named: string, query: RoomEvent
   const { id, room, after } = await openEvents(call, named, query);
   const maker = new RoomEventMaker(services, id);
   const rows: PublicEvent[] = [];
-  let next = after ?? 0;
+  const from = visibleFrom(room, call.caller.actor);
+  let next = Math.max(after ?? 0, from - 1);
   for (let bytes = 0; rows.length < query.limit && bytes < PAGE_BYTES; ) {
     const limit = Math.min(CHUNK, query.limit - rows.length);
     const recorded = await services.store.readStream(roomStream(id), { from: next, limit });
-    const shown = await maker.past(await decodeRoom(services, recorded), room);
+    const past = await maker.past(await decodeRoom(services, recorded), room);
+    const shown = past.flatMap((event) => eventSeenFrom(event, from) ?? []);
     next += recorded.length;
     for (const event of shown) bytes += Buffer.byteLength(JSON.stringify(event));
     rows.push(...shown);

@@ -31,6 +31,7 @@ const roomResource = (room: Timed<RoomResource>): RoomResource => ({
   join_role: room.join_role,
   max_members: room.max_members,
   posting: room.posting,
+  history: room.history,
   meta: room.meta,
   active: room.active,
   seq: room.seq,

@@ -43,6 +43,7 @@ const room: RoomResource = {
   join_role: "member",
   max_members: null,
   posting: "everyone",
+  history: "all",
   meta: { plan: "pro" },
   active: true,
   seq: 5,

@@ -28,6 +28,8 @@ export type RoomKind = z.infer<typeof RoomKindSchema>;
 
 /** Who may post: every member who is no reader, or admins and owners alone. */
 export const PostingSchema = z.enum(["everyone", "admins"]);
+/** What members see of what was there before they joined: everything, or nothing. */
+export const HistorySchema = z.enum(["all", "from_join"]);
 const MAX_ROOM_MEMBERS = 50_000;
 
 export const RoomResource = z
@@ -40,6 +42,7 @@ export const RoomResource = z
     join_role: JoinRoleSchema.describe("The role of a user who joins a public room by itself"),
     max_members: z.int().nullable().describe(`null: ${MAX_ROOM_MEMBERS}`),
     posting: PostingSchema.describe("`admins`: posts of others are refused"),
+    history: HistorySchema.describe("`from_join`: a member sees nothing from before its last joining"),
     meta: anyObject,
     active: z.boolean(),
     seq: z.int().describe("The seq of the room's last event"),
@@ -100,6 +103,7 @@ export const NewRoom = input({
   join_role: JoinRoleSchema.default("member"),
   max_members: orNull(maxMembers),
   posting: PostingSchema.default("everyone"),
+  history: HistorySchema.default("all"),
   meta: meta.default({}),
   members: z
     .array(input({ user_id: userId, role: RoleSchema.default("member"), name: orNull(name) }))
@@ -114,6 +118,7 @@ export const RoomPatch = input({
   join_role: JoinRoleSchema.optional(),
   max_members: patched(maxMembers),
   posting: PostingSchema.optional(),
+  history: HistorySchema.optional(),
   meta: patched(meta),
 });
 export type RoomPatch = z.output<typeof RoomPatch>;

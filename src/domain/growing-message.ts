@@ -5,7 +5,7 @@ import { sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type PriorEvents, refuse, type TimedCommand } from "./decider.ts";
 import { type Sealed, seal } from "./event.ts";
-import { contentFaults, contentOf, type Posting, postingOf, requirePosting } from "./message-rules.ts";
+import { contentFaults, contentOf, type Posting, postingSeen, requirePosting } from "./message-rules.ts";
 import { type ExistingRoom, type Growing, type RoomEvent, requireRole } from "./room-state.ts";
 
 /** Messages that may grow in a room at once. */
@@ -53,7 +53,7 @@ export function endGrowth(
 ): readonly RoomEvent[] {
   const { actor, at, type } = command;
   requireRole(room, actor, "reader");
-  const posting = postingOf(command.room, command.id, priorEvents);
+  const posting = postingSeen(room, command, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
   const { data, seq } = posting;
   requireWriter(room, actor, data);

@@ -3,7 +3,8 @@ import type { FieldFault } from "../contract/errors.ts";
 import { type MessageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
-import { DomainError, type PriorEvents } from "./decider.ts";
+import { type Actor, DomainError, type PriorEvents } from "./decider.ts";
+import { visibleFrom } from "./room-history.ts";
 import { type ExistingRoom, RANK, type RoomEvent, roleOf } from "./room-state.ts";
 
 export type Posting = Extract<RoomEvent, { type: "MessagePosted" }>["data"];
@@ -41,14 +42,15 @@ export function contentOf(
   }
 }
 
-/** A message's posting, if the id names one and the event at its seq is that very posting. */
-export function postingOf(
-  room: RoomId,
+/** A message's posting, if the id names one that the actor sees and the event at its seq is that very posting. */
+export function postingSeen(
+  room: ExistingRoom,
+  { room: roomId, actor }: { readonly room: RoomId; readonly actor: Actor },
   id: MessageId | string,
   priorEvents: PriorEvents<RoomEvent>,
 ): { data: Posting; seq: number } | undefined {
-  const seq = seqOfMessage(room, id);
+  const seq = seqOfMessage(roomId, id);
   const event = seq === undefined ? undefined : priorEvents.get(seq);
   if (seq === undefined || event?.type !== "MessagePosted" || event.data.id !== id) return undefined;
-  return { data: event.data, seq };
+  return /* fence: change-unseen */ seq < visibleFrom(room, actor) ? undefined : { data: event.data, seq };
 }

@@ -19,7 +19,7 @@ import {
 import { reveal, type Sealed, seal, sealOrNull } from "./event.ts";
 import { endGrowth, ending, type GrowthCommand, MAX_GROWING_IN_ROOM } from "./growing-message.ts";
 import { replyOf } from "./message-events.ts";
-import { contentFaults, contentOf, type Posting, postingOf, requirePosting } from "./message-rules.ts";
+import { contentFaults, contentOf, type Posting, postingSeen, requirePosting } from "./message-rules.ts";
 import { hasReacted, reactionsTo } from "./room-responses.ts";
 import {
   contentSeq,
@@ -99,7 +99,7 @@ export function decideMessage(
   if (command.type === "React" || command.type === "Unreact") return react(room, command, priorEvents);
   if (command.type === "Complete" || command.type === "Cancel") return endGrowth(room, command, priorEvents);
   const role = requireRole(room, command.actor, "reader");
-  const posting = postingOf(command.room, command.id, priorEvents);
+  const posting = postingSeen(room, command, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
   const { data, seq } = posting;
   const own = command.actor.type === "user" && command.actor.id === data.sender;
@@ -145,11 +145,11 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   // fence: post-sender-member
   if (!system && member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
   if (!system) requirePosting(room, sender, command.at);
-  const target = command.replyTo === null ? undefined : postingOf(command.room, command.replyTo, priorEvents);
+  const target = command.replyTo === null ? undefined : postingSeen(room, command, command.replyTo, priorEvents);
   if (command.replyTo !== null && target === undefined) {
     throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
   }
-  const root = command.threadOf === null ? undefined : postingOf(command.room, command.threadOf, priorEvents);
+  const root = command.threadOf === null ? undefined : postingSeen(room, command, command.threadOf, priorEvents);
   if (command.threadOf !== null && root === undefined) refuse([threadFault("is not a message of this room")]);
   // fence: thread-in-thread
   if (root !== undefined && root.data.thread !== null) refuse([threadFault("is itself in a thread")]);
@@ -216,7 +216,7 @@ export function requireTyping(room: ExistingRoom, subject: Subject, at: Instant)
 function react(room: ExistingRoom, command: React, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {
   const { actor, subject, emoji } = command;
   requireRole(room, actor, "reader");
-  const posting = postingOf(command.room, command.id, priorEvents);
+  const posting = postingSeen(room, command, command.id, priorEvents);
   if (posting === undefined) throw new DomainError("not_found");
   // fence: react-own-name
   if (actor.type === "user" && actor.id !== subject) throw new DomainError("sender_mismatch");

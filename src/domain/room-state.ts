@@ -2,7 +2,14 @@
 import { z } from "zod";
 import { MessageIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema } from "../contract/json.ts";
-import { JoinRoleSchema, PostingSchema, type Role, RoleSchema, RoomKindSchema } from "../contract/rooms.ts";
+import {
+  HistorySchema,
+  JoinRoleSchema,
+  PostingSchema,
+  type Role,
+  RoleSchema,
+  RoomKindSchema,
+} from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
@@ -38,6 +45,7 @@ const settings = z.object({
   /** Null: as many as any room may have. */
   maxMembers: z.number().nullable(),
   posting: PostingSchema,
+  history: HistorySchema,
   meta: JsonObjectSchema,
 });
 const settingsUpcasts = {
@@ -45,13 +53,15 @@ const settingsUpcasts = {
   1: (data: JsonObject) => ({ ...data, joinRole: "member" }),
   // Until version 2 every member could post, and no room had a limit of its own.
   2: (data: JsonObject) => ({ ...data, maxMembers: null, posting: "everyone" }),
+  // Until version 3 every member saw everything.
+  3: (data: JsonObject) => ({ ...data, history: "all" }),
 };
 const forSubject = { user: "subject", name: "subject", meta: "subject" };
 
 // Events. A storage format.
 export const roomEvents = {
   RoomCreated: event({
-    v: 3,
+    v: 4,
     data: settings.extend({ externalId: z.string().nullable(), members: z.array(member) }),
     seals: {
       "members.*.user": "members.*.subject",
@@ -61,7 +71,7 @@ export const roomEvents = {
     upcasts: settingsUpcasts,
   }),
   /** The settings as they are from now on, all of them. */
-  RoomUpdated: event({ v: 3, data: settings, upcasts: settingsUpcasts }),
+  RoomUpdated: event({ v: 4, data: settings, upcasts: settingsUpcasts }),
   RoomDeactivated: event({ data: z.object({}) }),
   RoomActivated: event({ data: z.object({}) }),
   RoomDeleted: event({ data: z.object({}) }),
@@ -101,6 +111,8 @@ export type RoomSettings = z.infer<typeof settings>;
 const Member = z.object({
   role: RoleSchema,
   joinedAt: z.number(),
+  /** The seq of joining; 0 for members named at the room's creation. */
+  joinedSeq: z.number(),
   /** The seq of the event that describes the member now: its name and meta are read there. */
   described: z.number(),
   /** Whether that event gives it a name in this room. */
@@ -178,7 +190,7 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "MemberUpdated": {
       const { subject } = event.data;
       const { mutedUntil = null } = room.members.get(subject) ?? {};
-      return withMember(room, subject, { ...memberOf(event.data, seq, at), mutedUntil });
+      return withMember(room, subject, { ...memberOf(event.data, seq, { joinedAt: at, joinedSeq: seq }), mutedUntil });
     }
     case "MemberLeft": {
       const { subject, reason } = event.data;
@@ -238,7 +250,7 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
     externalId,
     active: true,
     seq,
-    members: PersistentMap.of(members.map((one) => [one.subject, memberOf(one, seq, at)])),
+    members: PersistentMap.of(members.map((one) => [one.subject, memberOf(one, seq, { joinedAt: at, joinedSeq: 0 })])),
     formers: PersistentMap.empty(),
     bans: PersistentMap.empty(),
     owners: members.filter(({ role }) => role === "owner").length,
@@ -254,9 +266,10 @@ function created(data: Extract<RoomEvent, { type: "RoomCreated" }>["data"], { se
   };
 }
 
-const memberOf = ({ role, name }: MemberData, seq: number, joinedAt: Instant): Member => ({
+type Joining = Pick<Member, "joinedAt" | "joinedSeq">;
+const memberOf = ({ role, name }: MemberData, seq: number, joining: Joining): Member => ({
   role,
-  joinedAt,
+  ...joining,
   described: seq,
   named: name !== null,
   mutedUntil: null,
@@ -266,9 +279,9 @@ function withMember(room: ExistingRoom, subject: Subject, now: Member | undefine
   const before = room.members.get(subject);
   const owners = room.owners - (before?.role === "owner" ? 1 : 0) + (now?.role === "owner" ? 1 : 0);
   if (now === undefined) return { ...room, members: room.members.delete(subject), owners };
-  const joinedAt = before?.joinedAt ?? now.joinedAt;
+  const { joinedAt, joinedSeq } = before ?? now;
   const formers = room.formers.delete(subject);
-  return { ...room, members: room.members.set(subject, { ...now, joinedAt }), formers, owners };
+  return { ...room, members: room.members.set(subject, { ...now, joinedAt, joinedSeq }), formers, owners };
 }
 
 /** `reply`: null when the message is in no thread. */
@@ -321,7 +334,7 @@ const Snapshot = z.discriminatedUnion("status", [
 ]);
 
 export const roomSnapshot = {
-  version: 7,
+  version: 8,
   toJson(room: Room): unknown {
     if (room.status !== "live") return room;
     const { members, formers, bans, changes, growing, responses } = room;

@@ -119,6 +119,7 @@ test("the room's own events show the room as it was then", async () => {
       join_role: "member",
       max_members: null,
       posting: "everyone",
+      history: "all",
       meta: {},
       active: true,
     },

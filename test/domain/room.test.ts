@@ -49,6 +49,7 @@ const create: fc.Arbitrary<RoomStep> = fc
         joinRole,
         maxMembers: null,
         posting: "everyone" as const,
+        history: "all" as const,
         meta: {},
       },
       externalId: null,

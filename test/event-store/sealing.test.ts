@@ -102,6 +102,7 @@ describe("a user's own JSON that looks like ours", () => {
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
+    history: "all",
     meta,
   });
 
@@ -151,6 +152,7 @@ describe("an erased key", () => {
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
+    history: "all",
     members: [member("sub_a"), member("sub_b")],
   };
   const ERASED = { erased: true };

@@ -106,6 +106,7 @@ export const roomCreated = (
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
+    history: "all",
     meta: settings.meta ?? {},
     externalId: settings.externalId ?? null,
     members: [...members],

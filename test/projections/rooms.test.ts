@@ -49,7 +49,13 @@ describe("rooms", () => {
       },
     ]);
     const about = { name: "New", description: "d", kind: "public" as const, meta: { a: 1 } };
-    const settings = { ...about, joinRole: "reader" as const, maxMembers: 9, posting: "admins" as const };
+    const settings = {
+      ...about,
+      joinRole: "reader" as const,
+      maxMembers: 9,
+      posting: "admins" as const,
+      history: "from_join" as const,
+    };
     events.push(at(STREAM, { type: "RoomUpdated", data: settings }, { at: 4_000 }));
     expect(foldRows(rooms, events)).toMatchObject([
       { ...about, join_role: "reader", name_key: "new", settings_seq: 4, updated_at: 4_000, seq: 4 },

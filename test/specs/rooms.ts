@@ -39,6 +39,7 @@ export const settings = (changes: Partial<RoomSettings> = {}): RoomSettings => (
   joinRole: "member",
   maxMembers: null,
   posting: "everyone",
+  history: "all",
   meta: {},
   ...changes,
 });

@@ -56,7 +56,7 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    7: {
+    8: {
       status: "live",
       settings: {
         name: "Team",
@@ -65,14 +65,15 @@ const GOLDEN = {
         joinRole: "member",
         maxMembers: null,
         posting: "everyone",
+        history: "all",
         meta: {},
       },
       externalId: null,
       active: false,
       seq: 24,
       members: [
-        ["sub_max", { role: "admin", joinedAt: NOW, described: 10, named: false, mutedUntil: null }],
-        ["sub_olga", { role: "owner", joinedAt: NOW, described: 1, named: false, mutedUntil: null }],
+        ["sub_max", { role: "admin", joinedAt: NOW, joinedSeq: 0, described: 10, named: false, mutedUntil: null }],
+        ["sub_olga", { role: "owner", joinedAt: NOW, joinedSeq: 0, described: 1, named: false, mutedUntil: null }],
       ],
       formers: [["sub_rita", "reader"]],
       bans: [],

@@ -113,6 +113,7 @@ export async function createRoom(
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
+    history: "all",
     meta: {},
   } as const;
   const data = await Promise.all(

@@ -35,6 +35,7 @@ describe("websocket deliveries", () => {
       joinRole: "member",
       maxMembers: null,
       posting: "everyone",
+      history: "all",
       meta: {},
     } as const;
     const run = (command: Parameters<typeof roomDecider.decide>[1]) =>

@@ -11,7 +11,7 @@ const RINGS_BYTES = 256 * 1024 * 1024;
 /** A frame as bytes: made once for each event, shared by all who get it. */
 export type Frame = {
   readonly seq: number;
-  /** The seq of the posting of the message that it shows; null when it shows none. */
+  /** The seq of the posting of the message that it is about; null when it is about none. */
   readonly messageSeq: number | null;
   readonly bytes: Buffer;
   /** Of its event. */

@@ -19,6 +19,8 @@ type Sink = {
   send(bytes: Buffer): void;
   /** One of its own, once its reader is ready; `make` gives undefined when it is not wanted any more. */
   sendPaced(make: () => Buffer | undefined): Promise<boolean>;
+  /** Whether the message that was posted at a seq may be sent to it. */
+  sees(seq: number): boolean;
 };
 
 /** One that follows a room: how much of each message it was sent, and which it is just being sent. */
@@ -56,6 +58,7 @@ export class GrowingFrames implements Disposable {
     const follower: Follower = {
       send: (bytes) => sink.send(bytes),
       sendPaced: (make) => sink.sendPaced(make),
+      sees: (seq) => sink.sees(seq),
       ...{ sent: new Map(), behind: new Set(), ended: false },
     };
     room.followers.add(follower);
@@ -147,7 +150,7 @@ export class GrowingFrames implements Disposable {
     const bytes = this.#frame(room, flow, offset, text);
     for (const follower of room.followers) {
       const sent = follower.sent.get(flow.seq) ?? 0;
-      if (follower.behind.has(flow.seq)) continue;
+      if (follower.behind.has(flow.seq) || !follower.sees(flow.seq)) continue;
       if (sent < offset) void this.#bringUp(room, follower, flow);
       else if (sent < flow.published) {
         follower.sent.set(flow.seq, flow.published);
@@ -160,6 +163,8 @@ export class GrowingFrames implements Disposable {
   /** Sends one follower what it lacks, until it has what all have. */
   async #bringUp(room: Followed, follower: Follower, flow: Flow): Promise<void> {
     const { seq } = flow;
+    // fence: growing-unseen
+    if (!follower.sees(seq)) return;
     follower.behind.add(seq);
     try {
       for (;;) {

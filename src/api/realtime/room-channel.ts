@@ -30,10 +30,11 @@ const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
 
-/** Frames of consecutive seqs, shared by all who get them. */
+/** Frames of consecutive seqs, shared by all who get them. `messageSeqs`: of each, as a frame has it. */
 export type FrameRun = {
   readonly first: number;
   readonly payloads: readonly Buffer[];
+  readonly messageSeqs: readonly (number | null)[];
   /** Where each event is in the log. */
   readonly positions: readonly Position[];
 };
@@ -245,16 +246,18 @@ export class RoomChannel implements AsyncDisposable {
     failpoint("frames-made/published");
     if (this.#closing.signal.aborted) return;
     // From here on nothing waits: subscribers see head, state and frames move as one.
-    let run: Frame[] = [];
+    const run: Frame[] = [];
     for (const [index, event] of events.entries()) {
       const frame = frames[index];
       if (frame === undefined) continue;
+      const ends = event.type === "MemberLeft" || event.type === "RoomDeleted";
+      // Whom it ends for sees what came before as a member.
+      if (ends) this.#publish(run.splice(0));
       this.#set(states[index + 1] ?? roomDecider.initial);
       this.#keep(event, frame);
       run.push(frame);
-      if (event.type !== "MemberLeft" && event.type !== "RoomDeleted") continue;
-      this.#publish(run);
-      run = [];
+      if (!ends) continue;
+      this.#publish(run.splice(0));
       if (event.type === "MemberLeft")
         /* fence: room-left */ this.#endFor(event, event.data.reason, event.data.subject);
       else this.#endFor(event, "room_deleted", null);
@@ -278,7 +281,8 @@ export class RoomChannel implements AsyncDisposable {
     const shared = {
       first: first.seq,
       payloads: run.map(({ bytes }) => bytes),
-      positions: run.map((one) => one.position),
+      messageSeqs: run.map(({ messageSeq }) => messageSeq),
+      positions: run.map(({ position }) => position),
     };
     for (const subscriber of this.#subscribers) subscriber.frames(shared);
   }

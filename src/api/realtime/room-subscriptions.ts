@@ -4,11 +4,12 @@ import type { Caller, Services } from "../../app/services.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
 import type { EndReason, FrameOf, Ref, WantedRoom } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import { DomainError } from "../../domain/decider.ts";
+import { type Actor, DomainError } from "../../domain/decider.ts";
+import { visibleFrom } from "../../domain/room-history.ts";
 import { requireRole } from "../../domain/room-state.ts";
 import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
-import type { FrameMaker } from "./frames.ts";
+import { type FrameMaker, frameSeenFrom } from "./frames.ts";
 import type { GrowingFrames } from "./growing.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 import type { FrameRun, Subscriber } from "./room-channel.ts";
@@ -83,8 +84,7 @@ export class RoomSubscriptions implements Disposable {
     // With `after_seq` it starts anew from there.
     this.#subscriptions.get(open.id)?.[Symbol.dispose]();
     const onEnd = () => void this.#subscriptions.delete(open.id);
-    const subject = caller.kind === "user" ? caller.subject : null;
-    const subscription = new RoomSubscription(this.#options, hold, subject, onEnd);
+    const subscription = new RoomSubscription(this.#options, hold, caller.actor, onEnd);
     this.#subscriptions.set(open.id, subscription);
     this.#options.outbox.send({ type: "subscribed", room_id: open.id, seq: head, ref });
     subscription.start(afterSeq);
@@ -126,6 +126,7 @@ export class RoomSubscriptions implements Disposable {
 /** One room on one socket. Must be started in the same step in which the room's head was read. */
 class RoomSubscription implements Subscriber, Disposable {
   readonly subject: Subject | null;
+  readonly #actor: Actor;
   readonly #options: SubscriptionsOptions;
   readonly #hold: ChannelHold;
   /** The room ended it: membership lost, or the room deleted. */
@@ -138,10 +139,11 @@ class RoomSubscription implements Subscriber, Disposable {
   /** What grows in the room, once it is live. */
   #growth: Disposable | undefined;
 
-  constructor(options: SubscriptionsOptions, hold: ChannelHold, subject: Subject | null, onEnd: () => void) {
+  constructor(options: SubscriptionsOptions, hold: ChannelHold, actor: Actor, onEnd: () => void) {
     this.#options = options;
     this.#hold = hold;
-    this.subject = subject;
+    this.#actor = actor;
+    this.subject = actor.type === "user" ? actor.id : null;
     this.#onEnd = onEnd;
   }
 
@@ -155,7 +157,7 @@ class RoomSubscription implements Subscriber, Disposable {
     else void this.#catchUp(true);
   }
 
-  frames({ first, payloads, positions }: FrameRun): void {
+  frames({ first, payloads, messageSeqs, positions }: FrameRun): void {
     const { outbox, follow } = this.#options;
     // Whoever catches up reads them from the channel later.
     if (/* fence: catch-up-order */ !this.#live) return;
@@ -163,9 +165,12 @@ class RoomSubscription implements Subscriber, Disposable {
     const followed = positions.findIndex((position) => follow.tells(position));
     const end = first + (followed === -1 ? payloads.length : followed);
     if (end > this.#next) {
-      const news = payloads.slice(Math.max(0, this.#next - first), end - first);
+      const from = this.#visibleFrom();
+      const skipped = Math.max(0, this.#next - first);
+      const news = payloads.slice(skipped, end - first);
       this.#next = end;
-      outbox.sendAll(news);
+      const seen = (bytes: Buffer, index: number) => frameSeenFrom(bytes, messageSeqs[skipped + index] ?? null, from);
+      outbox.sendAll(from === 0 ? news : news.map(seen));
     }
     if (followed !== -1) follow.wake();
   }
@@ -215,7 +220,14 @@ class RoomSubscription implements Subscriber, Disposable {
     this.#growth ??= growing.follow(this.#hold.channel, {
       send: (bytes) => outbox.sendAll([bytes]),
       sendPaced: (make) => outbox.sendPaced(make),
+      sees: (seq) => seq >= this.#visibleFrom(),
     });
+  }
+
+  /** The first seq that the subscriber sees now; nothing else of a room that is gone. */
+  #visibleFrom(): number {
+    const { state } = this.#hold.channel;
+    return state === undefined ? 0 : visibleFrom(state, this.#actor);
   }
 
   /** Sends what was missed; once the room's head is reached, it is live in the same step. */
@@ -226,6 +238,8 @@ class RoomSubscription implements Subscriber, Disposable {
     const maker = channel.newMaker();
     let failures = 0;
     while (!signal.aborted) {
+      // fence: catch-up-unseen
+      this.#next = Math.max(this.#next, this.#visibleFrom());
       if (this.#next > channel.head) {
         if (announced) outbox.send({ type: "caught_up", room_id: channel.id, seq: this.#next - 1 });
         this.#goLive();
@@ -253,7 +267,10 @@ class RoomSubscription implements Subscriber, Disposable {
     const frames = await channel.past(this.#next, maker, MAX_AHEAD_BYTES);
     if (frames.length === 0) throw new Error(`${channel.id} gave no frames from seq ${this.#next} on`);
     for (const frame of frames) {
-      if (!(await outbox.sendPaced(() => (signal.aborted ? undefined : frame.bytes)))) return false;
+      // It may have become invisible since the page was read.
+      if (frame.seq < this.#visibleFrom()) return true;
+      const bytes = () => frameSeenFrom(frame.bytes, frame.messageSeq, this.#visibleFrom());
+      if (!(await outbox.sendPaced(() => (signal.aborted ? undefined : bytes())))) return false;
       this.#next = frame.seq + 1;
     }
     return true;

@@ -113,7 +113,7 @@ export async function listReads(
 export type UserRoom = Unread & {
   readonly room: RoomRow;
   readonly role: Role;
-  /** The last one that is not deleted now. */
+  /** The last one that is not deleted now and that the user sees. */
   readonly last_message: ShownMessageRow | null;
 };
 
@@ -140,7 +140,7 @@ export async function roomsOfUser(
       .innerJoin("r", "r.room_id", "m.room_id")
       .crossJoin(unreadOfMember)
       .selectAll("r")
-      .select(["m.role", ...UNREAD])
+      .select(["m.role", "m.joined_seq", ...UNREAD])
       .orderBy("r.activity_position", "desc"),
   );
   const found = pageOf(entries, limit, (last) => [last.activity_position]);
@@ -148,10 +148,12 @@ export async function roomsOfUser(
     read,
     found.rows.map((entry) => entry.room_id),
   );
-  const rows = found.rows.map(({ role, read_seq, unread_count, mention_count, ...room }) => ({
-    ...{ room, role, read_seq, unread_count, mention_count },
-    last_message: last.get(room.room_id) ?? null,
-  }));
+  const rows = found.rows.map(({ role, joined_seq, read_seq, unread_count, mention_count, ...room }) => {
+    const message = last.get(room.room_id) ?? null;
+    // fence: last-unseen
+    const unseen = room.history === "from_join" && message !== null && message.seq < joined_seq;
+    return { ...{ room, role, read_seq, unread_count, mention_count }, last_message: unseen ? null : message };
+  });
   return { rows, next: found.next };
 }
 

@@ -40,6 +40,7 @@ const columns = {
   join_role: text<RoomSettings["joinRole"]>(),
   max_members: integer({ nullable: true }),
   posting: text<RoomSettings["posting"]>(),
+  history: text<RoomSettings["history"]>(),
   meta: json<JsonObject>(),
   active: boolean(),
   deleted: boolean(),
@@ -63,7 +64,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 5,
+  version: 6,
   key: ["room_id"],
   columns,
   indexes: [
@@ -107,8 +108,8 @@ export const rooms = projection({
   },
 });
 
-const settingsOf = ({ name, description, kind, joinRole, maxMembers, posting, meta }: RoomSettings) => ({
-  ...{ name, description, kind, join_role: joinRole, max_members: maxMembers, posting, meta },
+const settingsOf = ({ joinRole, maxMembers, name, description, kind, posting, history, meta }: RoomSettings) => ({
+  ...{ name, description, kind, join_role: joinRole, max_members: maxMembers, posting, history, meta },
   name_key: searchKey(name ?? ""),
 });
 

@@ -55,6 +55,7 @@ describe("a stream", () => {
         join_role: "member",
         max_members: null,
         posting: "everyone",
+        history: "all",
         kind: "private",
         meta: { camelCase: { sendAt: 1 } },
         external_id: null,

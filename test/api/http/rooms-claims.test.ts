@@ -91,6 +91,7 @@ describe("an external id", () => {
         joinRole: "member",
         maxMembers: null,
         posting: "everyone",
+        history: "all",
         meta: {},
       } as const;
       const create = { type: "Create", at: Date.now(), settings, externalId: "x-4", members: [] } as const;

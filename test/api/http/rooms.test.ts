@@ -33,6 +33,7 @@ describe("making a room", () => {
       join_role: "member",
       max_members: null,
       posting: "everyone",
+      history: "all",
       meta: {},
       active: true,
       seq: 1,

@@ -52,7 +52,7 @@ function scene() {
         const bytes = make();
         return bytes !== undefined && take(bytes);
       };
-      const follows = frames.follow(channel as never, { send: take, sendPaced });
+      const follows = frames.follow(channel as never, { send: take, sendPaced, sees: () => true });
       return { seen, follows };
     },
   };

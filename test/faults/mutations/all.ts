@@ -3,6 +3,7 @@ import { withPart } from "../../support/written-part.ts";
 import { endpointMutations } from "./endpoints.ts";
 import { feedbackMutations } from "./feedback.ts";
 import { growingMutations } from "./growing.ts";
+import { historyMutations } from "./history.ts";
 import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
 import { moderationMutations } from "./moderation.ts";
@@ -25,6 +26,7 @@ export const mutations: readonly Mutation[] = [
   ...growingMutations,
   ...rightsMutations,
   ...moderationMutations,
+  ...historyMutations,
   ...secretsMutations,
   ...timeMutations,
   ...feedbackMutations,

@@ -1,0 +1,62 @@
+// Fences around what a room shows of the time before a member's joining.
+import { condition, drop, type Mutation } from "./mutation.ts";
+
+const shown = (test: string) => ({ file: "api/http/room-history.test.ts", test: `who joined ${test}` });
+const decided = (test: string) => ({ file: "specs/room-history.test.ts", test });
+
+export const historyMutations: readonly Mutation[] = [
+  {
+    fence: "history-from-join",
+    name: "client keys see all of a room",
+    mutate: condition(false),
+    caughtBy: decided("from joining on begins with the last joining"),
+  },
+  {
+    fence: "hidden-in-events",
+    name: "events say nothing of messages from before joining",
+    mutate: condition(true),
+    caughtBy: decided("about an older message keeps its seq and says nothing else"),
+  },
+  {
+    fence: "change-unseen",
+    name: "messages from before joining are not changed, replied or reacted to",
+    mutate: condition(false),
+    caughtBy: decided("is not found by whoever changes it or reacts to it"),
+  },
+  {
+    fence: "message-unseen",
+    name: "messages from before joining are not found",
+    mutate: drop,
+    caughtBy: shown("finds no older message"),
+  },
+  {
+    fence: "list-unseen",
+    name: "lists begin with joining",
+    mutate: condition(false),
+    caughtBy: shown("lists messages from its joining on"),
+  },
+  {
+    fence: "last-unseen",
+    name: "a user's rooms show no last message from before joining",
+    mutate: drop,
+    caughtBy: shown("is shown no last message"),
+  },
+  {
+    fence: "hidden-in-frames",
+    name: "frames say nothing of messages from before joining",
+    mutate: condition(true),
+    caughtBy: shown("catches up from its joining on"),
+  },
+  {
+    fence: "catch-up-unseen",
+    name: "catch-up begins with joining",
+    mutate: drop,
+    caughtBy: shown("catches up from its joining on"),
+  },
+  {
+    fence: "growing-unseen",
+    name: "nothing is told of what grows since before joining",
+    mutate: drop,
+    caughtBy: shown("is told nothing of what grows since before its joining"),
+  },
+];
