@@ -8,13 +8,14 @@ import type {
   MemberPatch,
   MemberResource,
   NewBan,
+  ReadMarkerInput,
   ReadMarkerResource,
 } from "../contract/rooms.ts";
 import { SECOND_MS } from "../contract/time.ts";
 import type { PresenceResource } from "../contract/users.ts";
 import { type Actor, DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
-import { readsDecider, readsStream } from "../domain/reads.ts";
+import { type ReadsCommand, readsDecider, readsStream } from "../domain/reads.ts";
 import {
   descriptionIn,
   type ExistingRoom,
@@ -26,7 +27,7 @@ import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { listBans as queryBans } from "../projections/models/bans.ts";
-import { listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
+import { markersOf, listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
 import { listMembers as queryMembers } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
 import { AppError } from "./errors.ts";
@@ -191,40 +192,66 @@ export async function listRoomPresence(call: Call, named: string, query: PageQue
 }
 const ERASED: PresenceResource = { user_id: null, online: false, since: null, last_seen_at: null, devices: 0 };
 
-/** Moves a member's read marker forward; a lower seq changes nothing. Throws not_found, not_a_member, InvalidInput. */
-export async function markRead(
-  { services, caller, read, at, context }: Call,
-  named: string,
-  { user, subject }: { readonly user: string; readonly subject: Subject },
-  seq: number,
-) {
+type Reader = { readonly user: string; readonly subject: Subject };
+/** Which markers move, and where to; `mark_unread` sets the read one back too. */
+type Moves = Partial<ReadMarkerInput>;
+
+/**
+ * Moves a member's markers forward, where a lower seq changes nothing, or sets the read one back. Throws not_found,
+ * not_a_member, forbidden, InvalidInput; setting back read_model_behind as well.
+ */
+export async function moveMarkers(call: Call, named: string, reader: Reader, moves: Moves) {
+  const { services, caller, read, at, context } = call;
+  const { subject, user } = reader;
   const { id, room, position: head } = await openAsMember(services, caller, named);
   if (caller.kind === "user" && caller.subject !== subject) {
-    throw new AppError("forbidden", { detail: "a user token may only move its own user's marker" });
+    throw new AppError("forbidden", { detail: "a user token may only move its own user's markers" });
   }
-  if (!room.members.has(subject)) throw new DomainError("not_a_member", "the user is not a member of this room");
-  if (seq > room.seq) {
-    throw new InvalidInput([{ path: "seq", code: "too_large", message: `must be at most ${room.seq}` }]);
+  const member = room.members.get(subject);
+  if (member === undefined) throw new DomainError("not_a_member", "the user is not a member of this room");
+  const { seq, delivered_seq: delivered, mark_unread: back = false } = moves;
+  const message = `must be at most ${room.seq}`;
+  refuse(
+    Object.entries({ seq, delivered_seq: delivered }).flatMap(([path, value]) =>
+      (value ?? 0) > room.seq ? [{ path, code: "too_large", message } as const] : [],
+    ),
+  );
+  // To set back rests on what is read now; an older floor only means a marker that says nothing new.
+  if (back && head !== null && !(await services.readSide.waitFor(head, COUNT_WAIT_MS)))
+    throw new AppError("read_model_behind");
+  const now = await markersOf(read, id, subject);
+  const whose = { at, subject, user };
+  const commands: ReadsCommand[] = [];
+  if (seq !== undefined && back) {
+    const to = Math.max(seq, /* fence: unread-before-joining */ member.joinedSeq);
+    commands.push({ ...whose, type: "MarkUnread", seq: to, readSeq: now?.read_seq ?? -1, head: room.seq });
+  } else if (seq !== undefined) {
+    const floor = { seq: now?.implicit_seq ?? 0, base: now?.base ?? 0 };
+    commands.push({ ...whose, type: "MarkRead", seq, floor });
   }
-  // An older floor only means a marker that says nothing new.
-  const floor = (await unreadOf(read, id, subject))?.read_seq ?? 0;
-  const command = { type: "MarkRead", at, subject, user, seq, floor } as const;
-  const { position } = await services.commands.execute(readsDecider, readsStream(id), command, context);
-  return { room: id, head, position };
+  if (delivered !== undefined)
+    commands.push({ ...whose, type: "MarkDelivered", seq: delivered, floor: now?.delivered_seq ?? 0 });
+  const positions = head === null ? [] : [head];
+  for (const [index, command] of commands.entries()) {
+    // Each is a command of its own.
+    const own = index === 0 ? context : { ...context, commandId: services.newId() };
+    const { position } = await services.commands.execute(readsDecider, readsStream(id), command, own);
+    positions.push(position);
+  }
+  return { room: id, position: positions.reduce((latest, one) => (one > latest ? one : latest)) };
 }
 
-/** As `markRead`, with what is unread then. Throws read_model_behind as well. */
+/** As `moveMarkers`, with what is unread then. Throws read_model_behind as well. */
 export async function putReadMarker(
   call: Call,
   named: string,
   user: string,
-  seq: number,
+  moves: ReadMarkerInput,
 ): Promise<{ readonly marker: ReadMarkerResource; readonly position: Position }> {
   const { services, caller, read } = call;
   const subject = await services.keyring.subjectOfUser(caller.client, user);
-  const { room, head, position } = await markRead(call, named, { user, subject }, seq);
-  const needed = head !== null && head > position ? head : position;
-  if (!(await services.readSide.waitFor(needed, COUNT_WAIT_MS))) throw new AppError("read_model_behind");
+  const { room, position } = await moveMarkers(call, named, { user, subject }, moves);
+  if (!(await services.readSide.waitFor(position, COUNT_WAIT_MS))) throw new AppError("read_model_behind");
   const unread = await unreadOf(read, room, subject);
   if (unread === undefined) throw new DomainError("not_a_member", "the user left the room meanwhile");
   return { marker: readMarkerResource({ room_id: room, user_id: user, ...unread }), position };

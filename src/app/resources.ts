@@ -104,6 +104,7 @@ export const readMarkerResource = (marker: ReadMarkerResource): ReadMarkerResour
   room_id: marker.room_id,
   user_id: marker.user_id,
   read_seq: marker.read_seq,
+  delivered_seq: marker.delivered_seq,
   unread_count: marker.unread_count,
   mention_count: marker.mention_count,
 });
@@ -242,6 +243,7 @@ export const userRoomResource = ({ room, role, last_message, ...unread }: UserRo
   role,
   seq: room.seq,
   read_seq: unread.read_seq,
+  delivered_seq: unread.delivered_seq,
   unread_count: unread.unread_count,
   mention_count: unread.mention_count,
   last_message: last_message === null ? null : messageOfRow(last_message),

@@ -52,6 +52,7 @@ export const CLIENT_FRAMES = {
   }),
   unfollow: z.strictObject({ type: z.literal("unfollow"), ref }),
   read: z.strictObject({ type: z.literal("read"), ref, room_id: roomId, seq }),
+  delivered: z.strictObject({ type: z.literal("delivered"), ref, room_id: roomId, seq }),
   ack: z.strictObject({ type: z.literal("ack"), ref, delivery_id: z.string().max(200) }),
   ping: z.strictObject({ type: z.literal("ping"), ref }),
   typing: z.strictObject({ type: z.literal("typing"), ref, room_id: roomId, active: z.boolean() }),
@@ -70,6 +71,7 @@ const FRAME_SCOPES: Readonly<Record<ClientFrame["type"], Scope | null>> = {
   follow: "messages:read",
   unfollow: null,
   read: "messages:read",
+  delivered: "messages:read",
   ack: "notifications:read",
   ping: null,
   typing: "messages:write",
@@ -197,6 +199,7 @@ export const ServerFrameSchema = z.discriminatedUnion("type", [
     offset: z.int().describe("Where the text goes, in code points; what the client has from there on is replaced"),
   }),
   frame("read", { ...atSeq, user_id: z.string().nullable(), at: time, ...followed }),
+  frame("delivered", { ...atSeq, user_id: z.string().nullable(), at: time }),
   frame("inbox", {
     rooms: z.array(UserRoomResource),
     unread_total: z.int(),

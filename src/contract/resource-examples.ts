@@ -71,6 +71,7 @@ const marker: ReadMarkerResource = {
   room_id: ROOM_ID,
   user_id: "alice",
   read_seq: 4,
+  delivered_seq: 5,
   unread_count: 1,
   mention_count: 0,
 };
@@ -133,6 +134,7 @@ const userRoom: UserRoomResource = {
   role: "admin",
   seq: 5,
   read_seq: 4,
+  delivered_seq: 5,
   unread_count: 1,
   mention_count: 0,
   last_message: message,

@@ -14,6 +14,7 @@ import {
   paging,
   patched,
   queryBoolean,
+  refuse,
   text,
   time,
   userId,
@@ -82,6 +83,7 @@ export const ReadMarkerResource = z
     room_id: z.string(),
     user_id: z.string().nullable(),
     read_seq: z.int(),
+    delivered_seq: z.int().describe("How far a device of the user has it; never below `read_seq`"),
     unread_count: z.int(),
     mention_count: z.int().describe("Those among them that mention the user"),
   })
@@ -137,7 +139,16 @@ export const MemberParams = RoomParams.extend({ user_id: userId });
 export const MemberInput = input({ role: orNull(RoleSchema), name: orNull(name), meta: meta.default({}) });
 export type MemberInput = z.output<typeof MemberInput>;
 
-export const ReadMarkerInput = input({ seq: z.int().min(0) });
+const marker = z.int().min(0).optional();
+export const ReadMarkerInput = input({
+  seq: marker,
+  delivered_seq: marker.describe("What a device of the user has received"),
+  mark_unread: z.boolean().default(false).describe("Sets the marker to `seq`, also back; never before joining"),
+}).superRefine(({ seq, delivered_seq, mark_unread }, context) => {
+  if (seq === undefined && (delivered_seq === undefined || mark_unread))
+    refuse(context, "required", "is required", ["seq"]);
+});
+export type ReadMarkerInput = z.output<typeof ReadMarkerInput>;
 /** A merge patch. */
 export const MemberPatch = input({
   role: RoleSchema.optional(),

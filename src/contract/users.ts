@@ -51,6 +51,7 @@ export const UserRoomResource = z
     role: RoleSchema,
     seq: z.int().describe("The seq of the room's last event"),
     read_seq: z.int(),
+    delivered_seq: z.int().describe("How far a device of the user has it; never below `read_seq`"),
     unread_count: z.int(),
     mention_count: z.int().describe("Those among them that mention the user"),
     last_message: MessageResource.nullable(),

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { ALL_SCOPES } from "../../src/contract/fields.ts";
-import type { KeyId, RoomId } from "../../src/contract/ids.ts";
+import type { KeyId, RoomId, Subject } from "../../src/contract/ids.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
 import { type ClaimCommand, type ClaimEvent, claimDecider } from "../../src/domain/claim.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
@@ -172,18 +172,38 @@ test("a user keeps its promises", () => {
 
 test("read markers keep their promises", () => {
   const step: fc.Arbitrary<Step<ReadsEvent, ReadsCommand>> = fc
-    .record({ pause: pause(), subject: person(), seq: fc.nat({ max: 50 }), floor: fc.nat({ max: 20 }) })
-    .map(({ pause, subject, seq, floor }) => ({
+    .record({
+      pause: pause(),
+      subject: person(),
+      seq: fc.nat({ max: 50 }),
+      floor: fc.nat({ max: 20 }),
+      type: fc.constantFrom("MarkRead", "MarkUnread", "MarkDelivered"),
+    })
+    .map(({ pause, subject, seq, floor, type }) => ({
       pause,
-      command: (at) => ({ type: "MarkRead", at, subject, user: "someone", seq, floor }),
+      command: (at): ReadsCommand => {
+        const about = { at, subject, user: "someone", seq };
+        if (type === "MarkDelivered") return { ...about, type, floor };
+        if (type === "MarkUnread") return { ...about, type, readSeq: -1, head: 50 };
+        return { ...about, type: "MarkRead", floor: { seq: floor, base: 0 } };
+      },
     }));
   holds(readsDecider, list(step), [], ({ before, after, events, command }) => {
+    const of = (state: typeof after, subject: Subject) => state.get(subject) ?? { read: 0, base: 0, delivered: 0 };
     for (const subject of after.keys()) {
-      expect(after.get(subject) ?? 0).toBeGreaterThanOrEqual(before.get(subject) ?? 0);
-      if (subject !== command.subject) expect(after.get(subject)).toBe(before.get(subject));
+      const [then, now] = [of(before, subject), of(after, subject)];
+      expect(now.delivered).toBeGreaterThanOrEqual(Math.max(then.delivered, now.read));
+      if (command.type !== "MarkUnread") expect(now.read).toBeGreaterThanOrEqual(then.read);
+      if (subject !== command.subject) expect(now).toEqual(then);
     }
-    expect(Math.max(after.get(command.subject) ?? 0, command.floor)).toBeGreaterThanOrEqual(command.seq);
-    if (events.length > 0) expect(command.seq).toBeGreaterThan(command.floor);
+    const { read, base, delivered } = of(after, command.subject);
+    if (command.type === "MarkUnread") expect([read, base]).toEqual([command.seq, 50]);
+    else if (command.type === "MarkDelivered")
+      expect(Math.max(delivered, command.floor)).toBeGreaterThanOrEqual(command.seq);
+    else if (base === 0) {
+      expect(Math.max(read, command.floor.seq)).toBeGreaterThanOrEqual(command.seq);
+      if (events.length > 0) expect(command.seq).toBeGreaterThan(command.floor.seq);
+    }
   });
 });
 

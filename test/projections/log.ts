@@ -199,8 +199,14 @@ export const reaction = (
   data: { id: messageId(ROOM, messageSeq, 1_000), messageSeq, emoji, subject, user: seal(userId(subject)) },
 });
 
-export const marked = (subject: Subject, seq: number): DomainEvent => ({
+/** `base`: the marker was set back when the room was there. */
+export const marked = (subject: Subject, seq: number, base: number | null = null): DomainEvent => ({
   type: "ReadMarked",
+  data: { subject, user: seal(userId(subject)), seq, base },
+});
+
+export const delivered = (subject: Subject, seq: number): DomainEvent => ({
+  type: "DeliveredMarked",
   data: { subject, user: seal(userId(subject)), seq },
 });
 

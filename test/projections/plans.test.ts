@@ -16,7 +16,7 @@ import { countInboxes, itemCovered, listInbox } from "../../src/projections/mode
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReactions } from "../../src/projections/models/reactions.ts";
-import { listReads, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
+import { listReads, markersOf, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
 import { redriveById, runningRedrives } from "../../src/projections/models/redrives.ts";
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
 import { listSuppressions } from "../../src/projections/models/suppressions.ts";
@@ -208,6 +208,7 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "messages of a sender": () =>
     listMessages(read, ROOM, { order: "desc", senders: [WHO], includeDeleted: false, limit: 50 }),
   "what is unread": () => unreadOf(read, ROOM, WHO),
+  "a member's markers": () => markersOf(read, ROOM, WHO),
   "read markers": () => listReads(read, ROOM, { limit: 50 }),
   "a user's rooms": () => roomsOfUser(read, WHO, { limit: 50 }),
   "what is unread in all rooms": () => unreadTotal(read, WHO),

@@ -179,17 +179,17 @@ test("unread: others' messages after the marker, without deleted and system ones
     return unreadOf(read, ROOM, subject);
   };
   // Anna's own last message is 6; Ben's is 3, after it come 4 (system), 5 (deleted), 6.
-  expect(await unread(ANNA)).toEqual({ read_seq: 6, unread_count: 0, mention_count: 0 });
-  expect(await unread(BEN)).toEqual({ read_seq: 3, unread_count: 1, mention_count: 0 });
+  expect(await unread(ANNA)).toEqual({ read_seq: 6, delivered_seq: 6, unread_count: 0, mention_count: 0 });
+  expect(await unread(BEN)).toEqual({ read_seq: 3, delivered_seq: 3, unread_count: 1, mention_count: 0 });
   await write(STREAM, [restored(5)]);
-  expect(await unread(BEN)).toEqual({ read_seq: 3, unread_count: 2, mention_count: 0 });
+  expect(await unread(BEN)).toEqual({ read_seq: 3, delivered_seq: 3, unread_count: 2, mention_count: 0 });
   await write(`reads-${ROOM}`, [marked(BEN, 5)]);
-  expect(await unread(BEN)).toEqual({ read_seq: 5, unread_count: 1, mention_count: 0 });
+  expect(await unread(BEN)).toEqual({ read_seq: 5, delivered_seq: 5, unread_count: 1, mention_count: 0 });
   await write(STREAM, [removed(5), removed(6)]);
-  expect(await unread(BEN)).toEqual({ read_seq: 5, unread_count: 0, mention_count: 0 });
+  expect(await unread(BEN)).toEqual({ read_seq: 5, delivered_seq: 5, unread_count: 0, mention_count: 0 });
   await write(STREAM, [joined(EVE), posted(ANNA, 13, 5), posted(ANNA, 14, 6)]);
-  expect(await unread(EVE)).toEqual({ read_seq: 12, unread_count: 2, mention_count: 0 });
-  expect(await unread(BEN)).toEqual({ read_seq: 5, unread_count: 2, mention_count: 0 });
+  expect(await unread(EVE)).toEqual({ read_seq: 12, delivered_seq: 12, unread_count: 2, mention_count: 0 });
+  expect(await unread(BEN)).toEqual({ read_seq: 5, delivered_seq: 5, unread_count: 2, mention_count: 0 });
   expect(await unreadTotal(read, EVE)).toBe(2);
   await write(STREAM, [left(EVE)]);
   expect(await unread(EVE)).toBeUndefined();

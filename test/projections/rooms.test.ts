@@ -1,5 +1,6 @@
 // What happens in a room, folded without a database.
 import { describe, expect, test } from "vitest";
+import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { foldRows } from "../../src/projections/fold.ts";
 import { messages } from "../../src/projections/models/messages.ts";
 import { reads } from "../../src/projections/models/reads.ts";
@@ -7,6 +8,7 @@ import { members, rooms } from "../../src/projections/models/rooms.ts";
 import {
   ANNA,
   BEN,
+  delivered,
   edited,
   joined,
   left,
@@ -159,8 +161,25 @@ describe("messages", () => {
   });
 });
 
-test("a read marker only moves forward", () => {
-  const at = storedEvents();
-  const events = [marked(ANNA, 5), marked(ANNA, 3)].map((event) => at(`reads-${ROOM}`, event));
-  expect(foldRows(reads, events)).toMatchObject([{ room_id: ROOM, subject: ANNA, user_id: "anna", seq: 5 }]);
+describe("markers", () => {
+  const of = (...events: readonly DomainEvent[]) => {
+    const at = storedEvents();
+    return foldRows(
+      reads,
+      events.map((event) => at(`reads-${ROOM}`, event)),
+    );
+  };
+
+  test("move forward, and what is read is delivered", () => {
+    expect(of(marked(ANNA, 5), marked(ANNA, 3))).toMatchObject([
+      { room_id: ROOM, subject: ANNA, user_id: "anna", seq: 5, base: 0, delivered_seq: 5, at: 1_000 },
+    ]);
+    expect(of(delivered(ANNA, 4))).toMatchObject([{ seq: 0, delivered_seq: 4, at: null }]);
+    expect(of(delivered(ANNA, 4), marked(ANNA, 2))).toMatchObject([{ seq: 2, delivered_seq: 4 }]);
+  });
+
+  test("go back when they are set back, and remember what was delivered", () => {
+    expect(of(marked(ANNA, 5), marked(ANNA, 3, 8))).toMatchObject([{ seq: 3, base: 8, delivered_seq: 5 }]);
+    expect(of(marked(ANNA, 3, 8), marked(ANNA, 4))).toMatchObject([{ seq: 4, base: 8, delivered_seq: 4 }]);
+  });
 });

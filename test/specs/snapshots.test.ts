@@ -119,9 +119,9 @@ const GOLDEN = {
   },
   keyuse: { 1: { hour: 3_600_000 } },
   reads: {
-    1: [
-      ["sub_a", 7],
-      ["sub_b", 3],
+    2: [
+      ["sub_a", 5, 8, 9],
+      ["sub_b", 3, 0, 3],
     ],
   },
 } as const;
@@ -180,15 +180,13 @@ test("the snapshot of a key's use has the shape of its version", () => {
 });
 
 describe("the read markers' snapshot", () => {
-  const marks = [
-    ["sub_a", 2],
-    ["sub_b", 3],
-    ["sub_a", 7],
-  ] as const;
-  const state = stateAfter(
-    readsDecider,
-    marks.map(([subject, seq]) => ({ type: "ReadMarked", data: { subject, user: { open: "x" }, seq } })),
-  );
+  const user = { open: "x" };
+  const state = stateAfter(readsDecider, [
+    { type: "ReadMarked", data: { subject: "sub_a", user, seq: 7, base: null } },
+    { type: "ReadMarked", data: { subject: "sub_b", user, seq: 3, base: null } },
+    { type: "DeliveredMarked", data: { subject: "sub_a", user, seq: 9 } },
+    { type: "ReadMarked", data: { subject: "sub_a", user, seq: 5, base: 8 } },
+  ]);
 
   test("has the shape of its version", () => {
     const snapshot = inOrder(throughJson(readsDecider.snapshot?.toJson(state)));

@@ -1,7 +1,7 @@
 // What users do over a socket: the use cases of requests, under the same ids of commands and the same limits.
 import { type AppError, toAppError } from "../../app/errors.ts";
 import { appendText, cancelGrowth, completeGrowth } from "../../app/growing-messages.ts";
-import { markRead } from "../../app/members.ts";
+import { moveMarkers } from "../../app/members.ts";
 import {
   addReaction,
   deleteMessage,
@@ -40,14 +40,14 @@ import { API_PREFIX } from "../http/route.ts";
 import type { Typing } from "./typing.ts";
 
 /** What only a user does. */
-export type UserFrame = CommandFrame | FrameOf<"read"> | FrameOf<"ack"> | FrameOf<"typing">;
+export type UserFrame = CommandFrame | FrameOf<"read"> | FrameOf<"delivered"> | FrameOf<"ack"> | FrameOf<"typing">;
 type UserCaller = Extract<Caller, { kind: "user" }>;
 type Ok = Extract<ServerFrame, { type: "ok" }>;
 type ErrorFrame = Extract<ServerFrame, { type: "error" }>;
 
 const isCommandFrame = (frame: UserFrame): frame is CommandFrame => isCommandType(frame.type);
 const isUserType = (type: string): boolean =>
-  isCommandType(type) || type === "read" || type === "ack" || type === "typing";
+  isCommandType(type) || ["read", "delivered", "ack", "typing"].includes(type);
 
 export const isUserFrame = (frame: ClientFrame): frame is UserFrame => isUserType(frame.type);
 
@@ -148,7 +148,10 @@ export class UserCommands {
   async #run(call: Call, { subject, userId: user }: UserCaller, frame: UserFrame): Promise<Omit<Ok, "type" | "ref">> {
     switch (frame.type) {
       case "read":
-        await markRead(call, frame.room_id, { user, subject }, frame.seq);
+        await moveMarkers(call, frame.room_id, { user, subject }, { seq: frame.seq });
+        return {};
+      case "delivered":
+        await moveMarkers(call, frame.room_id, { user, subject }, { delivered_seq: frame.seq });
         return {};
       case "typing": {
         const { services, connection, typing } = this.#options;

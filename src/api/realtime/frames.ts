@@ -1,13 +1,20 @@
-// Makes the frames of a room's events, once for all sockets; and hides from members what is older than their joining.
+// Makes the frames of a room's events and markers, once for all sockets; and hides from members what is older than their joining.
 import { messageSeqOf, type StoredRoomEvent } from "../../app/public-room-events.ts";
 import { RoomEventMaker } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { RoomId } from "../../contract/ids.ts";
 import type { PublicEvent } from "../../contract/public-events.ts";
+import { rfc3339, SECOND_MS } from "../../contract/time.ts";
+import { reveal } from "../../domain/event.ts";
 import { eventSeenFrom } from "../../domain/room-history.ts";
 import type { Room } from "../../domain/room-state.ts";
+import { decodeRaw, type StoredEvent } from "../../event-store/envelope.ts";
+import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Frame } from "./frame-ring.ts";
+
+/** Least time between two of what was delivered to the same user. */
+const DELIVERED_MS = SECOND_MS;
 
 /** Makes the frames of one room. `past` remembers where it ended: of consecutive pages the second costs no loading. */
 export class FrameMaker {
@@ -53,3 +60,58 @@ export function frameSeenFrom(bytes: Buffer, messageSeq: number | null, from: nu
   hidden.set(bytes, made);
   return made;
 }
+
+type Marked = Extract<StoredEvent, { type: "ReadMarked" | "DeliveredMarked" }>;
+
+export function markerFrame(room: RoomId, { type, data, meta }: Marked): Buffer {
+  const frame: ServerFrame = {
+    type: type === "ReadMarked" ? "read" : "delivered",
+    ...{ room_id: room, user_id: reveal(data.user), seq: data.seq },
+    at: rfc3339(meta.at),
+  };
+  return Buffer.from(JSON.stringify(frame));
+}
+
+/**
+ * Markers that a room's sockets are still to be sent: of each reader the newest, and what was delivered not too often.
+ * Times are of a monotonic clock.
+ */
+export class PendingMarkers {
+  /** By kind and reader. */
+  readonly #waiting = new Map<string, RecordedEvent>();
+  /** Of each reader when a delivery was last published, the longest ago first; only those of the last DELIVERED_MS. */
+  readonly #publishedAt = new Map<string, number>();
+
+  /** A newer one of the same kind and reader replaces what waits. */
+  push(event: RecordedEvent): void {
+    this.#waiting.set(keyOf(event), event);
+  }
+
+  /** Those that may be published now. Each stays until it is `published`. */
+  due(now: number): readonly RecordedEvent[] {
+    for (const [key, at] of this.#publishedAt) {
+      if (now - at < DELIVERED_MS) break;
+      this.#publishedAt.delete(key);
+    }
+    // fence: delivered-pace
+    return [...this.#waiting].flatMap(([key, event]) => (this.#publishedAt.has(key) ? [] : [event]));
+  }
+
+  published(events: readonly RecordedEvent[], now: number): void {
+    for (const event of events) {
+      const key = keyOf(event);
+      if (this.#waiting.get(key) === event) this.#waiting.delete(key);
+      if (event.type === "DeliveredMarked") this.#publishedAt.set(key, now);
+    }
+  }
+
+  /** How long until one that waits may be published; infinite when none does. */
+  waitMs(now: number): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const key of this.#waiting.keys())
+      least = Math.min(least, (this.#publishedAt.get(key) ?? Number.NEGATIVE_INFINITY) + DELIVERED_MS - now);
+    return Math.max(0, least);
+  }
+}
+
+const keyOf = (event: RecordedEvent): string => `${event.type} ${String(decodeRaw(event).subject)}`;

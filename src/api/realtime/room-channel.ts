@@ -2,19 +2,18 @@
 import type { StoredRoomEvent } from "../../app/public-room-events.ts";
 import { decodeRoom, evolved } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
-import type { EndReason, ServerFrame } from "../../contract/frames.ts";
+import type { EndReason } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import { HOUR_MS, rfc3339 } from "../../contract/time.ts";
-import { reveal } from "../../domain/event.ts";
+import { HOUR_MS } from "../../contract/time.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
-import { decode, decodeRaw } from "../../event-store/envelope.ts";
+import { decode } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Loop } from "../../platform/supervise.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
-import { FrameMaker } from "./frames.ts";
+import { FrameMaker, markerFrame, PendingMarkers } from "./frames.ts";
 
 /**
  * Max events that become frames at a time, and about how many bytes of them. What goes to a socket in one pass of the
@@ -45,7 +44,7 @@ export type Subscriber = {
   readonly subject: Subject | null;
   /** The next frames: every seq once. */
   frames(run: FrameRun): void;
-  /** Someone's read marker moved, or what is never stored. */
+  /** Someone's marker moved, or what is never stored. */
   marker(bytes: Buffer): void;
   /** Nothing more follows: comes after the frame of the event that ended the subscription, which is at the position. */
   ended(reason: EndReason, position: Position): void;
@@ -60,8 +59,7 @@ export class RoomChannel implements AsyncDisposable {
   readonly #ring: FrameRing;
   readonly #pending = new PendingEvents();
   readonly #maker: FrameMaker;
-  /** By reader, the newest read marker that was not published yet. */
-  readonly #markers = new Map<string, RecordedEvent>();
+  readonly #markers = new PendingMarkers();
   readonly #closing = new AbortController();
   readonly #waiters = new Set<() => void>();
   /** The room at `head`, or just before its deletion: it says which messages are deleted. */
@@ -119,9 +117,9 @@ export class RoomChannel implements AsyncDisposable {
     this.#learn(seq);
   }
 
-  /** A read marker from the feed. */
+  /** A marker from the feed. */
   pushMarker(event: RecordedEvent): void {
-    this.#markers.set(readerOf(event), event);
+    this.#markers.push(event);
     this.#loop?.wake();
   }
 
@@ -199,28 +197,22 @@ export class RoomChannel implements AsyncDisposable {
     if (this.#batch.length === 0) this.#batch = await this.#next();
     if (this.#batch.length > 0) await this.#handle(this.#batch);
     this.#batch = [];
-    if (this.#markers.size === 0 && this.#known <= this.#taken) return IDLE_MS;
+    const waitMs = this.#markers.waitMs(performance.now());
+    if (waitMs > 0 && this.#known <= this.#taken) return Math.min(IDLE_MS, waitMs);
     await batchPerTick(); // together with what else comes meanwhile, and after the answer to a reader of this node
     await this.#publishMarkers(closing);
     return 0;
   }
 
   async #publishMarkers(closing: AbortSignal): Promise<void> {
-    const events = [...this.#markers.values()];
+    const now = performance.now();
+    const events = this.#markers.due(now);
     for (const event of await decode(this.#services.keyring, events)) {
-      if (event.type !== "ReadMarked" || closing.aborted) continue;
-      const { user, seq } = event.data;
-      const frame: ServerFrame = {
-        type: "read",
-        room_id: this.id,
-        user_id: reveal(user),
-        seq,
-        at: rfc3339(event.meta.at),
-      };
-      const bytes = Buffer.from(JSON.stringify(frame));
+      if ((event.type !== "ReadMarked" && event.type !== "DeliveredMarked") || closing.aborted) continue;
+      const bytes = markerFrame(this.id, event);
       for (const subscriber of this.#subscribers) subscriber.marker(bytes);
     }
-    for (const event of events) if (this.#markers.get(readerOf(event)) === event) this.#markers.delete(readerOf(event));
+    this.#markers.published(events, now);
   }
 
   async #next(): Promise<readonly RecordedEvent[]> {
@@ -333,5 +325,3 @@ class PendingEvents {
     return events;
   }
 }
-
-const readerOf = (event: RecordedEvent): string => String(decodeRaw(event).subject);

@@ -4,8 +4,9 @@ import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { Role } from "../../contract/rooms.ts";
 import { reveal } from "../../domain/event.ts";
+import { markersAfter, type ReadsEvent } from "../../domain/reads.ts";
 import { keyset, type Page, pageOf, readPage } from "../page.ts";
-import { bigint, integer, projection, roomOf, text, upsert } from "../projection.ts";
+import { bigint, integer, projection, type RowOf, roomOf, text, upsert } from "../projection.ts";
 import { first, type ReadAs } from "../read-as.ts";
 import { deletedAfter, deletions } from "./deletions.ts";
 import { mentions, mentionsAfter } from "./mentions.ts";
@@ -18,12 +19,17 @@ const columns = {
   client: text<ClientId>(),
   user_id: text({ nullable: true }),
   seq: integer(),
-  at: bigint(),
+  /** 0, or the room's head when the marker was set back: own messages up to there do not move it. */
+  base: integer(),
+  delivered_seq: integer(),
+  /** When the read marker was set; null when it never was. */
+  at: bigint({ nullable: true }),
 };
+type MarkersRow = RowOf<typeof columns>;
 
 export const reads = projection({
   name: "reads",
-  version: 1,
+  version: 2,
   key: ["room_id", "subject"],
   columns,
   indexes: [],
@@ -31,43 +37,100 @@ export const reads = projection({
   on: {
     ReadMarked: (e) => [
       upsert([roomOf(e.stream), e.data.subject], (row) =>
-        row !== undefined && row.seq >= e.data.seq
+        row !== undefined && e.data.base === null && row.seq >= e.data.seq
           ? undefined
-          : { user_id: reveal(e.data.user), seq: e.data.seq, at: e.meta.at },
+          : { ...folded(row, e), at: e.meta.at },
       ),
+    ],
+    DeliveredMarked: (e) => [
+      upsert([roomOf(e.stream), e.data.subject], (row) => ({ ...folded(row, e), at: row?.at ?? null })),
     ],
   },
 });
 
-/** The read models that unread counts are made of, by the names that `unreadOfMember` uses. */
-const UNREAD_TABLES = { m: members, r: rooms, d: reads, t: messages, x: deletions, mn: mentions };
+function folded(row: MarkersRow | undefined, event: ReadsEvent) {
+  const before = row && { read: row.seq, base: row.base, delivered: row.delivered_seq };
+  const { read, base, delivered } = markersAfter(before, event);
+  return { user_id: reveal(event.data.user), seq: read, base, delivered_seq: delivered };
+}
+
+/** The read models that markers are made of, and those of unread counts, by the names that the queries below use. */
+const MARKER_TABLES = { m: members, r: rooms, d: reads, t: messages };
+const UNREAD_TABLES = { ...MARKER_TABLES, x: deletions, mn: mentions };
 
 /**
- * How far the member `m` has read the room `r`, and how much of it is unread. What one posted oneself is read, and so is
- * what came before joining: nothing of one's own is ever unread. A message that grew counts from its end on. Deleted messages keep their ordinal and are subtracted.
- * (`offset 0`: the marker is looked up once, not wherever it is used.)
+ * How far the member `m` has read its room and received it, over reads `d` and messages `t`. Joining reads what came
+ * before, and so does what one posts oneself, unless the marker was set back since. (`offset 0`: what is found is looked
+ * up once, not wherever it is used.)
+ */
+const markersOfMember = sql<Markers>`(
+  select greatest(known.implicit_seq, known.seq) as read_seq,
+    greatest(known.implicit_seq, known.seq, known.delivered_seq, known.own_seq) as delivered_seq,
+    known.implicit_seq, known.base
+  from (
+    select d.seq, d.delivered_seq, own.seq as own_seq, coalesce(d.base, 0) as base,
+      greatest(m.joined_seq, case when own.seq > coalesce(d.base, 0) then own.seq end) as implicit_seq
+    from (select 1) as one
+    left join d on d.room_id = m.room_id and d.subject = m.subject
+    cross join lateral (select greatest(
+      (select t.seq from t where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1),
+      (select t.end_seq from t
+        where t.room_id = m.room_id and t.sender = m.subject and t.end_seq is not null
+        order by t.end_seq desc limit 1)) as seq
+    ) as own
+    offset 0
+  ) known
+  offset 0
+)`;
+type Markers = {
+  readonly read_seq: number;
+  readonly delivered_seq: number;
+  /** What joining and one's own messages have read. */
+  readonly implicit_seq: number;
+  readonly base: number;
+};
+
+/**
+ * How much of the room `r` its member `m` has not read. A message that grew counts from its end on. Deleted messages keep
+ * their ordinal and are subtracted; of one's own only those after a marker that was set back are unread by it, and
+ * subtracted too.
  */
 const unreadOfMember = sql<Unread>`lateral (
-  select marker.read_seq, greatest(0, r.ordinal
+  select marker.read_seq, marker.delivered_seq, greatest(0, r.ordinal
     - greatest(0, (select t.ordinal from t
         where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1),
       (select t.end_ordinal from t
         where t.room_id = m.room_id and t.end_seq <= marker.read_seq order by t.end_seq desc limit 1))
     - ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)}
+    - case when marker.base > marker.read_seq then (select count(*)::int from t
+        where t.room_id = m.room_id and t.sender = m.subject
+          and (t.seq > marker.read_seq or t.end_seq > marker.read_seq)
+          and t.state <> 'growing' and t.deleted_at is null and t.type <> 'system') else 0 end
   ) as unread_count,
     ${mentionsAfter(sql`marker.read_seq`)} as mention_count
-  from (select greatest(m.joined_seq,
-    (select d.seq from d where d.room_id = m.room_id and d.subject = m.subject),
-    (select t.seq from t
-      where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1),
-    (select t.end_seq from t
-      where t.room_id = m.room_id and t.sender = m.subject and t.end_seq is not null
-      order by t.end_seq desc limit 1)) as read_seq
-    offset 0) marker
+  from ${markersOfMember} marker
 )`.as("unread");
 
-const UNREAD = ["unread.read_seq", "unread.unread_count", "unread.mention_count"] as const;
-type Unread = { readonly read_seq: number; readonly unread_count: number; readonly mention_count: number };
+const UNREAD = ["unread.read_seq", "unread.delivered_seq", "unread.unread_count", "unread.mention_count"] as const;
+type Unread = Pick<Markers, "read_seq" | "delivered_seq"> & {
+  readonly unread_count: number;
+  readonly mention_count: number;
+};
+
+/** The markers of a member, without counting; undefined for anyone else and in a deleted room. */
+export const markersOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<Markers | undefined> =>
+  first(
+    await read.rows(
+      read
+        .over(MARKER_TABLES)
+        .selectFrom("m")
+        .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")))
+        .crossJoin(sql<Markers>`lateral ${markersOfMember}`.as("markers"))
+        .select(["markers.read_seq", "markers.delivered_seq", "markers.implicit_seq", "markers.base"])
+        .where("m.room_id", "=", room)
+        .where("m.subject", "=", subject),
+    ),
+  );
 
 /** Members of rooms that are not deleted, each with what is unread. */
 const membersWithUnread = (read: ReadAs) =>
@@ -148,11 +211,12 @@ export async function roomsOfUser(
     read,
     found.rows.map((entry) => entry.room_id),
   );
-  const rows = found.rows.map(({ role, joined_seq, read_seq, unread_count, mention_count, ...room }) => {
+  const rows = found.rows.map(({ role, joined_seq, read_seq, delivered_seq, unread_count, mention_count, ...room }) => {
     const message = last.get(room.room_id) ?? null;
     // fence: last-unseen
     const unseen = room.history === "from_join" && message !== null && message.seq < joined_seq;
-    return { ...{ room, role, read_seq, unread_count, mention_count }, last_message: unseen ? null : message };
+    const unread = { read_seq, delivered_seq, unread_count, mention_count };
+    return { room, role, ...unread, last_message: unseen ? null : message };
   });
   return { rows, next: found.next };
 }

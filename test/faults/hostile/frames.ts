@@ -29,6 +29,7 @@ const FRAMES = {
   follow: { after: z.string().optional(), limit: z.int().min(1).max(100).optional() },
   unfollow: {},
   read: { ...room, seq: z.int().min(0) },
+  delivered: { ...room, seq: z.int().min(0) },
   ack: { delivery_id: z.string() },
   ping: {},
   typing: { ...room, active: z.boolean() },
@@ -95,7 +96,7 @@ const ANSWERS = new Set([
 /** What comes unasked, and is no answer to a frame. */
 const isAnswer = ({ type, reason, at, ref }: Body): boolean =>
   !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing", "room"].includes(type) &&
-  !(type === "read" && at !== undefined) &&
+  !((type === "read" || type === "delivered") && at !== undefined) &&
   !(type === "presence" && ref === undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
 

@@ -6,6 +6,7 @@ import { growingMutations } from "./growing.ts";
 import { historyMutations } from "./history.ts";
 import { holdingBackMutations } from "./holding-back.ts";
 import { interfaceMutations } from "./interface.ts";
+import { markerMutations } from "./markers.ts";
 import { moderationMutations } from "./moderation.ts";
 import type { Mutation } from "./mutation.ts";
 import { responseMutations } from "./responses.ts";
@@ -27,6 +28,7 @@ export const mutations: readonly Mutation[] = [
   ...rightsMutations,
   ...moderationMutations,
   ...historyMutations,
+  ...markerMutations,
   ...secretsMutations,
   ...timeMutations,
   ...feedbackMutations,

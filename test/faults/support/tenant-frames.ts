@@ -35,6 +35,7 @@ const SCENES: Readonly<Record<ClientFrame["type"], FrameScene | readonly FrameSc
   unfollow: { names: null },
   unsubscribe: { names: "room_id", may: [...READS, "an outsider: public room", "a reader: public room"] },
   read: { names: "room_id", more: { seq: 1 }, may: READS },
+  delivered: { names: "room_id", more: { seq: 1 }, may: READS },
   ack: { names: "delivery_id" },
   post: { names: "room_id", more: { content: "Hello" } },
   edit: ofMessage({ content: "Hello" }),

@@ -264,8 +264,9 @@ export const roomRoutes = routesOf("rooms", {
     handle: async (call) => listReply(call, await listBans(call, call.params.room_id, call.query)),
   }),
   putReadMarker: route("PUT", "/rooms/:room_id/reads/:user_id", {
-    summary: "Move a member's read marker",
-    description: "A marker only moves forward: a lower seq changes nothing.",
+    summary: "Move a member's read or delivered marker",
+    description:
+      "Markers move forward: a lower seq changes nothing. With `mark_unread` the read marker is set to `seq`, also back. What is read counts as delivered.",
     access: { kind: "keyOrUser", scope: "messages:read" },
     params: MemberParams,
     body: ReadMarkerInput,
@@ -275,12 +276,12 @@ export const roomRoutes = routesOf("rooms", {
       const { room_id, user_id } = call.params;
       // A member has a marker from its joining on.
       if (call.onlyNew) throw new AppError("precondition_failed", { detail: "it exists already" });
-      return shown(await putReadMarker(call, room_id, user_id, call.body.seq), "marker");
+      return shown(await putReadMarker(call, room_id, user_id, call.body), "marker");
     },
   }),
   listReadMarkers: route("GET", "/rooms/:room_id/reads", {
     summary: "List how far each member has read",
-    description: "Newest member first, with how much each has not read.",
+    description: "Newest member first, with how much each has not read, and what its devices have received.",
     access: { kind: "keyOrUser", scope: "messages:read" },
     params: RoomParams,
     query: PageQuery,
