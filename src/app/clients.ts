@@ -8,7 +8,15 @@ import type {
 } from "../contract/clients.ts";
 import type { KeyId } from "../contract/ids.ts";
 import { type Instant, rfc3339, SECOND_MS } from "../contract/time.ts";
-import { type Client, type ClientCommand, clientDecider, clientStream, type ExistingClient } from "../domain/client.ts";
+import {
+  ALL_ALLOWED,
+  type Client,
+  type ClientCommand,
+  clientDecider,
+  clientStream,
+  type ExistingClient,
+  type Policy,
+} from "../domain/client.ts";
 import { DomainError } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import type { Position } from "../event-store/event-store.ts";
@@ -36,6 +44,10 @@ export function existing(state: Client): ExistingClient {
   if (state.status === "none") throw new DomainError("not_found");
   return state;
 }
+
+/** What the caller may do of what clients allow their users. */
+export const policyFor = async (call: Call): Promise<Policy> =>
+  /* fence: policy-of-users */ call.caller.kind === "key" ? ALL_ALLOWED : (await ownClient(call)).policy;
 
 /** The id of the key that calls. Throws forbidden: no user acts for a client. */
 function keyOf(caller: Caller): KeyId {
@@ -77,6 +89,11 @@ async function shown({ services, caller }: Call, client: ExistingClient): Promis
     id: client.id,
     name: client.name,
     description: client.description,
+    policy: {
+      users_create_rooms: client.policy.usersCreateRooms,
+      users_add_members: client.policy.usersAddMembers,
+      users_join_public_rooms: client.policy.usersJoinPublicRooms,
+    },
     mode: services.config.development ? "development" : "production",
     email: { configured: client.providers.length > 0, providers: client.providers.map(({ name }) => name) },
     key: await keyResource(services.keyUse, key),
@@ -92,9 +109,22 @@ export async function changeClient(
   call: Call,
   patch: ClientPatch,
 ): Promise<{ readonly client: ClientResource; readonly position: Position }> {
-  const command = { type: "Update", at: call.at, changes: omitUndefined(patch) } as const;
+  const { policy, ...about } = patch;
+  const changes = omitUndefined({ ...about, policy: policy === undefined ? undefined : policyChange(policy) });
+  const command = { type: "Update", at: call.at, changes } as const;
   const { state, position } = await executeOnClient(call, command);
   return { client: await shown(call, existing(state)), position };
+}
+
+/** What a merge patch of the policy says; null is what there is without one. */
+function policyChange(patch: NonNullable<ClientPatch["policy"]> | null): Partial<Policy> {
+  if (patch === null) return ALL_ALLOWED;
+  const given = (value: boolean | null | undefined) => (value === null ? true : value);
+  return omitUndefined({
+    usersCreateRooms: given(patch.users_create_rooms),
+    usersAddMembers: given(patch.users_add_members),
+    usersJoinPublicRooms: given(patch.users_join_public_rooms),
+  });
 }
 
 /** The secrets that sign at a moment. */

@@ -14,6 +14,7 @@ import { deriveSecretTail, deriveTail } from "../event-store/derived-ids.ts";
 import { type CommandContext, decodeMetadata, unkeyed } from "../event-store/envelope.ts";
 import type { Keyring } from "../event-store/sealing.ts";
 import { failpoint } from "../platform/failpoint.ts";
+import { policyFor } from "./clients.ts";
 import { AppError } from "./errors.ts";
 import { requireUsers } from "./members.ts";
 import { roomOfState } from "./resources.ts";
@@ -54,6 +55,7 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
     externalId,
     members,
   };
+  await requirePolicy(call, wanted);
   // Refused before anything is claimed for it.
   roomDecider.decide(roomDecider.initial, command, new Map());
   const others = people.map(({ subject }, index) => ({ subject, path: `members.${index}.user_id` }));
@@ -70,6 +72,19 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
     return { room: roomOfState(id, room), etag: room.settingsSeq, existed, position, replayed };
   }
   throw new AppError("unavailable", { detail: "Others took what was claimed for the room. Try again." });
+}
+
+/** What a user made before its client forbade it may be asked for again. Throws forbidden. */
+async function requirePolicy(call: Call, { members }: NewRoom): Promise<void> {
+  const { services, caller, context } = call;
+  const { usersCreateRooms, usersAddMembers } = await policyFor(call);
+  const names = members.some(({ user_id: user }) => caller.kind === "user" && user !== caller.userId);
+  // fence: policy-creates
+  if (usersCreateRooms && (usersAddMembers || !names)) return;
+  const { state } = await services.commands.load(roomDecider, roomStream(idOf(context, 0)));
+  if (state.status !== "none") return;
+  const what = usersCreateRooms ? "add no members" : "create no rooms";
+  throw new AppError("forbidden", { detail: `users of this client ${what}` });
 }
 
 const idOf = ({ commandId }: CommandContext, attempt: number): RoomId =>

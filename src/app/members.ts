@@ -30,6 +30,7 @@ import { listBans as queryBans } from "../projections/models/bans.ts";
 import { markersOf, listReads as queryReads, unreadOf } from "../projections/models/reads.ts";
 import { listMembers as queryMembers } from "../projections/models/rooms.ts";
 import type { Page } from "../projections/page.ts";
+import { policyFor } from "./clients.ts";
 import { AppError } from "./errors.ts";
 import { banResource, memberOfEvent, memberResource, readMarkerResource } from "./resources.ts";
 import { eventAt, executeOnRoom, openAsMember } from "./rooms.ts";
@@ -80,7 +81,7 @@ export async function setMember(
     if (!room.members.has(subject)) await requireUsers(services, [{ subject, path: "user_id" }]);
   }
   const described = { subject, user: seal(userId), name: sealOrNull(name), meta: seal(meta) };
-  const change = { type: "SetMember", member: described, role, onlyNew } as const;
+  const change = { type: "SetMember", member: described, role, onlyNew, policy: await policyFor(call) } as const;
   const { room, state, events, ...outcome } = await executeOnRoom(call, named, change);
   const member = await shownMember(services, room, requireExisting(state), subject, events[0]);
   const position = await services.people.ensure(call, [{ subject, userId }], outcome.position);

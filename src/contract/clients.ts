@@ -33,9 +33,16 @@ export type KeyResource = z.infer<typeof KeyResource>;
 export const CreatedKeyResource = KeyResource.extend({ api_key: shownOnce }).meta({ id: "CreatedKey" });
 export type CreatedKeyResource = z.infer<typeof CreatedKeyResource>;
 
+const Policy = z.object({
+  users_create_rooms: z.boolean(),
+  users_add_members: z.boolean().describe("Also naming others where a room is created"),
+  users_join_public_rooms: z.boolean(),
+});
+
 export const ClientResource = z
   .object({
     ...client,
+    policy: Policy.describe("What a user token may do; false: 403 `forbidden`"),
     mode: z.enum(["development", "production"]),
     email: z.object({
       configured: z.boolean().describe("Whether there is a provider"),
@@ -69,7 +76,17 @@ const GRACE_SECONDS = DAY_MS / SECOND_MS;
 
 export const NewClient = input({ name, description: orNull(description) });
 export type NewClient = z.output<typeof NewClient>;
-export const ClientPatch = input({ name: name.optional(), description: patched(description) });
+const allowed = patched(z.boolean()).describe("null: true");
+const PolicyPatch = input({
+  users_create_rooms: allowed,
+  users_add_members: allowed,
+  users_join_public_rooms: allowed,
+});
+export const ClientPatch = input({
+  name: name.optional(),
+  description: patched(description),
+  policy: patched(PolicyPatch).describe("null: everything is allowed"),
+});
 export type ClientPatch = z.output<typeof ClientPatch>;
 export const Rotation = input({
   grace_seconds: seconds(0, MAX_GRACE_SECONDS)

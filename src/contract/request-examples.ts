@@ -13,7 +13,10 @@ export const REQUEST_EXAMPLES: Readonly<Record<string, Readonly<Record<string, u
   changeEndpoint: { "other events": { events: ["room.*"], filter: null } },
   rewindEndpoint: { "to a time": { to: AT } },
   registerClient: { named: { name: "My App" } },
-  changeClient: { renamed: { name: "My other App", description: null } },
+  changeClient: {
+    renamed: { name: "My other App", description: null },
+    restricted: { policy: { users_create_rooms: false, users_add_members: false } },
+  },
   createKey: {
     "that sends notifications": { name: "Sends mail", scopes: ["notifications:read", "notifications:write"] },
     "for a year": { name: "Reports", scopes: ["audit:read"], expires_at: "2027-03-02T00:00:00Z" },

@@ -162,6 +162,7 @@ const ownClient: ClientResource = {
   id: client.id,
   name: client.name,
   description: null,
+  policy: { users_create_rooms: true, users_add_members: false, users_join_public_rooms: true },
   mode: "production",
   email: { configured: true, providers: ["main"] },
   key,

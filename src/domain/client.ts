@@ -43,6 +43,16 @@ import {
   upSince,
 } from "./provider-health.ts";
 
+/** What users' tokens may do of what belongs to their client's rooms. */
+const policy = z.object({
+  usersCreateRooms: z.boolean(),
+  /** Also naming others where a room is created. */
+  usersAddMembers: z.boolean(),
+  usersJoinPublicRooms: z.boolean(),
+});
+export type Policy = z.infer<typeof policy>;
+export const ALL_ALLOWED: Policy = { usersCreateRooms: true, usersAddMembers: true, usersJoinPublicRooms: true };
+
 export const clientStream = (id: ClientId) => `client-${id}`;
 const MAX_PROVIDERS = 20;
 
@@ -58,7 +68,13 @@ export const clientEvents = {
     }),
     seals: { webhookSecret: "client" },
   }),
-  ClientUpdated: event({ data: z.object({ name: z.string(), description: z.string().nullable() }) }),
+  /** All of it, as it is from now on. */
+  ClientUpdated: event({
+    v: 2,
+    data: z.object({ name: z.string(), description: z.string().nullable(), policy }),
+    // Until version 1 users could do everything that there is a policy for.
+    upcasts: { 1: (data) => ({ ...data, policy: ALL_ALLOWED }) },
+  }),
   ...keyEvents,
   /** Both secrets sign until the grace ends. */
   WebhookSecretRotated: event({
@@ -85,6 +101,7 @@ export type ExistingClient = {
   readonly id: ClientId;
   readonly name: string;
   readonly description: string | null;
+  readonly policy: Policy;
   readonly createdAt: Instant;
   readonly keys: readonly ApiKey[];
   readonly secret: Sealed<string>;
@@ -98,7 +115,8 @@ function evolve(state: Client, event: ClientEvent, { at, seq }: EventContext): C
   if (event.type === "ClientRegistered") {
     const { client, name, description, webhookSecret } = event.data;
     const keys = [newKey({ ...event.data.key, scopes: null, expiresAt: null }, at)];
-    const first = { status: "live", id: client, name, description, createdAt: at, keys } as const;
+    const about = { id: client, name, description, policy: ALL_ALLOWED };
+    const first = { status: "live", ...about, createdAt: at, keys } as const;
     return { ...first, secret: webhookSecret, previousSecret: null, providers: [], endpoints: [] };
   }
   if (state.status === "none") return state;
@@ -150,7 +168,7 @@ export type ClientCommand =
             key: KeyData;
             webhookSecret: string;
           }
-        | { type: "Update"; changes: { name?: string; description?: string | null } }
+        | { type: "Update"; changes: { name?: string; description?: string | null; policy?: Partial<Policy> } }
         | { type: "RotateWebhookSecret"; secret: string; graceMs: number }
         | {
             type: "SetProvider";
@@ -175,8 +193,9 @@ function decide(state: Client, command: ClientCommand): readonly ClientEvent[] {
   if (isEndpointCommand(command)) return decideEndpoints(state, command);
   switch (command.type) {
     case "Update": {
-      const next = { name: state.name, description: state.description, ...command.changes };
-      if (next.name === state.name && next.description === state.description) return [];
+      const { name, description, policy } = state;
+      const next = { name, description, ...command.changes, policy: { ...policy, ...command.changes.policy } };
+      if (sameJson(next, { name, description, policy })) return [];
       return [{ type: "ClientUpdated", data: next }];
     }
     case "CreateKey":

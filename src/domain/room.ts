@@ -4,6 +4,7 @@ import type { RoomId, Subject } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
 import type { Role } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
+import { ALL_ALLOWED, type Policy } from "./client.ts";
 import {
   type Actor,
   type Decider,
@@ -52,7 +53,15 @@ type RoomChange =
   /** The room was to be made and was not: from now on it never is, so that another may have what was claimed for it. */
   | { type: "Abandon" }
   /** `role: null` keeps the role, or is `member` for one who joins. Every field of `member` is the whole new value. */
-  | { type: "SetMember"; actor: Actor; member: Omit<MemberData, "role">; role: Role | null; onlyNew?: boolean }
+  | {
+      type: "SetMember";
+      actor: Actor;
+      member: Omit<MemberData, "role">;
+      role: Role | null;
+      onlyNew?: boolean;
+      /** What the client lets its users do; left out: everything. */
+      policy?: Pick<Policy, "usersAddMembers" | "usersJoinPublicRooms">;
+    }
   /** A merge patch of a member that there is: undefined stays as it is. */
   | { type: "ChangeMember"; actor: Actor; subject: Subject; user: string; changes: MemberChange }
   | { type: "RemoveMember"; actor: Actor; subject: Subject; user: string }
@@ -156,7 +165,7 @@ function update(room: ExistingRoom, command: CommandOf<"Update">): readonly Room
 
 function setMember(
   room: ExistingRoom,
-  { member: given, actor, role: wanted, onlyNew, at }: CommandOf<"SetMember"> & TimedCommand,
+  { member: given, actor, role: wanted, onlyNew, policy = ALL_ALLOWED, at }: CommandOf<"SetMember"> & TimedCommand,
   priorEvents: PriorEvents<RoomEvent>,
 ): readonly RoomEvent[] {
   const { subject } = given;
@@ -164,8 +173,11 @@ function setMember(
   const before = roleOf(room, subject);
   const self = actor.type === "user" && actor.id === subject;
   const role = wanted ?? before ?? (self ? joiningRole(room, subject) : "member");
-  if (self && before === undefined) requireJoining(room, subject, role);
+  if (self && before === undefined) requireJoining(room, subject, role, policy);
   else if (!self || role !== before) requireAdmin(room, actor, setsRole(before, role) ? "owner" : "admin");
+  // fence: policy-adds
+  if (!self && before === undefined && !policy.usersAddMembers)
+    throw new DomainError("forbidden", "users of this client add no members");
   const direct = room.settings.kind === "direct";
   // A client key gives back the one whom it took out.
   if (direct && before === undefined && !room.formers.has(subject)) throw new DomainError("direct_room_fixed");
@@ -189,8 +201,15 @@ function setMember(
 const joiningRole = (room: ExistingRoom, subject: Subject): Role =>
   /* fence: rejoin-as-reader */ room.formers.get(subject) === "reader" ? "reader" : room.settings.joinRole;
 
-function requireJoining(room: ExistingRoom, subject: Subject, role: Role): void {
+function requireJoining(
+  room: ExistingRoom,
+  subject: Subject,
+  role: Role,
+  policy: Pick<Policy, "usersJoinPublicRooms">,
+): void {
   if (room.settings.kind !== "public") throw new DomainError("not_found");
+  // fence: policy-joins
+  if (!policy.usersJoinPublicRooms) throw new DomainError("forbidden", "users of this client do not join public rooms");
   // fence: removed-rejoins
   if (room.formers.get(subject) === "removed") throw new DomainError("removed");
   const given = joiningRole(room, subject);

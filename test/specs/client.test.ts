@@ -1,7 +1,7 @@
 // A tenant: its webhook secret, its email providers.
 import { describe, test } from "vitest";
 import type { KeyId } from "../../src/contract/ids.ts";
-import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
+import { ALL_ALLOWED, type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
 import { NO_OPTIONS } from "../../src/domain/provider.ts";
 import { at, given, NOW } from "../support/given.ts";
 
@@ -59,7 +59,7 @@ const setProvider = (name = "main", changes: object = {}): ClientCommand => ({
   at: NOW,
   provider: { ...data(name), config, ...changes },
 });
-const update = (changes: { name?: string; description?: string | null }): ClientCommand => ({
+const update = (changes: Extract<ClientCommand, { type: "Update" }>["changes"]): ClientCommand => ({
   type: "Update",
   at: NOW,
   changes,
@@ -87,16 +87,30 @@ describe("updating", () => {
   test("changes what is named and keeps the rest", () =>
     given(clientDecider, registered)
       .when(update({ description: "ours" }))
-      .then({ type: "ClientUpdated", data: { name: "My App", description: "ours" } }));
+      .then({ type: "ClientUpdated", data: { name: "My App", description: "ours", policy: ALL_ALLOWED } }));
 
   test("clears with null", () =>
-    given(clientDecider, registered, { type: "ClientUpdated", data: { name: "My App", description: "ours" } })
+    given(clientDecider, registered, {
+      type: "ClientUpdated",
+      data: { name: "My App", description: "ours", policy: ALL_ALLOWED },
+    })
       .when(update({ description: null }))
-      .then({ type: "ClientUpdated", data: { name: "My App", description: null } }));
+      .then({ type: "ClientUpdated", data: { name: "My App", description: null, policy: ALL_ALLOWED } }));
+
+  test("of the policy keeps what is not named", () => {
+    const policy = { ...ALL_ALLOWED, usersAddMembers: false };
+    const updated = { type: "ClientUpdated", data: { name: "My App", description: null, policy } } as const;
+    given(clientDecider, registered)
+      .when(update({ policy: { usersAddMembers: false } }))
+      .then(updated);
+    given(clientDecider, registered, updated)
+      .when(update({ policy: { usersCreateRooms: false } }))
+      .then({ ...updated, data: { ...updated.data, policy: { ...policy, usersCreateRooms: false } } });
+  });
 
   test("to what already holds changes nothing", () =>
     given(clientDecider, registered)
-      .when(update({ name: "My App", description: null }))
+      .when(update({ name: "My App", description: null, policy: { usersAddMembers: true } }))
       .thenNothing());
 });
 

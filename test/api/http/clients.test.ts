@@ -77,6 +77,7 @@ describe("a client", () => {
       id: api.id,
       name: "Mine",
       description: null,
+      policy: { users_create_rooms: true, users_add_members: true, users_join_public_rooms: true },
       mode: "development",
       email: { configured: false, providers: [] },
       key: {

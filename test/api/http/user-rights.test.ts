@@ -1,5 +1,5 @@
 // What a user's token may not do: take names that belong to the backend, make users, rule in a direct room, come back.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Answer, type Api, codeOf, newClient, tokenOf } from "../../e2e/support/api.ts";
 import { raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
@@ -126,6 +126,63 @@ describe("a public room", () => {
     expect([joined.status, joined.body.role]).toEqual([201, "reader"]);
     expect((await api.patch(`/rooms/${room.id}`, { join_role: "member" })).body.join_role).toBe("member");
     expect((await alice.put(`/rooms/${room.id}/members/alice`, {})).body.role).toBe("member");
+  });
+});
+
+describe("what the client does not let its users do", () => {
+  const allow = (policy: object | null) => api.patch("/clients/me", { policy });
+  afterEach(() => allow(null));
+
+  test("is kept with the client, field by field", async () => {
+    const all = { users_create_rooms: true, users_add_members: true, users_join_public_rooms: true };
+    expect((await allow({ users_create_rooms: false })).body.policy).toEqual({ ...all, users_create_rooms: false });
+    expect((await allow({ users_add_members: false, users_create_rooms: null })).body.policy).toEqual({
+      ...all,
+      users_add_members: false,
+    });
+    expect((await api.patch("/clients/me", { name: "Other" })).body.policy.users_add_members).toBe(false);
+    expect((await api.get("/clients/me")).body.policy.users_add_members).toBe(false);
+    expect((await allow(null)).body.policy).toEqual(all);
+    expect(refusal(await allow({ users_join: true, users_add_members: 1 }))).toEqual([
+      ...[422, "policy.users_add_members wrong_type", "policy.users_join unknown_field"],
+    ]);
+  });
+
+  test("creating rooms is forbidden to them, and not to a client key", async () => {
+    const once = { "idempotency-key": "made-before" };
+    const { body: made } = await alice.post("/rooms", { name: "Mine" }, once);
+    await allow({ users_create_rooms: false });
+    expect(codeOf(await alice.post("/rooms", { name: "Mine" }))).toEqual([403, "forbidden"]);
+    expect((await alice.post("/rooms", { name: "Mine" }, once)).body.id).toBe(made.id);
+    expect((await api.post("/rooms", { name: "Ours", members: [{ user_id: "alice" }] })).status).toBe(201);
+  });
+
+  test("adding members is forbidden to them, also where a room is created", async () => {
+    await api.put("/users/carl", {});
+    const { body: room } = await alice.post("/rooms", { name: "Mine", members: [{ user_id: "carl" }] });
+    await allow({ users_add_members: false });
+    const at = `/rooms/${room.id}/members`;
+    expect(codeOf(await alice.put(`${at}/bob`, {}))).toEqual([403, "forbidden"]);
+    expect(codeOf(await alice.post("/rooms", { name: "B", members: [{ user_id: "bob" }] }))).toEqual([
+      403,
+      "forbidden",
+    ]);
+    expect((await alice.post("/rooms", { name: "B", members: [{ user_id: "alice" }] })).status).toBe(201);
+    expect((await alice.put(`${at}/carl`, { role: "admin" })).status).toBe(200);
+    expect((await api.put(`${at}/bob`, {})).status).toBe(201);
+    expect(codeOf(await bob.put(`${at}/carl`, { role: "owner" }))).toEqual([403, "role_required"]);
+  });
+
+  test("joining public rooms is forbidden to them; who is in stays", async () => {
+    const members = [{ user_id: "alice" }];
+    const { body: room } = await api.post("/rooms", { name: "Square", kind: "public", members });
+    const { body: hidden } = await api.post("/rooms", { name: "Hidden" });
+    await allow({ users_join_public_rooms: false });
+    expect(codeOf(await bob.put(`/rooms/${room.id}/members/bob`, {}))).toEqual([403, "forbidden"]);
+    expect(codeOf(await bob.put(`/rooms/${hidden.id}/members/bob`, {}))).toEqual([404, "not_found"]);
+    expect((await alice.put(`/rooms/${room.id}/members/alice`, { name: "Al" })).status).toBe(200);
+    await allow({ users_join_public_rooms: true });
+    expect((await bob.put(`/rooms/${room.id}/members/bob`, {})).status).toBe(201);
   });
 });
 

@@ -218,6 +218,7 @@ describe("a user's rooms", () => {
       role: "member",
       seq: 2,
       read_seq: 0,
+      delivered_seq: 0,
       unread_count: 1,
       mention_count: 0,
       last_message: last,

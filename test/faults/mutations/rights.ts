@@ -5,6 +5,7 @@ const http = (test: string) => ({ file: "api/http/user-rights.test.ts", test });
 const schemas = (test: string) => ({ file: "api/http/schemas.test.ts", test });
 const keys = (test: string) => ({ file: "specs/client-keys.test.ts", test });
 const members = (test: string) => ({ file: "specs/room-members.test.ts", test });
+const policy = (test: string) => http(`what the client does not let its users do ${test}`);
 
 export const rightsMutations: readonly Mutation[] = [
   {
@@ -165,5 +166,29 @@ export const rightsMutations: readonly Mutation[] = [
     name: "numbers that a double does not hold are kept",
     mutate: replaceWith("value"),
     caughtBy: { file: "specs/json.test.ts", test: "are kept as they were written, in a value of any shape" },
+  },
+  {
+    fence: "policy-of-users",
+    name: "a client's policy binds its users",
+    mutate: condition(true),
+    caughtBy: policy("creating rooms is forbidden to them"),
+  },
+  {
+    fence: "policy-creates",
+    name: "users create rooms only where their client lets them",
+    mutate: condition(true),
+    caughtBy: policy("creating rooms is forbidden to them"),
+  },
+  {
+    fence: "policy-adds",
+    name: "users add members only where their client lets them",
+    mutate: condition(false),
+    caughtBy: policy("adding members is forbidden to them"),
+  },
+  {
+    fence: "policy-joins",
+    name: "users join public rooms only where their client lets them",
+    mutate: condition(false),
+    caughtBy: policy("joining public rooms is forbidden to them"),
   },
 ];

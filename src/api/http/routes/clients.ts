@@ -43,8 +43,9 @@ export const clientRoutes = routesOf("clients", {
     handle: async (call) => ok(await getClient(call)),
   }),
   changeClient: route("PATCH", "/clients/me", {
-    summary: "Change the client's name or description",
-    description: "A JSON Merge Patch (RFC 7396): null clears.",
+    summary: "Change the client's name, description or policy",
+    description:
+      "A JSON Merge Patch (RFC 7396): null clears. `policy` says what user tokens may do; what is false is 403 `forbidden` for them.",
     access: { kind: "key", scope: "keys:manage" },
     body: ClientPatch,
     responses: { 200: ClientResource },

@@ -90,7 +90,7 @@ export const roomRoutes = routesOf("rooms", {
     furtherFaults: memberFaults,
     costs: (user, { body }) => ({ rooms: 1, members: body.members.filter((one) => one.user_id !== user).length }),
     responses: { 201: RoomResource, 200: RoomResource },
-    problems: ["external_id_taken"],
+    problems: ["external_id_taken", "forbidden"],
     handle: async (call) => {
       const made = await createRoom(call, call.body);
       return made.existed ? shown(made, "room") : created(made, "room", `/rooms/${made.room.id}`);
@@ -159,6 +159,7 @@ export const roomRoutes = routesOf("rooms", {
       "not_found",
       "not_a_member",
       "removed",
+      "forbidden",
       "role_required",
       "read_only",
       "last_owner",
