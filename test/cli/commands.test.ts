@@ -76,14 +76,14 @@ describe("projections", () => {
     const rows = Object.fromEntries(report.projections.map((one: Body) => [one.name, one.rows]));
     expect(rows).toMatchObject({ api_keys: 1, rooms: 1, members: 2, messages: 5 });
     const text = await chatapi(["projections", "list"]);
-    expect(text.out).toMatch(/^messages +v3 +5 rows +\d+\.\d MiB$/m);
+    expect(text.out).toMatch(/^messages +v5 +5 rows +\d+\.\d MiB$/m);
     expect(linesOf(text.out)).toHaveLength(storedProjections.length + 1);
   });
 
   test("rebuild: one, beside the running server, which goes on with it", async () => {
     const { code, out, err } = await chatapi(["projections", "rebuild", "messages"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(out).toMatch(/^rebuilt messages_v3 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
+    expect(out).toMatch(/^rebuilt messages_v5 from \d+ events, up to \w+\.[0-9a-f]{16}\n$/);
     const { status, body } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "bob", content: "after" });
     expect(status).toBe(201);
     expect((await api.get(`/rooms/${room.id}/messages?limit=1`)).body.data[0].id).toBe(body.id);
