@@ -7,7 +7,8 @@ import { DAY_MS, rfc3339 } from "../contract/time.ts";
 import type { UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import type { ExistingRoom } from "../domain/room-state.ts";
+import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
+import type { ExistingRoom, Room } from "../domain/room-state.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import { type Position, positionBefore, type RecordedEvent, StoreUnavailable } from "../event-store/event-store.ts";
 import { mapBounded, upToBytes } from "../platform/bounded.ts";
@@ -25,7 +26,7 @@ import { AppError } from "./errors.ts";
 import type { FollowCursor } from "./positions.ts";
 import { isOfRoom, publishedAs } from "./public-events.ts";
 import type { StoredRoomEvent } from "./public-room-events.ts";
-import { shownOfRooms } from "./pull.ts";
+import { type ShownOfRoom, shownOfRooms } from "./pull.ts";
 import { messageOfRow, roomOfState } from "./resources.ts";
 import type { Call, Caller, Services } from "./services.ts";
 import { listUserRooms } from "./users.ts";
@@ -142,6 +143,7 @@ export async function roomCameInto(
     seq,
     // What was said before counts as read; who is named when a room is made has read nothing.
     read_seq: seq === 1 ? 0 : seq,
+    delivered_seq: seq === 1 ? 0 : seq,
     unread_count: 0,
     mention_count: 0,
     last_message: last === undefined ? null : messageOfRow(last),
@@ -158,6 +160,8 @@ export class Missed {
   /** The rooms in which something happened; `inside`: those of them that the user is in, at `after`. */
   #rooms: readonly RoomId[] | undefined;
   readonly #inside = new Map<RoomId, boolean>();
+  /** What the user saw of rooms that it is not in any more, from which seq on. */
+  readonly #seen = new Map<RoomId, number>();
 
   constructor(services: Services, caller: UserCaller, { position, had }: FollowCursor, upTo: Position) {
     this.#services = services;
@@ -204,8 +208,8 @@ export class Missed {
       const raw = recorded[index];
       if (isOfRoom(event)) {
         const [published] = publishedAs(event);
-        const public_ = published === undefined ? undefined : shown.get(published.id);
-        const followed = public_ === undefined ? undefined : await this.#ofRoom(event, public_);
+        const one = published === undefined ? undefined : shown.get(published.id);
+        const followed = one === undefined ? undefined : await this.#ofRoom(event, one);
         if (followed !== undefined) all.push(followed);
       } else if (event.type === "ReadMarked") {
         const marker = markerOf(event);
@@ -215,7 +219,7 @@ export class Missed {
     return all;
   }
 
-  async #ofRoom(event: StoredRoomEvent, shown: PublicEvent): Promise<Followed | undefined> {
+  async #ofRoom(event: StoredRoomEvent, { event: shown, now }: ShownOfRoom): Promise<Followed | undefined> {
     const { position, stream, revision } = event;
     const room = roomOf(stream);
     const before = this.#inside.get(room) ?? false;
@@ -225,11 +229,26 @@ export class Missed {
     // fence: follow-missed-member
     if (!before && !after) return undefined;
     const state = before ? undefined : await this.#services.commands.loadAt(roomDecider, stream, revision);
-    return {
-      ...{ kind: "room", position, room, seq: revision + 1, event: shown },
-      comes: state?.status === "live" ? state : null,
-      ends: before && typeof change === "string" ? change : null,
-    };
+    const comes = state?.status === "live" ? state : null;
+    const ends = before && typeof change === "string" ? change : null;
+    // fence: follow-missed-unseen
+    const seen = eventSeenFrom(shown, await this.#visibleFrom(event, now, comes));
+    // How the user came in and was lost is told all the same: it is about itself.
+    if (seen === undefined && comes === null && ends === null) return undefined;
+    return { ...{ kind: "room", position, room, seq: revision + 1, event: seen ?? shown }, comes, ends };
+  }
+
+  /** The first seq that the user sees of a room: now if it is in it, else while it was. `comes`: it comes in with the event. */
+  async #visibleFrom({ stream, revision }: StoredRoomEvent, now: Room, comes: ExistingRoom | null): Promise<number> {
+    const { actor, subject } = this.#caller;
+    if (now.status === "live" && now.members.has(subject)) return visibleFrom(now, actor);
+    const room = roomOf(stream);
+    const known = comes === null ? this.#seen.get(room) : undefined;
+    if (known !== undefined) return known;
+    const then = comes ?? (await this.#services.commands.loadAt(roomDecider, stream, revision - 1));
+    const from = then.status === "live" ? visibleFrom(then, actor) : 0;
+    this.#seen.set(room, from);
+    return from;
   }
 
   /** Finds the rooms, and whether the user was in them. */

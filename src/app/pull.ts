@@ -5,6 +5,7 @@ import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
+import type { Room } from "../domain/room-state.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import { type Position, positionBefore } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
@@ -110,7 +111,7 @@ async function shownEvents(
     Promise.all(
       publishedAs(one).map(async ({ id, type }, nth, { length }) => {
         if (!wanted(type)) return [];
-        const event = ofRooms.get(id) ?? (await publicEvent(services, one, id));
+        const event = ofRooms.get(id)?.event ?? (await publicEvent(services, one, id));
         if (event === undefined) return [];
         const cursor = { position: one.position, had: nth + 1 };
         return [{ event, cursor, id: idOf(event.position, nth, length) }];
@@ -120,12 +121,15 @@ async function shownEvents(
   return shown.flat(2);
 }
 
+/** A public event of a room, as it is to be shown in the room as it is `now`. */
+export type ShownOfRoom = { readonly event: PublicEvent; readonly now: Room };
+
 /** The public events of those among stored events that are of rooms, by id, as they are to be shown now. */
 export async function shownOfRooms(
   services: PublicEventServices,
   stored: readonly StoredEvent[],
-): Promise<ReadonlyMap<string, PublicEvent>> {
-  const ofRooms = new Map<string, PublicEvent>();
+): Promise<ReadonlyMap<string, ShownOfRoom>> {
+  const ofRooms = new Map<string, ShownOfRoom>();
   for (const [stream, own] of Map.groupBy(stored.filter(isOfRoom), (one) => one.stream)) {
     const { state: now } = await services.commands.load(roomDecider, stream);
     const maker = new RoomEventMaker(services, roomOf(stream));
@@ -133,7 +137,7 @@ export async function shownOfRooms(
     for (let first = 0; first < own.length; ) {
       let end = first + 1;
       while (end < own.length && own[end]?.revision === (own[end - 1]?.revision ?? 0) + 1) end += 1;
-      for (const event of await maker.past(own.slice(first, end), now)) ofRooms.set(event.id, event);
+      for (const event of await maker.past(own.slice(first, end), now)) ofRooms.set(event.id, { event, now });
       first = end;
     }
   }

@@ -96,7 +96,13 @@ export const member = (subject: Subject, role: Role = "member", name: string | n
 
 export const roomCreated = (
   members: readonly MemberData[] = [],
-  settings: { name?: string; kind?: "private" | "public" | "direct"; externalId?: string; meta?: JsonObject } = {},
+  settings: {
+    name?: string;
+    kind?: "private" | "public" | "direct";
+    externalId?: string;
+    meta?: JsonObject;
+    history?: "from_join";
+  } = {},
 ): DomainEvent => ({
   type: "RoomCreated",
   data: {
@@ -106,7 +112,7 @@ export const roomCreated = (
     joinRole: "member",
     maxMembers: null,
     posting: "everyone",
-    history: "all",
+    history: settings.history ?? "all",
     meta: settings.meta ?? {},
     externalId: settings.externalId ?? null,
     members: [...members],

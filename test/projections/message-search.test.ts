@@ -16,6 +16,7 @@ const TEAM: RoomId = "room_theteam";
 const BENS: RoomId = "room_bensown";
 const GONE: RoomId = "room_deleted";
 const THEIRS: RoomId = "room_theirs";
+const LATE: RoomId = "room_joined";
 
 const TEXTS = {
   english: "The quick brown fox jumps over the lazy dog",
@@ -74,6 +75,13 @@ beforeAll(async () => {
   await given.write(`room-${THEIRS}`, [owned(ANNA), ...texts(THEIRS, ["penguin of another client"])], {
     client: OTHER,
   });
+  await given.write(`room-${LATE}`, [
+    roomCreated([member(BEN, "owner")], { history: "from_join" }),
+    posted(BEN, 2, 1, { content: "puffin before", room: LATE }),
+    events.joined(ANNA),
+    posted(BEN, 4, 2, { content: "puffin after", room: LATE }),
+    events.edited(BEN, 2, "puffin edited"),
+  ]);
   await readSide.caughtUp();
 }, 60_000);
 afterAll(() => given[Symbol.asyncDispose]());
@@ -151,6 +159,15 @@ describe.each(Object.entries(WAYS))("%s", (_way, bounds) => {
     expect(await found("penguin", { bounds, viewer: ANNA, rooms: [BENS] })).toEqual([]);
     expect(await found("penguin", { bounds, viewer: "sub_nobody" })).toEqual([]);
     expect(await found("penguin", { bounds, viewer: ANNA, as: OTHER })).toEqual(["penguin of another client"]);
+  });
+
+  test("gives a user nothing from before its joining, where the room hides it", async () => {
+    expect(await found("puffin", { bounds, viewer: ANNA })).toEqual(["puffin after"]);
+    for (const viewer of [BEN, undefined])
+      expect((await found("puffin", { bounds, ...(viewer && { viewer }) })).toSorted()).toEqual([
+        "puffin after",
+        "puffin edited",
+      ]);
   });
 
   test("is narrowed by room, sender, type, mentions and time", async () => {

@@ -10,6 +10,7 @@ import { HOUR_MS } from "../../contract/time.ts";
 import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { PersistentMap } from "../../domain/persistent-map.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
+import { eventSeenFrom, visibleFrom } from "../../domain/room-history.ts";
 import type { Member, Room } from "../../domain/room-state.ts";
 import { decode, decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import { type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
@@ -268,11 +269,20 @@ class Telling {
     const room = roomOf(event.stream);
     const plain = { kind: "room", position: event.position, room, seq: event.revision + 1, event: shown } as const;
     const shared: Followed = { ...plain, comes: null, ends: null };
+    let hidden: Followed | undefined;
     for (const [follower, wasIn] of heard) {
       const change = membershipAfter(event, follower.subject);
       const comes = !wasIn && after?.status === "live" ? after : null;
       const ends = wasIn && typeof change === "string" ? change : null;
-      this.#tell(follower, comes === null && ends === null ? shared : { ...plain, comes, ends });
+      if (comes !== null || ends !== null) {
+        this.#tell(follower, { ...plain, comes, ends });
+        continue;
+      }
+      const from = after?.status === "live" ? visibleFrom(after, { type: "user", id: follower.subject }) : 0;
+      const seen = /* fence: follow-unseen */ from === 0 ? shown : eventSeenFrom(shown, from);
+      // Of its message nothing is left, whoever is told.
+      if (seen !== undefined && seen !== shown) hidden ??= { ...shared, event: seen };
+      this.#tell(follower, seen === shown ? shared : (hidden ?? shared));
     }
   }
 

@@ -65,7 +65,9 @@ const BOUNDS: SearchBounds = { scanned: 2_000, enough: 200, indexed: 2_000, deep
 const MAX_SCOPE = 200;
 
 const VISIBLE = `s.created_at >= since and s.created_at < until and (within is null or s.room_id = any(within))
-  and exists (select from ${ROOMS} r where r.room_id = s.room_id and /* fence: search-deleted-rooms */ not r.deleted /* end */)
+  and exists (select from ${ROOMS} r where r.room_id = s.room_id and /* fence: search-deleted-rooms */ not r.deleted /* end */
+    and (viewer is null or /* fence: search-unseen */ r.history = 'all' or s.seq >= (
+      select m.joined_seq from ${MEMBERS} m where m.room_id = s.room_id and m.subject = viewer) /* end */))
   and (viewer is null or /* fence: search-members */ exists (select from ${MEMBERS} m where m.room_id = s.room_id and m.subject = viewer) /* end */)`;
 const OWN = "/* fence: search-messages-client */ s.client = tenant /* end */ and not s.deleted and not s.growing";
 

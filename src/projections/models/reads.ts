@@ -244,7 +244,7 @@ async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<Reado
   return new Map(rows.map((row) => [row.room_id, row]));
 }
 
-/** The last message of a room before a seq that is not deleted now. */
+/** The last message before a seq that is not deleted now and that who joined with the seq sees. */
 export const lastMessageBefore = async (
   read: ReadAs,
   room: RoomId,
@@ -253,12 +253,14 @@ export const lastMessageBefore = async (
   first(
     await read.rows(
       read
-        .over(MESSAGE_TABLES)
+        .over({ ...MESSAGE_TABLES, r: rooms })
         .selectFrom("m")
         .select(shownMessage)
         .where("m.room_id", "=", room)
         .where("m.deleted_at", "is", null)
         .where("m.seq", "<", seq)
+        // fence: follow-last-unseen
+        .where(sql<boolean>`exists (select from r where r.room_id = m.room_id and r.history = 'all')`)
         .orderBy("m.seq", "desc")
         .limit(1),
     ),

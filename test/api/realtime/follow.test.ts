@@ -149,6 +149,59 @@ describe("rooms that a user comes into and loses", () => {
     ]);
     for (const frame of socket.frames.filter(({ type }) => type === "event")) expect(frame.cursor).toBeTruthy();
   });
+
+  test("that show nothing from before joining say as little of older messages, live and missed", async () => {
+    const [ann, bob, cat] = [newUser(), newUser(), newUser()];
+    const [room, lost] = [
+      await newRoom([bob], { history: "from_join" }),
+      await newRoom([bob], { history: "from_join" }),
+    ];
+    const as = (of: string) => `/rooms/${of}/members/${encodeURIComponent(ann)}`;
+    const old = `/rooms/${room}/messages/${(await say(room, "Secret", bob)).id}`;
+    const older = `/rooms/${lost}/messages/${(await say(lost, "Secret", bob)).id}`;
+    using socket = await connect(ann);
+    await socket.ask({ type: "follow" });
+    using his = await connect(bob);
+    await his.ask({ type: "follow" });
+    await api.put(as(lost), {});
+    await api.put(as(room), {});
+    await socket.next("event", { room_id: room });
+    expect(socket.of("room").map((frame) => frame.room)).toEqual((await list(ann)).data.toReversed());
+    expect(socket.of("room")[1]?.room).toMatchObject({ room: { history: "from_join" }, last_message: null });
+    await api.patch(old, { content: "Secret still" });
+    const edited = await socket.next("event", { event: "message.edited" });
+    expect(edited.data).toEqual({ id: old.split("/").at(-1), hidden: true });
+    expect((await his.next("event", { event: "message.edited" })).data).toMatchObject({ content: "Secret still" });
+    const cursor = cursorOf(socket.frames);
+    await api.delete(old);
+    await api.patch(older, { content: "Secret too" });
+    await say(lost, "seen", bob);
+    await api.delete(as(lost));
+    await api.delete(as(room));
+    await say(room, "Secret meanwhile", bob);
+    await api.put(as(room), {});
+    await api.post(`${old}/restore`);
+    await say(room, "news", bob);
+    using again = await connect(ann);
+    await again.ask({ type: "follow", after: cursor });
+    await again.next("caught_up");
+    expect(told(again)).toEqual([
+      ["message.edited", lost, 4],
+      ["message.posted", lost, 5],
+      ["member.left", lost, 6],
+      ["unsubscribed", lost, "removed"],
+      ["member.left", room, 6],
+      ["unsubscribed", room, "removed"],
+      ["room", room, 8],
+      ["member.joined", room, 8],
+      ["message.restored", room, 9],
+      ["message.posted", room, 10],
+    ]);
+    for (const { frames } of [socket, again]) expect(JSON.stringify(frames)).not.toContain("Secret");
+    using window = await connect(cat);
+    await api.put(as(room).replace(encodeURIComponent(ann), encodeURIComponent(cat)), {});
+    expect((await window.ask({ type: "follow" })).rooms).toMatchObject([{ room: { id: room }, last_message: null }]);
+  });
 });
 
 describe("after a cut", () => {
