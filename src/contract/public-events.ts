@@ -91,6 +91,15 @@ export const PERSONAL_EVENTS = {
 export type PersonalEventType = keyof typeof PERSONAL_EVENTS;
 export const PERSONAL_EVENT_TYPES = Object.keys(PERSONAL_EVENTS) as PersonalEventType[];
 
+const hiddenMessage = z
+  .object({ id: z.string(), hidden: z.literal(true) })
+  .meta({ id: "HiddenMessage", description: "Of a message from before the member joined, where the room hides those" });
+/** What the `data` of an event may be as a user is told of it. */
+export function dataForUsers(type: RoomEventType | PersonalEventType): z.ZodType {
+  const { data } = { ...ROOM_EVENTS, ...PERSONAL_EVENTS }[type];
+  return type in ROOM_EVENTS && /^(message|reaction)\./.test(type) ? z.union([data, hiddenMessage]) : data;
+}
+
 export const PUBLIC_EVENTS = { ...ROOM_EVENTS, ...OTHER_EVENTS } as const;
 export type PublicEventType = keyof typeof PUBLIC_EVENTS;
 export const PUBLIC_EVENT_TYPES = Object.keys(PUBLIC_EVENTS) as readonly PublicEventType[];

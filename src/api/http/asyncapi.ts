@@ -4,7 +4,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { CLOSE_REASONS, CLOSE_REMEDIES, type CloseCode, PROBLEMS, SOCKET_ERRORS } from "../../contract/errors.ts";
 import { CLIENT_FRAME_DOCS, type ClientFrameDoc, SERVER_FRAME_DOCS } from "../../contract/frame-docs.ts";
 import { CLIENT_FRAMES, ServerFrameSchema, scopeOfFrame } from "../../contract/frames.ts";
-import { PERSONAL_EVENTS, PUBLIC_EVENTS } from "../../contract/public-events.ts";
+import { dataForUsers, PERSONAL_EVENTS, PUBLIC_EVENTS } from "../../contract/public-events.ts";
 import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
 import { Components } from "./components.ts";
 
@@ -44,7 +44,7 @@ const serverMessages: readonly Message[] = ServerFrameSchema.options.flatMap((sc
   return schema.shape.event.options.map((event) => ({
     ...{ id: `event.${event}`, type, title: event, io: "output", example: undefined },
     description: SOCKET_EVENTS[event].meaning,
-    schema: z.strictObject({ ...schema.shape, event: z.literal(event), data: SOCKET_EVENTS[event].data }),
+    schema: z.strictObject({ ...schema.shape, event: z.literal(event), data: dataForUsers(event) }),
   }));
 });
 

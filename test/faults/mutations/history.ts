@@ -1,8 +1,12 @@
 // Fences around what a room shows of the time before a member's joining.
-import { condition, drop, type Mutation } from "./mutation.ts";
+import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
 
 const shown = (test: string) => ({ file: "api/http/room-history.test.ts", test: `who joined ${test}` });
 const decided = (test: string) => ({ file: "specs/room-history.test.ts", test });
+const followed = {
+  file: "api/realtime/follow.test.ts",
+  test: "that show nothing from before joining say as little of older messages",
+};
 
 export const historyMutations: readonly Mutation[] = [
   {
@@ -58,5 +62,29 @@ export const historyMutations: readonly Mutation[] = [
     name: "nothing is told of what grows since before joining",
     mutate: drop,
     caughtBy: shown("is told nothing of what grows since before its joining"),
+  },
+  {
+    fence: "follow-unseen",
+    name: "who follows is told nothing live of messages from before joining",
+    mutate: condition(true),
+    caughtBy: followed,
+  },
+  {
+    fence: "follow-missed-unseen",
+    name: "who follows anew is told nothing that it missed of messages from before joining",
+    mutate: replaceWith("shown"),
+    caughtBy: followed,
+  },
+  {
+    fence: "follow-last-unseen",
+    name: "a room that one comes into shows no last message from before",
+    mutate: drop,
+    caughtBy: followed,
+  },
+  {
+    fence: "search-unseen",
+    name: "a user's search finds nothing from before joining",
+    mutate: replaceWith("true"),
+    caughtBy: { file: "projections/message-search.test.ts", test: "gives a user nothing from before its joining" },
   },
 ];
