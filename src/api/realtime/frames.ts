@@ -56,7 +56,7 @@ export function frameSeenFrom(bytes: Buffer, messageSeq: number | null, from: nu
   if (known !== undefined) return known;
   // Of its message nothing is left, whatever the seq of the frame.
   const frame: Extract<ServerFrame, { type: "event" }> = JSON.parse(bytes.toString());
-  const made = Buffer.from(JSON.stringify(eventSeenFrom(frame, frame.seq)));
+  const made = Buffer.from(JSON.stringify(eventSeenFrom(frame, frame.seq ?? Number.POSITIVE_INFINITY)));
   hidden.set(bytes, made);
   return made;
 }
