@@ -2,7 +2,7 @@
 import type { Cursor } from "../contract/fields.ts";
 import type { EndReason } from "../contract/frames.ts";
 import type { RoomId } from "../contract/ids.ts";
-import type { PublicEvent } from "../contract/public-events.ts";
+import type { PersonalEvent, PublicEvent } from "../contract/public-events.ts";
 import { DAY_MS, rfc3339 } from "../contract/time.ts";
 import type { UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
@@ -28,6 +28,7 @@ import { isOfRoom, publishedAs } from "./public-events.ts";
 import type { StoredRoomEvent } from "./public-room-events.ts";
 import { type ShownOfRoom, shownOfRooms } from "./pull.ts";
 import { messageOfRow, roomOfState } from "./resources.ts";
+import { concernsAlone, personalEvent } from "./scheduled-messages.ts";
 import type { Call, Caller, Services } from "./services.ts";
 import { listUserRooms } from "./users.ts";
 
@@ -58,6 +59,7 @@ export type Followed = {
       readonly ends: EndReason | null;
     }
   | { readonly kind: "read"; readonly marker: ReadMarker }
+  | { readonly kind: "personal"; readonly event: PersonalEvent }
   | { readonly kind: "notification"; readonly event: RecordedEvent }
 );
 
@@ -214,6 +216,9 @@ export class Missed {
       } else if (event.type === "ReadMarked") {
         const marker = markerOf(event);
         if (this.#inside.get(marker.room_id) !== false) all.push({ kind: "read", position, marker });
+      } else if (raw !== undefined && concernsAlone(raw) !== undefined) {
+        const own = await personalEvent(this.#services, raw);
+        if (own !== undefined) all.push({ kind: "personal", position, event: own });
       } else if (raw !== undefined) all.push({ kind: "notification", position, event: raw });
     }
     return all;

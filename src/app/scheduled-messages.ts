@@ -5,8 +5,10 @@ import {
   type RoomId,
   type ScheduledMessageId,
   ScheduledMessageIdSchema,
+  type Subject,
 } from "../contract/ids.ts";
 import { EVERYONE, type NewMessage } from "../contract/messages.ts";
+import type { PersonalEvent, PersonalEventType } from "../contract/public-events.ts";
 import type {
   ScheduledMessagePatch,
   ScheduledMessageQuery,
@@ -22,6 +24,7 @@ import {
   isOwn,
   type KnownScheduled,
   posterOf,
+  SCHEDULED_STREAMS,
   type ScheduledData,
   type ScheduledMessageCommand,
   scheduledMessageDecider,
@@ -29,16 +32,18 @@ import {
   timeFaults,
 } from "../domain/scheduled-message.ts";
 import { userDecider, userStream } from "../domain/user.ts";
-import { deriveTail, deriveUuid } from "../event-store/derived-ids.ts";
-import type { Position } from "../event-store/event-store.ts";
+import { deriveTail, deriveUuid, publicEventId } from "../event-store/derived-ids.ts";
+import { decodeMetadata, decodeRaw } from "../event-store/envelope.ts";
+import type { Position, RecordedEvent } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { countScheduled, listScheduled, type ScheduledMessageRow } from "../projections/models/scheduled-messages.ts";
 import type { Page } from "../projections/page.ts";
+import { scheduledOf } from "../projections/projection.ts";
 import { mentionsOf } from "./messages.ts";
 import { findRoom, openAsMember, rehearseOnRoom } from "./rooms.ts";
-import type { Call, Written } from "./services.ts";
+import type { Call, Services, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
 /** Messages that may wait, of a client and of a user. */
@@ -277,7 +282,7 @@ function reasonOf(error: DomainError | InvalidInput, state: Room, { sender }: Sc
 }
 
 /** While it is due and not decided, it is shown as scheduled. */
-export const resourceOf = (
+const resourceOf = (
   id: ScheduledMessageId,
   { status, data, message, reason, createdAt }: KnownScheduled,
 ): ScheduledMessageResource => ({
@@ -293,3 +298,31 @@ const resourceOfRow = (row: ScheduledMessageRow): ScheduledMessageResource => ({
   ...{ reply_to: row.reply_to, thread_of: row.thread_of, mentions: row.mentions, send_at: rfc3339(row.send_at) },
   ...{ status: row.status, message_id: row.message_id, reason: row.reason, created_at: rfc3339(row.created_at) },
 });
+
+const PERSONAL_NAMES: Readonly<Record<string, PersonalEventType>> = {
+  MessageScheduled: "message.scheduled",
+  MessageRescheduled: "message.rescheduled",
+  MessageUnscheduled: "message.unscheduled",
+  MessageRefused: "message.refused",
+};
+
+/** Whom an event of a message for later concerns, and nobody else; undefined: it is told to nobody. */
+export const concernsAlone = (event: RecordedEvent): Subject | undefined =>
+  event.stream.startsWith(SCHEDULED_STREAMS) && Object.hasOwn(PERSONAL_NAMES, event.type)
+    ? (decodeRaw(event).sender as Subject)
+    : undefined;
+
+/** What its sender is told of such an event: the message just after it. */
+export async function personalEvent(services: Services, event: RecordedEvent): Promise<PersonalEvent | undefined> {
+  const { commands, people, positions } = services;
+  const { id, type, stream, revision, position } = event;
+  const name = PERSONAL_NAMES[type];
+  const { client, at, actor } = decodeMetadata(event);
+  const state = await commands.loadAt(scheduledMessageDecider, stream, revision);
+  if (name === undefined || client === null || state.status === "none") return undefined;
+  return {
+    ...{ id: publicEventId(id), type: name, room_id: state.data.room, seq: null, at: rfc3339(at) },
+    ...{ position: positions.ofEvent(client, position), actor: await people.actor(actor) },
+    data: resourceOf(scheduledOf(stream), state),
+  };
+}

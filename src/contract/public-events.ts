@@ -120,6 +120,9 @@ export type PublicEvent = z.infer<z.ZodObject<typeof eventMembers>> & {
   readonly data: object;
 };
 
+/** An event that one person alone is told of. */
+export type PersonalEvent = Omit<PublicEvent, "type"> & { readonly type: PersonalEventType; readonly room_id: string };
+
 /** The body of a webhook to an endpoint. */
 export const webhookBody = (type: PublicEventType) => {
   const { at, ...members } = eventMembers;

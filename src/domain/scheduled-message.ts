@@ -46,13 +46,13 @@ export const scheduledMessageEvents = {
   MessageScheduled: event({ data: scheduled, seals: { user: "sender", senderName: "sender", ...ofSaid } }),
   /** What it says and when, as it is from now on, all of it. */
   MessageRescheduled: event({ data: z.object({ sender: SubjectSchema, ...said }), seals: ofSaid }),
-  MessageUnscheduled: event({ data: z.object({}) }),
+  MessageUnscheduled: event({ data: z.object({ sender: SubjectSchema }) }),
   /** Its time has come: it is the room's to decide, and can be neither changed nor cancelled. */
   MessageDue: event({ data: z.object({}) }),
   /** The room took it. */
   ScheduledMessagePosted: event({ data: z.object({ message: MessageIdSchema }) }),
   /** The room did not take it: `reason` is the code of the refusal. */
-  MessageRefused: event({ data: z.object({ reason: z.string() }) }),
+  MessageRefused: event({ data: z.object({ sender: SubjectSchema, reason: z.string() }) }),
 } as const;
 export type ScheduledMessageEvent = EventsOf<typeof scheduledMessageEvents>;
 
@@ -121,7 +121,7 @@ function decide(state: ScheduledMessage, command: ScheduledMessageCommand): read
       if (!command.admin) requireOwn(state, command.actor);
       if (state.status === "cancelled") return [];
       requireScheduled(state);
-      return [{ type: "MessageUnscheduled", data: {} }];
+      return [{ type: "MessageUnscheduled", data: { sender: state.data.sender } }];
     case "SendNow":
       requireOwn(state, command.actor);
       if (state.status === "due" || state.status === "posted") return [];
@@ -133,7 +133,8 @@ function decide(state: ScheduledMessage, command: ScheduledMessageCommand): read
       if (state.status !== "due") return [];
       return [{ type: "ScheduledMessagePosted", data: { message: MessageIdSchema.parse(command.message) } }];
     case "Refuse":
-      return state.status === "due" ? [{ type: "MessageRefused", data: { reason: command.reason } }] : [];
+      if (state.status !== "due") return [];
+      return [{ type: "MessageRefused", data: { sender: state.data.sender, reason: command.reason } }];
   }
 }
 

@@ -19,9 +19,9 @@ const data: ScheduledData = {
 };
 const scheduled: ScheduledMessageEvent = { type: "MessageScheduled", data };
 const due: ScheduledMessageEvent = { type: "MessageDue", data: {} };
-const unscheduled: ScheduledMessageEvent = { type: "MessageUnscheduled", data: {} };
+const unscheduled: ScheduledMessageEvent = { type: "MessageUnscheduled", data: { sender: "sub_max" } };
 const posted: ScheduledMessageEvent = { type: "ScheduledMessagePosted", data: { message: idAt(5) } };
-const refused: ScheduledMessageEvent = { type: "MessageRefused", data: { reason: "muted" } };
+const refused: ScheduledMessageEvent = { type: "MessageRefused", data: { sender: "sub_max", reason: "muted" } };
 const rescheduled = (changes: Partial<ScheduledData>): ScheduledMessageEvent => {
   const { sender, content, meta, mentions, everyone, sendAt } = { ...data, ...changes };
   return { type: "MessageRescheduled", data: { sender, content, meta, mentions, everyone, sendAt } };

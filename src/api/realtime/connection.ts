@@ -272,7 +272,9 @@ export class Connection {
     }
     this.#sendNotifications(caller);
     if (caller.kind === "user" && caller.scopes.has(MESSAGES_SCOPE) && !this.#ended.signal.aborted)
-      this.#personal ??= this.#context.personal.listen(caller.subject, (bytes) => this.#outbox.sendAll([bytes]));
+      this.#personal ??= this.#context.personal.listen(caller.subject, (bytes, position) => {
+        if (!this.#follow.tells(position) && this.#follow.takePersonal(position)) this.#outbox.sendAll([bytes]);
+      });
   }
 
   /** Sends a user's open deliveries, and new ones from now on. */

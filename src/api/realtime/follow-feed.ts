@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import { type Followed, markerOf, membershipAfter } from "../../app/follow.ts";
 import type { StoredRoomEvent } from "../../app/public-room-events.ts";
 import { decodeRoom, evolved, RoomEventMaker } from "../../app/room-event-maker.ts";
+import { concernsAlone, personalEvent } from "../../app/scheduled-messages.ts";
 import type { Services } from "../../app/services.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { PublicEvent } from "../../contract/public-events.ts";
@@ -12,6 +13,7 @@ import { PersistentMap } from "../../domain/persistent-map.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import { eventSeenFrom, visibleFrom } from "../../domain/room-history.ts";
 import type { Member, Room } from "../../domain/room-state.ts";
+import { SCHEDULED_STREAMS } from "../../domain/scheduled-message.ts";
 import { decode, decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import { type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
@@ -190,7 +192,7 @@ export class FollowFeed implements AsyncDisposable {
     }
     for (const event of events) {
       if (event.stream.startsWith(ROOM)) continue;
-      const subject = event.stream.startsWith(READS) ? markedBy(event) : notifiesUser(event)?.recipient;
+      const subject = concernedAlone(event);
       const client = subject === undefined ? null : clientOf(event);
       const followers = client === null || subject === undefined ? undefined : this.#clients.get(client)?.get(subject);
       if (followers !== undefined && subject !== undefined) await telling.alone(event, subject, followers);
@@ -199,12 +201,17 @@ export class FollowFeed implements AsyncDisposable {
   }
 }
 
-const PREFIXES = [ROOM, READS, DELIVERY_STREAMS];
+const PREFIXES = [ROOM, READS, SCHEDULED_STREAMS, DELIVERY_STREAMS];
 const bytesOf = ({ data, metadata }: RecordedEvent): number => data.byteLength + metadata.byteLength;
 const clientOf = (event: RecordedEvent | undefined): ClientId | null =>
   event === undefined ? null : decodeMetadata(event).client;
 const markedBy = (event: RecordedEvent): Subject | undefined =>
   event.type === "ReadMarked" ? (decodeRaw(event).subject as Subject) : undefined;
+
+function concernedAlone(event: RecordedEvent): Subject | undefined {
+  if (event.stream.startsWith(READS)) return markedBy(event);
+  return event.stream.startsWith(SCHEDULED_STREAMS) ? concernsAlone(event) : notifiesUser(event)?.recipient;
+}
 
 const membersOf = (room: Room): Members => (room.status === "live" ? room.members : NOBODY);
 const NOBODY: Members = PersistentMap.empty();
@@ -294,7 +301,24 @@ class Telling {
       if (stored?.type !== "ReadMarked" || !(await this.#isMember(event, subject))) return;
       const marker = markerOf(stored);
       for (const one of followers) this.#tell(one, { kind: "read", position, marker });
+    } else if (event.stream.startsWith(SCHEDULED_STREAMS)) {
+      const own = await this.#personal(event, followers);
+      if (own !== undefined) for (const one of followers) this.#tell(one, own);
     } else for (const one of followers) this.#tell(one, { kind: "notification", position, event });
+  }
+
+  /** What fails for a user is read from the log later. */
+  async #personal(recorded: RecordedEvent, followers: ReadonlySet<FeedFollower>): Promise<Followed | undefined> {
+    const { stream, position } = recorded;
+    try {
+      const event = await personalEvent(this.#services, recorded);
+      return event === undefined ? undefined : { kind: "personal", position, event };
+    } catch (error) {
+      if (error instanceof StoreUnavailable) throw error;
+      this.#services.logger.warn({ stream, error: messageOf(error) }, "an event could not be told to one who follows");
+      for (const one of followers) this.#failed.add(one);
+      return undefined;
+    }
   }
 
   done() {

@@ -4,6 +4,7 @@ import type { FollowCursor } from "../../app/positions.ts";
 import type { Call, Services } from "../../app/services.ts";
 import { type FrameOf, NOTIFICATION_SCOPE, type Ref, type ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
+import type { PersonalEvent, PublicEvent } from "../../contract/public-events.ts";
 import { HOUR_MS } from "../../contract/time.ts";
 import type { UserRoomResource } from "../../contract/users.ts";
 import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
@@ -39,6 +40,8 @@ type Beside = {
   sendsMarker(room: RoomId): boolean;
   /** Whether the notification is still to be sent. */
   takeNotification(position: Position): boolean;
+  /** Whether an event that is the user's alone is still to be sent. */
+  takePersonal(position: Position): boolean;
 };
 
 export type FollowerOptions = {
@@ -203,6 +206,7 @@ export class Follower implements FeedFollower, Disposable {
     if (beside === undefined) return "send";
     const { kind, position } = followed;
     if (kind === "room") return beside.roomEvent(followed.room, followed.seq, position);
+    if (kind === "personal") return beside.takePersonal(position) ? "send" : "skip";
     const other = kind === "read" ? beside.sendsMarker(followed.marker.room_id) : !beside.takeNotification(position);
     return other ? "skip" : "send";
   }
@@ -272,7 +276,7 @@ export class Follower implements FeedFollower, Disposable {
       const { comes } = followed;
       return comes === null ? {} : { item: await roomCameInto(services, caller, { ...followed, comes }) };
     }
-    if (followed.kind === "read") return {};
+    if (followed.kind !== "notification") return {};
     const delivery = notifiesUser(followed.event)?.delivery();
     // fence: follow-notifications
     if (delivery === undefined || !caller.scopes.has(NOTIFICATION_SCOPE)) return {};
@@ -293,6 +297,7 @@ export class Follower implements FeedFollower, Disposable {
     if (verdict === "send" && notified !== undefined) all.push(notified);
     if (verdict === "send" && followed.kind === "read")
       all.push((cursor) => ({ type: "read", ...followed.marker, cursor }));
+    if (verdict === "send" && followed.kind === "personal") all.push((cursor) => eventFrame(partsOf(followed), cursor));
     if (followed.kind === "room") {
       const { room, ends } = followed;
       // Skipped, it has its place all the same: cursors count frames.
@@ -315,9 +320,9 @@ export class Follower implements FeedFollower, Disposable {
     if (known !== undefined) return known;
     const cursor = this.#cursor(followed.position, 0);
     const frame =
-      followed.kind === "room"
-        ? { cursor, bytes: eventFrame(followed, cursor) }
-        : frameOf({ type: "read", ...followed.marker, cursor });
+      followed.kind === "read"
+        ? frameOf({ type: "read", ...followed.marker, cursor })
+        : { cursor, bytes: eventFrame(partsOf(followed), cursor) };
     plainFrames.set(followed, frame);
     return frame;
   }
@@ -337,7 +342,11 @@ const frameOf = (frame: ServerFrame): FollowFrame => ({
   bytes: Buffer.from(JSON.stringify(frame)),
 });
 
-function eventFrame({ event, room, seq }: Extract<Followed, { kind: "room" }>, cursor: string): Buffer {
+type EventParts = { readonly event: PublicEvent | PersonalEvent; readonly room: string; readonly seq: number | null };
+const partsOf = (followed: Extract<Followed, { kind: "room" | "personal" }>): EventParts =>
+  followed.kind === "room" ? followed : { event: followed.event, room: followed.event.room_id, seq: null };
+
+export function eventFrame({ event, room, seq }: EventParts, cursor?: string): Buffer {
   const { id, room_id: _room, seq: _seq, type, ...more } = event;
   // Its data is JSON made of resources.
   return Buffer.from(JSON.stringify({ type: "event", id, room_id: room, seq, event: type, ...more, cursor }));

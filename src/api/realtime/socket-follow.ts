@@ -15,9 +15,13 @@ type SocketFollowOptions = Omit<FollowerOptions, "caller" | "beside" | "out"> & 
   readonly notifications: () => OpenDeliveries | undefined;
 };
 
+/** Events of the user's alone whose positions are remembered, so that each is sent once. */
+const MAX_PERSONAL = 100;
+
 export class SocketFollow implements Disposable {
   readonly #options: SocketFollowOptions;
   #follower: Follower | undefined;
+  readonly #personal = new Set<Position>();
 
   constructor(options: SocketFollowOptions) {
     this.#options = options;
@@ -41,6 +45,7 @@ export class SocketFollow implements Disposable {
         roomEvent: (room, seq, position) => subscriptions().get(room)?.followed(seq, position) ?? "send",
         sendsMarker: (room) => subscriptions().get(room) !== undefined,
         takeNotification: (position) => notifications()?.take({ position }) ?? true,
+        takePersonal: (position) => this.takePersonal(position),
       },
     });
     this.#follower = follower;
@@ -64,6 +69,14 @@ export class SocketFollow implements Disposable {
   /** Whether what is at the position is sent by what follows. */
   tells(position: Position): boolean {
     return this.#follower?.tells(position) ?? false;
+  }
+
+  /** Whether an event that is the user's alone was not sent yet: from then on it was. */
+  takePersonal(position: Position): boolean {
+    if (this.#personal.has(position)) return false;
+    const [oldest] = this.#personal.add(position);
+    if (this.#personal.size > MAX_PERSONAL && oldest !== undefined) this.#personal.delete(oldest);
+    return true;
   }
 
   wake(): void {

@@ -21,7 +21,7 @@ type UserEventRow = RowOf<typeof columns>;
 
 export const userEvents = projection({
   name: "user_events",
-  version: 1,
+  version: 2,
   key: ["client", "subject", "position"],
   columns,
   indexes: [],
@@ -29,6 +29,10 @@ export const userEvents = projection({
   on: {
     MemberLeft: (e) => concerning(e, e.data.subject),
     ReadMarked: (e) => concerning(e, e.data.subject),
+    MessageScheduled: (e) => concerning(e, e.data.sender),
+    MessageRescheduled: (e) => concerning(e, e.data.sender),
+    MessageUnscheduled: (e) => concerning(e, e.data.sender),
+    MessageRefused: (e) => concerning(e, e.data.sender),
     DeliveryRequested: (e) => (e.data.channel === "websocket" && !e.data.withheld ? notified(e) : []),
     // Of other channels the recipient is an address, which nobody follows as.
     DeliveryRedriven: (e) => (e.data.withheld ? [] : notified(e)),

@@ -1,6 +1,8 @@
 // Messages for later: over requests and sockets, on two nodes, until the room has decided.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Api, type Body, tokenOf, until } from "../../e2e/support/api.ts";
+import { type Api, apiOf, type Body, newClient, tokenOf, until } from "../../e2e/support/api.ts";
+import { databaseWithTables } from "../../support/database-with-tables.ts";
+import { encryptionKey, startTestServer } from "../../support/server.ts";
 import { SocketClient } from "../../support/socket-client.ts";
 import { startTwoServers, type TwoServers } from "../../support/two-servers.ts";
 
@@ -148,12 +150,42 @@ describe("is decided again at its time", () => {
 
 test("posted once, however often and wherever it is tried", async () => {
   const { id } = await schedule();
-  const nodes = [servers.first, servers.second].map(({ url }) => max.key && { url });
-  expect(nodes).toHaveLength(2);
-  const second = (await import("../../e2e/support/api.ts")).apiOf(servers.second.url, max.key);
+  const second = apiOf(servers.second.url, max.key);
   await Promise.all([max, second, max, second].map((by) => by.post(`${path}/${id}/send-now`)));
   expect(await posted()).toHaveLength(1);
   expect(await read(id)).toMatchObject({ status: "posted" });
+});
+
+test("posted once and not before its time, also when every node was down at it", async () => {
+  await using database = await databaseWithTables();
+  const parts = { databaseUrl: database.url, env: { ENCRYPTION_KEYS: encryptionKey() } };
+  const waiting: Body[] = [];
+  let key = "";
+  {
+    await using server = await startTestServer(parts);
+    const api = await newClient(server.url);
+    key = api.key ?? "";
+    const { body } = await api.post("/rooms", { name: "Talk", members: [{ user_id: "max" }] });
+    for (const ms of [500, 6_000]) {
+      const later = { sender_id: "max", content: `in ${ms} ms`, send_at: inMs(ms) };
+      waiting.push((await api.post(`/rooms/${body.id}/messages`, later)).body);
+    }
+  }
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await using first = await startTestServer(parts);
+  await using _second = await startTestServer(parts);
+  const api = apiOf(first.url, key);
+  const [{ room_id: id } = {}] = waiting;
+  const { body } = await until(
+    () => api.get(`/rooms/${id}/scheduled-messages?status=posted`),
+    (found) => found.body.data.length === 2,
+    20_000,
+  );
+  const told = (await api.get(`/rooms/${id}/events?after_seq=1`)).body.data;
+  expect(told.map(({ data }: Body) => [data.id, data.content])).toEqual(
+    body.data.toReversed().map((one: Body) => [one.message_id, one.content]),
+  );
+  for (const [index, { at }] of told.entries()) expect(at >= waiting[index]?.send_at).toBe(true);
 });
 
 test("its sender alone is told of it, on all nodes", async () => {

@@ -434,3 +434,49 @@ describe("who may", () => {
     }
   });
 });
+
+describe("messages for later", () => {
+  test("are told to their sender alone, each event once, on a socket, its stream and after a cut", async () => {
+    const [ann, bob] = [newUser(), newUser()];
+    const room = await newRoom([ann, bob]);
+    const path = `/rooms/${room}/scheduled-messages`;
+    const later = { sender_id: ann, content: "Later", send_at: new Date(Date.now() + 86_400_000).toISOString() };
+    const schedule = async () => String((await api.post(`/rooms/${room}/messages`, later)).body.id);
+    using socket = await connect(ann);
+    using other = await connect(bob);
+    using stream = await SseClient.open(server.url, `/users/${encodeURIComponent(ann)}/events`, api.key);
+    await stream.next("inbox");
+    await other.ask({ type: "follow" });
+    const before = await schedule();
+    await socket.next("event", { event: "message.scheduled" });
+    await socket.ask({ type: "follow" });
+    const id = await schedule();
+    await socket.until(() => socket.of("event").length === 2);
+    const [, frame] = socket.of("event");
+    expect(frame).toMatchObject({ event: "message.scheduled", seq: null, data: { id }, cursor: expect.any(String) });
+    const { data } = await stream.next("message.scheduled");
+    expect([data.data.id, data.seq]).toEqual([before, null]);
+    socket.cut();
+    await api.patch(`${path}/${id}`, { content: "Changed" });
+    await api.delete(`${path}/${id}`);
+    await api.delete(`/rooms/${room}/members/${encodeURIComponent(ann)}`);
+    await api.post(`${path}/${before}/send-now`);
+    using again = await connect(ann);
+    await again.ask({ type: "follow", after: frame?.cursor });
+    await again.next("caught_up");
+    expect(again.of("event").map(({ event, data: of }) => [event, (of as Body).id ?? null])).toEqual([
+      ["message.rescheduled", id],
+      ["message.unscheduled", id],
+      ["member.left", null],
+      ["message.refused", before],
+    ]);
+    await stream.next("message.refused");
+    expect(stream.types().filter((type) => type.startsWith("message."))).toEqual([
+      ...["message.scheduled", "message.scheduled", "message.rescheduled", "message.unscheduled", "message.refused"],
+    ]);
+    await say(room, "hello", bob);
+    await other.next("event", { event: "message.posted" });
+    expect(other.of("event").map(({ event }) => event)).toEqual(["member.left", "message.posted"]);
+    expect(socket.of("event")).toHaveLength(2);
+  });
+});

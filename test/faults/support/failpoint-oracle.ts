@@ -9,6 +9,10 @@ import type { Scene } from "./failpoint-scene.ts";
 const postingsIn = (history: History) =>
   history.answered(/^\/rooms\/[^/]+\/messages$/).filter(({ answer }) => answer.status === 201);
 
+/** The messages that those for later became. */
+const postedLater = (history: History): readonly string[] =>
+  history.answered(/\/send-now$/).map(({ answer }) => answer.body.message_id);
+
 /** A notification or delivery that has come to an end. */
 const ENDED = ["sent", "delivered", "fell_back", "exhausted", "bounced", "cancelled", "suppressed", "expired"];
 const QUIET_MS = 60_000;
@@ -50,7 +54,9 @@ function checkWrites(history: History, events: readonly RecordedEvent[]): string
   if (ids.size !== messages.length) faults.push(`${messages.length} messages have ${ids.size} ids`);
   const rooms = new Set(history.answered(/^\/rooms$/).map(({ answer }) => answer.body.id));
   const asked = new Set(history.answered(/^\/notifications$/).map(({ answer }) => answer.body.id));
-  const totals = { MessagePosted: ids.size, RoomCreated: rooms.size, NotificationRequested: asked.size };
+  const later = new Set(postedLater(history));
+  for (const id of later) if (!posted.has(id)) faults.push(`a message for later became ${id}, which is not in the log`);
+  const totals = { MessagePosted: ids.size + later.size, RoomCreated: rooms.size, NotificationRequested: asked.size };
   for (const [type, wanted] of Object.entries(totals)) {
     const there = count(events, type);
     if (there !== wanted) faults.push(`${there} ${type} in the log, ${wanted} answered`);
@@ -88,7 +94,7 @@ async function checkListeners(history: History, api: Api): Promise<string[]> {
 
 /** The client's endpoint is told of each message, under one id. */
 async function checkEndpoint(history: History, { told }: Receivers): Promise<string[]> {
-  const messages = postingsIn(history).map(({ answer }): string => answer.body.id);
+  const messages = [...postingsIn(history).map(({ answer }): string => answer.body.id), ...postedLater(history)];
   const untold = await until(
     async () => messages.filter((id) => !told.has(id)),
     (missing) => missing.length === 0,

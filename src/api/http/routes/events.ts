@@ -67,7 +67,7 @@ export const eventRoutes = routesOf("events", {
   streamUserEvents: route("GET", "/users/:user_id/events", {
     summary: "Stream all that concerns a user",
     description:
-      "Server-sent events of all rooms of the user, its read markers and its notifications, on one cursor: what `follow` sends on a socket. Without a cursor it begins with `inbox`, the rooms as they are. `event` the type, `id` the cursor, which `Last-Event-ID` or `after` resumes after.",
+      "Server-sent events of all rooms of the user, its read markers, its messages for later and its notifications, on one cursor: what `follow` sends on a socket. Without a cursor it begins with `inbox`, the rooms as they are. `event` the type, `id` the cursor, which `Last-Event-ID` or `after` resumes after.",
     access: { kind: "keyOrUser", scope: "messages:read" },
     params: UserParams,
     query: UserEventsQuery,
