@@ -217,7 +217,12 @@ test("a room keeps its promises", () => {
     expect(after.owners).toBe([...members.values()].filter((one) => one === "owner").length);
     // Nobody takes the last owner from others.
     if (before.status === "live" && before.owners > 0 && after.owners === 0) expect(members.size).toBeLessThan(2);
-    if (after.settings.kind === "direct") expect(members.size).toBe(2);
+    // A client key may take one of the two out, and nobody puts a third in.
+    const [first] = log;
+    if (after.settings.kind === "direct" && first?.event.type === "RoomCreated") {
+      const two = first.event.data.members.map(({ subject }) => subject);
+      for (const subject of members.keys()) expect(two).toContain(subject);
+    }
     expect(after.settingsSeq).toBeLessThanOrEqual(after.seq);
     expect(after.updatedAt).toBeGreaterThanOrEqual(after.createdAt);
     messagesAddUp(after, log);

@@ -94,6 +94,7 @@ describe("a user's own JSON that looks like ours", () => {
     replyTo: null,
     thread: null,
     ordinal: 1,
+    growing: false,
   });
   const settings = (meta: JsonObject) => ({
     name: "Room",

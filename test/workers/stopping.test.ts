@@ -2,6 +2,7 @@
 import type { ServerResponse } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ClientId, NotificationId } from "../../src/contract/ids.ts";
+import { MINUTE_MS } from "../../src/contract/time.ts";
 import { deliveryId, fallbackMailId } from "../../src/event-store/derived-ids.ts";
 import { httpServer } from "../channels/servers.ts";
 import { until } from "../support/until.ts";
@@ -108,7 +109,7 @@ describe("scheduling and stopping", () => {
   test("a stop reaches fallbacks: no mail is made after it, one that waits is cancelled", async () => {
     await world.user(client, "ann", "ann@example.com");
     const fallback = { to: null, subject: null, content: null, afterMs: 400 };
-    const early = await world.notify(client, "websocket", ["ann"], { fallback });
+    const early = await world.notify(client, "websocket", ["ann"], { fallback: { ...fallback, afterMs: MINUTE_MS } });
     const delivery = deliveryId(early, await world.keyring.subjectOfUser(client, "ann"), "websocket");
     await until(() => world.delivery(delivery), statusIs("pending"));
     await stop(early);

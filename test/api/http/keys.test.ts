@@ -49,6 +49,7 @@ describe("a key without a scope", () => {
     expect(routes.filter((one) => !scoped.some(([route]) => route === one)).map((one) => one.operation)).toEqual([
       "registerClient",
       "getClient",
+      "createTicket",
     ]);
     const tail = () => nodes.first.storage.store.tail();
     for (const scope of ALL_SCOPES) {
