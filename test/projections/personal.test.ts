@@ -96,6 +96,7 @@ function everything(): readonly StoredEvent[] {
       data: { subject: ANNA, address: open, reason: "manual", category: null, delivery: null },
     }),
     at(`reads-${ROOM}`, events.marked(ANNA, 3)),
+    at(`reads-${ROOM}`, events.delivered(ANNA, 4)),
     at(`notification-${NOTIFICATION}`, events.requestedNotification("email", [ANNA], { fallback })),
     at(`notification-${NOTIFICATION}`, {
       type: "NotificationEdited",
