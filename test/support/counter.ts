@@ -1,12 +1,15 @@
 // A small aggregate for tests of the command side: a counter that may not pass its limit.
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { clientEvents } from "../../src/domain/client.ts";
+import { ALL_ALLOWED, clientEvents, type Policy } from "../../src/domain/client.ts";
 import { type Decider, DomainError, type TimedCommand } from "../../src/domain/decider.ts";
 import type { CommandContext } from "../../src/event-store/envelope.ts";
 
 /** Each event is a ClientUpdated whose name counts up: a real type of the catalogue, so that envelopes are real too. */
-export type Counted = { readonly type: "ClientUpdated"; readonly data: { name: string; description: string | null } };
+export type Counted = {
+  readonly type: "ClientUpdated";
+  readonly data: { name: string; description: string | null; policy: Policy };
+};
 export type CounterState = { readonly count: number; readonly at: number };
 export type CounterCommand = TimedCommand & { type: "Add"; limit?: number; note?: string; needs?: number };
 
@@ -22,7 +25,8 @@ export const counter: Decider<CounterState, Counted, CounterCommand> = {
     if (command.needs !== undefined) priorEventsSeen.push(priorEvents.get(command.needs)?.data.name);
     if (command.limit !== undefined && state.count >= command.limit) throw new DomainError("last_key");
     if (command.note === "nothing") return [];
-    return [{ type: "ClientUpdated", data: { name: `${state.count + 1}`, description: command.note ?? null } }];
+    const data = { name: `${state.count + 1}`, description: command.note ?? null, policy: ALL_ALLOWED };
+    return [{ type: "ClientUpdated", data }];
   },
   priorEvents: (_state, command) => (command.needs === undefined ? [] : [command.needs]),
   snapshot: {
