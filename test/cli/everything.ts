@@ -72,7 +72,9 @@ async function rooms(api: Api, messages: number): Promise<string> {
     if (n % 4 === 0) await worked(api.post(`/rooms/${room_id}/messages/${id}/restore`));
   }
   await responses(api, busy.id);
+  await unfinished(api, busy.id);
   await worked(api.put(`/rooms/${busy.id}/reads/eve`, { seq: 5 }));
+  await worked(api.put(`/rooms/${busy.id}/reads/eve`, { delivered_seq: 6 }));
   await worked(api.patch(`/rooms/${busy.id}`, { name: "Very busy" }));
   await worked(api.put(`/rooms/${busy.id}/members/carol`, { name: "Carol" }));
   await worked(api.put(`/rooms/${busy.id}/members/carol`, { role: "admin" }));
@@ -95,6 +97,27 @@ async function responses(api: Api, room: string): Promise<void> {
   for (const emoji of ["👍", "🎉"])
     await worked(api.put(`${at}/${id}/reactions/${encodeURIComponent(emoji)}`, { user_id: "bob" }));
   await worked(api.delete(`${at}/${id}/reactions/${encodeURIComponent("🎉")}?user_id=bob`));
+}
+
+/** Messages that grow and end either way; messages for later: sent, taken back, refused. */
+async function unfinished(api: Api, room: string): Promise<void> {
+  const at = `/rooms/${room}/messages`;
+  for (const end of ["complete", "cancel"]) {
+    const { id } = await worked(api.post(at, { sender_id: "alice", content: "It", state: "growing" }));
+    await worked(api.post(`${at}/${id}/append`, { text: " grows", offset: 2 }));
+    await worked(api.post(`${at}/${id}/${end}`));
+  }
+  const later = `/rooms/${room}/scheduled-messages`;
+  const schedule = async (sender_id: string): Promise<string> =>
+    `${later}/${(await worked(api.post(at, { sender_id, content: "Later", send_at: soon(LATER_MS) }))).id}`;
+  const sent = await schedule("bob");
+  await worked(api.patch(sent, { send_at: soon(2 * LATER_MS) }));
+  await worked(api.post(`${sent}/send-now`));
+  await worked(api.delete(await schedule("bob")));
+  await worked(api.put(`/rooms/${room}/members/walter`, {}));
+  const refused = await schedule("walter");
+  await worked(api.delete(`/rooms/${room}/members/walter`));
+  await worked(api.post(`${refused}/send-now`));
 }
 
 type Hooks = Readonly<Record<"failing" | "hanging" | "gone" | "well", string>>;
