@@ -47,6 +47,10 @@ export async function startFanOut(options: FanOutOptions) {
   let stored: Checkpoint = "start";
   const backlog = new EndpointBacklog(options, () => following);
 
+  const wakeAll = (freed: ReadonlySet<Followed>) => {
+    for (const followed of freed) backlog.wake(followed);
+  };
+
   async function open(term: LeaseTerm | undefined) {
     following = undefined;
     let saved = await openFanOut(options);
@@ -57,7 +61,8 @@ export async function startFanOut(options: FanOutOptions) {
         const due = await fanOut(options, backlog, following, batch);
         const { cursors, forgotten } = following;
         const concerned = due.concerned || cursors.size > 0 || forgotten.size > 0 || due.jobs.length > 0;
-        if (!concerned && now() < savedAt + IDLE_CHECKPOINT_MS) return;
+        // Also where the checkpoint stays: nobody else says that there is room for more.
+        if (!concerned && now() < savedAt + IDLE_CHECKPOINT_MS) return wakeAll(due.freed);
         await inTransaction(pool, async (sql) => {
           await moveCheckpoint(sql, { name: FAN_OUT, term, from: saved, to: batch.upTo });
           await putCursors(sql, [...cursors.values()]);
@@ -69,7 +74,7 @@ export async function startFanOut(options: FanOutOptions) {
         forgotten.clear();
         saved = stored = batch.upTo;
         savedAt = now();
-        for (const followed of due.freed) backlog.wake(followed);
+        wakeAll(due.freed);
       } catch (error) {
         // What is in memory may be ahead of what was written.
         following = undefined;

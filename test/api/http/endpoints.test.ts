@@ -131,6 +131,18 @@ describe("an endpoint", () => {
     sizedTimeout(240_000, 1_200_000),
   );
 
+  test("gets more than it may have open at once, as fast as it answers", async () => {
+    const api = await newClient(server.url);
+    await using target = await receiver();
+    const { body: made } = await api.post("/webhooks", { url: target.url("/many"), events: ["message.posted"] });
+    const room = await roomOf(api);
+    await api.post(`/webhooks/${made.id}/pause`);
+    for (let n = 0; n < 400; n += 1) await say(api, room, `message ${n}`);
+    await api.post(`/webhooks/${made.id}/resume`);
+    const all = await target.come("/many", 400);
+    expect(new Set(all.map(({ headers }) => headers["webhook-id"])).size).toBe(400);
+  }, 240_000);
+
   test("both secrets verify after a rotation, a test goes out while it is paused, and 410 disables it", async () => {
     const api = await newClient(server.url);
     await using target = await receiver((path) => (path === "/gone" ? 410 : 204));
