@@ -26,7 +26,7 @@ function listen(onSocket: (socket: Socket) => void): Promise<string> {
 
 /** When the event of a webhook's body happened. */
 function madeAt(text: string): number | undefined {
-  const at = /"at":"([^"]+)"/.exec(text)?.[1];
+  const at = /"timestamp":"([^"]+)"/.exec(text)?.[1];
   return at === undefined ? undefined : Date.parse(at);
 }
 

@@ -21,7 +21,7 @@ let started: Storage | undefined;
 serveCalls({
   async start({ databaseUrl, encryptionKey, eventStore }: ServerOptions): Promise<string> {
     // On the operator's PostgreSQL other nodes may write too, which is what most servers live with.
-    const environment = { ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: process.env.BENCH_LOG ?? "error" };
+    const environment = { ENCRYPTION_KEYS: encryptionKey, PORT: "0", LOG_LEVEL: "error" };
     const config: Config = { ...readConfig(environment), databaseUrl, eventStore };
     const logger = pino({ level: config.logLevel }, pino.destination(2));
     const storage = await openStorage({ config, logger, databaseUrl });
