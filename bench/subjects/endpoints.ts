@@ -147,7 +147,7 @@ async function idleEndpoints({ rounds, turnMs, events, postgres, say }: Bench) {
     while (made < clients) {
       made += 1;
       if (made % 1_000 === 0) say(`endpoints: ${made} clients`);
-      await newEndpoint(await newApi(full.url), "http://127.0.0.1:9/events");
+      await newEndpoint(await newApi(full.url), "http://127.0.0.1:8099/events");
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
