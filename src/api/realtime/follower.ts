@@ -4,7 +4,6 @@ import type { FollowCursor } from "../../app/positions.ts";
 import type { Call, Services } from "../../app/services.ts";
 import { type FrameOf, NOTIFICATION_SCOPE, type Ref, type ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
-import type { PersonalEvent, PublicEvent } from "../../contract/public-events.ts";
 import { HOUR_MS } from "../../contract/time.ts";
 import type { UserRoomResource } from "../../contract/users.ts";
 import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
@@ -12,25 +11,14 @@ import { Loop } from "../../platform/supervise.ts";
 import { cursorOfList } from "../http/cursor.ts";
 import { API_PREFIX } from "../http/route.ts";
 import type { FeedFollower, FollowFeed } from "./follow-feed.ts";
+import { eventFrame } from "./frames.ts";
 import { type DeliveryFeed, notificationFrame, notifiesUser } from "./open-deliveries.ts";
+import type { Outbox } from "./outbox.ts";
 
 /** Max events that wait for one who follows. Of more, what was missed is read from the log. */
 const MAX_WAITING = 500;
 /** Longest rest of a loop that is woken for what there is to do. */
 const IDLE_MS = HOUR_MS;
-
-/** A frame, and where its reader is after it; null: where it was before. */
-export type FollowFrame = { readonly cursor: string | null; readonly bytes: Buffer };
-
-/** Where the frames go: a socket, or a stream of server-sent events. Sends in the order of the calls. */
-type FollowOutbox = {
-  /** At once; ends a reader that takes too little. */
-  sendAll(frames: readonly FollowFrame[]): void;
-  /** Once the reader has taken what was sent before; false when it was not sent. */
-  sendPaced(make: () => FollowFrame | undefined): Promise<boolean>;
-  /** Runs work that reads ahead and sends paced, one after the other. */
-  readAhead<T>(work: () => Promise<T>): Promise<T>;
-};
 
 /** What the same connection is sent besides. */
 type Beside = {
@@ -48,7 +36,7 @@ export type FollowerOptions = {
   readonly services: Services;
   readonly feed: FollowFeed;
   readonly deliveries: DeliveryFeed;
-  readonly out: FollowOutbox;
+  readonly outbox: Outbox;
   readonly caller: UserCaller;
   /** For the log. */
   readonly connection: string;
@@ -147,7 +135,7 @@ export class Follower implements FeedFollower, Disposable {
   }
 
   async #sendWindow(call: Call, limit: number, reset: boolean, ref: Ref | undefined): Promise<void> {
-    const { services, caller, out } = this.#options;
+    const { services, caller, outbox } = this.#options;
     const atLeast = await this.#join();
     const { rooms, unreadTotal, next, position } = await windowOf(call, caller, limit, atLeast);
     const path = `${API_PREFIX}/users/${encodeURIComponent(caller.userId)}/rooms`;
@@ -155,8 +143,8 @@ export class Follower implements FeedFollower, Disposable {
     const cursor = services.positions.cursorUpTo(this.client, position);
     const more = reset ? { reset: true as const } : {};
     const inbox = { type: "inbox", rooms, unread_total: unreadTotal, cursor, next_cursor, ...more } as const;
-    const sent = await out.readAhead(() =>
-      out.sendPaced(() => {
+    const sent = await outbox.readAhead(() =>
+      outbox.sendPaced(() => {
         if (this.#phase === "ended") return undefined;
         this.#at = { position, had: 0 };
         this.#since = position;
@@ -167,13 +155,13 @@ export class Follower implements FeedFollower, Disposable {
   }
 
   #resume(from: FollowCursor, missed: Reading, ref: Ref | undefined): void {
-    const { services, out } = this.#options;
+    const { services, outbox } = this.#options;
     this.#at = from;
     this.#since = from.position;
     this.#missed = missed;
     this.#resumed = true;
     const cursor = services.positions.cursorUpTo(this.client, missed.upTo);
-    out.sendAll([frameOf({ type: "following", cursor, ref })]);
+    outbox.send({ type: "following", cursor, ref });
     this.#start("missed");
   }
 
@@ -188,7 +176,7 @@ export class Follower implements FeedFollower, Disposable {
 
   /** Sends those in front for which nothing has to be read, in one write. */
   #sendPlain(): void {
-    const frames: FollowFrame[] = [];
+    const frames: Buffer[] = [];
     while (this.#waiting[0] !== undefined && this.#loop !== undefined) {
       const [next] = this.#waiting;
       if (next.kind === "notification" || (next.kind === "room" && (next.comes ?? next.ends) !== null)) break;
@@ -198,7 +186,7 @@ export class Follower implements FeedFollower, Disposable {
       if (verdict === "send") frames.push(this.#plainFrame(next));
       this.#at = { position: next.position, had: 0 };
     }
-    if (frames.length > 0) this.#options.out.sendAll(frames);
+    if (frames.length > 0) this.#options.outbox.sendAll(frames);
   }
 
   #verdict(followed: Followed): "send" | "skip" | "wait" {
@@ -221,13 +209,13 @@ export class Follower implements FeedFollower, Disposable {
     if (frames === "wait") return IDLE_MS;
     this.#waiting.shift();
     this.#at = { position: next.position, had: 0 };
-    this.#options.out.sendAll(frames);
+    this.#options.outbox.sendAll(frames);
     return 0;
   }
 
   /** Sends what was missed, as the reader takes it; once that is all, new events follow in the same step. */
   async #sendMissed(signal: AbortSignal): Promise<number> {
-    const { services, caller, out } = this.#options;
+    const { services, caller, outbox } = this.#options;
     const from = this.#at;
     if (from === undefined) throw new Error("one who follows goes on from nowhere");
     if (this.#missed === undefined) {
@@ -235,7 +223,7 @@ export class Follower implements FeedFollower, Disposable {
       this.#missed = { events: new Missed(services, caller, from, upTo), upTo, page: [] };
     }
     const missed = this.#missed;
-    const state = await out.readAhead(() => this.#sendPage(missed, signal));
+    const state = await outbox.readAhead(() => this.#sendPage(missed, signal));
     if (state === "wait") return IDLE_MS;
     if (state === "more" || this.#missed !== missed || this.#phase !== "missed") return 0;
     this.#missed = undefined;
@@ -243,7 +231,7 @@ export class Follower implements FeedFollower, Disposable {
     if (this.#resumed) {
       this.#resumed = false;
       const cursor = services.positions.cursorUpTo(this.client, missed.upTo);
-      out.sendAll([frameOf({ type: "caught_up", cursor })]);
+      outbox.send({ type: "caught_up", cursor });
     }
     if (this.#behind) return 0;
     this.#phase = "live";
@@ -261,7 +249,7 @@ export class Follower implements FeedFollower, Disposable {
       const frames = this.#framesOf(next, await this.#read(next));
       if (frames === "wait") return "wait";
       for (const frame of frames) {
-        if (!(await this.#options.out.sendPaced(() => (signal.aborted ? undefined : frame)))) return "wait";
+        if (!(await this.#options.outbox.sendPaced(() => (signal.aborted ? undefined : frame)))) return "wait";
       }
       this.#at = { position: next.position, had: 0 };
       missed.page.shift();
@@ -288,41 +276,28 @@ export class Follower implements FeedFollower, Disposable {
   }
 
   /** The frames that tell of an event, but those that were sent already. What it gives counts as sent. */
-  #framesOf(followed: Followed, { item, notified }: Read): readonly FollowFrame[] | "wait" {
+  #framesOf(followed: Followed, { item, notified }: Read): readonly Buffer[] | "wait" {
     const { position } = followed;
     const verdict = this.#verdict(followed);
     if (verdict === "wait") return "wait";
-    const all: ((cursor: string) => ServerFrame | Buffer)[] = [];
-    if (item !== undefined) all.push((cursor) => ({ type: "room", room: item, cursor }));
-    if (verdict === "send" && notified !== undefined) all.push(notified);
-    if (verdict === "send" && followed.kind === "read")
-      all.push((cursor) => ({ type: "read", ...followed.marker, cursor }));
-    if (verdict === "send" && followed.kind === "personal") all.push((cursor) => eventFrame(partsOf(followed), cursor));
-    if (followed.kind === "room") {
+    const all: ((cursor: string) => Buffer)[] = [];
+    if (item !== undefined) all.push((cursor) => frameOf({ type: "room", room: item, cursor }));
+    const own = followed.kind === "notification" ? notified : (cursor: string) => plainFrame(followed, cursor);
+    // Skipped, it has its place all the same: cursors count frames.
+    if (own !== undefined) all.push(verdict === "send" ? own : () => NOTHING);
+    if (followed.kind === "room" && followed.ends !== null) {
       const { room, ends } = followed;
-      // Skipped, it has its place all the same: cursors count frames.
-      all.push((cursor) => (verdict === "send" ? eventFrame(followed, cursor) : NOTHING));
-      if (ends !== null) all.push((cursor) => ({ type: "unsubscribed", room_id: room, reason: ends, cursor }));
+      all.push((cursor) => frameOf({ type: "unsubscribed", room_id: room, reason: ends, cursor }));
     }
     const had = this.#at?.position === position ? this.#at.had : 0;
     return all
-      .map((make, index): FollowFrame => {
-        const cursor = this.#cursor(position, index === all.length - 1 ? 0 : index + 1);
-        const frame = make(cursor);
-        return Buffer.isBuffer(frame) ? { cursor, bytes: frame } : frameOf(frame);
-      })
+      .map((make, index) => make(this.#cursor(position, index === all.length - 1 ? 0 : index + 1)))
       .slice(had)
-      .filter(({ bytes }) => bytes.byteLength > 0);
+      .filter((frame) => frame !== NOTHING);
   }
 
-  #plainFrame(followed: Exclude<Followed, { kind: "notification" }>): FollowFrame {
-    const known = plainFrames.get(followed);
-    if (known !== undefined) return known;
-    const cursor = this.#cursor(followed.position, 0);
-    const frame =
-      followed.kind === "read"
-        ? frameOf({ type: "read", ...followed.marker, cursor })
-        : { cursor, bytes: eventFrame(partsOf(followed), cursor) };
+  #plainFrame(followed: Plain): Buffer {
+    const frame = plainFrames.get(followed) ?? plainFrame(followed, this.#cursor(followed.position, 0));
     plainFrames.set(followed, frame);
     return frame;
   }
@@ -335,19 +310,11 @@ export class Follower implements FeedFollower, Disposable {
 type Read = { readonly item?: UserRoomResource; readonly notified?: (cursor: string) => Buffer };
 const NOTHING = Buffer.alloc(0);
 /** Made once for all who are told the same: each is of one client. */
-const plainFrames = new WeakMap<Followed, FollowFrame>();
+const plainFrames = new WeakMap<Plain, Buffer>();
 
-const frameOf = (frame: ServerFrame): FollowFrame => ({
-  cursor: "cursor" in frame ? (frame.cursor ?? null) : null,
-  bytes: Buffer.from(JSON.stringify(frame)),
-});
+const frameOf = (frame: ServerFrame): Buffer => Buffer.from(JSON.stringify(frame));
 
-type EventParts = { readonly event: PublicEvent | PersonalEvent; readonly room: string; readonly seq: number | null };
-const partsOf = (followed: Extract<Followed, { kind: "room" | "personal" }>): EventParts =>
-  followed.kind === "room" ? followed : { event: followed.event, room: followed.event.room_id, seq: null };
-
-export function eventFrame({ event, room, seq }: EventParts, cursor?: string): Buffer {
-  const { id, room_id: _room, seq: _seq, type, ...more } = event;
-  // Its data is JSON made of resources.
-  return Buffer.from(JSON.stringify({ type: "event", id, room_id: room, seq, event: type, ...more, cursor }));
-}
+/** Events whose own frame is made without reading anything. */
+type Plain = Exclude<Followed, { kind: "notification" }>;
+const plainFrame = (followed: Plain, cursor: string): Buffer =>
+  followed.kind === "read" ? frameOf({ type: "read", ...followed.marker, cursor }) : eventFrame(followed.event, cursor);

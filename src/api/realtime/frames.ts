@@ -4,7 +4,7 @@ import { RoomEventMaker } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { RoomId } from "../../contract/ids.ts";
-import type { PublicEvent } from "../../contract/public-events.ts";
+import type { PersonalEvent, PublicEvent } from "../../contract/public-events.ts";
 import { rfc3339, SECOND_MS } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import { eventSeenFrom } from "../../domain/room-history.ts";
@@ -36,14 +36,18 @@ export class FrameMaker {
 }
 
 const framesOf = (events: readonly StoredRoomEvent[], shown: readonly PublicEvent[]): readonly Frame[] =>
-  shown.flatMap(({ id, room_id, seq, type, ...more }, index) => {
+  shown.flatMap((one, index) => {
     const event = events[index];
-    if (event === undefined || seq === null) return [];
-    // Its data is JSON made of resources.
-    const frame = { type: "event", id, room_id, seq, event: type, ...more } as ServerFrame;
-    const bytes = Buffer.from(JSON.stringify(frame));
-    return [{ seq, messageSeq: messageSeqOf(event), bytes, position: event.position }];
+    if (event === undefined || one.seq === null) return [];
+    return [{ seq: one.seq, messageSeq: messageSeqOf(event), bytes: eventFrame(one), position: event.position }];
   });
+
+/** `cursor`: of a follower that was told of it. */
+export function eventFrame(event: PublicEvent | PersonalEvent, cursor?: string): Buffer {
+  const { id, room_id, seq, type, ...more } = event;
+  // Its data is JSON made of resources.
+  return Buffer.from(JSON.stringify({ type: "event", id, room_id, seq, event: type, ...more, cursor }));
+}
 
 /** What frames show to whom their messages are hidden; made once for all of them. */
 const hidden = new WeakMap<Buffer, Buffer>();

@@ -5,7 +5,7 @@ import type { Subject } from "../../contract/ids.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { messageOf } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
-import { eventFrame } from "./follower.ts";
+import { eventFrame } from "./frames.ts";
 
 type Send = (bytes: Buffer, position: Position) => void;
 
@@ -50,7 +50,7 @@ export class PersonalEvents implements Disposable {
     try {
       const event = await personalEvent(this.#services, recorded);
       if (event === undefined) return;
-      const bytes = eventFrame({ event, room: event.room_id, seq: null });
+      const bytes = eventFrame(event);
       for (const send of this.#listeners.get(subject) ?? []) send(bytes, position);
     } catch (error) {
       const { logger } = this.#services;

@@ -6,11 +6,9 @@ import type { Position } from "../../event-store/event-store.ts";
 import { SocketRefusal, userRequired } from "./commands.ts";
 import { Follower, type FollowerOptions } from "./follower.ts";
 import type { OpenDeliveries } from "./open-deliveries.ts";
-import type { Outbox } from "./outbox.ts";
 import type { RoomSubscriptions } from "./room-subscriptions.ts";
 
-type SocketFollowOptions = Omit<FollowerOptions, "caller" | "beside" | "out"> & {
-  readonly outbox: Outbox;
+type SocketFollowOptions = Omit<FollowerOptions, "caller" | "beside"> & {
   readonly subscriptions: () => RoomSubscriptions;
   readonly notifications: () => OpenDeliveries | undefined;
 };
@@ -29,18 +27,13 @@ export class SocketFollow implements Disposable {
 
   /** Throws insufficient_scope, SocketRefusal, and what `Follower.open` throws. */
   async follow(call: Call, frame: FrameOf<"follow">): Promise<void> {
-    const { outbox, subscriptions, notifications, ...parts } = this.#options;
+    const { subscriptions, notifications, ...parts } = this.#options;
     const { caller } = call;
     requireScope(caller, "rooms:read");
     if (caller.kind !== "user") throw userRequired();
     if (this.#follower !== undefined) throw new SocketRefusal("already_following", "the connection follows already");
     const follower = new Follower({
       ...{ ...parts, caller },
-      out: {
-        sendAll: (frames) => outbox.sendAll(frames.map(({ bytes }) => bytes)),
-        sendPaced: (make) => outbox.sendPaced(() => make()?.bytes),
-        readAhead: (work) => outbox.readAhead(work),
-      },
       beside: {
         roomEvent: (room, seq, position) => subscriptions().get(room)?.followed(seq, position) ?? "send",
         sendsMarker: (room) => subscriptions().get(room) !== undefined,

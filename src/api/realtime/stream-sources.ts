@@ -5,7 +5,7 @@ import { mayBecome } from "../../app/public-events.ts";
 import { type EventCursor, type EventSelection, pullEvents } from "../../app/pull.ts";
 import type { Call, Caller, Services } from "../../app/services.ts";
 import type { ClientId, RoomId } from "../../contract/ids.ts";
-import { JsonObjectSchema, parseJson } from "../../contract/json.ts";
+import { type JsonObject, JsonObjectSchema, parseJson } from "../../contract/json.ts";
 import type { UserEventsQuery } from "../../contract/pull.ts";
 import { HOUR_MS, SECOND_MS } from "../../contract/time.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
@@ -14,7 +14,7 @@ import { Loop } from "../../platform/supervise.ts";
 import type { Checkpoint } from "../../projections/consumer.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import type { FollowFeed } from "./follow-feed.ts";
-import { Follower, type FollowFrame } from "./follower.ts";
+import { Follower } from "./follower.ts";
 import type { DeliveryFeed } from "./open-deliveries.ts";
 import type { Outbox } from "./outbox.ts";
 import { RoomSubscriptions, type SubscriptionsOptions } from "./room-subscriptions.ts";
@@ -67,24 +67,38 @@ export const roomSource = (
 });
 
 /** Frames are shared by all who get them, and so are their messages. */
-const messages = new WeakMap<Buffer, SseMessage | null>();
-
-function roomMessage(frame: Buffer): SseMessage | null {
-  const known = messages.get(frame);
-  if (known !== undefined) return known;
-  const made = messageOf(frame);
-  messages.set(frame, made);
-  return made;
+function shared(make: (frame: JsonObject) => SseMessage | null): ToMessage {
+  const messages = new WeakMap<Buffer, SseMessage | null>();
+  return (frame) => {
+    const known = messages.get(frame);
+    if (known !== undefined) return known;
+    const made = make(JsonObjectSchema.parse(parseJson(frame.toString())));
+    messages.set(frame, made);
+    return made;
+  };
 }
 
-function messageOf(frame: Buffer): SseMessage | null {
-  const { type, event, id, ...rest } = JsonObjectSchema.parse(parseJson(frame.toString()));
-  if (type === "event") return sseMessage(String(event), String(rest.seq), { id, type: event, ...rest });
-  // What is not in the log leaves the reader's cursor as it is.
-  if (type === "growing") return sseMessage(type, null, { id, ...rest });
-  if (type === "unsubscribed") return sseMessage("unsubscribed", null, rest, true);
-  return null;
-}
+const messageOf = ({ type, event, id, ...rest }: JsonObject, cursor: string | null, isLast = false): SseMessage =>
+  type === "event"
+    ? sseMessage(String(event), cursor, { id, type: event, ...rest })
+    : sseMessage(String(type), cursor, { id, ...rest }, isLast);
+
+const roomMessage = shared((frame) => {
+  switch (frame.type) {
+    case "event":
+      return messageOf(frame, String(frame.seq));
+    // What is not in the log leaves the reader's cursor as it is.
+    case "growing":
+      return messageOf(frame, null);
+    case "unsubscribed":
+      return messageOf(frame, null, true);
+    default:
+      return null;
+  }
+});
+
+/** A frame of `follow` has its reader's cursor in it, if it moves that. */
+const followMessage = shared(({ cursor, ...frame }) => messageOf(frame, typeof cursor === "string" ? cursor : null));
 
 /** All that concerns a user, as `follow` sends it on a socket. */
 export const userSource = (
@@ -92,37 +106,18 @@ export const userSource = (
   call: Call,
   { after, limit }: UserEventsQuery,
 ): StreamSource => ({
-  toMessage: (bytes) => ({ bytes, isLast: false }),
+  toMessage: followMessage,
   async start({ outbox, caller }) {
     if (caller.kind !== "user") throw new AppError("forbidden");
     using unused = new DisposableStack();
     const follower = unused.use(
-      new Follower({
-        ...{ services, feed: follows, deliveries, caller, connection: call.context.correlation },
-        out: {
-          sendAll: (frames) => outbox.sendAll(frames.map(followMessage)),
-          sendPaced: (make) =>
-            outbox.sendPaced(() => {
-              const frame = make();
-              return frame === undefined ? undefined : followMessage(frame);
-            }),
-          readAhead: (work) => outbox.readAhead(work),
-        },
-      }),
+      new Follower({ services, feed: follows, deliveries, outbox, caller, connection: call.context.correlation }),
     );
     await follower.open({ ...call, caller }, { after, limit });
     unused.move();
     return follower;
   },
 });
-
-/** What a frame of `follow` becomes: the frame is shared with sockets, the message has the reader's own cursor. */
-function followMessage({ cursor, bytes }: FollowFrame): Buffer {
-  const { type, event, id, cursor: _shown, ref: _ref, ...rest } = JsonObjectSchema.parse(parseJson(bytes.toString()));
-  return type === "event"
-    ? sseMessage(String(event), cursor, { id, type: event, ...rest }).bytes
-    : sseMessage(String(type), cursor, { ...(id === undefined ? {} : { id }), ...rest }).bytes;
-}
 
 /** Events of a client that are read at once. */
 const PAGE = 50;
