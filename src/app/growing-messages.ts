@@ -25,18 +25,15 @@ export async function requireRoomToGrow({ services, caller }: Call, user: string
   if (ofClient >= MAX_OF_CLIENT || ofSender >= MAX_OF_USER) throw new DomainError("too_many_growing");
 }
 
-/** What an append came to: where the message is, and how long its text is. */
-type Grown = { readonly room: RoomId; readonly message: MessageId; readonly seq: number; readonly length: number };
-
 /**
- * Adds a text to a growing message. Sent again it adds nothing. Throws offset_mismatch with `expected`, not_growing, and
- * what keeps its sender from posting.
+ * Adds a text to a growing message, and gives where that is. Sent again it adds nothing. Throws offset_mismatch with
+ * `expected`, not_growing, and what keeps its sender from posting.
  */
 export async function appendText(
   call: Call,
   named: NamedMessage,
   { text, offset }: { readonly text: string; readonly offset: number },
-): Promise<Grown> {
+): Promise<Pick<GrowingMessage, "room" | "message" | "seq">> {
   const { services, caller, at } = call;
   const { id: room, room: state } = await openAsMember(services, caller, named.room);
   requireRole(state, caller.actor, "member");
@@ -51,10 +48,10 @@ export async function appendText(
   }
   switch (outcome.kind) {
     case "appended": {
-      const { added, length } = outcome;
-      if (added !== "")
-        services.growth.grew({ room, message: growing.id, seq, length, added: { ...outcome, text: added } });
-      return { room, message: growing.id, seq, length };
+      const grown = { room, message: growing.id, seq };
+      const { offset: begins, added } = outcome;
+      if (added !== "") services.growth.grew({ ...grown, added: { offset: begins, text: added } });
+      return grown;
     }
     case "mismatch": {
       const { expected } = outcome;
@@ -88,11 +85,10 @@ export async function textSoFar(
   services: Services,
   about: Pick<GrowingMessage, "room" | "message" | "seq">,
   from = 0,
-): Promise<TextPart> {
+): Promise<Pick<TextPart, "offset" | "text">> {
   const part = await services.growing.read(about, from);
   if (part !== undefined) return part;
-  const text = await beginningOf(services, about);
-  return { offset: 0, text, length: text?.length ?? 0 };
+  return { offset: 0, text: await beginningOf(services, about) };
 }
 
 /** The messages with their texts so far, where they grow. */

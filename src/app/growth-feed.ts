@@ -1,5 +1,5 @@
 // What grows, told to whoever shows it: on this node with the text, to other nodes by signals that may be lost, which say only
-// how long it is. What it says they read for themselves: people's words go over no bus.
+// that it grew. What it says they read for themselves: people's words go over no bus.
 import { z } from "zod";
 import { type MessageId, MessageIdSchema, type RoomId, RoomIdSchema } from "../contract/ids.ts";
 import { type Signals, signalsOf } from "../platform/bus.ts";
@@ -7,22 +7,21 @@ import { type Signals, signalsOf } from "../platform/bus.ts";
 /** The longest that other nodes are told later. */
 const SIGNAL_EVERY_MS = 50;
 
-const GrowthSignal = z.object({ room: RoomIdSchema, message: MessageIdSchema, seq: z.int(), length: z.int() });
+const GrowthSignal = z.object({ room: RoomIdSchema, message: MessageIdSchema, seq: z.int() });
 type GrowthSignal = z.infer<typeof GrowthSignal>;
 
-/** A message of this length. `added`: what was added last, and where; null when only another node knows. */
+/** A message that grew. `added`: what was added last, and where; null when only another node knows. */
 export type Growth = {
   readonly room: RoomId;
   readonly message: MessageId;
   readonly seq: number;
-  readonly length: number;
   readonly added: { readonly offset: number; readonly text: string } | null;
 };
 
 export class GrowthFeed implements Disposable {
   readonly #signals;
   readonly #listeners = new Set<(growth: Growth) => void>();
-  /** By message, the newest that other nodes were not told yet. */
+  /** By message, those that other nodes were not told of yet. */
   readonly #pending = new Map<MessageId, GrowthSignal>();
   readonly #listening: Disposable;
   #timer: NodeJS.Timeout | undefined;
@@ -35,8 +34,8 @@ export class GrowthFeed implements Disposable {
   /** A text was added on this node. */
   grew(growth: Growth): void {
     this.#tell(growth);
-    const { room, message, seq, length } = growth;
-    this.#pending.set(message, { room, message, seq, length });
+    const { room, message, seq } = growth;
+    this.#pending.set(message, { room, message, seq });
     this.#timer ??= setTimeout(() => this.#flush(), SIGNAL_EVERY_MS).unref();
   }
 

@@ -55,12 +55,7 @@ export class GrowingFrames implements Disposable {
   follow(channel: RoomChannel, sink: Sink): Disposable {
     const room = this.#rooms.get(channel.id) ?? { channel, followers: new Set(), flows: new Map() };
     this.#rooms.set(channel.id, room);
-    const follower: Follower = {
-      send: (bytes) => sink.send(bytes),
-      sendPaced: (make) => sink.sendPaced(make),
-      sees: (seq) => sink.sees(seq),
-      ...{ sent: new Map(), behind: new Set(), ended: false },
-    };
+    const follower: Follower = { ...sink, sent: new Map(), behind: new Set(), ended: false };
     room.followers.add(follower);
     for (const [seq, { id }] of channel.state?.growing.entries() ?? [])
       void this.#bringUp(room, follower, this.#flow(room, seq, id));

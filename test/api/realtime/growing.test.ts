@@ -31,11 +31,11 @@ function scene() {
   return {
     channel,
     text,
-    /** On this node, or on another one that only tells the length. */
+    /** On this node, or on another one that only tells that it grew. */
     append(added: string, here: boolean) {
       const offset = codePoints(text.now);
       text.now += added;
-      const about = { room: ROOM, message: MESSAGE, seq: SEQ, length: codePoints(text.now) } as const;
+      const about = { room: ROOM, message: MESSAGE, seq: SEQ } as const;
       growth.grew({ ...about, added: here ? { offset, text: added } : null });
     },
     follow() {
