@@ -29,6 +29,9 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 /** An error in one line. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/** Longest rest of a loop that is woken for what there is to do: an hour. */
+export const IDLE_MS = 3_600_000;
+
 export type LoopStatus = { readonly state: "running" | "retrying" | "closed"; readonly lastError: string | null };
 
 type LoopOptions = {

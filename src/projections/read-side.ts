@@ -5,7 +5,7 @@ import { type Position, parsePosition } from "../event-store/event-store.ts";
 import { SharedSlots } from "../platform/bounded.ts";
 import type { Bus } from "../platform/bus.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Loop, messageOf, pause } from "../platform/supervise.ts";
+import { IDLE_MS, Loop, messageOf, pause } from "../platform/supervise.ts";
 import { type Checkpoint, type Consumer, isAfter, lagOf, PositionTracker } from "./consumer.ts";
 import { checkGroup, createGroups, GROUP, type GroupState, openGroup, readGroup } from "./group.ts";
 import { tableName } from "./projection.ts";
@@ -22,8 +22,6 @@ const READ_SLOTS = { total: 15, perKey: 6, maxWaiting: 1_000 };
 const POLL_MS = 50;
 /** After a failed read. Whoever waits gives up in time. */
 const MAX_POLL_BACKOFF_MS = 1_000;
-/** Until somebody waits. */
-const IDLE_MS = 3_600_000;
 /** How often a node without the projector's role looks whether the tables have been made. */
 const TABLES_POLL_MS = 250;
 /** How long `caughtUp` goes on after it was told to stop. */

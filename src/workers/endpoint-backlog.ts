@@ -7,7 +7,7 @@ import { matchesType } from "../domain/event-filter.ts";
 import { decode } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
-import { backoffMs, Loop, messageOf } from "../platform/supervise.ts";
+import { backoffMs, IDLE_MS, Loop, messageOf } from "../platform/supervise.ts";
 import { furthest, putCursors } from "../projections/endpoint-cursors.ts";
 import { auditPage } from "../projections/models/audit.ts";
 import { candidatesOf, type FanOutOptions, type Following, requestAll } from "./endpoint-requests.ts";
@@ -20,7 +20,6 @@ const PAGE = 100;
 const READERS = 8;
 const SHOWN_AT_ONCE = 16;
 const READ_WAIT_MS = 5 * SECOND_MS;
-const IDLE_MS = 3_600 * SECOND_MS;
 
 type Page = {
   readonly waiting: readonly Pushed[];

@@ -7,7 +7,6 @@ import { concernsAlone, personalEvent } from "../../app/scheduled-messages.ts";
 import type { Services } from "../../app/services.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { PublicEvent } from "../../contract/public-events.ts";
-import { HOUR_MS } from "../../contract/time.ts";
 import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { PersistentMap } from "../../domain/persistent-map.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
@@ -17,7 +16,7 @@ import { SCHEDULED_STREAMS } from "../../domain/scheduled-message.ts";
 import { decode, decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import { type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
-import { Loop, messageOf } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop, messageOf } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { roomOf } from "../../projections/projection.ts";
 import { notifiesUser } from "./open-deliveries.ts";
@@ -33,8 +32,6 @@ const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 /** Members of the rooms whose members are kept in memory, each room counted as some more. */
 const MAX_MEMBERS = 500_000;
 const ROOM_WEIGHT = 20;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 /** One who follows. Called in the log's order, never while an earlier call runs; must not throw. */
 export type FeedFollower = {

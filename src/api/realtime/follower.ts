@@ -4,10 +4,9 @@ import type { FollowCursor } from "../../app/positions.ts";
 import type { Call, Services } from "../../app/services.ts";
 import { type FrameOf, NOTIFICATION_SCOPE, type Ref, type ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
-import { HOUR_MS } from "../../contract/time.ts";
 import type { UserRoomResource } from "../../contract/users.ts";
 import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
-import { Loop } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { cursorOfList } from "../http/cursor.ts";
 import { API_PREFIX } from "../http/route.ts";
 import type { FeedFollower, FollowFeed } from "./follow-feed.ts";
@@ -17,8 +16,6 @@ import type { Outbox } from "./outbox.ts";
 
 /** Max events that wait for one who follows. Of more, what was missed is read from the log. */
 const MAX_WAITING = 500;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 /** What the same connection is sent besides. */
 type Beside = {

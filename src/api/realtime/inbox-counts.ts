@@ -2,12 +2,11 @@
 import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, Subject } from "../../contract/ids.ts";
-import { HOUR_MS } from "../../contract/time.ts";
 import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { INBOX_STREAMS } from "../../domain/inbox.ts";
 import { decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
-import { Loop } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { countInboxes } from "../../projections/models/inbox-list.ts";
 import { subjectOf } from "../../projections/projection.ts";
@@ -18,8 +17,6 @@ const LINGER_MS = 200;
 const PAGE = 100;
 /** How long the read model is waited for before a warning says that it lags. */
 const READ_MODEL_WAIT_MS = 5_000;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 /** Types of a delivery's events that change its user's counts. */
 const COUNTED: ReadonlySet<string> = new Set([

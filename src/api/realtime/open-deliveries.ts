@@ -4,14 +4,14 @@ import type { Priority } from "../../contract/deliveries.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { ClientId, DeliveryId, NotificationId, RoomId, Subject } from "../../contract/ids.ts";
 import type { JsonObject, JsonValue } from "../../contract/json.ts";
-import { HOUR_MS, type Instant, rfc3339 } from "../../contract/time.ts";
+import { type Instant, rfc3339 } from "../../contract/time.ts";
 import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream } from "../../domain/notification.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { Loop } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
 import { deliveryOf } from "../../projections/projection.ts";
@@ -23,8 +23,6 @@ const PAGE = 100;
 const MAX_WAITING = 1_000;
 /** How long the read model is waited for before a warning says that it lags. */
 const READ_MODEL_WAIT_MS = 5_000;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 /** Events with which a delivery goes on that was requested before: at a new end, or when it is held no longer. */
 const BEGUN_AGAIN: ReadonlySet<string> = new Set(["DeliveryRedriven", "DeliveryReleased"]);

@@ -4,14 +4,13 @@ import { decodeRoom, evolved } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { EndReason } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import { HOUR_MS } from "../../contract/time.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
-import { Loop } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
 import { FrameMaker, markerFrame, PendingMarkers } from "./frames.ts";
 
@@ -26,8 +25,6 @@ const CATCH_UP_PAGE = 100;
 /** Max events and bytes that wait in memory. What exceeds them is read from the stream later. */
 const MAX_PENDING = 2_000;
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 /** Frames of consecutive seqs, shared by all who get them. `messageSeqs`: of each, as a frame has it. */
 export type FrameRun = {

@@ -7,10 +7,10 @@ import type { Call, Caller, Services } from "../../app/services.ts";
 import type { ClientId, RoomId } from "../../contract/ids.ts";
 import { type JsonObject, JsonObjectSchema, parseJson } from "../../contract/json.ts";
 import type { UserEventsQuery } from "../../contract/pull.ts";
-import { HOUR_MS, SECOND_MS } from "../../contract/time.ts";
+import { SECOND_MS } from "../../contract/time.ts";
 import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
-import { Loop } from "../../platform/supervise.ts";
+import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import type { Checkpoint } from "../../projections/consumer.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import type { FollowFeed } from "./follow-feed.ts";
@@ -123,8 +123,6 @@ export const userSource = (
 const PAGE = 50;
 /** How long the read model is waited for before a warning says that it lags. */
 const READ_MODEL_WAIT_MS = 5 * SECOND_MS;
-/** Longest rest of a loop that is woken for what there is to do. */
-const IDLE_MS = HOUR_MS;
 
 type Wake = (position: Position) => void;
 
