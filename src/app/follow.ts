@@ -10,7 +10,13 @@ import { roomDecider, roomStream } from "../domain/room.ts";
 import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
 import type { ExistingRoom, Room } from "../domain/room-state.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
-import { type Position, positionBefore, type RecordedEvent, StoreUnavailable } from "../event-store/event-store.ts";
+import {
+  bytesOf,
+  type Position,
+  positionBefore,
+  type RecordedEvent,
+  StoreUnavailable,
+} from "../event-store/event-store.ts";
 import { mapBounded, upToBytes } from "../platform/bounded.ts";
 import { lastMessageBefore } from "../projections/models/reads.ts";
 import {
@@ -58,13 +64,14 @@ export type Followed = {
       /** The user loses the room with it. */
       readonly ends: EndReason | null;
     }
-  | { readonly kind: "read"; readonly marker: ReadMarker }
+  /** The user's own. */
+  | { readonly kind: "read"; readonly marker: Marker }
   | { readonly kind: "personal"; readonly event: PersonalEvent }
   | { readonly kind: "notification"; readonly event: RecordedEvent }
 );
 
-/** The user's own read marker. */
-type ReadMarker = {
+/** How far a user has read a room, or received it. */
+type Marker = {
   readonly room_id: RoomId;
   readonly user_id: string | null;
   readonly seq: number;
@@ -87,7 +94,9 @@ export function membershipAfter(event: StoredRoomEvent, subject: string): true |
   }
 }
 
-export function markerOf({ stream, data, meta }: Extract<StoredEvent, { type: "ReadMarked" }>): ReadMarker {
+export type Marked = Extract<StoredEvent, { type: "ReadMarked" | "DeliveredMarked" }>;
+
+export function markerOf({ stream, data, meta }: Marked): Marker {
   return { room_id: roomOf(stream), user_id: reveal(data.user), seq: data.seq, at: rfc3339(meta.at) };
 }
 
@@ -193,7 +202,7 @@ export class Missed {
     const recorded = await eventsAt(this.#services, refs);
     if (recorded.length < refs.length) throw new StoreUnavailable("the log lacks events that the read model has");
     // What is cut off is read again: a page exceeds the bytes only where nearly every message is as long as may be.
-    const page = upToBytes(recorded, PAGE_BYTES, ({ data, metadata }) => data.byteLength + metadata.byteLength);
+    const page = upToBytes(recorded, PAGE_BYTES, bytesOf);
     const followed = await this.#followed(page);
     this.#after = page.at(-1)?.position ?? this.#after;
     this.#ended = refs.length < PAGE && page.length === refs.length;

@@ -13,7 +13,7 @@ import type { DomainEvent } from "../domain/catalogue.ts";
 import type { DataOf } from "../domain/delivery-state.ts";
 import { reveal } from "../domain/event.ts";
 import { notificationDecider } from "../domain/notification.ts";
-import { roomDecider } from "../domain/room.ts";
+import { ROOM_STREAMS, roomDecider } from "../domain/room.ts";
 import { userDecider, userStream } from "../domain/user.ts";
 import { publicEventId } from "../event-store/derived-ids.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
@@ -110,7 +110,7 @@ const testOf = (event: StoredEvent): readonly Published[] =>
  * deliveries, else the client.
  */
 export function laneOf({ stream, data }: StoredEvent): { readonly room: RoomId | null; readonly lane: string } {
-  const { data: room } = RoomIdSchema.safeParse(stream.startsWith("room-") ? roomOf(stream) : undefined);
+  const { data: room } = RoomIdSchema.safeParse(stream.startsWith(ROOM_STREAMS) ? roomOf(stream) : undefined);
   if (room !== undefined) return { room, lane: room };
   const of =
     "notification" in data && typeof data.notification === "string" ? `notification-${data.notification}` : stream;

@@ -6,7 +6,9 @@ import type { Decider, EventContext, TimedCommand } from "./decider.ts";
 import { type EventsOf, event, seal, sealed } from "./event.ts";
 import { PersistentMap } from "./persistent-map.ts";
 
-export const readsStream = (room: RoomId) => `reads-${room}`;
+/** What the name of each stream of a room's markers begins with. */
+export const READS_STREAMS = "reads-";
+export const readsStream = (room: RoomId) => `${READS_STREAMS}${room}`;
 
 const whose = { subject: SubjectSchema, user: sealed(z.string()), seq: z.number() };
 

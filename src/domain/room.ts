@@ -40,7 +40,9 @@ import {
   roomSnapshot,
 } from "./room-state.ts";
 
-export const roomStream = (id: RoomId) => `room-${id}`;
+/** What the name of each room's stream begins with. */
+export const ROOM_STREAMS = "room-";
+export const roomStream = (id: RoomId) => `${ROOM_STREAMS}${id}`;
 const MAX_MEMBERS = 50_000;
 
 // Commands, and what each means now.

@@ -172,8 +172,11 @@ export class StoreUnavailable extends Error {
 }
 
 /** What an event counts towards MAX_APPEND_BYTES. */
-export const sizeOf = (event: NewEvent): number =>
-  event.data.byteLength + event.metadata.byteLength + Buffer.byteLength(event.type);
+export const sizeOf = (event: NewEvent): number => bytesOf(event) + Buffer.byteLength(event.type);
+
+/** The bytes of an event's data and metadata: what it weighs where it is read. */
+export const bytesOf = ({ data, metadata }: Pick<NewEvent, "data" | "metadata">): number =>
+  data.byteLength + metadata.byteLength;
 
 /** Makes a position of a log from its number. */
 export const positionOf = (logId: string, value: bigint | number): Position =>

@@ -9,20 +9,19 @@ import type { ClientId, Subject } from "../../contract/ids.ts";
 import type { PublicEvent } from "../../contract/public-events.ts";
 import { DELIVERY_STREAMS } from "../../domain/delivery-state.ts";
 import { PersistentMap } from "../../domain/persistent-map.ts";
-import { roomDecider, roomStream } from "../../domain/room.ts";
+import { READS_STREAMS } from "../../domain/reads.ts";
+import { ROOM_STREAMS, roomDecider, roomStream } from "../../domain/room.ts";
 import { eventSeenFrom, visibleFrom } from "../../domain/room-history.ts";
 import type { Member, Room } from "../../domain/room-state.ts";
 import { SCHEDULED_STREAMS } from "../../domain/scheduled-message.ts";
 import { decode, decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
-import { type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
+import { bytesOf, type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { IDLE_MS, Loop, messageOf } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { roomOf } from "../../projections/projection.ts";
 import { notifiesUser } from "./open-deliveries.ts";
 
-const ROOM = "room-";
-const READS = "reads-";
 /** Max events, and about how many bytes of them, that are told at a time. */
 const CHUNK = 100;
 const CHUNK_BYTES = 256 * 1024;
@@ -177,7 +176,7 @@ export class FollowFeed implements AsyncDisposable {
   async #prepare(events: readonly RecordedEvent[]) {
     const telling = new Telling(this.#services, (stream) => this.#rooms.get(stream));
     const streams = Map.groupBy(
-      events.filter(({ stream }) => stream.startsWith(ROOM)),
+      events.filter(({ stream }) => stream.startsWith(ROOM_STREAMS)),
       ({ stream }) => stream,
     );
     for (const [stream, own] of streams) {
@@ -188,7 +187,7 @@ export class FollowFeed implements AsyncDisposable {
       else await telling.room(stream, own, audience);
     }
     for (const event of events) {
-      if (event.stream.startsWith(ROOM)) continue;
+      if (event.stream.startsWith(ROOM_STREAMS)) continue;
       const subject = concernedAlone(event);
       const client = subject === undefined ? null : clientOf(event);
       const followers = client === null || subject === undefined ? undefined : this.#clients.get(client)?.get(subject);
@@ -198,15 +197,14 @@ export class FollowFeed implements AsyncDisposable {
   }
 }
 
-const PREFIXES = [ROOM, READS, SCHEDULED_STREAMS, DELIVERY_STREAMS];
-const bytesOf = ({ data, metadata }: RecordedEvent): number => data.byteLength + metadata.byteLength;
+const PREFIXES = [ROOM_STREAMS, READS_STREAMS, SCHEDULED_STREAMS, DELIVERY_STREAMS];
 const clientOf = (event: RecordedEvent | undefined): ClientId | null =>
   event === undefined ? null : decodeMetadata(event).client;
 const markedBy = (event: RecordedEvent): Subject | undefined =>
   event.type === "ReadMarked" ? (decodeRaw(event).subject as Subject) : undefined;
 
 function concernedAlone(event: RecordedEvent): Subject | undefined {
-  if (event.stream.startsWith(READS)) return markedBy(event);
+  if (event.stream.startsWith(READS_STREAMS)) return markedBy(event);
   return event.stream.startsWith(SCHEDULED_STREAMS) ? concernsAlone(event) : notifiesUser(event)?.recipient;
 }
 
@@ -293,7 +291,7 @@ class Telling {
   /** What concerns one user alone. */
   async alone(event: RecordedEvent, subject: Subject, followers: ReadonlySet<FeedFollower>): Promise<void> {
     const { position } = event;
-    if (event.stream.startsWith(READS)) {
+    if (event.stream.startsWith(READS_STREAMS)) {
       const [stored] = await decode(this.#services.keyring, [event]);
       if (stored?.type !== "ReadMarked" || !(await this.#isMember(event, subject))) return;
       const marker = markerOf(stored);

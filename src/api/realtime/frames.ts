@@ -1,15 +1,15 @@
 // Makes the frames of a room's events and markers, once for all sockets; and hides from members what is older than their joining.
+import { type Marked, markerOf } from "../../app/follow.ts";
 import { messageSeqOf, type StoredRoomEvent } from "../../app/public-room-events.ts";
 import { RoomEventMaker } from "../../app/room-event-maker.ts";
 import type { Services } from "../../app/services.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
 import type { RoomId } from "../../contract/ids.ts";
 import type { PersonalEvent, PublicEvent } from "../../contract/public-events.ts";
-import { rfc3339, SECOND_MS } from "../../contract/time.ts";
-import { reveal } from "../../domain/event.ts";
+import { SECOND_MS } from "../../contract/time.ts";
 import { eventSeenFrom } from "../../domain/room-history.ts";
 import type { Room } from "../../domain/room-state.ts";
-import { decodeRaw, type StoredEvent } from "../../event-store/envelope.ts";
+import { decodeRaw } from "../../event-store/envelope.ts";
 import type { RecordedEvent } from "../../event-store/event-store.ts";
 import type { Frame } from "./frame-ring.ts";
 
@@ -65,14 +65,8 @@ export function frameSeenFrom(bytes: Buffer, messageSeq: number | null, from: nu
   return made;
 }
 
-type Marked = Extract<StoredEvent, { type: "ReadMarked" | "DeliveredMarked" }>;
-
-export function markerFrame(room: RoomId, { type, data, meta }: Marked): Buffer {
-  const frame: ServerFrame = {
-    type: type === "ReadMarked" ? "read" : "delivered",
-    ...{ room_id: room, user_id: reveal(data.user), seq: data.seq },
-    at: rfc3339(meta.at),
-  };
+export function markerFrame(event: Marked): Buffer {
+  const frame: ServerFrame = { type: event.type === "ReadMarked" ? "read" : "delivered", ...markerOf(event) };
   return Buffer.from(JSON.stringify(frame));
 }
 

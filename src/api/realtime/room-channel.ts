@@ -7,7 +7,7 @@ import type { RoomId, Subject } from "../../contract/ids.ts";
 import { roomDecider, roomStream } from "../../domain/room.ts";
 import type { ExistingRoom, Room } from "../../domain/room-state.ts";
 import { decode } from "../../event-store/envelope.ts";
-import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
+import { bytesOf, type Position, type RecordedEvent } from "../../event-store/event-store.ts";
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
@@ -206,7 +206,7 @@ export class RoomChannel implements AsyncDisposable {
     const events = this.#markers.due(now);
     for (const event of await decode(this.#services.keyring, events)) {
       if ((event.type !== "ReadMarked" && event.type !== "DeliveredMarked") || closing.aborted) continue;
-      const bytes = markerFrame(this.id, event);
+      const bytes = markerFrame(event);
       for (const subscriber of this.#subscribers) subscriber.marker(bytes);
     }
     this.#markers.published(events, now);
@@ -285,8 +285,6 @@ export class RoomChannel implements AsyncDisposable {
     }
   }
 }
-
-const bytesOf = ({ data, metadata }: RecordedEvent): number => data.byteLength + metadata.byteLength;
 
 /** Events that wait in memory to be handled, without gaps. */
 class PendingEvents {

@@ -1,13 +1,12 @@
 // The rooms that somebody on this node listens to: a channel opens with the first subscriber and closes after the last.
 import type { Services } from "../../app/services.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
-import { roomStream } from "../../domain/room.ts";
+import { READS_STREAMS } from "../../domain/reads.ts";
+import { ROOM_STREAMS, roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
+import { roomOf } from "../../projections/projection.ts";
 import { createRings } from "./frame-ring.ts";
 import { RoomChannel } from "./room-channel.ts";
-
-const ROOM = "room-";
-const READS = "reads-";
 
 /** Keeps a channel open until it is disposed. */
 export type ChannelHold = Disposable & { readonly channel: RoomChannel };
@@ -26,9 +25,9 @@ export class RoomChannels implements AsyncDisposable {
     this.#following = feed.on((events) => {
       if (this.#open.size === 0) return;
       for (const event of events) {
-        if (event.stream.startsWith(ROOM)) this.#open.get(event.stream)?.channel.push(event);
-        else if (event.stream.startsWith(READS)) {
-          this.#open.get(ROOM + event.stream.slice(READS.length))?.channel.pushMarker(event);
+        if (event.stream.startsWith(ROOM_STREAMS)) this.#open.get(event.stream)?.channel.push(event);
+        else if (event.stream.startsWith(READS_STREAMS)) {
+          this.#open.get(roomStream(roomOf(event.stream)))?.channel.pushMarker(event);
         }
       }
     });
