@@ -16,7 +16,7 @@ import type { Member, Room } from "../../domain/room-state.ts";
 import { SCHEDULED_STREAMS } from "../../domain/scheduled-message.ts";
 import { decode, decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import { bytesOf, type Position, type RecordedEvent, StoreUnavailable } from "../../event-store/event-store.ts";
-import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
+import { batchPerTick, mapBounded, upToBytes } from "../../platform/bounded.ts";
 import { IDLE_MS, Loop, messageOf } from "../../platform/supervise.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { roomOf } from "../../projections/projection.ts";
@@ -25,6 +25,8 @@ import { notifiesUser } from "./open-deliveries.ts";
 /** Max events, and about how many bytes of them, that are told at a time. */
 const CHUNK = 100;
 const CHUNK_BYTES = 256 * 1024;
+/** Rooms of a chunk that are loaded at once: where nobody followed before, all are. */
+const ROOMS_AT_ONCE = 16;
 /** Max events and bytes that wait to be told. Of more, those who follow read what they missed from the log. */
 const MAX_PENDING = 10_000;
 const MAX_PENDING_BYTES = 16 * 1024 * 1024;
@@ -109,7 +111,8 @@ export class FollowFeed implements AsyncDisposable {
 
   #push(events: readonly RecordedEvent[], upTo: Position): void {
     if (this.#clients.size === 0 && this.#joining.size === 0 && this.#pending.length === 0) {
-      this.#rooms.clear(); // of what happens now nothing is known later
+      // Of what happens now nothing is known later. An empty cache still clears all that it ever had room for.
+      if (this.#rooms.size > 0) this.#rooms.clear();
       this.#handled = upTo;
       return;
     }
@@ -179,13 +182,13 @@ export class FollowFeed implements AsyncDisposable {
       events.filter(({ stream }) => stream.startsWith(ROOM_STREAMS)),
       ({ stream }) => stream,
     );
-    for (const [stream, own] of streams) {
+    await mapBounded([...streams], ROOMS_AT_ONCE, async ([stream, own]) => {
       const client = clientOf(own[0]);
       const audience = client === null ? undefined : this.#clients.get(client);
       // Nobody of the client follows: the room is loaded anew when somebody does.
       if (audience === undefined) this.#rooms.delete(stream);
       else await telling.room(stream, own, audience);
-    }
+    });
     for (const event of events) {
       if (event.stream.startsWith(ROOM_STREAMS)) continue;
       const subject = concernedAlone(event);
