@@ -148,3 +148,34 @@ export class LiveFeed implements AsyncDisposable {
     return PROBE_MS;
   }
 }
+
+/** Those who listen to what the feed says of one user, or one client. */
+export class KeyedListeners<K, L> {
+  readonly #byKey = new Map<K, Set<L>>();
+
+  /** How many keys somebody listens to. */
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Listens until it is disposed. */
+  add(key: K, listener: L): Disposable {
+    const own = this.#byKey.get(key) ?? new Set();
+    this.#byKey.set(key, own.add(listener));
+    return {
+      [Symbol.dispose]: () => {
+        own.delete(listener);
+        if (own.size === 0 && this.#byKey.get(key) === own) this.#byKey.delete(key);
+      },
+    };
+  }
+
+  /** Undefined when nobody listens. */
+  of(key: K): ReadonlySet<L> | undefined {
+    return this.#byKey.get(key);
+  }
+
+  clear(): void {
+    this.#byKey.clear();
+  }
+}

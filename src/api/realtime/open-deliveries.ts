@@ -12,7 +12,7 @@ import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
-import type { LiveFeed } from "../../projections/feed.ts";
+import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
 import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
 import { deliveryOf } from "../../projections/projection.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
@@ -57,7 +57,7 @@ type Listener = {
 /** What the node's feed says of deliveries, for the users who are connected to this node. */
 export class DeliveryFeed implements Disposable {
   readonly #services: Services;
-  readonly #listeners = new Map<Subject, Set<Listener>>();
+  readonly #listeners = new KeyedListeners<Subject, Listener>();
   /** Shared by all who need the same at once: a room's members all get one notification. */
   readonly #loading = new Map<NotificationId, Promise<Content | undefined>>();
   readonly #following: Disposable;
@@ -84,16 +84,7 @@ export class DeliveryFeed implements Disposable {
    * read model once that has reached it.
    */
   listen(subject: Subject, listener: Listener): Disposable & { readonly after: Position | "start" } {
-    const listeners = this.#listeners.get(subject) ?? new Set();
-    this.#listeners.set(subject, listeners);
-    listeners.add(listener);
-    return {
-      after: this.#handled,
-      [Symbol.dispose]: () => {
-        listeners.delete(listener);
-        if (listeners.size === 0 && this.#listeners.get(subject) === listeners) this.#listeners.delete(subject);
-      },
-    };
+    return { after: this.#handled, ...this.#listeners.add(subject, listener) };
   }
 
   /** A released notification's content; undefined when there is none. Throws StoreUnavailable. */
@@ -118,14 +109,14 @@ export class DeliveryFeed implements Disposable {
 
   #publish(event: RecordedEvent): void {
     if (event.type === "DeliveryAcknowledged") {
-      const listeners = this.#listeners.get(decodeRaw(event).recipient as Subject);
+      const listeners = this.#listeners.of(decodeRaw(event).recipient as Subject);
       if (listeners === undefined) return;
       const { correlation } = decodeMetadata(event);
       for (const listener of listeners) listener.acknowledged(deliveryOf(event.stream), correlation);
       return;
     }
     const notified = notifiesUser(event);
-    const listeners = notified === undefined ? undefined : this.#listeners.get(notified.recipient);
+    const listeners = notified === undefined ? undefined : this.#listeners.of(notified.recipient);
     if (notified !== undefined && listeners !== undefined)
       for (const listener of listeners) listener.requested(notified.delivery());
   }

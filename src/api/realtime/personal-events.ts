@@ -4,14 +4,14 @@ import type { Services } from "../../app/services.ts";
 import type { Subject } from "../../contract/ids.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
 import { messageOf } from "../../platform/supervise.ts";
-import type { LiveFeed } from "../../projections/feed.ts";
+import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
 import { eventFrame } from "./frames.ts";
 
 type Send = (bytes: Buffer, position: Position) => void;
 
 export class PersonalEvents implements Disposable {
   readonly #services: Services;
-  readonly #listeners = new Map<Subject, Set<Send>>();
+  readonly #listeners = new KeyedListeners<Subject, Send>();
   readonly #following: Disposable;
   /** Ends when what came so far was sent: frames keep the order of the log. */
   #sending: Promise<unknown> = Promise.resolve();
@@ -22,7 +22,7 @@ export class PersonalEvents implements Disposable {
       if (this.#listeners.size === 0) return;
       for (const event of events) {
         const subject = concernsAlone(event);
-        if (subject !== undefined && this.#listeners.has(subject))
+        if (subject !== undefined && this.#listeners.of(subject) !== undefined)
           this.#sending = this.#sending.then(() => this.#send(event, subject));
       }
     });
@@ -30,14 +30,7 @@ export class PersonalEvents implements Disposable {
 
   /** Sends a user's events from now on, until it is disposed. */
   listen(subject: Subject, send: Send): Disposable {
-    const own = this.#listeners.get(subject) ?? new Set();
-    this.#listeners.set(subject, own.add(send));
-    return {
-      [Symbol.dispose]: () => {
-        own.delete(send);
-        if (own.size === 0 && this.#listeners.get(subject) === own) this.#listeners.delete(subject);
-      },
-    };
+    return this.#listeners.add(subject, send);
   }
 
   [Symbol.dispose](): void {
@@ -51,7 +44,7 @@ export class PersonalEvents implements Disposable {
       const event = await personalEvent(this.#services, recorded);
       if (event === undefined) return;
       const bytes = eventFrame(event);
-      for (const send of this.#listeners.get(subject) ?? []) send(bytes, position);
+      for (const send of this.#listeners.of(subject) ?? []) send(bytes, position);
     } catch (error) {
       const { logger } = this.#services;
       logger.warn({ stream, error: messageOf(error) }, "event of a message for later not sent; a list still shows it");

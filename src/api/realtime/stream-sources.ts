@@ -12,7 +12,7 @@ import { decodeMetadata } from "../../event-store/envelope.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import type { Checkpoint } from "../../projections/consumer.ts";
-import type { LiveFeed } from "../../projections/feed.ts";
+import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
 import type { FollowFeed } from "./follow-feed.ts";
 import { Follower } from "./follower.ts";
 import type { DeliveryFeed } from "./open-deliveries.ts";
@@ -128,7 +128,7 @@ type Wake = (position: Position) => void;
 
 /** What the node's feed says of clients' public events, for the streams that send them. */
 export class ClientEventsFeed implements Disposable {
-  readonly #listeners = new Map<ClientId, Set<Wake>>();
+  readonly #listeners = new KeyedListeners<ClientId, Wake>();
   readonly #following: Disposable;
   /** What this listener has handled: the feed as a whole may be a batch behind. */
   #handled: Checkpoint;
@@ -140,7 +140,7 @@ export class ClientEventsFeed implements Disposable {
         for (const event of events) {
           if (mayBecome(event.type).length === 0) continue;
           const { client } = decodeMetadata(event);
-          const listeners = client === null ? undefined : this.#listeners.get(client);
+          const listeners = client === null ? undefined : this.#listeners.of(client);
           for (const wake of listeners ?? []) wake(event.position);
         }
       }
@@ -150,15 +150,7 @@ export class ClientEventsFeed implements Disposable {
 
   /** Wakes with each event of the client after `after`. */
   listen(client: ClientId, wake: Wake): Disposable & { readonly after: Checkpoint } {
-    const listeners = this.#listeners.get(client) ?? new Set();
-    this.#listeners.set(client, listeners.add(wake));
-    return {
-      after: this.#handled,
-      [Symbol.dispose]: () => {
-        listeners.delete(wake);
-        if (listeners.size === 0 && this.#listeners.get(client) === listeners) this.#listeners.delete(client);
-      },
-    };
+    return { after: this.#handled, ...this.#listeners.add(client, wake) };
   }
 
   [Symbol.dispose](): void {
