@@ -129,17 +129,17 @@ export class Gateway implements AsyncDisposable {
       { name: "chatapi_rooms_followed", help: "Rooms that somebody listens to.", read: () => this.counts().rooms },
       {
         name: "chatapi_subscriptions",
-        help: "Subscriptions of sockets to rooms.",
+        help: "Subscriptions of sockets and streams to rooms.",
         read: () => this.counts().subscriptions,
       },
       {
         name: "chatapi_followers",
-        help: "Sockets that follow all rooms of their users.",
+        help: "Sockets and streams that follow all rooms of their users.",
         read: () => this.#context.follows.size,
       },
       {
         name: "chatapi_frames_sent_total",
-        help: "Frames sent to sockets.",
+        help: "Frames sent to sockets and streams.",
         type: "counter",
         read: () => this.counts().sent,
       },
@@ -151,7 +151,7 @@ export class Gateway implements AsyncDisposable {
       },
       {
         name: "chatapi_slow_consumers_total",
-        help: "Sockets closed because they took too little of what was sent to them.",
+        help: "Sockets and streams closed because they took too little of what was sent to them.",
         type: "counter",
         read: () => this.counts().slowConsumers,
       },
