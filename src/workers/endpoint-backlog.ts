@@ -8,6 +8,7 @@ import { decode } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { backoffMs, IDLE_MS, Loop, messageOf } from "../platform/supervise.ts";
+import { isAfter } from "../projections/consumer.ts";
 import { furthest, putCursors } from "../projections/endpoint-cursors.ts";
 import { auditPage } from "../projections/models/audit.ts";
 import { candidatesOf, type FanOutOptions, type Following, requestAll } from "./endpoint-requests.ts";
@@ -153,9 +154,10 @@ export class EndpointBacklog implements AsyncDisposable {
     const { readSide, keyring } = this.#options;
     const types = storedTypesOf((type) => matchesType(row.events, type));
     const read = () => auditPage(readSide.readAs(row.client), { types, after, limit: PAGE });
+    const isBehind = isAfter(upTo, readSide.checkpoint());
     let rows = await read();
     // Rows come in the log's order: a full page lacks nothing, however far behind the read model is.
-    if (rows.length < PAGE) {
+    if (isBehind && rows.length < PAGE) {
       if (!(await readSide.waitFor(upTo, READ_WAIT_MS))) throw new Error("the read model is behind");
       rows = await read();
     }
