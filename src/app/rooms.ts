@@ -28,15 +28,22 @@ const EXTERNAL = "ext:";
 const HIDDEN_MS = 100;
 
 /**
- * Looks for a room that a caller names. External ids can be guessed: not_found comes to a user after one time, so that
- * it does not tell a room that is hidden from one that is not there.
+ * Acts on the room that a caller names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
+ * not_found; whether it still exists and what its caller may do is left to `act`. External ids can be guessed: not_found
+ * of either comes to a user after one time, so that it does not tell a room that is hidden from one that is not there.
  */
-async function hidingRooms<T>({ actor }: RoomCaller, named: string, look: () => Promise<T>): Promise<T> {
+export async function withRoom<T>(
+  services: Services,
+  caller: RoomCaller,
+  named: string,
+  act: (room: RoomId) => Promise<T>,
+): Promise<T> {
+  const found = async () => act(await findRoom(services, caller.client, named));
   // fence: hidden-room-time
-  if (actor.type !== "user" || !named.startsWith(EXTERNAL)) return look();
+  if (caller.actor.type !== "user" || !named.startsWith(EXTERNAL)) return found();
   const begun = performance.now();
   try {
-    return await look();
+    return await found();
   } catch (error) {
     if (error instanceof DomainError && error.code === "not_found") {
       await sleep(Math.max(1, HIDDEN_MS - (performance.now() - begun)));
@@ -45,24 +52,18 @@ async function hidingRooms<T>({ actor }: RoomCaller, named: string, look: () => 
   }
 }
 
-/**
- * The room that a caller names by its id or as `ext:<external_id>`, if it is or was one of the client's. Throws
- * not_found; whether it still exists and what its caller may do is left to the command that follows.
- */
-export const findRoom = (services: Services, caller: RoomCaller, named: string): Promise<RoomId> =>
-  hidingRooms(caller, named, async () => {
-    const { client } = caller;
-    const id = named.startsWith(EXTERNAL)
-      ? await roomWithExternalId(services, client, named.slice(EXTERNAL.length))
-      : named;
-    const parsed = RoomIdSchema.safeParse(id);
-    if (
-      !parsed.success ||
-      /* fence: tenant-room */ (await streamOwner(services.store, roomStream(parsed.data))) !== client
-    )
-      throw new DomainError("not_found");
-    return parsed.data;
-  });
+async function findRoom(services: Services, client: ClientId, named: string): Promise<RoomId> {
+  const id = named.startsWith(EXTERNAL)
+    ? await roomWithExternalId(services, client, named.slice(EXTERNAL.length))
+    : named;
+  const parsed = RoomIdSchema.safeParse(id);
+  if (
+    !parsed.success ||
+    /* fence: tenant-room */ (await streamOwner(services.store, roomStream(parsed.data))) !== client
+  )
+    throw new DomainError("not_found");
+  return parsed.data;
+}
 
 /** The room that has an external id: one that claimed it for something else, or is gone, does not. */
 async function roomWithExternalId(
@@ -79,9 +80,8 @@ async function roomWithExternalId(
 
 /** The room, never older than the call, if the caller may see its object. Throws not_found. */
 export const openRoom = (services: Services, caller: RoomCaller, named: string): Promise<OpenRoom> =>
-  hidingRooms(caller, named, async () => {
+  withRoom(services, caller, named, async (id) => {
     const { actor } = caller;
-    const id = await findRoom(services, caller, named);
     const { state, position } = await services.commands.load(roomDecider, roomStream(id));
     const room = requireExisting(state);
     // fence: private-room
@@ -124,10 +124,12 @@ export async function getRoom({ services, caller }: Call, named: string): Promis
 
 export type RoomChange = Bare<Exclude<RoomCommand, { type: "Create" | "Abandon" }>, "at" | "actor" | "room">;
 
+/** What a change of a room came to. */
+export type Changed = Written & { readonly room: RoomId; readonly state: Room };
+
 /** Carries out a change of the room that the caller names. Throws what the room's rules refuse. */
 export const executeOnRoom = ({ services, caller, at, context }: Call, named: string, change: RoomChange) =>
-  hidingRooms(caller, named, async () => {
-    const room = await findRoom(services, caller, named);
+  withRoom(services, caller, named, async (room) => {
     const command: RoomCommand = { ...change, at, actor: caller.actor, room };
     return { room, ...(await services.commands.execute(roomDecider, roomStream(room), command, context)) };
   });

@@ -42,7 +42,7 @@ import { countScheduled, listScheduled, type ScheduledMessageRow } from "../proj
 import type { Page } from "../projections/page.ts";
 import { scheduledOf } from "../projections/projection.ts";
 import { mentionsOf } from "./messages.ts";
-import { findRoom, openAsMember, rehearseOnRoom } from "./rooms.ts";
+import { openAsMember, rehearseOnRoom, withRoom } from "./rooms.ts";
 import type { Call, Services, Written } from "./services.ts";
 import { streamOwner } from "./stream-owner.ts";
 
@@ -125,23 +125,24 @@ function requireKnown(state: { readonly status: string }): KnownScheduled {
 type Named = { readonly room: string; readonly scheduled: string };
 
 /** Also for a sender who is no member of the room any more: it may still see what became of its message. */
-async function find({ services, caller }: Call, named: Named) {
-  const room = await findRoom(services, caller, named.room);
-  const { data: id } = ScheduledMessageIdSchema.safeParse(named.scheduled);
-  if (id === undefined) throw new DomainError("not_found");
-  const stream = scheduledStream(id);
-  if ((await streamOwner(services.store, stream)) !== caller.client) throw new DomainError("not_found");
-  const state = requireKnown((await services.commands.load(scheduledMessageDecider, stream)).state);
-  if (state.data.room !== room) throw new DomainError("not_found");
-  const admin = caller.kind === "key" || (await isAdmin(services.commands, room, caller.subject));
-  // fence: scheduled-seen
-  if (!admin && !isOwn(state, caller.actor)) throw new DomainError("not_found");
-  return { id, stream, state, admin };
-}
+const find = ({ services, caller }: Call, named: Named) =>
+  withRoom(services, caller, named.room, async (room) => {
+    const { data: id } = ScheduledMessageIdSchema.safeParse(named.scheduled);
+    if (id === undefined) throw new DomainError("not_found");
+    const stream = scheduledStream(id);
+    if ((await streamOwner(services.store, stream)) !== caller.client) throw new DomainError("not_found");
+    const state = requireKnown((await services.commands.load(scheduledMessageDecider, stream)).state);
+    if (state.data.room !== room) throw new DomainError("not_found");
+    const admin =
+      caller.kind === "key" ||
+      isAdmin((await services.commands.load(roomDecider, roomStream(room))).state, caller.subject);
+    // fence: scheduled-seen
+    if (!admin && !isOwn(state, caller.actor)) throw new DomainError("not_found");
+    return { id, stream, state, admin };
+  });
 
-async function isAdmin(commands: Commands, room: RoomId, subject: Parameters<typeof roleOf>[1]): Promise<boolean> {
-  const { state } = await commands.load(roomDecider, roomStream(room));
-  const role = state.status === "live" ? roleOf(state, subject) : undefined;
+function isAdmin(room: Room, subject: Subject): boolean {
+  const role = room.status === "live" ? roleOf(room, subject) : undefined;
   return role !== undefined && RANK[role] >= RANK.admin;
 }
 
@@ -157,9 +158,8 @@ export async function listScheduledMessages(
   named: string,
   { status: statuses, limit, cursor }: ScheduledMessageQuery,
 ): Promise<Page<ScheduledMessageResource>> {
-  const { id: room } = await openAsMember(services, caller, named);
-  const all = caller.kind === "key" || (await isAdmin(services.commands, room, caller.subject));
-  const sender = all ? undefined : caller.subject;
+  const { id: room, room: state } = await openAsMember(services, caller, named);
+  const sender = caller.kind === "key" || isAdmin(state, caller.subject) ? undefined : caller.subject;
   const { rows, next } = await listScheduled(read, { room, limit, ...omitUndefined({ sender, statuses, cursor }) });
   return { rows: rows.map(resourceOfRow), next };
 }

@@ -1,5 +1,5 @@
 // The rooms that one socket has subscribed to: of each what was missed from the log, then live; every seq once, in order.
-import { findRoom, openAsMember, openRoom } from "../../app/rooms.ts";
+import { openAsMember, openRoom, withRoom } from "../../app/rooms.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
 import type { EndReason, FrameOf, Ref, WantedRoom } from "../../contract/frames.ts";
@@ -96,12 +96,13 @@ export class RoomSubscriptions implements Disposable {
    */
   async unsubscribe(caller: Caller, { room_id, ref }: FrameOf<"unsubscribe">): Promise<void> {
     const { services, outbox } = this.#options;
-    const room = await findRoom(services, caller, room_id);
-    // fence: leave-unseen-room
-    if (!this.#subscriptions.has(room)) await openRoom(services, caller, room_id);
-    this.#subscriptions.get(room)?.[Symbol.dispose]();
-    this.#subscriptions.delete(room);
-    outbox.send({ type: "unsubscribed", room_id: room, reason: "asked", ref });
+    await withRoom(services, caller, room_id, async (room) => {
+      // fence: leave-unseen-room
+      if (!this.#subscriptions.has(room)) await openRoom(services, caller, room);
+      this.#subscriptions.get(room)?.[Symbol.dispose]();
+      this.#subscriptions.delete(room);
+      outbox.send({ type: "unsubscribed", room_id: room, reason: "asked", ref });
+    });
   }
 
   get(room: RoomId): RoomSubscription | undefined {

@@ -52,6 +52,7 @@ describe("an external id", () => {
         () => mallory.get(`/rooms/${name}`),
         () => mallory.get(`/rooms/${name}/messages`),
         () => mallory.post(`/rooms/${name}/messages`, { content: "Is anybody there?" }),
+        () => mallory.get(`/rooms/${name}/scheduled-messages/sch_unknown`),
       ];
       for (const ask of asked) {
         const begun = performance.now();
@@ -60,7 +61,7 @@ describe("an external id", () => {
         told.push(`${status} ${body.code} ${performance.now() - begun >= 98 ? "late" : "at once"}`);
       }
     }
-    expect(told).toEqual(Array.from({ length: 6 }, () => "404 not_found late"));
+    expect(told).toEqual(Array.from({ length: 8 }, () => "404 not_found late"));
   });
 
   describe("claimed for a room that never came", () => {
