@@ -38,6 +38,8 @@ export class RoomEventMaker {
   readonly #stream: string;
   /** The room after the last page of past events, if they were shown with it. */
   #end: { readonly revision: number; readonly room: Room } | undefined;
+  /** Of a deleted room, what it was last. */
+  #last: Room | undefined;
 
   constructor(services: PublicEventServices, room: RoomId) {
     this.#services = services;
@@ -50,9 +52,11 @@ export class RoomEventMaker {
     return this.#make(events, states, (index) => states[index + 1] ?? roomDecider.initial);
   }
 
-  /** Past events, with what has become of their messages in the room as it is `now`. */
+  /** Past events, with what has become of their messages in the room as it is `now`, or was just before it was deleted. */
   async past(events: readonly StoredRoomEvent[], now: Room): Promise<readonly PublicEvent[]> {
-    return this.#make(events, await this.#statesAround(events, now), () => now);
+    if (now.status === "deleted") this.#last ??= await this.#beforeDeletion();
+    const last = this.#last ?? now;
+    return this.#make(events, await this.#statesAround(events, last), () => last);
   }
 
   async #make(
@@ -98,6 +102,12 @@ export class RoomEventMaker {
       this.#end = { revision: event.revision, room };
     }
     return states;
+  }
+
+  /** Nothing follows a room's deletion. */
+  async #beforeDeletion(): Promise<Room> {
+    const { revision } = await this.#services.commands.load(roomDecider, this.#stream);
+    return this.#roomBefore(revision);
   }
 
   async #roomBefore(revision: number): Promise<Room> {

@@ -127,6 +127,26 @@ describe("a client's events", () => {
     expect(JSON.stringify(events)).not.toContain("gone");
   });
 
+  test("shows the messages of a deleted room as they were last", async () => {
+    const api = await newClient(server.url);
+    const room = await roomOf(api);
+    const { id } = await say(api, room, "gone");
+    await api.delete(`/rooms/${room}/messages/${id}`);
+    const half = { sender_id: "ann", content: "half", state: "growing" };
+    const { body: grown } = await api.post(`/rooms/${room}/messages`, half);
+    await api.post(`/rooms/${room}/messages/${grown.id}/cancel`);
+    await api.delete(`/rooms/${room}`);
+    const { events } = await pulled(api, "/events", 100);
+    expect(typesOf(events)).toEqual([
+      ...["room.created", "message.posted", "message.deleted"],
+      ...["message.posted", "message.cancelled", "room.deleted"],
+    ]);
+    expect(events[1].data).toMatchObject({ id, content: null });
+    expect(JSON.stringify(events)).not.toContain("gone");
+    expect(events[3].data).toMatchObject({ id: grown.id, content: "half", state: "growing" });
+    expect(events[4].data).toMatchObject({ id: grown.id, content: "half", state: "cancelled" });
+  });
+
   test("ends a page early when its events are large", async () => {
     const api = await newClient(server.url);
     const room = await roomOf(api);
