@@ -97,6 +97,10 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
   const responses = shownResponses(undefined, seq, () => null);
   return { message: messageOfEvents({ ...posting, responses }), etag: seq, position, replayed };
 }
+/** The users that a filter names; undefined without one. */
+export const subjectsOf = async ({ services, caller }: Call, users: readonly string[] | undefined) =>
+  users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
+
 
 /** Whom a message is to mention, each once. */
 export async function mentionsOf({ services, caller }: Call, named: readonly string[]): Promise<Mentions> {
@@ -310,11 +314,8 @@ export async function listVersions(
 }
 
 /** By seq; upwards when only `after_seq` is given. Throws not_found, not_a_member, InvalidCursor. */
-export async function listMessages(
-  { services, caller, read }: Call,
-  named: string,
-  query: MessageQuery,
-): Promise<Page<MessageResource>> {
+export async function listMessages(call: Call, named: string, query: MessageQuery): Promise<Page<MessageResource>> {
+  const { services, caller, read } = call;
   const { id, room } = await openAsMember(services, caller, named);
   const { after_seq: afterSeq, before_seq: beforeSeq, include_deleted: includeDeleted, limit, cursor } = query;
   const threadSeq = query.thread_of === undefined ? undefined : seqOfMessage(id, query.thread_of);
@@ -322,9 +323,7 @@ export async function listMessages(
   if (query.thread_of !== undefined && (threadSeq === undefined || threadSeq > room.seq))
     return { rows: [], next: null };
   const order = query.order ?? (afterSeq !== undefined && beforeSeq === undefined ? "asc" : "desc");
-  const subjectsOf = async (users: readonly string[] | undefined) =>
-    users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
-  const [senders, mentioned] = [await subjectsOf(query.sender_id), await subjectsOf(query.mentions)];
+  const [senders, mentioned] = await Promise.all([subjectsOf(call, query.sender_id), subjectsOf(call, query.mentions)]);
   const unseen = visibleFrom(room, caller.actor) - 1;
   const after = /* fence: list-unseen */ unseen > (afterSeq ?? 0) ? unseen : afterSeq;
   const filters = { afterSeq: after, beforeSeq, cursor, types: query.type, senders, threadSeq, mentioned };

@@ -3,12 +3,13 @@
 
 import type { AttemptResource, DeliveryResource } from "../contract/deliveries.ts";
 import type { RoomId, Subject } from "../contract/ids.ts";
-import { EVERYONE, type MessageResource, NAMED_USERS, type ReactionResource } from "../contract/messages.ts";
+import { type MessageResource, NAMED_USERS, type ReactionResource } from "../contract/messages.ts";
 import type { PublicActor } from "../contract/public-events.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "../contract/rooms.ts";
 import { type Instant, rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import type { UserResource, UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
+import { mentionedIn } from "../domain/message-rules.ts";
 import { NO_RESPONSES, reactionsTo, threadUnder } from "../domain/room-responses.ts";
 import type { ExistingRoom, MemberData, Room, RoomEvent } from "../domain/room-state.ts";
 import { openProfile, type User } from "../domain/user.ts";
@@ -207,7 +208,7 @@ export function messageOfEvents({
     meta: reveal(meta) ?? {},
     reply_to: posting.replyTo,
     thread_of: posting.thread?.id ?? null,
-    mentions: [...mentions.flatMap(({ user }) => reveal(user) ?? []), ...(everyone ? [EVERYONE] : [])],
+    mentions: mentionedIn({ mentions, everyone }),
     ...responses,
     created_at: postedAt,
     edited_at: edit?.at ?? null,

@@ -2,12 +2,11 @@
 import {
   type ClientId,
   type KeyId,
-  type RoomId,
   type ScheduledMessageId,
   ScheduledMessageIdSchema,
   type Subject,
 } from "../contract/ids.ts";
-import { EVERYONE, type NewMessage } from "../contract/messages.ts";
+import type { NewMessage } from "../contract/messages.ts";
 import type { PersonalEvent, PersonalEventType } from "../contract/public-events.ts";
 import type {
   ScheduledMessagePatch,
@@ -17,8 +16,9 @@ import type {
 import { type Instant, rfc3339 } from "../contract/time.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
+import { mentionedIn } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import type { Mentions } from "../domain/room-messages.ts";
+import { sealedMentions } from "../domain/room-messages.ts";
 import { banAt, RANK, type Room, roleOf } from "../domain/room-state.ts";
 import {
   isOwn,
@@ -26,6 +26,7 @@ import {
   posterOf,
   SCHEDULED_STREAMS,
   type ScheduledData,
+  type ScheduledMessage,
   type ScheduledMessageCommand,
   scheduledMessageDecider,
   scheduledStream,
@@ -111,14 +112,9 @@ async function dataOf(
   };
 }
 
-const sealedMentions = ({ people, everyone }: Mentions) => ({
-  mentions: people.map(({ subject, user }) => ({ subject, user: seal(user) })),
-  everyone: everyone !== null,
-});
-
-function requireKnown(state: { readonly status: string }): KnownScheduled {
+function requireKnown(state: ScheduledMessage): KnownScheduled {
   if (state.status === "none") throw new DomainError("not_found");
-  return state as KnownScheduled;
+  return state;
 }
 
 /** A message for later as a path names it. */
@@ -178,8 +174,9 @@ async function change(
   const posted =
     requireKnown(outcome.state).status === "due"
       ? await postScheduled(services, { id, client: caller.client, ...cause })
-      : { state: requireKnown(outcome.state), position: outcome.position };
-  return { scheduled: resourceOf(id, posted.state), position: posted.position, replayed: outcome.replayed };
+      : { state: requireKnown(outcome.state), position: null };
+  const position = posted.position ?? outcome.position;
+  return { scheduled: resourceOf(id, posted.state), position, replayed: outcome.replayed };
 }
 
 /** Throws not_found, not_scheduled, InvalidInput. */
@@ -215,13 +212,12 @@ type PostingServices = { readonly commands: Commands; readonly now: () => Instan
 export async function postScheduled(
   services: PostingServices,
   { id, client, correlation, causation }: Posting,
-): Promise<{ readonly state: KnownScheduled; readonly position: Position }> {
+): Promise<{ readonly state: KnownScheduled; readonly position: Position | null }> {
   const { commands, now } = services;
   const stream = scheduledStream(id);
   const loaded = await commands.load(scheduledMessageDecider, stream);
   const state = requireKnown(loaded.state);
-  if (state.status !== "due" || loaded.position === null)
-    return { state, position: loaded.position ?? ("" as Position) };
+  if (state.status !== "due") return { state, position: loaded.position };
   const context = { client, correlation, causation } as const;
   const posted = await postToRoom(services, id, state.data, context);
   failpoint("scheduled-posted/recorded");
@@ -288,7 +284,7 @@ const resourceOf = (
 ): ScheduledMessageResource => ({
   ...{ id, room_id: data.room, sender_id: reveal(data.user), type: data.type },
   ...{ content: reveal(data.content), meta: reveal(data.meta) ?? {}, reply_to: data.replyTo, thread_of: data.threadOf },
-  mentions: [...data.mentions.flatMap(({ user }) => reveal(user) ?? []), ...(data.everyone ? [EVERYONE] : [])],
+  mentions: mentionedIn(data),
   ...{ send_at: rfc3339(data.sendAt), status: status === "due" ? "scheduled" : status },
   ...{ message_id: message, reason, created_at: rfc3339(createdAt) },
 });

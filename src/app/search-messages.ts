@@ -7,6 +7,7 @@ import { InvalidQuery, parseQuery, type Term } from "../domain/search-query.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { searchMessages as queryMessages } from "../projections/models/message-search.ts";
 import type { Page } from "../projections/page.ts";
+import { subjectsOf } from "./messages.ts";
 import { messageOfRow } from "./resources.ts";
 import type { Call } from "./services.ts";
 
@@ -15,13 +16,12 @@ const MARKED_AT_ONCE = 10_000;
 
 /** With a user's token in the rooms that the user is in, else in all rooms. Throws InvalidInput, InvalidCursor. */
 export async function searchMessages(
-  { services, caller, read }: Call,
+  call: Call,
   { q, room_id: rooms, sender_id, type: types, mentions, from, to, limit, cursor }: MessageSearchQuery,
 ): Promise<Page<FoundMessageResource>> {
   const terms = termsOf(q);
-  const subjectsOf = async (users: readonly string[] | undefined) =>
-    users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
-  const [senders, mentioned] = await Promise.all([subjectsOf(sender_id), subjectsOf(mentions)]);
+  const { caller, read } = call;
+  const [senders, mentioned] = await Promise.all([subjectsOf(call, sender_id), subjectsOf(call, mentions)]);
   // fence: search-viewer
   const viewer = caller.kind === "user" ? caller.subject : undefined;
   const narrowed = omitUndefined({ viewer, rooms, senders, types, mentioned, from, to, cursor });

@@ -2,8 +2,10 @@
 import type { FieldFault } from "../contract/errors.ts";
 import { type MessageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
+import { EVERYONE } from "../contract/messages.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type PriorEvents } from "./decider.ts";
+import { reveal } from "./event.ts";
 import { visibleFrom } from "./room-history.ts";
 import { type ExistingRoom, RANK, type RoomEvent, roleOf } from "./room-state.ts";
 
@@ -41,6 +43,12 @@ export function contentOf(
       return undefined;
   }
 }
+
+/** Whom a message mentions, by their ids; of erased people nothing is left. */
+export const mentionedIn = ({ mentions, everyone }: Pick<Posting, "mentions" | "everyone">): string[] => [
+  ...mentions.flatMap(({ user }) => reveal(user) ?? []),
+  ...(everyone ? [EVERYONE] : []),
+];
 
 /** A message's posting, if the id names one that the actor sees and the event at its seq is that very posting. */
 export function postingSeen(

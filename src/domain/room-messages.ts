@@ -170,7 +170,7 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
     type: messageType,
     content: seal(command.content),
     meta: seal(command.meta),
-    ...mentionsOf(command.mentions),
+    ...sealedMentions(command.mentions),
     replyTo: target?.data.id ?? null,
     thread: root === undefined ? null : { id: root.data.id, seq: root.seq },
     ordinal: room.ordinal + (system || growing ? 0 : 1),
@@ -200,7 +200,8 @@ function mentionFaults(
   return [...faults, { path: `mentions.${everyone}`, code: "not_allowed", message }];
 }
 
-const mentionsOf = ({ people, everyone }: Mentions): Pick<Posting, "mentions" | "everyone"> => ({
+/** Whom a message mentions, as its events say it. */
+export const sealedMentions = ({ people, everyone }: Mentions): Pick<Posting, "mentions" | "everyone"> => ({
   mentions: people.map(({ subject, user }) => ({ subject, user: seal(user) })),
   everyone: everyone !== null,
 });
@@ -250,7 +251,7 @@ function edit(
   if (old === undefined) throw new Error(`the content of message ${posting.id} was not given to the decision`);
   const content = command.content === null ? old.content : seal(command.content);
   const meta = command.meta === undefined ? old.meta : seal(mergeMeta(reveal(old.meta) ?? {}, command.meta));
-  const { mentions, everyone } = command.mentions === undefined ? old : mentionsOf(command.mentions);
+  const { mentions, everyone } = command.mentions === undefined ? old : sealedMentions(command.mentions);
   refuse([
     ...("open" in content && "open" in meta ? contentFaults(posting.type, content.open, meta.open) : []),
     ...(command.mentions === undefined ? [] : mentionFaults(room, command.actor, command.mentions, old)),

@@ -64,7 +64,7 @@ export type KnownScheduled = {
   readonly reason: string | null;
   readonly createdAt: Instant;
 };
-type ScheduledMessage = { readonly status: "none" } | KnownScheduled;
+export type ScheduledMessage = { readonly status: "none" } | KnownScheduled;
 
 function evolve(state: ScheduledMessage, event: ScheduledMessageEvent, { at }: { at: Instant }): ScheduledMessage {
   if (event.type === "MessageScheduled")

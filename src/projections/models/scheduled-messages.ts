@@ -4,10 +4,10 @@ import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, ScheduledMessageId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
-import { EVERYONE } from "../../contract/messages.ts";
 import type { ScheduledStatus } from "../../contract/scheduled-messages.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
+import { mentionedIn } from "../../domain/message-rules.ts";
 import type { ScheduledData } from "../../domain/scheduled-message.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";
@@ -41,7 +41,7 @@ export type ScheduledMessageRow = RowOf<typeof columns>;
 const saidIn = ({ content, meta, mentions, everyone, sendAt }: Omit<ScheduledData, "room">) => ({
   content: reveal(content),
   meta: reveal(meta) ?? {},
-  mentions: [...mentions.flatMap(({ user }) => reveal(user) ?? []), ...(everyone ? [EVERYONE] : [])],
+  mentions: mentionedIn({ mentions, everyone }),
   ...{ send_at: sendAt, next_action_at: sendAt },
 });
 const changed = ({ stream }: { readonly stream: string }, changes: Partial<ScheduledMessageRow>) => [
