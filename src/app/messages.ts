@@ -15,12 +15,13 @@ import {
 import { rfc3339 } from "../contract/time.ts";
 import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
+import { growthOf } from "../domain/growing-message.ts";
 import { contentFaults, contentOf } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { visibleFrom } from "../domain/room-history.ts";
 import { type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
-import { contentSeq, type ExistingRoom, growthOf, messageEtag, requireExisting } from "../domain/room-state.ts";
+import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";

@@ -4,6 +4,7 @@ import type { PublicActor, PublicEvent, RoomEventType } from "../contract/public
 import type { MemberResource } from "../contract/rooms.ts";
 import { rfc3339 } from "../contract/time.ts";
 import { reveal } from "../domain/event.ts";
+import { growthOf } from "../domain/growing-message.ts";
 import { hasResponses, respondersTo } from "../domain/room-responses.ts";
 import {
   contentSeq,
@@ -208,6 +209,7 @@ function memberIn(room: Room | undefined, subject: Subject): Member {
 }
 
 type Content = EventOf<"MessagePosted" | "MessageEdited" | "MessageCompleted" | "MessageCancelled">;
+const holdsContent = (event: StoredRoomEvent): event is Content => "content" in event.data;
 
 /** A message with the content of one event; deleted now, it shows none. */
 function messageData(posting: EventOf<"MessagePosted">, content: Content, facts: EventFacts): object {
@@ -227,8 +229,7 @@ function messageData(posting: EventOf<"MessagePosted">, content: Content, facts:
 }
 
 /** How a message stands that does not grow any more. */
-const endedAs = (now: Room, seq: number) =>
-  changeOf(now, seq)?.end?.cancelled === true ? ("cancelled" as const) : ("complete" as const);
+const endedAs = (now: Room, seq: number) => (now.status === "live" ? growthOf(now, seq) : "complete");
 
 function postingOf(event: Changing, facts: EventFacts): EventOf<"MessagePosted"> {
   const posting = priorEvent(facts, event.data.messageSeq);
@@ -240,7 +241,7 @@ function postingOf(event: Changing, facts: EventFacts): EventOf<"MessagePosted">
 function contentOf({ data }: EventOf<"MessageRestored">, facts: EventFacts): Content {
   const { now } = facts;
   const content = priorEvent(facts, now.status === "live" ? contentSeq(now, data.messageSeq) : data.messageSeq);
-  if ("content" in content.data) return content as Content;
+  if (holdsContent(content)) return content;
   throw new Error(`${content.type} of ${facts.room} holds no content`);
 }
 

@@ -19,7 +19,8 @@ import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { mentionedIn } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { sealedMentions } from "../domain/room-messages.ts";
-import { banAt, RANK, type Room, roleOf } from "../domain/room-state.ts";
+import { banAt } from "../domain/room-moderation.ts";
+import { RANK, type Room, roleOf } from "../domain/room-state.ts";
 import {
   isOwn,
   type KnownScheduled,

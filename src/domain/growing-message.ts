@@ -11,6 +11,12 @@ import { type ExistingRoom, type Growing, type RoomEvent, requireRole } from "./
 /** Messages that may grow in a room at once. */
 export const MAX_GROWING_IN_ROOM = 100;
 
+/** Whether a message grows, or how its growth ended; `complete` for those that never grew. */
+export function growthOf(room: ExistingRoom, messageSeq: number): "complete" | "growing" | "cancelled" {
+  if (room.growing.has(messageSeq)) return "growing";
+  return room.changes.get(messageSeq)?.end?.cancelled === true ? "cancelled" : "complete";
+}
+
 export type GrowthCommand =
   /** `content`: the whole text; null: what it was posted with. `rewritten`: the writer gives it anew. */
   | { type: "Complete"; id: string; content: Sealed<string> | null; rewritten: boolean }

@@ -1,9 +1,10 @@
 // Decisions that keep people from a room, or from posting in it: bans and mutes.
 import type { Subject } from "../contract/ids.ts";
+import type { Role } from "../contract/rooms.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type PriorEvents, type TimedCommand } from "./decider.ts";
 import { reveal, sealOrNull } from "./event.ts";
-import { banAt, type ExistingRoom, mayModerate, type RoomEvent, requireAdmin, roleOf } from "./room-state.ts";
+import { type Ban, type ExistingRoom, RANK, type RoomEvent, requireAdmin, roleOf } from "./room-state.ts";
 
 type Person = { readonly actor: Actor; readonly subject: Subject; readonly user: string };
 export type ModerationCommand =
@@ -12,6 +13,16 @@ export type ModerationCommand =
   | ({ readonly type: "Unban" } & Person)
   /** `until: null`: from now on the member may post again. */
   | ({ readonly type: "Mute"; readonly until: Instant | null } & Person);
+
+/** The ban that holds at a time. */
+export function banAt(room: ExistingRoom, subject: Subject, at: Instant): Ban | undefined {
+  const ban = room.bans.get(subject);
+  return ban === undefined || (ban.until !== null && ban.until <= at) ? undefined : ban;
+}
+
+/** Members and readers are the admins' to remove, ban and mute, admins and owners the owners'. */
+export const mayModerate = (role: Role | undefined): "admin" | "owner" =>
+  role !== undefined && RANK[role] > RANK.member ? "owner" : "admin";
 
 export function decideModeration(
   room: ExistingRoom,

@@ -10,7 +10,6 @@ import {
   RoleSchema,
   RoomKindSchema,
 } from "../contract/rooms.ts";
-import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
 import { messageEvents, type Reply, replyOf } from "./message-events.ts";
@@ -141,7 +140,7 @@ type Former = z.infer<typeof Former>;
 
 /** A ban that may have ended, and the seq of its event. */
 const Ban = z.object({ until: z.number().nullable(), seq: z.number() });
-type Ban = Readonly<z.infer<typeof Ban>>;
+export type Ban = Readonly<z.infer<typeof Ban>>;
 
 /** All that is kept but for the large maps. */
 const plain = z.object({
@@ -306,12 +305,6 @@ export const contentSeq = (room: ExistingRoom, messageSeq: number): number =>
 export const messageEtag = (room: ExistingRoom, messageSeq: number): number =>
   room.changes.get(messageSeq)?.change ?? messageSeq;
 
-/** Whether a message grows, or how its growth ended; `complete` for those that never grew. */
-export const growthOf = (room: ExistingRoom, messageSeq: number): "complete" | "growing" | "cancelled" => {
-  if (room.growing.has(messageSeq)) return "growing";
-  return room.changes.get(messageSeq)?.end?.cancelled === true ? "cancelled" : "complete";
-};
-
 /** How an event describes a member; undefined for one that describes it not. */
 export function descriptionIn(event: RoomEvent | undefined, subject: Subject): MemberData | undefined {
   if (event?.type === "RoomCreated") return event.data.members.find((one) => one.subject === subject);
@@ -371,12 +364,6 @@ export const roleOf = (room: ExistingRoom, subject: Subject): Role | undefined =
   return role !== undefined && /* fence: direct-equal */ room.settings.kind === "direct" ? "member" : role;
 };
 
-/** The ban that holds at a time. */
-export function banAt(room: ExistingRoom, subject: Subject, at: Instant): Ban | undefined {
-  const ban = room.bans.get(subject);
-  return ban === undefined || (ban.until !== null && ban.until <= at) ? undefined : ban;
-}
-
 /** Refuses as the interface says: an invisible room is not found, a public one needs membership. Gives the role. */
 export function requireRole(room: ExistingRoom, actor: Actor, least: Role): Role {
   if (actor.type !== "user") return "owner";
@@ -391,10 +378,6 @@ export function requireAdmin(room: ExistingRoom, actor: Actor, least: "admin" | 
   const role = requireRole(room, actor, "reader");
   if (RANK[role] < RANK[least]) throw new DomainError("role_required", `needs the role ${least}`);
 }
-
-/** Members and readers are the admins' to remove, ban and mute, admins and owners the owners'. */
-export const mayModerate = (role: Role | undefined): "admin" | "owner" =>
-  role !== undefined && RANK[role] > RANK.member ? "owner" : "admin";
 
 /** The room, unless it was never made or is deleted. Throws not_found. */
 export function requireExisting(state: Room): ExistingRoom {

@@ -19,15 +19,13 @@ import {
 } from "./decider.ts";
 import { reveal, seal, sealOrNull } from "./event.ts";
 import { decideMessage, type MessageCommand, messagePriorEvents } from "./room-messages.ts";
-import { decideModeration, type ModerationCommand } from "./room-moderation.ts";
+import { banAt, decideModeration, type ModerationCommand, mayModerate } from "./room-moderation.ts";
 import { weighResponses } from "./room-responses.ts";
 import {
-  banAt,
   descriptionIn,
   type ExistingRoom,
   evolve,
   type MemberData,
-  mayModerate,
   RANK,
   type Room,
   type RoomEvent,
