@@ -5,9 +5,8 @@ import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
-import type { Position } from "../event-store/event-store.ts";
 import type { GrowingMessage, TextPart } from "../projections/growing-texts.ts";
-import { eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
+import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
 import type { Call, Services } from "./services.ts";
 
 /** Messages that may grow at once, of a client and of a user. */
@@ -107,7 +106,6 @@ export async function withTexts(
 
 /** How a message ends: with these commands alone nothing is appended any more. */
 type Ending = Extract<RoomChange, { type: "Complete" | "Cancel" | "DeleteMessage" }>;
-export type EndedGrowth = { readonly room: RoomId; readonly position: Position; readonly replayed: boolean };
 
 /** In place of the text, where only who may end it is asked. */
 const ANY_TEXT = seal("any");
@@ -117,7 +115,7 @@ export async function endWithText(
   call: Call,
   { room: named, message }: NamedMessage,
   ending: (text: Sealed<string> | null) => Ending,
-): Promise<EndedGrowth> {
+): Promise<Changed> {
   const { services, caller } = call;
   const { id: room, room: state } = await openAsMember(services, caller, named);
   const growing = state.growing.get(seqOfMessage(room, message) ?? 0);
@@ -137,7 +135,7 @@ export async function endWithText(
 }
 
 /** `content`: the whole text anew; undefined: what was appended. */
-export const completeGrowth = (call: Call, named: NamedMessage, content: string | undefined): Promise<EndedGrowth> =>
+export const completeGrowth = (call: Call, named: NamedMessage, content: string | undefined): Promise<Changed> =>
   endWithText(call, named, (text) => ({
     type: "Complete",
     id: named.message,
@@ -145,5 +143,5 @@ export const completeGrowth = (call: Call, named: NamedMessage, content: string 
     rewritten: content !== undefined,
   }));
 
-export const cancelGrowth = (call: Call, named: NamedMessage): Promise<EndedGrowth> =>
+export const cancelGrowth = (call: Call, named: NamedMessage): Promise<Changed> =>
   endWithText(call, named, (content) => ({ type: "Cancel", id: named.message, content }));

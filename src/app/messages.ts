@@ -17,7 +17,6 @@ import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import { growthOf } from "../domain/growing-message.ts";
 import { contentFaults, contentOf } from "../domain/message-rules.ts";
-import { roomDecider, roomStream } from "../domain/room.ts";
 import { visibleFrom } from "../domain/room-history.ts";
 import { type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
@@ -33,7 +32,6 @@ import {
   appendText,
   cancelGrowth,
   completeGrowth,
-  type EndedGrowth,
   endWithText,
   type NamedMessage,
   requireRoomToGrow,
@@ -42,7 +40,7 @@ import {
 } from "./growing-messages.ts";
 import { ROOM_NAMES } from "./public-room-events.ts";
 import { type MessageHistory, messageOfEvents, messageOfRow, reactionResource, shownResponses } from "./resources.ts";
-import { eventAt, executeOnRoom, openAsMember, type RoomChange } from "./rooms.ts";
+import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange } from "./rooms.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
 /** Of a body or a query in which a client key has to say for whom it acts. */
@@ -98,10 +96,10 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
   const responses = shownResponses(undefined, seq, () => null);
   return { message: messageOfEvents({ ...posting, responses }), etag: seq, position, replayed };
 }
+
 /** The users that a filter names; undefined without one. */
 export const subjectsOf = async ({ services, caller }: Call, users: readonly string[] | undefined) =>
   users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
-
 
 /** Whom a message is to mention, each once. */
 export async function mentionsOf({ services, caller }: Call, named: readonly string[]): Promise<Mentions> {
@@ -126,9 +124,12 @@ async function changed(
   change: Bare<Extract<RoomChange, { type: "RestoreMessage" | "Edit" | "React" }>, "id" | "ifMatch">,
 ): Promise<ShownMessage & Written & { readonly room: RoomId }> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
-  const { room: id, state, position, replayed } = await executeOnRoom(call, named.room, about);
-  const changedMessage = await shown(call, { id, room: requireExisting(state) }, named.message);
-  return { ...changedMessage, room: id, position, replayed };
+  return afterwards(call, named, await executeOnRoom(call, named.room, about));
+}
+
+/** The message just after a change of it. */
+async function afterwards(call: Call, { message }: NamedMessage, { room, state, position, replayed }: Changed) {
+  return { ...(await shown(call, { id: room, room: requireExisting(state) }, message)), room, position, replayed };
 }
 
 /** Throws what the room's rules refuse. */
@@ -152,12 +153,6 @@ export async function deleteMessage(
     return endWithText(call, { room, message: id }, (grown) => ({ type: "DeleteMessage", id, ifMatch, grown }));
   }
 }
-
-/** The message as it is just after its writer changed it. */
-const afterwards = async (call: Call, { message }: NamedMessage, { room, position, replayed }: EndedGrowth) => {
-  const { state } = await call.services.commands.load(roomDecider, roomStream(room));
-  return { ...(await shown(call, { id: room, room: requireExisting(state) }, message)), position, replayed };
-};
 
 /** Throws what the room's rules refuse, offset_mismatch, not_growing. */
 export async function appendToMessage(call: Call, named: NamedMessage, input: { text: string; offset: number }) {
