@@ -98,7 +98,7 @@ export const CLIENT_FRAME_DOCS: Readonly<Record<string, ClientFrameDoc>> = {
   append: {
     summary: "Append to a message that grows",
     description:
-      "Adds `text` at `offset`, in code points. An `offset` that is not the message's length is refused: `offset_mismatch`, with `expected`.",
+      "Adds `text` at `offset`, the message's length in code points. The same text sent again changes nothing; other text there, or a gap, is refused: `offset_mismatch`, with `expected`.",
     example: { type: "append", ref, room_id, message_id, text: " And undamaged.", offset: 23 },
     answers: ["ok"],
   },

@@ -113,7 +113,8 @@ describe("over requests", () => {
     expect((await append(id, "b", 1, apis[0])).status).toBe(200);
     const others = [append(id, "c", 2, una), end(id, "complete", {}, una), end(id, "cancel", {}, una)];
     expect(await codes(...others)).toEqual(Array(3).fill("403 sender_mismatch"));
-    expect(await codes(maxes[0].patch(`${path}/${id}`, { content: "c" }))).toEqual(["409 message_growing"]);
+    const changes = [maxes[0].patch(`${path}/${id}`, { content: "c" }), maxes[0].post(`${path}/${id}/restore`)];
+    expect(await codes(...changes)).toEqual(Array(2).fill("409 message_growing"));
     // Whoever may not end it has not stopped its writer.
     expect((await append(id, "c", 2)).body.content).toBe("abc");
   });

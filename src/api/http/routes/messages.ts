@@ -202,7 +202,7 @@ export const messageRoutes = routesOf("messages", {
     summary: "Restore a deleted message",
     description: "Its content and meta can be read again.",
     responses: { 200: MessageResource },
-    problems: refusals,
+    problems: [...refusals, "message_growing"],
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),
   }),
   listVersions: route("GET", "/rooms/:room_id/messages/:message_id/history", {
