@@ -201,6 +201,28 @@ test("ranks what has a word more often first, and pages by the rank without gap 
   }
 });
 
+test("gives on later pages what is newer than all on the first, and not what came since", async () => {
+  const room: RoomId = "room_pelicans";
+  const texts = ["pelican pelican pelican", "pelican pelican", "pelican eats a fish"];
+  const post = (content: string, n: number) =>
+    given.write(`room-${room}`, [posted(ANNA, n + 2, n + 1, { content, room })], { at: 2_000 + n });
+  await given.write(`room-${room}`, [roomCreated()]);
+  for (const [n, content] of texts.entries()) await post(content, n);
+  await readSide.caughtUp();
+  const seen: unknown[] = [];
+  let cursor: MessageSearch["cursor"];
+  do {
+    const { rows, next } = await page("pelican", { limit: 1, ...(cursor === undefined ? {} : { cursor }) });
+    seen.push(...rows.map(({ row }) => row.content));
+    if (cursor === undefined) {
+      await post("pelican that comes late", texts.length);
+      await readSide.caughtUp();
+    }
+    cursor = next ?? undefined;
+  } while (cursor !== undefined);
+  expect(seen).toEqual(texts);
+});
+
 test("finds a message that grew from its end on, by all that it says", async () => {
   const room: RoomId = "room_growing";
   const text = { content: { open: "an ostrich runs" }, meta: { open: {} }, mentions: [], everyone: false };

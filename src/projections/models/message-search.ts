@@ -78,7 +78,7 @@ const newest = (depth: string) => `
       select s.id from (
         select s.ctid as id, s.* from ${TABLE} s where ${OWN} and s.created_at >= since and s.created_at < until
         order by s.created_at desc limit ${depth}
-      ) s where s.document @@ wanted and ${VISIBLE} limit enough
+      ) s where s.document @@ wanted and ${VISIBLE} order by s.created_at desc limit enough
     ) c;
   else
     select array_agg(c.id) into hits from (
@@ -93,7 +93,7 @@ const newest = (depth: string) => `
 /**
  * Looks into the index for a client's query. Row-level security lets no query use it, since its operator could tell of rows
  * that are not shown; so a function does whose owner may, for the client of the session alone. It gives keys and scores: the
- * query that asked reads the messages, under the fence.
+ * query that asked reads the messages, under the fence. `newest`: when the newest of all that were found was posted.
  *
  * Common words are found among the newest messages without the index, rare ones in the index; of what is neither, the newest.
  */
@@ -103,7 +103,7 @@ create or replace function read.${FUNCTION}(
   after_score real, after_at bigint, after_room text, after_seq integer,
   most integer, scanned integer, enough integer, indexed integer, deep integer
 )
-returns table (room text, message integer, score real, at bigint) language plpgsql stable security definer
+returns table (room text, message integer, score real, at bigint, newest bigint) language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp set enable_bitmapscan = on set plan_cache_mode = force_custom_plan set jit = off as $$
 declare
   tenant text := current_setting('chatapi.client', true);
@@ -138,7 +138,7 @@ begin
     end if;
   end if;
   return query
-    select s.room_id, s.seq, s.rank, s.created_at from (
+    select s.room_id, s.seq, s.rank, s.created_at, max(s.created_at) over () from (
       select s.room_id, s.seq, ts_rank(s.document, ranked, 1) as rank, s.created_at from ${TABLE} s where s.ctid = any(hits)
     ) s
     where after_score is null or s.rank < after_score or s.rank = after_score and (s.created_at < after_at
@@ -233,10 +233,9 @@ export async function searchMessages(
     ${after?.seq ?? null}::integer, ${limit + 1}::integer, ${bounds.scanned}::integer, ${bounds.enough}::integer,
     ${bounds.indexed}::integer, ${bounds.deep}::integer)`;
   const keys = await read.rows(
-    read.over({}).selectFrom(found.as<"found">(sql`found(room_id, seq, score, at)`)).selectAll(),
+    read.over({}).selectFrom(found.as<"found">(sql`found(room_id, seq, score, at, newest)`)).selectAll(),
   );
-  const newest = after?.until ?? Math.max(0, ...keys.map(({ at }) => at)) + 1;
-  const { rows, next } = pageOf(keys, limit, (last) => cursorOf(last, newest));
+  const { rows, next } = pageOf(keys, limit, (last) => cursorOf(last, after?.until ?? last.newest + 1));
   const shown = new Map((await shownOf(read, rows)).map((row) => [`${row.room_id} ${row.seq}`, row]));
   return {
     rows: rows.flatMap(({ room_id, seq, score }) => {
@@ -247,7 +246,7 @@ export async function searchMessages(
   };
 }
 
-type Found = { room_id: RoomId; seq: number; score: number; at: Instant };
+type Found = { room_id: RoomId; seq: number; score: number; at: Instant; newest: Instant };
 
 const cursorOf = ({ score, at, room_id, seq }: Found, until: Instant): Cursor => [
   String(score),
