@@ -221,12 +221,13 @@ const MAX_INSTANT = Number.MAX_SAFE_INTEGER;
  */
 export async function searchMessages(
   read: ReadAs,
-  { terms, viewer, rooms: within, from = 0, to = MAX_INSTANT, limit, cursor, ...facets }: MessageSearch,
+  { terms, viewer, rooms: within, from = 0, to = MAX_INSTANT, limit, cursor, mentioned, ...facets }: MessageSearch,
   bounds: SearchBounds = BOUNDS,
 ): Promise<Page<FoundMessage>> {
   const after = readPosition(cursor);
   const until = Math.min(to, after?.until ?? MAX_INSTANT);
-  const { wanted, loose, ranked } = queriesOf(read.client, terms, facets);
+  const mentioning = mentioned === undefined ? {} : { mentioned: [...mentioned, EVERYONE] };
+  const { wanted, loose, ranked } = queriesOf(read.client, terms, { ...facets, ...mentioning });
   const found = sql<Found>`${sql.ref(`read.${FUNCTION}`)}(
     ${wanted}::tsquery, ${loose}::tsquery, ${ranked}::tsquery, ${viewer ?? null}, ${within ?? null}::text[],
     ${from}::bigint, ${until}::bigint, ${after?.score ?? null}::real, ${after?.at ?? null}::bigint, ${after?.room ?? null},

@@ -58,6 +58,12 @@ test("a message is found as it is after its edits, and not while it is deleted",
   expect(contents(await search(max, "sea"))).toEqual(["sea lion"]);
 });
 
+test("a message to everyone mentions whoever is looked for", async () => {
+  await post(rooms.own, "pelican for all", { mentions: ["@everyone"] });
+  await post(rooms.own, "pelican for nobody");
+  expect(contents(await search(max, "pelican", "&mentions=max"))).toEqual(["pelican for all"]);
+});
+
 test("pages lead on from each other, without what came meanwhile", async () => {
   for (const n of [1, 2, 3]) await post(rooms.own, `heron ${n}`);
   const first = await search(max, "heron", "&limit=2");
