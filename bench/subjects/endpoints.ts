@@ -2,6 +2,7 @@
 import { interleave, quantile } from "../harness/measure.ts";
 import { type Goal, ratioRow } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
+import { oneJobAtATime, startBoss } from "../support/boss.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
 import { type Api, newApi, newEncryptionKey, newRoom, type Served, startServed } from "../support/served.ts";
 
@@ -74,23 +75,12 @@ async function endpointDeliveries({ rounds, turnMs, postgres }: Bench, receiver:
   const rooms = await newRooms(url);
   const hosts = await receiver.call<readonly string[]>("listen", CLIENTS);
   const endpoints = await Promise.all(rooms.map(({ api }, index) => newEndpoint(api, `${hosts[index]}/events`)));
-  const rivalDatabase = open.use(await postgres.database());
-  const rival = open.use(startProcess(new URL("../processes/boss-worker.ts", import.meta.url)));
-  await rival.call("start", rivalDatabase.url);
+  const boss = await startBoss(postgres, open);
   const hooks = hosts.map((host) => ({ url: `${host}/events`, body: JSON.stringify({ type: "message.posted" }) }));
   const names = { ours: "endpoints, with every event", one: "pg-boss, one job at a time" };
   const reached = await interleave(
     [
-      {
-        name: names.one,
-        turn: async () => {
-          await rival.call("fill", { hooks, count: CLIENTS * EVENTS });
-          const perSecond = await rival.call<number>("one", turnMs);
-          await rival.call("drop");
-          await receiver.call("taken");
-          return perSecond;
-        },
-      },
+      { name: names.one, turn: () => oneJobAtATime(boss, receiver, turnMs, { hooks, count: CLIENTS * EVENTS }) },
       { name: names.ours, turn: () => deliver(rooms, endpoints, receiver) },
     ],
     rounds,

@@ -10,13 +10,11 @@ import { countInboxes, listInbox } from "../../src/projections/models/inbox-list
 import { notifications } from "../../src/projections/models/notifications.ts";
 import { type Projection, type Row, type RowMove, tableName } from "../../src/projections/projection.ts";
 import { columnTypes, type ReadAs } from "../../src/projections/read-as.ts";
-import { openReadSide } from "../../src/projections/read-side.ts";
 import { copyRows } from "../../src/projections/row-store.ts";
 import { interleave, median } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
-import { openLog, registerClient } from "../support/log.ts";
-import { newEncryptionKey } from "../support/served.ts";
+import { openReadModels } from "../support/log.ts";
 
 const atMost = { direction: "at most", unit: "x" } as const;
 const page: Goal = { ...atMost, name: "15 inbox page and counts, 10⁶ unread notifications over 10³", goal: 3 };
@@ -92,12 +90,7 @@ async function derive(pool: pg.Pool, of: Projection): Promise<void> {
 /** So many WebSocket notifications to one user in a month, each with its delivery, all unread. */
 async function filled({ postgres, say }: Bench, open: AsyncDisposableStack, count: number): Promise<ReadAs> {
   say(`${shown(count)} notifications`);
-  const database = await postgres.database();
-  const log = open.use(await openLog(database.url, newEncryptionKey()));
-  const { client } = await registerClient(log);
-  const readSide = open.use(await openReadSide(log));
-  await readSide.start();
-  await readSide.caughtUp();
+  const { log, client, readSide } = await openReadModels(postgres, open);
   const at = `(1767225600000 + n * ${Math.floor((DAYS * 86_400_000) / count)}::bigint)`;
   const own = { client: `'${client}'`, position: "'bench.' || lpad(to_hex(n * 4), 16, '0')", created_at: at };
   const about = { channel: "'websocket'", category: "'category ' || n % 5" };

@@ -2,6 +2,7 @@
 import { interleave } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
+import { oneJobAtATime, startBoss } from "../support/boss.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
 import { type Api, newApi, newEncryptionKey, type Served, startServed } from "../support/served.ts";
 
@@ -108,9 +109,7 @@ export const mails: Subject = {
 
     const webhooks = open.use(startProcess(new URL("../processes/receiver.ts", import.meta.url)));
     const [host = ""] = await webhooks.call<readonly string[]>("listen", 1);
-    const rivalDatabase = open.use(await postgres.database());
-    const rival = open.use(startProcess(new URL("../processes/boss-worker.ts", import.meta.url)));
-    await rival.call("start", rivalDatabase.url);
+    const boss = await startBoss(postgres, open);
     const hooks = [{ url: host, body: JSON.stringify({ subject: "Your order" }) }];
     const names = { api: "Postmark's API, with every event", smtp: "SMTP, with every event", one: "pg-boss, one job" };
     const reportNames = "reports";
@@ -118,15 +117,7 @@ export const mails: Subject = {
     const next = () => (turns += 1);
     const reached = await interleave(
       [
-        {
-          name: names.one,
-          turn: async () => {
-            await rival.call("fill", { hooks, count: CLIENTS * MAILS });
-            const perSecond = await rival.call<number>("one", turnMs);
-            await rival.call("drop");
-            return perSecond;
-          },
-        },
+        { name: names.one, turn: () => oneJobAtATime(boss, webhooks, turnMs, { hooks, count: CLIENTS * MAILS }) },
         { name: names.api, turn: () => send(apis, receiver, next()) },
         { name: names.smtp, turn: () => send(smtps, receiver, next()) },
         { name: reportNames, turn: () => reports(served, first, receiver, next()) },

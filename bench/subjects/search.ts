@@ -8,15 +8,13 @@ import { messages } from "../../src/projections/models/messages.ts";
 import { members, rooms } from "../../src/projections/models/rooms.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import type { ReadAs } from "../../src/projections/read-as.ts";
-import { openReadSide } from "../../src/projections/read-side.ts";
 import { copyRows } from "../../src/projections/row-store.ts";
 import { createIndexes } from "../../src/projections/tables.ts";
 import { median, quantile } from "../harness/measure.ts";
 import { type Goal, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
-import { openLog, registerClient, roomName } from "../support/log.ts";
+import { openReadModels, roomName } from "../support/log.ts";
 import { processorMs } from "../support/processor-time.ts";
-import { newEncryptionKey } from "../support/served.ts";
 import { LANGUAGES, type Language, seeded } from "../support/texts.ts";
 
 const atMost = { direction: "at most", unit: "ms", goal: 50 } as const;
@@ -71,12 +69,7 @@ type Filled = { readonly read: ReadAs; readonly superuserUrl: string };
 
 async function filled({ postgres, events: count, say }: Bench, open: AsyncDisposableStack): Promise<Filled> {
   say(`${shown(count)} messages`);
-  const database = await postgres.database();
-  const log = open.use(await openLog(database.url, newEncryptionKey()));
-  const { client } = await registerClient(log);
-  const readSide = open.use(await openReadSide(log));
-  await readSide.start();
-  await readSide.caughtUp();
+  const { database, log, client, readSide } = await openReadModels(postgres, open);
   const connection = await log.pool.connect();
   using _released = { [Symbol.dispose]: () => connection.release() };
   const search = `read.${tableName(messageSearch)}`;

@@ -2,6 +2,7 @@
 import { interleave } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf } from "../harness/row.ts";
 import type { Subject } from "../harness/subject.ts";
+import { oneJobAtATime, startBoss } from "../support/boss.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
 import { type Api, newApi, newEncryptionKey, startServed } from "../support/served.ts";
 
@@ -46,9 +47,7 @@ export const webhooks: Subject = {
     const receiver = open.use(startProcess(new URL("../processes/receiver.ts", import.meta.url)));
     const hosts = await receiver.call<readonly string[]>("listen", HOSTS);
     const apis = await Promise.all(Array.from({ length: CLIENTS }, () => newApi(served.url)));
-    const rivalDatabase = open.use(await postgres.database());
-    const rival = open.use(startProcess(new URL("../processes/boss-worker.ts", import.meta.url)));
-    await rival.call("start", rivalDatabase.url);
+    const boss = await startBoss(postgres, open);
     const body = JSON.stringify({ type: "notification", data: { content: CONTENT, subject: null, meta: {} } });
     const hooks = hosts.map((host) => ({ url: `${host}/hook`, body }));
     const count = CLIENTS * URLS;
@@ -59,21 +58,12 @@ export const webhooks: Subject = {
     };
     const reached = await interleave(
       [
-        {
-          name: names.one,
-          turn: async () => {
-            await rival.call("fill", { hooks, count });
-            const perSecond = await rival.call<number>("one", turnMs);
-            await rival.call("drop");
-            await receiver.call("taken");
-            return perSecond;
-          },
-        },
+        { name: names.one, turn: () => oneJobAtATime(boss, receiver, turnMs, { hooks, count }) },
         {
           name: names.many,
           turn: async () => {
-            await rival.call("fill", { hooks, count });
-            const perSecond = await rival.call<number>("batches", count);
+            await boss.call("fill", { hooks, count });
+            const perSecond = await boss.call<number>("batches", count);
             await receiver.call("taken");
             return perSecond;
           },

@@ -14,6 +14,8 @@ import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import type { Projection } from "../../src/projections/projection.ts";
+import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";
+import type { BenchDatabase, BenchPostgres } from "./postgres.ts";
 
 /** Messages of one append, and rooms that are filled at once. */
 const APPEND = 100;
@@ -49,6 +51,24 @@ export async function openLog(url: string, encryptionKey: string): Promise<OpenL
   const moved = open.move();
   const projections = storedProjections;
   return { pool, store, keyring, logger, projections, newCommands, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+export type OpenReadModels = {
+  readonly database: BenchDatabase;
+  readonly log: OpenLog;
+  readonly client: ClientId;
+  readonly readSide: ReadSide;
+};
+
+/** The read models of an empty database with one client. */
+export async function openReadModels(postgres: BenchPostgres, open: AsyncDisposableStack): Promise<OpenReadModels> {
+  const database = await postgres.database();
+  const log = open.use(await openLog(database.url, randomBytes(32).toString("base64")));
+  const { client } = await registerClient(log);
+  const readSide = open.use(await openReadSide(log));
+  await readSide.start();
+  await readSide.caughtUp();
+  return { database, log, client, readSide };
 }
 
 export const contextOf = (client: ClientId): CommandContext => ({
