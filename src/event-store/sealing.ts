@@ -215,7 +215,7 @@ function freshIv(): Buffer {
   return Buffer.from(ivs.subarray(nextIv - IV_BYTES, nextIv));
 }
 
-function sealBlob(key: DataKey, bound: Buffer, text: string): Blob {
+function sealBlob(key: DataKey, bound: Buffer, text: string): SealedText {
   const iv = freshIv();
   const cipher = createCipheriv("aes-256-gcm", keyObjectOf(key.key), iv).setAAD(bound);
   const ct = cipher.update(text, "utf8");
@@ -269,10 +269,8 @@ export type SealedText = { readonly key: string; readonly box: string };
 const TEXT = ["text"];
 
 /** `slot`: where it is kept; it opens nowhere else. */
-export function sealText(key: DataKey, slot: EventIdentity, text: string): SealedText {
-  const blob = sealBlob(key, boundTo(slot, TEXT), JSON.stringify([text]));
-  return { key: blob.key, box: "box" in blob ? blob.box : "" };
-}
+export const sealText = (key: DataKey, slot: EventIdentity, text: string): SealedText =>
+  sealBlob(key, boundTo(slot, TEXT), JSON.stringify([text]));
 
 /** Throws ForgedSeal. */
 export function openText(sealed: SealedText, key: DataKey, slot: EventIdentity): string {

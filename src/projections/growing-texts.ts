@@ -143,16 +143,16 @@ export class GrowingTexts {
    */
   async close(
     about: Pick<GrowingMessage, "message" | "room">,
-    silentSince = Number.MAX_SAFE_INTEGER,
+    silentSince?: Instant,
   ): Promise<Sealed<string> | null | undefined> {
     // fence: growing-closed
     const { rowCount } = await this.#pool.query(
       "update jobs.growing_messages set closing = true where message = $1 and touched_at <= $2",
-      [about.message, silentSince],
+      [about.message, silentSince ?? Number.MAX_SAFE_INTEGER],
     );
     this.#tails.delete(about.message);
     failpoint("growing-closed/ended");
-    if (rowCount === 0 && silentSince !== Number.MAX_SAFE_INTEGER) return undefined;
+    if (rowCount === 0 && silentSince !== undefined) return undefined;
     const part = await this.read(about);
     return part === undefined ? null : grownContent(part.text);
   }
