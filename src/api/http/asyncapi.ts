@@ -118,6 +118,7 @@ const channelOf = (ids: readonly string[]): Json => ({
         type: "object",
         properties: {
           token: { type: "string", description: "A user's token" },
+          ticket: { type: "string", description: "A ticket of `POST /tickets`, in place of a token or key" },
           user_id: { type: "string", description: "With an API key in the header: the user that it acts as" },
         },
       },

@@ -42,7 +42,13 @@ export function addDocs(
     pages.set(path, made);
     sendPage(ctx, await made);
   };
-  let openApi: Record<string, unknown> | undefined;
+  const document = (make: () => Record<string, unknown>) => {
+    let made: Record<string, unknown> | undefined;
+    return (ctx: ApiContext) => {
+      made ??= make();
+      sendJson(ctx, made);
+    };
+  };
   router.get("/", (ctx) => {
     ctx.body = null;
     ctx.status = 302;
@@ -69,15 +75,14 @@ export function addDocs(
       page(path, async () => pageOf(path, title, await guideBody(name))),
     );
   }
-  let asyncApi: Record<string, unknown> | undefined;
-  router.get("/asyncapi.json", (ctx) => {
-    asyncApi ??= asyncApiDocument(publicUrl);
-    sendJson(ctx, asyncApi);
-  });
-  router.get("/openapi.json", (ctx) => {
-    openApi ??= openApiDocument(routes, publicUrl);
-    sendJson(ctx, openApi);
-  });
+  router.get(
+    "/asyncapi.json",
+    document(() => asyncApiDocument(publicUrl)),
+  );
+  router.get(
+    "/openapi.json",
+    document(() => openApiDocument(routes, publicUrl)),
+  );
   for (const path of ["/favicon.svg", "/favicon.ico"]) {
     router.get(path, (ctx) => {
       ctx.set({ "Content-Type": "image/svg+xml", "Cache-Control": "public, max-age=86400" });
@@ -179,6 +184,7 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
   concepts: ["Concepts", "Client, log, seq, position, delivery: what everything else rests on."],
   http: ["HTTP guide", "From a fresh server to rooms, messages, notifications, webhooks and the audit."],
   websocket: ["WebSocket guide", "One socket a user: rooms from where it left off, notifications, every frame."],
+  assistants: ["Assistants", "Messages that grow while they are written: begin, append, complete, give up."],
   streams: ["Streams of events", "Pull and server-sent events, of a room and of a client; tickets for browsers."],
   deliveries: [
     "Deliveries",
@@ -323,12 +329,12 @@ ${listOf(FAULT_CODES.map((code) => [code, html``, FAULTS[code]]))}
 <p>An <code>error</code> frame carries one of the codes above, or one of these; the socket stays open.</p>
 ${listOf(Object.entries(SOCKET_ERRORS).map(([code, remedy]) => [code, html``, remedy]))}
 <h2 id="close">Close codes</h2>
-<p>After 4000 to 4499 reconnect and resume; after 4500 to 4999 do not. Faults of the protocol itself close as RFC 6455 says (1002, 1007, 1009).</p>
+<p>After 4000 to 4499 reconnect and resume; after 4500 to 4999 do not. Faults of the protocol itself close as RFC 6455 says (1002, 1007, 1008, 1009).</p>
 ${listOf(
   Object.entries(CLOSE_REASONS).map(([code, reason]) => [
     code,
     html`<strong>${reason}.</strong>`,
-    CLOSE_REMEDIES[Number(code) as CloseCode] ?? "Reconnect and resume below 4500.",
+    CLOSE_REMEDIES[Number(code) as CloseCode],
   ]),
 )}`;
 }
