@@ -1,11 +1,12 @@
 // Messages that grow while they are written: appending, completing and giving up.
+import { afterCodePoints } from "../contract/fields.ts";
 import { type MessageId, type RoomId, seqOfMessage } from "../contract/ids.ts";
 import { MAX_GROWN, type MessageResource } from "../contract/messages.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
-import type { GrowingMessage, TextPart } from "../projections/growing-texts.ts";
+import type { GrowingMessage } from "../projections/growing-texts.ts";
 import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
 import type { Call, Services } from "./services.ts";
 
@@ -79,15 +80,16 @@ async function beginningOf(services: Services, { room, seq }: Pick<GrowingMessag
   return event?.type === "MessagePosted" ? reveal(event.data.content) : null;
 }
 
-/** The text so far of a message that grows. */
+/** The text so far of a message that grows, from an offset in code points on; null when its sender was erased. */
 export async function textSoFar(
   services: Services,
   about: Pick<GrowingMessage, "room" | "message" | "seq">,
   from = 0,
-): Promise<Pick<TextPart, "offset" | "text">> {
+): Promise<string | null> {
   const part = await services.growing.read(about, from);
-  if (part !== undefined) return part;
-  return { offset: 0, text: await beginningOf(services, about) };
+  if (part !== undefined) return part.text;
+  const text = await beginningOf(services, about);
+  return text === null ? null : afterCodePoints(text, from);
 }
 
 /** The messages with their texts so far, where they grow. */

@@ -216,7 +216,7 @@ async function shown({ services, caller }: Reader, open: InRoom, id: string): Pr
   });
   const responses = shownResponses(state, seq, (subject) => ids.get(subject) ?? null);
   if (history.state === "growing") {
-    const { text } = await textSoFar(services, { room: open.id, seq, message: history.posting.id });
+    const text = await textSoFar(services, { room: open.id, seq, message: history.posting.id });
     return { message: messageOfEvents({ ...history, responses, grown: text }), etag: messageEtag(state, seq) };
   }
   return { message: messageOfEvents({ ...history, responses }), etag: messageEtag(state, seq) };

@@ -41,8 +41,8 @@ export type GrowingMessage = {
   readonly seq: number;
   readonly sender: Subject;
 };
-/** A part of a text, from an offset in code points; null: its writer was erased. */
-export type TextPart = { readonly offset: number; readonly text: string | null; readonly length: number };
+/** A part of a text, null: its writer was erased; and how long the whole text is, in code points. */
+type TextPart = { readonly text: string | null; readonly length: number };
 /** What an append came to: `offset` says where `added` went, which is empty when all of it was there already. */
 type Appended =
   | { readonly kind: "appended"; readonly offset: number; readonly added: string; readonly length: number }
@@ -120,7 +120,7 @@ export class GrowingTexts {
     return { kind: "mismatch", expected: (await this.read(about))?.length ?? 0 };
   }
 
-  /** The text from an offset on; undefined when there is none of this message. */
+  /** The text from an offset in code points on; undefined when there is none of this message. */
   async read({ message, room }: Pick<GrowingMessage, "message" | "room">, from = 0): Promise<TextPart | undefined> {
     const { rows } = await this.#pool.query<PieceRow & { length: number }>(
       `select p.nth, p.begins, p.key, p.box, m.length from jobs.growing_messages m
@@ -134,7 +134,7 @@ export class GrowingTexts {
     if (first === undefined) return undefined;
     const texts = await this.#open({ message, room }, rows);
     const text = texts === undefined ? null : afterCodePoints(texts.join(""), from - first.begins);
-    return { offset: from, text, length: first.length };
+    return { text, length: first.length };
   }
 
   /**

@@ -183,9 +183,8 @@ export class GrowingFrames implements Disposable {
     follower.behind.delete(seq);
   }
 
-  async #read({ channel }: Followed, { message, seq }: Flow, offset: number): Promise<string | null> {
-    const part = await textSoFar(this.#services, { room: channel.id, message, seq }, offset);
-    return part.text === null || part.offset === offset ? part.text : afterCodePoints(part.text, offset);
+  #read({ channel }: Followed, { message, seq }: Flow, offset: number): Promise<string | null> {
+    return textSoFar(this.#services, { room: channel.id, message, seq }, offset);
   }
 
   #frame({ channel }: Followed, { message, seq }: Flow, offset: number, text: string): Buffer {
