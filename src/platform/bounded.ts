@@ -1,4 +1,5 @@
 // Bounds on how much is done or kept at once: side by side, in batches of one round trip or one tick, in a cache.
+import { setImmediate as immediate } from "node:timers/promises";
 
 /** As Promise.all over `items.map(each)`, with at most `most` under way; after the first failure no more are begun. */
 export async function mapBounded<T, R>(
@@ -87,6 +88,27 @@ export function batchPerTick(): Promise<void> {
     });
   });
   return nextTick;
+}
+
+/** Long work in slices, between which others have their turn. */
+export class Slices {
+  readonly #ms: number;
+  #ends: number;
+
+  constructor(ms: number) {
+    this.#ms = ms;
+    this.#ends = performance.now() + ms;
+  }
+
+  /** Whether it is time for `next`. */
+  get over(): boolean {
+    return performance.now() >= this.#ends;
+  }
+
+  async next(): Promise<void> {
+    await immediate();
+    this.#ends = performance.now() + this.#ms;
+  }
 }
 
 /** All slots are taken, or too many wait for one. Nothing was done. */

@@ -4,6 +4,7 @@ import { catalogue } from "../domain/catalogue.ts";
 import { decode, decodeMetadata, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { Slices } from "../platform/bounded.ts";
 import {
   type Derivation,
   type EventFacts,
@@ -17,6 +18,9 @@ import {
 } from "./projection.ts";
 import type { Queryable } from "./read-as.ts";
 import { loadRows, type TableWrite } from "./row-store.ts";
+
+/** Longest that a batch's handlers are called before others have their turn. */
+const SLICE_MS = 10;
 
 /** An event as folds take it: opened only if a handler needs its data. */
 export type FoldEvent = { readonly facts: EventFacts; readonly opened: StoredEvent | null };
@@ -50,17 +54,30 @@ const keyText = (key: Key): string => JSON.stringify(key);
 /** What events do to the rows of a projection. Calls each handler once. */
 function touchedRows(projection: Projection, events: readonly FoldEvent[]): TouchedRows {
   const rows = new Map<string, Touched>();
-  for (const { facts, opened } of events) {
-    const { client } = facts.meta;
-    if (client === null) continue; // its rows would be seen by nobody
-    for (const change of changesOf(projection, facts, opened)) {
-      const name = keyText(change.key);
-      const row = rows.get(name);
-      if (row === undefined) rows.set(name, { key: change.key, client, changes: [change] });
-      else row.changes.push(change);
-    }
+  for (const event of events) addTouched(rows, projection, event);
+  return rows;
+}
+
+/** As `touchedRows`, but others have their turn meanwhile: what a handler makes of a long text takes tens of milliseconds. */
+async function touchedRowsInSlices(projection: Projection, events: readonly FoldEvent[]): Promise<TouchedRows> {
+  const rows = new Map<string, Touched>();
+  const slices = new Slices(SLICE_MS);
+  for (const event of events) {
+    addTouched(rows, projection, event);
+    if (slices.over) await slices.next();
   }
   return rows;
+}
+
+function addTouched(rows: Map<string, Touched>, projection: Projection, { facts, opened }: FoldEvent): void {
+  const { client } = facts.meta;
+  if (client === null) return; // its rows would be seen by nobody
+  for (const change of changesOf(projection, facts, opened)) {
+    const name = keyText(change.key);
+    const row = rows.get(name);
+    if (row === undefined) rows.set(name, { key: change.key, client, changes: [change] });
+    else row.changes.push(change);
+  }
 }
 
 function changesOf(projection: Projection, facts: EventFacts, opened: StoredEvent | null): readonly RowChange[] {
@@ -145,22 +162,19 @@ export async function foldBatch(
 ): Promise<readonly FoldedTable[]> {
   const byName = new Map(projections.map((one) => [one.name, one]));
   const sources = new Set(projections.map(({ derived }) => derived?.from.name));
-  const foldAll = async (works: readonly (() => Promise<FoldedTable>)[]): Promise<FoldedTable[]> => {
-    if (!oneByOne) return Promise.all(works.map((work) => work()));
+  const foldAll = async (all: readonly (() => Promise<FoldedTable>)[]): Promise<FoldedTable[]> => {
+    if (!oneByOne) return Promise.all(all.map((work) => work()));
     const tables: FoldedTable[] = [];
-    for (const work of works) tables.push(await work());
+    for (const work of all) tables.push(await work());
     return tables;
   };
-  const touched = projections
-    .map((projection) => ({ projection, rows: touchedRows(projection, events) }))
-    .filter(({ rows }) => rows.size > 0);
-  const folded = await foldAll(
-    touched.map(
-      ({ projection, rows }) =>
-        () =>
-          foldTable(db, projection, nameOf(projection), rows, sources.has(projection.name)),
-    ),
-  );
+  const works: (() => Promise<FoldedTable>)[] = [];
+  for (const projection of projections) {
+    const rows = await touchedRowsInSlices(projection, events);
+    if (rows.size === 0) continue;
+    works.push(() => foldTable(db, projection, nameOf(projection), rows, sources.has(projection.name)));
+  }
+  const folded = await foldAll(works);
   const derived = await foldAll(
     projections.flatMap((projection) => {
       const { derived: derivation } = projection;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
 import { type Bus, processBus } from "../../src/platform/bus.ts";
 import { postgresBus } from "../../src/platform/postgres-bus.ts";
+import { foldBatch } from "../../src/projections/fold.ts";
 import { ForeignCheckpoint, readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listMessages } from "../../src/projections/models/messages.ts";
@@ -13,7 +14,7 @@ import { openReadSide } from "../../src/projections/read-side.ts";
 import { buildMissing } from "../../src/projections/rebuild.ts";
 import { openInMemoryLog } from "../support/in-memory-log.ts";
 import { until } from "../support/until.ts";
-import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated } from "./log.ts";
+import { ANNA, BEN, CLIENT, joined, left, member, posted, ROOM, roomCreated, storedEvents } from "./log.ts";
 import { roomById } from "./lookups.ts";
 import { pausing, type Setting, setting } from "./setting.ts";
 
@@ -195,6 +196,38 @@ describe("the fence", () => {
     const checkpoint = (await readGroup(given.database.pool))?.checkpoint;
     expect(checkpoint).not.toBe(await given.store.tail());
   });
+});
+
+test("others have their turn between handlers that take long", async () => {
+  await using given = await setting();
+  const slow = projection({
+    name: "slow",
+    version: 1,
+    key: ["message"],
+    columns: { message: text(), client: text() },
+    indexes: [],
+    personal: [],
+    on: {
+      MessagePosted: (e) => {
+        const ends = performance.now() + 15;
+        while (performance.now() < ends);
+        return [put([e.data.id], { client: CLIENT })];
+      },
+    },
+  });
+  const stored = storedEvents();
+  const events = [2, 3, 4, 5, 6].map((seq) => {
+    const event = stored(STREAM, posted(ANNA, seq, seq - 1));
+    return { facts: event, opened: event };
+  });
+  let turns = 0;
+  const counting = setInterval(() => {
+    turns += 1;
+  }, 1);
+  const [folded] = await foldBatch(given.parts.pool, [slow], events);
+  clearInterval(counting);
+  expect(folded?.put).toHaveLength(5);
+  expect(turns).toBeGreaterThanOrEqual(3);
 });
 
 test("a handler that throws is tried again with the same batch, and shows", async () => {

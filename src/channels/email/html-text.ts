@@ -1,8 +1,8 @@
 // channels/email/html-text.ts: the plain part of a mail, made from its HTML in one pass, however deep or broken it is.
 
-import { setImmediate as immediate } from "node:timers/promises";
 import { decodeHTML } from "entities";
 import { LRUCache } from "lru-cache";
+import { Slices } from "../../platform/bounded.ts";
 
 // Elements of mails, without attributes or with at least one that has a value. "<3", "<jane@example.com>" and "if a<b
 // and b>c" in plain text are not HTML.
@@ -273,12 +273,10 @@ function endOfContent(html: string, from: number, end: RegExp): number {
 
 async function convert(html: string): Promise<string> {
   const writer = new Writer();
-  let sliceEnds = performance.now() + SLICE_MS;
+  const slices = new Slices(SLICE_MS);
   for (let at = 0; at < html.length; ) {
     at = step(html, at, writer);
-    if (performance.now() < sliceEnds) continue;
-    await immediate();
-    sliceEnds = performance.now() + SLICE_MS;
+    if (slices.over) await slices.next();
   }
   return writer.lines.toString();
 }
