@@ -44,22 +44,25 @@ describe.skipIf(missingEventStore !== undefined)("with the client of EventStoreD
     const warnings: string[] = [];
     const logger = { warn: (_: object, message: string) => warnings.push(message) };
     await using store = await open({ appendTimeoutMs: 1_000, logger });
-    const other = EventStoreDBClient.connectionString(server.url);
     const event = binaryEvent({ type: "Other", data: new Uint8Array(1) });
-    await other.appendToStream(newStream(), event);
     await eventually(async () => {
+      const other = EventStoreDBClient.connectionString(server.url);
+      await other.appendToStream(newStream(), event);
       // Its end rejects what ours has under way; the late reply then breaks our stream.
       const appending = Array.from({ length: 300 }, () => outcome(appendOne(store)));
       await other.appendToStream(newStream(), event);
       const ending = new Promise((resolve) => setTimeout(resolve, 2)).then(() => other.dispose());
       expect(await Promise.all(appending)).toContain(OutcomeUnknown.name);
       await ending;
-      expect(warnings).toContainEqual(expect.stringContaining("nobody waits for"));
+      await eventually(async () => expect(await outcome(appendOne(store))).toBe("written"));
+      for (const said of ["nobody waits for", "connecting anew"])
+        expect(warnings).toContainEqual(expect.stringContaining(said));
     });
-    await eventually(async () => expect(await outcome(appendOne(store))).toBe("written"));
-    expect(warnings).toContainEqual(expect.stringContaining("connecting anew"));
-    const after = await Promise.all(Array.from({ length: 300 }, () => outcome(appendOne(store))));
-    expect(new Set(after)).toEqual(new Set(["written"]));
+    // In time, all of them: on a machine that is busy a burst may be slower than an append may take.
+    await eventually(async () => {
+      const after = await Promise.all(Array.from({ length: 300 }, () => outcome(appendOne(store))));
+      expect(new Set(after)).toEqual(new Set(["written"]));
+    });
   });
 
   test("logs open and close while another writes, and it does not notice", async () => {
