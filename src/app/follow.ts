@@ -29,6 +29,7 @@ import {
 import { roomOf } from "../projections/projection.ts";
 import { eventsAt } from "./audit.ts";
 import { AppError } from "./errors.ts";
+import { withText } from "./growing-messages.ts";
 import type { FollowCursor } from "./positions.ts";
 import { isOfRoom, publishedAs } from "./public-events.ts";
 import type { StoredRoomEvent } from "./public-room-events.ts";
@@ -157,7 +158,7 @@ export async function roomCameInto(
     delivered_seq: seq === 1 ? 0 : seq,
     unread_count: 0,
     mention_count: 0,
-    last_message: last === undefined ? null : messageOfRow(last),
+    last_message: last === undefined ? null : await withText(services, messageOfRow(last)),
   };
 }
 

@@ -92,19 +92,16 @@ export async function textSoFar(
   return text === null ? null : afterCodePoints(text, from);
 }
 
-/** The messages with their texts so far, where they grow. */
-export async function withTexts(
-  services: Services,
-  messages: readonly MessageResource[],
-): Promise<readonly MessageResource[]> {
-  const shown = messages.map(async (message) => {
-    if (message.state !== "growing" || message.deleted_at !== null) return message;
-    const about = { room: message.room_id as RoomId, message: message.id as MessageId };
-    const part = await services.growing.read(about);
-    return part === undefined ? message : { ...message, content: part.text };
-  });
-  return Promise.all(shown);
+/** A message with its text so far, where it grows. */
+export async function withText({ growing }: Services, message: MessageResource): Promise<MessageResource> {
+  if (message.state !== "growing" || message.deleted_at !== null) return message;
+  const part = await growing.read({ room: message.room_id as RoomId, message: message.id as MessageId });
+  return part === undefined ? message : { ...message, content: part.text };
 }
+
+/** The messages with their texts so far, where they grow. */
+export const withTexts = (services: Services, messages: readonly MessageResource[]): Promise<MessageResource[]> =>
+  Promise.all(messages.map((message) => withText(services, message)));
 
 /** How a message ends: with these commands alone nothing is appended any more. */
 type Ending = Extract<RoomChange, { type: "Complete" | "Cancel" | "DeleteMessage" }>;

@@ -22,6 +22,7 @@ import { omitUndefined } from "../platform/omit-undefined.ts";
 import { roomsOfUser, unreadTotal } from "../projections/models/reads.ts";
 import { listUsers as queryUsers, userBySubject } from "../projections/models/users.ts";
 import type { Page } from "../projections/page.ts";
+import { withText } from "./growing-messages.ts";
 import { userOfRow, userOfState, userRoomResource } from "./resources.ts";
 import type { Call, Written } from "./services.ts";
 
@@ -97,7 +98,13 @@ export async function listUserRooms(
   ]);
   // A token's own user exists, also when the read model does not have it yet.
   if (user === undefined && caller.kind === "key") throw new DomainError("not_found");
-  return { rows: page.rows.map(userRoomResource), next: page.next, unreadTotal: total };
+  const rows = await Promise.all(
+    page.rows.map(userRoomResource).map(async ({ last_message: last, ...room }) => ({
+      ...room,
+      last_message: last === null ? null : await withText(call.services, last),
+    })),
+  );
+  return { rows, next: page.next, unreadTotal: total };
 }
 
 /** Mints a token with which its holder acts as the user. A replay mints anew. */

@@ -80,6 +80,24 @@ describe("over requests", () => {
     });
   });
 
+  test("is the last message of its room with its text so far, in lists and for who follows", async () => {
+    const { id } = await begin("Hello");
+    await append(id, " world", 5);
+    const url = servers.second.url.replace("http", "ws");
+    const ofRooms = (rooms: Body[]) => rooms.find((one) => one.room.id === room.id)?.last_message;
+    using follower = await SocketClient.connect(url, await tokenOf(apis[0], "una"));
+    using newcomer = await SocketClient.connect(url, await tokenOf(apis[0], "nina"));
+    const inbox = await follower.ask({ type: "follow" });
+    await newcomer.ask({ type: "follow" });
+    await apis[1].put(`/rooms/${room.id}/members/nina`, {});
+    const { room: item } = await newcomer.next("room");
+    const list = (await apis[1].get("/users/una/rooms")).body.data;
+    for (const last of [ofRooms(inbox.rooms as Body[]), ofRooms([item]), ofRooms(list)])
+      expect(last).toMatchObject({ id, content: "Hello world", state: "growing" });
+    await end(id, "cancel");
+    expect(ofRooms((await apis[0].get("/users/una/rooms")).body.data)).toMatchObject({ state: "cancelled" });
+  });
+
   test("an append sent again adds nothing; other text at its offset, or a gap, says what is expected", async () => {
     const { id } = await begin("Hi");
     await append(id, " there", 2);
