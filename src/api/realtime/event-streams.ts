@@ -58,10 +58,12 @@ export class EventStreams implements Streams, Disposable {
   async open(request: StreamRequest, reader: StreamReader): Promise<void> {
     const { response } = reader;
     if (this.#closing) throw new Problem("unavailable");
-    using counted = this.#count(reader);
     const identity = request.kind === "user" ? await this.#asUser(reader, request.user) : reader.identity;
     if (response.destroyed || this.#closing) return;
-    const stream = new EventStream(this.#context, this.#source(request), { ...reader, identity }, counted.move());
+    const known = { ...reader, identity };
+    // Of a key that speaks for a user the stream is that user's.
+    using counted = this.#count(/* fence: stream-user */ known);
+    const stream = new EventStream(this.#context, this.#source(request), known, counted.move());
     this.#streams.add(stream);
     const forget = () => {
       this.#streams.delete(stream);

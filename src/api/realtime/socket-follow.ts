@@ -29,6 +29,7 @@ export class SocketFollow implements Disposable {
   async follow(call: Call, frame: FrameOf<"follow">): Promise<void> {
     const { subscriptions, notifications, ...parts } = this.#options;
     const { caller } = call;
+    // fence: follow-scope
     requireScope(caller, "rooms:read");
     if (caller.kind !== "user") throw userRequired();
     if (this.#follower !== undefined) throw new SocketRefusal("already_following", "the connection follows already");

@@ -5,6 +5,7 @@ import type { Route } from "../../../src/api/http/route.ts";
 import { routes } from "../../../src/api/http/routes/routes.ts";
 import { keyData, makeApiKey } from "../../../src/app/credentials.ts";
 import { ALL_SCOPES, type Scope } from "../../../src/contract/fields.ts";
+import { CLIENT_FRAMES, scopeOfFrame } from "../../../src/contract/frames.ts";
 import type { ClientId } from "../../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../../src/domain/client.ts";
 import { type Api, type Body, until } from "../../e2e/support/api.ts";
@@ -65,6 +66,31 @@ describe("a key without a scope", () => {
         const ofUser = await call(api.as(minted.body.token), route);
         expect([name, ofUser.status, ofUser.body.code]).toEqual([name, 403, "insufficient_scope"]);
         expect(ofUser.body.detail, name).toContain(needed);
+      }
+      expect(await tail()).toBe(before);
+    }
+  });
+
+  test("is refused by every frame that needs it, and so is a token that it minted", async () => {
+    await begin();
+    const frames = Object.keys(CLIENT_FRAMES);
+    const without = frames.filter((type) => scopeOfFrame(type) === null);
+    expect(without).toEqual(["auth", "unsubscribe", "unfollow", "ping"]);
+    const tail = () => nodes.first.storage.store.tail();
+    for (const scope of new Set(frames.map(scopeOfFrame))) {
+      if (scope === null) continue;
+      const { own } = await keyWith(...[...ALL_SCOPES].filter((one) => one !== scope));
+      const token = (await own.post("/users/ann/tokens")).body.token;
+      using ofToken = await socketOf(api, token);
+      using ofKey = await socketOf(api, own.key ?? "", "/ws?user_id=ann");
+      const before = await tail();
+      for (const type of frames.filter((one) => scopeOfFrame(one) === scope)) {
+        for (const socket of [ofToken, ofKey]) {
+          // Refused before its fields are looked at.
+          const { code, message } = await socket.ask({ type });
+          expect([type, code]).toEqual([type, "insufficient_scope"]);
+          expect(message).toContain(scope);
+        }
       }
       expect(await tail()).toBe(before);
     }

@@ -429,8 +429,13 @@ describe("who may", () => {
     for (const missing of ["rooms:read", "messages:read"]) {
       const scopes = ["users:manage", "rooms:read", "messages:read"].filter((scope) => scope !== missing);
       const key = await api.post("/clients/me/keys", { name: "few", scopes });
-      using few = await SocketClient.connect(url(), await tokenOf(api.as(key.body.api_key), ann));
+      const token = await tokenOf(api.as(key.body.api_key), ann);
+      using few = await SocketClient.connect(url(), token);
       expect(await few.ask({ type: "follow" })).toMatchObject({ code: "insufficient_scope" });
+      for (const bearer of [token, String(key.body.api_key)]) {
+        using stream = await SseClient.open(server.url, `/users/${encodeURIComponent(ann)}/events`, bearer);
+        expect(stream.status).toBe(403);
+      }
     }
   });
 });

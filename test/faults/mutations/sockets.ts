@@ -34,10 +34,31 @@ export const socketMutations: readonly Mutation[] = [
     caughtBy: follow("without the scope of notifications"),
   },
   {
+    fence: "follow-scope",
+    name: "who follows may read rooms",
+    mutate: drop,
+    caughtBy: follow("not a key that names no user, nor who lacks a scope"),
+  },
+  {
+    fence: "stream-scope",
+    name: "who has a user's stream may read rooms",
+    mutate: drop,
+    caughtBy: follow("not a key that names no user, nor who lacks a scope"),
+  },
+  {
     fence: "stream-limits",
     name: "streams count as sockets",
     mutate: drop,
     caughtBy: streams("count as a socket of an address, a client and a user"),
+  },
+  {
+    fence: "stream-user",
+    name: "a user's stream that a key opens counts as the user's",
+    mutate: replaceWith("reader"),
+    caughtBy: {
+      file: "api/realtime/stream-limits.test.ts",
+      test: "a user's by a key: counts once of its address, client and user",
+    },
   },
   {
     fence: "stream-revocation",

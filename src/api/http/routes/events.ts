@@ -78,6 +78,7 @@ export const eventRoutes = routesOf("events", {
       throw new AppError("not_acceptable");
     },
     async stream(call, lastEventId) {
+      // fence: stream-scope
       requireScope(call.caller, "rooms:read");
       await getUser(call, call.params.user_id);
       const wanted = lastEventId === undefined ? call.query : { ...call.query, after: lastEventId };
