@@ -1,4 +1,5 @@
-// The schedule of deliveries under a fast clock: days go by in a moment, clocks are set, zones change their offset.
+// The schedule of deliveries and of messages for later under a fast clock: days go by in a moment, clocks are set, zones
+// change their offset.
 import { afterEach, describe, expect, test } from "vitest";
 import type { Channel } from "../../src/contract/deliveries.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, SECOND_MS } from "../../src/contract/time.ts";
@@ -9,6 +10,7 @@ import { NOW } from "../support/given.ts";
 import fc from "../support/seed.ts";
 import { sized, sizedTimeout } from "../support/size.ts";
 import { type Answer, type Story, tell } from "./support/clocked-deliveries.ts";
+import { keepsPromisesOfLater, type LaterAct, type LaterStory, tellLater } from "./support/clocked-messages.ts";
 import { isPunctual, keepsPromises, started } from "./support/kept-schedule.ts";
 
 const BUSY: Answer = { kind: "busy", retryAfterMs: null, takesMs: 0 };
@@ -158,6 +160,92 @@ describe("a clock that is set once, at each of its readings", () => {
   );
 });
 
+const later = (more: Partial<LaterStory> = {}): LaterStory => ({
+  ...{ start: NOW, sendInMs: DAY_MS, acts: [], steps: [], deaths: [], lostJobs: [], twice: false },
+  ...more,
+});
+const laterAct: fc.Arbitrary<LaterAct> = fc.oneof(
+  fc.record({
+    kind: fc.constant("move" as const),
+    afterMs: fc.nat({ max: 2 * DAY_MS }),
+    sendInMs: fc.integer({ min: -DAY_MS, max: 3 * DAY_MS }),
+  }),
+  fc.record({
+    kind: fc.constantFrom("send now" as const, "cancel" as const, "remove" as const),
+    afterMs: fc.nat({ max: 2 * DAY_MS }),
+  }),
+);
+const laterStories = (steps: fc.Arbitrary<LaterStory["steps"]>): fc.Arbitrary<LaterStory> =>
+  fc
+    .record({
+      ...{ steps, twice: fc.boolean(), sendInMs: fc.integer({ min: 1, max: 2 * DAY_MS }) },
+      acts: fc.array(laterAct, { maxLength: 3 }),
+      deaths: fc.array(fc.record({ command: fc.integer({ min: 1, max: 6 }), after: fc.boolean() }), { maxLength: 3 }),
+      lostJobs: fc.oneof(fc.constant([]), fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 2 })),
+    })
+    .map((one) => later(one));
+
+describe("a message for later", () => {
+  test("is posted at its moment, once", async () => {
+    const { events, sweeps } = await tellLater(later());
+    const told = events
+      .filter(({ stream }) => !stream.startsWith("user-"))
+      .map(({ type, meta }) => [type, meta.at - NOW]);
+    expect(told).toEqual([
+      ["RoomCreated", 0],
+      ["MessageScheduled", 0],
+      ["MessageDue", DAY_MS],
+      ["MessagePosted", DAY_MS],
+      ["ScheduledMessagePosted", DAY_MS],
+    ]);
+    expect(sweeps).toBe(0);
+  });
+
+  test(
+    "whatever its sender does and whoever dies: posted once, or refused or cancelled, never before its time",
+    async () => {
+      const ends = new Set<string>();
+      const told = async (one: LaterStory) => {
+        const run = await tellLater(one);
+        keepsPromisesOfLater(run);
+        // Whoever sends now posts it itself; that it dies before is the sweep's to find.
+        const alone = one.acts.every(({ kind }) => kind !== "send now");
+        if (one.lostJobs.length === 0 && alone) expect(run.sweeps, "no job ends before its work is done").toBe(0);
+        for (const { type } of run.events) ends.add(type);
+      };
+      await fc.assert(fc.asyncProperty(laterStories(fc.constant([])), told), { numRuns: sized(200, 4_000) });
+      for (const end of ["ScheduledMessagePosted", "MessageRefused", "MessageUnscheduled"]) expect(ends).toContain(end);
+    },
+    timeout,
+  );
+
+  test(
+    "a clock that is set, at any of its readings, loses, repeats and hastens nothing",
+    async () => {
+      const steps = fc.array(fc.record({ reading: fc.integer({ min: 2, max: 20 }), byMs }), {
+        minLength: 1,
+        maxLength: 4,
+      });
+      const set = async (one: LaterStory) => keepsPromisesOfLater(await tellLater(one));
+      await fc.assert(fc.asyncProperty(laterStories(steps), set), { numRuns: sized(200, 4_000) });
+    },
+    timeout,
+  );
+
+  test("a clock that is set once, whenever it is read: posted once, not before its time, without a sweep", async () => {
+    for (const byMs of [-HOUR_MS, 3 * DAY_MS]) {
+      for (const twice of [false, true]) {
+        for (let reading = 2; reading <= 12; reading += 1) {
+          const run = await tellLater(later({ twice, steps: [{ reading, byMs }] }));
+          keepsPromisesOfLater(run);
+          expect(run.events.map(({ type }) => type)).toContain("MessagePosted");
+          expect(run.sweeps, `no job ends before its work is done, at reading ${reading}`).toBe(0);
+        }
+      }
+    }
+  });
+});
+
 describe("a zone that changes its offset", () => {
   const zone = process.env.TZ;
   afterEach(() => {
@@ -176,8 +264,12 @@ describe("a zone that changes its offset", () => {
       process.env.TZ = TZ;
       const offsets = [change - HOUR_MS, change + HOUR_MS].map((at) => new Date(at).getTimezoneOffset());
       const data = notification(change, "webhook", { sendAt: change - MINUTE_MS });
-      const { events } = await tell(story(change - 2 * DAY_MS, { data, chances: [0.1, 0.9] }));
-      return { offsets: new Set(offsets).size, events: events.map(({ type, meta }) => [type, meta.at]) };
+      const start = change - 2 * DAY_MS;
+      const { events } = await tell(story(start, { data, chances: [0.1, 0.9] }));
+      const acts = [{ kind: "move", afterMs: DAY_MS, sendInMs: DAY_MS + MINUTE_MS }] as const;
+      const { events: posted } = await tellLater(later({ start, sendInMs: 2 * DAY_MS - MINUTE_MS, acts }));
+      const told = [...events, ...posted].map(({ type, meta }) => [type, meta.at]);
+      return { offsets: new Set(offsets).size, events: told };
     };
     const [there, utc] = [await instants(name), await instants("UTC")];
     expect([there.offsets, utc.offsets], "the zone does change").toEqual([2, 1]);

@@ -9,7 +9,7 @@ import { deliveries } from "../../../src/projections/models/deliveries.ts";
 import { createJob, type Job, type Work } from "../../../src/workers/jobs.ts";
 import { CLIENT, NOTIFICATION } from "../../projections/log.ts";
 
-type DueJob = Job & { readonly at: Instant };
+export type DueJob = Job & { readonly at: Instant };
 
 const RowSchema = z.object({
   id: DeliveryIdSchema,
@@ -44,7 +44,8 @@ function workOf({ id, channel, fallback_at, expires_at }: DueRow): Work {
   return { kind: fallback_at !== null && fallback_at <= expires_at ? "fallback" : "expire", delivery: id };
 }
 
-const dueJob = (work: Work, at: Instant): DueJob => ({
+/** A job as a sweep makes it. */
+export const dueJob = (work: Work, at: Instant): DueJob => ({
   ...createJob({ client: CLIENT, priority: "normal", cause: null, work, at }, randomUUID()),
   at,
 });
