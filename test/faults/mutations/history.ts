@@ -4,7 +4,7 @@ import { condition, drop, type Mutation, replaceWith } from "./mutation.ts";
 const shown = (test: string) => ({ file: "api/http/room-history.test.ts", test: `who joined ${test}` });
 const decided = (test: string) => ({ file: "specs/room-history.test.ts", test });
 const followed = {
-  file: "api/realtime/follow.test.ts",
+  file: "api/realtime/follow-rooms.test.ts",
   test: "that show nothing from before joining say as little of older messages",
 };
 

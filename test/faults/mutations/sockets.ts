@@ -25,7 +25,7 @@ export const socketMutations: readonly Mutation[] = [
     fence: "follow-missed-member",
     name: "who was away misses nothing of rooms that it is not in",
     mutate: drop,
-    caughtBy: follow("brings what was missed, in order, once"),
+    caughtBy: { file: "api/realtime/follow-resume.test.ts", test: "brings what was missed, in order, once" },
   },
   {
     fence: "follow-notifications",
