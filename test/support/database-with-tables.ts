@@ -28,7 +28,10 @@ export async function databaseWithTables(): Promise<TestDatabase> {
 }
 
 async function ensureTemplate(): Promise<void> {
-  await using server = poolOf(inject("postgresUrl"), 1);
+  await using pool = poolOf(inject("postgresUrl"), 1);
+  // Held for as long as the lock: a connection that is idle in a pool is closed after a while, and the lock with it.
+  const server = await pool.connect();
+  using _held = { [Symbol.dispose]: () => server.release(true) };
   await server.query("select pg_advisory_lock($1)", [TEMPLATE_LOCK]);
   const { rowCount } = await server.query("select from pg_database where datname = $1", [TEMPLATE]);
   if (rowCount === 1) return; // the lock goes with the connection
