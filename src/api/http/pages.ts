@@ -184,6 +184,10 @@ const GUIDES: Readonly<Record<string, readonly [title: string, about: string]>> 
   concepts: ["Concepts", "Client, log, seq, position, delivery: what everything else rests on."],
   http: ["HTTP guide", "From a fresh server to rooms, messages, notifications, webhooks and the audit."],
   websocket: ["WebSocket guide", "One socket a user: rooms from where it left off, notifications, every frame."],
+  "building-a-chat": [
+    "Building a chat",
+    "From a token to rooms, posting, typing, presence, threads, unread, search; over connections that break.",
+  ],
   assistants: ["Assistants", "Messages that grow while they are written: begin, append, complete, give up."],
   streams: ["Streams of events", "Pull and server-sent events, of a room and of a client; tickets for browsers."],
   deliveries: [
