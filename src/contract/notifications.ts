@@ -15,7 +15,6 @@ import {
   created,
   input,
   instant,
-  line,
   mailAddress,
   meta,
   name,
@@ -111,6 +110,7 @@ export type NotificationSummary = z.infer<typeof NotificationSummary>;
 
 /** Content and text of a notification together, in bytes. */
 const MAX_CONTENT_BYTES = 256 * 1024;
+const MAX_SUBJECT = 255;
 const MAX_RECIPIENTS = 1_000;
 /** Copies of one mail. */
 const MAX_COPIES = 50;
@@ -128,7 +128,19 @@ export function contentSizeFaults(content: JsonValue, plain: string | null): rea
   return [{ path: "content", code: "too_long", message: contentTooLong }];
 }
 
-const mailSubject = line(255, /[\r\n]/, "must be one line");
+const LINE_BREAK = /[\r\n]/;
+/** What somebody sees: no spaces, control characters, or characters without a width. */
+const VISIBLE = /[^\s\p{Cc}\p{Default_Ignorable_Code_Point}]/u;
+
+/** What is wrong with the subject of a mail, whatever its length. */
+export function mailSubjectFaults(subject: string, path = "subject"): readonly FieldFault[] {
+  if (LINE_BREAK.test(subject)) return [{ path, code: "invalid_format", message: "must be one line" }];
+  return VISIBLE.test(subject) ? [] : [{ path, code: "invalid_format", message: "must not be blank" }];
+}
+
+const mailSubject = text(1, MAX_SUBJECT).superRefine((value, context) => {
+  for (const { code, message } of mailSubjectFaults(value)) refuse(context, code, message);
+});
 const contentText = z
   .string()
   .superRefine((value, context) => {
@@ -194,7 +206,7 @@ export const NewNotification = z.discriminatedUnion("type", [
     type: z.literal("websocket"),
     user_ids: several(userId),
     recipients: several(userId),
-    subject: orNull(text(1, 255)),
+    subject: orNull(text(1, MAX_SUBJECT)),
     content: contentText,
     ...ofEveryChannel,
   }),
@@ -203,7 +215,7 @@ export const NewNotification = z.discriminatedUnion("type", [
     url: orNull(webhookUrl),
     urls: several(webhookUrl),
     recipients: several(webhookUrl),
-    subject: orNull(text(1, 255)),
+    subject: orNull(text(1, MAX_SUBJECT)),
     content: JsonValueSchema.meta({ description: "Any JSON." }),
     headers: orNull(webhookHeaders),
     event_type: orNull(eventType).meta({ description: "The `type` in the body; `notification` when left out." }),
@@ -228,7 +240,7 @@ export const BatchResult = z.object({ data: z.array(BatchItem) });
 
 /** A merge patch; what the notification's channel allows is checked with the notification at hand. */
 export const NotificationPatch = input({
-  subject: patched(text(1, 255)),
+  subject: patched(text(1, MAX_SUBJECT)),
   content: JsonValueSchema.optional(),
   text: patched(contentText),
   meta: patched(meta),

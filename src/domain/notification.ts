@@ -12,7 +12,7 @@ import {
   mergePatch,
   sameJson,
 } from "../contract/json.ts";
-import { contentSizeFaults, type NotificationPatch } from "../contract/notifications.ts";
+import { contentSizeFaults, mailSubjectFaults, type NotificationPatch } from "../contract/notifications.ts";
 import type { Instant } from "../contract/time.ts";
 import {
   type Decider,
@@ -303,9 +303,7 @@ function patchFaults(channel: Channel, { subject, content, text }: NotificationP
   if (channel === "email" && subject === null) {
     faults.push({ path: "subject", code: "required", message: "an email has a subject" });
   }
-  if (channel === "email" && typeof subject === "string" && /[\r\n]/.test(subject)) {
-    faults.push({ path: "subject", code: "invalid_format", message: "must be one line" });
-  }
+  if (channel === "email" && typeof subject === "string") faults.push(...mailSubjectFaults(subject));
   if (channel !== "email" && text !== undefined && text !== null) {
     faults.push({ path: "text", code: "not_allowed", message: "only an email has a text" });
   }

@@ -118,6 +118,7 @@ describe("editing", () => {
   test.each([
     ["email", { subject: null }, ["subject required"]],
     ["email", { subject: "a\nb" }, ["subject invalid_format"]],
+    ["email", { subject: " " }, ["subject invalid_format"]],
     ["email", { content: null }, ["content required"]],
     ["email", { content: { a: 1 } }, ["content wrong_type"]],
     ["email", { content: "x".repeat(262_145) }, ["content too_long"]],

@@ -45,6 +45,12 @@ describe("faults", () => {
       ["user_ids too_long"],
     ],
     ["a subject of two lines", { ...email, subject: "a\r\nBcc: b" }, ["subject invalid_format"]],
+    ["a blank subject", { ...email, subject: " \u3000\u200b\t" }, ["subject invalid_format"]],
+    [
+      "a blank subject of a fallback",
+      { type: "websocket", user_ids: ["a"], content: "c", email_fallback: { subject: " " } },
+      ["email_fallback.subject invalid_format"],
+    ],
     ["a long subject", { ...email, subject: "x".repeat(256) }, ["subject too_long"]],
     ["no content", { ...email, content: "" }, ["content too_short"]],
     ["content that is no text", { ...socket, content: { a: 1 } }, ["content wrong_type"]],
