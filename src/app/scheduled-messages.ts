@@ -18,7 +18,7 @@ import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { mentionedIn } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import { sealedMentions } from "../domain/room-messages.ts";
+import { mentionFaults, sealedMentions } from "../domain/room-messages.ts";
 import { banAt } from "../domain/room-moderation.ts";
 import { RANK, type Room, roleOf } from "../domain/room-state.ts";
 import {
@@ -130,13 +130,13 @@ const find = ({ services, caller }: Call, named: Named) =>
     if ((await streamOwner(services.store, stream)) !== caller.client) throw new DomainError("not_found");
     const state = requireKnown((await services.commands.load(scheduledMessageDecider, stream)).state);
     if (state.data.room !== room) throw new DomainError("not_found");
-    const admin =
-      caller.kind === "key" ||
-      isAdmin((await services.commands.load(roomDecider, roomStream(room))).state, caller.subject);
+    const roomNow = (await services.commands.load(roomDecider, roomStream(room))).state;
+    const admin = caller.kind === "key" || isAdmin(roomNow, caller.subject);
     // fence: scheduled-seen
     if (!admin && !isOwn(state, caller.actor)) throw new DomainError("not_found");
-    return { id, stream, state, admin };
+    return { id, stream, state, room: roomNow, admin };
   });
+type Found = Awaited<ReturnType<typeof find>>;
 
 function isAdmin(room: Room, subject: Subject): boolean {
   const role = room.status === "live" ? roleOf(room, subject) : undefined;
@@ -165,11 +165,12 @@ export async function listScheduledMessages(
 async function change(
   call: Call,
   named: Named,
-  commandOf: (admin: boolean) => ScheduledMessageCommand,
+  commandOf: (found: Found) => ScheduledMessageCommand,
 ): Promise<Shown & Written> {
   const { services, caller, context } = call;
-  const { id, stream, admin } = await find(call, named);
-  const outcome = await services.commands.execute(scheduledMessageDecider, stream, commandOf(admin), context);
+  const found = await find(call, named);
+  const { id, stream } = found;
+  const outcome = await services.commands.execute(scheduledMessageDecider, stream, commandOf(found), context);
   const { correlation } = context;
   const cause = { correlation, causation: context.commandId };
   const posted =
@@ -185,14 +186,20 @@ export async function changeScheduled(call: Call, named: Named, patch: Scheduled
   const { at, caller } = call;
   const { actor } = caller;
   const { content, meta, mentions: users, send_at } = patch;
-  const mentions = users === undefined ? undefined : sealedMentions(await mentionsOf(call, users ?? []));
+  const mentioned = users === undefined ? undefined : await mentionsOf(call, users ?? []);
+  const mentions = mentioned && sealedMentions(mentioned);
   const changes = { content, meta, mentions, sendAt: send_at === null ? at : send_at };
-  return change(call, named, () => ({ type: "Change", at, actor, changes }));
+  return change(call, named, ({ state: { data }, room }) => {
+    // fence: scheduled-mentions
+    const checked = mentioned !== undefined && room.status === "live";
+    const faults = checked ? mentionFaults(room, posterOf(data), mentioned, data) : [];
+    return { type: "Change", at, actor, changes, faults };
+  });
 }
 
 /** Throws not_found, not_scheduled. */
 export const unschedule = (call: Call, named: Named) =>
-  change(call, named, (admin) => ({ type: "Unschedule", at: call.at, actor: call.caller.actor, admin }));
+  change(call, named, ({ admin }) => ({ type: "Unschedule", at: call.at, actor: call.caller.actor, admin }));
 
 /** Throws not_found, not_scheduled. */
 export const sendScheduledNow = (call: Call, named: Named) =>

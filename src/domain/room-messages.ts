@@ -8,7 +8,6 @@ import {
   type Actor,
   DomainError,
   type IfMatch,
-  InvalidInput,
   mergeMeta,
   type PriorEvents,
   refuse,
@@ -146,14 +145,14 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   if (!system && member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
   if (!system) requirePosting(room, sender, command.at);
   const target = command.replyTo === null ? undefined : postingSeen(room, command, command.replyTo, priorEvents);
-  if (command.replyTo !== null && target === undefined) {
-    throw new InvalidInput([{ path: "reply_to", code: "not_allowed", message: "is not a message of this room" }]);
-  }
   const root = command.threadOf === null ? undefined : postingSeen(room, command, command.threadOf, priorEvents);
-  if (command.threadOf !== null && root === undefined) refuse([threadFault("is not a message of this room")]);
-  // fence: thread-in-thread
-  if (root !== undefined && root.data.thread !== null) refuse([threadFault("is itself in a thread")]);
+  const elsewhere = "is not a message of this room";
   refuse([
+    ...(command.replyTo !== null && target === undefined ? [notAllowed("reply_to", elsewhere)] : []),
+    ...(command.threadOf !== null && root === undefined ? [notAllowed("thread_of", elsewhere)] : []),
+    .../* fence: thread-in-thread */ ((root?.data.thread ?? null) !== null
+      ? [notAllowed("thread_of", "is itself in a thread")]
+      : []),
     ...(growing ? [] : contentFaults(messageType, command.content, command.meta)),
     ...mentionFaults(room, actor, command.mentions, { mentions: [], everyone: false }),
   ]);
@@ -179,10 +178,10 @@ function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEv
   return [{ type: "MessagePosted", data }];
 }
 
-const threadFault = (message: string): FieldFault => ({ path: "thread_of", code: "not_allowed", message });
+const notAllowed = (path: string, message: string): FieldFault => ({ path, code: "not_allowed", message });
 
 /** Members alone are mentioned; all at once by admins and client keys. `before`: whom the message mentions already. */
-function mentionFaults(
+export function mentionFaults(
   room: ExistingRoom,
   actor: Actor,
   { people, everyone }: Mentions,

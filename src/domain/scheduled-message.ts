@@ -95,7 +95,8 @@ type Changes = {
 export type ScheduledMessageCommand = TimedCommand &
   (
     | { type: "Schedule"; data: ScheduledData }
-    | { type: "Change"; actor: Actor; changes: Changes }
+    /** `faults`: what the room has against the changes. */
+    | { type: "Change"; actor: Actor; changes: Changes; faults: readonly FieldFault[] }
     /** `admin`: the actor is one of the room's. */
     | { type: "Unschedule"; actor: Actor; admin: boolean }
     | { type: "SendNow"; actor: Actor }
@@ -115,7 +116,7 @@ function decide(state: ScheduledMessage, command: ScheduledMessageCommand): read
   switch (command.type) {
     case "Change":
       requireOwn(state, command.actor);
-      return change(state, command.changes, command.at);
+      return change(state, command, command.at);
     case "Unschedule":
       // fence: scheduled-admins
       if (!command.admin) requireOwn(state, command.actor);
@@ -158,7 +159,11 @@ export const timeFaults = (sendAt: Instant, at: Instant): readonly FieldFault[] 
     ? [{ path: "send_at", code: "too_large", message: "must be at most a year ahead" }]
     : [];
 
-function change(state: KnownScheduled, changes: Changes, at: Instant): readonly ScheduledMessageEvent[] {
+function change(
+  state: KnownScheduled,
+  { changes, faults }: { readonly changes: Changes; readonly faults: readonly FieldFault[] },
+  at: Instant,
+): readonly ScheduledMessageEvent[] {
   const { data } = state;
   const { content, meta, mentions, everyone, sendAt } = data;
   const next = {
@@ -173,6 +178,7 @@ function change(state: KnownScheduled, changes: Changes, at: Instant): readonly 
       ? contentFaults(data.type, next.content.open, next.meta.open)
       : []),
     ...timeFaults(next.sendAt, at),
+    ...faults,
   ]);
   requireScheduled(state);
   const changed: readonly ScheduledMessageEvent[] = sameJson(next, { content, meta, mentions, everyone, sendAt })

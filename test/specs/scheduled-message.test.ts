@@ -34,6 +34,7 @@ const change = (actor: Actor, changes: Changes): ScheduledMessageCommand => ({
   at: NOW,
   actor,
   changes,
+  faults: [],
 });
 const unschedule = (actor: Actor, admin = false): ScheduledMessageCommand => ({
   type: "Unschedule",

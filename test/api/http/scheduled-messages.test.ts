@@ -140,6 +140,19 @@ describe("is decided again at its time", () => {
     expect(await read(id)).toMatchObject({ status: "refused", reason, message_id: null });
   });
 
+  test("a change mentions members alone, and those whom it mentioned before", async () => {
+    const { id } = await schedule({ mentions: ["una"] });
+    await apis[0].delete(`/rooms/${room.id}/members/una`);
+    const change = (mentions: string[], more: Body = {}) => max.patch(`${path}/${id}`, { mentions, ...more });
+    const refused = await change(["olga", "una", "nobody", "@everyone"], { content: "" });
+    expect([refused.status, refused.body.errors.map((one: Body) => `${one.path} ${one.code}`)]).toEqual([
+      422,
+      ["content too_short", "mentions.2 not_allowed", "mentions.3 not_allowed"],
+    ]);
+    expect((await change(["olga", "una"])).body.mentions).toEqual(["olga", "una"]);
+    expect((await change([])).body.mentions).toEqual([]);
+  });
+
   test("whoever it mentions and left is not mentioned", async () => {
     const { id } = await schedule({ mentions: ["una", "olga"] });
     await apis[0].delete(`/rooms/${room.id}/members/una`);

@@ -63,6 +63,15 @@ test("a thread counts its replies, says who took part, and loses those that are 
   expect((await api.get(`${messages}/${root.id}/replies`)).body.data).toHaveLength(2);
   const bad = { sender_id: "max", content: "no", thread_of: first.id };
   expect(faults(await api.post(messages, bad))).toEqual([422, [["thread_of", "not_allowed"]]]);
+  const worse = { ...bad, reply_to: "msg_unknown", mentions: ["nobody"] };
+  expect(faults(await api.post(messages, worse))).toEqual([
+    422,
+    [
+      ["reply_to", "not_allowed"],
+      ["thread_of", "not_allowed"],
+      ["mentions.0", "not_allowed"],
+    ],
+  ]);
 });
 
 test("a hundred who reply, delete and restore at once are counted as the log says", async () => {

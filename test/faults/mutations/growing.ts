@@ -113,6 +113,12 @@ export const growingMutations: readonly Mutation[] = [
     caughtBy: laterRequests("is its sender's to change, and an admin's to cancel"),
   },
   {
+    fence: "scheduled-mentions",
+    name: "a change of a message for later mentions members alone",
+    mutate: replaceWith("false"),
+    caughtBy: laterRequests("a change mentions members alone"),
+  },
+  {
     fence: "scheduled-posted-once",
     name: "a message for later is posted once",
     mutate: drop,

@@ -69,7 +69,7 @@ export async function tellLater(story: LaterStory): Promise<JobRun> {
     const at = clock.read();
     switch (act.kind) {
       case "move":
-        return ofLater({ type: "Change", at, actor, changes: { sendAt: at + act.sendInMs } });
+        return ofLater({ type: "Change", at, actor, changes: { sendAt: at + act.sendInMs }, faults: [] });
       case "send now":
         return ofLater({ type: "SendNow", at, actor });
       case "cancel":
