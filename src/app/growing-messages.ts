@@ -5,6 +5,7 @@ import { MAX_GROWN, type MessageResource } from "../contract/messages.ts";
 import { DomainError, InvalidInput } from "../domain/decider.ts";
 import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
+import { visibleFrom } from "../domain/room-history.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
 import type { GrowingMessage } from "../projections/growing-texts.ts";
 import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
@@ -38,6 +39,8 @@ export async function appendText(
   const { id: room, room: state } = await openAsMember(services, caller, named.room);
   requireRole(state, caller.actor, "member");
   const seq = seqOfMessage(room, named.message) ?? 0;
+  // fence: append-unseen
+  if (seq < visibleFrom(state, caller.actor)) throw new DomainError("not_found");
   const growing = requireAppending(state, { seq, id: named.message, actor: caller.actor, at });
   if (growing === undefined) throw await notGrowing(services, room, state, named.message);
   const about = { client: caller.client, room, message: growing.id, seq, sender: growing.sender };

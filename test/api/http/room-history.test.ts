@@ -73,6 +73,9 @@ describe("who joined", () => {
     }
     expect((await una.put(oldOne("/reactions/👍"), {})).body.code).toBe("not_found");
     expect((await una.delete(oldOne())).body.code).toBe("not_found");
+    const growing = { append: { text: "x", offset: 0 }, complete: {}, cancel: {} };
+    for (const [action, body] of Object.entries(growing))
+      expect([action, (await una.post(oldOne(`/${action}`), body)).body.code]).toEqual([action, "not_found"]);
     expect((await una.get(at(`/messages/${reply.id}`))).body).toEqual(reply);
   });
 

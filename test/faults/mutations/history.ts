@@ -28,6 +28,12 @@ export const historyMutations: readonly Mutation[] = [
     caughtBy: decided("is not found by whoever changes it or reacts to it"),
   },
   {
+    fence: "append-unseen",
+    name: "nothing is appended to messages from before joining",
+    mutate: drop,
+    caughtBy: shown("finds no older message"),
+  },
+  {
     fence: "message-unseen",
     name: "messages from before joining are not found",
     mutate: drop,
