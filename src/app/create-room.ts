@@ -58,12 +58,14 @@ export async function createRoom(call: Call, wanted: NewRoom): Promise<CreatedRo
   await requirePolicy(call, wanted);
   // Refused before anything is claimed for it.
   roomDecider.decide(roomDecider.initial, command, new Map());
-  const others = people.map(({ subject }, index) => ({ subject, path: `members.${index}.user_id` }));
-  if (caller.kind === "user")
+  if (caller.kind === "user") {
+    const others = people.filter(({ subject }) => subject !== caller.subject);
+    const pathOf = (user: string) => `members.${wanted.members.findIndex((one) => one.user_id === user)}.user_id`;
     await requireUsers(
       services,
-      others.filter(({ subject }) => subject !== caller.subject),
+      others.map(({ subject, userId }) => ({ subject, path: pathOf(userId) })),
     );
+  }
   for (let attempt = 0; attempt < MAX_TRIES; attempt += 1) {
     const made = await tryCreate(call, idOf(context, attempt), command);
     if (made === undefined) continue;

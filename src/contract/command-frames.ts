@@ -58,9 +58,11 @@ export const bodyOf = (frame: object): Readonly<Record<string, unknown>> =>
     ),
   );
 
-/** The path of a field of the body as the frame has it. */
-export const framePath = (type: string, path: string): string =>
-  type === "post" && path === "type" ? "message_type" : path;
+/** The path of a field of the request's body as the frame has it. */
+export function framePath(type: string, path: string): string {
+  if (type === "post" && path === "type") return "message_type";
+  return type === "delivered" && path === "delivered_seq" ? "seq" : path;
+}
 
 /** The request's path below `/api/v1`, as far as its idempotency key belongs to it. */
 export const commandPath = (frame: CommandFrame): string => {

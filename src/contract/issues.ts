@@ -56,7 +56,7 @@ function faultsOf(
         : fault("too_small", `must be at least ${issue.minimum}`);
     case "invalid_value":
       if (issue.input === undefined) return fault("required", "is required");
-      return typeof issue.input === typeof issue.values[0] || issue.input === null
+      return typeof issue.input === typeof issue.values[0]
         ? fault("not_allowed", `must be one of ${issue.values.map(String).join(", ")}`)
         : fault("wrong_type", `must be one of ${issue.values.map(String).join(", ")}`);
     case "invalid_format":

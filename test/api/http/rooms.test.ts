@@ -141,10 +141,7 @@ describe("changing a room", () => {
   test("refuses what cannot be cleared, and meta that grows too large", async () => {
     const room = await make({ meta: { a: "x".repeat(5_000) } });
     const cleared = await api.patch(`/rooms/${room.id}`, { name: null, kind: null });
-    expect([cleared.status, codes(cleared.body).map((one: string) => one.split(" ")[0])]).toEqual([
-      422,
-      ["kind", "name"],
-    ]);
+    expect([cleared.status, codes(cleared.body)]).toEqual([422, ["kind wrong_type", "name wrong_type"]]);
     const grown = await api.patch(`/rooms/${room.id}`, { meta: { b: "x".repeat(5_000) } });
     expect([grown.status, codes(grown.body)]).toEqual([422, ["meta too_long"]]);
   });

@@ -49,6 +49,13 @@ describe("names that belong to the backend", () => {
       422,
       "members.2.user_id not_allowed",
     ]);
+    // Where the creator is not among those that it names.
+    const others = [{ user_id: "ghost" }, { user_id: "bob" }, { user_id: "nobody" }];
+    expect(refusal(await alice.post("/rooms", { name: "Mine", members: others }))).toEqual([
+      422,
+      "members.0.user_id not_allowed",
+      "members.2.user_id not_allowed",
+    ]);
     const { body: room } = await alice.post("/rooms", { name: "Mine", members: members.slice(1, 2) });
     expect(refusal(await alice.put(`/rooms/${room.id}/members/nobody`, {}))).toEqual([422, "user_id not_allowed"]);
     expect((await api.get("/users/nobody")).status).toBe(404);

@@ -178,6 +178,14 @@ describe("what a frame gets wrong is told as its request would be", () => {
     expect(await socket.next("error", { ref: "deep" })).toMatchObject({ code: "malformed_json" });
   });
 
+  test("a marker past the head, by the frame's own field", async () => {
+    for (const type of ["read", "delivered"])
+      expect(await ask(type, { seq: 1_000_000 })).toMatchObject({
+        code: "validation_failed",
+        errors: [{ path: "seq", code: "too_large" }],
+      });
+  });
+
   test("a room or a message that is not there", async () => {
     expect(await ask("post", { room_id: "room_\0", content: "Hi" })).toMatchObject({ code: "not_found" });
     expect(await ask("edit", { message_id: "msg_\ud800", content: "Hi" })).toMatchObject({ code: "not_found" });
