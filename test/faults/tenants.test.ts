@@ -9,7 +9,8 @@ import { columnTypes, type ReadAs, readAsOperator } from "../../src/projections/
 import { startTestServer, type TestServer } from "../support/server.ts";
 import { sized, sizedTimeout } from "../support/size.ts";
 import { SocketClient } from "../support/socket-client.ts";
-import { ALL_MARKS, type Cast, cast } from "./support/tenant-cast.ts";
+import { SseClient } from "../support/sse-client.ts";
+import { ALL_MARKS, type Cast, cast, MARKS } from "./support/tenant-cast.ts";
 import { frameFaults, overheard } from "./support/tenant-frames.ts";
 import { type Cell, cellsOf, faultsOf, isAllowed, isRead, ownersFaults, unmatched } from "./support/tenant-matrix.ts";
 
@@ -134,16 +135,49 @@ describe("each fence holds without the other", () => {
   );
 });
 
-test("what happens in a client is pushed to nobody else", async () => {
+test("what happens in a client is pushed to nobody else: to sockets, followers and streams", async () => {
   const { api, own } = they.acme;
   const ws = server.url.replace("http", "ws");
   const told = await overheard(ws, they, async () => {
-    using erin = await SocketClient.connect(ws, they.erin.bearer ?? "");
-    await erin.ask({ type: "subscribe", room_id: own.room_id });
-    await api.post(`/rooms/${own.room_id}/messages`, { sender_id: "eve", content: ALL_MARKS.join() });
-    await api.post("/notifications", { type: "websocket", user_ids: ["erin"], content: ALL_MARKS.join() });
-    await erin.next("event");
-    await erin.next("notification", { content: ALL_MARKS.join() });
+    const bearer = they.erin.bearer ?? "";
+    using erin = await SocketClient.connect(ws, bearer);
+    using ofErin = await SseClient.open(server.url, "/users/erin/events", bearer);
+    using ofAcme = await SseClient.open(server.url, "/events", api.key);
+    await erin.ask({ type: "follow" });
+    const direct = they.targets.room_id?.find(({ what }) => what === "direct room")?.id ?? "";
+    for (const [room, mark] of [
+      [own.room_id, [MARKS.client, MARKS.room].join()],
+      [direct, MARKS.erin],
+    ] as const) {
+      const say = async (more: object) =>
+        (await api.post(`/rooms/${room}/messages`, { sender_id: "erin", content: mark, ...more })).body;
+      const messages = `/rooms/${room}/messages`;
+      const ask = (frame: object) => erin.ask({ room_id: room, ...frame });
+      const { id, seq } = await say({});
+      await api.patch(`${messages}/${id}`, { content: `${mark} edited` });
+      const { id: growing } = await say({ state: "growing" });
+      expect(await ask({ type: "append", message_id: growing, text: mark, offset: mark.length })).toMatchObject({
+        type: "ok",
+      });
+      await ask({ type: "react", message_id: id, emoji: "👍" });
+      await ask({ type: "unreact", message_id: id, emoji: "👍" });
+      await ask({ type: "delivered", seq });
+      await api.put(`/rooms/${room}/reads/erin`, { seq: seq - 1, mark_unread: true });
+      await ask({ type: "typing", active: true });
+      const later = await say({ send_at: new Date(Date.now() + 86_400_000).toISOString() });
+      await api.post(`/rooms/${room}/scheduled-messages/${later.id}/send-now`);
+      await ask({ type: "complete", message_id: growing });
+    }
+    await api.post("/notifications", { type: "websocket", user_ids: ["erin"], content: MARKS.erin });
+    const last = { event: "message.completed", room_id: direct };
+    await Promise.all([
+      erin.next("event", last),
+      erin.next("notification", { content: MARKS.erin }),
+      ofErin.next("notification"),
+      ofAcme.next("notification.accepted"),
+    ]);
+    for (const mark of ALL_MARKS)
+      for (const seen of [erin.frames, ofErin.events, ofAcme.events]) expect(JSON.stringify(seen)).toContain(mark);
   });
   expect(told).toEqual([]);
 });

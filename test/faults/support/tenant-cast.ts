@@ -41,7 +41,7 @@ export type Cast = {
 };
 
 /** What stands in acme's texts, by who may see it: everybody in the client, members of the private room, erin alone. */
-const MARKS = { client: "acme-alone", room: "acme-room", erin: "acme-erin" };
+export const MARKS = { client: "acme-alone", room: "acme-room", erin: "acme-erin" };
 export const ALL_MARKS = Object.values(MARKS);
 
 const expectGood = ({ status, body }: { status: number; body: Body }): Body => {
@@ -52,7 +52,7 @@ const expectGood = ({ status, body }: { status: number; body: Body }): Body => {
 /** Beyond what any of this takes, and within a year. */
 const LATER = new Date(Date.now() + 300 * 86_400_000).toISOString();
 
-/** A private room with a message in it, and one for later. */
+/** A private room with a message in it, one that grows, and one for later. */
 async function room(api: Api, owner: string, mark: string, more: Body = {}): Promise<Ids> {
   const about = {
     name: `${mark} room`,
@@ -64,8 +64,12 @@ async function room(api: Api, owner: string, mark: string, more: Body = {}): Pro
   const message = { sender_id: owner, content: `${mark} message` };
   const posted = expectGood(await api.post(`/rooms/${id}/messages`, message));
   expectGood(await api.put(`/rooms/${id}/reads/${owner}`, { seq: posted.seq }));
+  const growing = expectGood(await api.post(`/rooms/${id}/messages`, { ...message, state: "growing" }));
+  expectGood(
+    await api.post(`/rooms/${id}/messages/${growing.id}/append`, { text: mark, offset: `${mark} message`.length }),
+  );
   const later = expectGood(await api.post(`/rooms/${id}/messages`, { ...message, send_at: LATER }));
-  return { room_id: id, message_id: posted.id, scheduled_id: later.id };
+  return { room_id: id, message_id: posted.id, growing_id: growing.id, scheduled_id: later.id };
 }
 
 /** A notification for a user that is delivered to nobody yet, once its delivery is there. */
@@ -177,6 +181,8 @@ export async function cast(server: TestServer): Promise<Cast> {
       { what: "message in the private room", id: idOf(inside.message_id) },
       { what: "message in the public room", id: idOf(open.message_id) },
       { what: "message in the direct room", id: idOf(direct.message_id) },
+      { what: "growing message in the private room", id: idOf(inside.growing_id) },
+      { what: "growing message in the public room", id: idOf(open.growing_id) },
     ],
     scheduled_id: [{ what: "message for later", id: idOf(inside.scheduled_id) }],
     notification_id: [{ what: "notification", id: idOf(erins.notification_id) }],
@@ -195,6 +201,8 @@ export async function cast(server: TestServer): Promise<Cast> {
   };
   await Promise.all(strangers.filter((one) => one.refused !== undefined).map((one) => ends(acme.as(one.bearer ?? ""))));
   const erin = { name: "erin", ...(await user(acme, "erin")), ...own(erins, []) };
+  // What grows goes on growing: its end would be in the log, and nobody's doing.
+  await server.storage.pool.query("update jobs.growing_messages set touched_at = $1", [Number.MAX_SAFE_INTEGER]);
   await quiet(server);
   const owner = { name: "acme", bearer: acme.key, kind: "key", api: acme, ...own(erins, []) } as const;
   return { acme: owner, erin, targets, strangers };

@@ -3,6 +3,7 @@
 import { CLOSE } from "../../../src/contract/errors.ts";
 import type { ClientFrame } from "../../../src/contract/frames.ts";
 import { SocketClient } from "../../support/socket-client.ts";
+import { SseClient } from "../../support/sse-client.ts";
 import { ALL_MARKS, type Asker, type Cast } from "./tenant-cast.ts";
 import { unknown } from "./tenant-matrix.ts";
 
@@ -71,24 +72,35 @@ const guestsOf = (strangers: readonly Asker[]): readonly Guest[] =>
     return [plain, { ...one, name: `${one.name} in erin's name`, path: "/ws?user_id=erin" }];
   });
 
-/** Sockets of all who are let in, while something happens that is none of their business: what they are told of it. */
+/**
+ * Sockets and streams of all who are let in, while something happens that is none of their business: what they are told
+ * of it. Users follow; a key has the events of its client.
+ */
 export async function overheard(url: string, { strangers }: Cast, happens: () => Promise<void>) {
-  using sockets = new DisposableStack();
+  using held = new DisposableStack();
+  const http = url.replace("ws", "http");
   const guests = guestsOf(strangers).filter((one) => one.refused === undefined);
   const open = await Promise.all(
     guests.map(async (guest) => {
-      const socket = sockets.use(await SocketClient.connect(url, guest.bearer ?? "", guest.path));
-      return { guest, socket };
+      const { bearer = "", path } = guest;
+      const socket = held.use(await SocketClient.connect(url, bearer, path));
+      const { user_id: user } = await socket.next("welcome");
+      const stream = held.use(await SseClient.open(http, user === null ? "/events" : `/users/${user}/events`, bearer));
+      if (stream.status !== 200) throw new Error(`${guest.name} has no stream: ${stream.status}`);
+      if (user !== null) await socket.ask({ type: "follow" });
+      return { guest, socket, stream };
     }),
   );
   await happens();
   await Promise.all(open.map(({ socket }) => socket.ask({ type: "ping" })));
-  return open.flatMap(({ guest, socket }) => toldOf(socket, guest.hidden).map((mark) => `${guest.name}: ${mark}`));
+  return open.flatMap(({ guest, socket, stream }) =>
+    [socket.frames, stream.events].flatMap((told) => marksIn(told, guest).map((mark) => `${guest.name}: ${mark}`)),
+  );
 }
 
-/** What the frames of a socket hold that its owner must not see. */
-const toldOf = ({ frames }: SocketClient, hidden: readonly string[]): readonly string[] =>
-  hidden.filter((mark) => JSON.stringify(frames).includes(mark));
+/** What somebody was told that it must not see. */
+const marksIn = (told: readonly object[], { hidden }: Pick<Asker, "hidden">): readonly string[] =>
+  hidden.filter((mark) => JSON.stringify(told).includes(mark));
 
 /** Those who are let in: each frame about each thing, and about an unknown one. */
 async function asked(url: string, guest: Guest, targets: Cast["targets"]): Promise<readonly Faults[]> {
@@ -123,7 +135,7 @@ async function askedOf(
     const other = await face(unknown(id));
     if (seen.whole !== other.whole) found.push(`${name}: not as unknown: ${seen.whole}, ${other.whole}`);
   }
-  const told = toldOf(socket, guest.hidden);
+  const told = marksIn(socket.frames, guest);
   return { cells, found: told.length === 0 ? found : [...found, `${guest.name} is told of ${told}`] };
 }
 
@@ -175,7 +187,7 @@ async function becomes(url: string, guest: Guest, bearer: string): Promise<strin
   using socket = await SocketClient.connect(url, guest.bearer ?? "", guest.path);
   socket.send({ type: "auth", token: bearer });
   const code = await socket.closed();
-  const told = toldOf(socket, guest.hidden);
+  const told = marksIn(socket.frames, guest);
   return told.length === 0 ? String(code) : `${code}, told of ${told}`;
 }
 

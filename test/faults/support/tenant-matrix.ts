@@ -151,17 +151,28 @@ export async function faultsOf(url: string, cells: readonly Cell[]): Promise<rea
   return found;
 }
 
+/** What one does to a message that grows, in this order. */
+const GROWTH = [":message_id/append", ":message_id/complete", ":message_id/cancel"];
+const growthOf = ({ path }: Route): number => GROWTH.findIndex((end) => path.endsWith(end));
+
 /** What the owner may not do of all that was tried: then it was not for whose it is that others were refused. */
 export async function ownersFaults(url: string, routes: readonly Route[], { acme, erin, targets }: Cast) {
-  const order = (one: Route) => ["GET", "PATCH", "PUT", "POST", "DELETE"].indexOf(one.method) * 100 - one.path.length;
+  const METHODS = ["GET", "PATCH", "PUT", "POST", "DELETE"];
+  // Before its writer is muted.
+  const order = (one: Route) =>
+    growthOf(one) < 0 ? METHODS.indexOf(one.method) * 100 - one.path.length : growthOf(one) - 1_000;
   const found: string[] = [];
   for (const route of routes
     .filter((one) => one.path.includes(":"))
     .toSorted((one, other) => order(one) - order(other))) {
     const by = route.path.endsWith("/ack") ? erin : acme;
     const tries = triesOf(route, by, targets);
-    // An item of an inbox is its user's alone.
-    const tried = tries.find((one) => one?.parameter === "notification_id") ?? tries[0];
+    // An item of an inbox is its user's alone, and to a message that grows alone one appends.
+    const grows = growthOf(route) >= 0;
+    const tried =
+      tries.find(
+        (one) => one?.parameter === "notification_id" || (grows && one?.what.startsWith("growing") === true),
+      ) ?? tries[0];
     const scene = SCENES[nameOf(route)] ?? {};
     const stream = hasNoJson(route);
     const { status, text } = await ask(url, { route, scene, by, tried, stream }, tried?.id);
