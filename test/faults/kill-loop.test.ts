@@ -1,7 +1,5 @@
 // Rounds of SIGKILL at random moments, over one log, while clients post, listen, notify and acknowledge.
-import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
 import { describe, expect, test } from "vitest";
 import { closedPort } from "../channels/servers.ts";
 import { registeredClient } from "../e2e/support/setups.ts";
@@ -9,7 +7,9 @@ import { missingOwnEventStore } from "../support/eventstored.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";
 import { seed } from "../support/seed.ts";
 import { sized, sizedTimeout } from "../support/size.ts";
-import { type Node, openScene, type Scene } from "./support/failpoint-scene.ts";
+import { urlOf } from "./support/failpoint-runs.ts";
+import { openScene, type Scene } from "./support/failpoint-scene.ts";
+import { killBoth } from "./support/kill-postgres.ts";
 import { faultsOf, type Logged } from "./support/oracle.ts";
 import { seeded } from "./support/random.ts";
 import { openWorkload, type Workload } from "./support/workload.ts";
@@ -95,30 +95,4 @@ async function logOf(scene: Scene): Promise<readonly Logged[]> {
   return (await scene.events()).map(({ position, stream, revision, id, type, data, metadata }) => {
     return { position, stream, revision, id, type, correlation: textOf(metadata).correlation, data: textOf(data) };
   });
-}
-
-/** The server and its PostgreSQL, one just after the other. */
-async function killBoth(scene: Scene, node: Node, serverFirst: boolean): Promise<void> {
-  const postmaster = await postmasterOf(await scene.databaseUrl());
-  if (serverFirst) await node.kill();
-  process.kill(postmaster, "SIGKILL");
-  await node.kill();
-}
-
-/** The PostgreSQL behind a URL: the parent of any of its processes. */
-async function postmasterOf(url: string): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  client.on("error", () => undefined);
-  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-  const parent = Number(execFileSync("ps", ["-o", "ppid=", "-p", String(rows[0]?.pid)]).toString());
-  await client.end();
-  if (!(parent > 1)) throw new Error("the PostgreSQL has no process");
-  return parent;
-}
-
-async function urlOf(node: Node): Promise<string> {
-  const url = await node.ready;
-  if (url === undefined) throw new Error(`the server ended: ${(await node.ended).output}`);
-  return url;
 }
