@@ -7,6 +7,7 @@ import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
 import { visibleFrom } from "../domain/room-history.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
+import type { Position } from "../event-store/event-store.ts";
 import type { GrowingMessage } from "../projections/growing-texts.ts";
 import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
 import type { Call, Services } from "./services.ts";
@@ -27,16 +28,16 @@ export async function requireRoomToGrow({ services, caller }: Call, user: string
 }
 
 /**
- * Adds a text to a growing message, and gives where that is. Sent again it adds nothing. Throws offset_mismatch with
- * `expected`, not_growing, and what keeps its sender from posting.
+ * Adds a text to a growing message, and gives where that is. Sent again it adds nothing. Nothing is written to the log: the
+ * position is that of the room. Throws offset_mismatch with `expected`, not_growing, and what keeps its sender from posting.
  */
 export async function appendText(
   call: Call,
   named: NamedMessage,
   { text, offset }: { readonly text: string; readonly offset: number },
-): Promise<Pick<GrowingMessage, "room" | "message" | "seq">> {
+): Promise<Pick<GrowingMessage, "room" | "message" | "seq"> & { readonly position: Position }> {
   const { services, caller, at } = call;
-  const { id: room, room: state } = await openAsMember(services, caller, named.room);
+  const { id: room, room: state, position } = await openAsMember(services, caller, named.room);
   requireRole(state, caller.actor, "member");
   const seq = seqOfMessage(room, named.message) ?? 0;
   // fence: append-unseen
@@ -54,7 +55,7 @@ export async function appendText(
       const grown = { room, message: growing.id, seq };
       const { offset: begins, added } = outcome;
       if (added !== "") services.growth.grew({ ...grown, added: { offset: begins, text: added } });
-      return grown;
+      return { ...grown, position: position ?? (await services.store.tail()) };
     }
     case "mismatch": {
       const { expected } = outcome;

@@ -156,8 +156,8 @@ export async function deleteMessage(
 
 /** Throws what the room's rules refuse, offset_mismatch, not_growing. */
 export async function appendToMessage(call: Call, named: NamedMessage, input: { text: string; offset: number }) {
-  await appendText(call, named, input);
-  return getMessage(call, named.room, named.message);
+  const { position } = await appendText(call, named, input);
+  return { ...(await getMessage(call, named.room, named.message)), position };
 }
 
 /** Throws what the room's rules refuse, not_growing. */

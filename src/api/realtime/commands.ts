@@ -186,8 +186,8 @@ export class UserCommands {
         return this.#done(call, { room_id: message.room_id, seq: message.seq, message_id: message.id }, position);
       }
       case "append": {
-        const { room, message, seq } = await appendText(call, namedIn(frame), frame);
-        return { room_id: room, seq, message_id: message };
+        const { room, message, seq, position } = await appendText(call, namedIn(frame), frame);
+        return this.#done(call, { room_id: room, seq, message_id: message }, position);
       }
       case "complete":
       case "cancel": {

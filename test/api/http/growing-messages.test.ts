@@ -59,7 +59,11 @@ describe("over requests", () => {
     expect(message).toMatchObject({ content: "", state: "growing", seq: 2 });
     expect((await append(message.id, "Hello", 0)).body).toMatchObject({ content: "Hello", state: "growing" });
     expect((await append(message.id, " world 👋", 5)).body.content).toBe("Hello world 👋");
-    expect((await append(message.id, "!", 13)).body.content).toBe("Hello world 👋!");
+    const last = await append(message.id, "!", 13);
+    expect(last.body.content).toBe("Hello world 👋!");
+    // It writes nothing to the log: the place is the room's.
+    const after = { "read-after": last.headers.get("position") ?? "" };
+    expect((await apis[1].call("GET", path, undefined, after)).body.data[0].id).toBe(message.id);
     expect((await maxes[0].get(path)).body.data[0]).toMatchObject({ content: "Hello world 👋!", state: "growing" });
     const done = await end(message.id, "complete");
     expect([done.status, done.headers.get("etag")]).toEqual([200, '"3"']);
@@ -289,6 +293,7 @@ describe("on sockets", () => {
       room_id: room.id,
       seq,
       message_id,
+      position: expect.any(String),
     });
     await ask("append", { ...about, text: "two ", offset: 4 });
     const sees = (socket: SocketClient, text: string) =>
