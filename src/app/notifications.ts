@@ -65,14 +65,17 @@ import { streamOwner } from "./stream-owner.ts";
 const COMMANDS_AT_ONCE = 32;
 const PAGE = 1_000;
 
-/** Throws not_found. */
+/** The notification and its deliveries as they were at one moment. Throws not_found. */
 export async function getNotification(
-  { services, read }: Call,
+  { services, caller }: Call,
   id: NotificationId,
 ): Promise<{ readonly notification: NotificationResource; readonly etag: number }> {
-  const row = await notificationById(read, id);
-  if (row === undefined) throw new DomainError("not_found");
-  return { notification: notificationResource(await viewNow(services, read, row)), etag: row.revision };
+  const view = await services.readSide.snapshotAs(caller.client, async (read) => {
+    const row = await notificationById(read, id);
+    return row && (await viewNow(services, read, row));
+  });
+  if (view === undefined) throw new DomainError("not_found");
+  return { notification: notificationResource(view), etag: view.row.revision };
 }
 
 /** Newest first. Throws InvalidCursor. */
