@@ -24,8 +24,17 @@ const SERVERS = [
 
 /** Files that take longest, which begin first: on a fresh machine nothing but the size of a file would tell. */
 const LONGEST = [
-  ...["e2e/setups", "e2e/nodes", "cli/commands", "faults/failpoints", "faults/kill-loop", "faults/tenants"],
-  ...["faults/secrets", "event-store/postgres-log"],
+  ...[
+    "e2e/setups",
+    "e2e/nodes",
+    "e2e/pages",
+    "cli/commands",
+    "cli/events-moving",
+    "faults/forgery",
+    "faults/failpoints",
+  ],
+  ...["faults/kill-loop", "faults/tenants", "faults/secrets", "event-store/postgres-log"],
+  ...["event-store/eventstore-db-faults", "embedded/postgres"],
 ];
 
 /** Two files leave a third of two processors idle: each waits for timers, leases, disks and other processes. */
