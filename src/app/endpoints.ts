@@ -180,21 +180,26 @@ async function change(call: Call, command: EndpointCommand): Promise<ShownWritte
   return { ...(await shown(call, endpoint)), position, replayed };
 }
 
-/** Throws not_found. */
-export const pauseEndpoint = (call: Call, endpoint: EndpointId): Promise<ShownWritten> =>
-  change(call, { type: "PauseEndpoint", endpoint, at: call.at });
+/** Throws not_found, precondition_failed. */
+export const pauseEndpoint = (call: Call, endpoint: EndpointId, ifMatch: IfMatch): Promise<ShownWritten> =>
+  change(call, { type: "PauseEndpoint", endpoint, at: call.at, ifMatch });
 
-/** Everything after its cursor follows. Throws not_found. */
-export const resumeEndpoint = (call: Call, endpoint: EndpointId): Promise<ShownWritten> =>
-  change(call, { type: "ResumeEndpoint", endpoint, at: call.at });
+/** Everything after its cursor follows. Throws not_found, precondition_failed. */
+export const resumeEndpoint = (call: Call, endpoint: EndpointId, ifMatch: IfMatch): Promise<ShownWritten> =>
+  change(call, { type: "ResumeEndpoint", endpoint, at: call.at, ifMatch });
 
-/** Its events go out again from there. Throws not_found, validation_failed. */
-export async function rewindEndpoint(call: Call, endpoint: EndpointId, to: string): Promise<ShownWritten> {
+/** Its events go out again from there. Throws not_found, validation_failed, precondition_failed. */
+export async function rewindEndpoint(
+  call: Call,
+  endpoint: EndpointId,
+  to: string,
+  ifMatch: IfMatch,
+): Promise<ShownWritten> {
   await ownEndpoint(call, endpoint);
   const faults: FieldFault[] = [];
   const start = await startAt(call, "to", to, faults);
   if (faults.length > 0) throw invalid(faults);
-  return change(call, { type: "RewindEndpoint", endpoint, at: call.at, start });
+  return change(call, { type: "RewindEndpoint", endpoint, at: call.at, start, ifMatch });
 }
 
 /** Throws not_found, precondition_failed. */
@@ -220,13 +225,14 @@ function secretsOf(endpoint: Endpoint, at: Instant): EndpointSecretResource {
 export const getEndpointSecret = async (call: Call, id: EndpointId): Promise<EndpointSecretResource> =>
   secretsOf(await ownEndpoint(call, id), call.at);
 
-/** Both secrets sign for a day. Throws not_found. */
+/** Both secrets sign for a day. Throws not_found, precondition_failed. */
 export async function rotateEndpointSecret(
   call: Call,
   endpoint: EndpointId,
+  ifMatch: IfMatch,
 ): Promise<Written & { readonly secret: EndpointSecretResource }> {
   const secret = makeWebhookSecret(call.services);
-  const command = { type: "RotateEndpointSecret", endpoint, at: call.at, secret } as const;
+  const command = { type: "RotateEndpointSecret", endpoint, at: call.at, secret, ifMatch } as const;
   const { state, events, ...written } = await executeOnClient(call, command);
   // As of the rotation, so that a replay shows the same.
   return { secret: secretsOf(endpointIn(state, endpoint), events[0]?.at ?? call.at), ...written };

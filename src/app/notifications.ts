@@ -18,7 +18,7 @@ import type {
   NotificationSummary,
 } from "../contract/notifications.ts";
 import type { Instant } from "../contract/time.ts";
-import { DomainError, type IfMatch, refuse } from "../domain/decider.ts";
+import { DomainError, type IfMatch, refuse, requireMatch } from "../domain/decider.ts";
 import { deliveryDecider } from "../domain/delivery.ts";
 import { DELIVERY_STREAMS, deliveryStream, REDRIVABLE } from "../domain/delivery-state.ts";
 import {
@@ -193,14 +193,21 @@ async function stateAt({ commands, store }: Services, id: NotificationId, upTo: 
 
 /**
  * Starts again what is exhausted, bounced or expired, of all deliveries or those named. A repetition under the same key
- * finishes what a crash cut short, and leaves alone what ended later. Throws not_found, nothing_to_retry, InvalidInput.
+ * finishes what a crash cut short, and leaves alone what ended later. Throws not_found, precondition_failed,
+ * nothing_to_retry, InvalidInput.
  */
-export async function retryNotification(call: Call, named: string, wanted: readonly string[] | null): Promise<Changed> {
+export async function retryNotification(
+  call: Call,
+  named: string,
+  wanted: readonly string[] | null,
+  ifMatch: IfMatch,
+): Promise<Changed> {
   const { services, read, context, at } = call;
   const id = await ownNotification(call, named);
   const row = await rowNow(call, id);
   const before = await doneBefore(call);
   const ended = await endedDeliveries(call, row, wanted);
+  requireMatch(ifMatch, row.revision);
   const again = before.since === null ? ended : ended.filter((one) => one.updated_at <= (before.since ?? 0));
   const targets = [...new Set([...before.deliveries, ...again.map((one) => one.id)])];
   // A mail's next attempt asks what its recipient chose; on a WebSocket it goes out at once.

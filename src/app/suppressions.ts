@@ -53,16 +53,17 @@ export async function getSuppression({ services, caller }: Call, email: string):
   return resourceOfEntry(entry);
 }
 
-/** Puts an address on the list by hand. `created`: it was not there. */
+/** Puts an address on the list by hand. `created`: it was not there. Throws precondition_failed. */
 export async function putSuppression(
   { services, caller, at, context }: Call,
   email: string,
+  onlyNew: boolean,
 ): Promise<{ readonly suppression: SuppressionResource; readonly created: boolean; readonly position: Position }> {
   const address = suppressionAddress(email);
   const subject = await subjectOf(services.keyring, caller.client, email);
   const stream = suppressionStream(subject);
   const before = shownEntry((await services.commands.load(suppressionDecider, stream)).state);
-  const about = { subject, address, reason: "manual", category: null, delivery: null } as const;
+  const about = { subject, address, reason: "manual", category: null, delivery: null, onlyNew } as const;
   const command: SuppressionCommand = { type: "Suppress", at, ...about };
   const { state, position } = await services.commands.execute(suppressionDecider, stream, command, context);
   const entry = shownEntry(state);

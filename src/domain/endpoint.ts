@@ -116,15 +116,15 @@ function changeOf(
 }
 
 // Commands, and what each means now.
-export type EndpointCommand = TimedCommand & { readonly endpoint: EndpointId } & (
+export type EndpointCommand = TimedCommand & { readonly endpoint: EndpointId; readonly ifMatch?: IfMatch } & (
     | { type: "CreateEndpoint"; settings: EndpointSettings; secret: string; start: EndpointStart }
-    | { type: "UpdateEndpoint"; settings: EndpointSettings; ifMatch: IfMatch }
+    | { type: "UpdateEndpoint"; settings: EndpointSettings }
     | { type: "RotateEndpointSecret"; secret: string }
     | { type: "PauseEndpoint" }
     | { type: "ResumeEndpoint" }
     | { type: "DisableEndpoint"; reason: (typeof DISABLED_REASONS)[number] }
     | { type: "RewindEndpoint"; start: EndpointStart }
-    | { type: "DeleteEndpoint"; ifMatch: IfMatch }
+    | { type: "DeleteEndpoint" }
   );
 
 /** The endpoint, as the domain tells it from the client's other commands. */
@@ -149,9 +149,9 @@ export function decideEndpoints(
     return [{ type: "EndpointCreated", data: { ...base, ...settings, secret: seal(secret), start } }];
   }
   if (known === undefined) throw new DomainError("not_found");
+  requireMatch(command.ifMatch ?? null, known.changedSeq);
   switch (command.type) {
     case "UpdateEndpoint": {
-      requireMatch(command.ifMatch, known.changedSeq);
       const data = { ...base, ...command.settings };
       if (sameJson({ ...known, ...command.settings }, known)) return [];
       return [{ type: "EndpointUpdated", data }];
@@ -174,7 +174,6 @@ export function decideEndpoints(
     case "RewindEndpoint":
       return [{ type: "EndpointRewound", data: { ...base, start: command.start } }];
     case "DeleteEndpoint":
-      requireMatch(command.ifMatch, known.changedSeq);
       return [{ type: "EndpointDeleted", data: base }];
   }
 }

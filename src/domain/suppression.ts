@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type DeliveryId, DeliveryIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type SuppressionReason, SuppressionReasonSchema } from "../contract/suppressions.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Decider, DomainError, type EventContext, type TimedCommand } from "./decider.ts";
+import { type Decider, DomainError, type EventContext, requireNew, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
 
 /** By the subject of the address in lower case, which holds the client too. */
@@ -75,6 +75,8 @@ type Suppress = {
   readonly reason: SuppressionReason;
   readonly category: string | null;
   readonly delivery: DeliveryId | null;
+  /** Only an address that is not on the list. */
+  readonly onlyNew?: boolean;
 };
 export type SuppressionCommand = TimedCommand &
   (({ type: "Suppress" } & Suppress) | { type: "Unsuppress"; readonly subject: Subject });
@@ -86,6 +88,7 @@ function decide(state: Suppression, command: SuppressionCommand): readonly Suppr
     return [{ type: "AddressUnsuppressed", data: { subject: command.subject, categories: [...categories.keys()] } }];
   }
   const { subject, address, reason, delivery } = command;
+  requireNew(command.onlyNew, shownEntry(state) !== null);
   const category = categories.size >= MAX_CATEGORIES ? null : command.category;
   const isManual = reason === "manual";
   // What is there for a graver reason stays; a client's own word replaces all else.

@@ -164,4 +164,28 @@ describe("an endpoint", () => {
     );
     expect(shown.last_failure).toMatchObject({ code: "gone" });
   });
+
+  test("every change of it holds to the ETag that it was made from", async () => {
+    const api = await newClient(server.url);
+    const asked = { url: "http://127.0.0.1:9999/", events: ["room.*"] };
+    const { body: made, headers } = await api.post("/webhooks", asked);
+    const path = `/webhooks/${made.id}`;
+    const changes = [
+      ["PATCH", path, { description: "New" }],
+      ["POST", `${path}/pause`, {}],
+      ["POST", `${path}/resume`, {}],
+      ["POST", `${path}/rewind`, { to: "2026-01-01" }],
+      ["POST", `${path}/rotate-secret`, {}],
+      ["DELETE", path, undefined],
+    ] as const;
+    let etag = headers.get("etag") ?? "";
+    for (const [method, at, body] of changes) {
+      const stale = await api.call(method, at, body, { "if-match": '"0"' });
+      expect([at, stale.status, stale.body.code]).toEqual([at, 412, "precondition_failed"]);
+      const fresh = await api.call(method, at, body, { "if-match": etag });
+      expect([at, fresh.status]).toEqual([at, method === "DELETE" ? 204 : at.endsWith("/rewind") ? 202 : 200]);
+      if (method !== "DELETE") etag = (await api.get(path)).headers.get("etag") ?? "";
+    }
+    expect((await api.get(path)).status).toBe(404);
+  });
 });

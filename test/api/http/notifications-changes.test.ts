@@ -159,7 +159,10 @@ describe("starting again", () => {
   test("all that failed; numbers go on; nothing is left to retry afterwards", async () => {
     const { id } = await failed();
     targetStatus = 200;
-    const retried = await api.post(`/notifications/${id}/retry`);
+    const stale = await api.post(`/notifications/${id}/retry`, undefined, { "if-match": '"77"' });
+    expect(problem(stale)).toBe("412 precondition_failed");
+    const { headers } = await api.get(`/notifications/${id}`);
+    const retried = await api.post(`/notifications/${id}/retry`, undefined, { "if-match": headers.get("etag") ?? "" });
     expect(retried.status).toBe(200);
     expect(statuses(retried.body)).toContain("pending");
     const done = await notificationUntil(api, id, (body) => body.status === "delivered");

@@ -39,6 +39,9 @@ describe("the list", () => {
     });
     const again = await api.put("/suppressions/former@example.com", { reason: "manual" });
     expect({ status: again.status, body: again.body }).toEqual({ status: 200, body: put.body });
+    const onlyNew = { "if-none-match": "*" };
+    const there = await api.call("PUT", "/suppressions/former@example.com", { reason: "manual" }, onlyNew);
+    expect([there.status, there.body.code]).toEqual([412, "precondition_failed"]);
     expect((await api.get("/suppressions/FORMER@example.com")).body).toEqual(put.body);
     expect((await api.get("/suppressions?search=ORMER@")).body).toEqual({ data: [put.body], next_cursor: null });
     expect((await api.get("/suppressions?reason=bounced,complained")).body.data).toEqual([]);
@@ -49,6 +52,9 @@ describe("the list", () => {
     expect((await api.get("/suppressions/former@example.com")).status).toBe(404);
     expect((await api.delete("/suppressions/former@example.com")).status).toBe(404);
     expect((await send("former@example.com")).status).toBe("sent");
+    const anew = await api.call("PUT", "/suppressions/former@example.com", {}, onlyNew);
+    expect(anew.status).toBe(201);
+    await api.delete("/suppressions/former@example.com");
   });
 
   test("is a client's own", async () => {

@@ -101,8 +101,9 @@ export const endpointRoutes = routesOf("webhooks", {
     access,
     params,
     responses: { 200: EndpointSecretResource },
-    problems: ["not_found"],
-    handle: async (call) => shown(await rotateEndpointSecret(call, call.params.endpoint_id), "secret"),
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) => shown(await rotateEndpointSecret(call, call.params.endpoint_id, call.ifMatch), "secret"),
   }),
   testEndpoint: route("POST", "/webhooks/:endpoint_id/test", {
     summary: "Send a test event",
@@ -119,8 +120,9 @@ export const endpointRoutes = routesOf("webhooks", {
     access,
     params,
     responses: { 200: EndpointResource },
-    problems: ["not_found"],
-    handle: async (call) => shown(await pauseEndpoint(call, call.params.endpoint_id), "endpoint"),
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) => shown(await pauseEndpoint(call, call.params.endpoint_id, call.ifMatch), "endpoint"),
   }),
   resumeEndpoint: route("POST", "/webhooks/:endpoint_id/resume", {
     summary: "Resume a webhook endpoint",
@@ -129,8 +131,9 @@ export const endpointRoutes = routesOf("webhooks", {
     access,
     params,
     responses: { 200: EndpointResource },
-    problems: ["not_found"],
-    handle: async (call) => shown(await resumeEndpoint(call, call.params.endpoint_id), "endpoint"),
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) => shown(await resumeEndpoint(call, call.params.endpoint_id, call.ifMatch), "endpoint"),
   }),
   rewindEndpoint: route("POST", "/webhooks/:endpoint_id/rewind", {
     summary: "Rewind a webhook endpoint",
@@ -140,8 +143,10 @@ export const endpointRoutes = routesOf("webhooks", {
     params,
     body: EndpointRewind,
     responses: { 202: EndpointResource },
-    problems: ["not_found"],
-    handle: async (call) => accepted(await rewindEndpoint(call, call.params.endpoint_id, call.body.to), "endpoint"),
+    problems: ["not_found", "precondition_failed"],
+    conditional: true,
+    handle: async (call) =>
+      accepted(await rewindEndpoint(call, call.params.endpoint_id, call.body.to, call.ifMatch), "endpoint"),
   }),
   listEndpointDeliveries: route("GET", "/webhooks/:endpoint_id/deliveries", {
     summary: "List the deliveries of a webhook endpoint",

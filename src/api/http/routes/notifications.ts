@@ -136,8 +136,11 @@ export const notificationRoutes = routesOf("notifications", {
     description:
       "Of all deliveries that are exhausted, bounced or expired, or of those named. Attempts are counted on.",
     body: Retry,
-    problems: ["not_found", "nothing_to_retry", "read_model_behind"],
-    handle: async (call) =>
-      shown(await retryNotification(call, call.params.notification_id, call.body.delivery_ids), "notification"),
+    problems: ["not_found", "precondition_failed", "nothing_to_retry", "read_model_behind"],
+    conditional: true,
+    handle: async (call) => {
+      const { params, body, ifMatch } = call;
+      return shown(await retryNotification(call, params.notification_id, body.delivery_ids, ifMatch), "notification");
+    },
   }),
 });

@@ -272,7 +272,7 @@ export const roomRoutes = routesOf("rooms", {
     params: MemberParams,
     body: ReadMarkerInput,
     responses: { 200: ReadMarkerResource },
-    problems: ["not_found", "not_a_member", "forbidden", "read_model_behind"],
+    problems: ["not_found", "not_a_member", "forbidden", "precondition_failed", "read_model_behind"],
     handle: async (call) => {
       const { room_id, user_id } = call.params;
       // A member has a marker from its joining on.

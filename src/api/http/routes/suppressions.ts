@@ -38,8 +38,9 @@ export const suppressionRoutes = routesOf("suppressions", {
     params,
     body: SuppressionInput,
     responses: { 200: SuppressionResource, 201: SuppressionResource },
+    problems: ["precondition_failed"],
     handle: async (call) => {
-      const put = await putSuppression(call, call.params.email);
+      const put = await putSuppression(call, call.params.email, call.onlyNew);
       const path = `/suppressions/${encodeURIComponent(call.params.email)}`;
       return put.created ? created(put, "suppression", path) : shown(put, "suppression");
     },
