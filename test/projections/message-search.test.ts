@@ -223,6 +223,20 @@ test("gives on later pages what is newer than all on the first, and not what cam
   expect(seen).toEqual(texts);
 });
 
+test("gives the newest of what is in very many messages, whether or not it is known that there are so many", async () => {
+  const room: RoomId = "room_flamingos";
+  const contents = Array.from({ length: 60 }, (_, n) => (n % 2 === 0 ? `flamingo ${n}` : `heron ${n}`));
+  await given.write(`room-${room}`, [roomCreated()]);
+  for (const [n, content] of contents.entries())
+    await given.write(`room-${room}`, [posted(ANNA, n + 2, n + 1, { content, room })], { at: 10_000 + n });
+  await readSide.caughtUp();
+  const bounds: SearchBounds = { scanned: 10, enough: 8, indexed: 2, deep: 60 };
+  const newest = contents.filter((content) => content.startsWith("flamingo")).slice(-8);
+  expect((await found("flamingo", { bounds })).toSorted()).toEqual(newest.toSorted());
+  await given.database.pool.query("analyze read.message_search_v1");
+  expect((await found("flamingo", { bounds })).toSorted()).toEqual(newest.toSorted());
+});
+
 test("finds a message that grew from its end on, by all that it says", async () => {
   const room: RoomId = "room_growing";
   const text = { content: { open: "an ostrich runs" }, meta: { open: {} }, mentions: [], everyone: false };
