@@ -5,6 +5,7 @@ import { keyData, makeApiKey } from "../../src/app/credentials.ts";
 import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { roomStream } from "../../src/domain/room.ts";
+import type { RoomEvent, RoomSettings } from "../../src/domain/room-state.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
 import { type CommandContext, encode } from "../../src/event-store/envelope.ts";
 import type { EventStore } from "../../src/event-store/event-store.ts";
@@ -118,21 +119,11 @@ export async function fillRooms({ store, keyring }: OpenLog, filling: Filling): 
     const members = await Promise.all(
       everyone.map(async (user) => ({
         subject: await keyring.subjectOfUser(client, user),
-        ...{ user: { open: user }, role: "member", name: null, meta: { open: {} } },
+        ...({ user: { open: user }, role: "member", name: null, meta: { open: {} } } as const),
       })),
     );
-    const settings = {
-      name: `Room ${first + number}`,
-      description: null,
-      kind: "private",
-      joinRole: "member",
-      maxMembers: null,
-      posting: "everyone",
-      history: "all",
-      meta: {},
-    };
-    const created = { type: "RoomCreated", data: { ...settings, externalId: null, members } };
-    const append = async (revision: number, events: readonly { type: string; data: unknown }[]) => {
+    const created = roomCreated(`Room ${first + number}`, members);
+    const append = async (revision: number, events: readonly RoomEvent[]) => {
       const commit = { stream, events, context: contextOf(client), at, firstRevision: revision + 1 };
       const encoded = await encode(keyring, commit);
       await store.append(stream, revision, encoded);
@@ -172,12 +163,44 @@ export async function appendMessages(
   await store.append(stream, last.revision, await encode(keyring, commit));
 }
 
-function posted(room: RoomId, ordinal: number, at: number, users: readonly string[], subjects: readonly Subject[]) {
+function posted(
+  room: RoomId,
+  ordinal: number,
+  at: number,
+  users: readonly string[],
+  subjects: readonly Subject[],
+): RoomEvent {
   const writer = ordinal % SENDERS;
+  const [user, sender] = [users[writer], subjects[writer]];
+  if (user === undefined || sender === undefined) throw new Error("too few writers");
+  const content = `Message ${ordinal}: shall we meet at the station at half past six, or at the office?`;
+  return messagePosted(room, ordinal, at, { user, sender, content });
+}
+
+type RoomMembers = Extract<RoomEvent, { type: "RoomCreated" }>["data"]["members"];
+
+/** The making of a private room. */
+export function roomCreated(name: string, members: RoomMembers): RoomEvent {
+  const settings: RoomSettings = {
+    ...{ name, description: null, kind: "private", joinRole: "member", maxMembers: null },
+    ...{ posting: "everyone", history: "all", meta: {} },
+  };
+  return { type: "RoomCreated", data: { ...settings, externalId: null, members } };
+}
+
+type Posting = { readonly user: string; readonly sender: Subject; readonly content: string };
+
+/** The nth message of a room in which nothing else happens. */
+export function messagePosted(
+  room: RoomId,
+  ordinal: number,
+  at: number,
+  { user, sender, content }: Posting,
+): Extract<RoomEvent, { type: "MessagePosted" }> {
   const data = {
-    ...{ id: messageId(room, ordinal + 1, at), sender: subjects[writer], user: { open: users[writer] } },
-    ...{ senderName: null, type: "text", replyTo: null, ordinal, meta: { open: {} } },
-    content: { open: `Message ${ordinal}: shall we meet at the station at half past six, or at the office?` },
+    ...{ id: messageId(room, ordinal + 1, at), sender, user: { open: user }, senderName: null, type: "text" },
+    ...{ content: { open: content }, meta: { open: {} }, mentions: [], everyone: false },
+    ...{ replyTo: null, thread: null, ordinal, growing: false },
   };
   return { type: "MessagePosted", data };
 }
