@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 import { serveCalls } from "../support/process.ts";
+import { ownMs } from "../support/processor-time.ts";
 
 const clients = new Set<WebSocket>();
 
@@ -20,10 +21,7 @@ serveCalls({
   broadcast(frames: readonly object[]): void {
     for (const frame of frames) for (const client of clients) client.send(JSON.stringify(frame));
   },
-  cpuMs(): number {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1_000;
-  },
+  cpuMs: ownMs,
   memory(): { rss: number; heap: number } {
     for (let time = 0; time < 3; time += 1) globalThis.gc?.();
     const { rss, heapUsed, external } = process.memoryUsage();

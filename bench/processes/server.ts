@@ -6,6 +6,7 @@ import { type Config, readConfig } from "../../src/config.ts";
 import { openStorage, type Storage } from "../../src/storage.ts";
 import { appendMessages } from "../support/log.ts";
 import { serveCalls } from "../support/process.ts";
+import { ownMs } from "../support/processor-time.ts";
 
 export type ServerOptions = {
   readonly databaseUrl: string;
@@ -40,10 +41,7 @@ serveCalls({
     if (started === undefined) throw new Error("not started");
     await appendMessages(started, to);
   },
-  cpuMs(): number {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1_000;
-  },
+  cpuMs: ownMs,
   memory(): Memory {
     for (let time = 0; time < 3; time += 1) globalThis.gc?.();
     const { rss, heapUsed, external } = process.memoryUsage();

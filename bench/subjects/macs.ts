@@ -6,6 +6,7 @@ import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { interleave } from "../harness/measure.ts";
 import { type Goal, ratioRow } from "../harness/row.ts";
 import type { Subject } from "../harness/subject.ts";
+import { ownMs } from "../support/processor-time.ts";
 
 const atMost = { direction: "at most", unit: "x" } as const;
 const appending: Goal = {
@@ -22,16 +23,11 @@ const reading: Goal = {
 const EVENTS = 10_000;
 const APPEND = 500;
 
-const processorMs = (): number => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1_000;
-};
-
 /** Milliseconds of this process's processor time. */
 async function costOf(work: () => Promise<unknown>): Promise<number> {
-  const before = processorMs();
+  const before = ownMs();
   await work();
-  return processorMs() - before;
+  return ownMs() - before;
 }
 
 const eventOf = (): NewEvent => ({

@@ -1,246 +1,201 @@
 // What a search costs in many messages of one client, in ten languages, with row-level security on.
 import pg from "pg";
-import { type ClientId, messageId, type Subject as Person, type RoomId } from "../../src/contract/ids.ts";
 import { parseQuery } from "../../src/domain/search-query.ts";
-import { vectorOf } from "../../src/domain/search-vector.ts";
-import { type MessageSearch, messageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
-import { messages } from "../../src/projections/models/messages.ts";
-import { members, rooms } from "../../src/projections/models/rooms.ts";
-import { tableName } from "../../src/projections/projection.ts";
+import { type MessageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
 import type { ReadAs } from "../../src/projections/read-as.ts";
-import { copyRows } from "../../src/projections/row-store.ts";
-import { createIndexes } from "../../src/projections/tables.ts";
 import { median, quantile } from "../harness/measure.ts";
 import { type Goal, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
-import { openReadModels, roomName } from "../support/log.ts";
-import { processorMs } from "../support/processor-time.ts";
-import { LANGUAGES, type Language, seeded } from "../support/texts.ts";
+import { canMeasure, ownMs, processorMs, threadMs } from "../support/processor-time.ts";
+import { openSearchable, READERS, textOf } from "../support/searchable.ts";
+import { LANGUAGES } from "../support/texts.ts";
 
 const atMost = { direction: "at most", unit: "ms", goal: 50 } as const;
 const byKey: Goal = { ...atMost, name: "16 search by a client key, 10⁶ messages, p95" };
-const byUser: Goal = { ...atMost, name: "16 search by a user in 50 rooms, 10⁶ messages, p95" };
+const byReader = (rooms: number): Goal => ({
+  ...atMost,
+  name: `16 search by a user in ${shown(rooms)} rooms, 10⁶ messages, p95`,
+});
 
-const ROOMS = 1_000;
-const READERS_ROOMS = 50;
-const READER: Person = "sub_reader";
-const FIRST_AT = 1_767_225_600_000;
-const CHUNK = 5_000;
+const PARTS = 4;
 const PAGE = 20;
 
-const ownMs = (): number => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1_000;
-};
-
-const languageOf = (n: number): Language => LANGUAGES[n % LANGUAGES.length] as Language; // below the length
-const textOf = (n: number): string => languageOf(n).sentence(seeded(n * 7_919));
+type Asked = { readonly kind: string; readonly query: string };
 
 /** What people look for in messages of a language: text of one message, by words as they come. */
-function queriesFor(n: number): readonly string[] {
+function queriesFor(n: number): readonly Asked[] {
   const text = textOf(n);
   const words = text
     .replace(/[.、]/g, " ")
     .split(" ")
     .filter((word) => word !== "");
   const [first = "", second = first] = words;
-  const longest = words.toSorted((one, other) => other.length - one.length)[0] ?? first;
+  const byLength = words.toSorted((one, other) => one.length - other.length);
+  const [shortest, longest] = [byLength[0] ?? first, byLength.at(-1) ?? first];
   const characters = [...longest];
-  return text.includes(" ")
-    ? [
-        first,
-        longest,
-        `${first} ${longest}`,
-        `"${first} ${second}"`,
-        `${longest} -${first}`,
-        `${characters.slice(0, -2).join("")}*`,
-      ]
-    : [
-        characters[0] ?? "",
-        characters.slice(0, 2).join(""),
-        characters.slice(2, 6).join(""),
-        longest,
-        `${first} ${second}`,
-        `${longest} -${second}`,
-      ];
+  const queries = text.includes(" ")
+    ? {
+        "common word": shortest,
+        "rare word": longest,
+        "two words": `${first} ${longest}`,
+        phrase: `"${first} ${second}"`,
+        without: `${longest} -${first}`,
+        prefix: `${characters.slice(0, -2).join("")}*`,
+      }
+    : {
+        "one character": characters[0] ?? "",
+        "two characters": characters.slice(0, 2).join(""),
+        "four characters": characters.slice(2, 6).join(""),
+        "part of a sentence": longest,
+        "two parts": `${first} ${second}`,
+        "part without": `${longest} -${second}`,
+      };
+  return Object.entries(queries).map(([kind, query]) => ({ kind, query }));
 }
 
-type Filled = { readonly read: ReadAs; readonly superuserUrl: string };
-
-async function filled({ postgres, events: count, say }: Bench, open: AsyncDisposableStack): Promise<Filled> {
-  say(`${shown(count)} messages`);
-  const { database, log, client, readSide } = await openReadModels(postgres, open);
-  const connection = await log.pool.connect();
-  using _released = { [Symbol.dispose]: () => connection.release() };
-  const search = `read.${tableName(messageSearch)}`;
-  for (const index of messageSearch.indexes.keys()) await connection.query(`drop index ${search}_i${index}`);
-  await connection.query("set synchronous_commit = off");
-  const numbers = Array.from({ length: ROOMS }, (_, n) => n);
-  const about = {
-    position: "bench.0000000000000001",
-    activity_position: "bench.0000000000000001",
-    settings_seq: 1,
-    seq: 1,
-  };
-  const counted = { ordinal: 0, member_count: 1, message_count: 1, created_at: FIRST_AT, updated_at: FIRST_AT };
-  const settings = { name_key: "", kind: "private", join_role: "member", posting: "everyone", meta: {}, active: true };
-  await copyRows(
-    connection,
-    rooms,
-    tableName(rooms),
-    numbers.map((n) => ({ ...about, ...counted, ...settings, client, deleted: false, room_id: roomName(n) })),
+/** Of each language, from messages of every age. */
+const queriesIn = (messages: number): readonly Asked[] =>
+  LANGUAGES.flatMap((_, language) =>
+    Array.from({ length: PARTS }, (_part, part) => {
+      const nth = Math.floor((messages / PARTS / LANGUAGES.length) * (part + 0.5));
+      return queriesFor(nth * LANGUAGES.length + language);
+    }).flat(),
   );
-  const member = {
-    subject: READER,
-    role: "member",
-    meta: {},
-    joined_at: FIRST_AT,
-    joined_seq: 0,
-    join_index: 0,
-    client,
-    position: about.position,
-  };
-  await copyRows(
-    connection,
-    members,
-    tableName(members),
-    numbers.slice(0, READERS_ROOMS).map((n) => ({ ...member, room_id: roomName(n) })),
-  );
-  for (let from = 0; from < count; from += CHUNK) {
-    const chunk = Array.from({ length: Math.min(CHUNK, count - from) }, (_, nth) =>
-      messageOf(client, from + nth, count),
-    );
-    await copyRows(
-      connection,
-      messages,
-      tableName(messages),
-      chunk.map(({ message }) => message),
-    );
-    await copyRows(
-      connection,
-      messageSearch,
-      tableName(messageSearch),
-      chunk.map(({ entry }) => entry),
-    );
-  }
-  say("indexes");
-  await connection.query("set maintenance_work_mem = '256MB'");
-  for (const statement of createIndexes(messageSearch, tableName(messageSearch))) await connection.query(statement);
-  await log.pool.query("vacuum analyze");
-  const { rows } = await log.pool.query(
-    `select pg_size_pretty(pg_total_relation_size('${search}')) as all, pg_size_pretty(pg_relation_size('${search}_i0')) as words`,
-  );
-  say(`the index with its table: ${rows[0].all}, of it the words: ${rows[0].words}`);
-  return { read: readSide.readAs(client), superuserUrl: database.superuserUrl };
-}
 
-/** Rooms are unlike: a few have most of the messages. */
-function messageOf(client: ClientId, n: number, count: number) {
-  const room: RoomId = roomName(Math.floor(ROOMS ** seeded(n * 31 + 7)()) - 1);
-  const key = { room_id: room, seq: n + 2, client };
-  const sender: Person = `sub_${n % 500}`;
-  const created_at = FIRST_AT + Math.floor((n * 180 * 86_400_000) / count);
-  const content = textOf(n);
-  const facets = { rooms: [room], senders: [sender], types: ["text"], mentioned: [] };
-  const rest = { meta: {}, content_seq: n + 2, change_seq: n + 2, ordinal: n + 1, state: "complete" };
-  return {
-    message: { ...key, ...rest, id: messageId(room, n + 2, created_at), sender, type: "text", content, created_at },
-    entry: {
-      ...key,
-      sender,
-      type: "text",
-      created_at,
-      deleted: false,
-      growing: false,
-      document: vectorOf(client, content, facets),
-    },
-  };
-}
+type Search = Pick<MessageSearch, "terms" | "limit"> & Partial<MessageSearch>;
+type Plan = {
+  /** Planning and carrying out, by PostgreSQL's clock. */
+  readonly ms: number;
+  /** Processor time of its session; not a number where the system does not say. */
+  readonly processorMs: number;
+  readonly text: string;
+};
+type Explain = (search: Search, options?: { readonly within: boolean }) => Promise<Plan>;
 
-/** What PostgreSQL does within the function, statement by statement, as its log has it. */
-async function plansOf(
-  { superuserUrl, read }: Filled,
-  query: string,
-  more: Partial<MessageSearch>,
-): Promise<readonly string[]> {
-  let call: { readonly text: string; readonly values: unknown[] } | undefined;
+/** The queries of a search. */
+async function queriesOf(read: ReadAs, search: Search) {
+  const calls: pg.QueryConfig<unknown[]>[] = [];
   const capturing: ReadAs = {
     ...read,
     rows(built) {
       const { sql, parameters } = built.compile();
-      call ??= { text: sql, values: [...parameters] };
+      calls.push({ text: `explain (analyze, buffers, timing off) ${sql}`, values: [...parameters] });
       return read.rows(built);
     },
   };
-  await searchMessages(capturing, { terms: parseQuery(query), limit: PAGE, ...more });
-  const client = new pg.Client({ connectionString: superuserUrl });
-  await client.connect();
-  const plans: string[] = [];
-  client.on("notice", ({ message = "" }) => plans.push(message.replaceAll(/^(.{200}).*$/gm, "$1…")));
-  await client.query("load 'auto_explain'");
-  for (const [name, value] of Object.entries(AUTO_EXPLAIN)) await client.query(`set ${name} = ${value}`);
-  await client.query("begin");
-  await client.query("select set_config('chatapi.client', $1, true)", [read.client]);
-  for (const setting of ["role = pg_database_owner", "enable_seqscan = off", "enable_bitmapscan = off"]) {
-    await client.query(`set local ${setting}`);
-  }
-  if (call !== undefined) await client.query(call);
-  await client.end();
-  return plans.filter((plan) => plan.includes("message_search"));
+  await searchMessages(capturing, search);
+  return calls;
 }
 
+/** A session in which PostgreSQL says what it does for a client's queries; `within`: inside the function too. */
+async function openExplain(read: ReadAs, superuserUrl: string, open: AsyncDisposableStack): Promise<Explain> {
+  const session = open.adopt(new pg.Client({ connectionString: superuserUrl }), (one) => one.end());
+  await session.connect();
+  const { rows: sessions } = await session.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const spent = () => (canMeasure ? threadMs(sessions[0]?.pid ?? 0) : Number.NaN);
+  const inside: string[] = [];
+  session.on("notice", ({ message = "" }) => inside.push(message.replaceAll(/^(.{200}).*$/gm, "$1…")));
+  await session.query("load 'auto_explain'");
+  for (const [name, value] of Object.entries(AUTO_EXPLAIN)) await session.query(`set ${name} = ${value}`);
+  return async (search, { within } = { within: false }) => {
+    const queries = await queriesOf(read, search);
+    inside.length = 0;
+    await session.query(`set auto_explain.log_min_duration = ${within ? 0 : -1}`);
+    await session.query("begin");
+    await session.query("select set_config('chatapi.client', $1, true)", [read.client]);
+    for (const setting of CONFINED) await session.query(`set local ${setting}`);
+    const before = spent();
+    const plans: string[] = [];
+    for (const query of queries) {
+      const { rows } = await session.query<{ "QUERY PLAN": string }>(query);
+      plans.push(rows.map((row) => row["QUERY PLAN"]).join("\n"));
+    }
+    const processorMs = spent() - before;
+    await session.query("rollback");
+    const times = plans.join("\n").matchAll(/^(?:Planning|Execution) Time: ([\d.]+) ms$/gm);
+    const ms = [...times].reduce((sum, [, time]) => sum + Number(time), 0);
+    return {
+      ms,
+      processorMs,
+      text: [...plans, ...inside.filter((plan) => plan.includes("message_search"))].join("\n"),
+    };
+  };
+}
+
+const CONFINED = ["role = pg_database_owner", "enable_seqscan = off", "enable_bitmapscan = off"];
 const AUTO_EXPLAIN = {
-  "auto_explain.log_min_duration": "0",
   "auto_explain.log_nested_statements": "on",
   "auto_explain.log_analyze": "on",
+  "auto_explain.log_buffers": "on",
   "auto_explain.log_timing": "off",
   "auto_explain.log_parameter_max_length": "0",
   client_min_messages: "log",
 };
 
+const halfAndMost = (values: readonly number[]): string =>
+  `p50 ${shown(quantile(values, 0.5))} ms, p95 ${shown(quantile(values, 0.95))} ms`;
+
+type Searching = Bench & { readonly read: ReadAs; readonly explain: Explain; readonly asked: readonly Asked[] };
+
+async function measure(searching: Searching, goal: Goal, more: Partial<MessageSearch>) {
+  const { rounds, postgres, say, read, explain, asked } = searching;
+  const p95: number[] = [];
+  const spent: number[] = [];
+  const walls = new Map<string, number[]>();
+  const searchOf = ({ query }: Asked): Search => ({ terms: parseQuery(query), limit: PAGE, ...more });
+  let slowest = { ms: 0, one: asked[0] ?? { kind: "", query: "" } };
+  let found = 0;
+  for (let round = 0; round <= rounds; round += 1) {
+    const took: number[] = [];
+    const before = processorMs(postgres.pid()) + ownMs();
+    for (const one of asked) {
+      const start = performance.now();
+      const { rows } = await searchMessages(read, searchOf(one));
+      const ms = performance.now() - start;
+      found += rows.length;
+      took.push(ms);
+      if (round > 0) walls.set(one.kind, [...(walls.get(one.kind) ?? []), ms]);
+      if (round > 0 && ms > slowest.ms) slowest = { ms, one };
+    }
+    if (round === 0) continue; // warms up
+    spent.push((processorMs(postgres.pid()) + ownMs() - before) / asked.length);
+    p95.push(quantile(took, 0.95));
+  }
+  if (found === 0) throw new Error("nothing was found");
+  const plans: (Omit<Plan, "text"> & { readonly kind: string })[] = [];
+  for (const one of asked) plans.push({ ...(await explain(searchOf(one))), kind: one.kind });
+  for (const [kind, took] of walls) {
+    const planned = plans.filter((plan) => plan.kind === kind);
+    const clock = planned.map(({ ms }) => ms);
+    const busy = planned.map(({ processorMs }) => processorMs);
+    say(`  ${kind}: ${halfAndMost(took)}; in PostgreSQL ${halfAndMost(clock)}, processor ${halfAndMost(busy)}`);
+  }
+  for (const one of [slowest.one, asked[1] ?? slowest.one]) {
+    const { ms, text } = await explain(searchOf(one), { within: true });
+    say(`${goal.name}: ${one.kind} ${one.query}, ${shown(ms)} ms\n${text}`);
+  }
+  const all = [...walls.values()].flat();
+  const inPostgres = halfAndMost(plans.map(({ ms }) => ms));
+  const busy = halfAndMost(plans.map(({ processorMs }) => processorMs));
+  const [half, worst, processor] = [quantile(all, 0.5), quantile(all, 1), median(spent)].map(shown);
+  return rowOf(goal, p95, {
+    baseline: `${shown(asked.length)} queries`,
+    ours: `p50 ${half} ms, worst ${worst} ms; in PostgreSQL ${inPostgres}, processor ${busy}; with Node ${processor} ms a search`,
+  });
+}
+
 export const search: Subject = {
   name: "search",
   about: "searching the messages of one client, in ten languages",
-  goals: [byKey, byUser],
+  goals: [byKey, ...[...READERS.keys()].map(byReader)],
   async run(bench) {
     await using open = new AsyncDisposableStack();
-    const filling = await filled(bench, open);
-    const { read } = filling;
-    const asked = LANGUAGES.flatMap((_, language) =>
-      [0, 1, 2, 3].flatMap((part) =>
-        queriesFor(Math.floor((bench.events / 4 / LANGUAGES.length) * (part + 0.5)) * LANGUAGES.length + language),
-      ),
-    );
-    const row = async (goal: Goal, more: Partial<MessageSearch>) => {
-      const quantiles: Record<"half" | "most" | "worst", number[]> = { half: [], most: [], worst: [] };
-      const spent: number[] = [];
-      const slowest = { ms: 0, query: "" };
-      let found = 0;
-      for (let round = 0; round <= bench.rounds; round += 1) {
-        const took: number[] = [];
-        const before = processorMs(bench.postgres.pid()) + ownMs();
-        for (const query of asked) {
-          const start = performance.now();
-          const { rows } = await searchMessages(read, { terms: parseQuery(query), limit: PAGE, ...more });
-          const ms = performance.now() - start;
-          took.push(ms);
-          found += rows.length;
-          if (round > 0 && ms > slowest.ms) Object.assign(slowest, { ms, query });
-        }
-        if (round === 0) continue; // warms up
-        spent.push((processorMs(bench.postgres.pid()) + ownMs() - before) / asked.length);
-        quantiles.half.push(quantile(took, 0.5));
-        quantiles.most.push(quantile(took, 0.95));
-        quantiles.worst.push(quantile(took, 1));
-      }
-      if (found === 0) throw new Error("nothing was found");
-      for (const query of [slowest.query, asked[1] ?? ""]) {
-        bench.say(`${goal.name}: ${query}\n${(await plansOf(filling, query, more)).join("\n")}`);
-      }
-      const [half, worst] = [quantile(quantiles.half, 0.5), quantile(quantiles.worst, 0.5)];
-      const figures = `p50 ${shown(half)} ms, worst ${shown(worst)} ms, processor ${shown(median(spent))} ms a search`;
-      return rowOf(goal, quantiles.most, { baseline: `${shown(asked.length)} queries`, ours: figures });
-    };
-    return [await row(byKey, {}), await row(byUser, { viewer: READER })];
+    const { database, client, readSide } = await openSearchable(bench, open, bench.events);
+    const read = readSide.readAs(client);
+    const explain = await openExplain(read, database.superuserUrl, open);
+    const searching = { ...bench, read, explain, asked: queriesIn(bench.events) };
+    const rows = [await measure(searching, byKey, {})];
+    for (const [count, viewer] of READERS) rows.push(await measure(searching, byReader(count), { viewer }));
+    return rows;
   },
 };

@@ -45,3 +45,13 @@ export const endedChildrenMs = (): number => statOf("self")?.endedMs ?? 0;
 
 /** The process that started another one; 0 when that is gone. */
 export const parentOf = (pid: number): number => statOf(String(pid))?.parent ?? 0;
+
+/** Milliseconds of this process alone. */
+export const ownMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+};
+
+/** Milliseconds of one process's first thread, to the microsecond: what one short piece of work took of it. */
+export const threadMs = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/schedstat`, "latin1").split(" ")[0]) / 1_000_000;
