@@ -1,6 +1,6 @@
 // Messages that grow, over requests and sockets, on two nodes.
 import fc from "fast-check";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { requireRoomToGrow } from "../../../src/app/growing-messages.ts";
 import { afterCodePoints } from "../../../src/contract/fields.ts";
 import type { ClientId } from "../../../src/contract/ids.ts";
@@ -133,8 +133,11 @@ describe("over requests", () => {
   test("is its sender's or a client key's to write, and nobody's to edit", async () => {
     const { id } = await begin("a");
     expect((await append(id, "b", 1, apis[0])).status).toBe(200);
+    const closing = vi.spyOn(servers.first.services.growing, "close");
     const others = [append(id, "c", 2, una), end(id, "complete", {}, una), end(id, "cancel", {}, una)];
     expect(await codes(...others)).toEqual(Array(3).fill("403 sender_mismatch"));
+    expect(closing).not.toHaveBeenCalled();
+    closing.mockRestore();
     const changes = [maxes[0].patch(`${path}/${id}`, { content: "c" }), maxes[0].post(`${path}/${id}/restore`)];
     expect(await codes(...changes)).toEqual(Array(2).fill("409 message_growing"));
     // Whoever may not end it has not stopped its writer.
@@ -202,7 +205,13 @@ describe("meanwhile", () => {
     const { id } = await begin();
     const both = await Promise.all([append(id, "left", 0), append(id, "right", 0, maxes[1])]);
     expect(both.map(({ status }) => status).toSorted()).toEqual([200, 409]);
-    expect(["left", "right"]).toContain((await read(id)).content);
+    const { content } = await read(id);
+    expect(["left", "right"]).toContain(content);
+    // A node that has seen the end before another wrote there.
+    await append(id, "1", content.length, maxes[1]);
+    await append(id, "2", content.length + 1, maxes[0]);
+    expect(await codes(append(id, "3", content.length + 1, maxes[1]))).toEqual(["409 offset_mismatch"]);
+    expect((await read(id)).content).toBe(`${content}12`);
   });
 
   test("of a user or client that has as many as it may, no other begins", async () => {
