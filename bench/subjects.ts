@@ -1,7 +1,7 @@
 // All benchmarks, in the order of the table.
 import type { Subject } from "./harness/subject.ts";
 import { append } from "./subjects/append.ts";
-import { endpoints } from "./subjects/endpoints.ts";
+import { endpoints, hangingEndpoint, idleEndpoints } from "./subjects/endpoints.ts";
 import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
@@ -12,7 +12,8 @@ import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { projections } from "./subjects/projections.ts";
 import { search } from "./subjects/search.ts";
-import { broadcast, socketMemory } from "./subjects/sockets.ts";
+import { socketPosts } from "./subjects/socket-posts.ts";
+import { broadcast, following, socketMemory, typing } from "./subjects/sockets.ts";
 import { standstills } from "./subjects/standstills.ts";
 import { unequalWriters } from "./subjects/unequal-writers.ts";
 import { webhooks } from "./subjects/webhooks.ts";
@@ -22,14 +23,19 @@ export const subjects: readonly Subject[] = [
   eventStores,
   eventStoreDb,
   http,
+  socketPosts,
   visibility,
   hotRoom,
   httpEventStoreDb,
   projections,
   webhooks,
   endpoints,
+  hangingEndpoint,
+  idleEndpoints,
   mails,
   broadcast,
+  following,
+  typing,
   socketMemory,
   roomLoading,
   reading,

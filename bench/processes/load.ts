@@ -1,5 +1,6 @@
 // The load: keep-alive connections that each send the next request when the answer to the last has come. No HTTP
 // library, because on two cores what the load costs is taken from what is measured.
+import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket } from "ws";
@@ -37,6 +38,8 @@ const watched = new Set<string>();
 
 serveCalls({
   run: (load: Load): Promise<Loaded> => run(load),
+  /** The same posts as frames, each connection with the user of its target. */
+  runSockets: (load: Load): Promise<Loaded> => runSockets(load),
   /** Opens a socket that listens to rooms. */
   async listen({ url, token, rooms }: Listening): Promise<void> {
     const socket = new WebSocket(`${url.replace("http", "ws")}/ws?token=${token}`);
@@ -142,6 +145,57 @@ async function run({ url, key, connections, ms, targets }: Load): Promise<Loaded
       send();
     });
   }
+}
+
+/** Stays open from run to run, as a user's does. */
+type Lane = { readonly socket: WebSocket; readonly frame: string };
+
+async function openLanes({ url, key, targets }: Load): Promise<readonly Lane[]> {
+  const headers = { authorization: `Bearer ${key}` };
+  return Promise.all(
+    targets.map(async ({ path, body }) => {
+      const { sender_id, content } = JSON.parse(body);
+      const frame = JSON.stringify({ type: "post", room_id: path.split("/")[2], content });
+      const socket = new WebSocket(`${url.replace("http", "ws")}/ws?user_id=${sender_id}`, { headers });
+      await once(socket, "message"); // welcome
+      return { socket, frame };
+    }),
+  );
+}
+
+let lanes: Promise<readonly Lane[]> | undefined;
+
+async function runSockets(load: Load): Promise<Loaded> {
+  const { targets, connections, ms } = load;
+  if (targets.length !== connections) throw new Error("a socket is of one user: each connection needs its target");
+  lanes ??= openLanes(load);
+  const opened = await lanes;
+  const latencies: number[] = [];
+  const start = performance.now();
+  const until = start + ms;
+  const drive = ({ socket, frame }: Lane) =>
+    new Promise<void>((resolve, reject) => {
+      let sent = 0;
+      const send = () => {
+        sent = performance.now();
+        socket.send(frame);
+      };
+      socket.removeAllListeners();
+      socket.on("error", reject);
+      socket.on("close", () => reject(new Error("the server closed a socket")));
+      socket.on("message", (data: Buffer) => {
+        const text = data.toString();
+        if (!text.startsWith('{"type":"ok"')) return reject(new Error(text));
+        const now = performance.now();
+        latencies.push(now - sent);
+        if (now < until) send();
+        else resolve();
+      });
+      send();
+    });
+  await Promise.all(opened.map(drive));
+  const perSecond = (latencies.length * 1_000) / (performance.now() - start);
+  return { perSecond, latencies: Float64Array.from(latencies), visible: new Float64Array() };
 }
 
 function open(host: string, port: number): Promise<Socket> {

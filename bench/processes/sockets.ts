@@ -37,7 +37,7 @@ serveCalls({
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
     frames = 0;
   },
-  /** Resolves when so many frames have come, over all sockets, since the last call of this. */
+  /** Resolves when so many frames that tell of something have come, over all sockets, since the last call of this. */
   async receive(count: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(
@@ -90,12 +90,12 @@ function open(host: string, port: number, request: string, hello: string | null,
         if (hello !== null) socket.write(masked(hello));
         if (answers === 0) connected();
       }
-      const { texts, events, pings, used } = whole(bytes);
+      const { texts, told, pings, used } = whole(bytes);
       rest = bytes.subarray(used);
       for (let ping = 0; ping < pings; ping += 1) socket.write(PONG);
       seen += texts;
       if (seen - texts < answers && seen >= answers) connected();
-      frames += events;
+      frames += told;
       if (frames >= wanted) reached();
     });
   });
@@ -105,11 +105,12 @@ const TEXT = 0x81;
 const PING = 0x89;
 /** An empty pong, masked with zeros. */
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0]);
-const EVENT = Buffer.from('{"type":"event"');
+/** How the frames begin that tell of what happens in rooms. */
+const TOLD = ["event", "typing"].map((type) => Buffer.from(`{"type":"${type}"`));
 
 /** The whole frames of these bytes, by kind, and how many bytes they take. */
-function whole(bytes: Buffer): { texts: number; events: number; pings: number; used: number } {
-  const found = { texts: 0, events: 0, pings: 0, used: 0 };
+function whole(bytes: Buffer): { texts: number; told: number; pings: number; used: number } {
+  const found = { texts: 0, told: 0, pings: 0, used: 0 };
   while (found.used + 2 <= bytes.byteLength) {
     const { used } = found;
     const short = (bytes[used + 1] ?? 0) & 0x7f;
@@ -120,9 +121,8 @@ function whole(bytes: Buffer): { texts: number; events: number; pings: number; u
     if (end > bytes.byteLength) break;
     if (bytes[used] === PING) found.pings += 1;
     if (bytes[used] === TEXT) found.texts += 1;
-    if (bytes[used] === TEXT && bytes.compare(EVENT, 0, EVENT.length, payload, payload + EVENT.length) === 0) {
-      found.events += 1;
-    }
+    const begins = (start: Buffer) => bytes.compare(start, 0, start.length, payload, payload + start.length) === 0;
+    if (bytes[used] === TEXT && TOLD.some(begins)) found.told += 1;
     found.used = end;
   }
   return found;

@@ -1,6 +1,6 @@
 // Webhook endpoints: what they deliver a second, whether one that hangs holds up others, and what idle ones cost.
 import { interleave, quantile } from "../harness/measure.ts";
-import { type Goal, ratioRow } from "../harness/row.ts";
+import { type Goal, type Row, ratioRow } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import { oneJobAtATime, startBoss } from "../support/boss.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
@@ -123,7 +123,7 @@ async function idleCost({ process }: Served, ms: number): Promise<number> {
   return (((await process.call<number>("cpuMs")) - before) * 1_000) / ms;
 }
 
-async function idleEndpoints({ rounds, turnMs, events, postgres, say }: Bench) {
+async function measureIdle({ rounds, turnMs, events, postgres, say }: Bench) {
   await using open = new AsyncDisposableStack();
   const served = async () => {
     const database = open.use(await postgres.database());
@@ -152,17 +152,28 @@ async function idleEndpoints({ rounds, turnMs, events, postgres, say }: Bench) {
   return ratioRow(idle, reached, names.ours, names.none, "ms/s");
 }
 
+const withReceiver = (measure: (bench: Bench, receiver: BenchProcess) => Promise<Row>) => async (bench: Bench) => {
+  await using receiver = startProcess(new URL("../processes/receiver.ts", import.meta.url));
+  return [await measure(bench, receiver)];
+};
+
 export const endpoints: Subject = {
   name: "endpoints",
-  about: "webhook endpoints",
-  goals: [overOne, besideHanging, idle],
-  async run(bench) {
-    await using open = new AsyncDisposableStack();
-    const receiver = open.use(startProcess(new URL("../processes/receiver.ts", import.meta.url)));
-    return [
-      await endpointDeliveries(bench, receiver),
-      await besideOneThatHangs(bench, receiver),
-      await idleEndpoints(bench),
-    ];
-  },
+  about: "what webhook endpoints deliver a second",
+  goals: [overOne],
+  run: withReceiver(endpointDeliveries),
+};
+
+export const hangingEndpoint: Subject = {
+  name: "hanging-endpoint",
+  about: "webhook endpoints beside one that hangs",
+  goals: [besideHanging],
+  run: withReceiver(besideOneThatHangs),
+};
+
+export const idleEndpoints: Subject = {
+  name: "idle-endpoints",
+  about: "what webhook endpoints cost that nothing happens to",
+  goals: [idle],
+  run: async (bench) => [await measureIdle(bench)],
 };

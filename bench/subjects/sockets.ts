@@ -1,6 +1,8 @@
-// Sockets: what a broadcast costs the server, and what a socket that only listens takes of its memory.
+// Sockets: what a broadcast costs the server, by each way to hear of it, and what a socket that only listens takes of its memory.
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { WebSocket } from "ws";
 import { interleave } from "../harness/measure.ts";
 import { type Goal, ratioRow } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
@@ -22,6 +24,15 @@ const memory: Goal = {
   ...{ direction: "at most", unit: "x" },
 };
 
+const follows: Goal = {
+  ...{ name: "11 broadcast to 5,000 sockets that follow, over 5,000 that subscribe", goal: 0.8 },
+  ...{ direction: "at least", unit: "x" },
+};
+const types: Goal = {
+  ...{ name: "11 typing to 5,000 sockets, over a message", goal: 1 },
+  ...{ direction: "at least", unit: "x" },
+};
+
 const SOCKETS = 5_000;
 const SOCKETS_EACH = 20;
 const TIMES = 20;
@@ -30,19 +41,19 @@ const SETTLE_MS = 300;
 const start = (program: string, flags?: readonly string[]) =>
   startProcess(new URL(`../processes/${program}.ts`, import.meta.url), flags);
 
-/** Sockets of users who are members of a room of theirs, each subscribed to it. */
-async function subscribeAll(
+/** Sockets of users who are members of a room of theirs, each subscribed to it or following. */
+async function connectMembers(
   sockets: BenchProcess,
   url: string,
   api: Api,
-  count = SOCKETS,
+  { count = SOCKETS, how = "subscribe" }: { count?: number; how?: "subscribe" | "follow" } = {},
 ): Promise<{ room: string; user: string }> {
   const users = Array.from({ length: count / SOCKETS_EACH }, () => `user-${randomUUID()}`);
   const room = await newRoom(api, users);
   const tokens: string[] = [];
   for (const user of users) tokens.push(await newToken(api, user));
   const headers = Array.from({ length: count }, (_, at) => `Authorization: Bearer ${tokens[at % tokens.length]}\r\n`);
-  const hello = JSON.stringify({ type: "subscribe", room_id: room });
+  const hello = JSON.stringify(how === "follow" ? { type: "follow" } : { type: "subscribe", room_id: room });
   await sockets.call("connect", { url, path: "/ws", headers, hello, answers: 2 } satisfies Connecting);
   return { room, user: users[0] ?? "" };
 }
@@ -74,7 +85,7 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
   const bare = open.use(start("bare-sockets"));
   const bareSockets = open.use(start("sockets"));
   const api = await newApi(served.url);
-  const { room, user } = await subscribeAll(ourSockets, served.url, api);
+  const { room, user } = await connectMembers(ourSockets, served.url, api);
   await connectAll(bareSockets, await bare.call<string>("start"));
   const append = (count: number) => () => served.process.call("append", { client: api.client, room, user, count });
   const message = posting(room, user);
@@ -115,6 +126,54 @@ async function measureBroadcast({ rounds, postgres }: Bench) {
   ];
 }
 
+/** A server with its sockets, and a message to all of them. */
+async function openRoom(postgres: Bench["postgres"], open: AsyncDisposableStack, how: "subscribe" | "follow") {
+  const database = open.use(await postgres.database());
+  const served = open.use(await startServed({ databaseUrl: database.url, encryptionKey: newEncryptionKey() }));
+  const sockets = open.use(start("sockets"));
+  const api = await newApi(served.url);
+  const { room, user } = await connectMembers(sockets, served.url, api, { how });
+  const append = () => served.process.call("append", { client: api.client, room, user, count: 1 });
+  return { served, sockets, api, room, post: () => framesPerCpuSecond(served.process, sockets, 1, append) };
+}
+
+async function measureFollow({ rounds, postgres }: Bench) {
+  await using open = new AsyncDisposableStack();
+  const names = { ours: "5,000 that follow", plain: "5,000 that subscribe" };
+  const [followed, subscribed] = [
+    await openRoom(postgres, open, "follow"),
+    await openRoom(postgres, open, "subscribe"),
+  ];
+  const candidates = [
+    { name: names.plain, turn: subscribed.post },
+    { name: names.ours, turn: followed.post },
+  ];
+  return [ratioRow(follows, await interleave(candidates, rounds), names.ours, names.plain, "frames a CPU second")];
+}
+
+async function measureTyping({ rounds, postgres }: Bench) {
+  await using open = new AsyncDisposableStack();
+  const { served, sockets, api, room, post } = await openRoom(postgres, open, "subscribe");
+  await api.call("PUT", `/rooms/${room}/members/typist`, {});
+  await sockets.call("receive", SOCKETS); // hear of it
+  const headers = { authorization: `Bearer ${await newToken(api, "typist")}` };
+  const typist = open.adopt(new WebSocket(`${served.url.replace("http", "ws")}/ws`, { headers }), (one) =>
+    one.terminate(),
+  );
+  await once(typist, "message"); // welcome
+  let active = false;
+  const type = async () => {
+    active = !active;
+    typist.send(JSON.stringify({ type: "typing", room_id: room, active }));
+  };
+  const names = { ours: "typing", message: "a message" };
+  const candidates = [
+    { name: names.message, turn: post },
+    { name: names.ours, turn: () => framesPerCpuSecond(served.process, sockets, 1, type) },
+  ];
+  return [ratioRow(types, await interleave(candidates, rounds), names.ours, names.message, "frames a CPU second")];
+}
+
 /**
  * What a server's memory grows by, in kilobytes for each socket. Half of them come before it is looked at: what the
  * first ones bring, code and room in the heap above all, is not a socket's.
@@ -152,7 +211,7 @@ async function measureMemory({ rounds, postgres }: Bench) {
           await using served = await startServed({ databaseUrl: database.url, encryptionKey }, gc);
           await using sockets = start("sockets");
           const api = await newApi(served.url);
-          return await growth(served.process, (count) => subscribeAll(sockets, served.url, api, count));
+          return await growth(served.process, (count) => connectMembers(sockets, served.url, api, { count }));
         },
       },
     ],
@@ -166,6 +225,20 @@ export const broadcast: Subject = {
   about: "one message to 5,000 sockets",
   goals: [oneMessage, fourMessages],
   run: measureBroadcast,
+};
+
+export const following: Subject = {
+  name: "follow",
+  about: "one message to 5,000 sockets that follow",
+  goals: [follows],
+  run: measureFollow,
+};
+
+export const typing: Subject = {
+  name: "typing",
+  about: "typing to 5,000 sockets",
+  goals: [types],
+  run: measureTyping,
 };
 
 export const socketMemory: Subject = {

@@ -21,17 +21,20 @@ export type Generated = {
 /** A generator of posts. Its name is for the table. */
 export type Generator = AsyncDisposable & { readonly name: string; run(load: Load): Promise<Generated> };
 
-export const startGenerator = (): Generator => (hasWrk ? wrk() : own());
+export const startGenerator = (): Generator => (hasWrk ? wrk() : own("run"));
+
+/** Posts over sockets, one of its own for each user. */
+export const startSocketGenerator = (): Generator => own("runSockets");
 
 export const startLoad = (): BenchProcess => startProcess(new URL("../processes/load.ts", import.meta.url));
 
-function own(): Generator {
+function own(call: "run" | "runSockets"): Generator {
   const load = startLoad();
   return {
     name: "the generator in Node",
     async run(order) {
       const before = processorMs(load.child.pid ?? 0);
-      const { perSecond, latencies } = await load.call<Loaded>("run", order);
+      const { perSecond, latencies } = await load.call<Loaded>(call, order);
       const tookMs = processorMs(load.child.pid ?? 0) - before;
       return {
         ...{ requests: latencies.length, perSecond },
