@@ -50,9 +50,9 @@ const unreadAfter = (marker: number): number => {
 test.each([1, 2, 63, 64, 65, 127, 128, 199, 2_000, 4_031, 4_032, 4_094, 4_095, 4_096, 4_160, 4_299, 4_301])(
   "after seq %i",
   async (marker) => {
-    await given.database.pool.query("delete from read.reads_v2");
+    await given.database.pool.query("delete from read.reads_v3");
     await given.database.pool.query(
-      "insert into read.reads_v2 (room_id, subject, client, seq, base, delivered_seq, at) values ($1, $2, $3, $4, 0, 0, 1) on conflict (room_id, subject) do update set seq = excluded.seq",
+      "insert into read.reads_v3 (room_id, subject, client, seq, base, delivered_seq, at) values ($1, $2, $3, $4, 0, 0, 1) on conflict (room_id, subject) do update set seq = excluded.seq",
       [ROOM, ANNA, CLIENT, marker],
     );
     expect(await unreadOf(read, ROOM, ANNA)).toMatchObject({ read_seq: marker, unread_count: unreadAfter(marker) });

@@ -124,6 +124,11 @@ export const joined = (subject: Subject, role: Role = "member"): DomainEvent => 
   data: member(subject, role),
 });
 
+export const muted = (subject: Subject): DomainEvent => ({
+  type: "MemberMuted",
+  data: { subject, user: seal(userId(subject)), until: 9_000 },
+});
+
 export const left = (subject: Subject): DomainEvent => ({
   type: "MemberLeft",
   data: { subject, user: seal(userId(subject)), reason: "left" },
@@ -188,12 +193,14 @@ export const edited = (
 });
 
 type InThread = { readonly to: number; readonly sender: Subject };
-const changed = (type: "MessageDeleted" | "MessageRestored", seq: number, room: RoomId, reply: InThread | null) =>
-  ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply, endSeq: null } }) satisfies DomainEvent;
-export const removed = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>
-  changed("MessageDeleted", seq, room, reply);
-export const restored = (seq: number, room: RoomId = ROOM, reply: InThread | null = null): DomainEvent =>
-  changed("MessageRestored", seq, room, reply);
+/** `endSeq`: of a message that grew. */
+type Changing = [seq: number, room?: RoomId, reply?: InThread | null, endSeq?: number | null];
+const changed = (
+  type: "MessageDeleted" | "MessageRestored",
+  ...[seq, room = ROOM, reply = null, endSeq = null]: Changing
+) => ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply, endSeq } }) satisfies DomainEvent;
+export const removed = (...of: Changing): DomainEvent => changed("MessageDeleted", ...of);
+export const restored = (...of: Changing): DomainEvent => changed("MessageRestored", ...of);
 
 export const reaction = (
   type: "ReactionAdded" | "ReactionRemoved",
@@ -290,11 +297,12 @@ export const grown = (
   sender: Subject,
   messageSeq: number,
   content: string,
+  { ordinal = messageSeq, mentions = [], everyone = false }: Said & { readonly ordinal?: number } = {},
 ): DomainEvent => ({
   type,
   data: {
     ...{ id: messageId(ROOM, messageSeq, 1_000), messageSeq, sender, content: seal(content), meta: seal({}) },
-    ...{ mentions: [], everyone: false, ordinal: messageSeq },
+    ...{ mentions: mentionsOf(mentions), everyone, ordinal },
   },
 });
 

@@ -1,5 +1,5 @@
 // Read markers and unread counts (a difference of ordinals, each an index probe), and a user's rooms with them.
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, Subject } from "../../contract/ids.ts";
 import type { Role } from "../../contract/rooms.ts";
@@ -29,10 +29,10 @@ type MarkersRow = RowOf<typeof columns>;
 
 export const reads = projection({
   name: "reads",
-  version: 2,
+  version: 3,
   key: ["room_id", "subject"],
   columns,
-  indexes: [],
+  indexes: ["(client, subject, room_id)"],
   personal: ["user_id"],
   on: {
     ReadMarked: (e) => [
@@ -59,29 +59,32 @@ const MARKER_TABLES = { m: members, r: rooms, d: reads, t: messages };
 const UNREAD_TABLES = { ...MARKER_TABLES, x: deletions, mn: mentions };
 
 /**
- * How far the member `m` has read its room and received it, over reads `d` and messages `t`. Joining reads what came
- * before, and so does what one posts oneself, unless the marker was set back since. (`offset 0`: what is found is looked
- * up once, not wherever it is used.)
+ * How far the member `m` has read its room `r` and received it, over messages `t` and reads `d`, which `marked` gives. Joining
+ * reads what came before, and so does what one posts oneself, unless the marker was set back since. (`offset 0`: what is
+ * found is looked up once, not wherever it is used.)
  */
-const markersOfMember = sql<Markers>`(
+const markersOfMember = (marked: RawBuilder<unknown>) => sql<Markers>`(
   select greatest(known.implicit_seq, known.seq) as read_seq,
     greatest(known.implicit_seq, known.seq, known.delivered_seq, known.own_seq) as delivered_seq,
     known.implicit_seq, known.base
   from (
     select d.seq, d.delivered_seq, own.seq as own_seq, coalesce(d.base, 0) as base,
       greatest(m.joined_seq, case when own.seq > coalesce(d.base, 0) then own.seq end) as implicit_seq
-    from (select 1) as one
-    left join d on d.room_id = m.room_id and d.subject = m.subject
+    from ${marked}
     cross join lateral (select greatest(
       (select t.seq from t where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1),
-      (select t.end_seq from t
+      case when r.ended_seq > 0 then (select t.end_seq from t
         where t.room_id = m.room_id and t.sender = m.subject and t.end_seq is not null
-        order by t.end_seq desc limit 1)) as seq
+        order by t.end_seq desc limit 1) end) as seq
     ) as own
     offset 0
   ) known
   offset 0
 )`;
+/** Looked up for each member. */
+const LOOKED_UP = sql`(select 1) as one left join d on d.room_id = m.room_id and d.subject = m.subject`;
+/** Of reads `k`, which were joined to members by the query. */
+const JOINED = sql`(select k.seq, k.base, k.delivered_seq) as d`;
 type Markers = {
   readonly read_seq: number;
   readonly delivered_seq: number;
@@ -93,22 +96,23 @@ type Markers = {
 /**
  * How much of the room `r` its member `m` has not read. A message that grew counts from its end on. Deleted messages keep
  * their ordinal and are subtracted; of one's own only those after a marker that was set back are unread by it, and
- * subtracted too.
+ * subtracted too. What the room's row rules out is not looked up: in most rooms nothing is.
  */
-const unreadOfMember = sql<Unread>`lateral (
-  select marker.read_seq, marker.delivered_seq, greatest(0, r.ordinal
-    - greatest(0, (select t.ordinal from t
+const unreadOfMember = (marked: RawBuilder<unknown>) =>
+  sql<Unread>`lateral (
+  select marker.read_seq, marker.delivered_seq, case when r.counted_seq > marker.read_seq then greatest(0, r.ordinal
+    - case when marker.read_seq > 0 then greatest(0, (select t.ordinal from t
         where t.room_id = m.room_id and t.seq <= marker.read_seq order by t.seq desc limit 1),
-      (select t.end_ordinal from t
-        where t.room_id = m.room_id and t.end_seq <= marker.read_seq order by t.end_seq desc limit 1))
-    - ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)}
+      case when r.ended_seq > 0 then (select t.end_ordinal from t
+        where t.room_id = m.room_id and t.end_seq <= marker.read_seq order by t.end_seq desc limit 1) end) else 0 end
+    - case when r.deleted_seq > marker.read_seq then ${deletedAfter(sql`m.room_id`, sql`marker.read_seq`)} else 0 end
     - case when marker.base > marker.read_seq then (select count(*)::int from t
         where t.room_id = m.room_id and t.sender = m.subject
           and (t.seq > marker.read_seq or t.end_seq > marker.read_seq)
           and t.state <> 'growing' and t.deleted_at is null and t.type <> 'system') else 0 end
-  ) as unread_count,
-    ${mentionsAfter(sql`marker.read_seq`)} as mention_count
-  from ${markersOfMember} marker
+  ) else 0 end as unread_count,
+    case when r.counted_seq > marker.read_seq then ${mentionsAfter(sql`marker.read_seq`)} else 0 end as mention_count
+  from ${markersOfMember(marked)} marker
 )`.as("unread");
 
 const UNREAD = ["unread.read_seq", "unread.delivered_seq", "unread.unread_count", "unread.mention_count"] as const;
@@ -125,20 +129,22 @@ export const markersOf = async (read: ReadAs, room: RoomId, subject: Subject): P
         .over(MARKER_TABLES)
         .selectFrom("m")
         .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")))
-        .crossJoin(sql<Markers>`lateral ${markersOfMember}`.as("markers"))
+        .crossJoin(sql<Markers>`lateral ${markersOfMember(LOOKED_UP)}`.as("markers"))
         .select(["markers.read_seq", "markers.delivered_seq", "markers.implicit_seq", "markers.base"])
         .where("m.room_id", "=", room)
         .where("m.subject", "=", subject),
     ),
   );
 
-/** Members of rooms that are not deleted, each with what is unread. */
-const membersWithUnread = (read: ReadAs) =>
+/** Members of rooms that are not deleted. */
+const membersOfRooms = (read: ReadAs) =>
   read
     .over(UNREAD_TABLES)
     .selectFrom("m")
-    .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")))
-    .crossJoin(unreadOfMember);
+    .innerJoin("r", (join) => join.onRef("r.room_id", "=", "m.room_id").on((eb) => eb.not("r.deleted")));
+
+/** Each with what is unread. */
+const membersWithUnread = (read: ReadAs) => membersOfRooms(read).crossJoin(unreadOfMember(LOOKED_UP));
 
 /** Of a member; undefined for anyone else and in a deleted room. */
 export const unreadOf = async (read: ReadAs, room: RoomId, subject: Subject): Promise<Unread | undefined> =>
@@ -182,7 +188,8 @@ export type UserRoom = Unread & {
 
 /**
  * A user's rooms, newest activity first: a room that moves while one pages may come twice or not at all, the others come
- * once. The user's memberships are sorted for each page; what is costly is read for the page alone. Throws InvalidCursor.
+ * once. The user's memberships are sorted for each page, by what an index of theirs and the rooms' rows hold; all else is
+ * read for the page alone. Throws InvalidCursor.
  */
 export async function roomsOfUser(
   read: ReadAs,
@@ -190,18 +197,14 @@ export async function roomsOfUser(
   { limit, cursor }: { limit: number; cursor?: Cursor },
 ): Promise<Page<UserRoom>> {
   const db = read.over(UNREAD_TABLES);
-  const memberships = db
-    .selectFrom("m")
-    .innerJoin("r", "r.room_id", "m.room_id")
-    .select(["m.room_id", "m.subject", "m.role", "m.joined_seq"])
-    .where("m.subject", "=", subject)
-    .where((eb) => eb.not("r.deleted"));
+  const memberships = membersOfRooms(read).select("m.room_id").where("m.subject", "=", subject);
   const page = { by: { "r.activity_position": "text" }, order: "desc", limit, cursor } as const;
   const entries = await read.rows(
     db
-      .selectFrom(keyset(memberships, page).as("m"))
-      .innerJoin("r", "r.room_id", "m.room_id")
-      .crossJoin(unreadOfMember)
+      .selectFrom(keyset(memberships, page).as("own"))
+      .innerJoin("m", (join) => join.onRef("m.room_id", "=", "own.room_id").on("m.subject", "=", subject))
+      .innerJoin("r", "r.room_id", "own.room_id")
+      .crossJoin(unreadOfMember(LOOKED_UP))
       .selectAll("r")
       .select(["m.role", "m.joined_seq", ...UNREAD])
       .orderBy("r.activity_position", "desc"),
@@ -266,12 +269,18 @@ export const lastMessageBefore = async (
     ),
   );
 
-/** What is unread in all rooms of a user together. */
+/**
+ * What is unread in all rooms of a user together. Nearly all that the rooms' rows, the memberships and the markers rule out is
+ * left out before anything is looked up in a room.
+ */
 export async function unreadTotal(read: ReadAs, subject: Subject): Promise<number> {
   const rows = await read.rows(
-    membersWithUnread(read)
+    membersOfRooms(read)
+      .leftJoin("d as k", (join) => join.onRef("k.room_id", "=", "m.room_id").onRef("k.subject", "=", "m.subject"))
+      .crossJoin(unreadOfMember(JOINED))
       .select(sql<number>`coalesce(sum(unread.unread_count), 0)::int`.as("total"))
-      .where("m.subject", "=", subject),
+      .where("m.subject", "=", subject)
+      .where(sql<boolean>`r.counted_seq > greatest(m.joined_seq, k.seq)`),
   );
   return rows[0]?.total ?? 0;
 }

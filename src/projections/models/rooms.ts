@@ -48,6 +48,12 @@ const columns = {
   seq: integer(),
   /** The ordinal of the last message. */
   ordinal: integer(),
+  /** The seq from which on nothing is unread: of the last message, or of its end, where it is one that counts. */
+  counted_seq: integer(),
+  /** The seq of the last end of a message that grew; 0: none did. */
+  ended_seq: integer(),
+  /** No message after this seq was ever deleted; those that grew are where they ended. */
+  deleted_seq: integer(),
   member_count: integer(),
   /** Posted and not deleted now. */
   message_count: integer(),
@@ -64,7 +70,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 6,
+  version: 7,
   key: ["room_id"],
   columns,
   indexes: [
@@ -82,7 +88,8 @@ export const rooms = projection({
         ...settingsOf(e.data),
         ...{ active: true, deleted: false },
         ...{ seq: e.revision + 1, settings_seq: e.revision + 1 },
-        ...{ ordinal: 0, member_count: e.data.members.length, message_count: 0 },
+        ...{ ordinal: 0, counted_seq: 0, ended_seq: 0, deleted_seq: 0 },
+        ...{ member_count: e.data.members.length, message_count: 0 },
         ...{ created_at: e.meta.at, updated_at: e.meta.at },
         ...{ position: e.position, activity_position: e.position },
       }),
@@ -97,11 +104,16 @@ export const rooms = projection({
     MemberMuted: (e) => [moved(e, () => ({}))],
     MemberBanned: (e) => [moved(e, () => ({}))],
     MemberUnbanned: (e) => [moved(e, () => ({}))],
-    MessagePosted: (e) => [moved(e, (row) => ({ ordinal: e.data.ordinal, message_count: row.message_count + 1 }))],
-    MessageCompleted: (e) => [moved(e, () => ({ ordinal: e.data.ordinal }))],
-    MessageCancelled: (e) => [moved(e, () => ({ ordinal: e.data.ordinal }))],
+    MessagePosted: (e) => [moved(e, (row) => ({ ...counted(row, e), message_count: row.message_count + 1 }))],
+    MessageCompleted: (e) => [moved(e, (row) => ({ ...counted(row, e), ended_seq: e.revision + 1 }))],
+    MessageCancelled: (e) => [moved(e, (row) => ({ ...counted(row, e), ended_seq: e.revision + 1 }))],
     MessageEdited: (e) => [moved(e, () => ({}))],
-    MessageDeleted: (e) => [moved(e, (row) => ({ message_count: row.message_count - 1 }))],
+    MessageDeleted: (e) => [
+      moved(e, (row) => ({
+        message_count: row.message_count - 1,
+        deleted_seq: Math.max(row.deleted_seq, e.data.endSeq ?? e.data.messageSeq),
+      })),
+    ],
     MessageRestored: (e) => [moved(e, (row) => ({ message_count: row.message_count + 1 }))],
     ReactionAdded: (e) => [moved(e, () => ({}))],
     ReactionRemoved: (e) => [moved(e, () => ({}))],
@@ -121,6 +133,12 @@ const moved = (e: EventFacts, changed: (row: RoomRow) => Partial<RoomBody>) =>
     seq: e.revision + 1,
     activity_position: e.position,
   }));
+
+/** System messages, and those that begin to grow, repeat the last ordinal. */
+const counted = (row: RoomRow, e: EventFacts & { readonly data: { readonly ordinal: number } }) => ({
+  ordinal: e.data.ordinal,
+  counted_seq: e.data.ordinal > row.ordinal ? e.revision + 1 : row.counted_seq,
+});
 
 const settled = (e: EventFacts, changed: () => Partial<RoomBody>) =>
   moved(e, () => ({ ...changed(), settings_seq: e.revision + 1, updated_at: e.meta.at }));
@@ -147,10 +165,10 @@ type MemberTableRow = RowOf<typeof memberColumns>;
 
 export const members = projection({
   name: "members",
-  version: 3,
+  version: 4,
   key: ["room_id", "subject"],
   columns: memberColumns,
-  indexes: ["(room_id, position, join_index)", "(client, subject, room_id)"],
+  indexes: ["(room_id, position, join_index)", "(client, subject, room_id) include (joined_seq)"],
   personal: ["user_id", "name", "meta"],
   on: {
     RoomCreated: (e) => e.data.members.flatMap((member, index) => joined(e, member, 0, index)),
