@@ -77,11 +77,21 @@ function stopSignal(logger: Logger): StopSignal {
   return { promise, signal: stopping.signal, fail: resolve };
 }
 
+/** Variables that are wrong when a server cannot listen, by the system's code. */
+const UNABLE_TO_LISTEN: Readonly<Record<string, "HOST" | "PORT">> = {
+  EADDRINUSE: "PORT",
+  EACCES: "PORT",
+  EADDRNOTAVAIL: "HOST",
+  ENOTFOUND: "HOST",
+  EAI_AGAIN: "HOST",
+};
+
 function listen(server: Server, { host, port }: Config): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
-      const taken = error.code === "EADDRINUSE" || error.code === "EACCES";
-      reject(taken ? new ConfigError(`PORT: cannot listen on ${host}:${port} (${error.code})`) : error);
+      const variable = UNABLE_TO_LISTEN[error.code ?? ""];
+      const isWrong = variable !== undefined;
+      reject(isWrong ? new ConfigError(`${variable}: cannot listen on ${host}:${port} (${error.code})`) : error);
     });
     server.listen(port, host, () => resolve());
   });

@@ -182,8 +182,12 @@ async function embedded(
 ): Promise<string> {
   const log = (line: string) => logger.info(line);
   const watch = onExit === undefined ? {} : { onExit };
-  const postgres = open.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log, ...watch }));
-  return postgres.url;
+  const { dataDir } = config;
+  const postgres = await startEmbeddedPostgres({ dataDir, log, ...watch }).catch((error: unknown) => {
+    const { syscall, code } = error as NodeJS.ErrnoException;
+    throw syscall === "mkdir" ? new ConfigError(`DATA_DIR: ${dataDir} cannot be used as a folder (${code})`) : error;
+  });
+  return open.use(postgres).url;
 }
 
 async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring> {

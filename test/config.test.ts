@@ -1,5 +1,7 @@
 // The environment: what each variable may say, what it means when it is left out, and which combinations are refused.
-import { describe, expect, test } from "vitest";
+import { readFile } from "node:fs/promises";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { run } from "../src/cli/command.ts";
 import { ConfigError, readConfig } from "../src/config.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
@@ -85,11 +87,12 @@ describe("values", () => {
     expect(readConfig(environment)).toMatchObject(expected);
   });
 
-  const bad: [Record<string, string>][] = [
+  type Refused = [Record<string, string>];
+  const bad: Refused[] = [
     ...["2525", ":2525", "mx.example.com", "mx.example.com:65536", "::1:25", "[mx]:25", "a b:25", "smtp://mx:25"].map(
-      (INBOUND_SMTP) => [{ INBOUND_SMTP }] as [Record<string, string>],
+      (INBOUND_SMTP) => [{ INBOUND_SMTP }] as Refused,
     ),
-    ...["eighty", "65536", "-1", "80.5"].map((PORT) => [{ PORT }] as [Record<string, string>]),
+    ...["eighty", "65536", "-1", "80.5"].map((PORT) => [{ PORT }] as Refused),
     [{ DATABASE_URL: "mysql://db.example/chat" }],
     [{ DATABASE_URL: "postgres://chat:pass/word@db.example/chat" }],
     [{ EVENTSTORE_URL: "http://events.example:2113" }],
@@ -106,12 +109,39 @@ describe("values", () => {
     [{ OUTBOUND_ALLOW: "10.0.0.0/33" }],
     [{ RETRY_SCHEDULE: "5 apples" }],
     [{ RETRY_JITTER: "1.1" }],
+    ...["mx example", "-mx.example.com", "[::1"].map((SMTP_EHLO_NAME) => [{ SMTP_EHLO_NAME }] as Refused),
+    [{ RATE_LIMIT_REQUESTS: "0/10s" }],
+    [{ RATE_LIMIT_NOTIFICATIONS: "100" }],
+    [{ RATE_LIMIT_USER: "100/10s/1" }],
+    [{ RATE_LIMIT_USER_ROOMS: "60/1.5s" }],
+    [{ RATE_LIMIT_USER_MEMBERS: "500/8d" }],
+    [{ CHATAPI_FAILPOINT: "append/nowhere" }],
     [{ LOG_LEVEL: "loud" }],
   ];
   test.each(bad)("%j is refused in one line that begins with its name", (environment) => {
     const message = refusal(environment);
     expect(message).toMatch(new RegExp(`^${Object.keys(environment)[0]}: `));
     expect(message).not.toMatch(/\n|pass.word/);
+  });
+
+  test.each(bad)("%j ends the process with exit code 78", async (environment) => {
+    const printed = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const { exitCode } = process;
+    onTestFinished(() => {
+      printed.mockRestore();
+      process.exitCode = exitCode;
+    });
+    await run(() => (readConfig(environment) ? 0 : 1));
+    expect([process.exitCode, printed.mock.calls]).toEqual([78, [[`${refusal(environment)}\n`]]]);
+  });
+
+  test("of every variable are refused, but for those that take any text or are read later", async () => {
+    const example = await readFile(new URL("../.env.example", import.meta.url), "utf8");
+    const refused = new Set(bad.flatMap(([environment]) => Object.keys(environment)));
+    const others = [...example.matchAll(/^#?([A-Z_]+)=/gm)].flatMap(([, name = ""]) =>
+      refused.has(name) ? [] : [name],
+    );
+    expect(others).toEqual(["HOST", "DATA_DIR", "ENCRYPTION_KEYS", "ALLOWED_HOSTS", "CORS_ORIGINS"]);
   });
 });
 
