@@ -1,11 +1,14 @@
 // The list of mutations is up to date: each fence is marked where it is taken out, and a test that has to fail does.
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { fixture } from "../architecture/fixture.ts";
 import { mutations, withTable } from "./mutations/all.ts";
 import { readFences, withoutFence } from "./mutations/fences.ts";
+import { judgeFile, type Mutant, type Verdict } from "./mutations/judge.ts";
 import { type Change, condition, drop, type Mutation, replaceWith, substitute } from "./mutations/mutation.ts";
-import { caught, copyOfTree, mutated, ROOT } from "./mutations/runner.ts";
+import { mutated, ROOT, Runner } from "./mutations/runner.ts";
+import { readSources } from "./mutations/sources.ts";
 
 const FAST = "number of an attempt that is started";
 
@@ -119,16 +122,84 @@ describe("a change of what is marked", () => {
   });
 });
 
-test("one fence that is taken out is missed, and the copy is whole again afterwards", {
-  timeout: 120_000,
-}, async () => {
+describe("mutations that are judged", { timeout: 240_000 }, () => {
   const one = mutations.find(({ name }) => name === FAST);
   if (one === undefined) throw new Error("there is no such mutation");
-  await using copy = await copyOfTree();
-  expect(await caught(copy.path, one)).toEqual([
-    expect.stringContaining("of another number than the next does nothing"),
-  ]);
-  for (const path of (await mutated(ROOT, one)).keys()) {
-    expect(await readFile(join(copy.path, path), "utf8")).toBe(await source(path));
-  }
+  const { file, test: caughtBy } = one.caughtBy;
+  const harmless: Mutation = {
+    ...{ name: "harmless", caughtBy: { file, test: caughtBy }, file: "src/domain/delivery.ts" },
+    changes: [{ find: "// Commands, and", replace: "// Commands and" }],
+  };
+  const cases: readonly Mutation[] = [
+    one,
+    harmless,
+    { ...one, name: "no test", caughtBy: { file, test: "what nobody has ever tested" } },
+    {
+      ...harmless,
+      name: "no code",
+      changes: [{ find: "// Commands, and", replace: 'throw new Error("no code"); //' }],
+    },
+    { ...one, name: "one by its suite", caughtBy: { file, test: `starting an attempt ${caughtBy}` } },
+  ];
+
+  test("are caught, survive, or have no test; the copy is whole again afterwards", async () => {
+    await using runner = await Runner.open();
+    const verdicts: Verdict[] = [];
+    const mutants: Mutant[] = [];
+    for (const mutation of cases) mutants.push({ mutation, changed: await mutated(ROOT, mutation) });
+    for await (const verdict of judgeFile(runner, readSources(ROOT), file, mutants)) verdicts.push(verdict);
+    const caught = { outcome: "caught", by: expect.stringContaining("of another number than the next does nothing") };
+    expect(verdicts.map(({ mutation: { name }, ...verdict }) => [name, verdict])).toEqual([
+      [FAST, expect.objectContaining(caught)],
+      ["harmless", { outcome: "survived", why: `test/${file} passes` }],
+      ["no test", { outcome: "unsound", why: "without it too: no such test" }],
+      ["no code", { outcome: "broken", why: expect.stringContaining("no code") }],
+      ["one by its suite", expect.objectContaining(caught)],
+    ]);
+    for (const path of (await mutated(ROOT, one)).keys()) {
+      expect(await readFile(join(runner.path, path), "utf8")).toBe(await source(path));
+    }
+  });
+
+  test("are judged again when their test, what it loads or what they change is another", async () => {
+    const root = fixture({
+      ...Object.fromEntries(["package-lock.json", "tsconfig.json", "vitest.config.ts"].map((path) => [path, ""])),
+      "src/a.ts": "export const a = 1;",
+      "src/b.ts": "export const b = 1;",
+      "src/cli.ts": 'import "./b.ts";',
+      "test/a.test.ts": 'import { a } from "../src/a.ts"; a;',
+      "test/cli.test.ts": 'spawn("src/cli.ts");',
+      "test/data.json": "1",
+    });
+    const write = (path: string, text: string) => writeFile(join(root, path), text);
+    const keys = () => {
+      const sources = readSources(root);
+      return ["a", "cli"].map((name) => sources.keyOf(`test/${name}.test.ts`, "x", new Map([["src/a.ts", "changed"]])));
+    };
+    const [ofA, ofCli] = keys();
+    expect(keys()).toEqual([ofA, ofCli]);
+    await write("src/b.ts", "export const b = 2;");
+    const [sameA, otherCli] = keys();
+    expect([sameA === ofA, otherCli === ofCli]).toEqual([true, false]);
+    for (const [path, text] of [
+      ["src/a.ts", "export const a = 2;"],
+      ["test/a.test.ts", "other"],
+      ["test/data.json", "2"],
+    ] as const) {
+      const before = keys();
+      await write(path, text);
+      expect(keys()[0], path).not.toBe(before[0]);
+    }
+    expect(readSources(root).keyOf("test/a.test.ts", "y", new Map())).not.toBe(
+      readSources(root).keyOf("test/a.test.ts", "x", new Map()),
+    );
+  });
+
+  test("have PostgreSQL or its tables made anew when they change how these are made", () => {
+    const { remadeBy } = readSources(ROOT);
+    const by = (path: string) => remadeBy(new Map([[path, ""]]));
+    expect(by("src/embedded/postgres.ts")).toBe("everything");
+    expect(by("src/projections/models/all.ts")).toBe("databases");
+    expect(by("src/domain/search.ts")).toBe("nothing");
+  });
 });

@@ -91,7 +91,7 @@ export const tenantMutations: readonly Mutation[] = [
     fence: "rls-end",
     name: "row-level security: what confines a query ends with it",
     mutate: replaceWith(
-      "`select where set_config('role', 'pg_database_owner', false) || set_config('chatapi.client', $1, false) is null`",
+      "`select where set_config('role', 'pg_database_owner', false) || set_config('chatapi.client', $1, false) || set_config('statement_timeout', $2, false) is null`",
     ),
     caughtBy: { file: "projections/fence.test.ts", test: "leaves nothing on its connection" },
   },
