@@ -173,6 +173,38 @@ describe("is refused", () => {
     await check([...all, { method: "GET", path: worst, headers: key, ...invalid(...each) }]);
   });
 
+  test("streams: cursors, ids of messages, other parameters, and tickets that are none", async () => {
+    const streams = operations.filter(({ headers }) => headers.includes("LastEventId"));
+    expect(streams.map(({ template }) => template.replace("/api/v1", "")).toSorted()).toEqual([
+      ...["/events", "/rooms/{room_id}/events", "/users/{user_id}/events"],
+    ]);
+    const codes = ["invalid_cursor", "invalid_position", "validation_failed"];
+    const all = streams.flatMap((one): Refused[] => {
+      const { method, path, query } = one;
+      const accept = { accept: "text/event-stream" };
+      const asked = { method, headers: { ...by(one), ...accept }, status: [400, 422], code: codes };
+      const cursors = ["x", "x.1", ".1", "-1", "1, 1", "1e1", "99999999999999999999", "\u00ff", "x".repeat(7_000)];
+      const unknown = ["bogus=1", "__proto__=1", "token=x", "limit=0", "limit=101"];
+      return [
+        ...cursors.map((id) => ({ ...asked, path, headers: { ...asked.headers, "last-event-id": id } })),
+        ...cursors.flatMap((value) =>
+          ["after", "after_seq", "cursor"].map((name) => ({
+            ...{ ...asked, path: `${path}?${name}=${encodeURIComponent(value)}` },
+          })),
+        ),
+        ...unknown.map((text) => ({ ...asked, path: `${path}?${text}` })),
+        ...[...query.keys()].flatMap((name) =>
+          (BAD_VALUES[name] ?? []).map((value) => ({ ...asked, path: `${path}?${name}=${value}` })),
+        ),
+        ...["tkt_", "x", `tkt_${"A".repeat(43)}`, String(run.scene.api.key), run.scene.token].map((ticket) => ({
+          ...{ method, path: `${path}?ticket=${ticket}`, headers: accept },
+          ...{ status: 401, code: "unauthenticated" },
+        })),
+      ];
+    });
+    await check(all);
+  });
+
   test("headers: preconditions, positions, idempotency keys", async () => {
     const all = operations.flatMap((one): Refused[] => {
       const { method, path, headers: known } = one;

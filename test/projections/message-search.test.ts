@@ -4,12 +4,14 @@ import { type ClientId, messageId, type RoomId, type Subject } from "../../src/c
 import { parseQuery } from "../../src/domain/search-query.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { type MessageSearch, messageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
+import { members } from "../../src/projections/models/rooms.ts";
 import { InvalidCursor } from "../../src/projections/page.ts";
+import { tableName } from "../../src/projections/projection.ts";
 import type { ReadSide } from "../../src/projections/read-side.ts";
 import * as events from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
 
-const { ANNA, BEN, CLIENT, member, posted, removed, restored, roomCreated } = events;
+const { ANNA, BEN, CLIENT, EVE, member, posted, removed, restored, roomCreated } = events;
 const OTHER: ClientId = "cli_other";
 const SCRIPTS: RoomId = "room_scripts";
 const TEAM: RoomId = "room_theteam";
@@ -17,6 +19,8 @@ const BENS: RoomId = "room_bensown";
 const GONE: RoomId = "room_deleted";
 const THEIRS: RoomId = "room_theirs";
 const LATE: RoomId = "room_joined";
+/** One of Eve's, who is in more than a search takes into its query for. */
+const EVES: RoomId = "room_evesown";
 
 const TEXTS = {
   english: "The quick brown fox jumps over the lazy dog",
@@ -66,7 +70,7 @@ beforeAll(async () => {
     restored(4, TEAM),
     events.edited(ANNA, 5, "penguin, edited", { mentions: [BEN] }),
   ]);
-  await given.write(`room-${BENS}`, [owned(BEN), ...texts(BENS, ["penguin of Ben"], BEN)]);
+  await given.write(`room-${BENS}`, [owned(BEN), ...texts(BENS, ["penguin of Ben", "cassowary of Ben"], BEN)]);
   await given.write(`room-${GONE}`, [
     owned(ANNA),
     ...texts(GONE, ["penguin in a deleted room"]),
@@ -82,7 +86,14 @@ beforeAll(async () => {
     posted(BEN, 4, 2, { content: "puffin after", room: LATE }),
     events.edited(BEN, 2, "puffin edited"),
   ]);
+  await given.write(`room-${EVES}`, [owned(EVE), ...texts(EVES, ["cassowary of Eve"], EVE)]);
   await readSide.caughtUp();
+  const table = `read.${tableName(members)}`;
+  await given.database.pool.query(
+    `insert into ${table} select (jsonb_populate_record(m, jsonb_build_object('room_id', 'room_many' || n))).*
+     from ${table} m, generate_series(1, 200) n where m.subject = $1`,
+    [EVE],
+  );
 }, 60_000);
 afterAll(() => given[Symbol.asyncDispose]());
 
@@ -159,6 +170,14 @@ describe.each(Object.entries(WAYS))("%s", (_way, bounds) => {
     expect(await found("penguin", { bounds, viewer: ANNA, rooms: [BENS] })).toEqual([]);
     expect(await found("penguin", { bounds, viewer: "sub_nobody" })).toEqual([]);
     expect(await found("penguin", { bounds, viewer: ANNA, as: OTHER })).toEqual(["penguin of another client"]);
+  });
+
+  test("gives a user of very many rooms only what is in them", async () => {
+    const all = { bounds, viewer: EVE };
+    expect(await found("cassowary", all)).toEqual(["cassowary of Eve"]);
+    expect(await found("cassowary", { ...all, rooms: [BENS] })).toEqual([]);
+    expect(await found("cassowary of Ben", all)).toEqual([]);
+    expect(await found("cassowary of Ben", { ...all, viewer: BEN })).toEqual(["cassowary of Ben"]);
   });
 
   test("gives a user nothing from before its joining, where the room hides it", async () => {

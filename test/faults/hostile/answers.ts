@@ -25,6 +25,11 @@ export type Refused = {
 const FAULT_CODES =
   /^(required|unknown_field|wrong_type|too_short|too_long|too_small|too_large|invalid_format|not_allowed)$/;
 
+/** What problems tell beside, by code. */
+const EXTRAS: Readonly<Record<string, string>> = {
+  ...{ body_too_large: "max_bytes", external_id_taken: "existing_id", offset_mismatch: "expected" },
+};
+
 /** One code, one status, one title: kept over all answers. */
 export type Known = Map<string, string>;
 
@@ -44,7 +49,7 @@ function problemFaults(problem: Body, { status, headers, text }: WireAnswer, kno
   say(`request_id ${request_id}`, typeof request_id === "string" && headers["x-request-id"] === request_id);
   say("a stack trace", !/\bat .+:\d+:\d+|node_modules|\.ts:\d/.test(text));
   const { errors, ...extra } = rest;
-  const extras = { body_too_large: "max_bytes", external_id_taken: "existing_id" }[String(code)] ?? "";
+  const extras = EXTRAS[String(code)] ?? "";
   say(`members ${Object.keys(extra)}`, Object.keys(extra).join() === extras);
   say("errors", (code === "validation_failed") === Array.isArray(errors));
   for (const fault of Array.isArray(errors) ? errors : []) {

@@ -1,10 +1,11 @@
 // Frames that no client should send, odd as messages or as bytes, and what may be answered.
 import { z } from "zod";
 import { CLOSE as CODES, PROBLEMS } from "../../../src/contract/errors.ts";
+import type { ClientFrame } from "../../../src/contract/frames.ts";
 import type { Body } from "../../e2e/support/api.ts";
 import { pick, type Random, seeded } from "../support/random.ts";
 import { type HostileRun, inParallel } from "./run.ts";
-import { openScene, type Scene } from "./scene.ts";
+import { LATER, openScene, type Scene } from "./scene.ts";
 import type { Schema } from "./schemas.ts";
 import { BINARY, CLOSE, frameBytes, type Heard, PING, RawSocket, TEXT, textFrame } from "./socket.ts";
 import { type OddBody, oddBody } from "./values.ts";
@@ -20,8 +21,12 @@ const messageFields = {
   thread_of: z.string().optional(),
   mentions: z.array(z.string()).optional(),
   sender_id: z.string().optional(),
+  sender_name: z.string().optional(),
+  state: z.enum(["complete", "growing"]).optional(),
+  send_at: z.iso.datetime().optional(),
 };
-const FRAMES = {
+/** By type: a frame without a schema does not pass the compiler. */
+const FRAMES: Readonly<Record<ClientFrame["type"] | "subscribe_batch", z.ZodRawShape>> = {
   auth: { token: z.string(), user_id: z.string().optional() },
   subscribe: { ...room, after_seq: z.int().min(0).optional() },
   subscribe_batch: { rooms: z.array(z.strictObject({ ...room, after_seq: z.int().min(0).optional() })) },
@@ -42,6 +47,9 @@ const FRAMES = {
   },
   delete: { ...room, message_id: z.string() },
   restore: { ...room, message_id: z.string(), ...key },
+  append: { ...room, message_id: z.string(), text: z.string(), offset: z.int().min(0).max(100_000), ...key },
+  complete: { ...room, message_id: z.string(), content: z.string().optional(), ...key },
+  cancel: { ...room, message_id: z.string(), ...key },
   react: { ...room, message_id: z.string(), emoji: z.string(), user_id: z.string().optional() },
   unreact: { ...room, message_id: z.string(), emoji: z.string(), user_id: z.string().optional() },
 };
@@ -50,13 +58,18 @@ const SCHEMAS = Object.entries(FRAMES).map(([type, fields]) => {
   return z.toJSONSchema(z.strictObject({ type: z.literal(type.replace("_batch", "")), ref, ...fields })) as Schema;
 });
 
+/** Of a message that grows. */
+const OF_GROWING: ReadonlySet<unknown> = new Set(["append", "complete", "cancel"]);
+
 /** A message of any type, odd in one way or in none. */
-const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token: string): OddBody => {
+const oddMessage = (random: Random, { ids, growing, token }: Scene): OddBody => {
+  const schema = pick(random, SCHEMAS);
+  const grows = OF_GROWING.has(schema.properties?.type?.const);
   const good = {
     ...{
       room_id: JSON.stringify(ids.room_id),
       delivery_id: JSON.stringify(ids.delivery_id),
-      message_id: JSON.stringify(ids.message_id),
+      message_id: JSON.stringify(grows ? pick(random, growing) : ids.message_id),
       token: JSON.stringify(token),
     },
     ...{
@@ -71,13 +84,17 @@ const oddMessage = (random: Random, ids: Readonly<Record<string, string>>, token
       thread_of: JSON.stringify(ids.message_id),
       mentions: '["alice"]',
       idempotency_key: '"k-1"',
+      text: '" and more"',
+      offset: "5",
+      state: pick(random, ['"growing"', '"complete"']),
+      send_at: JSON.stringify(LATER),
       seq: "1",
       after_seq: "0",
       ref: pick(random, ['"r"', "7", "0.1", '"😀"', `"${"x".repeat(200)}"`]),
     },
   };
   const types = ["dance", "", "__proto__", "constructor", "toString", "AUTH", "welcome", "a\ud800", "x".repeat(300)];
-  if (random.below(12) > 0) return oddBody(random, pick(random, SCHEMAS), good);
+  if (random.below(12) > 0) return oddBody(random, schema, good);
   return { kind: "type", bytes: Buffer.from(JSON.stringify({ type: pick(random, types), ref: "r" })) };
 };
 
@@ -93,9 +110,14 @@ const ANSWERS = new Set([
   ...["inbox", "following", "unfollowed"],
 ]);
 
+const UNASKED = [
+  ...["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing", "room"],
+  "growing",
+];
+
 /** What comes unasked, and is no answer to a frame. */
 const isAnswer = ({ type, reason, at, ref }: Body): boolean =>
-  !["event", "notification", "heartbeat", "caught_up", "acked", "inbox_counts", "typing", "room"].includes(type) &&
+  !UNASKED.includes(type) &&
   !((type === "read" || type === "delivered") && at !== undefined) &&
   !(type === "presence" && ref === undefined) &&
   !(type === "unsubscribed" && reason !== "asked");
@@ -113,12 +135,13 @@ function refOf(bytes: Uint8Array): unknown {
 
 /** In words, what is wrong with the answer to a message. */
 function answerFaults(bytes: Uint8Array, answer: Body): readonly string[] {
-  const { type, code, message, ref } = answer;
+  const { type, code, message, ref, expected } = answer;
   const faults: string[] = [];
   if (!ANSWERS.has(type)) faults.push(`type ${type}`);
   if (type === "error" && !ERRORS.has(code)) faults.push(`code ${code}`);
   if (type === "error" && (typeof message !== "string" || message.length > 1_100 || message === ""))
     faults.push("message");
+  if ((code === "offset_mismatch") !== Number.isInteger(expected)) faults.push(`expected ${expected} with ${code}`);
   if (refOf(bytes) !== ref) faults.push(`ref ${ref}, not ${refOf(bytes)}`);
   return faults;
 }
@@ -296,7 +319,7 @@ export async function sendMessages(run: HostileRun, seed: number, count: number)
     let { socket, id } = await opened(run, random, scene);
     let done = 0;
     for (let sent = 0; sent < MESSAGES && !run.full; sent += 1) {
-      const { kind, bytes } = oddMessage(random, scene.ids, scene.token);
+      const { kind, bytes } = oddMessage(random, scene);
       const words = `message ${sent} of socket ${nth} of seed ${seed}, ${kind}: ${bytes.subarray(0, 400).toString("latin1")}`;
       socket.send(textFrame(bytes));
       run.kinds.add(`message: ${kind}`);

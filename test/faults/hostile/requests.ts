@@ -1,6 +1,6 @@
 // Requests that no client should send: of every operation, odd in body, query, path, method, headers or credentials.
 import { pick, type Random, seeded } from "../support/random.ts";
-import { needsToken, type Operation, type Scene } from "./scene.ts";
+import { idIn, needsToken, type Operation, type Scene } from "./scene.ts";
 import { exampleText, type Schema, variants } from "./schemas.ts";
 import { type Good, oddBody } from "./values.ts";
 import type { Header, Request } from "./wire.ts";
@@ -324,6 +324,7 @@ function ofOneTarget(schema: Schema): Schema {
 const goodOf = ({ ids }: Scene, { template }: Operation, nth: number): Good => ({
   ...{ sender_id: '"alice"', user_id: '"alice"', user_ids: '["alice"]', content: '"Hello"', seq: "1" },
   ...{ room_id: JSON.stringify(ids.room_id), external_id: `"e${nth}"`, members: '[{"user_id":"alice"}]' },
+  ...{ offset: "5", state: nth % 2 === 0 ? '"growing"' : '"complete"' },
   ...{ config: '{"host":"127.0.0.1","port":1,"security":"none"}', email_fallback: "true", grace_seconds: "0" },
   ...(template.endsWith("/messages") ? { reply_to: JSON.stringify(ids.message_id) } : {}),
 });
@@ -342,7 +343,10 @@ function credential(random: Random, scene: Scene, operation: Operation): readonl
 export function hostileRequest(seed: number, nth: number, operation: Operation, scene: Scene): Hostile {
   const random = seeded(seed + nth * 7_919);
   const { schema, method, template } = operation;
-  const path = template.replaceAll(/\{([a-z_]+)\}/g, (_whole, name: string) => scene.ids[name] ?? "missing");
+  const path = template.replaceAll(
+    /\{([a-z_]+)\}/g,
+    (_whole, name: string) => idIn(template, name, scene.ids) ?? "missing",
+  );
   const by = credential(random, scene, operation);
   const id: Header = ["X-Request-Id", `f${seed}-${nth}`];
   const host: Header = ["Host", scene.host];

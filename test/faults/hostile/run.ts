@@ -14,6 +14,7 @@ type Logged = {
   readonly type: string;
   readonly data: string;
   readonly correlation: string;
+  readonly actor: { readonly type: string };
 };
 
 /** What was sent, by the id under which its events would stand in the log; and what stands there that should not. */
@@ -57,8 +58,10 @@ class LogWatch implements AsyncDisposable {
     const news = await this.#news();
     this.events += news.length;
     this.#position = news.at(-1)?.position ?? this.#position;
-    return news.flatMap(({ type, correlation, position, stream, data }) => {
+    return news.flatMap(({ type, correlation, position, stream, data, actor }) => {
       if (correlation === SOUND) return [];
+      // Nobody wrote a growing message any further for a minute.
+      if (type === "MessageCancelled" && actor.type === "system") return [];
       if (type === "KeyUsed" && !this.#uses.has(`${stream} ${data}`)) {
         this.#uses.add(`${stream} ${data}`);
         return [];
@@ -74,13 +77,14 @@ class LogWatch implements AsyncDisposable {
 
   async #news(): Promise<readonly Logged[]> {
     const { rows } = await this.#client.query<
-      Omit<Logged, "data" | "correlation"> & { data: Buffer; metadata: Buffer }
+      Omit<Logged, "data" | "correlation" | "actor"> & { data: Buffer; metadata: Buffer }
     >(
       "select e.position::text, e.stream, e.type, e.data, e.metadata from log.events e where e.position > $1 order by e.position",
       [this.#position],
     );
     return rows.map(({ data, metadata, ...event }) => {
-      return { ...event, data: data.toString(), correlation: String(JSON.parse(metadata.toString()).correlation) };
+      const { correlation, actor } = JSON.parse(metadata.toString());
+      return { ...event, data: data.toString(), correlation: String(correlation), actor };
     });
   }
 

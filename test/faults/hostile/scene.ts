@@ -4,7 +4,10 @@ import type { Schema } from "./schemas.ts";
 
 /** The X-Request-Id of all that the suite itself asks for. */
 export const SOUND = "sound";
-const MANY_DAYS_MS = 300 * 86_400_000;
+/** Beyond what any of this takes, and within a year. */
+export const LATER = new Date(Date.now() + 300 * 86_400_000).toISOString();
+/** Messages that grow in a scene: those that end leave others. */
+const GROWING = 8;
 
 /** One operation of the document. */
 export type Operation = {
@@ -27,26 +30,34 @@ export type Scene = {
   /** Of alice, a member of its room. */
   readonly token: string;
   /** As paths name them. */
-  readonly ids: Readonly<Record<string, string>>;
+  readonly ids: Ids;
+  /** Messages of alice's that grow, until something ends them. */
+  readonly growing: readonly string[];
   readonly host: string;
 };
+type Ids = Readonly<Record<string, string>>;
 
 export async function openScene(url: string): Promise<Scene> {
   const api = await newClient(url, "My App", { "x-request-id": SOUND });
   const ids = await idsOf(api);
-  return { api, ids, token: await tokenOf(api, "alice"), host: new URL(url).host };
+  const begin = async (): Promise<string> => {
+    const message = { sender_id: "alice", content: "Hello", state: "growing" };
+    return (await api.post(`/rooms/${ids.room_id}/messages`, message)).body.id;
+  };
+  const growing = await Promise.all(Array.from({ length: GROWING }, begin));
+  const host = new URL(url).host;
+  return { api, ids: { ...ids, growing_id: growing[0] ?? "" }, growing, token: await tokenOf(api, "alice"), host };
 }
 
 /** Makes one of everything; the ids as paths name them. */
-async function idsOf(api: Api): Promise<Readonly<Record<string, string>>> {
+async function idsOf(api: Api): Promise<Ids> {
   const { body: room } = await api.post("/rooms", { name: "General", members: [{ user_id: "alice" }] });
   const { body: message } = await api.post(`/rooms/${room.id}/messages`, { sender_id: "alice", content: "Hello" });
   const { body: scheduled } = await api.post(`/rooms/${room.id}/messages`, {
-    ...{ sender_id: "alice", content: "Later", send_at: new Date(Date.now() + MANY_DAYS_MS).toISOString() },
+    ...{ sender_id: "alice", content: "Later", send_at: LATER },
   });
   const email = { type: "email", to_email: "a@example.com", subject: "Hi", content: "Hello" };
-  const send_at = new Date(Date.now() + MANY_DAYS_MS).toISOString();
-  const { body: notification } = await api.post("/notifications", { ...email, send_at });
+  const { body: notification } = await api.post("/notifications", { ...email, send_at: LATER });
   const { body: me } = await api.get("/clients/me");
   const config = { host: "127.0.0.1", port: 1, security: "none" };
   await api.put("/email-providers/mailer", { type: "smtp", config, from_email: "a@b.example" });
@@ -96,8 +107,12 @@ const codesOf = ({ content }: Body): readonly string[] =>
 
 const WITH_BODY = ["post", "put", "patch"];
 
+/** What a name in a path stands for: to a growing message one appends, and that one ends. */
+export const idIn = (template: string, name: string, ids: Ids): string | undefined =>
+  ids[name === "message_id" && /\/(append|complete|cancel)$/.test(template) ? "growing_id" : name];
+
 /** The operations of the server's document, with these ids. */
-export async function operationsOf(url: string, ids: Readonly<Record<string, string>>): Promise<readonly Operation[]> {
+export async function operationsOf(url: string, ids: Ids): Promise<readonly Operation[]> {
   const document = (await (await fetch(`${url}/openapi.json`)).json()) as Body;
   return Object.entries<Body>(document.paths).flatMap(([template, methods]) =>
     Object.entries<Body>(methods).map(([method, { requestBody, parameters, responses }]): Operation => {
@@ -105,7 +120,7 @@ export async function operationsOf(url: string, ids: Readonly<Record<string, str
       return {
         method: method.toUpperCase(),
         template,
-        path: template.replaceAll(/\{([a-z_]+)\}/g, (_all, name: string) => ids[name] ?? "missing"),
+        path: template.replaceAll(/\{([a-z_]+)\}/g, (_all, name: string) => idIn(template, name, ids) ?? "missing"),
         schema: WITH_BODY.includes(method) ? body : undefined,
         query: new Map(parameters.flatMap((one: Body) => (one.in === "query" ? [[one.name, one.schema]] : []))),
         headers: parameters.flatMap((one: Body) => one.$ref?.split("/").at(-1) ?? []),
@@ -117,7 +132,7 @@ export async function operationsOf(url: string, ids: Readonly<Record<string, str
 
 /** Whether it may leave its scene without what other inputs need: keys, tokens, rooms, members. */
 const usesUp = ({ method, template }: Operation): boolean =>
-  method === "DELETE" || /\/(rotate|tokens|deactivate|cancel|send-now)$/.test(template);
+  method === "DELETE" || /\/(rotate|tokens|deactivate|complete|cancel|send-now)$/.test(template);
 
 const nameOf = (operation: Operation): string =>
   usesUp(operation) ? `${operation.method} ${operation.template}` : "all others";
