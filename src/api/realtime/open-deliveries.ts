@@ -1,4 +1,5 @@
 // A user's notifications on one socket: the open ones, oldest first, then new ones as they come; none twice.
+import { LRUCache } from "lru-cache";
 import type { Services } from "../../app/services.ts";
 import type { Priority } from "../../contract/deliveries.ts";
 import type { ServerFrame } from "../../contract/frames.ts";
@@ -10,15 +11,20 @@ import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream } from "../../domain/notification.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
+import { batchLoader } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
-import { openWebsocketDeliveries } from "../../projections/models/deliveries.ts";
+import { openWebsocketDeliveries, usersWithOpenDeliveries } from "../../projections/models/deliveries.ts";
 import { deliveryOf } from "../../projections/projection.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 
 /** Open deliveries read at a time; the next page once the socket's queue has drained. */
 const PAGE = 100;
+/** Users of whom is read at once whether they have any. */
+const USERS_AT_ONCE = 200;
+/** Max clients of which is known who reads that. */
+const MAX_READERS = 1_000;
 /** Max new ones that wait to be sent; what exceeds them is read from the read model like those that were missed. */
 const MAX_WAITING = 1_000;
 /** How long the read model is waited for before a warning says that it lags. */
@@ -60,6 +66,10 @@ export class DeliveryFeed implements Disposable {
   readonly #listeners = new KeyedListeners<Subject, Listener>();
   /** Shared by all who need the same at once: a room's members all get one notification. */
   readonly #loading = new Map<NotificationId, Promise<Content | undefined>>();
+  /** By client: whether users have open deliveries is read together for those who connect at the same time. */
+  readonly #readers = new LRUCache<ClientId, (subject: Subject, of: null) => Promise<object | undefined>>({
+    max: MAX_READERS,
+  });
   readonly #following: Disposable;
   /** What this listener has handled: the feed as a whole may be a batch behind. */
   #handled: Position | "start";
@@ -87,6 +97,15 @@ export class DeliveryFeed implements Disposable {
     return { after: this.#handled, ...this.#listeners.add(subject, listener) };
   }
 
+  /** Whether a user has open deliveries, by the read model as it is at the call or later. */
+  async hasOpen(client: ClientId, subject: Subject): Promise<boolean> {
+    const load = (users: ReadonlyMap<string, null>) => this.#findOpen(client, [...users.keys()] as Subject[]);
+    // Of each client by itself: one that waits for its share of the database holds up nobody else.
+    const read = this.#readers.get(client) ?? batchLoader(load, USERS_AT_ONCE);
+    this.#readers.set(client, read);
+    return (await read(subject, null)) !== undefined;
+  }
+
   /** A released notification's content; undefined when there is none. Throws StoreUnavailable. */
   contentOf(id: NotificationId): Promise<Content | undefined> {
     const loading = this.#loading.get(id) ?? this.#load(id).finally(() => this.#loading.delete(id));
@@ -97,6 +116,12 @@ export class DeliveryFeed implements Disposable {
   [Symbol.dispose](): void {
     this.#following[Symbol.dispose]();
     this.#listeners.clear();
+  }
+
+  async #findOpen(client: ClientId, subjects: readonly Subject[]): Promise<ReadonlyMap<string, object>> {
+    const { readSide, now } = this.#services;
+    const found = await usersWithOpenDeliveries(readSide.readAs(client), subjects, now());
+    return new Map(found.map((subject) => [subject, OPEN]));
   }
 
   async #load(id: NotificationId): Promise<Content | undefined> {
@@ -121,6 +146,8 @@ export class DeliveryFeed implements Disposable {
       for (const listener of listeners) listener.requested(notified.delivery());
   }
 }
+
+const OPEN = {};
 
 type NotifiedUser = { readonly recipient: Subject; readonly delivery: () => NewDelivery };
 
@@ -225,7 +252,8 @@ export class OpenDeliveries implements Listener, Disposable {
     if (wanted !== "start" && !(await services.readSide.waitFor(wanted, READ_MODEL_WAIT_MS))) {
       throw new Error("the read model lags");
     }
-    for (let more = true; more; ) {
+    const { feed, client, subject } = this.#options;
+    for (let more = await feed.hasOpen(client, subject); more; ) {
       const sent = await outbox.readAhead(() => this.#sendPage(signal));
       if (sent === "not taken") return IDLE_MS; // the connection has ended
       more = sent === "more";

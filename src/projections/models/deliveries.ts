@@ -358,6 +358,28 @@ export async function openWebsocketDeliveries(
   ]);
 }
 
+/** Of these users those to whom `openWebsocketDeliveries` may give any. */
+export async function usersWithOpenDeliveries(
+  read: ReadAs,
+  subjects: readonly Subject[],
+  now: Instant,
+): Promise<readonly Subject[]> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom(sql<{ subject: Subject }>`unnest(${subjects}::text[])`.as<"u">(sql`u(subject)`))
+    .select("u.subject")
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom("d")
+          .select("d.id")
+          .where(sql<boolean>`d.to_push`)
+          .whereRef("d.subject", "=", "u.subject")
+          .where("d.expires_at", ">", now),
+      ),
+    );
+  return (await read.rows(query)).map(({ subject }) => subject);
+}
+
 /** The mail that a provider gave this id when it took it. */
 export async function deliveryByMessageId(read: ReadAs, id: string): Promise<DeliveryId | undefined> {
   const query = read
