@@ -6,6 +6,7 @@ import { eventStoreDb } from "./subjects/event-store-db.ts";
 import { eventStores } from "./subjects/event-stores.ts";
 import { hotRoom, http, visibility } from "./subjects/http.ts";
 import { httpEventStoreDb } from "./subjects/http-event-store-db.ts";
+import { idle } from "./subjects/idle.ts";
 import { largeInbox } from "./subjects/large-inbox.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
@@ -42,6 +43,7 @@ export const subjects: readonly Subject[] = [
   largeInbox,
   search,
   start,
+  idle,
   unequalWriters,
   standstills,
   macs,

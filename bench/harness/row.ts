@@ -7,7 +7,7 @@ export type Goal = {
   readonly goal: number;
   readonly direction: "at least" | "at most";
   /** `x` is a ratio. */
-  readonly unit: "x" | "/s" | "ms";
+  readonly unit: "x" | "/s" | "ms" | "ms/s" | "MB";
 };
 
 export type Row = Goal & {

@@ -12,7 +12,7 @@ import {
 import { LOG_STREAM, logIdOf } from "./first-event.ts";
 
 /** How often the stores are compared with what this node has seen. */
-const CHECK_MS = 1_000;
+const CHECK_MS = 2_000;
 /** The same while the log cannot be reached. */
 const RETRY_MS = 250;
 /** After so long without an answer the log counts as away. */
@@ -190,17 +190,21 @@ export class LogGuard implements AsyncDisposable {
     const { log } = this.#options;
     const seen = this.#seen;
     const end = seen === undefined || (this.#tail ?? "") > seen.position ? this.#tail : seen.position;
-    const [first] = await log.readStream(LOG_STREAM, { limit: 1 }).catch((error: unknown) => {
-      if (isTableMissing(error)) return [];
-      throw error;
-    });
+    const again = async () =>
+      seen === undefined ? [] : log.readStream(seen.stream, { from: seen.revision, limit: 1 });
+    // Together: the log reads them in one query.
+    const [[first], [same]] = await Promise.all([log.readStream(LOG_STREAM, { limit: 1 }), again()]).catch(
+      (error: unknown) => {
+        if (isTableMissing(error)) return [[], []];
+        throw error;
+      },
+    );
     if (first === undefined) return PROBLEMS.emptied;
     // fence: guard-log-id
     if (logIdOf(first) !== log.logId) return PROBLEMS.replaced;
     const tail = await log.tail();
-    const [again] = seen === undefined ? [] : await log.readStream(seen.stream, { from: seen.revision, limit: 1 });
     // fence: guard-log-end
-    if (again?.id !== seen?.id || (end !== undefined && tail < end)) return PROBLEMS.shorter;
+    if (same?.id !== seen?.id || (end !== undefined && tail < end)) return PROBLEMS.shorter;
     if (tail > (this.#tail ?? "")) this.#tail = tail;
     return (await this.#hasKeys()) ? undefined : PROBLEMS.keys;
   }

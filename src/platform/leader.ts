@@ -5,9 +5,14 @@ import { failpoint } from "./failpoint.ts";
 import { NO_ANSWER, within } from "./postgres.ts";
 import { Loop, type WarnLogger } from "./supervise.ts";
 
-/** How long a holder that does not renew keeps the lease. With a look each CHECK_MS, a crashed one is replaced within 5 s. */
-const LEASE_MS = 4_000;
-const HEARTBEAT_MS = 1_000;
+/**
+ * How long a holder that does not renew keeps the lease, and how often it renews, with one more try before it is over. With a
+ * look each CHECK_MS, a crashed one is replaced within 5 s.
+ */
+const SHARED = { leaseMs: 4_000, heartbeatMs: 1_500 };
+/** Where nobody competes: the next start takes the lease, however long it is. */
+const ALONE = { leaseMs: 30_000, heartbeatMs: 10_000 };
+const MAX_BACKOFF_MS = 1_000;
 /** The longest until the others look again: a holder that stops gives the lease up at once. */
 const CHECK_MS = 500;
 
@@ -49,6 +54,7 @@ type Held = { readonly term: LeaseTerm; readonly work: AsyncDisposable; until: n
  */
 export class Leader implements AsyncDisposable {
   readonly #options: LeaderOptions;
+  readonly #times: { readonly leaseMs: number; readonly heartbeatMs: number };
   readonly #loop: Loop;
   #held: Held | undefined;
   #force: boolean;
@@ -58,7 +64,8 @@ export class Leader implements AsyncDisposable {
     const { name, logger } = options;
     this.#options = options;
     this.#force = options.alone;
-    this.#loop = new Loop({ name: `lease ${name}`, step: () => this.#look(), maxBackoffMs: HEARTBEAT_MS, logger });
+    this.#times = options.alone ? ALONE : SHARED;
+    this.#loop = new Loop({ name: `lease ${name}`, step: () => this.#look(), maxBackoffMs: MAX_BACKOFF_MS, logger });
   }
 
   /** Resolves after the first look: this process leads, or another one does. */
@@ -100,7 +107,8 @@ export class Leader implements AsyncDisposable {
 
   async #acquire(): Promise<number> {
     const { pool, table, name, lead } = this.#options;
-    const until = performance.now() + LEASE_MS;
+    const { leaseMs, heartbeatMs } = this.#times;
+    const until = performance.now() + leaseMs;
     const free = `(${table}.expires_at <= clock_timestamp() or $4)`;
     const text = `insert into ${table} (name, holder, generation, expires_at)
       values ($1, $2, 1, clock_timestamp() + $3 * interval '1 ms')
@@ -108,7 +116,7 @@ export class Leader implements AsyncDisposable {
         set holder = excluded.holder, generation = ${table}.generation + 1, expires_at = excluded.expires_at
         where /* fence: lease-free */ ${free} /* end */ returning generation`;
     const holder = `${hostname()}:${process.pid}`; // for whoever reads the table
-    const { rows } = await pool.query<{ generation: string }>(text, [name, holder, LEASE_MS, this.#force]);
+    const { rows } = await pool.query<{ generation: string }>(text, [name, holder, leaseMs, this.#force]);
     this.#force = false;
     if (rows[0] === undefined) return this.#untilFree();
     const term = { table, name, generation: Number(rows[0].generation) };
@@ -119,7 +127,7 @@ export class Leader implements AsyncDisposable {
       await this.#release(term);
       throw error;
     }
-    return HEARTBEAT_MS;
+    return heartbeatMs;
   }
 
   async #untilFree(): Promise<number> {
@@ -133,16 +141,17 @@ export class Leader implements AsyncDisposable {
 
   async #renew(held: Held): Promise<number> {
     const { pool, table, name } = this.#options;
-    const until = performance.now() + LEASE_MS;
+    const { leaseMs, heartbeatMs } = this.#times;
+    const until = performance.now() + leaseMs;
     const query = pool.query(
       `update ${table} set expires_at = clock_timestamp() + $3 * interval '1 ms' where name = $1 and generation = $2`,
-      [name, held.term.generation, LEASE_MS],
+      [name, held.term.generation, leaseMs],
     );
     // A database that does not answer must not keep the holder from noticing that its term is over.
     const left = Math.max(0, held.until - performance.now());
     const { rowCount } = await within(left, query, NO_ANSWER);
     held.until = rowCount === 1 ? until : 0;
-    return rowCount === 1 ? HEARTBEAT_MS : 0;
+    return rowCount === 1 ? heartbeatMs : 0;
   }
 
   async #stop(held: Held): Promise<void> {

@@ -1,5 +1,6 @@
-// Metrics that are read when they are scraped: how far things are behind, and how much is open. None names a client or a user.
-import { Counter, Gauge, type Registry } from "@prometheus-io/client";
+// Metrics that are read when they are scraped, and those of the process and of Node. None names a client or a user.
+import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import { Counter, collectDefaultMetrics, Gauge, type Registry } from "@prometheus-io/client";
 
 /** What a metric shows: one value, or one for each value of its label. Null while it cannot be told. */
 type Reading = number | null | Readonly<Record<string, number>>;
@@ -55,4 +56,60 @@ export function addReadMetrics(registry: Registry, definitions: readonly ReadMet
       });
     }
   }
+}
+
+// The process and Node: what timers sample is sampled seldom while the process has nothing to do.
+
+/** How often it is measured how busy the event loop was. */
+const UTILIZATION_MS = 5_000;
+/** Interval of the samples of the event loop's delay, which each delay includes. */
+const SAMPLE_MS = 10;
+/** The library's own samples of it, in their place. */
+const NEVER_MS = 2 ** 30;
+/** Share of time in which an event loop works that is sampled: waking an idle one 100 times a second costs more than all else. */
+const BUSY = 0.1;
+const BUSY_CHECK_MS = 1_000;
+
+const LAG = ["min", "max", "mean", "stddev", "p50", "p90", "p99"] as const;
+
+export function addProcessMetrics(register: Registry): void {
+  collectDefaultMetrics({
+    register,
+    eventLoopMonitoringPrecision: NEVER_MS,
+    eventLoopUtilizationTimeout: UTILIZATION_MS,
+  });
+  for (const name of LAG) register.removeSingleMetric(lagName(name));
+  const lag = shared(sampleLag());
+  addReadMetrics(
+    register,
+    LAG.map((name) => ({
+      name: lagName(name),
+      help: `Delays of the event loop since the last scrape, sampled while it is busy: ${name}.`,
+      read: async () => (await lag())?.[name] ?? 0,
+    })),
+  );
+}
+
+const lagName = (name: (typeof LAG)[number]): string => `nodejs_eventloop_lag_${name}_seconds`;
+
+/** Gives the delays sampled since the last call, in seconds; undefined when there are none. */
+function sampleLag(): () => Promise<Readonly<Record<(typeof LAG)[number], number>> | undefined> {
+  const samples = monitorEventLoopDelay({ resolution: SAMPLE_MS });
+  let before = performance.eventLoopUtilization();
+  setInterval(() => {
+    const { utilization } = performance.eventLoopUtilization(before);
+    before = performance.eventLoopUtilization();
+    if (utilization >= BUSY) samples.enable();
+    else samples.disable();
+  }, BUSY_CHECK_MS).unref();
+  return async () => {
+    if (samples.count === 0) return undefined;
+    const { min, max, mean, stddev } = samples;
+    const [p50 = 0, p90 = 0, p99 = 0] = [50, 90, 99].map((percent) => samples.percentile(percent));
+    samples.reset();
+    const nanoseconds = { min, max, mean, stddev, p50, p90, p99 };
+    return Object.fromEntries(
+      Object.entries(nanoseconds).map(([name, value]) => [name, value / 1e9]),
+    ) as typeof nanoseconds;
+  };
 }

@@ -5,16 +5,20 @@ import pg from "pg";
 import type { WarnLogger } from "./supervise.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** How long a connection stays in a pool that nobody needs: making one costs as much as a hundred small queries. */
+const IDLE_CONNECTION_MS = 60_000;
 /** How long an orderly end may take before the socket is cut. */
 const END_TIMEOUT_MS = 2_000;
 /** How long PostgreSQL keeps a transaction open, and rows locked, whose client sends nothing more: it may be gone. */
 const SILENCE_MS = 5_000;
 
+const TIMED = { connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true };
+
 type PoolOptions = pg.PoolConfig & { readonly connectionString: string; readonly logger: WarnLogger | undefined };
 
 /** Opens a pool; whoever opens it ends it. An idle connection that ends is logged, and replaced when one is needed. */
 export function createPool({ logger, ...config }: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true, ...config });
+  const pool = new pg.Pool({ idleTimeoutMillis: IDLE_CONNECTION_MS, ...TIMED, ...config });
   const name = config.application_name ?? "chatapi";
   pool.on("error", (error) =>
     logger?.warn({ pool: name, err: error }, "database connection lost; the pool replaces it"),
@@ -41,8 +45,7 @@ export async function connect(url: string, name: string, { pipeline = false } = 
   const client = new pg.Client({
     connectionString: url,
     stream: () => socket,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
+    ...TIMED,
     application_name: name,
     pipeline,
   });

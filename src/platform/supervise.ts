@@ -32,6 +32,11 @@ export const messageOf = (error: unknown): string => (error instanceof Error ? e
 /** Longest rest of a loop that is woken for what there is to do: an hour. */
 export const IDLE_MS = 3_600_000;
 
+/** Times of `wakeIn` within one such step of the clock share a step of the loop. */
+const WAKE_GRID_MS = 25;
+/** Max times that a loop is to be woken at; what is due at a further one waits for the end of a rest. */
+const MAX_WAKE_TIMES = 10_000;
+
 export type LoopStatus = { readonly state: "running" | "retrying" | "closed"; readonly lastError: string | null };
 
 type LoopOptions = {
@@ -53,7 +58,8 @@ export class Loop implements AsyncDisposable {
   readonly #ended: Promise<void>;
   readonly #begun = Promise.withResolvers<void>();
   #woken = false;
-  /** On the monotonic clock. */
+  /** When it is to be woken, and the first of these times, on the monotonic clock. */
+  readonly #wakeTimes = new Set<number>();
   #wakeAt = Number.POSITIVE_INFINITY;
   #endRest: (() => void) | undefined;
   #status: LoopStatus = { state: "running", lastError: null };
@@ -78,13 +84,15 @@ export class Loop implements AsyncDisposable {
     this.#endRest?.();
   }
 
-  /** Runs the next step in `ms` at the latest. Only the earliest such time is kept. */
+  /** Runs a step in `ms`, whatever other times it is to be woken at. */
   wakeIn(ms: number): void {
     if (ms <= 0) {
       this.wake();
       return;
     }
-    const at = performance.now() + ms;
+    if (this.#wakeTimes.size >= MAX_WAKE_TIMES) return;
+    const at = Math.ceil((performance.now() + ms) / WAKE_GRID_MS) * WAKE_GRID_MS;
+    this.#wakeTimes.add(at);
     if (at >= this.#wakeAt) return;
     this.#wakeAt = at;
     this.#endRest?.(); // the rest goes on until the new time
@@ -139,6 +147,16 @@ export class Loop implements AsyncDisposable {
       });
       this.#endRest = undefined;
     }
-    if (this.#wakeAt <= performance.now()) this.#wakeAt = Number.POSITIVE_INFINITY;
+    this.#forgetPast();
+  }
+
+  #forgetPast(): void {
+    const now = performance.now();
+    if (this.#wakeAt > now) return;
+    this.#wakeAt = Number.POSITIVE_INFINITY;
+    for (const at of this.#wakeTimes) {
+      if (at <= now) this.#wakeTimes.delete(at);
+      else this.#wakeAt = Math.min(this.#wakeAt, at);
+    }
   }
 }

@@ -5,8 +5,11 @@ import { within } from "../platform/postgres.ts";
 import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
 import { type Checkpoint, Consumer, isAfter, PositionTracker } from "./consumer.ts";
 
-/** How often the feed reads where the log ends, to know whether it lags. */
+/** How often the feed reads where the log ends, to know whether it lags, and how often where nobody wants to know. */
 const PROBE_MS = 250;
+const IDLE_PROBE_MS = 750;
+/** Nobody wants to know when the lag was not read for so long. */
+const IN_USE_MS = 2_000;
 /** After so long without an answer the log counts as away. */
 const TAIL_TIMEOUT_MS = 1_000;
 /** How long after the log is back the feed may take to follow it again; then it lags. */
@@ -41,6 +44,7 @@ export class LiveFeed implements AsyncDisposable {
   #probing: Loop | undefined;
   /** All that was in the log at this moment of the clock has been handled. */
   #freshAt = Number.NEGATIVE_INFINITY;
+  #lagReadAt = Number.NEGATIVE_INFINITY;
   /** Since the log went away; `backAt`: when it answered again. */
   #outage: { backAt: number | undefined } | undefined;
   /** The log's end, read after the call: a flood of callers costs one read at a time. */
@@ -93,7 +97,10 @@ export class LiveFeed implements AsyncDisposable {
 
   /** For how long something in the log may have gone unhandled, in milliseconds; small when nothing has. */
   lagMs(): number {
-    return this.#options.clock() - this.#freshAt;
+    const now = this.#options.clock();
+    if (now >= this.#lagReadAt + IN_USE_MS) this.#probing?.wake();
+    this.#lagReadAt = now;
+    return now - this.#freshAt;
   }
 
   /**
@@ -145,7 +152,7 @@ export class LiveFeed implements AsyncDisposable {
       else this.#outage = { backAt: undefined };
       logger.warn({ error: messageOf(error) }, "live feed could not read the log's end; retrying");
     }
-    return PROBE_MS;
+    return startedAt < this.#lagReadAt + IN_USE_MS ? PROBE_MS : IDLE_PROBE_MS;
   }
 }
 

@@ -12,7 +12,7 @@ import type { ReadSide } from "../projections/read-side.ts";
 
 /** A writer that is silent for so long is gone. */
 const SILENCE_MS = MINUTE_MS;
-/** How often silent ones are looked for. */
+/** How often silent ones are looked for while any grow. What begins to grow later is silent after SILENCE_MS at the earliest. */
 export const GROWING_SWEEP_MS = 2 * SECOND_MS;
 const PAGE = 100;
 
@@ -26,8 +26,10 @@ type SweepOptions = {
 };
 type Silent = { readonly client: ClientId; readonly room: RoomId; readonly message: MessageId };
 
-/** Ends the messages whose writers are silent. Done twice it is done once: the room decides. */
-export async function endSilent(options: SweepOptions, signal: AbortSignal): Promise<void> {
+/**
+ * Ends the messages whose writers are silent, and returns how long to rest. Done twice it is done once: the room decides.
+ */
+export async function endSilent(options: SweepOptions, signal: AbortSignal): Promise<number> {
   const { growing, readSide, logger, now } = options;
   // fence: growing-silence
   const since = now() - SILENCE_MS;
@@ -37,7 +39,7 @@ export async function endSilent(options: SweepOptions, signal: AbortSignal): Pro
   // Of those whose text is lost, with the schema `jobs`, there is what they were posted with.
   for (const { id, client, room_id: room } of posted) if (!known.has(id)) silent.push({ client, room, message: id });
   for (const one of silent) {
-    if (signal.aborted) return;
+    if (signal.aborted) return 0;
     try {
       const text = await growing.close(one, since);
       if (text === undefined && known.has(one.message)) continue; // its writer is back
@@ -46,6 +48,9 @@ export async function endSilent(options: SweepOptions, signal: AbortSignal): Pro
       logger.warn({ err: error, message: one.message }, "growing message not ended; retrying");
     }
   }
+  const grows =
+    (await growing.silent(now(), 1)).length > 0 || (await growingMessages(readSide.operator(), now(), 1)).length > 0;
+  return grows ? GROWING_SWEEP_MS : SILENCE_MS;
 }
 
 async function cancel(options: SweepOptions, { client, room, message }: Silent, content: Sealed<string> | null) {

@@ -28,6 +28,8 @@ const LATER = "later" as const;
 const EXPIRE_SECONDS = 900;
 /** How often a job is fetched again whose worker crashed. */
 const RETRY_LIMIT = 20;
+/** How often pg-boss looks for jobs that wait for others, of which there are none here. */
+const FLOW_SECONDS = 3_600;
 /** How long a done job is kept. Until then its id is not accepted again. */
 const KEEP_DONE_SECONDS = 3_600;
 
@@ -78,7 +80,8 @@ export class JobQueue implements AsyncDisposable {
   /** Opens the queue. Makes the schema `jobs` when it does not exist; several processes may do so at once. */
   static async open(options: JobQueueOptions): Promise<JobQueue> {
     const { pool, logger } = options;
-    const boss = new PgBoss({ db: onPool(pool), schema: SCHEMA, schedule: false, registerInstance: false });
+    const parts = { schedule: false, registerInstance: false, flowIntervalSeconds: FLOW_SECONDS } as const;
+    const boss = new PgBoss({ db: onPool(pool), schema: SCHEMA, ...parts });
     boss.on("error", (err) => logger.warn({ err }, "job queue: maintenance failed; retrying at its next interval"));
     boss.on("warning", (warning) => logger.debug({ warning: warning.message }, "job queue: warning"));
     const queue = new JobQueue(boss, options);

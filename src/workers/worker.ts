@@ -2,7 +2,7 @@
 import type { Logger } from "pino";
 import { type Instant, SECOND_MS } from "../contract/time.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { Loop, type LoopStatus } from "../platform/supervise.ts";
+import { IDLE_MS, Loop, type LoopStatus } from "../platform/supervise.ts";
 import { type ConcurrencyLimits, TenantConcurrency } from "./fairness.ts";
 import { DONE, type QueueName, retryLater, type TakenJob, type Verdict } from "./jobs.ts";
 import type { JobQueue } from "./queue.ts";
@@ -11,8 +11,9 @@ const FETCH_BATCH = 100;
 /** How long a fetch waits after the one before it, and a settlement likewise, so that more jobs share it. */
 const FETCH_LINGER_MS = 5;
 const SETTLE_LINGER_MS = 20;
-/** How often the queue is polled for jobs of other processes and jobs that went back. */
-const IDLE_MS = 500;
+/** How often the queue is polled for jobs of other processes: doubled each time that there are none, up to the latter. */
+const POLL_MS = 500;
+const MAX_POLL_MS = 5_000;
 /** A job that finds its sharer's limit reached runs again after this, and up to as much again, so that they spread out. */
 const SURPLUS_WAIT_MS = 500;
 /** How long jobs may go on after they were asked to stop. After it their leases decide. */
@@ -44,6 +45,8 @@ export class Worker {
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #settled: { readonly job: TakenJob; readonly verdict: Verdict }[] = [];
+  /** Until the next poll. */
+  #pollMs = POLL_MS;
   /** Whether the last fetch left jobs behind, for want of capacity or because a sharer was saturated. */
   #leftBehind = false;
 
@@ -51,9 +54,8 @@ export class Worker {
     const { queue, limits, logger } = options;
     this.#options = options;
     this.#concurrency = new TenantConcurrency(limits);
-    const restAfter = (more: boolean) => (more ? 0 : IDLE_MS);
-    const fetch = async () => restAfter(await this.#fetch());
-    const settle = async () => restAfter(await this.#settle());
+    const fetch = async () => ((await this.#fetch()) ? 0 : this.#pollMs);
+    const settle = async () => ((await this.#settle()) ? 0 : IDLE_MS);
     this.#fetching = new Loop({ name: `${queue}:fetch`, step: fetch, lingerMs: FETCH_LINGER_MS, logger });
     this.#settling = new Loop({ name: `${queue}:settle`, step: settle, lingerMs: SETTLE_LINGER_MS, logger });
   }
@@ -93,6 +95,7 @@ export class Worker {
     this.#leftBehind = true;
     if (limit === 0) return false;
     const fetched = await jobs.fetch(queue, limit, saturated);
+    this.#pollMs = fetched.length > 0 ? POLL_MS : Math.min(MAX_POLL_MS, 2 * this.#pollMs);
     this.#leftBehind = fetched.length === limit || saturated.length > 0;
     for (const job of fetched) {
       const admitted = this.#concurrency.admit(job);

@@ -37,7 +37,8 @@ const DEFAULT_LIMITS: WorkerLimits = {
   graceMs: 5 * SECOND_MS,
 };
 
-const LATER_IDLE_MS = 500;
+/** How often jobs for later are polled that this process was not notified of: those of before its start, and of others. */
+const LATER_POLL_MS = 2 * SECOND_MS;
 const SWEEP_RETRY_MS = SECOND_MS;
 /** A sweep, except the first, skips what is due for less than this part of its interval: its job is on its way. */
 const SWEEP_GRACE = 1 / 6;
@@ -100,7 +101,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const workers = { attempts: startWorker("attempts"), tasks: startWorker("tasks") };
   const later = new Loop({
     name: "later",
-    step: async () => ((await jobs.promote()) > 0 ? 0 : LATER_IDLE_MS),
+    step: async () => ((await jobs.promote()) > 0 ? 0 : LATER_POLL_MS),
     logger,
   });
   let first = true;
@@ -121,10 +122,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const growing = new GrowingTexts(options);
   const silence = new Loop({
     name: "growing",
-    step: async (signal) => {
-      if (group.leads()) await endSilent({ ...options, growing }, signal);
-      return GROWING_SWEEP_MS;
-    },
+    step: async (signal) => (group.leads() ? endSilent({ ...options, growing }, signal) : GROWING_SWEEP_MS),
     logger,
   });
   jobs.onQueued((queue, at) => {

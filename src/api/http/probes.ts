@@ -1,8 +1,9 @@
 // For operators: whether the process lives, whether it can serve, and what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Counter, collectDefaultMetrics, Histogram, type Registry } from "@prometheus-io/client";
+import { Counter, Histogram, type Registry } from "@prometheus-io/client";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { NodeServices } from "../../app/services.ts";
+import { addProcessMetrics } from "../../platform/metrics.ts";
 import type { ApiRouter } from "./api.ts";
 import { operatorCheck } from "./authentication.ts";
 import { sendJson } from "./pages.ts";
@@ -79,7 +80,7 @@ export type ObserveRequest = (method: string, path: string, status: number, seco
 
 /** Adds the metrics of the process and of HTTP to a registry. */
 export function addHttpMetrics(registry: Registry): ObserveRequest {
-  collectDefaultMetrics({ register: registry });
+  addProcessMetrics(registry);
   const durations = new Histogram({
     name: "chatapi_http_request_duration_seconds",
     help: "From a request's headers to its answer.",

@@ -7,7 +7,7 @@ import type { FeedListener } from "../subscription.ts";
 import { CHANNEL } from "./schema.ts";
 
 /** Finds appends whose notification was lost, and a connection that died silently. */
-const POLL_MS = 1_000;
+const POLL_MS = 2_000;
 const POLL_TIMEOUT_MS = 5_000;
 
 /** How many bytes of its own events a process keeps, counting EVENT_OVERHEAD_BYTES for each. */
