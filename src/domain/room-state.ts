@@ -10,6 +10,7 @@ import {
   RoleSchema,
   RoomKindSchema,
 } from "../contract/rooms.ts";
+import type { Instant } from "../contract/time.ts";
 import { type Actor, DomainError, type EventContext } from "./decider.ts";
 import { type EventsOf, event, sealed } from "./event.ts";
 import { messageEvents, type Reply, replyOf } from "./message-events.ts";
@@ -134,9 +135,9 @@ type Change = Readonly<z.infer<typeof Change>>;
 const Growing = z.object({ id: MessageIdSchema, sender: SubjectSchema });
 export type Growing = Readonly<z.infer<typeof Growing>>;
 
-/** What stays of a member who is gone, where that says more than the room does: it was removed, or left as reader. */
-const Former = z.enum(["removed", "reader"]);
-type Former = z.infer<typeof Former>;
+/** What stays of a member who is gone, where that says more than the room does: it was removed, left as reader, or is muted. */
+const Former = z.object({ left: z.enum(["removed", "reader"]).nullable(), mutedUntil: z.number().nullable() });
+type Former = Readonly<z.infer<typeof Former>>;
 
 /** A ban that may have ended, and the seq of its event. */
 const Ban = z.object({ until: z.number().nullable(), seq: z.number() });
@@ -194,9 +195,8 @@ export function evolve(state: Room, event: RoomEvent, context: EventContext): Ro
     case "MemberLeft": {
       const { subject, reason } = event.data;
       const gone = withMember(room, subject, undefined);
-      const former = reason === "removed" ? reason : room.members.get(subject)?.role;
-      if (former !== "removed" && former !== "reader") return gone;
-      return { ...gone, formers: room.formers.set(subject, former) };
+      const former = formerOf(room.members.get(subject), reason, at);
+      return former === undefined ? gone : { ...gone, formers: room.formers.set(subject, former) };
     }
     case "MemberMuted": {
       const { subject, until } = event.data;
@@ -274,6 +274,12 @@ const memberOf = ({ role, name }: MemberData, seq: number, joining: Joining): Me
   mutedUntil: null,
 });
 
+function formerOf(member: Member | undefined, reason: string, at: Instant): Former | undefined {
+  const left = reason === "removed" ? reason : member?.role === "reader" ? member.role : null;
+  const mutedUntil = (member?.mutedUntil ?? 0) > at ? (member?.mutedUntil ?? null) : null;
+  return left === null && mutedUntil === null ? undefined : { left, mutedUntil };
+}
+
 function withMember(room: ExistingRoom, subject: Subject, now: Member | undefined): ExistingRoom {
   const before = room.members.get(subject);
   const owners = room.owners - (before?.role === "owner" ? 1 : 0) + (now?.role === "owner" ? 1 : 0);
@@ -327,7 +333,7 @@ const Snapshot = z.discriminatedUnion("status", [
 ]);
 
 export const roomSnapshot = {
-  version: 8,
+  version: 9,
   toJson(room: Room): unknown {
     if (room.status !== "live") return room;
     const { members, formers, bans, changes, growing, responses } = room;

@@ -191,7 +191,11 @@ function setMember(
     // fence: banned-joins
     if (banAt(room, subject, at) !== undefined) throw new DomainError("banned");
     if (room.members.size >= memberLimit(room.settings)) throw new DomainError("room_full");
-    return [{ type: "MemberJoined", data: { ...member, role } }];
+    const joined = { type: "MemberJoined", data: { ...member, role } } as const;
+    const until = room.formers.get(subject)?.mutedUntil ?? 0;
+    return /* fence: rejoin-muted */ until > at
+      ? [joined, { type: "MemberMuted", data: { subject, user: member.user, until } }]
+      : [joined];
   }
   if (described !== undefined && sameJson({ ...described, role: before }, { ...member, role })) return [];
   return [{ type: "MemberUpdated", data: { ...member, role } }];
@@ -199,7 +203,7 @@ function setMember(
 
 /** What joining gives: never more than what the person left with. */
 const joiningRole = (room: ExistingRoom, subject: Subject): Role =>
-  /* fence: rejoin-as-reader */ room.formers.get(subject) === "reader" ? "reader" : room.settings.joinRole;
+  /* fence: rejoin-as-reader */ room.formers.get(subject)?.left === "reader" ? "reader" : room.settings.joinRole;
 
 function requireJoining(
   room: ExistingRoom,
@@ -211,7 +215,7 @@ function requireJoining(
   // fence: policy-joins
   if (!policy.usersJoinPublicRooms) throw new DomainError("forbidden", "users of this client do not join public rooms");
   // fence: removed-rejoins
-  if (room.formers.get(subject) === "removed") throw new DomainError("removed");
+  if (room.formers.get(subject)?.left === "removed") throw new DomainError("removed");
   const given = joiningRole(room, subject);
   if (role !== given) throw new DomainError("role_required", `joining this room gives the role ${given}`);
 }

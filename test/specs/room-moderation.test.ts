@@ -109,11 +109,27 @@ describe("a muted member", () => {
       .then(posted(4, { ordinal: 1 }));
   });
 
-  test("stays so when its role, name and meta are replaced, and not when it comes back", () => {
+  test("stays so when its role, name and meta are replaced", () => {
     room(privateRoom, muted("sub_max", LATER), updated("sub_max", "admin")).when(post(memberMax)).thenRejected("muted");
-    room(privateRoom, muted("sub_max", LATER), left("sub_max"), joined("sub_max"))
-      .when(post(memberMax))
-      .then(posted(5, { ordinal: 1 }));
+  });
+
+  test("is muted again when it comes back before the time is over, by itself or not", () => {
+    const back = [joined("sub_max"), muted("sub_max", LATER)];
+    room(publicRoom, muted("sub_max", LATER), left("sub_max"))
+      .when(setMember(memberMax, "sub_max"))
+      .then(...back);
+    room(privateRoom, muted("sub_max", LATER), left("sub_max", "removed"))
+      .when(setMember(adminAnna, "sub_max"))
+      .then(...back);
+    room(publicRoom, muted("sub_max", LATER), left("sub_max"), ...back, left("sub_max"))
+      .when(setMember(memberMax, "sub_max"))
+      .then(...back);
+    room(publicRoom, at(NOW - 60_000, muted("sub_max", NOW)), at(NOW - 60_000, left("sub_max")))
+      .when(setMember(memberMax, "sub_max"))
+      .then(joined("sub_max"));
+    room(publicRoom, muted("sub_max", LATER), muted("sub_max", null), left("sub_max"))
+      .when(setMember(memberMax, "sub_max"))
+      .then(joined("sub_max"));
   });
 
   test("is muted by admins, not by itself, and admins by owners", () => {

@@ -56,7 +56,7 @@ const HISTORY = [
  */
 const GOLDEN = {
   room: {
-    8: {
+    9: {
       status: "live",
       settings: {
         name: "Team",
@@ -75,7 +75,7 @@ const GOLDEN = {
         ["sub_max", { role: "admin", joinedAt: NOW, joinedSeq: 0, described: 10, named: false, mutedUntil: null }],
         ["sub_olga", { role: "owner", joinedAt: NOW, joinedSeq: 0, described: 1, named: false, mutedUntil: null }],
       ],
-      formers: [["sub_rita", "reader"]],
+      formers: [["sub_rita", { left: "reader", mutedUntil: null }]],
       bans: [],
       owners: 1,
       posted: 8,

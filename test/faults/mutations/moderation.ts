@@ -23,6 +23,12 @@ export const moderationMutations: readonly Mutation[] = [
     caughtBy: moderation("cannot post, nor can a client key for it"),
   },
   {
+    fence: "rejoin-muted",
+    name: "who left muted comes back muted",
+    mutate: condition(false),
+    caughtBy: moderation("is muted again when it comes back"),
+  },
+  {
     fence: "post-admins",
     name: "a room that is its admins' to post in",
     mutate: condition(false),
