@@ -9,7 +9,7 @@ import { userDecider, userStream } from "../domain/user.ts";
 import { deriveUuid, fallbackMailId } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { failpoint } from "../platform/failpoint.ts";
-import { countOpen, openWebsocketDeliveries } from "../projections/models/deliveries.ts";
+import { countOpen, openWebsocketDeliveries } from "../projections/models/delivery-list.ts";
 import { awaitChoices, gatesOf } from "./gates.ts";
 import {
   contextFor,

@@ -4,7 +4,7 @@ import { inboxDecider, inboxStream } from "../domain/inbox.ts";
 import { deriveUuid } from "../event-store/derived-ids.ts";
 import { readDecoded } from "../event-store/handle-command.ts";
 import { mapBounded } from "../platform/bounded.ts";
-import { openWebsocketDeliveries } from "../projections/models/deliveries.ts";
+import { openWebsocketDeliveries } from "../projections/models/delivery-list.ts";
 import { contextOf, executeOnDelivery, type JobServices } from "./job-services.ts";
 import { DONE, retryLater, type TakenJob, type Verdict, type Work } from "./jobs.ts";
 

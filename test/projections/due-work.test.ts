@@ -7,7 +7,8 @@ import type { NotificationData } from "../../src/domain/notification.ts";
 import { emptyStream, IdempotencyWindow } from "../../src/event-store/stream-state.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
-import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/deliveries.ts";
+import { deliveriesOf } from "../../src/projections/models/deliveries.ts";
+import { countOpen, openWebsocketDeliveries } from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import {
   listNotifications,

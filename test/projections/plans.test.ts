@@ -7,9 +7,16 @@ import { positionOf } from "../../src/event-store/event-store.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
-import { countOpen, deliveriesOf, openWebsocketDeliveries } from "../../src/projections/models/deliveries.ts";
+import { deliveriesOf } from "../../src/projections/models/deliveries.ts";
 import { deliveryFigures } from "../../src/projections/models/delivery-figures.ts";
-import { countRedrivable, listDeliveries, nextRedrivable } from "../../src/projections/models/delivery-list.ts";
+import {
+  countOpen,
+  countRedrivable,
+  listDeliveries,
+  nextRedrivable,
+  openWebsocketDeliveries,
+  usersWithOpenDeliveries,
+} from "../../src/projections/models/delivery-list.ts";
 import * as dueWork from "../../src/projections/models/due-work.ts";
 import { unacknowledgedMarks } from "../../src/projections/models/inbox.ts";
 import { countInboxes, itemCovered, listInbox } from "../../src/projections/models/inbox-list.ts";
@@ -240,6 +247,7 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "an item of the inbox": () => itemCovered(read, DLV),
   "marks to be acknowledged": () => unacknowledgedMarks(operator, 50, position),
   "open deliveries of a user": () => openWebsocketDeliveries(read, WHO, { now: 5_000, limit: 100 }),
+  "who has open deliveries": () => usersWithOpenDeliveries(read, [WHO, "sub_8"], 5_000),
   "how many are open": () => countOpen(read, WHO),
   attempts: () => attemptsOf(read, [DLV, "dlv_8"]),
   audit: () => auditPage(read, { limit: 50 }),

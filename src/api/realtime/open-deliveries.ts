@@ -15,7 +15,7 @@ import { batchLoader } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
-import { openWebsocketDeliveries, usersWithOpenDeliveries } from "../../projections/models/deliveries.ts";
+import { openWebsocketDeliveries, usersWithOpenDeliveries } from "../../projections/models/delivery-list.ts";
 import { deliveryOf } from "../../projections/projection.ts";
 import { MAX_AHEAD_BYTES, type Outbox } from "./outbox.ts";
 

@@ -1,5 +1,4 @@
 // Deliveries: one recipient on one channel, its status, and when it is due next.
-import { sql } from "kysely";
 import type { Channel, DeliveryError, DeliveryStatus, Priority } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, EndpointId, EventId, NotificationId, Subject } from "../../contract/ids.ts";
@@ -31,7 +30,6 @@ import {
   text,
 } from "../projection.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
-import { notifications } from "./notifications.ts";
 
 const columns = {
   id: text<DeliveryId>(),
@@ -334,52 +332,6 @@ export async function deliveriesOf(
   return readPage(read, query, { by: { position: "text" }, order: "asc", limit, cursor }, (last) => [last.position]);
 }
 
-/**
- * WebSocket deliveries of a user that are not acknowledged and do not expire before `now`, those that fell back
- * included, oldest first, with what their frames are made of. Throws InvalidCursor.
- */
-export async function openWebsocketDeliveries(
-  read: ReadAs,
-  subject: Subject,
-  { now, limit, cursor }: { now: Instant; limit: number; cursor?: Cursor },
-) {
-  const query = read
-    .over({ d: deliveries, n: notifications })
-    .selectFrom("d")
-    .innerJoin("n", "n.id", "d.notification_id")
-    .select(["d.id", "n.id as notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
-    .select(["n.subject", "n.content", "n.meta", "n.priority", "n.category", "n.room_id"])
-    .where(sql<boolean>`d.to_push`)
-    .where(sql<boolean>`not n.deleted`)
-    .where("d.subject", "=", subject)
-    .where("d.expires_at", ">", now);
-  return readPage(read, query, { by: { "d.position": "text" }, order: "asc", limit, cursor }, (last) => [
-    last.position,
-  ]);
-}
-
-/** Of these users those to whom `openWebsocketDeliveries` may give any. */
-export async function usersWithOpenDeliveries(
-  read: ReadAs,
-  subjects: readonly Subject[],
-  now: Instant,
-): Promise<readonly Subject[]> {
-  const query = read
-    .over({ d: deliveries })
-    .selectFrom(sql<{ subject: Subject }>`unnest(${subjects}::text[])`.as<"u">(sql`u(subject)`))
-    .select("u.subject")
-    .where(({ exists, selectFrom }) =>
-      exists(
-        selectFrom("d")
-          .select("d.id")
-          .where(sql<boolean>`d.to_push`)
-          .whereRef("d.subject", "=", "u.subject")
-          .where("d.expires_at", ">", now),
-      ),
-    );
-  return (await read.rows(query)).map(({ subject }) => subject);
-}
-
 /** The mail that a provider gave this id when it took it. */
 export async function deliveryByMessageId(read: ReadAs, id: string): Promise<DeliveryId | undefined> {
   const query = read
@@ -389,16 +341,4 @@ export async function deliveryByMessageId(read: ReadAs, id: string): Promise<Del
     .where("provider_message_id", "=", id)
     .limit(1);
   return first(await read.rows(query))?.id;
-}
-
-/** How many WebSocket deliveries of a user are pending. */
-export async function countOpen(read: ReadAs, subject: Subject): Promise<number> {
-  const query = read
-    .over({ d: deliveries })
-    .selectFrom("d")
-    .select(sql<number>`count(*)::int`.as("count"))
-    .where(sql<boolean>`d.to_push`)
-    .where("d.subject", "=", subject)
-    .where("d.status", "=", "pending");
-  return first(await read.rows(query))?.count ?? 0;
 }

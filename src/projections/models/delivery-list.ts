@@ -1,4 +1,4 @@
-// Deliveries by what they are: lists of them, and those that a redrive starts again.
+// Deliveries by what they are: lists of them, those that are open to a user, and those that a redrive starts again.
 import { type Expression, type SqlBool, sql } from "kysely";
 import type { Channel, DeliveryStatus } from "../../contract/deliveries.ts";
 import type { Cursor } from "../../contract/fields.ts";
@@ -9,6 +9,7 @@ import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";
 import { anyOf, first, type ReadAs } from "../read-as.ts";
 import { type DeliveryRow, deliveries } from "./deliveries.ts";
+import { notifications } from "./notifications.ts";
 
 type DeliveryFilter = {
   statuses?: readonly DeliveryStatus[] | undefined;
@@ -120,4 +121,62 @@ export function deliveriesOfEndpoint(
   if (from !== undefined) query = query.where("requested_at", ">=", from);
   if (to !== undefined) query = query.where("requested_at", "<", to);
   return readPage(read, query, { by: { position: "text" }, order: "desc", limit, cursor }, (last) => [last.position]);
+}
+
+/**
+ * WebSocket deliveries of a user that are not acknowledged and do not expire before `now`, those that fell back
+ * included, oldest first, with what their frames are made of. Throws InvalidCursor.
+ */
+export async function openWebsocketDeliveries(
+  read: ReadAs,
+  subject: Subject,
+  { now, limit, cursor }: { now: Instant; limit: number; cursor?: Cursor },
+) {
+  const query = read
+    .over({ d: deliveries, n: notifications })
+    .selectFrom("d")
+    .innerJoin("n", "n.id", "d.notification_id")
+    .select(["d.id", "n.id as notification_id", "d.status", "d.requested_at", "d.expires_at", "d.position"])
+    .select(["n.subject", "n.content", "n.meta", "n.priority", "n.category", "n.room_id"])
+    .where(sql<boolean>`d.to_push`)
+    .where(sql<boolean>`not n.deleted`)
+    .where("d.subject", "=", subject)
+    .where("d.expires_at", ">", now);
+  return readPage(read, query, { by: { "d.position": "text" }, order: "asc", limit, cursor }, (last) => [
+    last.position,
+  ]);
+}
+
+/** Of these users those to whom `openWebsocketDeliveries` may give any. */
+export async function usersWithOpenDeliveries(
+  read: ReadAs,
+  subjects: readonly Subject[],
+  now: Instant,
+): Promise<readonly Subject[]> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom(sql<{ subject: Subject }>`unnest(${subjects}::text[])`.as<"u">(sql`u(subject)`))
+    .select("u.subject")
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom("d")
+          .select("d.id")
+          .where(sql<boolean>`d.to_push`)
+          .whereRef("d.subject", "=", "u.subject")
+          .where("d.expires_at", ">", now),
+      ),
+    );
+  return (await read.rows(query)).map(({ subject }) => subject);
+}
+
+/** How many WebSocket deliveries of a user are pending. */
+export async function countOpen(read: ReadAs, subject: Subject): Promise<number> {
+  const query = read
+    .over({ d: deliveries })
+    .selectFrom("d")
+    .select(sql<number>`count(*)::int`.as("count"))
+    .where(sql<boolean>`d.to_push`)
+    .where("d.subject", "=", subject)
+    .where("d.status", "=", "pending");
+  return first(await read.rows(query))?.count ?? 0;
 }
