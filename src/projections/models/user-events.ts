@@ -156,10 +156,11 @@ const missedBy = (read: ReadAs, { subject, rooms: ids, after, upTo, limit }: Mis
 export const missedEvents = (read: ReadAs, missed: MissedEvents): Promise<readonly EventRef[]> =>
   read.rows(missedBy(read, missed).selectAll("missed").orderBy("missed.position").limit(missed.limit));
 
-/** How many there are, counted to `limit`. */
+/** How many there are, counted to `limit`: rooms after the one in which it is reached are not looked at. */
 export async function countMissed(read: ReadAs, missed: MissedEvents): Promise<number> {
-  const counted = missedBy(read, missed).select(sql<number>`count(*)::int`.as("count"));
-  return Math.min(missed.limit, first(await read.rows(counted))?.count ?? 0);
+  const found = missedBy(read, missed).select("missed.position").limit(missed.limit);
+  const counted = read.over({}).selectFrom(found.as("found")).select(sql<number>`count(*)::int`.as("count"));
+  return first(await read.rows(counted))?.count ?? 0;
 }
 
 /** When the client's first event after a position happened; undefined when there is none. */
