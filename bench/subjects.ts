@@ -11,6 +11,7 @@ import { largeInbox } from "./subjects/large-inbox.ts";
 import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
+import { manyRooms } from "./subjects/many-rooms.ts";
 import { projections } from "./subjects/projections.ts";
 import { search } from "./subjects/search.ts";
 import { socketPosts } from "./subjects/socket-posts.ts";
@@ -38,6 +39,7 @@ export const subjects: readonly Subject[] = [
   following,
   typing,
   socketMemory,
+  manyRooms,
   roomLoading,
   reading,
   largeInbox,

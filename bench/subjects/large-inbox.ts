@@ -14,6 +14,7 @@ import { copyRows } from "../../src/projections/row-store.ts";
 import { interleave, median } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
+import { fill } from "../support/fill.ts";
 import { openReadModels } from "../support/log.ts";
 
 const atMost = { direction: "at most", unit: "x" } as const;
@@ -27,30 +28,6 @@ const DAYS = 30;
 const READER: Person = "sub_reader";
 /** Rows that sums are derived from at once. */
 const CHUNK = 20_000;
-
-/** Rows of a read model, all alike but for some columns: these in SQL, of the n-th. */
-async function fill(
-  pool: pg.Pool,
-  of: Projection,
-  count: number,
-  columns: Readonly<Record<string, string>>,
-): Promise<void> {
-  const defaults = {
-    text: "'x'",
-    integer: "0",
-    bigint: "0",
-    boolean: "false",
-    json: "'{}'::json",
-    integers: "'{}'",
-    tsvector: "''",
-  };
-  const names = Object.keys(of.columns);
-  const values = Object.entries(of.columns).map(
-    ([name, { type, nullable }]) => columns[name] ?? (nullable ? "null" : defaults[type]),
-  );
-  await pool.query(`insert into read.${tableName(of)} (${names.join(", ")})
-    select ${values.join(", ")} from generate_series(1, ${count}) n`);
-}
 
 /** What follows from all rows of another read model, by the code that follows from a batch's. */
 async function derive(pool: pg.Pool, of: Projection): Promise<void> {
