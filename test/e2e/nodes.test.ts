@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { holdBetweenNodes } from "./between-nodes.ts";
 import { recoverFromFaults } from "./nodes-faults.ts";
+import { followBetweenNodes } from "./nodes-follow.ts";
 import { apiOf } from "./support/api.ts";
 import { type OpenedCluster, openCluster } from "./support/cluster.ts";
 import { available, START_TIMEOUT_MS } from "./support/setups.ts";
@@ -17,5 +18,6 @@ describe.skipIf(available(["nodes"]).length === 0)("two of each", () => {
   afterAll(() => given.stack.disposeAsync(), 60_000);
 
   holdBetweenNodes(given);
+  followBetweenNodes(given);
   recoverFromFaults(given);
 });
