@@ -25,6 +25,7 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   const waiting = createWaitingServer({ config, logger, newId: () => randomUUID() });
   let closed: Promise<void> | undefined;
   const close = () => {
+    waiting.shut();
     closed ??= closeServer(waiting.server);
     return closed;
   };

@@ -156,6 +156,7 @@ const AWAY_MESSAGES = [
   "Query read timeout",
   "Client has encountered a connection error and is not queryable",
   "Client was closed and is not queryable",
+  "Cannot use a pool after calling end on the pool",
 ];
 
 /** SQLSTATE of a table, or schema, that does not exist. */

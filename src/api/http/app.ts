@@ -56,27 +56,43 @@ type HttpServerOptions = {
 /** `upgrade` is left to the gateway. `open` takes up requests; until then a server that waits refuses them. */
 type HttpServer = { readonly server: Server; readonly open: () => void };
 
-/** A server that may listen before the node is ready. */
-export type WaitingServer = { readonly server: Server; readonly open: (handle: Handler) => void };
+/**
+ * A server that may listen before the node is ready. `shut`: the node stops. Connections that are kept open outlive the end of
+ * listening: what else comes on them is refused, and they end with the answer.
+ */
+export type WaitingServer = {
+  readonly server: Server;
+  readonly open: (handle: Handler) => void;
+  readonly shut: () => void;
+};
 
-/** Answers `/livez`, and 503 to all else, until it is given what handles requests. Not listening yet. */
+/** Answers `/livez`, and 503 to all else, until it is given what handles requests, and once it is shut. Not listening yet. */
 export function createWaitingServer(
   services: Pick<NodeServices, "config" | "logger" | "newId">,
   timings = HTTP_TIMINGS,
 ): WaitingServer {
   const app = newApp(services, () => undefined, baseUrlOf(services.config));
+  let doing = "starting";
   app.use((ctx) => {
     if (ctx.path === "/livez") return sendJson(ctx, { status: "ok" });
-    if (ctx.path !== "/readyz") throw new Problem("unavailable", { detail: "The server is starting. Try again." });
+    if (ctx.path !== "/readyz") throw new Problem("unavailable", { detail: `The server is ${doing}. Try again.` });
     ctx.set("Retry-After", "1");
     sendJson(ctx, { status: "not_ready" }, 503);
   });
-  let handle: Handler = app.callback();
+  const refuse: Handler = app.callback();
+  let handle = refuse;
   const server = createGuardedServer(services, timings, (request, response) => handle(request, response));
   return {
     server,
     open(given) {
       handle = given;
+    },
+    shut() {
+      doing = "stopping";
+      handle = (request, response) => {
+        response.shouldKeepAlive = false;
+        return refuse(request, response);
+      };
     },
   };
 }

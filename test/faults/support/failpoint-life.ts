@@ -65,13 +65,15 @@ async function pair(world: World): Promise<void> {
   if (again.id !== first.id) throw new Error(`two rooms of one pair: ${first.id}, ${again.id}`);
 }
 
-/** Mails and webhooks: at once, later, moved, failing once, failing for good. */
+/** Mails and webhooks: at once, under a deduplication key, counted by a throttle, later, moved, failing once, failing for good. */
 async function outside(world: World): Promise<void> {
   const mail = () => ({ type: "email", to_email: `${unique(world, "mail")}@example.com`, subject: "S", content: "C" });
   const hook = (path: string) => ({ type: "webhook", url: world.receivers.hook(path), content: unique(world, "hook") });
   const [moved] = await Promise.all([
     ask(world, { ...mail(), send_at: soon(700) }),
     ask(world, mail()),
+    ask(world, { ...mail(), dedupe: { key: unique(world, "dedupe"), window_seconds: 60 } }),
+    ask(world, { ...mail(), throttle: { key: "a-day", limit: 5, per_seconds: 86_400 } }),
     ask(world, { ...mail(), send_at: soon(800) }),
     ask(world, hook("/ok")),
     ask(world, hook("/first-fails")),
