@@ -13,8 +13,8 @@ import { bySocket, byStream, GrowingReader } from "./support/growing-reader.ts";
 import { killBoth } from "./support/kill-postgres.ts";
 import { pick, type Random, seeded } from "./support/random.ts";
 
-/** 200 a second, for two seconds or thirty. */
-const APPENDS = sized(400, 6_000);
+/** 200 a second, for one second or thirty. */
+const APPENDS = sized(200, 6_000);
 const EVERY_MS = 5;
 /** Appends whose answer nobody waits for, and cuts of a reader: one in so many. */
 const CUT_ONE_IN = 25;
