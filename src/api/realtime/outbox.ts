@@ -96,7 +96,7 @@ export class Outbox implements Disposable {
   }
 
   readonly #pump = (): void => {
-    while (this.#paced.length > 0 && !this.#stream.writableNeedDrain) {
+    while (this.#paced.length > 0 && /* fence: socket-paced */ !this.#stream.writableNeedDrain /* end */) {
       const next = this.#paced.shift();
       if (next === undefined) return;
       const bytes = this.#socket.readyState === WebSocket.OPEN ? next.make() : undefined;

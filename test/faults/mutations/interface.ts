@@ -190,6 +190,15 @@ export const interfaceMutations: readonly Mutation[] = [
     caughtBy: { file: "api/realtime/queues.test.ts", test: "who does not read live frames is closed with 4008" },
   },
   {
+    fence: "socket-paced",
+    name: "what is read for a socket waits for its reader",
+    mutate: condition(true),
+    caughtBy: {
+      file: "api/realtime/queues.test.ts",
+      test: "who catches up slowly is waited for, and has everything in the end",
+    },
+  },
+  {
     fence: "catch-up-order",
     name: "order while a socket catches up",
     mutate: condition(false),
