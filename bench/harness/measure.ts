@@ -32,6 +32,17 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
+/** Milliseconds of one run of the work: the median of many, one after the other. */
+export async function typicalMs(times: number, work: () => Promise<unknown>): Promise<number> {
+  const took: number[] = [];
+  for (let time = 0; time < times; time += 1) {
+    const start = performance.now();
+    await work();
+    took.push(performance.now() - start);
+  }
+  return median(took);
+}
+
 /** The value that `share` of the values do not exceed (nearest rank). Throws a RangeError without values. */
 export function quantile(values: readonly number[], share: number): number {
   if (values.length === 0) throw new RangeError("no values");

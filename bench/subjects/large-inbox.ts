@@ -11,10 +11,10 @@ import { notifications } from "../../src/projections/models/notifications.ts";
 import { type Projection, type Row, type RowMove, tableName } from "../../src/projections/projection.ts";
 import { columnTypes, type ReadAs } from "../../src/projections/read-as.ts";
 import { copyRows } from "../../src/projections/row-store.ts";
-import { interleave, median } from "../harness/measure.ts";
+import { fillRows } from "../../test/support/fill-rows.ts";
+import { interleave, typicalMs } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
-import { fill } from "../support/fill.ts";
 import { openReadModels } from "../support/log.ts";
 
 const atMost = { direction: "at most", unit: "x" } as const;
@@ -71,27 +71,17 @@ async function filled({ postgres, say }: Bench, open: AsyncDisposableStack, coun
   const at = `(1767225600000 + n * ${Math.floor((DAYS * 86_400_000) / count)}::bigint)`;
   const own = { client: `'${client}'`, position: "'bench.' || lpad(to_hex(n * 4), 16, '0')", created_at: at };
   const about = { channel: "'websocket'", category: "'category ' || n % 5" };
-  await fill(log.pool, notifications, count, { ...own, ...about, id: "'ntf_' || n" });
+  await fillRows(log.pool, notifications, count, { ...own, ...about, id: "'ntf_' || n" });
   const source = { id: "'dlv_' || n", notification_id: "'ntf_' || n", subject: `'${READER}'` };
   const outcome = {
     status: "case when n % 50 = 0 then 'expired' else 'delivered' end",
     delivered_at: `case when n % 50 <> 0 then ${at} + n::bigint * 7919 % 60000 end`,
   };
-  await fill(log.pool, deliveries, count, { ...own, ...about, ...source, ...outcome });
-  await fill(log.pool, inbox, count, { ...own, ...source, item: "'new'" });
+  await fillRows(log.pool, deliveries, count, { ...own, ...about, ...source, ...outcome });
+  await fillRows(log.pool, inbox, count, { ...own, ...source, item: "'new'" });
   for (const one of [inboxBlocks, deliverySums]) await derive(log.pool, one);
   await log.pool.query("vacuum analyze");
   return readSide.readAs(client);
-}
-
-async function typicalMs(work: () => Promise<unknown>): Promise<number> {
-  const took: number[] = [];
-  for (let time = 0; time < REQUESTS; time += 1) {
-    const start = performance.now();
-    await work();
-    took.push(performance.now() - start);
-  }
-  return median(took);
 }
 
 export const largeInbox: Subject = {
@@ -105,8 +95,8 @@ export const largeInbox: Subject = {
     const names = { many: shown(bench.events), few: shown(FEW) };
     const row = async (goal: Goal, work: (read: ReadAs, count: number) => Promise<unknown>) => {
       const candidates = [
-        { name: names.few, turn: () => typicalMs(() => work(few, FEW)) },
-        { name: names.many, turn: () => typicalMs(() => work(many, bench.events)) },
+        { name: names.few, turn: () => typicalMs(REQUESTS, () => work(few, FEW)) },
+        { name: names.many, turn: () => typicalMs(REQUESTS, () => work(many, bench.events)) },
       ];
       return ratioRow(goal, await interleave(candidates, bench.rounds), names.many, names.few, "ms");
     };

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import type { RoomId } from "../../src/contract/ids.ts";
 import { roomDecider, roomStream } from "../../src/domain/room.ts";
-import { interleave, median } from "../harness/measure.ts";
+import { interleave, typicalMs } from "../harness/measure.ts";
 import { type Goal, ratioRow, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import { type Large, largeDatabase, READER } from "../support/large.ts";
@@ -25,17 +25,6 @@ const SNAPSHOT_WAIT_MS = 10_000;
 /** The first command on the long room reads all of it: nothing made snapshots while it was filled. */
 const WHOLE_READ_MS = 600_000;
 const SNAPSHOT_POLL_MS = 20;
-
-/** Milliseconds of one run of the work: the median of many, one after the other. */
-async function typicalMs(times: number, work: () => Promise<unknown>): Promise<number> {
-  const took: number[] = [];
-  for (let time = 0; time < times; time += 1) {
-    const start = performance.now();
-    await work();
-    took.push(performance.now() - start);
-  }
-  return median(took);
-}
 
 export const roomLoading: Subject = {
   name: "room-loading",

@@ -4,11 +4,11 @@ import { WebSocket } from "ws";
 import { messages } from "../../src/projections/models/messages.ts";
 import { members, rooms } from "../../src/projections/models/rooms.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
-import { interleave, median } from "../harness/measure.ts";
+import { fillRows } from "../../test/support/fill-rows.ts";
+import { interleave, median, typicalMs } from "../harness/measure.ts";
 import { type Goal, ratioRow, rowOf, shown } from "../harness/row.ts";
 import type { Bench, Subject } from "../harness/subject.ts";
 import type { Connecting } from "../processes/sockets.ts";
-import { fill } from "../support/fill.ts";
 import { openLog, registerClient } from "../support/log.ts";
 import { type BenchProcess, startProcess } from "../support/process.ts";
 import { type Api, apiOf, newEncryptionKey, newToken, type Served, startServed } from "../support/served.ts";
@@ -52,17 +52,17 @@ async function place({ postgres, say }: Bench, open: AsyncDisposableStack): Prom
     active: "true",
     activity_position: position,
   };
-  await fill(log.pool, rooms, rows(MANY, 1), { ...own, ...heads, ...about });
+  await fillRows(log.pool, rooms, rows(MANY, 1), { ...own, ...heads, ...about });
   const said = { sender: "'sub_' || md5((r * 10 + n)::text)", state: "'complete'", type: "'text'", ordinal: "n" };
   const content = "'Shall we meet at the station at half past six, or at the office?'";
   const told = { content, id: "'msg_' || r || '_' || n", seq: "n + 1", content_seq: "n + 1", change_seq: "n + 1" };
-  await fill(log.pool, messages, rows(MANY, MESSAGES_EACH), { ...own, ...said, ...told });
-  await fill(log.pool, members, rows(MANY, MESSAGES_EACH), { ...own, subject: said.sender, join_index: "n" });
+  await fillRows(log.pool, messages, rows(MANY, MESSAGES_EACH), { ...own, ...said, ...told });
+  await fillRows(log.pool, members, rows(MANY, MESSAGES_EACH), { ...own, subject: said.sender, join_index: "n" });
   for (const [count, number] of [MANY, FEW].flatMap((many) =>
     Array.from({ length: USERS }, (_, n) => [many, n] as const),
   )) {
     const subject = await log.keyring.subjectOfUser(client, named(count, number));
-    await fill(log.pool, members, rows(count, 1), { ...own, subject: `'${subject}'`, role: "'member'" });
+    await fillRows(log.pool, members, rows(count, 1), { ...own, subject: `'${subject}'`, role: "'member'" });
   }
   await log.pool.query("vacuum analyze");
   return async () => {
@@ -100,15 +100,8 @@ async function windowMs({ served, api }: Place, rooms: number): Promise<number> 
   return median(took);
 }
 
-async function pageMs({ api }: Place, rooms: number): Promise<number> {
-  const took: number[] = [];
-  for (let time = 0; time < REQUESTS; time += 1) {
-    const start = performance.now();
-    await api.call("GET", `/users/${named(rooms, 0)}/rooms?limit=${FEW}`);
-    took.push(performance.now() - start);
-  }
-  return median(took);
-}
+const pageMs = ({ api }: Place, rooms: number): Promise<number> =>
+  typicalMs(REQUESTS, () => api.call("GET", `/users/${named(rooms, 0)}/rooms?limit=${FEW}`));
 
 /** What the server's heap grows by, in kilobytes for each follower. */
 async function followerKb({ served, api }: Place, sockets: BenchProcess, rooms: number): Promise<number> {

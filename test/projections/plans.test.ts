@@ -28,9 +28,10 @@ import { redriveById, runningRedrives } from "../../src/projections/models/redri
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
 import { listSuppressions } from "../../src/projections/models/suppressions.ts";
 import { listUsers, userBySubject } from "../../src/projections/models/users.ts";
-import { type Column, type Projection, tableName } from "../../src/projections/projection.ts";
+import { tableName } from "../../src/projections/projection.ts";
 import { readAs, readAsOperator } from "../../src/projections/read-as.ts";
 import type { OperatorRead, ReadAs } from "../../src/projections/read-side.ts";
+import { fillRows } from "../support/fill-rows.ts";
 import { CLIENT } from "./log.ts";
 import { memberOf, membersPage, roomByExternalId, roomById, streamPositions } from "./lookups.ts";
 import { type Setting, setting } from "./setting.ts";
@@ -127,26 +128,6 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   recipients: { notification_id: "'ntf_' || n", subject: "'sub_' || n % 997" },
 };
 
-function fill(projection: Projection): string {
-  const value = ([name, { type, nullable }]: [string, Column]) => {
-    const special = KEYS[projection.name]?.[name] ?? VALUES[name];
-    if (special !== undefined) return special;
-    if (nullable) return "null";
-    return {
-      text: "'x'",
-      integer: "0",
-      bigint: "0",
-      boolean: "false",
-      json: "'{}'::json",
-      integers: "'{}'",
-      tsvector: "''",
-    }[type];
-  };
-  const columns = Object.entries(projection.columns);
-  return `insert into read.${tableName(projection)} (${columns.map(([name]) => name).join(", ")})
-    select ${columns.map(value).join(", ")} from generate_series(1, ${ROWS}) n`;
-}
-
 /** The same handle, which also looks at the plan of each query, as PostgreSQL makes it for this very handle. */
 const explaining = <T extends ReadAs | OperatorRead>(handle: T): T => ({
   ...handle,
@@ -171,7 +152,7 @@ beforeAll(async () => {
   for (const projection of storedProjections) {
     const table = `read.${tableName(projection)}`;
     await given.database.pool.query(`alter table ${table} set (autovacuum_enabled = off)`);
-    await given.database.pool.query(fill(projection));
+    await fillRows(given.database.pool, projection, ROWS, { ...VALUES, ...KEYS[projection.name] });
   }
   read = explaining(readAs(given.database.pool, CLIENT));
   operator = explaining(readAsOperator(given.database.pool));

@@ -3,7 +3,7 @@ import type pg from "pg";
 import { type Projection, tableName } from "../../src/projections/projection.ts";
 
 /** Rows of a read model, all alike but for some columns: these in SQL, of the n-th of so many, or of each row of a query. */
-export async function fill(
+export async function fillRows(
   pool: pg.Pool,
   of: Projection,
   each: number | string,
