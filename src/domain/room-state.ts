@@ -275,8 +275,9 @@ const memberOf = ({ role, name }: MemberData, seq: number, joining: Joining): Me
 });
 
 function formerOf(member: Member | undefined, reason: string, at: Instant): Former | undefined {
-  const left = reason === "removed" ? reason : member?.role === "reader" ? member.role : null;
-  const mutedUntil = (member?.mutedUntil ?? 0) > at ? (member?.mutedUntil ?? null) : null;
+  const { role, mutedUntil: until = null } = member ?? {};
+  const left = reason === "removed" ? reason : role === "reader" ? role : null;
+  const mutedUntil = until !== null && until > at ? until : null;
   return left === null && mutedUntil === null ? undefined : { left, mutedUntil };
 }
 
