@@ -324,6 +324,7 @@ async function apiServices(
     growing,
     links,
     onReports,
+    onStage: storage.metrics.stagePassed,
     cursors,
     guard,
     email,

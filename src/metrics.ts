@@ -10,9 +10,12 @@ import type { Delivery, StatusEvent } from "./domain/delivery-state.ts";
 import { DEVELOPMENT_MAILBOX } from "./domain/provider.ts";
 import { type EventStore, WrongExpectedRevision } from "./event-store/event-store.ts";
 import type { Commands } from "./event-store/handle-command.ts";
+import { type ObserveStage, STAGES } from "./platform/metrics.ts";
 import type { JobServices } from "./workers/job-services.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Deciding and sealing take less than a millisecond. */
+const STAGE_SECONDS = [0.0001, 0.00025, 0.0005, ...SECONDS];
 /** Attempts wait for others, which may take their time. */
 const ATTEMPT_SECONDS = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60];
 const EVENTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000];
@@ -64,6 +67,13 @@ export class NodeMetrics {
     "From an append to its answer.",
     SECONDS,
   );
+  readonly #stageSeconds = this.#histogram(
+    "chatapi_write_stage_duration_seconds",
+    "How long a request that writes took for each stage.",
+    STAGE_SECONDS,
+    ["stage"],
+  );
+  readonly #stages = new Map(STAGES.map((stage) => [stage, this.#stageSeconds.labels(stage)]));
   readonly #appendEvents = this.#histogram("chatapi_append_events", "Events of an append that was written.", EVENTS);
   readonly #forged = this.#counter("chatapi_forged_events_total", "Forged events found in the log, each counted once.");
   readonly #deliveries = this.#counter("chatapi_deliveries_total", "Deliveries that came to an outcome.", [
@@ -88,6 +98,7 @@ export class NodeMetrics {
   constructor() {
     // From the start on, so that the first of each is seen as an increase.
     for (const outcome of APPEND_OUTCOMES) this.#appends.inc({ outcome }, 0);
+    for (const stage of STAGES) this.#stageSeconds.zero({ stage });
     for (const change of Object.values(PROVIDER_CHANGES)) this.#providers.inc({ change }, 0);
     for (const provider of PROVIDER_TYPES) this.reported(provider, NO_REPORTS);
   }
@@ -114,6 +125,9 @@ export class NodeMetrics {
       },
     };
   }
+
+  /** Counts a stage that a request has passed. */
+  readonly stagePassed: ObserveStage = (stage, ms) => this.#stages.get(stage)?.observe(ms / SECOND_MS);
 
   forgedFound(): void {
     this.#forged.inc();

@@ -2,6 +2,18 @@
 import { expect, test } from "vitest";
 import { NodeMetrics } from "../src/metrics.ts";
 
+test("a stage that a request has passed is counted with what it took", async () => {
+  const { registry: counted, stagePassed } = new NodeMetrics();
+  stagePassed("seal", 0.2);
+  stagePassed("seal", 3);
+  const text = await counted.metrics();
+  const seal = (rest: string) => `chatapi_write_stage_duration_seconds_${rest}`;
+  expect(text).toContain(seal('bucket{le="0.0001",stage="seal"} 0'));
+  expect(text).toContain(seal('bucket{le="0.00025",stage="seal"} 1'));
+  expect(text).toContain(seal('bucket{le="0.005",stage="seal"} 2'));
+  expect(text).toContain(seal('count{stage="flush"} 0'));
+});
+
 test("a mail is counted by the type of its provider, also where nobody knows it", async () => {
   const metrics = new NodeMetrics();
   const mail = (provider: string) => ({ status: "sent", request: { channel: "email" }, provider });

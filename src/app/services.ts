@@ -13,6 +13,7 @@ import type { CommandContext } from "../event-store/envelope.ts";
 import type { EventStore, Position } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import type { ObserveStage } from "../platform/metrics.ts";
 import type { OneTimeSecrets } from "../platform/one-time-secrets.ts";
 import type { EndpointCursors } from "../projections/endpoint-cursors.ts";
 import type { GrowingTexts } from "../projections/growing-texts.ts";
@@ -58,6 +59,8 @@ export type Services = {
   readonly fetchAmazon: FetchAmazon;
   /** Called with what came of the events that a vendor posted. */
   readonly onReports?: (type: ProviderType, outcome: { readonly recorded: number; readonly unknown: number }) => void;
+  /** Called with each stage that a request passed that writes. */
+  readonly onStage?: ObserveStage;
   /** How far each webhook endpoint has come. */
   readonly cursors: EndpointCursors;
   readonly guard: AddressGuard;

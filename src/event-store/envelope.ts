@@ -6,6 +6,7 @@ import type { Instant } from "../contract/time.ts";
 import { catalogue, type DomainEvent } from "../domain/catalogue.ts";
 import type { Actor } from "../domain/decider.ts";
 import { type EventDefinition, upcast } from "../domain/event.ts";
+import type { StageClock } from "../platform/metrics.ts";
 import { eventId } from "./derived-ids.ts";
 import { isSigned } from "./event-macs.ts";
 import { type NewEvent, type Position, type RecordedEvent, StoreUnavailable } from "./event-store.ts";
@@ -55,6 +56,8 @@ export type CommandContext = {
   readonly fingerprint?: string;
   readonly correlation: string;
   readonly causation: string;
+  /** Of a request whose stages are measured; no part of the metadata. */
+  readonly stages?: StageClock;
 };
 
 /** The context of a command that no idempotency window needs to keep: doing it again changes nothing. */

@@ -203,6 +203,7 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     const unchanged = { queued, kind: "decided", state: batch.state, events: [], encoded: [] } as const;
     if (queued.request === undefined) return unchanged;
     const { command, context } = queued.request;
+    context.stages?.passed("queue");
     const prior = await this.#priorCommand(context, current, batch);
     if (prior !== undefined) {
       // fence: idempotency-fingerprint
@@ -211,11 +212,13 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
     }
     const timed = { ...command, /* fence: event-time-order */ at: Math.max(command.at, batch.at) };
     const decided = this.#decider.decide(batch.state, timed, await this.#priorEvents(timed, current, batch));
+    context.stages?.passed("decide");
     if (decided.length === 0) return unchanged;
     const { keyring, writerId } = this.#dependencies;
     const firstRevision = current.revision + batch.encoded.length + 1;
     const commit = { stream: this.#stream, events: decided, context, at: timed.at, firstRevision, writerId };
     const encoded = await encode(keyring, commit);
+    context.stages?.passed("seal");
     const bytes = bytesOf(encoded);
     if (bytes > MAX_COMMAND_BYTES) throw new AppendTooLarge(bytes);
     if (batch.bytes + bytes > MAX_APPEND_BYTES) return undefined;
@@ -287,7 +290,8 @@ export class StreamWriter<S, E extends AnyData, C extends TimedCommand> {
   #appended(current: StreamState<S>, batch: Batch<S, E, C>, { revision, position }: Appended): void {
     for (const { queued, ...decision } of batch.decisions) {
       if (decision.kind !== "decided" || queued.request === undefined) continue;
-      const { commandId, fingerprint, client } = queued.request.context;
+      const { commandId, fingerprint, client, stages } = queued.request.context;
+      if (decision.events.length > 0) stages?.passed("flush");
       if (decision.events.length > 0) this.#dependencies.onWritten?.(decision.state, decision.events, client);
       for (const event of decision.events) {
         current.idempotencyWindow.record(commandId, fingerprint, event.revision, position);

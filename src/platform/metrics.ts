@@ -14,6 +14,30 @@ export type ReadMetric = {
   readonly read: () => Reading | Promise<Reading>;
 };
 
+/** What a request that writes passes through, in order. */
+export const STAGES = ["admission", "queue", "decide", "seal", "flush", "answer"] as const;
+type Stage = (typeof STAGES)[number];
+export type ObserveStage = (stage: Stage, ms: number) => void;
+
+/** Times the stages of one request: each begins where the one before ended, so that together they are the request. */
+export class StageClock {
+  readonly #observe: ObserveStage;
+  #since: number;
+
+  /** `since`: when the request came, on the monotonic clock. */
+  constructor(observe: ObserveStage, since: number) {
+    this.#observe = observe;
+    this.#since = since;
+  }
+
+  /** The stage ends now. */
+  passed(stage: Stage): void {
+    const now = performance.now();
+    this.#observe(stage, now - this.#since);
+    this.#since = now;
+  }
+}
+
 /** One reading for all metrics of a scrape: who asks while it is under way is given the same. */
 export function shared<T>(read: () => Promise<T>): () => Promise<T> {
   let running: Promise<T> | undefined;

@@ -3,6 +3,7 @@ import type Router from "koa-router";
 import type { Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import { failpoint } from "../../platform/failpoint.ts";
+import { StageClock } from "../../platform/metrics.ts";
 import { clientAddress } from "./address.ts";
 import { authorize, commandContext, createAuthentication, wantsStream } from "./authentication.ts";
 import { type Bodies, ClientGone, readBody } from "./body.ts";
@@ -72,7 +73,7 @@ export function addApiRoutes(
 
 /** Runs the route's handler and answers what it replies. */
 function handle(route: Route, services: Services, writes: ReadYourWrites, streams?: Streams): ApiMiddleware {
-  const { readSide, positions, logger } = services;
+  const { readSide, positions, logger, onStage } = services;
   const baseUrl = baseUrlOf(services.config);
   const refusal = (error: unknown, { req, state }: ApiContext) => {
     const problem = toProblem(error) ?? new Problem("internal");
@@ -84,6 +85,10 @@ function handle(route: Route, services: Services, writes: ReadYourWrites, stream
   };
   return async (ctx) => {
     const { state } = ctx;
+    if (route.method !== "GET" && onStage !== undefined) {
+      state.stages = new StageClock(onStage, state.started);
+      state.stages.passed("admission");
+    }
     const gone = new AbortController();
     // Only a read ends with its reader.
     if (route.method === "GET") ctx.res.once("close", () => gone.abort(new ClientGone()));

@@ -188,7 +188,9 @@ const CLIENT_GONE = 499;
 function measureRequests(logger: Services["logger"], observe: ObserveRequest): ApiMiddleware {
   return async (ctx, next) => {
     const started = performance.now();
+    ctx.state.started = started;
     await next();
+    ctx.state.stages?.passed("answer");
     const { method, _matchedRoute: route = "other" } = ctx;
     const isGone = ctx.respond === false && !ctx.res.headersSent;
     const status = isGone ? CLIENT_GONE : ctx.res.statusCode;

@@ -154,13 +154,14 @@ export function newClient(commandId: string): Caller {
 }
 
 /** Whom and what the events of a request name as their cause. */
-export function commandContext({ id, caller, registration, commandId, fingerprint }: ApiState): CommandContext {
+export function commandContext({ id, caller, registration, commandId, fingerprint, stages }: ApiState): CommandContext {
   const context = {
     client: caller.client,
     actor: actorOf(caller, registration),
     commandId,
     correlation: id,
     causation: commandId,
+    ...(stages === undefined ? {} : { stages }),
   };
   return fingerprint === undefined ? context : { ...context, fingerprint };
 }

@@ -61,7 +61,10 @@ type Item = { readonly value: unknown; readonly index: number; readonly pepper: 
 
 /** The command of an item: part of the storage format, for a key must find it again. */
 function contextOf(
-  { context, services }: Pick<Handling<undefined, undefined, undefined>, "context" | "services">,
+  {
+    context: { stages: _ofAll, ...context },
+    services,
+  }: Pick<Handling<undefined, undefined, undefined>, "context" | "services">,
   { value, index, pepper }: Item,
 ): CommandContext {
   if (context.fingerprint === undefined) {

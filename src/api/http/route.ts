@@ -12,6 +12,7 @@ import type { RoomId } from "../../contract/ids.ts";
 import type { UserEventsQuery } from "../../contract/pull.ts";
 import type { Instant } from "../../contract/time.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import type { StageClock } from "../../platform/metrics.ts";
 import type { Page } from "../../projections/page.ts";
 
 /** Who may call a route. `registration`: whoever may register a client. `key`: a client key with that scope; `user`: also a user's token, further checked by the domain. */
@@ -222,6 +223,10 @@ type RegistrationCredential = "admin-key" | "none";
 export type ApiState = {
   /** `identifyRequest`. */
   id: string;
+  /** `measureRequests`: when the request came, on the monotonic clock. */
+  started: number;
+  /** `handle`: of a request that writes. */
+  stages?: StageClock;
   /** `authenticate`: when the request came. */
   at: Instant;
   /** `takeTicket`: what a ticket stood for. */

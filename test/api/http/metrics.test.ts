@@ -74,6 +74,21 @@ test("appends are counted with their events: as many as the log has", () => {
   );
 });
 
+test("the stages of requests that write are counted, and take no longer than the requests", () => {
+  const stages = ["admission", "queue", "decide", "seal", "flush", "answer"];
+  const of = (part: string) =>
+    stages.map((stage) => grown(`chatapi_write_stage_duration_seconds_${part}{stage="${stage}"}`));
+  const [admission, queue = 0, decide = 0, seal = 0, flush, answer] = of("count");
+  expect([admission, answer]).toEqual([2, 2]); // a message and a notification
+  for (const written of [queue, decide, seal]) expect(written).toBeGreaterThanOrEqual(2);
+  expect(flush).toBe(seal);
+  const took = (path: string) =>
+    grown(`chatapi_http_request_duration_seconds_sum{method="POST",path="/api/v1${path}"}`);
+  const together = of("sum").reduce((sum, seconds) => sum + seconds, 0);
+  expect(together).toBeGreaterThan(0);
+  expect(together).toBeLessThanOrEqual(took("/rooms/:room_id/messages") + took("/notifications"));
+});
+
 test("a mail that was sent is one delivery and one attempt", () => {
   expect(grown('chatapi_deliveries_total{channel="email",provider="smtp",source="notification",outcome="sent"}')).toBe(
     1,
