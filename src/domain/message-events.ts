@@ -43,6 +43,9 @@ export const replyOf = ({ thread, sender }: Pick<z.infer<typeof posted>, "thread
   thread === null ? null : { to: thread.seq, sender };
 /** `reply`: null when the message is in no thread. `endSeq`: the seq of the end of one that grew, else null. */
 const changed = z.object({ ...about, reply: reply.nullable(), endSeq: z.number().nullable() });
+/** Who deleted a message: its sender, another member of the room, or the client by a key. */
+const DeletedBy = z.enum(["sender", "moderator", "backend"]);
+export type DeletedBy = z.infer<typeof DeletedBy>;
 const changedUpcasts = {
   1: (data: JsonObject) => ({ ...data, reply: null }),
   // Until version 2 no message grew.
@@ -85,7 +88,12 @@ export const messageEvents = {
     seals: { content: "sender", meta: "sender", ...ofMentioned },
     upcasts: { 1: (data) => ({ ...data, ...nobody, unmentioned: [] }) },
   }),
-  MessageDeleted: event({ v: 3, data: changed, upcasts: changedUpcasts }),
+  MessageDeleted: event({
+    v: 4,
+    data: changed.extend({ by: DeletedBy.nullable() }),
+    // Until version 3 nobody asked who it was.
+    upcasts: { ...changedUpcasts, 3: (data) => ({ ...data, by: null }) },
+  }),
   MessageRestored: event({ v: 3, data: changed, upcasts: changedUpcasts }),
   ReactionAdded: event({ data: reaction, seals: { user: "subject" } }),
   ReactionRemoved: event({ data: reaction, seals: { user: "subject" } }),

@@ -17,7 +17,7 @@ import {
 } from "./decider.ts";
 import { reveal, type Sealed, seal, sealOrNull } from "./event.ts";
 import { endGrowth, ending, type GrowthCommand, MAX_GROWING_IN_ROOM } from "./growing-message.ts";
-import { replyOf } from "./message-events.ts";
+import { type DeletedBy, replyOf } from "./message-events.ts";
 import { contentFaults, contentOf, type Posting, postingSeen, requirePosting } from "./message-rules.ts";
 import { hasReacted, reactionsTo } from "./room-responses.ts";
 import {
@@ -75,13 +75,14 @@ type Reaction = { id: string; subject: Subject; user: string; emoji: string };
 type Post = Extract<MessageCommand, { type: "Post" }>;
 type React = Extract<MessageCommand, { type: "React" | "Unreact" }>;
 
-/** The seqs of the events that a command needs: a message's posting, for an edit its last content, or what a posting refers to. */
+/** The seqs of the events that a command needs: a message's posting, for an edit its last content, for restoring its deletion, or what a posting refers to. */
 export function messagePriorEvents(room: ExistingRoom, command: MessageCommand): readonly number[] {
   const ids = command.type === "Post" ? [command.replyTo, command.threadOf] : [command.id];
   const message = ids.flatMap((id) => {
     const seq = id === null ? undefined : seqOfMessage(command.room, id);
     if (seq === undefined || seq > room.seq) return [];
     if (command.type === "Edit") return [seq, contentSeq(room, seq)];
+    if (command.type === "RestoreMessage") return [seq, room.changes.get(seq)?.change ?? seq];
     if (command.type !== "Complete" && command.type !== "Cancel") return [seq];
     return [seq, ...[room.changes.get(seq)?.end?.seq ?? []].flat()];
   });
@@ -108,12 +109,16 @@ export function decideMessage(
     throw new DomainError("role_required", "only its sender or a client key may edit a message");
   if (role === "member" && !own)
     throw new DomainError("role_required", "only its sender or an admin may delete or restore a message");
+  // fence: restore-own-deletion
+  if (command.type === "RestoreMessage" && role === "member" && !deletedBySender(room, seq, priorEvents))
+    throw new DomainError("role_required", "only an admin or a client key may restore what its sender did not delete");
   // Made here because faults of the input go before conflicts.
   const edited = command.type === "Edit" ? edit(room, data, seq, command, priorEvents) : [];
   requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!room.active) throw new DomainError("room_inactive");
   const gone = room.changes.get(seq)?.deleted ?? false;
   const about = { id: data.id, messageSeq: seq, reply: replyOf(data), endSeq: room.changes.get(seq)?.end?.seq ?? null };
+  const by: DeletedBy = command.actor.type !== "user" ? "backend" : own ? "sender" : "moderator";
   // fence: growing-edits
   if (room.growing.has(seq) && !(command.type === "DeleteMessage" && command.grown !== undefined))
     throw new DomainError("message_growing");
@@ -121,15 +126,24 @@ export function decideMessage(
     case "DeleteMessage":
       if (room.growing.has(seq)) {
         const ended = ending("MessageCancelled", room, posting, command.grown ?? null);
-        return [ended, { type: "MessageDeleted", data: { ...about, endSeq: room.seq + 1 } }];
+        return [ended, { type: "MessageDeleted", data: { ...about, endSeq: room.seq + 1, by } }];
       }
-      return gone ? [] : [{ type: "MessageDeleted", data: about }];
+      return gone ? [] : [{ type: "MessageDeleted", data: { ...about, by } }];
     case "RestoreMessage":
       return gone ? [{ type: "MessageRestored", data: about }] : [];
     case "Edit":
       if (gone) throw new DomainError("message_deleted", "a deleted message must be restored before it is edited");
       return edited;
   }
+}
+
+/** Whether its sender may bring a message back: not what others deleted. Of old deletions nobody knows, and those it may. */
+function deletedBySender(room: ExistingRoom, seq: number, priorEvents: PriorEvents<RoomEvent>): boolean {
+  const change = room.changes.get(seq);
+  if (change?.deleted !== true) return true;
+  const deletion = priorEvents.get(change.change);
+  if (deletion?.type !== "MessageDeleted") throw new Error("the deletion was not given to the decision");
+  return deletion.data.by === null || deletion.data.by === "sender";
 }
 
 function post(room: ExistingRoom, command: Post, priorEvents: PriorEvents<RoomEvent>): readonly RoomEvent[] {

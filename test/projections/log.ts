@@ -195,12 +195,14 @@ export const edited = (
 type InThread = { readonly to: number; readonly sender: Subject };
 /** `endSeq`: of a message that grew. */
 type Changing = [seq: number, room?: RoomId, reply?: InThread | null, endSeq?: number | null];
-const changed = (
-  type: "MessageDeleted" | "MessageRestored",
-  ...[seq, room = ROOM, reply = null, endSeq = null]: Changing
-) => ({ type, data: { id: messageId(room, seq, 1_000), messageSeq: seq, reply, endSeq } }) satisfies DomainEvent;
-export const removed = (...of: Changing): DomainEvent => changed("MessageDeleted", ...of);
-export const restored = (...of: Changing): DomainEvent => changed("MessageRestored", ...of);
+const changed = (...[seq, room = ROOM, reply = null, endSeq = null]: Changing) => ({
+  ...{ id: messageId(room, seq, 1_000), messageSeq: seq, reply, endSeq },
+});
+export const removed = (...of: Changing): DomainEvent => ({
+  type: "MessageDeleted",
+  data: { ...changed(...of), by: "sender" },
+});
+export const restored = (...of: Changing): DomainEvent => ({ type: "MessageRestored", data: changed(...of) });
 
 export const reaction = (
   type: "ReactionAdded" | "ReactionRemoved",

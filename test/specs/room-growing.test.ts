@@ -84,7 +84,7 @@ describe("a growing message", () => {
     begun.when(deleteMessage(adminAnna, 2)).thenRejected("message_growing");
     begun
       .when({ ...deleteMessage(adminAnna, 2), grown: { open: "Hel" } } as never)
-      .then(grown("MessageCancelled", 2, "Hel"), messageDeleted(2, null, 3));
+      .then(grown("MessageCancelled", 2, "Hel"), messageDeleted(2, null, 3, "moderator"));
     room(privateRoom, growing(), grown("MessageCancelled", 2, "Hel"), messageDeleted(2, null, 3))
       .when(restore(memberMax, 2))
       .then(restored(2, null, 3));

@@ -8,6 +8,7 @@ import { stateAfter } from "../support/given.ts";
 import {
   adminAnna,
   createdWith,
+  deletedBy,
   deleteMessage,
   edit,
   idAt,
@@ -86,7 +87,7 @@ describe("a message from before one's joining", () => {
       .thenRejected("not_found");
     room(...before)
       .when(deleteMessage(key, 2))
-      .then(messageDeleted(2));
+      .then(deletedBy("backend", 2));
   });
 
   test("is none that a reply or a thread may name", () => {

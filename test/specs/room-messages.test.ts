@@ -6,7 +6,9 @@ import {
   activated,
   adminAnna,
   deactivated,
+  deletedBy,
   deleteMessage,
+  directRoom,
   edit,
   edited,
   idAt,
@@ -188,13 +190,40 @@ describe("editing", () => {
 
 describe("deleting and restoring", () => {
   test("are for whom editing is", () => {
-    for (const actor of [memberMax, adminAnna, ownerOlga, key]) {
-      room(privateRoom, posted(2)).when(deleteMessage(actor, 2)).then(messageDeleted(2));
-      room(privateRoom, posted(2), messageDeleted(2)).when(restore(actor, 2)).then(restored(2));
-    }
+    const by = { sender: [memberMax], moderator: [adminAnna, ownerOlga], backend: [key] } as const;
+    for (const who of ["sender", "moderator", "backend"] as const)
+      for (const actor of by[who]) {
+        room(privateRoom, posted(2)).when(deleteMessage(actor, 2)).then(deletedBy(who, 2));
+        room(privateRoom, posted(2), messageDeleted(2)).when(restore(actor, 2)).then(restored(2));
+      }
     room(privateRoom, joined("sub_stan"), posted(3)).when(deleteMessage(strangerStan, 3)).thenRejected("role_required");
     room(privateRoom, posted(2)).when(deleteMessage(readerRita, 2)).thenRejected("read_only");
     room(publicRoom, posted(2)).when(deleteMessage(strangerStan, 2)).thenRejected("not_a_member");
+  });
+
+  test("restore for the sender what it deleted itself, for admins and client keys whatever is deleted", () => {
+    for (const by of ["moderator", "backend"] as const) {
+      const gone = room(privateRoom, posted(2), deletedBy(by, 2));
+      gone.when(restore(memberMax, 2)).thenRejected("role_required");
+      gone.when(restore(memberMax, 2, 99)).thenRejected("role_required");
+      for (const actor of [adminAnna, ownerOlga, key]) gone.when(restore(actor, 2)).then(restored(2));
+    }
+    room(directRoom, posted(2), deletedBy("backend", 2)).when(restore(memberMax, 2)).thenRejected("role_required");
+    // It was an admin when it deleted its own message, and when another did.
+    const admins = [updated("sub_max", "admin"), posted(3)];
+    room(privateRoom, ...admins)
+      .when(deleteMessage(memberMax, 3))
+      .then(deletedBy("sender", 3));
+    room(privateRoom, ...admins, deletedBy("moderator", 3))
+      .when(restore(memberMax, 3))
+      .then(restored(3));
+    // The last deletion decides.
+    const twice = [deletedBy("moderator", 2), restored(2), deletedBy("sender", 2)];
+    room(privateRoom, posted(2), ...twice)
+      .when(restore(memberMax, 2))
+      .then(restored(2));
+    // Nobody knows who it was before events said so.
+    room(privateRoom, posted(2), deletedBy(null, 2)).when(restore(memberMax, 2)).then(restored(2));
   });
 
   test("twice change nothing the second time", () => {

@@ -4,6 +4,7 @@ import { type MessageId, messageId, type RoomId, type Subject } from "../../src/
 import type { Role, RoomKind } from "../../src/contract/rooms.ts";
 import type { Instant } from "../../src/contract/time.ts";
 import type { Actor } from "../../src/domain/decider.ts";
+import type { DeletedBy } from "../../src/domain/message-events.ts";
 import { type RoomCommand, roomDecider } from "../../src/domain/room.ts";
 import type { MemberData, RoomEvent, RoomSettings } from "../../src/domain/room-state.ts";
 import { given, type History, NOW } from "../support/given.ts";
@@ -119,10 +120,13 @@ export const messageDeleted = (
   seq: number,
   reply: InThread | null = null,
   endSeq: number | null = null,
+  by: DeletedBy | null = "sender",
 ): RoomEvent => ({
   type: "MessageDeleted",
-  data: { id: idAt(seq), messageSeq: seq, reply, endSeq },
+  data: { id: idAt(seq), messageSeq: seq, reply, endSeq, by },
 });
+/** Max's message at `seq`, deleted by somebody. */
+export const deletedBy = (by: DeletedBy | null, seq: number): RoomEvent => messageDeleted(seq, null, null, by);
 export const restored = (seq: number, reply: InThread | null = null, endSeq: number | null = null): RoomEvent => ({
   type: "MessageRestored",
   data: { id: idAt(seq), messageSeq: seq, reply, endSeq },

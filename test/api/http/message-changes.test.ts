@@ -139,6 +139,23 @@ describe("deleting and restoring", () => {
     expect([again.status, again.body, again.headers.get("etag")]).toEqual([200, before, '"5"']);
   });
 
+  test("a sender brings back what it deleted itself, an admin and the client what anybody did", async () => {
+    const restored = (by: Api) => refusal(by.post(`${path()}/restore`));
+    for (const other of [anna, api]) {
+      await other.delete(path());
+      // Deleted again by its sender, it is still deleted as it was.
+      expect((await max.delete(path())).status).toBe(204);
+      expect(await restored(max)).toEqual([403, "role_required"]);
+      expect((await api.get(path())).body.content).toBeNull();
+      expect((await other.post(`${path()}/restore`)).body).toMatchObject({ content: "Helo", deleted_at: null });
+      await max.delete(path());
+      expect((await other.post(`${path()}/restore`)).body).toMatchObject({ content: "Helo", deleted_at: null });
+    }
+    const { body } = await api.get(`/audit/events?message_id=${message.id}&type=MessageDeleted`);
+    const by = body.data.map(({ data }: Body) => data.by);
+    expect(by).toEqual(["moderator", "sender", "backend", "sender"]);
+  });
+
   test("restoring twice under one key gives the first answer, whatever came after", async () => {
     await max.delete(path());
     const send = () => max.post(`${path()}/restore`, undefined, { "idempotency-key": "restore-once" });

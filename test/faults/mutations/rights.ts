@@ -9,6 +9,15 @@ const policy = (test: string) => http(`what the client does not let its users do
 
 export const rightsMutations: readonly Mutation[] = [
   {
+    fence: "restore-own-deletion",
+    name: "a sender brings back only what it deleted itself",
+    mutate: drop,
+    caughtBy: {
+      file: "specs/room-messages.test.ts",
+      test: "restore for the sender what it deleted itself, for admins and client keys whatever is deleted",
+    },
+  },
+  {
     fence: "deleted-content-key",
     name: "the key of a deleted notification's content is destroyed",
     mutate: drop,

@@ -192,7 +192,7 @@ export const messageRoutes = routesOf("messages", {
   deleteMessage: route("DELETE", "/rooms/:room_id/messages/:message_id", {
     ...changing,
     summary: "Delete a message",
-    description: "It keeps its id and seq, and can be restored.",
+    description: "It keeps its id and seq, and can be restored, what an admin or a client key deleted by these alone.",
     responses: { 204: null },
     problems: refusals,
     handle: async (call) => noContent(await deleteMessage(call, named(call))),
@@ -200,7 +200,8 @@ export const messageRoutes = routesOf("messages", {
   restoreMessage: route("POST", "/rooms/:room_id/messages/:message_id/restore", {
     ...changing,
     summary: "Restore a deleted message",
-    description: "Its content and meta can be read again.",
+    description:
+      "Its content and meta can be read again. A sender restores what it deleted itself; admins and client keys restore what anybody deleted.",
     responses: { 200: MessageResource },
     problems: [...refusals, "message_growing"],
     handle: async (call) => shown(await restoreMessage(call, named(call)), "message"),
