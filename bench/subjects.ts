@@ -12,6 +12,7 @@ import { reading, roomLoading, start } from "./subjects/large-log.ts";
 import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { manyRooms } from "./subjects/many-rooms.ts";
+import { postLatency } from "./subjects/post-latency.ts";
 import { projections } from "./subjects/projections.ts";
 import { search } from "./subjects/search.ts";
 import { socketPosts } from "./subjects/socket-posts.ts";
@@ -25,6 +26,7 @@ export const subjects: readonly Subject[] = [
   eventStores,
   eventStoreDb,
   http,
+  postLatency,
   socketPosts,
   visibility,
   hotRoom,

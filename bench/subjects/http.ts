@@ -8,6 +8,7 @@ import {
   CONNECTIONS,
   listenTo,
   manyRooms,
+  naivePosts,
   PostCosts,
   posting,
   postsPerSecond,
@@ -57,7 +58,7 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
   };
   const full = await server();
   const bare = await server();
-  const naive = await naiveServer(open, await postgres.database(), full.api.key);
+  const naive = await naivePosts(open, await postgres.database(), full.api.key);
   const echo = open.use(startProcess(new URL("../processes/bare-http.ts", import.meta.url)));
   const echoUrl = await echo.call<string>("start");
   const generator = open.use(startGenerator());
@@ -103,19 +104,6 @@ async function postMessages({ rounds, turnMs, postgres, say }: Bench) {
       : notMeasured(costOverNaive, "this system has no /proc"),
     ratioRow(listened, reached, ours, without),
   ];
-}
-
-async function naiveServer(
-  open: AsyncDisposableStack,
-  database: AsyncDisposable & { readonly url: string },
-  key: string,
-): Promise<{ url: string; targets: readonly Target[]; process: BenchProcess }> {
-  open.use(database);
-  const process = open.use(startProcess(new URL("../processes/naive-server.ts", import.meta.url)));
-  const names = Array.from({ length: ROOMS }, (_, number) => `room_${number}`);
-  const rooms = Object.fromEntries(names.map((room, number) => [room, [userName(number)]]));
-  const url = await process.call<string>("start", { databaseUrl: database.url, key, rooms });
-  return { url, process, targets: names.map((room, number) => posting(room, userName(number))) };
 }
 
 export const http: Subject = {

@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { quantile } from "../harness/measure.ts";
 import type { Load, Loaded } from "../processes/load.ts";
 import { type BenchProcess, startProcess } from "./process.ts";
 import { canMeasure, endedChildrenMs, processorMs } from "./processor-time.ts";
@@ -14,6 +15,9 @@ const hasWrk = spawnSync("sh", ["-c", "command -v wrk"]).status === 0;
 export type Generated = {
   readonly requests: number;
   readonly perSecond: number;
+  /** Of the time from a request to its answer. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
   /** Processor time of the generator for a request, in microseconds; null where the system does not say. */
   readonly generatorMicros: number | null;
 };
@@ -38,6 +42,7 @@ function own(call: "run" | "runSockets"): Generator {
       const tookMs = processorMs(load.child.pid ?? 0) - before;
       return {
         ...{ requests: latencies.length, perSecond },
+        ...{ p50Ms: quantile([...latencies], 0.5), p99Ms: quantile([...latencies], 0.99) },
         generatorMicros: canMeasure ? (tookMs * 1_000) / latencies.length : null,
       };
     },
@@ -58,10 +63,11 @@ function request()
   at = at % #targets + 1
   return targets[at]
 end
-function done(summary)
+function done(summary, latency)
   local e = summary.errors
   local failed = e.connect + e.read + e.write + e.status + e.timeout
-  io.write(string.format("RESULT %d %d %d\\n", summary.requests, summary.duration, failed))
+  io.write(string.format("RESULT %d %d %d %d %d\\n",
+    summary.requests, summary.duration, failed, latency:percentile(50), latency:percentile(99)))
 end
 `;
 
@@ -87,11 +93,13 @@ function wrk(): Generator {
       const before = endedChildrenMs();
       const script = ["-s", join(path, "script.lua"), url, "--", join(path, "targets")];
       const { stdout } = await promisify(execFile)("wrk", [...size, ...headers, ...script]);
-      const [, requests, micros, failed] = /^RESULT (\d+) (\d+) (\d+)$/m.exec(stdout)?.map(Number) ?? [];
+      const [, requests, micros, failed, p50 = Number.NaN, p99 = Number.NaN] =
+        /^RESULT (\d+) (\d+) (\d+) (\d+) (\d+)$/m.exec(stdout)?.map(Number) ?? [];
       if (requests === undefined || micros === undefined || requests === 0) throw new Error(`wrk: ${stdout}`);
       if (failed !== 0) throw new Error(`wrk: ${failed} of ${requests} requests failed`);
       return {
         ...{ requests, perSecond: (requests * 1_000_000) / micros },
+        ...{ p50Ms: p50 / 1_000, p99Ms: p99 / 1_000 },
         generatorMicros: canMeasure ? ((endedChildrenMs() - before) * 1_000) / requests : null,
       };
     },

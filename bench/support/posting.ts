@@ -4,7 +4,7 @@ import { shown } from "../harness/row.ts";
 import type { Load, Target } from "../processes/load.ts";
 import type { Generator } from "./load.ts";
 import type { BenchPostgres } from "./postgres.ts";
-import type { BenchProcess } from "./process.ts";
+import { type BenchProcess, startProcess } from "./process.ts";
 import { canMeasure, processorMs } from "./processor-time.ts";
 import { type Api, newRoom, newToken } from "./served.ts";
 
@@ -42,11 +42,27 @@ export async function listenTo(load: BenchProcess, url: string, api: Api, rooms:
   }
 }
 
-/** What posts cost in the counted rounds, in microseconds of processor time each. */
+/** The naive server, and a message to each of its rooms. */
+export async function naivePosts(
+  open: AsyncDisposableStack,
+  database: AsyncDisposable & { readonly url: string },
+  key: string,
+): Promise<{ url: string; targets: readonly Target[]; process: BenchProcess }> {
+  open.use(database);
+  const process = open.use(startProcess(new URL("../processes/naive-server.ts", import.meta.url)));
+  const names = Array.from({ length: ROOMS }, (_, number) => `room_${number}`);
+  const rooms = Object.fromEntries(names.map((room, number) => [room, [userName(number)]]));
+  const url = await process.call<string>("start", { databaseUrl: database.url, key, rooms });
+  return { url, process, targets: names.map((room, number) => posting(room, userName(number))) };
+}
+
+/** What posts cost in the counted rounds: microseconds of processor time each, and milliseconds until the answer. */
 export class PostCosts {
   readonly server: number[] = [];
   readonly database: number[] = [];
   readonly generator: number[] = [];
+  readonly p50: number[] = [];
+  readonly p99: number[] = [];
 
   /** Server and database together, round by round. */
   get both(): readonly number[] {
@@ -74,8 +90,11 @@ export const postsPerSecond =
     const ms = round === 0 ? WARM_UP_ROUNDS * roundMs : roundMs;
     const spent = () => [measured?.server.child.pid, measured?.postgres.pid()].map((pid) => processorMs(pid ?? 0));
     const before = spent();
-    const { perSecond, requests, generatorMicros } = await generator.run({ ...order, ms });
-    if (round > 0 && measured !== undefined && canMeasure) {
+    const { perSecond, requests, generatorMicros, p50Ms, p99Ms } = await generator.run({ ...order, ms });
+    if (round === 0 || measured === undefined) return perSecond;
+    measured.costs.p50.push(p50Ms);
+    measured.costs.p99.push(p99Ms);
+    if (canMeasure) {
       const [server = 0, database = 0] = spent().map((now, at) => ((now - (before[at] ?? 0)) * 1_000) / requests);
       measured.costs.server.push(server);
       measured.costs.database.push(database);
