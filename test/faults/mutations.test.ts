@@ -102,6 +102,7 @@ describe("a change of what is marked", () => {
       "f(`where true\n  and b`);",
     ],
     ["SQL to its end", "f(`where /* fence: x */ a = $1 /* end */ and b`);", condition(true), "f(`where true and b`);"],
+    ["SQL that ends on a later line", "f(`/* fence: x */ a\nb /* end */ c`);", drop, "f(` c`);"],
     ["SQL of several lines", "f(`/* fence: x */\na\nb\n/* end */ c`);", drop, "f(` c`);"],
     ["SQL to the end of its text", 'f("where /* fence: x */ a = $1", b);', replaceWith("true"), 'f("where true", b);'],
   ];

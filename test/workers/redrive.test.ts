@@ -4,6 +4,7 @@ import type { ClientId, DeliveryId, NotificationId, RedriveId } from "../../src/
 import { redriveDecider, redriveStream } from "../../src/domain/redrive.ts";
 import { deliveryId, deriveTail } from "../../src/event-store/derived-ids.ts";
 import type { Commands } from "../../src/event-store/handle-command.ts";
+import { mapBounded } from "../../src/platform/bounded.ts";
 import { notificationById } from "../../src/projections/models/notifications.ts";
 import { redriveById } from "../../src/projections/models/redrives.ts";
 import type { TakenJob } from "../../src/workers/jobs.ts";
@@ -19,6 +20,7 @@ const COUNT = sized(230, 10_000);
 /** Recipients of one notification. */
 const AT_ONCE = 1_000;
 const WAIT_MS = sizedTimeout(20_000, 1_200_000);
+const READS_AT_ONCE = 20;
 const SOME = 100;
 const ID: RedriveId = `rdr_${deriveTail("redrive", "test")}`;
 
@@ -53,7 +55,7 @@ async function request(world: World, client: ClientId, matched: number): Promise
 }
 
 const redrivenTimes = async (world: World, ids: readonly DeliveryId[]): Promise<readonly number[]> => {
-  const types = await Promise.all(ids.map((id) => world.types(id)));
+  const types = await mapBounded(ids, READS_AT_ONCE, (id) => world.types(id));
   return types.map((some) => some.filter((type) => type === "DeliveryRedriven").length);
 };
 

@@ -168,7 +168,10 @@ describe("who may", () => {
     });
     using socket = await SocketClient.connect(client.url, await tokenOf(client.api.as(key.body.api_key), ann));
     await socket.ask({ type: "follow" });
+    using allowed = await client.connect(ann);
+    await allowed.ask({ type: "follow" });
     await client.api.post("/notifications", { type: "websocket", user_ids: [ann], subject: "none", content: "text" });
+    await allowed.next("notification");
     const room = await client.newRoom([ann]);
     await client.say(room, "hello", ann);
     await socket.next("event", { seq: 2 });

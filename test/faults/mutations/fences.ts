@@ -150,11 +150,16 @@ function editOfText(text: string, from: number, to: number, change: Change): Edi
   }
 }
 
-/** The end of what a marker within a text marks, before the end of the text itself. */
+/**
+ * The end of what a marker within a text marks, before the end of the text itself: its `/* end *\/`, on whichever line, or
+ * that of its own line where the next marker comes first.
+ */
 function endOfText(text: string, from: number, end: number): number {
-  const [line = ""] = text.slice(from, end).split("\n", 1);
-  const close = text.slice(from, line.trim() === "" ? end : from + line.length).indexOf(SQL_END);
+  const rest = text.slice(from, end);
+  const next = rest.search(MARKER);
+  const close = rest.slice(0, next < 0 ? undefined : next).indexOf(SQL_END);
   if (close >= 0) return from + close;
+  const [line = ""] = rest.split("\n", 1);
   if (line.trim() === "") throw new Error(`nothing before ${SQL_END}`);
   return from + line.length;
 }
