@@ -1,8 +1,6 @@
 // Whatever a client sends: it gets its problem, naming every fault; no fault of the server's, no hang, no crash, and nothing
 // in the log of what was refused.
-import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { makeApiKey } from "../../src/app/credentials.ts";
 import { mapBounded } from "../../src/platform/bounded.ts";
 import type { Body } from "../e2e/support/api.ts";
 import { seed } from "../support/seed.ts";
@@ -15,6 +13,7 @@ import { BAD_VALUES, queryOf } from "./hostile/queries.ts";
 import { type HostileRun, openRun, refuse, sendRequests } from "./hostile/run.ts";
 import { admitted, type Operation } from "./hostile/scene.ts";
 import { badBodies, type Expected, exampleText } from "./hostile/schemas.ts";
+import { othersHostsAndOrigins, wrongCredentials } from "./hostile/strangers.ts";
 
 /** The first random request: a failure names the one that it came of. */
 const from = Number(process.env.FAULTS_FROM ?? 0);
@@ -317,75 +316,10 @@ describe("is refused", () => {
     await check([...unknown, ...elsewhere, ...wrong, ...fixed]);
   });
 
-  test("credentials: none, wrong, in the wrong place, of a user where a key is needed", async () => {
-    const { key: sent = "" } = run.scene.api;
-    const last = sent.endsWith("0") ? "1" : "0";
-    const wrong: Record<string, string>[] = [
-      {},
-      { authorization: "Bearer" },
-      { authorization: sent },
-      { authorization: `Basic ${Buffer.from(`${sent}:`).toString("base64")}` },
-      { authorization: `Bearer ${sent.slice(0, -1)}${last}` },
-      { authorization: `Bearer ${sent.slice(0, -1)}` },
-      { authorization: `Bearer ${sent}0` },
-      { authorization: `Bearer ${sent.toUpperCase()}` },
-      { authorization: `Bearer ${run.scene.token.slice(0, -3)}` },
-      { authorization: `Bearer ${run.scene.token.split(".").with(2, "").join(".")}` },
-      { authorization: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9." },
-      { authorization: `Bearer ${"x".repeat(10_000)}` },
-      { "x-api-key": `${sent}x` },
-      { cookie: `api_key=${sent}` },
-    ];
-    const header = ["www-authenticate", "Bearer"] as const;
-    const refused = { status: 401, code: "unauthenticated", header };
-    const all = operations.flatMap(({ method, template, path }): Refused[] => {
-      if (template === "/api/v1/clients") return [];
-      return [
-        ...wrong.map((headers) => ({ method, path, headers, ...refused })),
-        ...["api_key", "key", "token", "access_token"].map((name) => {
-          const value = name === "token" ? run.scene.token : sent;
-          return { method, path: `${path}?${name}=${value}`, headers: {}, ...refused };
-        }),
-      ];
-    });
-    // Of a well-formed key only the log can say that it is none.
-    const unknown = { authorization: `Bearer ${makeApiKey(randomBytes(32))}` };
-    const forbidden = operations.flatMap(({ method, template, path }): Refused[] => {
-      const isClients = /^\/api\/v1\/(clients\/|notifications|email-providers|audit)/.test(template);
-      const isToken = template.endsWith("/tokens") || (method === "GET" && template === "/api/v1/users");
-      const headers = { authorization: `Bearer ${run.scene.token}`, ...json };
-      return isClients || isToken ? [{ method, path, headers, status: 403, code: "forbidden" }] : [];
-    });
-    expect(forbidden.length).toBeGreaterThan(15);
-    await check([
-      ...all,
-      ...forbidden,
-      { method: "GET", path: "/api/v1/clients/me", headers: unknown, ...refused },
-      { method: "GET", path: "/api/v1/nope", headers: {}, ...refused },
-      { method: "PUT", path: "/api/v1/rooms", headers: {}, ...refused },
-    ]);
-  });
+  test("credentials: none, wrong, in the wrong place, of a user where a key is needed", () =>
+    check(wrongCredentials(run.scene, operations)));
 
-  test("hosts and origins of others", async () => {
-    const hosts = ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "[::2]", "a b", "@"];
-    const paths = ["/livez", "/api/v1/rooms", "/api/v1/nope", "/docs", "/dev/mailbox", "/nope"];
-    const foreign = hosts.flatMap((host) =>
-      paths.map((path): Refused => {
-        return { method: "GET", path, headers: { ...key, host }, status: 421, code: "unknown_host" };
-      }),
-    );
-    const origins = ["https://evil.example", "null", "http://localhost:1", "", "file://"].flatMap(
-      (origin): Refused[] => {
-        const refused = { status: 403, code: "forbidden" };
-        const headers = { ...json, origin };
-        return [
-          { method: "POST", path: "/api/v1/clients", headers, body: '{"name":"Evil"}', ...refused },
-          { method: "DELETE", path: "/dev/mailbox", headers, ...refused },
-        ];
-      },
-    );
-    await check([...foreign, ...origins]);
-  });
+  test("hosts and origins of others", () => check(othersHostsAndOrigins(key)));
 });
 
 test("HEAD and a slash at the end answer as GET does", async () => {
