@@ -1,9 +1,13 @@
-// Who a request, socket or stream speaks for: a client key or a user token, for HTTP and WebSocket alike.
+// Who a request, socket or stream speaks for, and what its scopes allow: a client key or a user token, for HTTP and
+// WebSocket alike.
+
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Scope } from "../contract/fields.ts";
 import type { Subject } from "../contract/ids.ts";
 import type { Instant } from "../contract/time.ts";
 import type { ClientDirectory } from "./client-directory.ts";
 import { hashApiKey, isApiKey } from "./credentials.ts";
+import { AppError } from "./errors.ts";
 import type { Caller, Services } from "./services.ts";
 
 /** Why a credential does not count. `unavailable`: this node does not know the newest revocations. */
@@ -94,4 +98,12 @@ export async function identify(services: Services, given: Credential, at: Instan
   if (userId === undefined) return { credential: given, caller, expiresAt };
   const subject = await services.keyring.subjectOfUser(caller.client, userId);
   return { credential: given, caller: asUser(caller, userId, subject), expiresAt };
+}
+
+/** Throws insufficient_scope, which names the scope, unless the caller has it. Null: none is needed. */
+export function requireScope({ kind, scopes }: Caller, scope: Scope | null): void {
+  // fence: key-scopes
+  if (scope === null || scopes.has(scope)) return;
+  const credential = kind === "key" ? "API key" : "user token";
+  throw new AppError("insufficient_scope", { detail: `The ${credential} lacks the scope ${scope}.` });
 }

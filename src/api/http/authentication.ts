@@ -1,8 +1,7 @@
 // Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
 import type { IncomingMessage } from "node:http";
-import { identify } from "../../app/authenticate.ts";
+import { identify, requireScope } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
-import { requireScope } from "../../app/rights.ts";
 import type { Caller, Services } from "../../app/services.ts";
 import { redeemTicket } from "../../app/tickets.ts";
 import type { Config } from "../../config.ts";

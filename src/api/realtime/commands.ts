@@ -1,4 +1,6 @@
 // What users do over a socket: the use cases of requests, under the same ids of commands and the same limits.
+
+import { requireScope } from "../../app/authenticate.ts";
 import { type AppError, toAppError } from "../../app/errors.ts";
 import { appendText, cancelGrowth, completeGrowth } from "../../app/growing-messages.ts";
 import { moveMarkers } from "../../app/members.ts";
@@ -13,7 +15,6 @@ import {
 } from "../../app/messages.ts";
 import { acknowledge } from "../../app/notifications.ts";
 import { spendRequest } from "../../app/rate-limit.ts";
-import { requireScope } from "../../app/rights.ts";
 import { openAsMember } from "../../app/rooms.ts";
 import { scheduleMessage } from "../../app/scheduled-messages.ts";
 import type { Call, Caller, Services } from "../../app/services.ts";

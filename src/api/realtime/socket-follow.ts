@@ -1,5 +1,5 @@
 // What one socket follows, beside the rooms that it subscribes to and its notifications: each event comes once.
-import { requireScope } from "../../app/rights.ts";
+import { requireScope } from "../../app/authenticate.ts";
 import type { Call } from "../../app/services.ts";
 import type { FrameOf } from "../../contract/frames.ts";
 import type { Position } from "../../event-store/event-store.ts";
