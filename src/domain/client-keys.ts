@@ -1,10 +1,12 @@
-// domain/client-keys.ts: a client's API keys: what each allows, how long it holds, and that the client is never locked out.
+// domain/client-keys.ts: a client's API keys: what each allows, how long it holds, that the client is never locked out, and
+// when each was last used.
+
 import { z } from "zod";
 import type { FieldFault } from "../contract/errors.ts";
 import { ALL_SCOPES, type Scope, ScopeSchema } from "../contract/fields.ts";
 import { type KeyId, KeyIdSchema } from "../contract/ids.ts";
-import { type Instant, MINUTE_MS } from "../contract/time.ts";
-import { DomainError, refuse, type TimedCommand } from "./decider.ts";
+import { HOUR_MS, type Instant, MINUTE_MS } from "../contract/time.ts";
+import { type Decider, DomainError, refuse, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event } from "./event.ts";
 
 /** Keys that hold at the same time, rotated ones in their grace among them. */
@@ -152,3 +154,36 @@ export function keyExpiryFaults(expiresAt: Instant | null, at: Instant): readonl
   latest.setUTCFullYear(latest.getUTCFullYear() + MAX_LIFE_YEARS);
   return expiresAt > latest.getTime() ? fault("too_large", "must be at most ten years ahead") : [];
 }
+
+// When a key was last used, to the hour; frequent, so in a stream of its own.
+
+export const keyUseStream = (key: KeyId) => `keyuse-${key}`;
+
+/** The hour that a moment is in, by its beginning. */
+export const hourOf = (at: Instant): Instant => at - (at % HOUR_MS);
+
+// Events. A storage format.
+export const keyUseEvents = {
+  /** Used in this hour; at most one a key and hour. */
+  KeyUsed: event({ data: z.object({ key: KeyIdSchema, hour: z.number() }) }),
+} as const;
+export type KeyUseEvent = EventsOf<typeof keyUseEvents>;
+
+// State: the hour of the last use.
+type KeyUse = { readonly hour: Instant | null };
+
+type KeyUseCommand = TimedCommand & { type: "RecordUse"; key: KeyId; hour: Instant };
+
+export const keyUseDecider: Decider<KeyUse, KeyUseEvent, KeyUseCommand> = {
+  name: "keyuse",
+  events: keyUseEvents,
+  initial: { hour: null },
+  evolve: (_state, event) => ({ hour: event.data.hour }),
+  decide: ({ hour }, { key, hour: used }) =>
+    hour !== null && hour >= used ? [] : [{ type: "KeyUsed", data: { key, hour: used } }],
+  snapshot: {
+    version: 1,
+    toJson: (state) => state,
+    fromJson: (json) => z.object({ hour: z.number().nullable() }).parse(json),
+  },
+};

@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import { ALL_SCOPES, type Scope } from "../../src/contract/fields.ts";
 import type { KeyId } from "../../src/contract/ids.ts";
 import { type ClientCommand, type ClientEvent, clientDecider } from "../../src/domain/client.ts";
+import { keyUseDecider } from "../../src/domain/client-keys.ts";
 import { upcast } from "../../src/domain/event.ts";
-import { keyUseDecider } from "../../src/domain/key-use.ts";
 import { at, given, NOW } from "../support/given.ts";
 
 const MINUTE = 60_000;

@@ -1,6 +1,6 @@
 // States that are kept as snapshots: their shape, which needs another version when it changes, and their way back.
 import { describe, expect, test } from "vitest";
-import { type KeyUseEvent, keyUseDecider } from "../../src/domain/key-use.ts";
+import { type KeyUseEvent, keyUseDecider } from "../../src/domain/client-keys.ts";
 import { readsDecider } from "../../src/domain/reads.ts";
 import { roomDecider } from "../../src/domain/room.ts";
 import { reactionsTo, threadUnder } from "../../src/domain/room-responses.ts";
