@@ -1,12 +1,17 @@
 // Clients: registering one, what a client sees and changes of itself, its keys.
 import {
   changeClient,
+  createKey,
+  expiryFaults,
   getClient,
+  getKey,
   getWebhookSecret,
+  listKeys,
   registerClient,
+  revokeKey,
+  rotateKey,
   rotateWebhookSecret,
 } from "../../../app/clients.ts";
-import { createKey, expiryFaults, getKey, listKeys, revokeKey, rotateKey } from "../../../app/keys.ts";
 import {
   ClientPatch,
   ClientResource,
