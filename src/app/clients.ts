@@ -30,9 +30,9 @@ import { reveal } from "../domain/event.ts";
 import { deriveTail } from "../event-store/derived-ids.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
+import { keyResource } from "./client-directory.ts";
 import { KEY_BYTES, keyData, makeApiKey } from "./credentials.ts";
 import { AppError } from "./errors.ts";
-import { keyResource } from "./key-use.ts";
 import type { Call, Caller, Services, Written } from "./services.ts";
 
 /** Makes the secret that signs a client's webhooks. */
