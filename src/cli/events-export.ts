@@ -6,8 +6,13 @@ import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import type { EventMacs } from "../event-store/event-macs.ts";
-import type { EventStore, NewEvent, Position, RecordedEvent } from "../event-store/event-store.ts";
-import { LOG_STREAM } from "../event-store/first-event.ts";
+import {
+  type EventStore,
+  LOG_STREAM,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+} from "../event-store/event-store.ts";
 import { WrappedKeySchema } from "../event-store/key-transfer.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Storage } from "../storage.ts";

@@ -1,8 +1,15 @@
 // Authenticity of events: a MAC in each event's metadata, which every read of the log checks before anybody sees the event.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { keyObjectOf } from "../platform/key-object.ts";
-import type { Batch, EventStore, NewEvent, Position, RecordedEvent } from "./event-store.ts";
-import { isFirstEvent, systemMetadata } from "./first-event.ts";
+import {
+  type Batch,
+  type EventStore,
+  isFirstEvent,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+  systemMetadata,
+} from "./event-store.ts";
 
 // Storage format: the MAC is the last member of the metadata, so that what it covers is the bytes before it.
 const BEFORE = [...Buffer.from(',"mac":"')];

@@ -4,12 +4,13 @@ import { Loop, messageOf, type WarnLogger } from "../platform/supervise.ts";
 import {
   type Batch,
   type EventStore,
+  LOG_STREAM,
+  logIdOf,
   OutcomeUnknown,
   type Position,
   type RecordedEvent,
   StoreUnavailable,
 } from "./event-store.ts";
-import { LOG_STREAM, logIdOf } from "./first-event.ts";
 
 /** How often the stores are compared with what this node has seen. */
 const CHECK_MS = 2_000;

@@ -1,8 +1,7 @@
 // Rebuilding read models from the log: beside the live tables, while these go on, and swapped in one moment.
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
-import type { EventStore } from "../event-store/event-store.ts";
-import { isFirstEvent } from "../event-store/first-event.ts";
+import { type EventStore, isFirstEvent } from "../event-store/event-store.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { LOCKS, lockSession, tryLockSession, unlockSession } from "../platform/locks.ts";
 import { hasCode, transactionOn } from "../platform/postgres.ts";

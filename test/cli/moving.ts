@@ -1,7 +1,6 @@
 // Two logs side by side: opened with their keys, read whole, and compared but for what moving may change.
 import pg from "pg";
-import type { EventStore, RecordedEvent } from "../../src/event-store/event-store.ts";
-import { LOG_STREAM } from "../../src/event-store/first-event.ts";
+import { type EventStore, LOG_STREAM, type RecordedEvent } from "../../src/event-store/event-store.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";

@@ -7,7 +7,10 @@ import {
   checkStreamRead,
   type EventStore,
   isBlob,
+  LOG_STREAM,
+  logCreated,
   type NewEvent,
+  newLogId,
   numberOf,
   positionOf,
   type RecordedEvent,
@@ -15,7 +18,6 @@ import {
   type StreamRead,
   WrongExpectedRevision,
 } from "../../src/event-store/event-store.ts";
-import { LOG_STREAM, logCreated, newLogId } from "../../src/event-store/first-event.ts";
 import { type Feed, type FeedListener, Subscriptions } from "../../src/event-store/subscription.ts";
 import type { WarnLogger } from "../../src/platform/supervise.ts";
 

@@ -2,8 +2,17 @@
 
 import { setImmediate as tick } from "node:timers/promises";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { type EventStore, isName, NO_STREAM, StoreUnavailable, WrongExpectedRevision } from "../event-store.ts";
-import { LOG_STREAM, logCreated, logIdOf, newLogId } from "../first-event.ts";
+import {
+  type EventStore,
+  isName,
+  LOG_STREAM,
+  logCreated,
+  logIdOf,
+  NO_STREAM,
+  newLogId,
+  StoreUnavailable,
+  WrongExpectedRevision,
+} from "../event-store.ts";
 import { Subscriptions } from "../subscription.ts";
 import { Connection, connectTo } from "./connection.ts";
 import { LiveFeed } from "./feed.ts";

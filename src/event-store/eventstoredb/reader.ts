@@ -18,6 +18,7 @@ import {
   checkStreamRead,
   isBlob,
   isName,
+  LOG_STREAM,
   type Position,
   positionOf,
   type RecordedEvent,
@@ -25,7 +26,6 @@ import {
   type StreamRead,
   sizeOf,
 } from "../event-store.ts";
-import { LOG_STREAM } from "../first-event.ts";
 import type { ReadConnection } from "./connection.ts";
 import {
   type ClientRecord,

@@ -2,8 +2,7 @@
 
 import { connect } from "../../platform/postgres.ts";
 import type { WarnLogger } from "../../platform/supervise.ts";
-import { checkAppend, type EventStore, numberOf, positionOf, StoreUnavailable } from "../event-store.ts";
-import { newLogId } from "../first-event.ts";
+import { checkAppend, type EventStore, newLogId, numberOf, positionOf, StoreUnavailable } from "../event-store.ts";
 import { type Feed, Subscriptions } from "../subscription.ts";
 import { Reader } from "./reader.ts";
 import { openSchema } from "./schema.ts";

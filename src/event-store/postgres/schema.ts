@@ -3,7 +3,7 @@
 import type pg from "pg";
 import { LOCKS, lockInTransactionSql, setUpAlone } from "../../platform/locks.ts";
 import { transactionOn } from "../../platform/postgres.ts";
-import { LOG_STREAM, logCreated, logIdOf } from "../first-event.ts";
+import { LOG_STREAM, logCreated, logIdOf } from "../event-store.ts";
 
 /** Notified once a flush, with the number of the log's last event as the payload. */
 export const CHANNEL = "chatapi_log";
