@@ -1,9 +1,15 @@
 // The API's routes on the router: for each its middleware, in the order in which the interface checks a request.
+
 import type Router from "koa-router";
-import type { Services } from "../../app/services.ts";
+import { LRUCache } from "lru-cache";
+import type { Positions } from "../../app/positions.ts";
+import { type Limits, type OnRate, ratesHeaders, spend, spendRequest } from "../../app/rate-limit.ts";
+import type { Caller, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
+import type { Position } from "../../event-store/event-store.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { StageClock } from "../../platform/metrics.ts";
+import type { ReadSide } from "../../projections/read-side.ts";
 import { clientAddress } from "./address.ts";
 import { authorize, commandContext, createAuthentication, wantsStream } from "./authentication.ts";
 import { type Bodies, ClientGone, readBody } from "./body.ts";
@@ -11,19 +17,124 @@ import { readCursor } from "./cursor.ts";
 import { InFlight, identifyCommand, runOnce } from "./idempotency.ts";
 import { baseUrlOf } from "./origin.ts";
 import { Problem, problemBody, toProblem } from "./problems.ts";
-import { limitRequests, limitUsers, showRate } from "./rate-limits.ts";
-import { ReadYourWrites, readReadAfter, waitForWrites } from "./read-your-writes.ts";
 import {
   API_PREFIX,
   type ApiContext,
   type ApiMiddleware,
   type ApiState,
+  type ReadTarget,
   type Reply,
   type Route,
   type RouterFields,
   type Streams,
 } from "./route.ts";
 import { validate } from "./validation.ts";
+
+// Reading one's own writes: a read waits until the read model has what its caller wrote, or the position it names.
+
+/** How long a read waits for the position in `Read-After`. */
+const NAMED_WAIT_MS = 5_000;
+/** How long it waits, without the header, for what its caller wrote through this node. */
+const OWN_WAIT_MS = 1_000;
+/** Callers whose last write is remembered. */
+const REMEMBERED_CALLERS = 50_000;
+
+/** The last writes through this node, by key and by user. */
+class ReadYourWrites {
+  readonly #readSide: Pick<ReadSide, "compare" | "waitFor">;
+  readonly #positions: Positions;
+  readonly #lastWrites = new LRUCache<string, Position>({ max: REMEMBERED_CALLERS });
+
+  constructor({ readSide, positions }: Pick<Services, "readSide" | "positions">) {
+    this.#readSide = readSide;
+    this.#positions = positions;
+  }
+
+  record(caller: Caller, position: Position): void {
+    const name = nameOf(caller);
+    const before = this.#lastWrites.get(name);
+    // Positions of one log compare bytewise; answers may overtake each other.
+    if (before === undefined || position > before) this.#lastWrites.set(name, position);
+  }
+
+  /** What a read with this `Read-After` waits for. Throws Problem (invalid_position), StoreUnavailable. */
+  async targetOf(caller: Caller, readAfter: string | undefined): Promise<ReadTarget | undefined> {
+    if (readAfter === undefined) {
+      const position = this.#lastWrites.get(nameOf(caller));
+      return position === undefined ? undefined : { position, named: false };
+    }
+    if (readAfter === "none") return undefined;
+    const position = this.#positions.open(caller.client, readAfter);
+    if (position === undefined) throw new Problem("invalid_position");
+    const found = await this.#readSide.compare(position);
+    if (found === "beyond" || found === "foreign") throw new Problem("invalid_position");
+    return found === "reached" ? undefined : { position, named: true };
+  }
+
+  /** Throws Problem (read_model_behind) when a named position is not reached in time. */
+  async waitFor(target: ReadTarget | undefined): Promise<void> {
+    if (target === undefined) return;
+    const isReadable = await this.#readSide.waitFor(target.position, target.named ? NAMED_WAIT_MS : OWN_WAIT_MS);
+    if (!isReadable && target.named) throw new Problem("read_model_behind");
+  }
+}
+
+const nameOf = (caller: Caller): string => (caller.kind === "key" ? caller.keyId : caller.subject);
+
+/** Reads `Read-After`. A wrong one is refused before any other fault of the request. */
+function readReadAfter(writes: ReadYourWrites): ApiMiddleware {
+  return async ({ req: { headers }, state }, next) => {
+    const readAfter = headers["read-after"];
+    const target = await writes.targetOf(state.caller, readAfter === undefined ? undefined : String(readAfter));
+    if (target !== undefined) state.readTarget = target;
+    return next();
+  };
+}
+
+/** Waits for it: only once the request is known to be valid. */
+function waitForWrites(writes: ReadYourWrites): ApiMiddleware {
+  return async ({ state: { readTarget } }, next) => {
+    await writes.waitFor(readTarget);
+    return next();
+  };
+}
+
+// Limits of clients and users: each request is counted, and what is left is told in the headers of its answer.
+
+/** Tells of a limit in the answer's headers; of two of one policy the one with less left. */
+const showRate =
+  ({ state, res }: ApiContext): OnRate =>
+  (policy, rate) => {
+    state.rates ??= new Map();
+    const before = state.rates.get(policy);
+    if (before !== undefined && before.remaining < rate.remaining) return;
+    state.rates.set(policy, rate);
+    for (const [name, value] of Object.entries(ratesHeaders(state.rates))) res.setHeader(name, value);
+  };
+
+/** Counts each request of a client or user. Throws AppError (429). */
+const limitRequests =
+  (limits: Limits): ApiMiddleware =>
+  async (ctx, next) => {
+    await spendRequest(limits, ctx.state.caller, showRate(ctx));
+    return next();
+  };
+
+/** Counts the rooms and members that a user makes by a route, once the request is known to be valid. Throws AppError (429). */
+function limitUsers({ costs }: Route, { roomsOfUser, membersOfUser }: Limits): readonly ApiMiddleware[] {
+  if (costs === undefined || (roomsOfUser === undefined && membersOfUser === undefined)) return [];
+  return [
+    async (ctx, next) => {
+      const { caller, input } = ctx.state;
+      if (caller.kind !== "user") return next();
+      const { rooms = 0, members = 0 } = costs(caller.userId, input as never);
+      const onRate = showRate(ctx);
+      await spend(roomsOfUser, { policy: "rooms", key: caller.subject, count: rooms }, onRate);
+      await spend(membersOfUser, { policy: "members", key: caller.subject, count: members }, onRate);
+      return next();
+    },
+  ];
+}
 
 export type ApiRouter = Router<ApiState, RouterFields>;
 

@@ -1,6 +1,6 @@
 // Reading what was written: Read-After, one's own writes, conditions, and pages with their cursors.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ReadYourWrites } from "../../../src/api/http/read-your-writes.ts";
+import { sharedCommands } from "../../../src/api/http/api.ts";
 import { Positions } from "../../../src/app/positions.ts";
 import type { Caller } from "../../../src/app/services.ts";
 import type { ClientId } from "../../../src/contract/ids.ts";
@@ -97,7 +97,7 @@ describe("Read-After", () => {
     };
     const readSide = behind as unknown as ReadSide;
     const positions = new Positions({ secret: new Uint8Array(32), store: { logId: "log" } });
-    const writes = new ReadYourWrites({ readSide, positions });
+    const { writes } = sharedCommands({ readSide, positions });
     const caller: Caller = {
       kind: "key",
       client: "cli_1",
