@@ -49,7 +49,7 @@ export const storageMutations: readonly Mutation[] = [
     fence: "append-lock",
     name: "advisory lock of the log's flush",
     mutate: drop,
-    caughtBy: { file: "contracts/postgres-log.test.ts", test: "several writers" },
+    caughtBy: { file: "event-store/postgres-log.test.ts", test: "what waits together is one commit" },
   },
   {
     fence: "durable-answer",
