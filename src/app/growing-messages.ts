@@ -2,22 +2,21 @@
 import { afterCodePoints } from "../contract/fields.ts";
 import { type MessageId, type RoomId, seqOfMessage } from "../contract/ids.ts";
 import { MAX_GROWN, type MessageResource } from "../contract/messages.ts";
-import { DomainError, InvalidInput } from "../domain/decider.ts";
+import { DomainError, type IfMatch, InvalidInput } from "../domain/decider.ts";
 import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
 import { visibleFrom } from "../domain/room-history.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
-import type { Position } from "../event-store/event-store.ts";
 import type { GrowingMessage } from "../projections/growing-texts.ts";
 import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";
-import type { Call, Services } from "./services.ts";
+import type { Call, Services, Written } from "./services.ts";
 
 /** Messages that may grow at once, of a client and of a user. */
 const MAX_OF_CLIENT = 10_000;
 const MAX_OF_USER = 1_000;
 
-/** A message as a path names it. */
-export type NamedMessage = { readonly room: string; readonly message: string };
+/** A message as a path names it, and the ETag that a change rests on. */
+export type NamedMessage = { readonly room: string; readonly message: string; readonly ifMatch: IfMatch };
 
 /** Refuses another growing message of a client or user that has as many as can grow at once. Throws too_many_growing. */
 export async function requireRoomToGrow({ services, caller }: Call, user: string): Promise<void> {
@@ -27,36 +26,51 @@ export async function requireRoomToGrow({ services, caller }: Call, user: string
   if (ofClient >= MAX_OF_CLIENT || ofSender >= MAX_OF_USER) throw new DomainError("too_many_growing");
 }
 
+/** `length`: of the text just after an append under an idempotency key, in code points; null without a key. */
+type AppendedText = Pick<GrowingMessage, "room" | "message" | "seq"> & Written & { readonly length: number | null };
+
 /**
  * Adds a text to a growing message, and gives where that is. Sent again it adds nothing. Nothing is written to the log: the
- * position is that of the room. Throws offset_mismatch with `expected`, not_growing, and what keeps its sender from posting.
+ * position is that of the room, and an idempotency key is remembered beside the text. Throws offset_mismatch with `expected`,
+ * not_growing, idempotency_key_reused, and what keeps its sender from posting.
  */
 export async function appendText(
   call: Call,
   named: NamedMessage,
   { text, offset }: { readonly text: string; readonly offset: number },
-): Promise<Pick<GrowingMessage, "room" | "message" | "seq"> & { readonly position: Position }> {
-  const { services, caller, at } = call;
+): Promise<AppendedText> {
+  const { services, caller, at, context } = call;
+  const { commandId: command, fingerprint } = context;
+  const key = fingerprint === undefined ? undefined : { command, fingerprint };
   const { id: room, room: state, position } = await openAsMember(services, caller, named.room);
   requireRole(state, caller.actor, "member");
   const seq = seqOfMessage(room, named.message) ?? 0;
   // fence: append-unseen
   if (seq < visibleFrom(state, caller.actor)) throw new DomainError("not_found");
-  const growing = requireAppending(state, { seq, id: named.message, actor: caller.actor, at });
+  const answer = async (message: MessageId, { length, replayed }: { length: number; replayed: boolean }) => ({
+    ...{ room, message, seq, replayed },
+    length: key === undefined ? null : length,
+    position: position ?? (await services.store.tail()),
+  });
+  const earlier = key && (await services.growing.used(key));
+  if (earlier !== undefined) return answer(earlier.message, { length: earlier.length, replayed: true });
+  const growing = requireAppending(state, { seq, id: named.message, actor: caller.actor, at }, named.ifMatch);
   if (growing === undefined) throw await notGrowing(services, room, state, named.message);
   const about = { client: caller.client, room, message: growing.id, seq, sender: growing.sender };
-  let outcome = await services.growing.append(about, offset, text);
+  let outcome = await services.growing.append(about, offset, text, key);
   if (outcome.kind === "unknown") {
     await services.growing.begin(about, (await beginningOf(services, about)) ?? "");
-    outcome = await services.growing.append(about, offset, text);
+    outcome = await services.growing.append(about, offset, text, key);
   }
   switch (outcome.kind) {
     case "appended": {
       const grown = { room, message: growing.id, seq };
-      const { offset: begins, added } = outcome;
+      const { offset: begins, added, length } = outcome;
       if (added !== "") services.growth.grew({ ...grown, added: { offset: begins, text: added } });
-      return { ...grown, position: position ?? (await services.store.tail()) };
+      return answer(growing.id, { length, replayed: false });
     }
+    case "repeated":
+      return answer(growing.id, { length: outcome.length, replayed: true });
     case "mismatch": {
       const { expected } = outcome;
       throw new DomainError("offset_mismatch", `the message has ${expected} characters`, { expected });
@@ -116,7 +130,7 @@ const ANY_TEXT = seal("any");
 /** Ends a growing message with its text. What was appended before is in it; what comes later is refused. */
 export async function endWithText(
   call: Call,
-  { room: named, message }: NamedMessage,
+  { room: named, message }: Pick<NamedMessage, "room" | "message">,
   ending: (text: Sealed<string> | null) => Ending,
 ): Promise<Changed> {
   const { services, caller } = call;
@@ -144,7 +158,13 @@ export const completeGrowth = (call: Call, named: NamedMessage, content: string 
     id: named.message,
     content: content === undefined ? text : seal(content),
     rewritten: content !== undefined,
+    ifMatch: named.ifMatch,
   }));
 
 export const cancelGrowth = (call: Call, named: NamedMessage): Promise<Changed> =>
-  endWithText(call, named, (content) => ({ type: "Cancel", id: named.message, content }));
+  endWithText(call, named, (content) => ({
+    type: "Cancel",
+    id: named.message,
+    content,
+    ifMatch: named.ifMatch,
+  }));

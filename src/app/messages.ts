@@ -1,6 +1,6 @@
 // Messages: posting, changing, reading and listing them.
 import type { FieldFault } from "../contract/errors.ts";
-import type { PageQuery } from "../contract/fields.ts";
+import { firstCodePoints, type PageQuery } from "../contract/fields.ts";
 import { type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import {
@@ -13,7 +13,7 @@ import {
   type ReactionResource,
 } from "../contract/messages.ts";
 import { rfc3339 } from "../contract/time.ts";
-import { type Bare, DomainError, type IfMatch } from "../domain/decider.ts";
+import { type Bare, DomainError } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import { growthOf } from "../domain/growing-message.ts";
 import { contentFaults, contentOf } from "../domain/message-rules.ts";
@@ -114,13 +114,10 @@ export async function mentionsOf({ services, caller }: Call, named: readonly str
   };
 }
 
-/** A message as a path names it, and the ETag that a change rests on. */
-type Named = { readonly room: string; readonly message: string; readonly ifMatch: IfMatch };
-
 /** Carries out a change; gives the message as it is just after that. */
 async function changed(
   call: Call,
-  named: Named,
+  named: NamedMessage,
   change: Bare<Extract<RoomChange, { type: "RestoreMessage" | "Edit" | "React" }>, "id" | "ifMatch">,
 ): Promise<ShownMessage & Written & { readonly room: RoomId }> {
   const about = { ...change, id: named.message, ifMatch: named.ifMatch };
@@ -128,23 +125,27 @@ async function changed(
 }
 
 /** The message just after a change of it. */
-async function afterwards(call: Call, { message }: NamedMessage, { room, state, position, replayed }: Changed) {
+async function afterwards(
+  call: Call,
+  { message }: Pick<NamedMessage, "message">,
+  { room, state, position, replayed }: Changed,
+) {
   return { ...(await shown(call, { id: room, room: requireExisting(state) }, message)), room, position, replayed };
 }
 
 /** Throws what the room's rules refuse. */
-export async function editMessage(call: Call, named: Named, { content, meta, mentions }: MessagePatch) {
+export async function editMessage(call: Call, named: NamedMessage, { content, meta, mentions }: MessagePatch) {
   const mentioned = mentions === undefined ? undefined : await mentionsOf(call, mentions ?? []);
   return changed(call, named, { type: "Edit", content: content ?? null, meta, mentions: mentioned });
 }
 
 /** Throws what the room's rules refuse. */
-export const restoreMessage = (call: Call, named: Named) => changed(call, named, { type: "RestoreMessage" });
+export const restoreMessage = (call: Call, named: NamedMessage) => changed(call, named, { type: "RestoreMessage" });
 
 /** One that grows ends with its deletion. Throws what the room's rules refuse. */
 export async function deleteMessage(
   call: Call,
-  { room, message: id, ifMatch }: Named,
+  { room, message: id, ifMatch }: NamedMessage,
 ): Promise<Written & { readonly room: RoomId }> {
   try {
     return await executeOnRoom(call, room, { type: "DeleteMessage", id, ifMatch });
@@ -156,8 +157,13 @@ export async function deleteMessage(
 
 /** Throws what the room's rules refuse, offset_mismatch, not_growing. */
 export async function appendToMessage(call: Call, named: NamedMessage, input: { text: string; offset: number }) {
-  const { position } = await appendText(call, named, input);
-  return { ...(await getMessage(call, named.room, named.message)), position };
+  const { position, replayed, length } = await appendText(call, named, input);
+  const { message, etag } = await getMessage(call, named.room, named.message);
+  const { state, content } = message;
+  // Under a key the answer is that of the first time, whatever was appended since.
+  const cut = length !== null && state === "growing" && content !== null;
+  const shown = cut ? { ...message, content: firstCodePoints(content, length) } : message;
+  return { message: shown, etag, position, replayed };
 }
 
 /** Throws what the room's rules refuse, not_growing. */
@@ -168,7 +174,7 @@ export const completeMessage = async (call: Call, named: NamedMessage, content: 
 export const cancelMessage = async (call: Call, named: NamedMessage) =>
   afterwards(call, named, await cancelGrowth(call, named));
 
-type Reacting = Pick<Named, "room" | "message"> & { readonly emoji: string; readonly user: string };
+type Reacting = Pick<NamedMessage, "room" | "message"> & { readonly emoji: string; readonly user: string };
 
 const reaction = async ({ services, caller }: Call, { emoji, user }: Reacting) => ({
   subject: await services.keyring.subjectOfUser(caller.client, user),
@@ -189,7 +195,7 @@ export const removeReaction = async (call: Call, wanted: Reacting): Promise<Writ
 /** Newest first. Throws not_found, not_a_member, InvalidCursor. */
 export async function listReactions(
   { services, caller, read }: Call,
-  { room: named, message }: Pick<Named, "room" | "message">,
+  { room: named, message }: Pick<NamedMessage, "room" | "message">,
   query: PageQuery,
 ): Promise<Page<ReactionResource>> {
   const open = await openAsMember(services, caller, named);
@@ -260,7 +266,7 @@ async function historyOf(
 /** The replies of a thread, oldest first. Throws not_found, not_a_member, InvalidCursor. */
 export async function listReplies(
   { services, caller, read }: Call,
-  { room: named, message }: Pick<Named, "room" | "message">,
+  { room: named, message }: Pick<NamedMessage, "room" | "message">,
   query: PageQuery,
 ): Promise<Page<MessageResource>> {
   const open = await openAsMember(services, caller, named);
@@ -276,7 +282,7 @@ export async function listReplies(
  */
 export async function listVersions(
   { services, caller, read }: Call,
-  { room: named, message }: Pick<Named, "room" | "message">,
+  { room: named, message }: Pick<NamedMessage, "room" | "message">,
   { limit, cursor }: PageQuery,
 ): Promise<Page<MessageVersionResource>> {
   const open = await openAsMember(services, caller, named);

@@ -30,6 +30,10 @@ export function afterCodePoints(text: string, count: number): string {
   return text.slice(index);
 }
 
+/** The first so many code points of a text. */
+export const firstCodePoints = (text: string, count: number): string =>
+  text.slice(0, text.length - afterCodePoints(text, count).length);
+
 /** Whether a text has `min` to `max` code points; adds the issue when it has not. */
 function fits(value: string, min: number, max: number, context: z.RefinementCtx): boolean {
   // A code point has one or two units: mostly the units alone say enough.

@@ -3,10 +3,18 @@
 import type { RoomId } from "../contract/ids.ts";
 import { sameJson } from "../contract/json.ts";
 import type { Instant } from "../contract/time.ts";
-import { type Actor, DomainError, type PriorEvents, refuse, type TimedCommand } from "./decider.ts";
+import {
+  type Actor,
+  DomainError,
+  type IfMatch,
+  type PriorEvents,
+  refuse,
+  requireMatch,
+  type TimedCommand,
+} from "./decider.ts";
 import { type Sealed, seal } from "./event.ts";
 import { contentFaults, contentOf, type Posting, postingSeen, requirePosting } from "./message-rules.ts";
-import { type ExistingRoom, type Growing, type RoomEvent, requireRole } from "./room-state.ts";
+import { type ExistingRoom, type Growing, messageEtag, type RoomEvent, requireRole } from "./room-state.ts";
 
 /** Messages that may grow in a room at once. */
 export const MAX_GROWING_IN_ROOM = 100;
@@ -19,8 +27,8 @@ export function growthOf(room: ExistingRoom, messageSeq: number): "complete" | "
 
 export type GrowthCommand =
   /** `content`: the whole text; null: what it was posted with. `rewritten`: the writer gives it anew. */
-  | { type: "Complete"; id: string; content: Sealed<string> | null; rewritten: boolean }
-  | { type: "Cancel"; id: string; content: Sealed<string> | null };
+  | { type: "Complete"; id: string; content: Sealed<string> | null; rewritten: boolean; ifMatch: IfMatch }
+  | { type: "Cancel"; id: string; content: Sealed<string> | null; ifMatch: IfMatch };
 
 /** Who writes: the sender itself, or whoever may do everything inside the client. */
 function requireWriter(room: ExistingRoom, actor: Actor, { sender }: Pick<Growing, "sender">): void {
@@ -34,11 +42,14 @@ function requireWriter(room: ExistingRoom, actor: Actor, { sender }: Pick<Growin
 export function requireAppending(
   room: ExistingRoom,
   { seq, id, actor, at }: { readonly seq: number; readonly id: string; readonly actor: Actor; readonly at: Instant },
+  ifMatch: IfMatch,
 ): Growing | undefined {
   const growing = room.growing.get(seq);
   if (growing === undefined || growing.id !== id) return undefined;
   requireWriter(room, actor, growing);
   requireWriting(room, growing, at);
+  requireMatch(ifMatch, messageEtag(room, seq));
+  if (!room.active) throw new DomainError("room_inactive");
   return growing;
 }
 
@@ -48,7 +59,6 @@ function requireWriting(room: ExistingRoom, { sender }: Pick<Growing, "sender">,
   // fence: growing-member
   if (member === undefined) throw new DomainError("not_a_member", "the sender is not a member of this room");
   requirePosting(room, sender, at);
-  if (!room.active) throw new DomainError("room_inactive");
 }
 
 /** The end of a growing message. Said twice it is meant once. */
@@ -64,6 +74,15 @@ export function endGrowth(
   const { data, seq } = posting;
   requireWriter(room, actor, data);
   const growing = room.growing.has(seq);
+  const content = command.content ?? data.content;
+  const system = data.type === "system";
+  if (growing && type === "Complete") {
+    if (!system) requireWriting(room, data, at);
+    const meta = "open" in data.meta ? data.meta.open : {};
+    refuse("open" in content ? contentFaults(data.type, content.open, meta) : []);
+  }
+  // fence: growing-match
+  requireMatch(command.ifMatch, messageEtag(room, seq));
   if (!growing) {
     const end = room.changes.get(seq)?.end ?? null;
     const said = contentOf(priorEvents.get(end?.seq ?? 0))?.content;
@@ -73,11 +92,7 @@ export function endGrowth(
     throw new DomainError("not_growing");
   }
   if (type === "Cancel") return [ending("MessageCancelled", room, posting, command.content)];
-  const system = data.type === "system";
-  if (!system) requireWriting(room, data, at);
-  const content = command.content ?? data.content;
-  const meta = "open" in data.meta ? data.meta.open : {};
-  refuse("open" in content ? contentFaults(data.type, content.open, meta) : []);
+  if (!system && !room.active) throw new DomainError("room_inactive");
   return [ending("MessageCompleted", room, posting, content)];
 }
 

@@ -6,6 +6,7 @@ import { afterCodePoints, codePoints } from "../contract/fields.ts";
 import type { ClientId, MessageId, RoomId, Subject } from "../contract/ids.ts";
 import { MAX_GROWN } from "../contract/messages.ts";
 import type { Instant } from "../contract/time.ts";
+import { DomainError } from "../domain/decider.ts";
 import type { Sealed } from "../domain/event.ts";
 import { grownContent } from "../domain/growing-message.ts";
 import { type Keyring, openText, type SealedText, sealText } from "../event-store/sealing.ts";
@@ -27,7 +28,11 @@ const CREATE_GROWING_TEXTS = `create schema if not exists jobs;
   create index if not exists growing_messages_client on jobs.growing_messages (client, sender);
   create table if not exists jobs.growing_pieces (
     message text not null, nth integer not null, begins integer not null, key text not null, box text not null,
-    primary key (message, nth)) with (fillfactor = 50)`;
+    primary key (message, nth)) with (fillfactor = 50);
+  create table if not exists jobs.growing_keys (
+    command text primary key, message text not null, fingerprint text not null, length integer not null,
+    used_at bigint not null);
+  create index if not exists growing_keys_used_at on jobs.growing_keys (used_at)`;
 
 /** Makes the tables where there are none; several processes may do so at once. */
 export const createGrowingTexts = (pool: pg.Pool): Promise<unknown> =>
@@ -43,15 +48,25 @@ export type GrowingMessage = {
 };
 /** A part of a text, null: its writer was erased; and how long the whole text is, in code points. */
 type TextPart = { readonly text: string | null; readonly length: number };
+/** The idempotency key of an append: the id of its command, and what tells equal bodies. */
+type AppendKey = { readonly command: string; readonly fingerprint: string };
+/** What was appended under a key: how long the text was then, in code points. */
+type UsedKey = { readonly message: MessageId; readonly length: number };
 /** What an append came to: `offset` says where `added` went, which is empty when all of it was there already. */
 type Appended =
   | { readonly kind: "appended"; readonly offset: number; readonly added: string; readonly length: number }
+  | ({ readonly kind: "repeated" } & UsedKey)
   | { readonly kind: "mismatch"; readonly expected: number }
   | { readonly kind: "too_long" | "closed" | "unknown" };
 
 /** Where the text ends: its last piece, which the next append is added to. */
 type Tail = { readonly length: number; readonly nth: number; readonly begins: number; readonly text: string };
 type PieceRow = SealedText & { readonly nth: number; readonly begins: number };
+
+/** A key is remembered by the statement that appends, unless another node has remembered it since it was looked for. */
+const UNUSED = "and /* fence: append-key */ not exists (select from jobs.growing_keys where command = $9) /* end */";
+const REMEMBERED = `, remembered as (
+  insert into jobs.growing_keys (command, message, fingerprint, length, used_at) select $9, $1, $10, $3, $4 from head)`;
 
 /** Every write is one statement whose commit does not wait for the disk: the log, not this, is what must not be lost. */
 const WITHOUT_WAITING = "set_config('synchronous_commit', 'off', true) is not null";
@@ -95,10 +110,13 @@ export class GrowingTexts {
 
   /**
    * Adds a text at an offset. What is there already is not added again; other text there, or a gap, is a mismatch.
-   * `unknown`: there is no text of this message, see `begin`.
+   * `unknown`: there is no text of this message, see `begin`. `key`: not used when it was looked for; `repeated`: it is
+   * now. What adds nothing leaves its key free. Throws idempotency_key_reused.
    */
-  async append(about: GrowingMessage, offset: number, text: string): Promise<Appended> {
+  async append(about: GrowingMessage, offset: number, text: string, key?: AppendKey): Promise<Appended> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const used = attempt > 0 && key !== undefined ? await this.used(key) : undefined;
+      if (used !== undefined) return { kind: "repeated", ...used };
       const cached = this.#tails.get(about.message);
       const tail = cached ?? (await this.#readTail(about));
       if (tail === undefined || tail === "closing") return { kind: tail === undefined ? "unknown" : "closed" };
@@ -113,7 +131,7 @@ export class GrowingTexts {
       if (added === "") return { kind: "appended", offset: tail.length, added, length: tail.length };
       const length = tail.length + codePoints(added);
       if (length > MAX_GROWN) return { kind: "too_long" };
-      if (await this.#write(about, tail, added, length))
+      if (await this.#write(about, tail, { added, length, key }))
         return { kind: "appended", offset: tail.length, added, length };
     }
     // Others append to it all the time.
@@ -172,6 +190,24 @@ export class GrowingTexts {
     );
   }
 
+  /** What was appended under this key, if anything was. Throws idempotency_key_reused when that was another text. */
+  async used({ command, fingerprint }: AppendKey): Promise<UsedKey | undefined> {
+    const { rows } = await this.#pool.query<UsedKey & { fingerprint: string }>(
+      "select message, length, fingerprint from jobs.growing_keys where command = $1",
+      [command],
+    );
+    const [row] = rows;
+    // fence: append-key-reused
+    if (row !== undefined && row.fingerprint !== fingerprint)
+      throw new DomainError("idempotency_key_reused", "the key was used with another body");
+    return row && { message: row.message, length: row.length };
+  }
+
+  /** Forgets the keys that were used before then. */
+  async forgetKeys(before: Instant): Promise<void> {
+    await this.#pool.query("delete from jobs.growing_keys where used_at < $1", [before]);
+  }
+
   /** Those to which nothing was added since then, longest silent first. */
   async silent(since: Instant, limit: number): Promise<readonly GrowingMessage[]> {
     const { rows } = await this.#pool.query<GrowingMessage>(
@@ -200,22 +236,37 @@ export class GrowingTexts {
   }
 
   /** False when another was faster. */
-  async #write(about: GrowingMessage, tail: Tail, added: string, length: number): Promise<boolean> {
+  async #write(
+    about: GrowingMessage,
+    tail: Tail,
+    { added, length, key }: { added: string; length: number; key: AppendKey | undefined },
+  ): Promise<boolean> {
     const { message } = about;
     const full = tail.length - tail.begins >= PIECE_LENGTH;
     const next: Tail = full
       ? { length, nth: tail.nth + 1, begins: tail.length, text: added }
       : { ...tail, length, text: tail.text + added };
-    const { key, box } = await this.#seal(about, next.nth, next.text);
+    const sealed = await this.#seal(about, next.nth, next.text);
     this.#tails.delete(message); // what comes of it is not known until the answer
     const { rowCount } = await this.#pool.query(
       `with head as (
          update jobs.growing_messages set length = $3, touched_at = $4
          where message = $1 and /* fence: append-length */ length = $2 /* end */ and not closing and ${WITHOUT_WAITING}
-         returning message)
+           ${key === undefined ? "" : UNUSED}
+         returning message)${key === undefined ? "" : REMEMBERED}
        insert into jobs.growing_pieces (message, nth, begins, key, box) select message, $5, $6, $7, $8 from head
        on conflict (message, nth) do update set key = excluded.key, box = excluded.box`,
-      [message, tail.length, length, this.#now(), next.nth, next.begins, key, box],
+      [
+        message,
+        tail.length,
+        length,
+        this.#now(),
+        next.nth,
+        next.begins,
+        sealed.key,
+        sealed.box,
+        ...(key ? [key.command, key.fingerprint] : []),
+      ],
     );
     if (rowCount !== 1) return false;
     this.#tails.set(message, next);

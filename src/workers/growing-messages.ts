@@ -1,7 +1,7 @@
 // Messages that grow and whose writer is silent: they end as cancelled, with what there is of them.
 import type { Logger } from "pino";
 import type { ClientId, MessageId, RoomId } from "../contract/ids.ts";
-import { type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import { DAY_MS, type Instant, MINUTE_MS, SECOND_MS } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import type { Sealed } from "../domain/event.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
@@ -15,6 +15,8 @@ const SILENCE_MS = MINUTE_MS;
 /** How often silent ones are looked for while any grow. What begins to grow later is silent after SILENCE_MS at the earliest. */
 export const GROWING_SWEEP_MS = 2 * SECOND_MS;
 const PAGE = 100;
+/** How long the idempotency key of an append is remembered, whatever became of the message. */
+const KEYS_KEPT_MS = DAY_MS;
 
 type SweepOptions = {
   readonly growing: GrowingTexts;
@@ -27,7 +29,7 @@ type SweepOptions = {
 type Silent = { readonly client: ClientId; readonly room: RoomId; readonly message: MessageId };
 
 /**
- * Ends the messages whose writers are silent, and returns how long to rest. Done twice it is done once: the room decides.
+ * Ends the messages whose writers are silent, forgets old keys of appends, and returns how long to rest. Done twice it is done once: the room decides.
  */
 export async function endSilent(options: SweepOptions, signal: AbortSignal): Promise<number> {
   const { growing, readSide, logger, now } = options;
@@ -48,6 +50,7 @@ export async function endSilent(options: SweepOptions, signal: AbortSignal): Pro
       logger.warn({ err: error, message: one.message }, "growing message not ended; retrying");
     }
   }
+  await growing.forgetKeys(now() - KEYS_KEPT_MS);
   const grows =
     (await growing.silent(now(), 1)).length > 0 || (await growingMessages(readSide.operator(), now(), 1)).length > 0;
   return grows ? GROWING_SWEEP_MS : SILENCE_MS;
@@ -58,7 +61,7 @@ async function cancel(options: SweepOptions, { client, room, message }: Silent, 
   const commandId = newId();
   const actor = { type: "system", id: "worker" } as const;
   const context = { client, actor, commandId, correlation: commandId, causation: commandId };
-  const command = { type: "Cancel", at: now(), actor, room, id: message, content } as const;
+  const command = { type: "Cancel", at: now(), actor, room, id: message, content, ifMatch: null } as const;
   try {
     await commands.execute(roomDecider, roomStream(room), command, context);
   } catch (error) {

@@ -72,6 +72,24 @@ describe("a growing message", () => {
       .thenRejected("not_growing");
   });
 
+  test("ends only as it was seen: with the seq of its posting until its end, with that of its end after it", () => {
+    begun.when(complete(memberMax, 2, "Hello", false, 2)).then(grown("MessageCompleted", 2, "Hello"));
+    begun.when(cancel(memberMax, 2, "Hel", 2)).then(grown("MessageCancelled", 2, "Hel"));
+    for (const stale of [1, 3]) {
+      begun.when(complete(memberMax, 2, "Hello", false, stale)).thenRejected("precondition_failed");
+      begun.when(cancel(memberMax, 2, "Hel", stale)).thenRejected("precondition_failed");
+      begun.when(complete(adminAnna, 2, "Hello", false, stale)).thenRejected("sender_mismatch");
+      begun.when(complete(memberMax, 2, "", false, stale)).thenInvalid("content", "too_short");
+      room(privateRoom, growing(), deactivated)
+        .when(complete(memberMax, 2, "Hello", false, stale))
+        .thenRejected("precondition_failed");
+    }
+    const done = room(privateRoom, growing(), grown("MessageCompleted", 2, "Hello"));
+    done.when(complete(memberMax, 2, null, false, 3)).thenNothing();
+    done.when(complete(memberMax, 2, null, false, 2)).thenRejected("precondition_failed");
+    done.when(cancel(memberMax, 2, null, 2)).thenRejected("precondition_failed");
+  });
+
   test("takes no edit until its end", () => {
     begun.when(edit(memberMax, 2)).thenRejected("message_growing");
     begun.when(restore(memberMax, 2)).thenRejected("message_growing");

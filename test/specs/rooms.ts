@@ -246,18 +246,26 @@ export const grown = (
     ...{ mentions: [], everyone: false, ordinal: seq - 1, ...changes },
   },
 });
-export const complete = (actor: Actor, seq: number, text: string | null, rewritten = false): RoomCommand => ({
+export const complete = (
+  actor: Actor,
+  seq: number,
+  text: string | null,
+  rewritten = false,
+  ifMatch: number | null = null,
+): RoomCommand => ({
   ...about,
   type: "Complete",
   actor,
   id: idAt(seq),
   content: text === null ? null : { open: text },
   rewritten,
+  ifMatch,
 });
-export const cancel = (actor: Actor, seq: number, text: string | null): RoomCommand => ({
+export const cancel = (actor: Actor, seq: number, text: string | null, ifMatch: number | null = null): RoomCommand => ({
   ...about,
   type: "Cancel",
   actor,
   id: idAt(seq),
   content: text === null ? null : { open: text },
+  ifMatch,
 });

@@ -5,6 +5,7 @@ const specs = (test: string) => ({ file: "specs/room-growing.test.ts", test });
 const later = (test: string) => ({ file: "specs/scheduled-message.test.ts", test });
 const laterRequests = (test: string) => ({ file: "api/http/scheduled-messages.test.ts", test });
 const requests = (test: string) => ({ file: "api/http/growing-messages.test.ts", test });
+const once = (test: string) => ({ file: "api/http/growing-once.test.ts", test });
 
 export const growingMutations: readonly Mutation[] = [
   {
@@ -24,6 +25,24 @@ export const growingMutations: readonly Mutation[] = [
     name: "a growing message ends once",
     mutate: replaceWith("new Error()"),
     caughtBy: specs("ends once: the same end again changes nothing, another is refused"),
+  },
+  {
+    fence: "growing-match",
+    name: "a growing message ends only as it was seen",
+    mutate: drop,
+    caughtBy: specs("ends only as it was seen"),
+  },
+  {
+    fence: "append-key-reused",
+    name: "the key of an append is not taken for other text",
+    mutate: condition(false),
+    caughtBy: once("an append under an idempotency key is done once"),
+  },
+  {
+    fence: "append-key",
+    name: "the key of an append is used once, on two nodes at once",
+    mutate: replaceWith("true"),
+    caughtBy: once("a key that another node uses meanwhile is not used again"),
   },
   {
     fence: "growing-edits",

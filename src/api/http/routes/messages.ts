@@ -88,12 +88,12 @@ const growingRefusals = [
   "read_only",
   "muted",
   "sender_mismatch",
+  "precondition_failed",
   "room_inactive",
   "not_growing",
 ] as const;
 const growing = {
-  access: writeAccess,
-  params: MessageParams,
+  ...changing,
   responses: { 200: MessageResource },
   problems: growingRefusals,
 } as const;
