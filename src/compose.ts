@@ -34,6 +34,7 @@ import { type Live, openLive } from "./live.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import { OneTimeSecrets } from "./platform/one-time-secrets.ts";
+import type { Peers } from "./platform/processes.ts";
 import type { SharedCounters } from "./platform/redis-counters.ts";
 import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
@@ -57,6 +58,8 @@ type ComposeOptions = {
   readonly signal?: AbortSignal;
   /** The server that listens already. */
   readonly waiting?: WaitingServer;
+  /** The other processes of the node; without them it has one. */
+  readonly peers?: Peers | undefined;
   /** For tests, which cannot wait as long as servers do, nor be as many as it takes. */
   readonly bounds?: {
     readonly http?: HttpTimings;
@@ -73,7 +76,15 @@ const READY_TIMEOUT_MS = 60_000;
 const READY_LAG_MS = 5_000;
 
 /** Puts a node together as its roles say. Throws ForeignCheckpoint, what the stores throw, and the signal's reason. */
-export async function compose({ config, logger, storage, signal, waiting, bounds }: ComposeOptions): Promise<Composed> {
+export async function compose({
+  config,
+  logger,
+  storage,
+  signal,
+  waiting,
+  peers,
+  bounds,
+}: ComposeOptions): Promise<Composed> {
   await using open = new AsyncDisposableStack();
   await storage.readSide.start(signal);
   const mailbox = config.development
@@ -112,7 +123,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     const { store, readSide } = storage;
     const { server, open: serve } = createProbeServer(
       { config, logger, newId, store, readSide },
-      { probes, registry, ...omitUndefined({ waiting }) },
+      { probes, registry, ...omitUndefined({ waiting, peers }) },
     );
     serve();
     const moved = open.move();
@@ -138,7 +149,7 @@ export async function compose({ config, logger, storage, signal, waiting, bounds
     registry,
     commands,
     streams: gateway.streams,
-    ...omitUndefined({ mailbox, waiting, timings: bounds?.http }),
+    ...omitUndefined({ mailbox, waiting, peers, timings: bounds?.http }),
   });
   listening = http.server;
   addReadMetrics(registry, gateway.metrics());

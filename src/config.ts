@@ -1,5 +1,6 @@
 // The environment, checked once and frozen: the only place that reads it.
 import { isIP } from "node:net";
+import { availableParallelism } from "node:os";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "./contract/time.ts";
@@ -65,7 +66,7 @@ const flag = z
   .transform((text) => text === "true");
 /** What a node does: serve callers, keep the read models, deliver. */
 const ROLES = ["api", "projector", "worker"] as const;
-type Role = (typeof ROLES)[number];
+export type Role = (typeof ROLES)[number];
 const roles = z
   .array(z.enum(ROLES, `must be a mix of ${ROLES.join(", ")}, separated by commas`))
   .nonempty("names no role")
@@ -85,6 +86,18 @@ function number(min: number, max: number, isInteger: boolean) {
       .refine((value) => !isInteger || Number.isInteger(value), says),
   );
 }
+
+/** More are of no use: each reads the whole log. */
+const MAX_PROCESSES = 32;
+/** As many as `auto` takes at most: from then on the log's one writer is what posting waits for. */
+const MAX_AUTO_PROCESSES = 8;
+const processes = z.union(
+  [
+    z.literal("auto").transform(() => Math.min(availableParallelism(), MAX_AUTO_PROCESSES)),
+    number(1, MAX_PROCESSES, true),
+  ],
+  `must be auto or a whole number from 1 to ${MAX_PROCESSES}`,
+);
 
 const EnvironmentSchema = z.object({
   HOST: z.string().min(1).default("127.0.0.1"),
@@ -117,6 +130,7 @@ const EnvironmentSchema = z.object({
     .default(ROLES.join(","))
     .transform((text) => [...list(text)])
     .pipe(roles),
+  PROCESSES: processes.default(1),
   ENCRYPTION_KEYS: z.string().transform(list).optional(),
   ADMIN_KEY: secret,
   METRICS_TOKEN: secret,
@@ -206,6 +220,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     redisUrl: env.REDIS_URL,
     /** Not empty; all of them unless the nodes share a PostgreSQL. */
     roles: env.ROLES,
+    /** Of more than one the first forks them and does nothing else. */
+    processes: env.PROCESSES,
     /** No servers configured and a loopback host: open registration, `/dev/*`, loopback targets. */
     development,
     encryptionKeys: env.ENCRYPTION_KEYS,

@@ -14,6 +14,7 @@ import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrappe
 import { NodeMetrics, providerTypeOf } from "./metrics.ts";
 import { type Bus, processBus } from "./platform/bus.ts";
 import { failpoint } from "./platform/failpoint.ts";
+import { omitUndefined } from "./platform/omit-undefined.ts";
 import { createPool, isDatabaseAway } from "./platform/postgres.ts";
 import { postgresBus } from "./platform/postgres-bus.ts";
 import { backoffMs, messageOf, pause } from "./platform/supervise.ts";
@@ -63,7 +64,7 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
   const { config, logger, databaseUrl, importing = false, onExit } = options;
   const metrics = new NodeMetrics();
   await using open = new AsyncDisposableStack();
-  const url = databaseUrl ?? config.databaseUrl ?? (await embedded(config, logger, open, onExit));
+  const url = databaseUrl ?? config.databaseUrl ?? open.use(await openEmbedded(config, logger, onExit)).url;
   const pool = createPool({
     connectionString: url,
     max: POOL_CONNECTIONS,
@@ -174,20 +175,22 @@ async function whenReachable<T>(
   }
 }
 
-async function embedded(
-  config: Config,
-  logger: Logger,
-  open: AsyncDisposableStack,
-  onExit: StorageOptions["onExit"],
-): Promise<string> {
+/** Connections that each process of the node may have. */
+const CONNECTIONS = 30;
+/** Those of a node of one process, and of tools beside it. */
+const LEAST_CONNECTIONS = 100;
+
+/** Starts the embedded PostgreSQL for the processes of the node. Throws ConfigError, DataFolderInUse. */
+export async function openEmbedded(config: Config, logger: Logger, onExit: StorageOptions["onExit"]) {
   const log = (line: string) => logger.info(line);
-  const watch = onExit === undefined ? {} : { onExit };
-  const { dataDir } = config;
-  const postgres = await startEmbeddedPostgres({ dataDir, log, ...watch }).catch((error: unknown) => {
-    const { syscall, code } = error as NodeJS.ErrnoException;
-    throw syscall === "mkdir" ? new ConfigError(`DATA_DIR: ${dataDir} cannot be used as a folder (${code})`) : error;
-  });
-  return open.use(postgres).url;
+  const { dataDir, processes } = config;
+  const settings = { max_connections: String(Math.max(LEAST_CONNECTIONS, processes * CONNECTIONS)) };
+  return await startEmbeddedPostgres({ dataDir, log, settings, ...omitUndefined({ onExit }) }).catch(
+    (error: unknown) => {
+      const { syscall, code } = error as NodeJS.ErrnoException;
+      throw syscall === "mkdir" ? new ConfigError(`DATA_DIR: ${dataDir} cannot be used as a folder (${code})`) : error;
+    },
+  );
 }
 
 async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring> {

@@ -1,5 +1,6 @@
 // The environment: what each variable may say, what it means when it is left out, and which combinations are refused.
 import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { run } from "../src/cli/command.ts";
 import { ConfigError, readConfig } from "../src/config.ts";
@@ -28,6 +29,7 @@ test("nothing set: everything on this machine, in development mode", () => {
     eventStore: undefined,
     redisUrl: undefined,
     roles: new Set(["api", "projector", "worker"]),
+    processes: 1,
     development: true,
     encryptionKeys: undefined,
     adminKey: undefined,
@@ -68,6 +70,9 @@ describe("values", () => {
       { development: false },
     ],
     [{ ROLES: "worker,projector,worker,api" }, { roles: new Set(["api", "projector", "worker"]) }],
+    [{ PROCESSES: "1" }, { processes: 1 }],
+    [{ PROCESSES: "32" }, { processes: 32 }],
+    [{ PROCESSES: "auto" }, { processes: Math.min(availableParallelism(), 8) }],
     [{ REDIS_URL: "rediss://:pw@redis.example:6380/2" }, { redisUrl: "rediss://:pw@redis.example:6380/2" }],
     [{ METRICS_TOKEN: SECRET }, { metricsToken: SECRET }],
     [{ OPEN_REGISTRATION: "true" }, { openRegistration: true }],
@@ -101,6 +106,7 @@ describe("values", () => {
     [{ REDIS_URL: "redis://:pass#word@redis.example" }],
     [{ ROLES: "api,reader" }],
     [{ ROLES: " , " }],
+    ...["0", "abc", "-1", "1.5", "33", "Auto"].map((PROCESSES) => [{ PROCESSES }] as Refused),
     [{ ADMIN_KEY: SECRET.slice(1) }],
     [{ METRICS_TOKEN: "short" }],
     [{ OPEN_REGISTRATION: "yes" }],

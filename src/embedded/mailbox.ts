@@ -1,6 +1,7 @@
 // The development mailbox: a real SMTP server on a loopback port that takes every mail and delivers none.
 
 import { randomUUID } from "node:crypto";
+import { watch } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import PostalMime, { type Address, decodeWords } from "postal-mime";
@@ -109,6 +110,8 @@ type MailFilter = { readonly to?: string | undefined; readonly after?: string | 
 export type Mailbox = {
   readonly host: string;
   readonly port: number;
+  /** Takes over what other processes of the node received and deleted: the folder is theirs too. */
+  refresh(): Promise<void>;
   /** Newest first. */
   list(filter?: MailFilter): readonly Mail[];
   /** The same as soon as there is one; after `timeoutMs`, or when aborted, an empty list. */
@@ -156,8 +159,23 @@ export async function startMailbox(options: {
       await drop(oldest);
     }
   };
-  for (const { id, envelope, at, raw } of (await files?.load()) ?? [])
-    await keep(await readMail(raw, envelope, id, at), raw);
+  const takeOver = async (): Promise<void> => {
+    const { added, gone } = (await files?.changes()) ?? { added: [], gone: [] };
+    for (const { id, envelope, at, raw } of added) await keep(await readMail(raw, envelope, id, at), raw);
+    for (const id of gone) await drop(id);
+    if (added.length > 0) arrived.dispatchEvent(new Event("mail"));
+  };
+  // One after the other: a file and what is known of it change together.
+  let last: Promise<unknown> = Promise.resolve();
+  const serially = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const refresh = (): Promise<void> =>
+    serially(takeOver).catch((error: Error) => log(`development mailbox: ${error.message}`));
+  await takeOver();
+  const watcher = folder === undefined ? undefined : watch(folder, () => void refresh());
 
   const receive = async (stream: SMTPServerDataStream, envelope: Envelope): Promise<string> => {
     const raw = await readAll(stream, limits.mailBytes);
@@ -165,8 +183,10 @@ export async function startMailbox(options: {
     const id = `mail_${randomUUID()}`;
     const at = now();
     const mail = await readMail(raw, envelope, id, at);
-    await files?.write({ id, envelope, at, raw });
-    await keep(mail, raw);
+    await serially(async () => {
+      await files?.write({ id, envelope, at, raw });
+      await keep(mail, raw);
+    });
     arrived.dispatchEvent(new Event("mail"));
     return `kept as ${id}`;
   };
@@ -197,7 +217,8 @@ export async function startMailbox(options: {
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(0, HOST, () => {
+    // Exclusive: forked processes would share the port, and each has its own.
+    server.listen({ port: 0, host: HOST, exclusive: true }, () => {
       server.off("error", reject);
       resolve();
     });
@@ -218,6 +239,7 @@ export async function startMailbox(options: {
   return {
     host: HOST,
     port: address.port,
+    refresh,
     list: listed,
     async wait(filter, timeoutMs, signal) {
       const over = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
@@ -237,13 +259,15 @@ export async function startMailbox(options: {
     },
     get: (id) => kept.get(id)?.mail,
     raw: (id) => kept.get(id)?.raw,
-    delete: drop,
-    async clear() {
-      await Promise.all(Array.from(kept.keys(), drop));
-    },
+    delete: (id) => serially(() => drop(id)),
+    clear: () =>
+      serially(async () => {
+        for (const id of kept.keys()) await drop(id);
+      }),
     async [Symbol.asyncDispose]() {
+      watcher?.close();
       closing ??= new Promise((resolve) => server.close(() => resolve()));
-      await closing;
+      await Promise.all([closing, last]);
     },
   };
 }
@@ -265,28 +289,34 @@ class MailFiles {
   readonly #folder: string;
   readonly #log: (line: string) => void;
   readonly #names = new Map<string, string>();
+  readonly #unreadable = new Set<string>();
 
   constructor(folder: string, log: (line: string) => void) {
     this.#folder = folder;
     this.#log = log;
   }
 
-  /** Oldest first. A file that cannot be read is left out, and said so. */
-  async load(): Promise<readonly StoredMail[]> {
-    const names = (await readdir(this.#folder).catch(() => [])).filter((name) => name.endsWith(".mail")).toSorted();
-    const mails: StoredMail[] = [];
-    for (const name of names) {
-      const bytes = await readFile(join(this.#folder, name));
+  /** The mails of files that it does not know yet, oldest first, and the ids of those whose files are gone. */
+  async changes(): Promise<{ readonly added: readonly StoredMail[]; readonly gone: readonly string[] }> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const names = new Set((await readdir(this.#folder)).filter((name) => name.endsWith(".mail")));
+    const known = new Map([...this.#names].map(([id, name]) => [name, id]));
+    const gone = [...known].flatMap(([name, id]) => (names.has(name) ? [] : id));
+    const added: StoredMail[] = [];
+    for (const name of [...names].filter((one) => !known.has(one) && !this.#unreadable.has(one)).toSorted()) {
+      const bytes = await readFile(join(this.#folder, name)).catch(() => undefined);
+      if (bytes === undefined) continue; // another process has deleted it
       const end = bytes.indexOf(NEWLINE);
       try {
         const { id, at, envelope } = StoredHead.parse(JSON.parse(bytes.toString("utf8", 0, end)));
-        mails.push({ id, at, envelope, raw: bytes.subarray(end + 1) });
+        added.push({ id, at, envelope, raw: bytes.subarray(end + 1) });
         this.#names.set(id, name);
       } catch {
+        this.#unreadable.add(name);
         this.#log(`development mailbox: ${name} cannot be read; left out`);
       }
     }
-    return mails;
+    return { added, gone };
   }
 
   async write({ id, at, envelope, raw }: StoredMail): Promise<void> {

@@ -59,7 +59,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const home = await openPostgresHome(dataDir, { durable: settings.fsync !== "off", log });
   failpoint("cluster-in-place/postmaster");
   const startedAt = Date.now();
-  const found = await adopt(home, log);
+  const found = await adopt(home, settings, log);
   const postmaster = found ?? (await startPostmaster(home, settings));
   let stopping = false;
   onFailure.defer(async () => {
@@ -97,13 +97,26 @@ export async function runningEmbeddedPostgres(dataDir: string): Promise<string |
   return urlOf(postmaster.port, await readPassword(home), ROLE, ROLE);
 }
 
-/** The postmaster left by a killed server, once it answers with our password. One that is on its way out is waited for. */
-async function adopt(home: PostgresHome, log: (line: string) => void): Promise<Postmaster | undefined> {
+/**
+ * The postmaster left by a killed server, once it answers with our password. One that is on its way out is waited for; one that
+ * takes fewer connections than are wanted now is stopped.
+ */
+async function adopt(
+  home: PostgresHome,
+  { max_connections: wanted = "0" }: Readonly<Record<string, string>>,
+  log: (line: string) => void,
+): Promise<Postmaster | undefined> {
   const found = await findPostmaster(home.cluster);
   if (found === undefined) return undefined;
   const deadline = Date.now() + ADOPT_TIMEOUT_MS;
+  const superuserUrl = urlOf(found.port, home.password, SUPERUSER, "postgres");
   while (await isRunning(found, home.cluster)) {
-    const problem = await tryConnect(urlOf(found.port, home.password, SUPERUSER, "postgres"));
+    const problem = await tryConnect(superuserUrl);
+    if (problem === undefined && (await maxConnections(superuserUrl)) < Number(wanted)) {
+      log(`PostgreSQL (pid ${found.pid}) was left running by an earlier server with fewer connections; stopping it`);
+      await stopPostmaster(found, home.cluster);
+      return undefined;
+    }
     if (problem === undefined) {
       log(`PostgreSQL (pid ${found.pid}) was left running by an earlier server; adopting it`);
       return found;
@@ -116,6 +129,18 @@ async function adopt(home: PostgresHome, log: (line: string) => void): Promise<P
     await sleep(ADOPT_POLL_MS);
   }
   return undefined;
+}
+
+async function maxConnections(connectionString: string): Promise<number> {
+  const client = new pg.Client({ connectionString });
+  client.on("error", () => {}); // the query reports it
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ max_connections: string }>("show max_connections");
+    return Number(rows[0]?.max_connections);
+  } finally {
+    await client.end();
+  }
 }
 
 /** Role and database; made when the first start got no further than the cluster, so made again by any later start. */

@@ -81,6 +81,8 @@ test("a wrong set-up ends the start with one clear line that names the variable"
     [{ DATA_DIR: import.meta.filename }, "DATA_DIR"],
     [{ EVENTSTORE_URL: "esdb://127.0.0.1:2113?tls=false" }, "EVENTSTORE_URL"],
     [{ HOST: "0.0.0.0" }, "ADMIN_KEY"],
+    [{ PROCESSES: "0" }, "PROCESSES"],
+    [{ PROCESSES: "abc" }, "PROCESSES"],
   ];
   for (const [env, variable] of cases) {
     const { code, output } = await startRefused({ dataDir: folder.path, env });

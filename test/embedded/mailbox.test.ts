@@ -100,7 +100,7 @@ test("the newest comes first, and an address finds its own mails only", async ()
     "ann@example.com",
   ]);
   expect(mailbox.list()[0]).toMatchObject({ from: null, to: [], bcc: [{ address: "ann@example.com", name: null }] });
-  mailbox.clear();
+  await mailbox.clear();
   expect(mailbox.list()).toEqual([]);
 });
 

@@ -7,6 +7,7 @@ import { notificationOfDelivery } from "../../app/notifications.ts";
 import { createLimits } from "../../app/rate-limit.ts";
 import type { NodeServices, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
+import type { Peers } from "../../platform/processes.ts";
 import { type ApiRouter, addApiRoutes, type SharedCommands, sharedCommands } from "./api.ts";
 import { BodyBudget, ClientGone } from "./body.ts";
 import {
@@ -51,6 +52,8 @@ type HttpServerOptions = {
   readonly streams?: Streams;
   /** The server that listens already. */
   readonly waiting?: WaitingServer;
+  /** The other processes of the node; without them it has one. */
+  readonly peers?: Peers;
 };
 
 /** `upgrade` is left to the gateway. `open` takes up requests; until then a server that waits refuses them. */
@@ -104,10 +107,10 @@ export function createHttpServer(
   options: HttpServerOptions = {},
 ): HttpServer {
   const { config, limits } = services;
-  const { registry = new Registry(), timings = HTTP_TIMINGS } = options;
+  const { registry = new Registry(), timings = HTTP_TIMINGS, probes = {}, peers } = options;
   const isKnownHost = hostCheck(config);
   const router = newRouter();
-  addProbes(router, services, options.probes ?? {}, registry, limits);
+  addProbes(router, services, { probes, registry, limits, peers });
   addDocs(router, routes, config);
   if (options.mailbox !== undefined) {
     addMailbox(router, options.mailbox, ownOriginCheck(config), (id) => notificationOfDelivery(services, id));
@@ -140,11 +143,12 @@ type ProbeServerOptions = {
   readonly probes: Probes;
   readonly registry: Registry;
   readonly waiting?: WaitingServer;
+  readonly peers?: Peers;
 };
 
-export function createProbeServer(services: NodeServices, { probes, registry, waiting }: ProbeServerOptions) {
+export function createProbeServer(services: NodeServices, { probes, registry, waiting, peers }: ProbeServerOptions) {
   const router = newRouter();
-  addProbes(router, services, probes, registry, createLimits(services.config));
+  addProbes(router, services, { probes, registry, limits: createLimits(services.config), peers });
   const app = newApp(services, addHttpMetrics(registry), baseUrlOf(services.config));
   app.use(checkRequests(() => true));
   useRoutes(app, router, refuseUnmatched);

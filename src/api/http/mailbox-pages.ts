@@ -35,6 +35,7 @@ type MailFilter = { readonly to?: string | undefined; readonly after?: string | 
 
 /** The mailbox, as the pages need it. */
 export type DevMailbox = {
+  refresh(): Promise<void>;
   list(filter?: MailFilter): readonly DevMail[];
   wait(filter: MailFilter, timeoutMs: number, signal: AbortSignal): Promise<readonly DevMail[]>;
   get(id: string): DevMail | undefined;
@@ -81,7 +82,12 @@ export function addMailbox(
       throw new Problem("forbidden", { detail: "A page of another origin cannot change the mailbox." });
     }
   };
-  const requested = ({ params: { id = "" } }: ApiContext) => found(mailbox.get(id));
+  /** The mailbox with what other processes of the node received. */
+  const refreshed = async () => {
+    await mailbox.refresh();
+    return mailbox;
+  };
+  const requested = async ({ params: { id = "" } }: ApiContext) => found((await refreshed()).get(id));
 
   router.get("/dev/mailbox", async (ctx) => {
     const { to, after, wait_seconds } = parseQuery(ctx.querystring);
@@ -89,18 +95,19 @@ export function addMailbox(
     const seconds = waitSeconds(wait_seconds);
     const gone = new AbortController();
     ctx.res.once("close", () => gone.abort());
-    const mails = seconds === 0 ? mailbox.list(filter) : await mailbox.wait(filter, seconds * SECOND_MS, gone.signal);
+    const { list, wait } = await refreshed();
+    const mails = seconds === 0 ? list(filter) : await wait(filter, seconds * SECOND_MS, gone.signal);
     ctx.set("Vary", "Accept");
     if (prefersPage(ctx)) sendPage(ctx, listPage(mails, to));
     else sendJson(ctx, { data: mails });
   });
   router.delete("/dev/mailbox", async (ctx) => {
     requireOwnOrigin(ctx);
-    await mailbox.clear();
+    await (await refreshed()).clear();
     ctx.status = 204;
   });
   router.get("/dev/mailbox/:id", async (ctx) => {
-    const mail = requested(ctx);
+    const mail = await requested(ctx);
     ctx.set("Vary", "Accept");
     if (!prefersPage(ctx)) return sendJson(ctx, mail);
     const delivery = mail.headers[DELIVERY_HEADER.toLowerCase()];
@@ -108,16 +115,18 @@ export function addMailbox(
   });
   router.delete("/dev/mailbox/:id", async (ctx) => {
     requireOwnOrigin(ctx);
-    if (!(await mailbox.delete(ctx.params.id ?? ""))) throw new Problem("not_found");
+    if (!(await (await refreshed()).delete(ctx.params.id ?? ""))) throw new Problem("not_found");
     ctx.status = 204;
   });
-  router.get("/dev/mailbox/:id/raw", (ctx) => {
-    const bytes = found(mailbox.raw(ctx.params.id ?? ""));
+  router.get("/dev/mailbox/:id/raw", async (ctx) => {
+    const bytes = found((await refreshed()).raw(ctx.params.id ?? ""));
     // As text: a browser shows it and runs nothing.
     ctx.set("Content-Type", "text/plain; charset=utf-8");
     ctx.body = Buffer.from(bytes);
   });
-  router.get("/dev/mailbox/:id/html", (ctx) => sendHtml(ctx, found(requested(ctx).html ?? undefined), MAIL_POLICY));
+  router.get("/dev/mailbox/:id/html", async (ctx) =>
+    sendHtml(ctx, found((await requested(ctx)).html ?? undefined), MAIL_POLICY),
+  );
 }
 
 // Pages

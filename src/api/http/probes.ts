@@ -1,9 +1,11 @@
 // For operators: whether the process lives, whether it can serve, and what it measures.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Counter, Histogram, type Registry } from "@prometheus-io/client";
+import { z } from "zod";
 import type { Limits } from "../../app/rate-limit.ts";
 import type { NodeServices } from "../../app/services.ts";
 import { addProcessMetrics } from "../../platform/metrics.ts";
+import type { Peers } from "../../platform/processes.ts";
 import type { ApiRouter } from "./api.ts";
 import { operatorCheck } from "./authentication.ts";
 import { sendJson } from "./pages.ts";
@@ -44,32 +46,87 @@ async function run(probe: Probe): Promise<ProbeResult> {
   }
 }
 
-/** `/livez`, `/readyz`, `/metrics`. Details and metrics are the operator's, and open in development mode. */
+type Checked = { readonly ok: boolean; readonly parts: Readonly<Record<string, object>> };
+
+async function check(probes: Probes): Promise<Checked> {
+  const results = await Promise.all(
+    Object.entries(probes).map(async ([name, probe]) => [name, await run(probe)] as const),
+  );
+  const parts = Object.fromEntries(results.map(([name, { ok, detail }]) => [name, { ok, ...detail }]));
+  return { ok: results.every(([, { ok }]) => ok), parts };
+}
+
+const PeerChecked = z.object({ ok: z.boolean(), pid: z.int(), parts: z.record(z.string(), z.looseObject({})) });
+
+/** The other processes of the node, by number: it is ready when all of them are. */
+const peersProbe =
+  (peers: Peers): Probe =>
+  async () => {
+    const answers = await peers.query("readiness");
+    const others = answers.map(({ number, text }) => {
+      const checked = text === null ? { ok: false } : PeerChecked.parse(JSON.parse(text));
+      return [number, checked] as const;
+    });
+    return { ok: others.every(([, { ok }]) => ok), detail: Object.fromEntries(others) };
+  };
+
+/** The samples of several processes, which a label tells apart, with each family's head once. */
+function mergeMetrics(texts: readonly string[]): string {
+  const families = new Map<string, string[]>();
+  for (const text of texts) {
+    let family: string[] = [];
+    let isKnown = false;
+    for (const line of text.split("\n")) {
+      if (line.startsWith("# HELP ")) {
+        const [, , name = ""] = line.split(" ");
+        isKnown = families.has(name);
+        family = families.get(name) ?? [];
+        families.set(name, family);
+      }
+      if (line !== "" && !(isKnown && line.startsWith("# "))) family.push(line);
+    }
+  }
+  return `${[...families.values()].map((lines) => lines.join("\n")).join("\n\n")}\n`;
+}
+
+type ProbeOptions = {
+  readonly probes: Probes;
+  readonly registry: Registry;
+  readonly limits: Limits;
+  readonly peers: Peers | undefined;
+};
+
+/**
+ * `/livez`, `/readyz`, `/metrics`: of all processes of the node. Details and metrics are the operator's, and open in development
+ * mode.
+ */
 export function addProbes(
   router: ApiRouter,
   services: NodeServices,
-  probes: Probes,
-  registry: Registry,
-  limits: Limits,
+  { probes, registry: measured, limits, peers }: ProbeOptions,
 ): void {
   const { config } = services;
   const isAllowed = operatorCheck(config, limits);
-  const all = Object.entries({ ...commonProbes(services), ...probes });
+  const own = { ...commonProbes(services), ...probes };
+  const all = peers === undefined ? own : { ...own, processes: peersProbe(peers) };
+  if (peers !== undefined) {
+    measured.setDefaultLabels({ process: String(peers.task.number) });
+    const readiness = async () => JSON.stringify({ pid: process.pid, ...(await check(own)) });
+    peers.answer({ metrics: () => measured.metrics(), readiness });
+  }
   router.get("/livez", (ctx) => sendJson(ctx, { status: "ok" }));
   router.get("/readyz", async (ctx) => {
-    const results = await Promise.all(all.map(async ([name, probe]) => [name, await run(probe)] as const));
-    const isReady = results.every(([, { ok }]) => ok);
+    const { ok: isReady, parts } = await check(all);
     const status = isReady ? "ready" : "not_ready";
-    const parts = Object.fromEntries(results.map(([name, { ok, detail }]) => [name, { ok, ...detail }]));
     const shown = (await isAllowed(ctx.req)) ? { status, parts } : { status };
     if (!isReady) ctx.set("Retry-After", RETRY_AFTER_SECONDS);
     sendJson(ctx, shown, isReady ? 200 : 503);
   });
   router.get("/metrics", async (ctx) => {
     if (!(await isAllowed(ctx.req))) throw new Problem("unauthenticated");
-    const metrics = await registry.metrics();
-    ctx.set("Content-Type", registry.contentType);
-    ctx.body = metrics;
+    const [metrics, others] = await Promise.all([measured.metrics(), peers?.query("metrics")]);
+    ctx.set("Content-Type", measured.contentType);
+    ctx.body = others === undefined ? metrics : mergeMetrics([metrics, ...others.flatMap(({ text }) => text ?? [])]);
   });
 }
 
