@@ -32,22 +32,18 @@ export type Connection = {
   readonly ended: Promise<Error>;
   /** Cuts it off, whatever is under way. */
   cut(): void;
-  /** Ends it in order; cuts it when a query is under way, unless it pipelines. Never throws. */
+  /** Ends it in order; cuts it when a query is under way. Never throws. */
   close(): Promise<void>;
 };
 
-/**
- * Opens one connection outside of any pool; on one that pipelines, queries do not wait for the answers to those before
- * them. Throws when that fails or takes longer than 5 s.
- */
-export async function connect(url: string, name: string, { pipeline = false } = {}): Promise<Connection> {
+/** Opens one connection outside of any pool. Throws when that fails or takes longer than 5 s. */
+export async function connect(url: string, name: string): Promise<Connection> {
   const socket = new Socket();
   const client = new pg.Client({
     connectionString: url,
     stream: () => socket,
     ...TIMED,
     application_name: name,
-    pipeline,
   });
   let reason = new Error("the connection ended");
   const ended = new Promise<Error>((resolve) => {

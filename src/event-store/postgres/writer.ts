@@ -8,8 +8,6 @@ import { backoffMs, messageOf, pause, type WarnLogger } from "../../platform/sup
 import { type Appended, type NewEvent, OutcomeUnknown, type RecordedEvent, StoreUnavailable } from "../event-store.ts";
 import { type FlushAppend, prepareForFlushes, sendFlush } from "./flush.ts";
 
-/** Flushes sent and not answered yet: while PostgreSQL commits one, the next is already there. */
-const MAX_FLUSHES_IN_FLIGHT = 2;
 const MAX_FLUSH_APPENDS = 2_000;
 /** A flush of so many bytes, counting EVENT_OVERHEAD_BYTES an event, takes no further append. */
 const MAX_FLUSH_BYTES = 8 * 1024 * 1024;
@@ -116,7 +114,7 @@ export class Writer {
     while (!this.#isDone) {
       let connection: Connection | undefined;
       try {
-        connection = await connect(url, "chatapi log writer", { pipeline: true });
+        connection = await connect(url, "chatapi log writer");
         const prepared = prepareForFlushes(connection.client, appendTimeoutMs);
         this.#processId = await within(appendTimeoutMs, prepared, "no answer in time");
         await this.#flushOn(connection, () => {
@@ -132,31 +130,29 @@ export class Writer {
     }
   }
 
-  /** Flushes until the connection fails (throws), or the log is closed and every append has its outcome. */
+  /**
+   * Flushes until the connection fails (throws), or the log is closed and every append has its outcome. One flush at a time: a
+   * second one behind it would leave with the first append that comes, and all the others would wait for two.
+   */
   async #flushOn(connection: Connection, succeeded: () => void): Promise<void> {
     let failure: Error | undefined;
-    let inFlight = 0;
-    const fail = (error: Error) => {
-      failure ??= error;
+    void connection.ended.then((error) => {
+      failure = error;
       this.#wake();
-    };
-    void connection.ended.then(fail);
+    });
     for (;;) {
       await tick(); // so that callers that the last flush answered can be in the next one
       if (failure !== undefined) throw failure;
-      if (inFlight < MAX_FLUSHES_IN_FLIGHT && this.#waiting.length > 0) {
+      if (this.#waiting.length > 0) {
         const appends = this.#take();
-        inFlight += 1;
-        void this.#send(connection, appends)
-          .then(succeeded, (error: Error) => {
-            rejectUnknown(appends, error);
-            fail(error);
-          })
-          .finally(() => {
-            inFlight -= 1;
-            this.#wake();
-          });
-      } else if (inFlight === 0 && this.#isDone) {
+        try {
+          await this.#send(connection, appends);
+        } catch (error) {
+          rejectUnknown(appends, error);
+          throw error;
+        }
+        succeeded();
+      } else if (this.#isDone) {
         return;
       } else {
         await new Promise<void>((resolve) => {
