@@ -52,7 +52,9 @@ async function place({ postgres, say }: Bench, open: AsyncDisposableStack): Prom
     active: "true",
     activity_position: position,
   };
-  await fillRows(log.pool, rooms, rows(MANY, 1), { ...own, ...heads, ...about });
+  const initial = (at: number) => `ascii(substr(md5((r * 10 + n)::text), ${at}))`;
+  const posters = `(select bit_or(1::bigint << (${initial(1)} * 32 + ${initial(2)}) % 53) from generate_series(1, ${MESSAGES_EACH}) n)`;
+  await fillRows(log.pool, rooms, rows(MANY, 1), { ...own, ...heads, ...about, posters });
   const said = { sender: "'sub_' || md5((r * 10 + n)::text)", state: "'complete'", type: "'text'", ordinal: "n" };
   const content = "'Shall we meet at the station at half past six, or at the office?'";
   const told = { content, id: "'msg_' || r || '_' || n", seq: "n + 1", content_seq: "n + 1", change_seq: "n + 1" };

@@ -19,7 +19,7 @@ import { deriveUuid } from "../event-store/derived-ids.ts";
 import { type CommandContext, unkeyed } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
-import { roomsOfUser, unreadTotal } from "../projections/models/reads.ts";
+import { roomsOfUser } from "../projections/models/reads.ts";
 import { listUsers as queryUsers, userBySubject } from "../projections/models/users.ts";
 import type { Page } from "../projections/page.ts";
 import { withText } from "./growing-messages.ts";
@@ -91,10 +91,9 @@ export async function listUserRooms(
 ): Promise<Page<UserRoomResource> & { readonly unreadTotal: number }> {
   const { read, caller } = call;
   const subject = await subjectOf(call, id);
-  const [user, page, total] = await Promise.all([
+  const [user, page] = await Promise.all([
     userBySubject(read, subject),
     roomsOfUser(read, subject, omitUndefined(query)),
-    unreadTotal(read, subject),
   ]);
   // A token's own user exists, also when the read model does not have it yet.
   if (user === undefined && caller.kind === "key") throw new DomainError("not_found");
@@ -104,7 +103,7 @@ export async function listUserRooms(
       last_message: last === null ? null : await withText(call.services, last),
     })),
   );
-  return { rows, next: page.next, unreadTotal: total };
+  return { rows, next: page.next, unreadTotal: page.unreadTotal };
 }
 
 /** Mints a token with which its holder acts as the user. A replay mints anew. */

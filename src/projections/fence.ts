@@ -30,9 +30,12 @@ const CONFINE = {
   // fence: rls-end
   text: `select where /* fence: rls-role */ set_config('role', 'pg_database_owner', true) || /* end */ set_config('chatapi.client', $1, true)
     || /* fence: statement-timeout */ set_config('statement_timeout', $2, true) /* end */
-    || set_config('enable_seqscan', 'off', true) || set_config('enable_bitmapscan', 'off', true) is null`,
+    || set_config('plan_cache_mode', $3, true) || set_config('enable_seqscan', 'off', true) || set_config('enable_bitmapscan', 'off', true) is null`,
   types: [],
 };
+
+/** One with a name keeps one plan: what is saved is the planning. Others are planned for their parameters. */
+const planCacheMode = ({ name }: Pick<ClientQuery, "name">) => (name === undefined ? "auto" : "force_generic_plan");
 
 /** Queries cannot be confined to a client in this database. The message says what it takes. */
 export class NoFence extends Error {
@@ -65,7 +68,7 @@ type QueryOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
-type ClientQuery = Pick<pg.QueryConfig<unknown[]>, "text" | "types"> & { readonly values: unknown[] };
+type ClientQuery = Pick<pg.QueryConfig<unknown[]>, "name" | "text" | "types"> & { readonly values: unknown[] };
 
 /**
  * The rows that a client's query gives. What confines it goes ahead in the same message to PostgreSQL, which makes one
@@ -96,7 +99,8 @@ export async function queryAsClient<R extends object>(
     return rows;
   } catch (error) {
     const wasCanceled = hasCode(error, QUERY_CANCELED);
-    connection.release(!wasCanceled);
+    // Whether a statement with a name was prepared before that is not known.
+    connection.release(!wasCanceled || config.name !== undefined);
     signal?.throwIfAborted();
     throw wasCanceled ? new Error(NO_ANSWER, { cause: error }) : error;
   } finally {
@@ -124,11 +128,18 @@ export async function snapshotAsClient<B, T>(
     const timed = <A>(answer: Promise<A>) => within(ANSWER_MS + GRACE_MS, answer, NO_ANSWER);
     await timed(connection.query("begin transaction isolation level repeatable read, read only"));
     const known = await timed(before(connection));
-    await timed(connection.query(CONFINE.text, [client, String(ANSWER_MS)]));
+    let mode = planCacheMode({});
+    await timed(connection.query(CONFINE.text, [client, String(ANSWER_MS), mode]));
     // A connection takes one query at a time.
     let last: Promise<unknown> = Promise.resolve();
     const run = <R extends object>(config: ClientQuery): Promise<readonly R[]> => {
-      const answer = last.then(async () => (await timed(connection.query<R>({ ...config }))).rows);
+      const answer = last.then(async () => {
+        if (mode !== planCacheMode(config)) {
+          mode = planCacheMode(config);
+          await timed(connection.query("select set_config('plan_cache_mode', $1, true)", [mode]));
+        }
+        return (await timed(connection.query<R>({ ...config }))).rows;
+      });
       last = answer.catch(() => undefined);
       return answer;
     };
@@ -172,7 +183,7 @@ function confined(client: ClientId, answerMs: number, config: ClientQuery): pg.Q
     connection.stream.cork();
     if (!knowing.has(connection)) connection.parse(CONFINE, true);
     knowing.add(connection);
-    connection.bind({ statement: CONFINE.name, values: [client, String(answerMs)] }, true);
+    connection.bind({ statement: CONFINE.name, values: [client, String(answerMs), planCacheMode(config)] }, true);
     connection.execute(null, true);
     submit(connection);
     connection.stream.uncork();

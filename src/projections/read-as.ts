@@ -30,8 +30,12 @@ type Reading = {
    * `with` query in front, never materialised, so that PostgreSQL plans as if it were the table.
    */
   over<const T extends Named>(tables: T): QueryCreator<RowsOf<T>>;
-  /** The rows of a query: bigint as number, json parsed. Throws when the database does. */
-  rows<R extends object>(query: Built<R>): Promise<readonly R[]>;
+  /**
+   * The rows of a query: bigint as number, json parsed. One with a name is planned once for each connection, whatever its
+   * parameters: for a query whose text is always the same, that takes longer to plan than to carry out, and for which there
+   * is one good plan. Throws when the database does.
+   */
+  rows<R extends object>(query: Built<R>, name?: string): Promise<readonly R[]>;
 };
 
 /** Reads as one client: every table in a query is that client's part of it, whatever the query says. */
@@ -87,9 +91,9 @@ export function readAs(pool: pg.Pool, client: ClientId, { slots, signal }: ReadL
   return {
     ...{ kind: "client", client },
     over: (tables) => creatorOver(tables, client),
-    async rows(query) {
+    async rows(query, name) {
       using _slot = await slots?.acquire(client, SLOT_WAIT_MS, signal);
-      return await queryAsClient(pool, client, configOf(query), { signal }); // the slot is held until the answer
+      return await queryAsClient(pool, client, configOf(query, name), { signal }); // the slot is held until the answer
     },
   };
 }
@@ -108,7 +112,7 @@ export async function readSnapshotAs<B, T>(
   using _slot = await slots?.acquire(client, SLOT_WAIT_MS, signal);
   return await snapshotAsClient(pool, client, before, (query, known) => {
     const over: ReadAs["over"] = (tables) => creatorOver(tables, client);
-    return work({ ...{ kind: "client", client }, over, rows: (built) => query(configOf(built)) }, known);
+    return work({ ...{ kind: "client", client }, over, rows: (built, name) => query(configOf(built, name)) }, known);
   });
 }
 
@@ -137,10 +141,10 @@ export const columnTypes = {
   }) as typeof pg.types.getTypeParser,
 };
 
-// Not prepared: a plan made while a table was small would stay in use while it grows.
-const configOf = (query: Built<unknown>) => {
+// Not prepared without a name: a plan made while a table was small may stay in use until PostgreSQL analyses it again.
+const configOf = (query: Built<unknown>, name?: string) => {
   const { sql: text, parameters } = query.compile();
-  return { text, values: [...parameters], types: columnTypes };
+  return { text, values: [...parameters], types: columnTypes, ...(name === undefined ? {} : { name }) };
 };
 
 /** The first row, if there is one. */

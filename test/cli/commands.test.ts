@@ -93,11 +93,11 @@ describe("projections", () => {
     const same = await chatapi(["projections", "rebuild", "--all", "--verify", "--json"]);
     expect(same.code).toBe(0);
     expect(JSON.parse(same.out).compared).toHaveLength(storedProjections.length);
-    await database.pool.query("update read.rooms_v7 set name = 'Tampered'");
+    await database.pool.query("update read.rooms_v8 set name = 'Tampered'");
     const { code, out } = await chatapi(["projections", "rebuild", "rooms", "--verify"]);
     expect(code).toBe(2);
-    expect(out).toMatch(/^rooms_v7: 1 rows compared, 1 differ$/m);
-    expect(out).toContain(`rooms_v7 {"room_id":"${room.id}"}: different name`);
+    expect(out).toMatch(/^rooms_v8: 1 rows compared, 1 differ$/m);
+    expect(out).toContain(`rooms_v8 {"room_id":"${room.id}"}: different name`);
     expect((await api.get(`/rooms/${room.id}`)).body.name).toBe("General");
   });
 

@@ -119,6 +119,17 @@ describe("a client's query", () => {
     expect(await seen()).toEqual(["room_ours"]);
   });
 
+  test("with a name is planned once for each connection, and gives each client its own rows", async () => {
+    await using one = poolOf(given.database.url, 1);
+    const named = { ...all, name: "all rooms" };
+    const ids = async (client: typeof CLIENT) => (await queryAsClient(one, client, named)).map((row) => ({ ...row }));
+    expect(await ids(CLIENT)).toEqual([{ room_id: "room_ours" }]);
+    expect(await ids(OTHER)).toEqual([{ room_id: "room_theirs" }]);
+    await seen(one);
+    const plans = "select generic_plans::int, custom_plans::int from pg_prepared_statements where name = $1";
+    expect((await one.query(plans, [named.name])).rows).toEqual([{ generic_plans: 2, custom_plans: 0 }]);
+  });
+
   const SLEEP = { text: "select pg_sleep(60)", values: [] };
   /** How many such queries PostgreSQL works on. */
   const sleeping = async () => {
@@ -168,6 +179,19 @@ describe("a client's query", () => {
     await until(async () => (await sleeping()) === 0);
     expect(await seen(one)).toEqual(["room_ours"]);
   });
+});
+
+test("a client's query with a name gives its connection up when it is cancelled", async () => {
+  await using one = poolOf(given.database.url, 1);
+  const slow = queryAsClient(
+    one,
+    CLIENT,
+    { name: "a long sleep", text: "select pg_sleep(60)", values: [] },
+    { answerMs: 50 },
+  );
+  expect(isDatabaseAway(await slow.catch((error: unknown) => error))).toBe(true);
+  expect(one.totalCount).toBe(0);
+  expect(await seen(one)).toEqual(["room_ours"]);
 });
 
 describe("a search", () => {

@@ -23,7 +23,7 @@ import { countInboxes, itemCovered, listInbox } from "../../src/projections/mode
 import { listMessages } from "../../src/projections/models/messages.ts";
 import { listNotifications } from "../../src/projections/models/notifications.ts";
 import { listReactions } from "../../src/projections/models/reactions.ts";
-import { listReads, markersOf, roomsOfUser, unreadOf, unreadTotal } from "../../src/projections/models/reads.ts";
+import { listReads, markersOf, roomsOfUser, unreadOf } from "../../src/projections/models/reads.ts";
 import { redriveById, runningRedrives } from "../../src/projections/models/redrives.ts";
 import { listMembers, listRooms } from "../../src/projections/models/rooms.ts";
 import { listSuppressions } from "../../src/projections/models/suppressions.ts";
@@ -199,7 +199,6 @@ const QUERIES: Readonly<Record<string, () => Promise<unknown>>> = {
   "a member's markers": () => markersOf(read, ROOM, WHO),
   "read markers": () => listReads(read, ROOM, { limit: 50 }),
   "a user's rooms": () => roomsOfUser(read, WHO, { limit: 50 }),
-  "what is unread in all rooms": () => unreadTotal(read, WHO),
   notifications: () => listNotifications(read, { limit: 50 }),
   "notifications, a later page": () => listNotifications(read, { limit: 50, cursor: [position] }),
   "notifications by status": () => listNotifications(read, { statuses: ["pending"], limit: 50 }),

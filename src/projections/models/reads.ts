@@ -11,7 +11,7 @@ import { first, type ReadAs } from "../read-as.ts";
 import { deletedAfter, deletions } from "./deletions.ts";
 import { mentions, mentionsAfter } from "./mentions.ts";
 import { MESSAGE_TABLES, messages, type ShownMessageRow, shownMessage } from "./messages.ts";
-import { members, NEWEST_MEMBER_FIRST, type RoomRow, rooms } from "./rooms.ts";
+import { mayHavePosted, members, NEWEST_MEMBER_FIRST, type RoomRow, rooms } from "./rooms.ts";
 
 const columns = {
   room_id: text<RoomId>(),
@@ -71,11 +71,11 @@ const markersOfMember = (marked: RawBuilder<unknown>) => sql<Markers>`(
     select d.seq, d.delivered_seq, own.seq as own_seq, coalesce(d.base, 0) as base,
       greatest(m.joined_seq, case when own.seq > coalesce(d.base, 0) then own.seq end) as implicit_seq
     from ${marked}
-    cross join lateral (select greatest(
+    cross join lateral (select case when ${mayHavePosted(sql`m.subject`)} then greatest(
       (select t.seq from t where t.room_id = m.room_id and t.sender = m.subject order by t.seq desc limit 1),
       case when r.ended_seq > 0 then (select t.end_seq from t
         where t.room_id = m.room_id and t.sender = m.subject and t.end_seq is not null
-        order by t.end_seq desc limit 1) end) as seq
+        order by t.end_seq desc limit 1) end) end as seq
     ) as own
     offset 0
   ) known
@@ -186,42 +186,69 @@ export type UserRoom = Unread & {
   readonly last_message: ShownMessageRow | null;
 };
 
+/** What a membership, its room and its markers say of what is unread, without looking into the room. */
+const OWN = [
+  ...(["m.room_id", "m.subject", "m.joined_seq", "r.activity_position", "r.counted_seq", "r.ordinal"] as const),
+  ...(["r.ended_seq", "r.deleted_seq", "r.posters", "k.seq", "k.base", "k.delivered_seq"] as const),
+];
+
+/** What is unread in all of `own`. Nearly all that the rows rule out is left out before anything is looked up in a room. */
+const UNREAD_TOTAL = sql<number>`(
+  select coalesce(sum(unread.unread_count), 0)::int from own as r
+  cross join lateral (select r.room_id, r.subject, r.joined_seq) as m
+  cross join lateral (select r.seq, r.base, r.delivered_seq) as k
+  cross join ${unreadOfMember(JOINED)}
+  where r.counted_seq > greatest(r.joined_seq, r.seq)
+)`;
+
 /**
- * A user's rooms, newest activity first: a room that moves while one pages may come twice or not at all, the others come
- * once. The user's memberships are sorted for each page, by what an index of theirs and the rooms' rows hold; all else is
- * read for the page alone. Throws InvalidCursor.
+ * A user's rooms, newest activity first, and what is unread in all of them together: a room that moves while one pages may
+ * come twice or not at all, the others come once. For each page the user's memberships are looked through once, by what an
+ * index of theirs and the rooms' rows hold; all else is read for the page alone. Throws InvalidCursor.
  */
 export async function roomsOfUser(
   read: ReadAs,
   subject: Subject,
   { limit, cursor }: { limit: number; cursor?: Cursor },
-): Promise<Page<UserRoom>> {
-  const db = read.over(UNREAD_TABLES);
-  const memberships = membersOfRooms(read).select("m.room_id").where("m.subject", "=", subject);
-  const page = { by: { "r.activity_position": "text" }, order: "desc", limit, cursor } as const;
-  const entries = await read.rows(
-    db
-      .selectFrom(keyset(memberships, page).as("own"))
-      .innerJoin("m", (join) => join.onRef("m.room_id", "=", "own.room_id").on("m.subject", "=", subject))
-      .innerJoin("r", "r.room_id", "own.room_id")
-      .crossJoin(unreadOfMember(LOOKED_UP))
-      .selectAll("r")
-      .select(["m.role", "m.joined_seq", ...UNREAD])
-      .orderBy("r.activity_position", "desc"),
+): Promise<Page<UserRoom> & { readonly unreadTotal: number }> {
+  const own = membersOfRooms(read)
+    .leftJoin("d as k", (join) => join.onRef("k.room_id", "=", "m.room_id").onRef("k.subject", "=", "m.subject"))
+    .select(OWN)
+    .where("m.subject", "=", subject);
+  const db = read.over(UNREAD_TABLES).with(
+    (cte) => cte("own").materialized(),
+    () => own,
   );
+  const page = { by: { "own.activity_position": "text" }, order: "desc", limit, cursor } as const;
+  const query = db
+    .selectFrom((eb) => keyset(eb.selectFrom("own").select("own.room_id"), page).as("listed"))
+    .innerJoin("m", (join) => join.onRef("m.room_id", "=", "listed.room_id").on("m.subject", "=", subject))
+    .innerJoin("r", "r.room_id", "listed.room_id")
+    .crossJoin(unreadOfMember(LOOKED_UP))
+    .selectAll("r")
+    .select(["m.role", "m.joined_seq", ...UNREAD, UNREAD_TOTAL.as("unread_total")])
+    .orderBy("r.activity_position", "desc");
+  const entries = await read.rows(query, `rooms of a user${cursor === undefined ? "" : ", a later page"}`);
+  if (entries.length === 0) {
+    // Nothing is left after the cursor, or there is nothing at all.
+    const { unreadTotal } = cursor === undefined ? { unreadTotal: 0 } : await roomsOfUser(read, subject, { limit: 1 });
+    return { rows: [], next: null, unreadTotal };
+  }
   const found = pageOf(entries, limit, (last) => [last.activity_position]);
   const last = await lastMessages(
     read,
     found.rows.map((entry) => entry.room_id),
   );
-  const rows = found.rows.map(({ role, joined_seq, read_seq, delivered_seq, unread_count, mention_count, ...room }) => {
-    const message = last.get(room.room_id) ?? null;
-    // fence: last-unseen
-    const unseen = room.history === "from_join" && message !== null && message.seq < joined_seq;
-    const unread = { read_seq, delivered_seq, unread_count, mention_count };
-    return { room, role, ...unread, last_message: unseen ? null : message };
-  });
-  return { rows, next: found.next };
+  const rows = found.rows.map(
+    ({ role, joined_seq, read_seq, delivered_seq, unread_count, mention_count, unread_total, ...room }) => {
+      const message = last.get(room.room_id) ?? null;
+      // fence: last-unseen
+      const unseen = room.history === "from_join" && message !== null && message.seq < joined_seq;
+      const unread = { read_seq, delivered_seq, unread_count, mention_count };
+      return { room, role, ...unread, last_message: unseen ? null : message };
+    },
+  );
+  return { rows, next: found.next, unreadTotal: entries[0]?.unread_total ?? 0 };
 }
 
 async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<ReadonlyMap<RoomId, ShownMessageRow>> {
@@ -243,6 +270,7 @@ async function lastMessages(read: ReadAs, ids: readonly RoomId[]): Promise<Reado
         (join) => join.onTrue(),
       )
       .selectAll("last"),
+    "last messages",
   );
   return new Map(rows.map((row) => [row.room_id, row]));
 }
@@ -268,19 +296,3 @@ export const lastMessageBefore = async (
         .limit(1),
     ),
   );
-
-/**
- * What is unread in all rooms of a user together. Nearly all that the rooms' rows, the memberships and the markers rule out is
- * left out before anything is looked up in a room.
- */
-export async function unreadTotal(read: ReadAs, subject: Subject): Promise<number> {
-  const rows = await read.rows(
-    membersOfRooms(read)
-      .leftJoin("d as k", (join) => join.onRef("k.room_id", "=", "m.room_id").onRef("k.subject", "=", "m.subject"))
-      .crossJoin(unreadOfMember(JOINED))
-      .select(sql<number>`coalesce(sum(unread.unread_count), 0)::int`.as("total"))
-      .where("m.subject", "=", subject)
-      .where(sql<boolean>`r.counted_seq > greatest(m.joined_seq, k.seq)`),
-  );
-  return rows[0]?.total ?? 0;
-}

@@ -54,6 +54,8 @@ const columns = {
   ended_seq: integer(),
   /** No message after this seq was ever deleted; those that grew are where they ended. */
   deleted_seq: integer(),
+  /** A bit for each who posted. */
+  posters: bigint(),
   member_count: integer(),
   /** Posted and not deleted now. */
   message_count: integer(),
@@ -70,7 +72,7 @@ type RoomBody = Body<RoomRow, "room_id">;
 
 export const rooms = projection({
   name: "rooms",
-  version: 7,
+  version: 8,
   key: ["room_id"],
   columns,
   indexes: [
@@ -88,7 +90,7 @@ export const rooms = projection({
         ...settingsOf(e.data),
         ...{ active: true, deleted: false },
         ...{ seq: e.revision + 1, settings_seq: e.revision + 1 },
-        ...{ ordinal: 0, counted_seq: 0, ended_seq: 0, deleted_seq: 0 },
+        ...{ ordinal: 0, counted_seq: 0, ended_seq: 0, deleted_seq: 0, posters: 0 },
         ...{ member_count: e.data.members.length, message_count: 0 },
         ...{ created_at: e.meta.at, updated_at: e.meta.at },
         ...{ position: e.position, activity_position: e.position },
@@ -104,7 +106,13 @@ export const rooms = projection({
     MemberMuted: (e) => [moved(e, () => ({}))],
     MemberBanned: (e) => [moved(e, () => ({}))],
     MemberUnbanned: (e) => [moved(e, () => ({}))],
-    MessagePosted: (e) => [moved(e, (row) => ({ ...counted(row, e), message_count: row.message_count + 1 }))],
+    MessagePosted: (e) => [
+      moved(e, (row) => ({
+        ...counted(row, e),
+        message_count: row.message_count + 1,
+        posters: withPoster(row.posters, e.data.sender),
+      })),
+    ],
     MessageCompleted: (e) => [moved(e, (row) => ({ ...counted(row, e), ended_seq: e.revision + 1 }))],
     MessageCancelled: (e) => [moved(e, (row) => ({ ...counted(row, e), ended_seq: e.revision + 1 }))],
     MessageEdited: (e) => [moved(e, () => ({}))],
@@ -119,6 +127,17 @@ export const rooms = projection({
     ReactionRemoved: (e) => [moved(e, () => ({}))],
   },
 });
+
+/** Bits that a number holds exactly. */
+const POSTER_BITS = 53;
+/** Those of a subject that are drawn first give its bit: where few posted, it rules out most who did not. */
+const withPoster = (posters: number, subject: Subject): number => {
+  const bit = ((subject.codePointAt(4) ?? 0) * 32 + (subject.codePointAt(5) ?? 0)) % POSTER_BITS;
+  return Number(BigInt(posters) | (1n << BigInt(bit)));
+};
+/** Whether a subject may have posted in a room `r`; who did always may. */
+export const mayHavePosted = (subject: RawBuilder<Subject>): RawBuilder<boolean> =>
+  sql<boolean>`(r.posters >> ((ascii(substr(${subject}, 5)) * 32 + ascii(substr(${subject}, 6))) % ${sql.lit(POSTER_BITS)}) & 1 = 1)`;
 
 const settingsOf = ({ joinRole, maxMembers, name, description, kind, posting, history, meta }: RoomSettings) => ({
   ...{ name, description, kind, join_role: joinRole, max_members: maxMembers, posting, history, meta },
