@@ -4,8 +4,9 @@ import { type Connection, connect, within } from "../../platform/postgres.ts";
 import { backoffMs, pause, type WarnLogger } from "../../platform/supervise.ts";
 import { positionOf, type RecordedEvent, withoutContent } from "../event-store.ts";
 import type { FeedListener } from "../subscription.ts";
-import { CHANNEL } from "./schema.ts";
 
+/** Notified once a flush, with the number of the log's last event as the payload. */
+export const CHANNEL = "chatapi_log";
 /** Finds appends whose notification was lost, and a connection that died silently. */
 const POLL_MS = 2_000;
 const POLL_TIMEOUT_MS = 5_000;
