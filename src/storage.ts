@@ -9,7 +9,7 @@ import { Commands } from "./event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "./event-store/keyring.ts";
 import { LogGuard } from "./event-store/log-guard.ts";
 import { openPostgresLog } from "./event-store/postgres/log.ts";
-import { postgresSnapshots } from "./event-store/snapshots.ts";
+import { postgresSnapshots } from "./event-store/stream-state.ts";
 import { InvalidEncryptionKeys, WrongEncryptionKeys } from "./event-store/wrapped-keys.ts";
 import { NodeMetrics, providerTypeOf } from "./metrics.ts";
 import { type Bus, processBus } from "./platform/bus.ts";

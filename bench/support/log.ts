@@ -12,7 +12,7 @@ import type { EventStore } from "../../src/event-store/event-store.ts";
 import { Commands } from "../../src/event-store/handle-command.ts";
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
+import { postgresSnapshots } from "../../src/event-store/stream-state.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import type { Projection } from "../../src/projections/projection.ts";
 import { openReadSide, type ReadSide } from "../../src/projections/read-side.ts";

@@ -5,8 +5,7 @@ import type { Decider, TimedCommand } from "../domain/decider.ts";
 import { type CommandContext, decode, isForged, type StoredEvent } from "./envelope.ts";
 import { type EventStore, type Position, StoreUnavailable, type StreamRead } from "./event-store.ts";
 import type { Keyring } from "./sealing.ts";
-import { StreamLoader } from "./stream-loader.ts";
-import { type AnyData, emptyStream, type StreamState } from "./stream-state.ts";
+import { type AnyData, emptyStream, StreamLoader, type StreamState } from "./stream-state.ts";
 import {
   type CommandDependencies,
   isRefusal,

@@ -13,8 +13,15 @@ import {
   sizeOf,
   WrongExpectedRevision,
 } from "./event-store.ts";
-import type { LoaderDependencies, StreamLoader } from "./stream-loader.ts";
-import { type AnyData, foldEvents, MAX_BATCH, type PriorCommand, type StreamState } from "./stream-state.ts";
+import {
+  type AnyData,
+  foldEvents,
+  type LoaderDependencies,
+  MAX_BATCH,
+  type PriorCommand,
+  type StreamLoader,
+  type StreamState,
+} from "./stream-state.ts";
 
 /** The most commands in the queue of one stream. */
 const MAX_QUEUE = 10_000;

@@ -3,7 +3,7 @@ import type pg from "pg";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
+import { postgresSnapshots } from "../../src/event-store/stream-state.ts";
 import { createKeyTable } from "../../src/event-store/wrapped-keys.ts";
 import { createGroups } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";

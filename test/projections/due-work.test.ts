@@ -4,7 +4,7 @@ import type { DeliveryId, NotificationId, Subject } from "../../src/contract/ids
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import type { NotificationData } from "../../src/domain/notification.ts";
-import { emptyStream, IdempotencyWindow } from "../../src/event-store/stream-state.ts";
+import { emptyStream } from "../../src/event-store/stream-state.ts";
 import { attemptsOf } from "../../src/projections/models/attempts.ts";
 import { auditPage, olderCommandsOf } from "../../src/projections/models/audit.ts";
 import { deliveriesOf } from "../../src/projections/models/deliveries.ts";
@@ -187,7 +187,8 @@ test("a command that a stream has forgotten is found, in that stream, once the r
   await given.write("claim-b", [{ type: "Claimed", data: { room: "room_a" } }]);
   const { position } = await given.write("claim-b", [claimed, claimed], origin);
   const older = olderCommandsOf(readSide);
-  const folded = { ...emptyStream<unknown>(null), idempotencyWindow: new IdempotencyWindow([], position) };
+  const folded = emptyStream<unknown>(null);
+  folded.idempotencyWindow.forgotten = position;
   expect(await older("command-1", folded, "claim-b")).toEqual({ first: 1, last: 2, fingerprint: "print" });
   expect(await older("command-1", folded, "claim-a")).toEqual({ first: 0, last: 0, fingerprint: "print" });
   expect(await older("command-2", folded, "claim-a")).toBeUndefined();

@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { inject } from "vitest";
 import { openKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
-import { postgresSnapshots } from "../../src/event-store/snapshots.ts";
+import { postgresSnapshots } from "../../src/event-store/stream-state.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { openReadSide } from "../../src/projections/read-side.ts";
 import { JobQueue } from "../../src/workers/queue.ts";
