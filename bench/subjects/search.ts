@@ -1,6 +1,6 @@
 // What a search costs in many messages of one client, in ten languages, with row-level security on.
 import pg from "pg";
-import { parseQuery } from "../../src/domain/search-query.ts";
+import { parseQuery } from "../../src/domain/search.ts";
 import { type MessageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
 import type { ReadAs } from "../../src/projections/read-as.ts";
 import { median, quantile } from "../harness/measure.ts";

@@ -2,8 +2,7 @@
 import { setImmediate as immediate } from "node:timers/promises";
 import type { FoundMessageResource, MessageSearchQuery } from "../contract/messages.ts";
 import { InvalidInput } from "../domain/decider.ts";
-import { highlight } from "../domain/search-highlight.ts";
-import { InvalidQuery, parseQuery, type Term } from "../domain/search-query.ts";
+import { highlight, InvalidQuery, parseQuery, type Term } from "../domain/search.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { searchMessages as queryMessages } from "../projections/models/message-search.ts";
 import type { Page } from "../projections/page.ts";

@@ -1,9 +1,6 @@
 // Searches: how a query is read, and what was found is shown.
 import { describe, expect, test } from "vitest";
-import { highlight } from "../../src/domain/search-highlight.ts";
-import { InvalidQuery, parseQuery } from "../../src/domain/search-query.ts";
-import { tokensOf } from "../../src/domain/search-text.ts";
-import { queriesOf, vectorOf } from "../../src/domain/search-vector.ts";
+import { highlight, InvalidQuery, parseQuery, queriesOf, vectorOf } from "../../src/domain/search.ts";
 
 const CLIENT = "cli_00000abcde";
 
@@ -89,9 +86,7 @@ test.each(["a\u0301", "a\u0301\u0316", "ﷺ", "ก็", "𠮷", "\u1112\u116c", 
   "%s again and again is read in linear time",
   (part) => {
     const start = performance.now();
-    let count = 0;
-    for (const _ of tokensOf(part.repeat(100_000 / part.length))) count += 1;
-    expect(count).toBeGreaterThan(0);
+    expect(highlight(part.repeat(100_000 / part.length), parseQuery("absent"))).not.toContain("<mark>");
     expect(performance.now() - start).toBeLessThan(5_000);
   },
 );

@@ -1,7 +1,7 @@
 // Finding messages: what a search means in every script, whichever way it is carried out, and what it never gives.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
-import { parseQuery } from "../../src/domain/search-query.ts";
+import { parseQuery } from "../../src/domain/search.ts";
 import { queryAsClient } from "../../src/projections/fence.ts";
 import { type MessageSearch, messageSearch, searchMessages } from "../../src/projections/models/message-search.ts";
 import { members } from "../../src/projections/models/rooms.ts";

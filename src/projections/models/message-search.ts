@@ -6,8 +6,7 @@ import { EVERYONE } from "../../contract/messages.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import type { RoomEvent } from "../../domain/room-state.ts";
-import type { Term } from "../../domain/search-query.ts";
-import { type Facets, queriesOf, vectorOf } from "../../domain/search-vector.ts";
+import { type Facets, queriesOf, type Term, vectorOf } from "../../domain/search.ts";
 import { InvalidCursor, type Page, pageOf, readCursor } from "../page.ts";
 import {
   bigint,
