@@ -11,8 +11,7 @@ import { bytesOf, type Position, type RecordedEvent } from "../../event-store/ev
 import { batchPerTick, upToBytes } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
-import { type Frame, FrameRing, type Rings } from "./frame-ring.ts";
-import { FrameMaker, markerFrame, PendingMarkers } from "./frames.ts";
+import { type Frame, FrameMaker, FrameRing, markerFrame, PendingMarkers, type Rings } from "./frames.ts";
 
 /**
  * Max events that become frames at a time, and about how many bytes of them. What goes to a socket in one pass of the

@@ -5,7 +5,7 @@ import { READS_STREAMS } from "../../domain/reads.ts";
 import { ROOM_STREAMS, roomStream } from "../../domain/room.ts";
 import type { LiveFeed } from "../../projections/feed.ts";
 import { roomOf } from "../../projections/projection.ts";
-import { createRings } from "./frame-ring.ts";
+import { createRings } from "./frames.ts";
 import { RoomChannel } from "./room-channel.ts";
 
 /** Keeps a channel open until it is disposed. */

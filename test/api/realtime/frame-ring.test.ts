@@ -1,6 +1,6 @@
 // The ring of a room's newest frames: bounded, without gaps, and without what is no longer right.
 import { expect, test } from "vitest";
-import { createRings, type Frame, FrameRing } from "../../../src/api/realtime/frame-ring.ts";
+import { createRings, type Frame, FrameRing } from "../../../src/api/realtime/frames.ts";
 
 const RING_FRAMES = 1_000;
 const RING_BYTES = 4 * 1024 * 1024;
