@@ -14,6 +14,7 @@ import { pause } from "../../platform/supervise.ts";
 import type { SharedCommands } from "../http/api.ts";
 import { admitFrame, errorFrame, isUserFrame, SocketRefusal, UserCommands, type UserFrame } from "./commands.ts";
 import type { FollowFeed } from "./follow-feed.ts";
+import { SocketFollow } from "./follower.ts";
 import type { GrowingFrames } from "./growing.ts";
 import { CredentialCheck, RECHECK_MS } from "./identity.ts";
 import type { InboxCountsFeed } from "./inbox-counts.ts";
@@ -24,7 +25,6 @@ import type { ConnectionWatches, PresenceWatches } from "./presence-watches.ts";
 import { type ReceivedItem, Receiver } from "./receiver.ts";
 import type { RoomChannels } from "./room-channels.ts";
 import { RoomSubscriptions } from "./room-subscriptions.ts";
-import { SocketFollow } from "./socket-follow.ts";
 import type { Typing } from "./typing.ts";
 
 /** Shown in `welcome`. */

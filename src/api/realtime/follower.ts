@@ -1,4 +1,6 @@
 // One who follows: first the rooms as they are, or what was missed, then all that concerns the user, under one cursor.
+
+import { requireScope } from "../../app/authenticate.ts";
 import { type Followed, followCursor, Missed, roomCameInto, type UserCaller, windowOf } from "../../app/follow.ts";
 import type { FollowCursor } from "../../app/positions.ts";
 import type { Call, Services } from "../../app/services.ts";
@@ -9,10 +11,12 @@ import { type Position, StoreUnavailable } from "../../event-store/event-store.t
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { cursorOfList } from "../http/cursor.ts";
 import { API_PREFIX } from "../http/route.ts";
+import { SocketRefusal, userRequired } from "./commands.ts";
 import type { FeedFollower, FollowFeed } from "./follow-feed.ts";
 import { eventFrame } from "./frames.ts";
-import { type DeliveryFeed, notificationFrame, notifiesUser } from "./open-deliveries.ts";
+import { type DeliveryFeed, notificationFrame, notifiesUser, type OpenDeliveries } from "./open-deliveries.ts";
 import type { Outbox } from "./outbox.ts";
+import type { RoomSubscriptions } from "./room-subscriptions.ts";
 
 /** Max events that wait for one who follows. Of more, what was missed is read from the log. */
 const MAX_WAITING = 500;
@@ -29,7 +33,7 @@ type Beside = {
   takePersonal(position: Position): boolean;
 };
 
-export type FollowerOptions = {
+type FollowerOptions = {
   readonly services: Services;
   readonly feed: FollowFeed;
   readonly deliveries: DeliveryFeed;
@@ -315,3 +319,80 @@ const frameOf = (frame: ServerFrame): Buffer => Buffer.from(JSON.stringify(frame
 type Plain = Exclude<Followed, { kind: "notification" }>;
 const plainFrame = (followed: Plain, cursor: string): Buffer =>
   followed.kind === "read" ? frameOf({ type: "read", ...followed.marker, cursor }) : eventFrame(followed.event, cursor);
+
+// What one socket follows, beside the rooms that it subscribes to and its notifications: each event comes once.
+
+type SocketFollowOptions = Omit<FollowerOptions, "caller" | "beside"> & {
+  readonly subscriptions: () => RoomSubscriptions;
+  readonly notifications: () => OpenDeliveries | undefined;
+};
+
+/** Events of the user's alone whose positions are remembered, so that each is sent once. */
+const MAX_PERSONAL = 100;
+
+export class SocketFollow implements Disposable {
+  readonly #options: SocketFollowOptions;
+  #follower: Follower | undefined;
+  readonly #personal = new Set<Position>();
+
+  constructor(options: SocketFollowOptions) {
+    this.#options = options;
+  }
+
+  /** Throws insufficient_scope, SocketRefusal, and what `Follower.open` throws. */
+  async follow(call: Call, frame: FrameOf<"follow">): Promise<void> {
+    const { subscriptions, notifications, ...parts } = this.#options;
+    const { caller } = call;
+    // fence: follow-scope
+    requireScope(caller, "rooms:read");
+    if (caller.kind !== "user") throw userRequired();
+    if (this.#follower !== undefined) throw new SocketRefusal("already_following", "the connection follows already");
+    const follower = new Follower({
+      ...{ ...parts, caller },
+      beside: {
+        roomEvent: (room, seq, position) => subscriptions().get(room)?.followed(seq, position) ?? "send",
+        sendsMarker: (room) => subscriptions().get(room) !== undefined,
+        takeNotification: (position) => notifications()?.take({ position }) ?? true,
+        takePersonal: (position) => this.takePersonal(position),
+      },
+    });
+    this.#follower = follower;
+    try {
+      await follower.open(call, frame);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  unfollow({ ref }: FrameOf<"unfollow">): void {
+    const followed = this.#follower !== undefined;
+    this[Symbol.dispose]();
+    this.#options.outbox.send({ type: "unfollowed", ref });
+    if (!followed) return;
+    this.#options.subscriptions().resume();
+    this.#options.notifications()?.resume();
+  }
+
+  /** Whether what is at the position is sent by what follows. */
+  tells(position: Position): boolean {
+    return this.#follower?.tells(position) ?? false;
+  }
+
+  /** Whether an event that is the user's alone was not sent yet: from then on it was. */
+  takePersonal(position: Position): boolean {
+    if (this.#personal.has(position)) return false;
+    const [oldest] = this.#personal.add(position);
+    if (this.#personal.size > MAX_PERSONAL && oldest !== undefined) this.#personal.delete(oldest);
+    return true;
+  }
+
+  wake(): void {
+    this.#follower?.wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.#follower?.[Symbol.dispose]();
+    this.#follower = undefined;
+  }
+}
