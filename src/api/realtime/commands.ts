@@ -18,12 +18,14 @@ import { spendRequest } from "../../app/rate-limit.ts";
 import { openAsMember } from "../../app/rooms.ts";
 import { scheduleMessage } from "../../app/scheduled-messages.ts";
 import type { Call, Caller, Services } from "../../app/services.ts";
-import { type CommandFrame, commandPath, isCommandType } from "../../contract/command-frames.ts";
 import type { SocketErrorCode } from "../../contract/errors.ts";
 import {
   type ClientFrame,
+  type CommandFrame,
+  commandPath,
   type FrameOf,
   invalidFrame,
+  isCommandType,
   type ParsedFrame,
   parseFrame,
   type Ref,
