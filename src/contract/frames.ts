@@ -3,13 +3,12 @@
 
 import { z } from "zod";
 import { PrioritySchema } from "./deliveries.ts";
-import { emoji } from "./emoji.ts";
 import { FAULT_CODES, type FieldFault, SOCKET_ERROR_CODES, type SocketErrorCode } from "./errors.ts";
 import { idempotencyKey, refuse, type Scope, time, userId } from "./fields.ts";
 import { InboxCounts } from "./inbox.ts";
 import { bodyPath, faultsText, toFaults } from "./issues.ts";
 import { isObject, JsonObjectSchema, JsonValueSchema, parseJson } from "./json.ts";
-import { AppendInput, CompleteInput, MessagePatch, NewMessage, ReactionInput } from "./messages.ts";
+import { AppendInput, CompleteInput, emoji, MessagePatch, NewMessage, ReactionInput } from "./messages.ts";
 import { eventMembers, PERSONAL_EVENT_TYPES, ROOM_EVENTS, type RoomEventType } from "./public-events.ts";
 import { PresenceResource, UserRoomResource } from "./users.ts";
 

@@ -1,8 +1,9 @@
 // Decisions about a room's messages: posting, editing, deleting, restoring. Those on growing ones are in their own file.
-import { MAX_EMOJI } from "../contract/emoji.ts";
+
 import type { FieldFault } from "../contract/errors.ts";
 import { messageId, type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { type JsonObject, sameJson } from "../contract/json.ts";
+import { MAX_EMOJI } from "../contract/messages.ts";
 import type { Instant } from "../contract/time.ts";
 import {
   type Actor,

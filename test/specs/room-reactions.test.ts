@@ -1,6 +1,6 @@
 // Specification of a room: reactions to its messages.
 import { describe, expect, test } from "vitest";
-import { emoji, MAX_EMOJI } from "../../src/contract/emoji.ts";
+import { emoji, MAX_EMOJI } from "../../src/contract/messages.ts";
 import {
   deactivated,
   key,
