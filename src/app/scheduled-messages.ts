@@ -6,13 +6,13 @@ import {
   ScheduledMessageIdSchema,
   type Subject,
 } from "../contract/ids.ts";
-import type { NewMessage } from "../contract/messages.ts";
-import type { PersonalEvent, PersonalEventType } from "../contract/public-events.ts";
 import type {
+  NewMessage,
   ScheduledMessagePatch,
   ScheduledMessageQuery,
   ScheduledMessageResource,
-} from "../contract/scheduled-messages.ts";
+} from "../contract/messages.ts";
+import type { PersonalEvent, PersonalEventType } from "../contract/public-events.ts";
 import { type Instant, rfc3339 } from "../contract/time.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";

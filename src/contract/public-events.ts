@@ -2,10 +2,9 @@
 import { z } from "zod";
 import { DeliveryResource } from "./deliveries.ts";
 import { actor, time } from "./fields.ts";
-import { MessageResource } from "./messages.ts";
+import { MessageResource, ScheduledMessageResource } from "./messages.ts";
 import { NotificationResource } from "./notifications.ts";
 import { BanResource, MemberResource, RoomResource } from "./rooms.ts";
-import { ScheduledMessageResource } from "./scheduled-messages.ts";
 
 /** One kind of event: what its `data` is, and when it comes. */
 type PublicEventKind = { readonly data: z.ZodType; readonly meaning: string };

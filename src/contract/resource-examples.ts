@@ -12,13 +12,12 @@ import type {
 import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
 import type { EndpointResource, EndpointSecretResource, EndpointTestResource } from "./endpoints.ts";
 import type { InboxItemResource } from "./inbox.ts";
-import type { FoundMessageResource, MessageResource } from "./messages.ts";
+import type { FoundMessageResource, MessageResource, ScheduledMessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
 import { publicEventExample } from "./pull.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
-import type { ScheduledMessageResource } from "./scheduled-messages.ts";
 import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 

@@ -4,7 +4,7 @@ import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, RoomId, ScheduledMessageId, Subject } from "../../contract/ids.ts";
 import type { JsonObject } from "../../contract/json.ts";
-import type { ScheduledStatus } from "../../contract/scheduled-messages.ts";
+import type { ScheduledStatus } from "../../contract/messages.ts";
 import type { Instant } from "../../contract/time.ts";
 import { reveal } from "../../domain/event.ts";
 import { mentionedIn } from "../../domain/message-rules.ts";

@@ -38,9 +38,9 @@ import {
   ReactionParams,
   ReactionQuery,
   ReactionResource,
+  ScheduledMessageResource,
 } from "../../../contract/messages.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
-import { ScheduledMessageResource } from "../../../contract/scheduled-messages.ts";
 import { InvalidInput } from "../../../domain/decider.ts";
 import {
   API_PREFIX,

@@ -7,13 +7,13 @@ import {
   unschedule,
 } from "../../../app/scheduled-messages.ts";
 import { listBody } from "../../../contract/fields.ts";
-import { RoomParams } from "../../../contract/rooms.ts";
 import {
   ScheduledMessageParams,
   ScheduledMessagePatch,
   ScheduledMessageQuery,
   ScheduledMessageResource,
-} from "../../../contract/scheduled-messages.ts";
+} from "../../../contract/messages.ts";
+import { RoomParams } from "../../../contract/rooms.ts";
 import { listReply, noContent, route, routesOf, shown } from "../route.ts";
 
 const one = "/rooms/:room_id/scheduled-messages/:scheduled_id";
