@@ -1,5 +1,5 @@
 // Analytics: figures about deliveries of notifications, from the read models.
-import type { AnalyticsQuery, AnalyticsReport } from "../contract/analytics.ts";
+import type { AnalyticsQuery, AnalyticsReport } from "../contract/deliveries.ts";
 import { deliveryFigures } from "../projections/models/delivery-figures.ts";
 import type { Call } from "./services.ts";
 

@@ -1,5 +1,5 @@
 // Examples of what answers show, for the OpenAPI document: one story, the same ids throughout, also in what requests send.
-import type { AnalyticsFigures } from "./analytics.ts";
+
 import type { AuditEventResource } from "./audit.ts";
 import type {
   ClientResource,
@@ -9,7 +9,7 @@ import type {
   RotatedKeyResource,
   WebhookSecretResource,
 } from "./clients.ts";
-import type { AcceptedRedrive, DeliveryResource, RedriveResource } from "./deliveries.ts";
+import type { AcceptedRedrive, AnalyticsFigures, DeliveryResource, RedriveResource } from "./deliveries.ts";
 import type { EndpointResource, EndpointSecretResource, EndpointTestResource } from "./endpoints.ts";
 import type { InboxItemResource } from "./inbox.ts";
 import type { FoundMessageResource, MessageResource, ScheduledMessageResource } from "./messages.ts";

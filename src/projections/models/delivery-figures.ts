@@ -1,7 +1,6 @@
 // Figures about deliveries of notifications, from sums of whole days, hours and minutes and, at the ends, the deliveries themselves.
 import { type Expression, type SqlBool, sql } from "kysely";
-import type { AnalyticsFigures, AnalyticsGroup } from "../../contract/analytics.ts";
-import type { Channel } from "../../contract/deliveries.ts";
+import type { AnalyticsFigures, AnalyticsGroup, Channel } from "../../contract/deliveries.ts";
 import { DAY_MS, HOUR_MS, type Instant, MINUTE_MS, rfc3339 } from "../../contract/time.ts";
 import { anyOf, type ReadAs } from "../read-as.ts";
 import { deliveries } from "./deliveries.ts";

@@ -10,10 +10,11 @@ import {
 } from "../../../app/deliveries.ts";
 import { AppError } from "../../../app/errors.ts";
 import { acknowledgeDelivery } from "../../../app/notifications.ts";
-import { AnalyticsQuery, AnalyticsReport } from "../../../contract/analytics.ts";
 import { AuditEventResource } from "../../../contract/audit.ts";
 import {
   AcceptedRedrive,
+  AnalyticsQuery,
+  AnalyticsReport,
   ChangedDeliveryParams,
   DeliveryParams,
   DeliveryQuery,
