@@ -1,8 +1,8 @@
 // Attachments of a request: kept in the log, each in a stream of its own, before the notification that names them.
 import { hash } from "node:crypto";
 import { detectMimeType } from "nodemailer/lib/mime-funcs";
-import { type AttachmentInput, decodedLength } from "../contract/attachments.ts";
 import type { NotificationId } from "../contract/ids.ts";
+import { type AttachmentInput, decodedLength } from "../contract/notifications.ts";
 import { blobDecider, blobStream, PIECE_BYTES, piecesOf } from "../domain/blob.ts";
 import type { Attachment, NotificationData } from "../domain/notification.ts";
 import { deriveTail, deriveUuid } from "../event-store/derived-ids.ts";

@@ -9,12 +9,12 @@ import {
   listNotifications,
   retryNotification,
 } from "../../../app/notifications.ts";
-import { MAX_BODY_WITH_ATTACHMENTS_BYTES } from "../../../contract/attachments.ts";
 import { AuditEventResource } from "../../../contract/audit.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
 import {
   BatchResult,
   ChangedNotificationParams,
+  MAX_BODY_WITH_ATTACHMENTS_BYTES,
   NewNotification,
   NotificationBatch,
   NotificationParams,
