@@ -1,7 +1,8 @@
 // Pull: public events in the order of the log, a page at a time; streams of a client read the same pages.
+
+import type { EventsQuery, RoomEventsQuery } from "../contract/event-requests.ts";
 import type { RoomId } from "../contract/ids.ts";
 import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
-import type { EventsQuery, RoomEventsQuery } from "../contract/pull.ts";
 import { matchesType } from "../domain/event-filter.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";

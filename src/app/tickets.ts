@@ -1,6 +1,6 @@
 // Tickets: what a browser, which cannot send headers there, opens a stream or a socket with: once, within half a minute.
 import { z } from "zod";
-import type { NewTicket, TicketResource } from "../contract/pull.ts";
+import type { NewTicket, TicketResource } from "../contract/event-requests.ts";
 import { type Instant, rfc3339, SECOND_MS } from "../contract/time.ts";
 import type { Credential } from "./authenticate.ts";
 import { AppError } from "./errors.ts";

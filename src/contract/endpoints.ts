@@ -1,7 +1,7 @@
 // Webhook endpoints: what requests send and answers show.
 import { z } from "zod";
 import { DeliveryStatusSchema } from "./deliveries.ts";
-import { eventPattern, filterFaults } from "./event-filters.ts";
+import { eventPattern, filterFaults } from "./event-requests.ts";
 import {
   commaSeparated,
   created,

@@ -11,12 +11,12 @@ import type {
 } from "./clients.ts";
 import type { AcceptedRedrive, AnalyticsFigures, DeliveryResource, RedriveResource } from "./deliveries.ts";
 import type { EndpointResource, EndpointSecretResource, EndpointTestResource } from "./endpoints.ts";
+import { publicEventExample } from "./event-requests.ts";
 import type { InboxItemResource } from "./inbox.ts";
 import type { FoundMessageResource, MessageResource, ScheduledMessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
 import type { PreferencesResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
-import { publicEventExample } from "./pull.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
 import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";

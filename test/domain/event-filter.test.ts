@@ -1,6 +1,6 @@
 // Content filters of webhook endpoints: what each operator matches, and what no filter may hold.
 import { describe, expect, test } from "vitest";
-import { filterFaults } from "../../src/contract/event-filters.ts";
+import { filterFaults } from "../../src/contract/event-requests.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
 import { matchesFilter, matchesType } from "../../src/domain/event-filter.ts";
 

@@ -5,7 +5,6 @@ import { AppError, invalid } from "../../../app/errors.ts";
 import { afterPosition, cursorOf, listPublicEvents, listRoomEvents, openEvents } from "../../../app/pull.ts";
 import { createTicket } from "../../../app/tickets.ts";
 import { getUser } from "../../../app/users.ts";
-import { listBody } from "../../../contract/fields.ts";
 import {
   EventsQuery,
   NewTicket,
@@ -13,7 +12,8 @@ import {
   RoomEventsQuery,
   TicketResource,
   UserEventsQuery,
-} from "../../../contract/pull.ts";
+} from "../../../contract/event-requests.ts";
+import { listBody } from "../../../contract/fields.ts";
 import { RoomParams } from "../../../contract/rooms.ts";
 import { UserParams } from "../../../contract/users.ts";
 import { created, listReply, route, routesOf } from "../route.ts";
