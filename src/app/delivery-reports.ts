@@ -1,6 +1,6 @@
 // What providers and receiving servers report of mails: recorded once each, and what follows for the address.
 import { type ClientId, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
-import type { SuppressionReason } from "../contract/suppressions.ts";
+import type { SuppressionReason } from "../contract/preferences.ts";
 import { DomainError } from "../domain/decider.ts";
 import { deliveryDecider } from "../domain/delivery.ts";
 import type { MailReport, Report } from "../domain/delivery-reports.ts";

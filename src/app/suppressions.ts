@@ -1,7 +1,7 @@
 // The addresses that a client's mails do not go to.
 import { canonicalOrSame } from "../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../contract/ids.ts";
-import type { SuppressionQuery, SuppressionReason, SuppressionResource } from "../contract/suppressions.ts";
+import type { SuppressionQuery, SuppressionReason, SuppressionResource } from "../contract/preferences.ts";
 import { rfc3339 } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";

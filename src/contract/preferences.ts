@@ -1,6 +1,8 @@
-// What a user wants to receive, and when: what requests send and answers show.
+// What people receive of what is sent to them: what a user wants, and when; and the addresses that a client's mails do not
+// go to.
+
 import { z } from "zod";
-import { input, orNull, pattern, refuse, timezone } from "./fields.ts";
+import { commaSeparated, input, mailAddress, orNull, paging, pattern, refuse, text, time, timezone } from "./fields.ts";
 import { category } from "./notification-options.ts";
 
 /** Categories that one user may have a choice for. */
@@ -56,3 +58,28 @@ export const Preferences = input({
   quiet_hours: orNull(quietHours),
 });
 export type Preferences = z.output<typeof Preferences>;
+
+// The addresses that a client's mails do not go to.
+
+export const SuppressionReasonSchema = z.enum(["bounced", "complained", "unsubscribed", "manual"]);
+export type SuppressionReason = z.infer<typeof SuppressionReasonSchema>;
+
+export const SuppressionResource = z
+  .object({
+    email: z.string().nullable().describe("In lower case; null when it was erased"),
+    reason: SuppressionReasonSchema,
+    category: z.string().nullable().describe("What it unsubscribed from; null: all mails"),
+    delivery_id: z.string().nullable().describe("The mail that led to it"),
+    created_at: time,
+  })
+  .meta({ id: "Suppression" });
+export type SuppressionResource = z.infer<typeof SuppressionResource>;
+
+export const SuppressionParams = z.object({ email: mailAddress });
+export const SuppressionInput = input({ reason: z.literal("manual").default("manual") });
+export const SuppressionQuery = input({
+  ...paging,
+  reason: commaSeparated(SuppressionReasonSchema).optional(),
+  search: text(1, 254).optional().meta({ description: "A part of the address, in any case" }),
+});
+export type SuppressionQuery = z.output<typeof SuppressionQuery>;

@@ -15,10 +15,9 @@ import { publicEventExample } from "./event-requests.ts";
 import type { InboxItemResource } from "./inbox.ts";
 import type { FoundMessageResource, MessageResource, ScheduledMessageResource } from "./messages.ts";
 import type { NotificationResource } from "./notifications.ts";
-import type { PreferencesResource } from "./preferences.ts";
+import type { PreferencesResource, SuppressionResource } from "./preferences.ts";
 import type { ProviderResource } from "./providers.ts";
 import type { BanResource, MemberResource, ReadMarkerResource, RoomResource } from "./rooms.ts";
-import type { SuppressionResource } from "./suppressions.ts";
 import type { TokenResource, UserResource, UserRoomResource } from "./users.ts";
 
 export const AT = "2026-03-02T09:30:00.000Z";

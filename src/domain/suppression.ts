@@ -1,7 +1,7 @@
 // domain/suppression.ts: an address that a client's mails no longer go to: returned, reported, unsubscribed, or put there.
 import { z } from "zod";
 import { type DeliveryId, DeliveryIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
-import { type SuppressionReason, SuppressionReasonSchema } from "../contract/suppressions.ts";
+import { type SuppressionReason, SuppressionReasonSchema } from "../contract/preferences.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type EventContext, requireNew, type TimedCommand } from "./decider.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";

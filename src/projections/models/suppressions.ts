@@ -2,7 +2,7 @@
 import { sql } from "kysely";
 import type { Cursor } from "../../contract/fields.ts";
 import type { ClientId, DeliveryId, Subject } from "../../contract/ids.ts";
-import type { SuppressionReason } from "../../contract/suppressions.ts";
+import type { SuppressionReason } from "../../contract/preferences.ts";
 import { reveal } from "../../domain/event.ts";
 import type { Position } from "../../event-store/event-store.ts";
 import { type Page, readPage } from "../page.ts";

@@ -6,7 +6,7 @@ import {
   SuppressionParams,
   SuppressionQuery,
   SuppressionResource,
-} from "../../../contract/suppressions.ts";
+} from "../../../contract/preferences.ts";
 import { created, listReply, noContent, ok, route, routesOf, shown } from "../route.ts";
 
 const access = { kind: "key", scope: "providers:manage" } as const;
