@@ -5,8 +5,7 @@ import type { InboxCounts, InboxItemResource, InboxQuery } from "../contract/inb
 import type { Instant } from "../contract/time.ts";
 import { rfc3339, rfc3339OrNull } from "../contract/time.ts";
 import { DomainError } from "../domain/decider.ts";
-import { deliveryDecider } from "../domain/delivery.ts";
-import type { ItemMark } from "../domain/delivery-inbox.ts";
+import { deliveryDecider, type ItemMark } from "../domain/delivery.ts";
 import { deliveryStream } from "../domain/delivery-state.ts";
 import { type InboxMark, inboxDecider, inboxStream } from "../domain/inbox.ts";
 import { deliveryId } from "../event-store/derived-ids.ts";

@@ -1,10 +1,11 @@
 // domain/delivery.ts: one recipient on one channel, from request to outcome: what each command means now.
+
 import type { z } from "zod";
 import type { Refusal } from "../contract/deliveries.ts";
 import type { DeliveryId, NotificationId, Subject } from "../contract/ids.ts";
+import type { InboxStatus } from "../contract/inbox.ts";
 import type { Instant } from "../contract/time.ts";
 import { type Decider, DomainError, type TimedCommand } from "./decider.ts";
-import { type MarkItem, markItem } from "./delivery-inbox.ts";
 import { type Report, reportDelivery } from "./delivery-reports.ts";
 import {
   type base,
@@ -25,6 +26,44 @@ import {
 } from "./delivery-state.ts";
 import { seal, sealOrNull } from "./event.ts";
 import { nextAttemptAt, type RetryPolicy } from "./retry-policy.ts";
+
+// A WebSocket delivery as an item of its user's inbox: unread, read or archived.
+
+/** What is done with an item. */
+export type ItemMark = DataOf<"DeliveryMarked">["as"];
+
+/** `covered`: what marks on the whole inbox made of the item since it was last marked unread, or taken out of the archive. */
+type MarkItem = { readonly subject: Subject; readonly as: ItemMark; readonly covered: InboxStatus };
+
+const ORDER: readonly InboxStatus[] = ["unread", "read", "archived"];
+const higher = (one: InboxStatus, other: InboxStatus): InboxStatus =>
+  ORDER.indexOf(one) > ORDER.indexOf(other) ? one : other;
+
+/** Whether a mark changes what the item is, by its own marks and those on the whole inbox. */
+function changes(now: InboxStatus, as: ItemMark): boolean {
+  if (as === "read") return now === "unread";
+  if (as === "unread") return now !== "unread";
+  return as === "archived" ? now !== "archived" : now === "archived";
+}
+
+/**
+ * Who reads an item, or archives it, has it: that is an acknowledgement too. Throws not_found for what is in no inbox, or in
+ * another's.
+ */
+function markItem(
+  state: KnownDelivery,
+  { subject, as, covered }: MarkItem,
+  acknowledge: (state: KnownDelivery) => readonly DeliveryEvent[],
+): readonly DeliveryEvent[] {
+  const { request, status } = state;
+  const { channel, recipient, notification } = request;
+  const inInbox = channel === "websocket" && status !== "cancelled" && status !== "suppressed";
+  if (!inInbox || /* fence: inbox-recipient */ recipient !== subject) throw new DomainError("not_found");
+  const acknowledged = as === "read" || as === "archived" ? acknowledge(state) : [];
+  if (!changes(higher(state.item, covered), as)) return acknowledged;
+  const now = acknowledged.length > 0 ? statusAfter(status, "DeliveryAcknowledged", channel) : status;
+  return [...acknowledged, { type: "DeliveryMarked", data: { notification, recipient, from: now, to: now, as } }];
+}
 
 // Commands, and what each means now.
 /** What an attempt came to. */

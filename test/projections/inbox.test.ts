@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DeliveryId, Subject } from "../../src/contract/ids.ts";
 import type { InboxStatus } from "../../src/contract/inbox.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
-import type { ItemMark } from "../../src/domain/delivery-inbox.ts";
+import type { ItemMark } from "../../src/domain/delivery.ts";
 import { deliveryStream } from "../../src/domain/delivery-state.ts";
 import { type InboxMark, inboxStream } from "../../src/domain/inbox.ts";
 import { notificationStream } from "../../src/domain/notification.ts";

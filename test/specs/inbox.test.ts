@@ -2,8 +2,7 @@
 import { describe, test } from "vitest";
 import type { DeliveryStatus } from "../../src/contract/deliveries.ts";
 import type { InboxStatus } from "../../src/contract/inbox.ts";
-import type { DeliveryCommand } from "../../src/domain/delivery.ts";
-import type { ItemMark } from "../../src/domain/delivery-inbox.ts";
+import type { DeliveryCommand, ItemMark } from "../../src/domain/delivery.ts";
 import type { DeliveryEvent } from "../../src/domain/delivery-state.ts";
 import { type InboxCommand, type InboxEvent, type InboxMark, inboxDecider } from "../../src/domain/inbox.ts";
 import { given, NOW } from "../support/given.ts";

@@ -2,7 +2,7 @@
 import { listInbox, markInbox, markItem } from "../../../app/inbox.ts";
 import { InboxCounts, InboxItemParams, InboxList, InboxMarks, InboxQuery } from "../../../contract/inbox.ts";
 import { UserParams } from "../../../contract/users.ts";
-import type { ItemMark } from "../../../domain/delivery-inbox.ts";
+import type { ItemMark } from "../../../domain/delivery.ts";
 import type { InboxMark } from "../../../domain/inbox.ts";
 import { listReply, ok, type Route, route, routesOf, shown } from "../route.ts";
 
