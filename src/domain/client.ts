@@ -32,16 +32,19 @@ import {
   isEndpointEvent,
 } from "./endpoint.ts";
 import { type EventsOf, event, type Sealed, seal, sealed } from "./event.ts";
-import { type ProviderData, provider, type TypedConfig, upcastToEveryType } from "./provider.ts";
 import {
   downSince,
   healthEvents,
   healthySince,
   opensUntil,
+  type ProviderData,
   type ProviderFault,
   type ProviderHealth,
+  provider,
+  type TypedConfig,
+  upcastToEveryType,
   upSince,
-} from "./provider-health.ts";
+} from "./provider.ts";
 
 /** What users' tokens may do of what belongs to their client's rooms. */
 const policy = z.object({

@@ -2,7 +2,7 @@
 import type { ClientId } from "../contract/ids.ts";
 import { clientDecider, clientStream } from "../domain/client.ts";
 import type { AttemptOutcome } from "../domain/delivery.ts";
-import { FAILURES_TO_OPEN, type ProviderFault } from "../domain/provider-health.ts";
+import { FAILURES_TO_OPEN, type ProviderFault } from "../domain/provider.ts";
 import type { CommandContext } from "../event-store/envelope.ts";
 import { messageOf } from "../platform/supervise.ts";
 import type { AdmittedPlan } from "./admission.ts";

@@ -1,8 +1,8 @@
 // Through which provider a mail goes.
 import { describe, expect, test } from "vitest";
 import type { Provider } from "../../src/domain/client.ts";
+import { healthySince } from "../../src/domain/provider.ts";
 import { chooseProviders, encodedMailBytes, type MailDemand } from "../../src/domain/provider-choice.ts";
-import { healthySince } from "../../src/domain/provider-health.ts";
 import { NOW } from "../support/given.ts";
 
 type Given = Partial<Omit<Provider, "options" | "type">> & {
