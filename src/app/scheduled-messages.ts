@@ -17,9 +17,8 @@ import { type Instant, rfc3339 } from "../contract/time.ts";
 import { DomainError, InvalidInput, refuse } from "../domain/decider.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
 import { mentionedIn } from "../domain/message-rules.ts";
-import { roomDecider, roomStream } from "../domain/room.ts";
+import { banAt, roomDecider, roomStream } from "../domain/room.ts";
 import { mentionFaults, sealedMentions } from "../domain/room-messages.ts";
-import { banAt } from "../domain/room-moderation.ts";
 import { RANK, type Room, roleOf } from "../domain/room-state.ts";
 import {
   isOwn,
