@@ -6,8 +6,8 @@ import type { PersonalEvent, PublicEvent } from "../contract/public-events.ts";
 import { DAY_MS, rfc3339 } from "../contract/time.ts";
 import type { UserRoomResource } from "../contract/users.ts";
 import { reveal } from "../domain/event.ts";
+import { eventSeenFrom, visibleFrom } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
 import type { ExistingRoom, Room } from "../domain/room-state.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import {

@@ -5,7 +5,7 @@ import { MAX_GROWN, type MessageResource } from "../contract/messages.ts";
 import { DomainError, type IfMatch, InvalidInput } from "../domain/decider.ts";
 import { reveal, type Sealed, seal } from "../domain/event.ts";
 import { requireAppending } from "../domain/growing-message.ts";
-import { visibleFrom } from "../domain/room-history.ts";
+import { visibleFrom } from "../domain/message-rules.ts";
 import { type ExistingRoom, requireRole } from "../domain/room-state.ts";
 import type { GrowingMessage } from "../projections/growing-texts.ts";
 import { type Changed, eventAt, executeOnRoom, openAsMember, type RoomChange, rehearseOnRoom } from "./rooms.ts";

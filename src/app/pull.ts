@@ -4,8 +4,8 @@ import type { EventsQuery, RoomEventsQuery } from "../contract/event-requests.ts
 import type { RoomId } from "../contract/ids.ts";
 import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
 import { matchesType } from "../domain/event-filter.ts";
+import { eventSeenFrom, visibleFrom } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
-import { eventSeenFrom, visibleFrom } from "../domain/room-history.ts";
 import type { Room } from "../domain/room-state.ts";
 import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import { type Position, positionBefore } from "../event-store/event-store.ts";

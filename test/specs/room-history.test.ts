@@ -1,8 +1,8 @@
 // What of a room's history a member sees.
 import { describe, expect, test } from "vitest";
 import type { Actor } from "../../src/domain/decider.ts";
+import { eventSeenFrom, visibleFrom } from "../../src/domain/message-rules.ts";
 import { roomDecider } from "../../src/domain/room.ts";
-import { eventSeenFrom, visibleFrom } from "../../src/domain/room-history.ts";
 import type { RoomEvent } from "../../src/domain/room-state.ts";
 import { stateAfter } from "../support/given.ts";
 import {

@@ -9,7 +9,7 @@ import type { ServerFrame } from "../../contract/frames.ts";
 import type { RoomId } from "../../contract/ids.ts";
 import type { PersonalEvent, PublicEvent } from "../../contract/public-events.ts";
 import { SECOND_MS } from "../../contract/time.ts";
-import { eventSeenFrom } from "../../domain/room-history.ts";
+import { eventSeenFrom } from "../../domain/message-rules.ts";
 import type { Room } from "../../domain/room-state.ts";
 import { decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";

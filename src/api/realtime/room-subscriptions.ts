@@ -5,7 +5,7 @@ import type { SocketErrorCode } from "../../contract/errors.ts";
 import type { EndReason, FrameOf, Ref, WantedRoom } from "../../contract/frames.ts";
 import type { RoomId, Subject } from "../../contract/ids.ts";
 import { type Actor, DomainError } from "../../domain/decider.ts";
-import { visibleFrom } from "../../domain/room-history.ts";
+import { visibleFrom } from "../../domain/message-rules.ts";
 import { requireRole } from "../../domain/room-state.ts";
 import { type Position, StoreUnavailable } from "../../event-store/event-store.ts";
 import { backoffMs, messageOf, pause } from "../../platform/supervise.ts";
