@@ -24,9 +24,9 @@ import {
   type EndpointSettings,
   type EndpointStart,
   endpointSecrets,
+  matchesType,
 } from "../domain/endpoint.ts";
 import { reveal, seal, sealOrNull } from "../domain/event.ts";
-import { matchesType } from "../domain/event-filter.ts";
 import { deriveTail, endpointDeliveryId, publicEventId } from "../event-store/derived-ids.ts";
 import { type Position, positionOf } from "../event-store/event-store.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";

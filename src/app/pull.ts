@@ -3,7 +3,7 @@
 import type { EventsQuery, RoomEventsQuery } from "../contract/event-requests.ts";
 import type { RoomId } from "../contract/ids.ts";
 import type { PublicEvent, PublicEventType } from "../contract/public-events.ts";
-import { matchesType } from "../domain/event-filter.ts";
+import { matchesType } from "../domain/endpoint.ts";
 import { eventSeenFrom, visibleFrom } from "../domain/message-rules.ts";
 import { roomDecider, roomStream } from "../domain/room.ts";
 import type { Room } from "../domain/room-state.ts";

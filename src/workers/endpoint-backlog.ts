@@ -3,7 +3,7 @@
 import { eventsAt } from "../app/audit.ts";
 import { storedTypesOf } from "../app/public-events.ts";
 import { SECOND_MS } from "../contract/time.ts";
-import { matchesType } from "../domain/event-filter.ts";
+import { matchesType } from "../domain/endpoint.ts";
 import { decode } from "../event-store/envelope.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";

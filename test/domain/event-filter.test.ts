@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { filterFaults } from "../../src/contract/event-requests.ts";
 import type { JsonObject } from "../../src/contract/json.ts";
-import { matchesFilter, matchesType } from "../../src/domain/event-filter.ts";
+import { matchesFilter, matchesType } from "../../src/domain/endpoint.ts";
 
 const EVENT = {
   type: "message.posted",
