@@ -50,11 +50,7 @@ function changes(now: InboxStatus, as: ItemMark): boolean {
  * Who reads an item, or archives it, has it: that is an acknowledgement too. Throws not_found for what is in no inbox, or in
  * another's.
  */
-function markItem(
-  state: KnownDelivery,
-  { subject, as, covered }: MarkItem,
-  acknowledge: (state: KnownDelivery) => readonly DeliveryEvent[],
-): readonly DeliveryEvent[] {
+function markItem(state: KnownDelivery, { subject, as, covered }: MarkItem): readonly DeliveryEvent[] {
   const { request, status } = state;
   const { channel, recipient, notification } = request;
   const inInbox = channel === "websocket" && status !== "cancelled" && status !== "suppressed";
@@ -136,7 +132,7 @@ function decide(state: Delivery, command: DeliveryCommand): readonly DeliveryEve
         throw new DomainError("not_found");
       return acknowledge(state);
     case "Mark":
-      return markItem(state, command, acknowledge);
+      return markItem(state, command);
     case "FallbackDue":
       return fallBack(state, command);
     case "Cancel":
