@@ -1,8 +1,11 @@
 // Deliveries whatever they are of: finding them, their events, and starting again what has failed for good, one or many.
+
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AuditEventResource } from "../contract/audit.ts";
 import {
   type AcceptedRedrive,
+  type AnalyticsQuery,
+  type AnalyticsReport,
   type DeliveryQuery,
   type DeliveryResource,
   type NewRedrive,
@@ -19,6 +22,7 @@ import { type RedriveCommand, type RedriveFilter, redriveDecider, redriveStream 
 import { deriveTail } from "../event-store/derived-ids.ts";
 import { attemptsOf, erasedAttempt } from "../projections/models/attempts.ts";
 import { type DeliveryRow, erasedDelivery } from "../projections/models/deliveries.ts";
+import { deliveryFigures } from "../projections/models/delivery-figures.ts";
 import {
   countRedrivable,
   deliveryById,
@@ -186,4 +190,11 @@ export async function getRedrive({ read }: Call, id: RedriveId): Promise<{ reado
       finished_at: rfc3339OrNull(finished_at),
     },
   };
+}
+
+/** The figures by group, and of all together. */
+export async function notificationAnalytics({ read }: Call, query: AnalyticsQuery): Promise<AnalyticsReport> {
+  const { from, to, type: types, room_id: roomIds, category: categories, tag: tags, group_by: group } = query;
+  const { groups, totals } = await deliveryFigures(read, { from, to, types, roomIds, categories, tags, group });
+  return { data: groups.map(({ name, figures }) => ({ [group]: name, ...figures })), totals };
 }

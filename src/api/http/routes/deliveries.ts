@@ -1,10 +1,10 @@
 // Deliveries: finding them, acknowledging them, and starting again what has failed for good.
-import { notificationAnalytics } from "../../../app/analytics.ts";
 import {
   deliveryTimeline,
   getDelivery,
   getRedrive,
   listDeliveries,
+  notificationAnalytics,
   redriveDelivery,
   requestRedrive,
 } from "../../../app/deliveries.ts";
