@@ -1,29 +1,35 @@
 // Messages: posting, changing, reading and listing them.
+
+import { setImmediate as immediate } from "node:timers/promises";
 import type { FieldFault } from "../contract/errors.ts";
 import { firstCodePoints, type PageQuery } from "../contract/fields.ts";
 import { type RoomId, type Subject, seqOfMessage } from "../contract/ids.ts";
 import { isObject } from "../contract/json.ts";
 import {
   EVERYONE,
+  type FoundMessageResource,
   type MessagePatch,
   type MessageQuery,
   type MessageResource,
+  type MessageSearchQuery,
   type MessageVersionResource,
   type NewMessage,
   type ReactionResource,
 } from "../contract/messages.ts";
 import { rfc3339 } from "../contract/time.ts";
-import { type Bare, DomainError } from "../domain/decider.ts";
+import { type Bare, DomainError, InvalidInput } from "../domain/decider.ts";
 import { reveal } from "../domain/event.ts";
 import { growthOf } from "../domain/growing-message.ts";
 import { contentFaults, contentOf, visibleFrom } from "../domain/message-rules.ts";
 import { type Mentions, systemFaults } from "../domain/room-messages.ts";
 import { respondersTo } from "../domain/room-responses.ts";
 import { contentSeq, type ExistingRoom, messageEtag, requireExisting } from "../domain/room-state.ts";
+import { highlight, InvalidQuery, parseQuery, type Term } from "../domain/search.ts";
 import type { Position } from "../event-store/event-store.ts";
 import { mapBounded } from "../platform/bounded.ts";
 import { omitUndefined } from "../platform/omit-undefined.ts";
 import { VERSIONS, versionsOf } from "../projections/models/audit.ts";
+import { searchMessages as querySearch } from "../projections/models/message-search.ts";
 import { listMessages as queryMessages } from "../projections/models/messages.ts";
 import { listReactions as queryReactions } from "../projections/models/reactions.ts";
 import { type Page, pageOf, readCursor } from "../projections/page.ts";
@@ -97,7 +103,7 @@ export async function postMessage(call: Call, named: string, wanted: NewMessage)
 }
 
 /** The users that a filter names; undefined without one. */
-export const subjectsOf = async ({ services, caller }: Call, users: readonly string[] | undefined) =>
+const subjectsOf = async ({ services, caller }: Call, users: readonly string[] | undefined) =>
   users && Promise.all(users.map((user) => services.keyring.subjectOfUser(caller.client, user)));
 
 /** Whom a message is to mention, each once. */
@@ -331,4 +337,47 @@ export async function listMessages(call: Call, named: string, query: MessageQuer
   const list = { ...omitUndefined(filters), order, includeDeleted, limit };
   const { rows, next } = await queryMessages(read, id, list);
   return { rows: await withTexts(services, rows.map(messageOfRow)), next };
+}
+
+// Searching messages: what the caller may see, with what was found marked.
+
+/** Characters that are marked before others have their turn: some milliseconds. */
+const MARKED_AT_ONCE = 10_000;
+
+/** With a user's token in the rooms that the user is in, else in all rooms. Throws InvalidInput, InvalidCursor. */
+export async function searchMessages(
+  call: Call,
+  { q, room_id: rooms, sender_id, type: types, mentions, from, to, limit, cursor }: MessageSearchQuery,
+): Promise<Page<FoundMessageResource>> {
+  const terms = termsOf(q);
+  const { caller, read } = call;
+  const [senders, mentioned] = await Promise.all([subjectsOf(call, sender_id), subjectsOf(call, mentions)]);
+  // fence: search-viewer
+  const viewer = caller.kind === "user" ? caller.subject : undefined;
+  const narrowed = omitUndefined({ viewer, rooms, senders, types, mentioned, from, to, cursor });
+  const found = await querySearch(read, { ...narrowed, terms, limit });
+  const rows: FoundMessageResource[] = [];
+  let marked = 0;
+  for (const { row, score } of found.rows) {
+    const message = messageOfRow(row);
+    const { content } = message;
+    if (content === null) continue; // deleted or erased meanwhile
+    marked += content.length;
+    if (marked > MARKED_AT_ONCE) {
+      await immediate();
+      marked = content.length;
+    }
+    rows.push({ message, score, highlight: highlight(content, terms) });
+  }
+  return { rows, next: found.next };
+}
+
+/** Throws InvalidInput. */
+function termsOf(query: string): readonly Term[] {
+  try {
+    return parseQuery(query);
+  } catch (error) {
+    if (!(error instanceof InvalidQuery)) throw error;
+    throw new InvalidInput([{ path: "?q", code: error.code, message: error.message }]);
+  }
 }

@@ -16,9 +16,9 @@ import {
   removeReaction,
   requiredWithKey,
   restoreMessage,
+  searchMessages,
 } from "../../../app/messages.ts";
 import { scheduleMessage } from "../../../app/scheduled-messages.ts";
-import { searchMessages } from "../../../app/search-messages.ts";
 import type { Caller } from "../../../app/services.ts";
 import type { FieldFault } from "../../../contract/errors.ts";
 import { listBody, PageQuery } from "../../../contract/fields.ts";
