@@ -1,13 +1,15 @@
 // Users, their tokens, and the rooms they are in.
-import { getPreferences, putPreferences } from "../../../app/preferences.ts";
+
 import type { Caller } from "../../../app/services.ts";
 import {
   changeUser,
+  getPreferences,
   getPresence,
   getUser,
   listUserRooms,
   listUsers,
   mintToken,
+  putPreferences,
   putUser,
   revokeTokens,
 } from "../../../app/users.ts";
