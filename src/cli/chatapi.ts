@@ -164,7 +164,7 @@ keys
   .option("--json", "print the new secret's id and the count as JSON")
   .action((options: { atOnce?: true; json?: true }) =>
     run(async () => {
-      const { rotateTokenSecret } = await import("../app/token-secrets.ts");
+      const { rotateTokenSecret } = await import("../app/credentials.ts");
       return withStorage(async ({ keyring }) => {
         const rotated = await rotateTokenSecret(keyring, { at: new Date(), atOnce: options.atOnce });
         const said = `user tokens are signed with the secret ${rotated.id}; dropped ${rotated.dropped} older ones`;
