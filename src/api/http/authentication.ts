@@ -1,9 +1,8 @@
 // Who calls, and whether they may: by key, token, scope, or as somebody who registers a client.
 import type { IncomingMessage } from "node:http";
-import { identify, requireScope } from "../../app/authenticate.ts";
+import { identify, redeemTicket, requireScope } from "../../app/authenticate.ts";
 import { type Limits, type RateState, rateHeaders } from "../../app/rate-limit.ts";
 import type { Caller, Services } from "../../app/services.ts";
-import { redeemTicket } from "../../app/tickets.ts";
 import type { Config } from "../../config.ts";
 import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";

@@ -1,10 +1,17 @@
 // One socket: authentication, the client's frames one after the other, heartbeats, and the end.
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
-import { type Credential, type Identity, identify, type Refused, userIdOf } from "../../app/authenticate.ts";
+import {
+  type Credential,
+  type Identity,
+  identify,
+  type Refused,
+  redeemTicket,
+  type Ticket,
+  userIdOf,
+} from "../../app/authenticate.ts";
 import { AppError, toAppError } from "../../app/errors.ts";
 import type { Caller, Services } from "../../app/services.ts";
-import { redeemTicket, type Ticket } from "../../app/tickets.ts";
 import { CLOSE, CLOSE_REASONS, type CloseCode } from "../../contract/errors.ts";
 import { type ClientFrame, NOTIFICATION_SCOPE, type Ref } from "../../contract/frames.ts";
 import { rfc3339OrNull, SECOND_MS } from "../../contract/time.ts";

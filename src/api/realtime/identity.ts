@@ -1,8 +1,7 @@
 // What a socket or stream was opened with: where an upgrade has it, and checking it again while the connection lasts.
 import type { IncomingMessage } from "node:http";
-import type { Credential, Identity } from "../../app/authenticate.ts";
+import type { Credential, Identity, Ticket } from "../../app/authenticate.ts";
 import type { DirectoryChange } from "../../app/client-directory.ts";
-import type { Ticket } from "../../app/tickets.ts";
 import { userId as userIdSchema } from "../../contract/fields.ts";
 import { messageOf, pause, type WarnLogger } from "../../platform/supervise.ts";
 import { credential } from "../http/authentication.ts";

@@ -1,7 +1,6 @@
 // The receiving side of a socket: the client's frames, counted, read and handled one after the other.
 import type { RawData, WebSocket } from "ws";
-import type { Credential } from "../../app/authenticate.ts";
-import type { Ticket } from "../../app/tickets.ts";
+import type { Credential, Ticket } from "../../app/authenticate.ts";
 import { CLOSE, type CloseCode } from "../../contract/errors.ts";
 import type { ParsedFrame } from "../../contract/frames.ts";
 import { SECOND_MS } from "../../contract/time.ts";

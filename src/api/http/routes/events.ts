@@ -1,9 +1,8 @@
 // Public events by pull and as streams, a client's and a room's, and tickets for the streams of browsers.
 
-import { requireScope } from "../../../app/authenticate.ts";
+import { createTicket, requireScope } from "../../../app/authenticate.ts";
 import { AppError, invalid } from "../../../app/errors.ts";
 import { afterPosition, cursorOf, listPublicEvents, listRoomEvents, openEvents } from "../../../app/pull.ts";
-import { createTicket } from "../../../app/tickets.ts";
 import { getUser } from "../../../app/users.ts";
 import {
   EventsQuery,
