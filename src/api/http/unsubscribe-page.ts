@@ -1,7 +1,7 @@
 // The page that a mail's unsubscribe link opens: GET asks and changes nothing, POST unsubscribes (RFC 8058).
 
 import type { Services } from "../../app/services.ts";
-import { type Unsubscription, unsubscribe, unsubscriptionOf } from "../../app/unsubscribe.ts";
+import { type Unsubscription, unsubscribe, unsubscriptionOf } from "../../app/suppressions.ts";
 import { clientAddress } from "./address.ts";
 import type { ApiRouter } from "./api.ts";
 import { type Bodies, withBytes } from "./body.ts";
