@@ -1,7 +1,11 @@
 // Where everything is kept: PostgreSQL, the log there or in EventStoreDB, the keys, the commands on them, and the bus between nodes.
+
 import type pg from "pg";
 import type { Logger } from "pino";
+import { ClientDirectory } from "./app/client-directory.ts";
+import { People } from "./app/people.ts";
 import { type Config, ConfigError } from "./config.ts";
+import { scopesOf } from "./domain/client-keys.ts";
 import { ownEncryptionKeys } from "./embedded/data-folder.ts";
 import { startEmbeddedPostgres } from "./embedded/postgres.ts";
 import { type EventStore, OutcomeUnknown, StoreUnavailable } from "./event-store/event-store.ts";
@@ -18,9 +22,12 @@ import { omitUndefined } from "./platform/omit-undefined.ts";
 import { createPool, isDatabaseAway } from "./platform/postgres.ts";
 import { postgresBus } from "./platform/postgres-bus.ts";
 import { backoffMs, messageOf, pause } from "./platform/supervise.ts";
+import { LiveFeed } from "./projections/feed.ts";
 import { checkFence } from "./projections/fence.ts";
 import { storedProjections } from "./projections/models/all.ts";
+import { allKeys } from "./projections/models/api-keys.ts";
 import { olderCommandsOf } from "./projections/models/audit.ts";
+import { revokedGenerations } from "./projections/models/users.ts";
 import { openReadSide, type ReadSide } from "./projections/read-side.ts";
 
 const POOL_CONNECTIONS = 20;
@@ -212,4 +219,35 @@ async function openBus(config: Config, databaseUrl: string, options: { logId: st
     return redisBus({ url: config.redisUrl, ...options });
   }
   return config.databaseUrl === undefined ? processBus() : postgresBus({ url: databaseUrl, ...options });
+}
+
+// What a node folds for itself from the log: who may come in, who people are, which rooms are listened to.
+
+export type Live = AsyncDisposable & {
+  readonly feed: LiveFeed;
+  readonly directory: ClientDirectory;
+  readonly people: People;
+};
+
+/**
+ * Opens what the node follows, from the read models' checkpoint on. The feed has not been started: whoever must see
+ * every event listens to it first.
+ */
+export async function openLive({ store, keyring, commands, readSide }: Storage, logger: Logger): Promise<Live> {
+  await using open = new AsyncDisposableStack();
+  const feed = open.use(new LiveFeed({ clock: () => performance.now(), store, logger, after: readSide.checkpoint() }));
+  const operator = readSide.operator();
+  const seed = {
+    keys: (await allKeys(operator)).map(({ id, hash, client, scopes, expires_at }) => ({
+      ...{ hash, client, keyId: id },
+      scopes: scopesOf({ scopes }),
+      expiresAt: expires_at,
+    })),
+    revoked: await revokedGenerations(operator),
+    at: Date.now(),
+  };
+  const directory = open.use(new ClientDirectory({ feed, keyring, seed }));
+  const people = open.use(new People({ feed, commands }));
+  const moved = open.move();
+  return { feed, directory, people, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
