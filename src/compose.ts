@@ -29,7 +29,6 @@ import { createWebhookChannel } from "./channels/webhook.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { SECOND_MS } from "./contract/time.ts";
 import { type Mailbox, startMailbox } from "./embedded/mailbox.ts";
-import { type Live, type Storage, openLive } from "./storage.ts";
 import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import { OneTimeSecrets } from "./platform/one-time-secrets.ts";
@@ -38,6 +37,7 @@ import type { SharedCounters } from "./platform/redis-counters.ts";
 import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
 import { createGrowingTexts, GrowingTexts } from "./projections/growing-texts.ts";
+import { type Live, openLive, type Storage } from "./storage.ts";
 import { startWorkers, type Workers } from "./workers/workers.ts";
 
 /** A composed node. It does not listen yet. Disposing closes sockets and workers, not the stores. */

@@ -18,7 +18,7 @@ import {
   type HttpTimings,
   normalizeTarget,
 } from "./hardening.ts";
-import { addHooks } from "./hooks.ts";
+import { addHooks, addUnsubscribing } from "./mail-paths.ts";
 import { addMailbox, type DevMailbox } from "./mailbox-pages.ts";
 import { prefersPage } from "./markup.ts";
 import { allowOrigins, baseUrlOf, type HostCheck, hostCheck, ownOriginCheck } from "./origin.ts";
@@ -35,7 +35,6 @@ import {
   SOCKET_PATHS,
   type Streams,
 } from "./route.ts";
-import { addUnsubscribing } from "./unsubscribe-page.ts";
 
 type HttpServerOptions = {
   /** The development mailbox; without it there is no `/dev/mailbox`. */
