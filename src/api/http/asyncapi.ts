@@ -6,7 +6,7 @@ import { CLIENT_FRAME_DOCS, type ClientFrameDoc, SERVER_FRAME_DOCS } from "../..
 import { CLIENT_FRAMES, ServerFrameSchema, scopeOfFrame } from "../../contract/frames.ts";
 import { dataForUsers, PERSONAL_EVENTS, PUBLIC_EVENTS } from "../../contract/public-events.ts";
 import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
-import { Components } from "./components.ts";
+import { Components } from "./openapi.ts";
 
 type Json = Record<string, unknown>;
 

@@ -1,4 +1,5 @@
 // The OpenAPI document, made from the very list of routes and schemas that serve requests.
+
 import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import manifest from "../../../package.json" with { type: "json" };
@@ -6,10 +7,37 @@ import { FAULT_CODES, PROBLEMS, type ProblemCode } from "../../contract/errors.t
 import { PUBLIC_EVENT_TYPES, PUBLIC_EVENTS, webhookBody } from "../../contract/public-events.ts";
 import { REQUEST_EXAMPLES } from "../../contract/request-examples.ts";
 import { RESOURCE_EXAMPLES } from "../../contract/resource-examples.ts";
-import { Components } from "./components.ts";
 import { type Access, API_PREFIX, type NamedRoute, NO_BODY, type Route } from "./route.ts";
 
+// The schemas of a document that describes the interface: made from those that validate, each with a name once.
+
 type Json = Record<string, unknown>;
+
+/** Schemas with a name stand once, under `components`. `target`: the JSON Schema that the document's format takes. */
+export class Components {
+  readonly schemas: Record<string, unknown> = {};
+  readonly #target: "draft-2020-12" | "draft-7";
+
+  constructor(target: "draft-2020-12" | "draft-7") {
+    this.#target = target;
+  }
+
+  /** The schema of what is sent to the server (`input`), or of what it sends. */
+  of(schema: z.ZodType, io: "input" | "output"): Json {
+    const made = z.toJSONSchema(schema, {
+      ...{ io, unrepresentable: "any", target: this.#target },
+      override: ({ jsonSchema }) => {
+        delete jsonSchema.id;
+        // Fields are only added within v1, and clients ignore what they do not know.
+        if (io === "output" && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+      },
+    });
+    const text = JSON.stringify(made).replaceAll(/"#\/(\$defs|definitions)\//g, '"#/components/schemas/');
+    const { $defs, definitions, $schema: _dialect, ...own } = JSON.parse(text) as Json;
+    Object.assign(this.schemas, $defs, definitions);
+    return own;
+  }
+}
 
 const HTTP_METHODS = { GET: "get", POST: "post", PUT: "put", PATCH: "patch", DELETE: "delete" } as const;
 
