@@ -33,7 +33,7 @@ import { addReadMetrics, type ReadMetric, shared } from "./platform/metrics.ts";
 import { omitUndefined } from "./platform/omit-undefined.ts";
 import { OneTimeSecrets } from "./platform/one-time-secrets.ts";
 import type { Peers } from "./platform/processes.ts";
-import type { SharedCounters } from "./platform/redis-counters.ts";
+import type { SharedCounters } from "./platform/redis.ts";
 import { type Checkpoint, lagMsOf } from "./projections/consumer.ts";
 import { EndpointCursors } from "./projections/endpoint-cursors.ts";
 import { createGrowingTexts, GrowingTexts } from "./projections/growing-texts.ts";
@@ -299,7 +299,7 @@ type Parts = Pick<ComposeOptions, "config" | "logger" | "storage"> & {
 /** What counts rate limits for all nodes; undefined without Redis. Its client is loaded only where it is configured. */
 async function openCounters({ config, logger, storage }: Parts): Promise<SharedCounters | undefined> {
   if (config.redisUrl === undefined) return undefined;
-  const { redisCounters } = await import("./platform/redis-counters.ts");
+  const { redisCounters } = await import("./platform/redis.ts");
   return redisCounters({ url: config.redisUrl, logId: storage.store.logId, logger });
 }
 

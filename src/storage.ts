@@ -215,7 +215,7 @@ async function openKeys(config: Config, pool: pg.Pool): Promise<PostgresKeyring>
 /** Redis where it is configured, the process alone where no other node can be, else PostgreSQL's NOTIFY. */
 async function openBus(config: Config, databaseUrl: string, options: { logId: string; logger: Logger }): Promise<Bus> {
   if (config.redisUrl !== undefined) {
-    const { redisBus } = await import("./platform/redis-bus.ts");
+    const { redisBus } = await import("./platform/redis.ts");
     return redisBus({ url: config.redisUrl, ...options });
   }
   return config.databaseUrl === undefined ? processBus() : postgresBus({ url: databaseUrl, ...options });

@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import type { Config, Rate } from "../config.ts";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
-import type { SharedCounter, SharedCounters } from "../platform/redis-counters.ts";
+import type { SharedCounter, SharedCounters } from "../platform/redis.ts";
 import { AppError } from "./errors.ts";
 
 /** Max keys that one limiter remembers. The least recently seen is forgotten, and counts from zero again. */

@@ -80,7 +80,7 @@ describe("packages", () => {
     ["src/event-store/postgres-log.ts", "pg"],
     ["src/event-store/eventstoredb/log.ts", "@eventstore/db-client"],
     ["src/workers/queue.ts", "pg-boss"],
-    ["src/platform/redis-bus.ts", "ioredis"],
+    ["src/platform/redis.ts", "ioredis"],
     ["src/api/http/app.ts", "koa"],
     ["src/api/http/server.ts", "node:http"],
     ["test/api/rooms.test.ts", "vitest"],
