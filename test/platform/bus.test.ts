@@ -2,8 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Position, positionOf } from "../../src/event-store/event-store.ts";
-import { type Bus, Listeners, Outbox } from "../../src/platform/bus.ts";
-import { postgresBus } from "../../src/platform/postgres-bus.ts";
+import { type Bus, Listeners, Outbox, postgresBus } from "../../src/platform/bus.ts";
 import { redisBus } from "../../src/platform/redis.ts";
 import { testDatabase } from "../support/postgres.ts";
 import { missingRedis, testRedis } from "../support/redis.ts";

@@ -1,8 +1,7 @@
 // The projector on a real database: batches, the fence, resuming, faults.
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { positionOf } from "../../src/event-store/event-store.ts";
-import { type Bus, processBus } from "../../src/platform/bus.ts";
-import { postgresBus } from "../../src/platform/postgres-bus.ts";
+import { type Bus, postgresBus, processBus } from "../../src/platform/bus.ts";
 import { foldBatch } from "../../src/projections/fold.ts";
 import { ForeignCheckpoint, readGroup } from "../../src/projections/group.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
