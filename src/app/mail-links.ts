@@ -2,7 +2,7 @@
 import { domainToASCII } from "node:url";
 import { type ClientId, ClientIdSchema, type DeliveryId, DeliveryIdSchema } from "../contract/ids.ts";
 import { deriveSecretTail } from "../event-store/derived-ids.ts";
-import { isSameSecret } from "../platform/same-secret.ts";
+import { isSameSecret } from "../platform/secrets.ts";
 
 /** Among the server's own secrets. */
 export const MAIL_LINKS_SECRET = "mail-links";

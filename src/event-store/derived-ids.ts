@@ -9,7 +9,7 @@ import {
   type NotificationId,
   type Subject,
 } from "../contract/ids.ts";
-import { keyObjectOf } from "../platform/key-object.ts";
+import { keyObjectOf } from "../platform/secrets.ts";
 
 /** Our namespace for UUID v5 (RFC 9562). */
 const NAMESPACE = Buffer.from("8f0c6c3e7d0b5a7e9b396a0d5f1c2e4b", "hex");

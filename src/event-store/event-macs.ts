@@ -1,6 +1,6 @@
 // Authenticity of events: a MAC in each event's metadata, which every read of the log checks before anybody sees the event.
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { keyObjectOf } from "../platform/key-object.ts";
+import { keyObjectOf } from "../platform/secrets.ts";
 import {
   type Batch,
   type EventStore,

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
 import { isObject, type JsonObject, type JsonValue, parseJson } from "../contract/json.ts";
 import type { Seals } from "../domain/event.ts";
-import { keyObjectOf } from "../platform/key-object.ts";
+import { keyObjectOf } from "../platform/secrets.ts";
 import type { EventMacs } from "./event-macs.ts";
 import type { RecordedEvent } from "./event-store.ts";
 

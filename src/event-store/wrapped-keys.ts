@@ -1,8 +1,8 @@
 // Data keys as they are kept: wrapped by ENCRYPTION_KEYS, in the schema `keys`.
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
 import type pg from "pg";
-import { keyObjectOf } from "../platform/key-object.ts";
 import { LOCKS, setUpInTransaction } from "../platform/locks.ts";
+import { keyObjectOf } from "../platform/secrets.ts";
 
 /** The length of data keys, and of the keys that wrap them. */
 const KEY_BYTES = 32;

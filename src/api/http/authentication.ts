@@ -8,7 +8,7 @@ import { ALL_SCOPES } from "../../contract/fields.ts";
 import type { Actor } from "../../domain/decider.ts";
 import { deriveTail } from "../../event-store/derived-ids.ts";
 import type { CommandContext } from "../../event-store/envelope.ts";
-import { isSameSecret } from "../../platform/same-secret.ts";
+import { isSameSecret } from "../../platform/secrets.ts";
 import { clientAddress } from "./address.ts";
 import { ownOriginCheck } from "./origin.ts";
 import { Problem } from "./problems.ts";

@@ -8,7 +8,7 @@ import { idempotencyKey as keySchema } from "../../contract/fields.ts";
 import { toFaults } from "../../contract/issues.ts";
 import { canonicalJson } from "../../contract/json.ts";
 import { deriveUuid } from "../../event-store/derived-ids.ts";
-import { keyObjectOf } from "../../platform/key-object.ts";
+import { keyObjectOf } from "../../platform/secrets.ts";
 import { newClient } from "./authentication.ts";
 import { Problem } from "./problems.ts";
 import type { ApiContext, ApiMiddleware } from "./route.ts";

@@ -3,7 +3,7 @@ import { createHmac } from "node:crypto";
 import { z } from "zod";
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
-import { isSameSecret } from "../../../platform/same-secret.ts";
+import { isSameSecret } from "../../../platform/secrets.ts";
 import { bounceCode } from "./bounce-codes.ts";
 import {
   deliveryIn,

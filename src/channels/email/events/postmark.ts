@@ -1,7 +1,7 @@
 // channels/email/events/postmark.ts: Postmark's webhooks: basic authentication, and one record.
 import { z } from "zod";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
-import { isSameSecret } from "../../../platform/same-secret.ts";
+import { isSameSecret } from "../../../platform/secrets.ts";
 import { bounceCode } from "./bounce-codes.ts";
 import {
   deliveryIn,

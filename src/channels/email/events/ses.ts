@@ -7,7 +7,7 @@ import { DELIVERY_HEADER } from "../../../contract/providers.ts";
 import { DAY_MS, SECOND_MS } from "../../../contract/time.ts";
 import type { MailReport } from "../../../domain/delivery-reports.ts";
 import { maxEntries } from "../../../platform/bounded.ts";
-import { isSameSecret } from "../../../platform/same-secret.ts";
+import { isSameSecret } from "../../../platform/secrets.ts";
 import type { AddressGuard } from "../../guard.ts";
 import { createHttpClient } from "../../outgoing-http.ts";
 import { type BounceCode, bounceCode } from "./bounce-codes.ts";
