@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Position } from "../event-store/event-store.ts";
-import { EXIT, fail, print } from "./exit.ts";
+import { EXIT, fail, print } from "./command.ts";
 
 // What a command does is loaded when it runs: help and wrong usage are answered without it.
 type Shared = typeof import("./command.ts");

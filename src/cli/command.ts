@@ -1,4 +1,5 @@
 // What commands share: the stores they open, the progress they show, and how their errors end the process.
+
 import pino from "pino";
 import { ConfigError, readConfig } from "../config.ts";
 import { DataFolderInUse } from "../embedded/data-folder.ts";
@@ -13,7 +14,22 @@ import { NoFence } from "../projections/fence.ts";
 import { ForeignCheckpoint } from "../projections/group.ts";
 import { openStorage, type Storage } from "../storage.ts";
 import { ImportError } from "./events-import.ts";
-import { EXIT, fail } from "./exit.ts";
+
+// How commands end: the exit codes that scripts rely on, and what is printed on the way.
+
+/** Exit codes, in the manner of sysexits. */
+export const EXIT = { ok: 0, failed: 1, different: 2, notFound: 3, usage: 64, config: 78 } as const;
+
+/** One line on standard output. */
+export const print = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
+
+/** One line on standard error; gives the exit code. */
+export function fail(line: string, code: number = EXIT.usage): number {
+  process.stderr.write(`${line}\n`);
+  return code;
+}
 
 /** Set-up errors: nothing was done. Exit code 78. */
 const SETUP_ERRORS = [ConfigError, DataFolderInUse, ForeignCheckpoint, NoFence, StoresDiffer];

@@ -5,8 +5,7 @@ import { storedProjections } from "../projections/models/all.ts";
 import { RebuildRunning, rebuild, SwapFailed, UnknownProjection } from "../projections/rebuild.ts";
 import { tableSize } from "../projections/tables.ts";
 import type { Storage } from "../storage.ts";
-import { progress } from "./command.ts";
-import { EXIT, fail, print } from "./exit.ts";
+import { EXIT, fail, print, progress } from "./command.ts";
 
 /** Prints each read model with its rows and bytes, and the checkpoint of the group. */
 export async function listProjections({ pool, store }: Storage, options: { json?: true }): Promise<number> {
