@@ -21,10 +21,10 @@ import type { ClientId, KeyId, Subject } from "../../src/contract/ids.ts";
 import { clientDecider, clientStream } from "../../src/domain/client.ts";
 import { userDecider, userStream } from "../../src/domain/user.ts";
 import { deriveTail } from "../../src/event-store/derived-ids.ts";
-import { openLive, openStorage } from "../../src/storage.ts";
 import { OneTimeSecrets } from "../../src/platform/one-time-secrets.ts";
 import { EndpointCursors } from "../../src/projections/endpoint-cursors.ts";
 import { createGrowingTexts, GrowingTexts } from "../../src/projections/growing-texts.ts";
+import { openLive, openStorage } from "../../src/storage.ts";
 import { databaseWithTables } from "./database-with-tables.ts";
 import { contextOf } from "./live.ts";
 
