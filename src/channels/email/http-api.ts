@@ -9,6 +9,8 @@ import {
   type AttemptResult,
   emptyResult,
   type RecipientResult,
+  type Redact,
+  redactor,
   storedText,
 } from "../attempt-result.ts";
 import {
@@ -20,7 +22,6 @@ import {
   retryAfterMs,
 } from "../outgoing-http.ts";
 import { ConnectFailure, type ConnectStage, deadline } from "../outgoing-socket.ts";
-import { type Redact, redactor } from "../redaction.ts";
 import { InvalidMail, type MailContent, type MailParts, partsOf } from "./message.ts";
 import { type EmailProvider, type EmailVerdict, verdictMessage } from "./provider.ts";
 import { testMail } from "./verify.ts";

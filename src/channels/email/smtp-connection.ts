@@ -5,10 +5,9 @@ import { Readable } from "node:stream";
 import SMTPConnection, { type SMTPConnectionOptions, type SMTPEnvelope } from "nodemailer/lib/smtp-connection";
 import { z } from "zod";
 import type { Refusal } from "../../contract/deliveries.ts";
-import type { AttemptErrorCode } from "../attempt-result.ts";
+import { type AttemptErrorCode, base64WithoutPadding, type Redact, redactor } from "../attempt-result.ts";
 import { type AddressGuard, canonicalHost } from "../guard.ts";
 import { ConnectFailure, type ConnectStage, errorCode, networkFault, openSocket } from "../outgoing-socket.ts";
-import { base64WithoutPadding, type Redact, redactor } from "../redaction.ts";
 import type { DkimSettings } from "./dkim.ts";
 import { InvalidMail, type MailSender } from "./message.ts";
 

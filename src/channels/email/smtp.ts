@@ -2,10 +2,9 @@
 
 import { LRUCache } from "lru-cache";
 import { SECOND_MS } from "../../contract/time.ts";
-import { type AttemptResult, emptyResult, type RecipientResult, storedText } from "../attempt-result.ts";
+import { type AttemptResult, emptyResult, type RecipientResult, type Redact, storedText } from "../attempt-result.ts";
 import type { AddressGuard } from "../guard.ts";
 import { deadline } from "../outgoing-socket.ts";
-import type { Redact } from "../redaction.ts";
 import { type MailContent, partsOf } from "./message.ts";
 import { composeMail } from "./mime.ts";
 import type { EmailVerdict } from "./provider.ts";
