@@ -4,7 +4,7 @@ import { type EventStore, LOG_STREAM, type RecordedEvent } from "../../src/event
 import { openKeyring, type PostgresKeyring } from "../../src/event-store/keyring.ts";
 import { openPostgresLog } from "../../src/event-store/postgres/log.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
-import { inboxBlocks } from "../../src/projections/models/inbox-blocks.ts";
+import { inboxBlocks } from "../../src/projections/models/inbox-list.ts";
 import { tableName } from "../../src/projections/projection.ts";
 import { rebuild } from "../../src/projections/rebuild.ts";
 

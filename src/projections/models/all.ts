@@ -10,7 +10,7 @@ import { deliveries } from "./deliveries.ts";
 import { deliverySums } from "./delivery-sums.ts";
 import { endpointHealth, endpoints } from "./endpoints.ts";
 import { inbox, inboxMarks } from "./inbox.ts";
-import { inboxBlocks } from "./inbox-blocks.ts";
+import { inboxBlocks } from "./inbox-list.ts";
 import { mentions } from "./mentions.ts";
 import { messageSearch } from "./message-search.ts";
 import { messages } from "./messages.ts";
