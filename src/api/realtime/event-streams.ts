@@ -13,9 +13,8 @@ import type { FollowFeed } from "./follow-feed.ts";
 import type { GrowingFrames } from "./growing.ts";
 import { CredentialCheck, concerns } from "./identity.ts";
 import type { DeliveryFeed } from "./open-deliveries.ts";
-import { type FrameTally, Outbox } from "./outbox.ts";
+import { type FrameTally, Outbox, SseSender } from "./outbox.ts";
 import type { RoomChannels } from "./room-channels.ts";
-import { SseSender } from "./sse-sender.ts";
 import { ClientEventsFeed, clientSource, roomSource, type StreamSource, userSource } from "./stream-sources.ts";
 
 /** Interval of comments, which keep proxies from ending a silent stream. */

@@ -16,9 +16,8 @@ import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
 import type { FollowFeed } from "./follow-feed.ts";
 import { Follower } from "./follower.ts";
 import type { DeliveryFeed } from "./open-deliveries.ts";
-import type { Outbox } from "./outbox.ts";
+import { type Outbox, type SseMessage, sseMessage, type ToMessage } from "./outbox.ts";
 import { RoomSubscriptions, type SubscriptionsOptions } from "./room-subscriptions.ts";
-import { type SseMessage, sseMessage, type ToMessage } from "./sse-sender.ts";
 
 /** Nothing else sends events on a stream. */
 const NOTHING_ELSE = { tells: () => false, wake: () => undefined };

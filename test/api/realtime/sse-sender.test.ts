@@ -1,7 +1,6 @@
 // The sending side of a stream of server-sent events.
 import { expect, test } from "vitest";
-import { Outbox } from "../../../src/api/realtime/outbox.ts";
-import { SseSender, sseMessage } from "../../../src/api/realtime/sse-sender.ts";
+import { Outbox, SseSender, sseMessage } from "../../../src/api/realtime/outbox.ts";
 import { roomSource } from "../../../src/api/realtime/stream-sources.ts";
 import { answered } from "../../support/sse-client.ts";
 
