@@ -7,6 +7,8 @@ export type Received = Readonly<Record<string, unknown>> & { readonly type: stri
 
 /** How long a test waits for a frame or a close before it fails. */
 const WAIT_MS = 30_000;
+/** Characters of a frame that a failure shows. */
+const SHOWN = 1_000;
 
 export class SocketClient implements Disposable {
   readonly socket: WebSocket;
@@ -94,10 +96,13 @@ export class SocketClient implements Disposable {
       const found = look();
       if (found !== undefined) return found;
       const left = deadline - Date.now();
-      const last = JSON.stringify(this.frames.slice(-3));
-      if (left <= 0) throw new Error(`waited in vain for ${what}; closed: ${this.#code}; last frames: ${last}`);
+      if (left <= 0) throw new Error(`waited in vain for ${what}; closed: ${this.#code}; last frames: ${this.#last()}`);
       await Promise.race([this.#changed.promise, new Promise((resolve) => setTimeout(resolve, Math.min(left, 200)))]);
     }
+  }
+
+  #last(): string {
+    return JSON.stringify(this.frames.slice(-3).map((one) => JSON.stringify(one).slice(0, SHOWN)));
   }
 
   #change(): void {
