@@ -1,4 +1,5 @@
 // Finding messages: what a search means in every script, whichever way it is carried out, and what it never gives.
+import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ClientId, messageId, type RoomId, type Subject } from "../../src/contract/ids.ts";
 import { parseQuery } from "../../src/domain/search.ts";
@@ -7,12 +8,13 @@ import { type MessageSearch, messageSearch, searchMessages } from "../../src/pro
 import { members } from "../../src/projections/models/rooms.ts";
 import { InvalidCursor } from "../../src/projections/page.ts";
 import { tableName } from "../../src/projections/projection.ts";
-import type { ReadSide } from "../../src/projections/read-side.ts";
+import type { ReadAs, ReadSide } from "../../src/projections/read-side.ts";
 import * as events from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
 
 const { ANNA, BEN, CLIENT, EVE, member, posted, removed, restored, roomCreated } = events;
 const OTHER: ClientId = "cli_other";
+const BIRDS: ClientId = "cli_birds";
 const SCRIPTS: RoomId = "room_scripts";
 const TEAM: RoomId = "room_theteam";
 const BENS: RoomId = "room_bensown";
@@ -254,6 +256,38 @@ test("gives the newest of what is in very many messages, whether or not it is kn
   expect((await found("flamingo", { bounds })).toSorted()).toEqual(newest.toSorted());
   await given.database.pool.query("analyze read.message_search_v1");
   expect((await found("flamingo", { bounds })).toSorted()).toEqual(newest.toSorted());
+});
+
+test("looks for a word of very many messages among the newest alone, once it is known how many there are", async () => {
+  const room: RoomId = "room_cranes";
+  await given.write(`room-${room}`, [roomCreated()], { client: BIRDS });
+  const all = Array.from({ length: 60 }, (_, n) => (n % 2 === 0 ? `crane ${n}` : `stork ${n}`));
+  for (const [n, content] of all.entries())
+    await given.write(`room-${room}`, [posted(ANNA, n + 2, n + 1, { content, room })], {
+      at: 20_000 + n,
+      client: BIRDS,
+    });
+  await readSide.caughtUp();
+  const bounds: SearchBounds = { scanned: 10, enough: 8, indexed: 2, deep: 60 };
+  const newest = all.filter((content) => content.startsWith("crane")).slice(-8);
+  /** How often this connection has gone through the table or one of its indexes; within a transaction the number only grows. */
+  const scans = async (read: ReadAs) => {
+    const sum = sql<number>`(select sum(pg_stat_get_xact_numscans(c.oid))::int from pg_class c where c.oid in (
+      select 'read.message_search_v1'::regclass union
+      select indexrelid from pg_index where indrelid = 'read.message_search_v1'::regclass))`;
+    return (await read.rows(read.over({}).selectNoFrom(sum.as("sum"))))[0]?.sum ?? 0;
+  };
+  const looks = () =>
+    readSide.snapshotAs(BIRDS, async (read) => {
+      const before = await scans(read);
+      const { rows } = await searchMessages(read, { terms: parseQuery("crane"), limit: 50 }, bounds);
+      return { found: rows.map(({ row }) => row.content).toSorted(), scans: (await scans(read)) - before };
+    });
+  // No statistics name the client yet.
+  // The newest, the index, and more of the newest.
+  expect(await looks()).toEqual({ found: newest.toSorted(), scans: 3 });
+  await given.database.pool.query("analyze read.message_search_v1");
+  expect(await looks()).toEqual({ found: newest.toSorted(), scans: 2 });
 });
 
 test("finds a message that grew from its end on, by all that it says", async () => {
