@@ -14,7 +14,7 @@ import type { Role } from "../../src/contract/rooms.ts";
 import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { seal } from "../../src/domain/event.ts";
 import { type NotificationData, WITHOUT_OPTIONS } from "../../src/domain/notification.ts";
-import type { MemberData } from "../../src/domain/room-state.ts";
+import type { MemberData, RoomSettings } from "../../src/domain/room-state.ts";
 import { encode, type StoredEvent } from "../../src/event-store/envelope.ts";
 import { type Appended, type EventStore, positionOf } from "../../src/event-store/event-store.ts";
 import type { Keyring } from "../../src/event-store/sealing.ts";
@@ -94,30 +94,23 @@ export const member = (subject: Subject, role: Role = "member", name: string | n
   meta: seal({}),
 });
 
-export const roomCreated = (
-  members: readonly MemberData[] = [],
-  settings: {
-    name?: string;
-    kind?: "private" | "public" | "direct";
-    externalId?: string;
-    meta?: JsonObject;
-    history?: "from_join";
-  } = {},
-): DomainEvent => ({
-  type: "RoomCreated",
-  data: {
-    name: settings.name ?? "General",
-    description: null,
-    kind: settings.kind ?? "private",
-    joinRole: "member",
-    maxMembers: null,
-    posting: "everyone",
-    history: settings.history ?? "all",
-    meta: settings.meta ?? {},
-    externalId: settings.externalId ?? null,
-    members: [...members],
-  },
+type Settings = {
+  name?: string;
+  kind?: "private" | "public" | "direct";
+  externalId?: string;
+  meta?: JsonObject;
+  history?: "all" | "from_join";
+};
+const settingsOf = ({ name = "General", kind = "private", history = "all", meta = {} }: Settings): RoomSettings => ({
+  ...{ name, description: null, kind, joinRole: "member", maxMembers: null, posting: "everyone", history, meta },
 });
+
+export const roomCreated = (members: readonly MemberData[] = [], settings: Settings = {}): DomainEvent => ({
+  type: "RoomCreated",
+  data: { ...settingsOf(settings), externalId: settings.externalId ?? null, members: [...members] },
+});
+
+export const roomUpdated = (settings: Settings): DomainEvent => ({ type: "RoomUpdated", data: settingsOf(settings) });
 
 export const joined = (subject: Subject, role: Role = "member"): DomainEvent => ({
   type: "MemberJoined",
@@ -129,9 +122,18 @@ export const muted = (subject: Subject): DomainEvent => ({
   data: { subject, user: seal(userId(subject)), until: 9_000 },
 });
 
-export const left = (subject: Subject): DomainEvent => ({
+export const left = (subject: Subject, reason: "left" | "banned" = "left"): DomainEvent => ({
   type: "MemberLeft",
-  data: { subject, user: seal(userId(subject)), reason: "left" },
+  data: { subject, user: seal(userId(subject)), reason },
+});
+
+export const banned = (subject: Subject): DomainEvent => ({
+  type: "MemberBanned",
+  data: { subject, user: seal(userId(subject)), until: null, reason: null },
+});
+export const unbanned = (subject: Subject): DomainEvent => ({
+  type: "MemberUnbanned",
+  data: { subject, user: seal(userId(subject)) },
 });
 
 type Said = {

@@ -23,6 +23,8 @@ type RoomModel = {
   seq: number;
   ordinal: number;
   deleted: boolean;
+  history: "all" | "from_join";
+  readonly banned: Set<Subject>;
   /** When each member joined; 0 of those who came with the room. */
   readonly members: Map<Subject, number>;
   readonly said: Said[];
@@ -55,12 +57,15 @@ export class UnreadHistory {
     const members = this.#people.filter(() => this.#draw() < 0.8);
     const room: RoomModel = {
       id: `room_${this.#client.slice(4)}${number.toString().padStart(10, "0")}`,
-      ...{ seq: 0, ordinal: 0, deleted: false, activity: 0 },
+      ...{ seq: 0, ordinal: 0, deleted: false, activity: 0, banned: new Set() },
+      history: this.#draw() < 0.5 ? "from_join" : "all",
       members: new Map(members.map((subject) => [subject, 0])),
       ...{ said: [], markers: new Map() },
     };
     this.#rooms.push(room);
-    await this.#happens(room, events.roomCreated(members.map((one) => events.member(one))));
+    const { history } = room;
+    const all = members.map((one) => events.member(one));
+    await this.#happens(room, events.roomCreated(all, { history }));
   }
 
   /** Something happens in some room; now and then nothing, where it would be refused. */
@@ -76,7 +81,9 @@ export class UnreadHistory {
     if (chance < 62) return this.#changeMessage(room);
     if (chance < 67) return this.#edit(room);
     if (chance < 72) return this.#move(room, who);
-    if (chance < 95) return this.#mark(room, who);
+    if (chance < 93) return this.#mark(room, who);
+    if (chance < 95) return this.#turnHistory(room);
+    if (chance < 97) return this.#ban(room, who);
     return this.#happens(room, events.muted(who));
   }
 
@@ -87,8 +94,15 @@ export class UnreadHistory {
       .sort((a, b) => b.activity - a.activity)
       .map((room) => {
         const { read } = readIn(room, subject);
+        const seen = room.history === "all" ? 0 : (room.members.get(subject) ?? 0);
         const unread = room.said.filter(
-          (one) => !one.system && !one.growing && !one.deleted && one.sender !== subject && countsFrom(one) > read,
+          (one) =>
+            one.seq >= seen &&
+            !one.system &&
+            !one.growing &&
+            !one.deleted &&
+            one.sender !== subject &&
+            countsFrom(one) > read,
         );
         const mentioning = unread.filter((one) => one.everyone || one.mentions.includes(subject));
         return { room: room.id, unread_count: unread.length, mention_count: mentioning.length };
@@ -142,7 +156,21 @@ export class UnreadHistory {
     await this.#happens(room, events.edited(said.sender, said.seq, "edited", { mentions, unmentioned }));
   }
 
+  /** Members see all of it from now on, or nothing from before their joining. */
+  async #turnHistory(room: RoomModel): Promise<void> {
+    room.history = room.history === "all" ? "from_join" : "all";
+    await this.#happens(room, events.roomUpdated({ history: room.history }));
+  }
+
+  async #ban(room: RoomModel, who: Subject): Promise<void> {
+    if (room.banned.delete(who)) return this.#happens(room, events.unbanned(who));
+    room.banned.add(who);
+    if (room.members.delete(who)) await this.#happens(room, events.left(who, "banned"));
+    await this.#happens(room, events.banned(who));
+  }
+
   async #move(room: RoomModel, who: Subject): Promise<void> {
+    if (room.banned.has(who)) return;
     const leaves = room.members.delete(who);
     await this.#happens(room, leaves ? events.left(who) : events.joined(who));
     if (!leaves) room.members.set(who, room.seq);

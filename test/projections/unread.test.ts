@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Cursor } from "../../src/contract/fields.ts";
 import type { Subject } from "../../src/contract/ids.ts";
+import type { DomainEvent } from "../../src/domain/catalogue.ts";
 import { storedProjections } from "../../src/projections/models/all.ts";
 import { listReads, roomsOfUser, unreadOf } from "../../src/projections/models/reads.ts";
 import type { ReadSide } from "../../src/projections/read-side.ts";
@@ -9,9 +10,11 @@ import { rebuild } from "../../src/projections/rebuild.ts";
 import { seeded } from "../faults/support/random.ts";
 import { seed } from "../support/seed.ts";
 import { sized } from "../support/size.ts";
-import { ANNA, BEN, CLIENT, EVE, OTHER } from "./log.ts";
+import * as events from "./log.ts";
 import { type Setting, setting } from "./setting.ts";
 import { type Unread, UnreadHistory } from "./unread-history.ts";
+
+const { ANNA, BEN, CLIENT, EVE, OTHER } = events;
 
 const LOOKS = sized(8, 200);
 const STEPS = 150;
@@ -51,6 +54,30 @@ async function expectCounted(history: UnreadHistory): Promise<void> {
     expect(await listed(subject), subject).toEqual({ rooms, total });
   }
 }
+
+test("what began before one's joining and grew until after it is not unread where the room hides it", async () => {
+  const room = "room_hidden0001";
+  const write = (...all: DomainEvent[]) => given.write(`room-${room}`, all);
+  const about = { room, mentions: [BEN], everyone: true, growing: true } as const;
+  const ended = events.grown("MessageCompleted", ANNA, 2, "grown", { ordinal: 1, mentions: [BEN] });
+  await write(
+    events.roomCreated(
+      [ANNA].map((one) => events.member(one)),
+      { history: "from_join" },
+    ),
+  );
+  await write(events.posted(ANNA, 2, 0, about), events.joined(BEN), ended);
+  await write(events.posted(ANNA, 5, 2, { room, mentions: [BEN] }));
+  const unread = async () => {
+    await readSide.caughtUp();
+    return unreadOf(readSide.readAs(CLIENT), room, BEN);
+  };
+  expect(await unread()).toMatchObject({ read_seq: 3, unread_count: 1, mention_count: 1 });
+  expect(await listed(BEN)).toEqual({ rooms: [{ room, unread_count: 1, mention_count: 1 }], total: 1 });
+  await write(events.roomUpdated({ history: "all" }));
+  expect(await unread()).toMatchObject({ read_seq: 3, unread_count: 2, mention_count: 2 });
+  await write({ type: "RoomDeleted", data: {} });
+});
 
 test("it is what counting says, before and after a rebuild", async () => {
   const draw = seeded(seed);

@@ -61,8 +61,8 @@ export const mentioning = (room: RoomId, subjects: readonly Subject[]): RawBuild
   sql<number>`(select mn.seq from mn where mn.room_id = ${room} and mn.subject = any(${[...subjects, EVERYONE]}))`;
 
 /**
- * How many messages by others after a seq mention a member `m` and are not deleted, over mentions `mn` and messages `t`; those
- * that grew count from their end on.
+ * How many messages by others after a seq mention a member `m` of a room `r`, which sees them, and are not deleted, over
+ * mentions `mn` and messages `t`; those that grew count from their end on.
  * Each mention after the seq is looked up: they are few among what is unread.
  */
 export const mentionsAfter = (seq: RawBuilder<number>): RawBuilder<number> => sql<number>`(
@@ -74,4 +74,5 @@ export const mentionsAfter = (seq: RawBuilder<number>): RawBuilder<number> => sq
     where grown.room_id = m.room_id and grown.end_seq > ${seq} and mn.subject in (m.subject, ${sql.lit(EVERYONE)})
   ) unread join t on t.room_id = m.room_id and t.seq = unread.seq
   where t.deleted_at is null and t.state <> 'growing' and t.type <> 'system' and t.sender <> m.subject
+    and (/* fence: mentions-unseen */ r.history = 'all' or t.seq >= m.joined_seq /* end */)
 )`;

@@ -96,7 +96,8 @@ type Markers = {
 /**
  * How much of the room `r` its member `m` has not read. A message that grew counts from its end on. Deleted messages keep
  * their ordinal and are subtracted; of one's own only those after a marker that was set back are unread by it, and
- * subtracted too. What the room's row rules out is not looked up: in most rooms nothing is.
+ * subtracted too. So are those that others began before a joining that hides them. What the room's row rules out is not
+ * looked up: in most rooms nothing is.
  */
 const unreadOfMember = (marked: RawBuilder<unknown>) =>
   sql<Unread>`lateral (
@@ -110,6 +111,10 @@ const unreadOfMember = (marked: RawBuilder<unknown>) =>
         where t.room_id = m.room_id and t.sender = m.subject
           and (t.seq > marker.read_seq or t.end_seq > marker.read_seq)
           and t.state <> 'growing' and t.deleted_at is null and t.type <> 'system') else 0 end
+    - /* fence: unread-unseen */ case when r.history = 'from_join' and r.ended_seq > marker.read_seq then (
+        select count(*)::int from t
+        where t.room_id = m.room_id and t.end_seq > marker.read_seq and t.seq < m.joined_seq
+          and t.sender <> m.subject and t.deleted_at is null and t.type <> 'system') else 0 end /* end */
   ) else 0 end as unread_count,
     case when r.counted_seq > marker.read_seq then ${mentionsAfter(sql`marker.read_seq`)} else 0 end as mention_count
   from ${markersOfMember(marked)} marker
@@ -189,7 +194,7 @@ export type UserRoom = Unread & {
 /** What a membership, its room and its markers say of what is unread, without looking into the room. */
 const OWN = [
   ...(["m.room_id", "m.subject", "m.joined_seq", "r.activity_position", "r.counted_seq", "r.ordinal"] as const),
-  ...(["r.ended_seq", "r.deleted_seq", "r.posters", "k.seq", "k.base", "k.delivered_seq"] as const),
+  ...(["r.ended_seq", "r.deleted_seq", "r.posters", "r.history", "k.seq", "k.base", "k.delivered_seq"] as const),
 ];
 
 /** What is unread in all of `own`. Nearly all that the rows rule out is left out before anything is looked up in a room. */

@@ -8,7 +8,24 @@ const followed = {
   test: "that show nothing from before joining say as little of older messages",
 };
 
+const unread = {
+  file: "projections/unread.test.ts",
+  test: "what began before one's joining and grew until after it is not unread where the room hides it",
+};
+
 export const historyMutations: readonly Mutation[] = [
+  {
+    fence: "unread-unseen",
+    name: "what a room hides from a member is not unread",
+    mutate: replaceWith("0"),
+    caughtBy: unread,
+  },
+  {
+    fence: "mentions-unseen",
+    name: "what a room hides from a member mentions nobody",
+    mutate: replaceWith("true"),
+    caughtBy: unread,
+  },
   {
     fence: "history-from-join",
     name: "client keys see all of a room",
