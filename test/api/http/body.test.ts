@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Api, newClient } from "../../e2e/support/api.ts";
+import { processorMs } from "../../support/processor-time.ts";
 import { breakOff, raw } from "../../support/raw.ts";
 import { startTestServer, type TestServer } from "../../support/server.ts";
 
@@ -77,9 +78,10 @@ describe("type", () => {
     const types = [" ", ";", "; charset=", '"'].map(
       (part) => `application/merge-patch+json${part.repeat(15_000 / part.length)}x`,
     );
-    const started = performance.now();
-    for (const type of types) expect((await put("{}", { ...json, "content-type": type })).status).toBe(415);
-    expect(performance.now() - started).toBeLessThan(1_000);
+    const spent = await processorMs(async () => {
+      for (const type of types) expect((await put("{}", { ...json, "content-type": type })).status).toBe(415);
+    });
+    expect(spent).toBeLessThan(1_000);
   });
 
   test("does not matter when nothing is sent: an absent body is an empty object", async () => {

@@ -18,6 +18,7 @@ import {
 import { bodyPath, toFaults } from "../../../src/contract/issues.ts";
 import { mergePatch } from "../../../src/contract/json.ts";
 import { parseInstant } from "../../../src/contract/time.ts";
+import { processorMs } from "../../support/processor-time.ts";
 import fc from "../../support/seed.ts";
 
 const faults = (schema: z.ZodType, value: unknown) => {
@@ -80,30 +81,32 @@ describe("a mail address", () => {
     expect(codes(mailAddress, given)).toEqual([" invalid_format"]);
   });
 
-  test("is canonical only when it is short enough", () => {
+  test("is canonical only when it is short enough", async () => {
     expect(canonicalMailAddress(`a@${"x.".repeat(200)}co`)).toBe(undefined);
     expect(canonicalMailAddress(`a@${"\u00ad".repeat(300)}b.co`)).toBe(undefined);
     // Two letters each become one, which repeats itself in punycode by one character.
     const shrinking = (labels: number) => `a@${`${"\u1100\u1161".repeat(22)}.`.repeat(labels)}co`;
     expect(canonicalMailAddress(shrinking(1))).toMatch(/^a@xn--/);
     expect(canonicalMailAddress(shrinking(6))).toBe(undefined);
-    const begun = performance.now();
-    for (let count = 0; count < 70; count += 1) canonicalMailAddress(`a@${"名".repeat(5_000)}`);
-    expect(performance.now() - begun).toBeLessThan(100);
+    const spent = await processorMs(() => {
+      for (let count = 0; count < 70; count += 1) canonicalMailAddress(`a@${"名".repeat(5_000)}`);
+    });
+    expect(spent).toBeLessThan(100);
   });
 
-  test("is measured before it is converted, and so is a URL's host", () => {
+  test("is measured before it is converted, and so is a URL's host", async () => {
     expect(codes(mailAddress, `a@${"名".repeat(5_000)}`)).toEqual([" too_long"]);
     expect(codes(webhookUrl, `http://${"名".repeat(2_030)}`)).toEqual([" too_long"]);
     expect(codes(webhookUrl, `http:${"a".repeat(2_030)}`)).toEqual([" too_long"]);
     expect(codes(webhookUrl, `http://${"a".repeat(60)}.example/${"名".repeat(1_900)}`)).toEqual([]);
-    const begun = performance.now();
     const lists = { to: Array.from({ length: 68 }, () => `a@${"名".repeat(5_000)}`) };
     const urls = Array.from({ length: 170 }, () => `http://${"名".repeat(2_030)}`);
     const colons = Array.from({ length: 500 }, () => `http:${"a".repeat(2_030)}`);
-    for (const one of lists.to) codes(mailAddress, one);
-    for (const one of [...urls, ...colons]) codes(webhookUrl, one);
-    expect(performance.now() - begun).toBeLessThan(300);
+    const spent = await processorMs(() => {
+      for (const one of lists.to) codes(mailAddress, one);
+      for (const one of [...urls, ...colons]) codes(webhookUrl, one);
+    });
+    expect(spent).toBeLessThan(300);
   });
 });
 
