@@ -25,7 +25,7 @@ export async function serve(environment: Readonly<Record<string, string | undefi
   using peers = await joinProcesses();
   if (peers === undefined) return config.processes === 1 ? serveRoles(config) : serveProcesses(config);
   const { number, databaseUrl } = peers.task;
-  return serveRoles({ ...config, databaseUrl, roles: rolesOf(config, number) }, { peers, node: config });
+  return await serveRoles({ ...config, databaseUrl, roles: rolesOf(config, number) }, { peers, node: config });
 }
 
 /** What a process of several does: the first keeps the read models and delivers, where the others can serve callers. */

@@ -1,11 +1,13 @@
 // One node of several processes on an embedded PostgreSQL: what they share, and what becomes of the others when one ends.
+import { randomBytes } from "node:crypto";
 import { get } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { processIsAlive } from "../../src/embedded/os.ts";
+import { databaseWithTables } from "../support/database-with-tables.ts";
 import { apiOf, type Body, newClient, notificationUntil, tokenOf } from "./support/api.ts";
-import { faithful, headOnceAt, makeRooms, timeUntil, WAIT_MS, writers } from "./support/cluster.ts";
+import { faithful, headOnceAt, makeRooms, readiness, timeUntil, WAIT_MS, writers } from "./support/cluster.ts";
 import { type dataFolder, folderWithCluster, type Running, startServer } from "./support/server.ts";
-import { START_TIMEOUT_MS } from "./support/setups.ts";
+import { ADMIN_KEY, START_TIMEOUT_MS } from "./support/setups.ts";
 
 /** One that keeps the read models and delivers, and two that serve callers. */
 const env = { PROCESSES: "3", RETRY_SCHEDULE: "1s,1s", RETRY_JITTER: "0" };
@@ -161,4 +163,19 @@ test("the first process is killed: the others end at once; the next start adopts
   const after = Object.values(await processIds());
   expect(await node.stop()).toBe(0);
   expect(after.filter(processIsAlive)).toEqual([]);
+}, 240_000);
+
+test("on a PostgreSQL that is not its own, with one role for all processes, and with several", async () => {
+  await using database = await databaseWithTables();
+  const servers = { DATABASE_URL: database.url, ADMIN_KEY, ENCRYPTION_KEYS: randomBytes(32).toString("base64") };
+  const started = (more: Readonly<Record<string, string>>) =>
+    startServer({ dataDir: folder.path, env: { ...env, ...servers, PROCESSES: "2", ...more } });
+  await using background = await started({ ROLES: "projector,worker" });
+  await using serving = await started({ ROLES: "api" });
+  expect((await apiOf(serving.url, ADMIN_KEY).post("/clients", { name: "Mine" })).status).toBe(201);
+  const { parts } = (await readiness(background)).body;
+  expect(Object.values<Body>(parts.processes).filter(({ parts: of }) => of?.workers?.ok === true)).toHaveLength(1);
+  expect([await serving.stop(), await background.stop()]).toEqual([0, 0]);
+  await using both = await started({});
+  expect((await apiOf(both.url, ADMIN_KEY).post("/clients", { name: "Theirs" })).status).toBe(201);
 }, 240_000);
