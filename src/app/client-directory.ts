@@ -14,7 +14,7 @@ import { decode, type StoredEvent } from "../event-store/envelope.ts";
 import type { RecordedEvent } from "../event-store/event-store.ts";
 import type { Commands } from "../event-store/handle-command.ts";
 import type { Keyring } from "../event-store/sealing.ts";
-import { mapBounded } from "../platform/bounded.ts";
+import { mapBounded, maxEntries } from "../platform/bounded.ts";
 import { messageOf, pause } from "../platform/supervise.ts";
 import type { LiveFeed } from "../projections/feed.ts";
 
@@ -203,7 +203,7 @@ type KeyUseOptions = {
 export class KeyUse implements AsyncDisposable {
   readonly #options: KeyUseOptions;
   /** The hour of a key's last use on this node. */
-  readonly #hours = new LRUCache<KeyId, Instant>({ max: MAX_KEYS });
+  readonly #hours = new LRUCache<KeyId, Instant>(maxEntries(MAX_KEYS));
   /** Not recorded yet. Bounded by MAX_KEYS between two recordings. */
   readonly #pending = new Map<KeyId, ClientId>();
   #timer: NodeJS.Timeout | undefined;

@@ -16,6 +16,7 @@ import { MAX_TOKEN_MS } from "../contract/users.ts";
 import type { KeyData } from "../domain/client-keys.ts";
 import type { RotatedSecret, RotateOptions } from "../event-store/rotated-secrets.ts";
 import type { Keyring } from "../event-store/sealing.ts";
+import { maxEntries } from "../platform/bounded.ts";
 
 // The secrets that sign user tokens, as this process knows them: at most a second old.
 
@@ -229,7 +230,7 @@ type Checked = { readonly claims: TokenClaims; readonly secret: string | null };
 export class Tokens {
   readonly #secrets: TokenSecrets;
   readonly #keyring: Pick<Keyring, "subjectOfUser">;
-  readonly #checked = new LRUCache<string, Checked>({ max: REMEMBERED });
+  readonly #checked = new LRUCache<string, Checked>(maxEntries(REMEMBERED));
 
   /** `keyring` gives the subject of a user id. */
   constructor({ secrets, keyring }: { secrets: TokenSecrets; keyring: Pick<Keyring, "subjectOfUser"> }) {

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { type ClientId, ClientIdSchema, type Subject, SubjectSchema } from "../contract/ids.ts";
 import { type Instant, rfc3339, rfc3339OrNull, SECOND_MS } from "../contract/time.ts";
 import type { PresenceResource } from "../contract/users.ts";
+import { maxEntries } from "../platform/bounded.ts";
 import { type Signals, signalsOf } from "../platform/bus.ts";
 
 /** Whoever is back within this was not away. */
@@ -63,7 +64,7 @@ export class Presence implements Disposable {
   readonly #options: PresenceOptions;
   readonly #signals;
   readonly #people = new Map<Subject, Known>();
-  readonly #absent = new LRUCache<Subject, Instant>({ max: MAX_ABSENT });
+  readonly #absent = new LRUCache<Subject, Instant>(maxEntries(MAX_ABSENT));
   /** When each other node was last heard, and how often it told of people since its current round began. */
   readonly #nodes = new Map<string, { heardAt: number; round: number; people: number }>();
   readonly #listeners = new Set<(changed: readonly Person[]) => void>();

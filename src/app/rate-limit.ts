@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import type { Config, Rate } from "../config.ts";
 import { MINUTE_MS, SECOND_MS } from "../contract/time.ts";
+import { maxEntries } from "../platform/bounded.ts";
 import type { SharedCounter, SharedCounters } from "../platform/redis.ts";
 import { AppError } from "./errors.ts";
 
@@ -24,7 +25,7 @@ class RateLimiter {
   readonly #shared: SharedCounter | undefined;
   /** Bounds the keys of the limiter, which forgets them only when their window ends. */
   readonly #keys = new LRUCache<string, true>({
-    max: REMEMBERED_KEYS,
+    ...maxEntries(REMEMBERED_KEYS),
     dispose: (_value, key) => void this.#limiter.delete(key),
     noDisposeOnSet: true,
   });

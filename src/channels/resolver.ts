@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { LRUCache } from "lru-cache";
 import type { ClientId } from "../contract/ids.ts";
-import { SharedSlots } from "../platform/bounded.ts";
+import { maxEntries, SharedSlots } from "../platform/bounded.ts";
 
 /** Resolves a name to all its addresses. Rejects when there are none. */
 export type ResolveName = (name: string) => Promise<readonly LookupAddress[]>;
@@ -90,7 +90,7 @@ export function createResolver(options: ResolverOptions = {}): ResolveName {
   }
 
   const answers = new LRUCache<string, Promise<readonly LookupAddress[]>>({
-    max: MAX_CACHED_NAMES,
+    ...maxEntries(MAX_CACHED_NAMES),
     ttl: CACHE_MS,
     memoMethod: lookUp,
   });

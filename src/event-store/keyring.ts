@@ -3,7 +3,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import type { ClientId, KeyRef, Subject } from "../contract/ids.ts";
-import { batchLoader, type Failed } from "../platform/bounded.ts";
+import { batchLoader, type Failed, maxEntries } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { LOCKS, lockInTransaction } from "../platform/locks.ts";
 import { inTransaction } from "../platform/postgres.ts";
@@ -45,7 +45,7 @@ const ERASED_ELSEWHERE_MS = 60_000;
 const KEY_CACHE_TICK_MS = 500;
 /** Until this has passed, this process may also seal with a key that nobody will find again. */
 const KEY_CACHE_MS = ERASED_ELSEWHERE_MS - PLAINTEXT_CACHE_MS - KEY_CACHE_TICK_MS;
-const CACHE = { max: MAX_CACHED_KEYS, ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
+const CACHE = { ...maxEntries(MAX_CACHED_KEYS), ttl: KEY_CACHE_MS, ttlResolution: KEY_CACHE_TICK_MS };
 
 /** The log and the database do not belong together. The message is one line that says what to do; exit code 78. */
 export class StoresDiffer extends Error {
@@ -83,11 +83,11 @@ export class PostgresKeyring implements Keyring {
   readonly #ring: WrappingRing;
   readonly #byOwner = new LRUCache<string, DataKey>(CACHE);
   readonly #byId = new LRUCache<string, DataKey>(CACHE);
-  readonly #destroyed = new LRUCache<string, true>({ max: MAX_CACHED_KEYS });
+  readonly #destroyed = new LRUCache<string, true>(maxEntries(MAX_CACHED_KEYS));
   #macs: EventMacs | undefined;
   #macKeyId: string | undefined;
   // Of all clients: a cache for each would allocate for each.
-  readonly #subjects = new LRUCache<string, Subject>({ max: MAX_CACHED_SUBJECTS });
+  readonly #subjects = new LRUCache<string, Subject>(maxEntries(MAX_CACHED_SUBJECTS));
   /** Grows with each destruction. A look-up that was under way meanwhile may have read the key before, and is not cached. */
   #destructions = 0;
   readonly #findOrMake = batchLoader<string | null, DataKey>((clients) => this.#findOrMakeAll(clients), MAX_BATCH);

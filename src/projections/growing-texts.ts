@@ -10,6 +10,7 @@ import { DomainError } from "../domain/decider.ts";
 import type { Sealed } from "../domain/event.ts";
 import { grownContent } from "../domain/growing-message.ts";
 import { type Keyring, openText, type SealedText, sealText } from "../event-store/sealing.ts";
+import { maxEntries } from "../platform/bounded.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { LOCKS, setUpInTransaction } from "../platform/locks.ts";
 
@@ -75,7 +76,7 @@ export class GrowingTexts {
   readonly #pool: pg.Pool;
   readonly #keyring: Keyring;
   readonly #now: () => Instant;
-  readonly #tails = new LRUCache<MessageId, Tail>({ max: MAX_CACHED });
+  readonly #tails = new LRUCache<MessageId, Tail>(maxEntries(MAX_CACHED));
 
   constructor({ pool, keyring, now }: { pool: pg.Pool; keyring: Keyring; now: () => Instant }) {
     this.#pool = pool;

@@ -7,6 +7,7 @@ import { type Limits, type OnRate, ratesHeaders, spend, spendRequest } from "../
 import type { Caller, Services } from "../../app/services.ts";
 import { PROBLEMS } from "../../contract/errors.ts";
 import type { Position } from "../../event-store/event-store.ts";
+import { maxEntries } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { StageClock } from "../../platform/metrics.ts";
 import type { ReadSide } from "../../projections/read-side.ts";
@@ -43,7 +44,7 @@ const REMEMBERED_CALLERS = 50_000;
 class ReadYourWrites {
   readonly #readSide: Pick<ReadSide, "compare" | "waitFor">;
   readonly #positions: Positions;
-  readonly #lastWrites = new LRUCache<string, Position>({ max: REMEMBERED_CALLERS });
+  readonly #lastWrites = new LRUCache<string, Position>(maxEntries(REMEMBERED_CALLERS));
 
   constructor({ readSide, positions }: Pick<Services, "readSide" | "positions">) {
     this.#readSide = readSide;

@@ -11,7 +11,7 @@ import { reveal } from "../../domain/event.ts";
 import { notificationDecider, notificationStream } from "../../domain/notification.ts";
 import { decodeMetadata, decodeRaw } from "../../event-store/envelope.ts";
 import type { Position, RecordedEvent } from "../../event-store/event-store.ts";
-import { batchLoader } from "../../platform/bounded.ts";
+import { batchLoader, maxEntries } from "../../platform/bounded.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { IDLE_MS, Loop } from "../../platform/supervise.ts";
 import { KeyedListeners, type LiveFeed } from "../../projections/feed.ts";
@@ -68,7 +68,7 @@ export class DeliveryFeed implements Disposable {
   readonly #loading = new Map<NotificationId, Promise<Content | undefined>>();
   /** By client: whether users have open deliveries is read together for those who connect at the same time. */
   readonly #readers = new LRUCache<ClientId, (subject: Subject, of: null) => Promise<object | undefined>>({
-    max: MAX_READERS,
+    ...maxEntries(MAX_READERS),
   });
   readonly #following: Disposable;
   /** What this listener has handled: the feed as a whole may be a batch behind. */
