@@ -13,6 +13,7 @@ import { macs } from "./subjects/macs.ts";
 import { mails } from "./subjects/mails.ts";
 import { manyRooms } from "./subjects/many-rooms.ts";
 import { postLatency } from "./subjects/post-latency.ts";
+import { processes } from "./subjects/processes.ts";
 import { projections } from "./subjects/projections.ts";
 import { search } from "./subjects/search.ts";
 import { socketPosts } from "./subjects/socket-posts.ts";
@@ -28,6 +29,7 @@ export const subjects: readonly Subject[] = [
   http,
   postLatency,
   socketPosts,
+  processes,
   visibility,
   hotRoom,
   httpEventStoreDb,

@@ -40,6 +40,16 @@ export function processorMs(root: number): number {
   return found === undefined ? 0 : sumOf(found);
 }
 
+/** Milliseconds that each of a process and its children took so far, by process id. */
+export const processorMsEach = (root: number): ReadonlyMap<number, number> =>
+  new Map(
+    readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((pid) => statOf(pid) ?? [])
+      .filter(({ pid, parent }) => pid === root || parent === root)
+      .map(({ pid, ownMs }) => [pid, ownMs]),
+  );
+
 /** Milliseconds of the children of this process that have ended. */
 export const endedChildrenMs = (): number => statOf("self")?.endedMs ?? 0;
 
