@@ -18,7 +18,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const MANY = "100000000/10s";
 
 const busiest = (count: number): Goal => ({
-  name: `22 POST a message, ${count} processes: processor time of the busiest, over that of a node of one`,
+  name: `24 POST a message, ${count} processes: processor time of the busiest, over that of a node of one`,
   ...{ goal: count === 2 ? 0.8 : 0.5, direction: "at most", unit: "x" },
 });
 const goals = COUNTS.slice(1).map(busiest);
