@@ -201,6 +201,6 @@ describe("mutations that are judged", { timeout: 240_000 }, () => {
     const by = (path: string) => remadeBy(new Map([[path, ""]]));
     expect(by("src/embedded/postgres.ts")).toBe("everything");
     expect(by("src/projections/models/all.ts")).toBe("databases");
-    expect(by("src/domain/search.ts")).toBe("nothing");
+    expect(by("src/app/rooms.ts")).toBe("nothing");
   });
 });
