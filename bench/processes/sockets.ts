@@ -90,7 +90,8 @@ function open(host: string, port: number, request: string, hello: string | null,
         if (hello !== null) socket.write(masked(hello));
         if (answers === 0) connected();
       }
-      const { texts, told, pings, used } = whole(bytes);
+      const { texts, told, pings, refusal, used } = whole(bytes);
+      if (refusal !== undefined) return void reject(new Error(`a socket was answered ${refusal}`));
       rest = bytes.subarray(used);
       for (let ping = 0; ping < pings; ping += 1) socket.write(PONG);
       seen += texts;
@@ -105,12 +106,16 @@ const TEXT = 0x81;
 const PING = 0x89;
 /** An empty pong, masked with zeros. */
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0]);
+const beginning = (type: string) => Buffer.from(`{"type":"${type}"`);
 /** How the frames begin that tell of what happens in rooms. */
-const TOLD = ["event", "typing"].map((type) => Buffer.from(`{"type":"${type}"`));
+const TOLD = ["event", "typing"].map(beginning);
+const REFUSED = beginning("error");
 
-/** The whole frames of these bytes, by kind, and how many bytes they take. */
-function whole(bytes: Buffer): { texts: number; told: number; pings: number; used: number } {
-  const found = { texts: 0, told: 0, pings: 0, used: 0 };
+/** The whole frames of some bytes, by kind, the first that refuses something, and how many bytes they take. */
+type Frames = { texts: number; told: number; pings: number; refusal?: string; used: number };
+
+function whole(bytes: Buffer): Frames {
+  const found: Frames = { texts: 0, told: 0, pings: 0, used: 0 };
   while (found.used + 2 <= bytes.byteLength) {
     const { used } = found;
     const short = (bytes[used + 1] ?? 0) & 0x7f;
@@ -123,6 +128,7 @@ function whole(bytes: Buffer): { texts: number; told: number; pings: number; use
     if (bytes[used] === TEXT) found.texts += 1;
     const begins = (start: Buffer) => bytes.compare(start, 0, start.length, payload, payload + start.length) === 0;
     if (bytes[used] === TEXT && TOLD.some(begins)) found.told += 1;
+    if (bytes[used] === TEXT && begins(REFUSED)) found.refusal ??= bytes.toString("utf8", payload, end);
     found.used = end;
   }
   return found;
