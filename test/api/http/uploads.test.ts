@@ -16,14 +16,28 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** Sends a body of 1 MiB but for its last byte; what comes back is in `heard`. */
-function stall(token: string, heard: string[]): Socket {
+/** Begins a body of 1 MiB; what comes back is in `heard`. */
+function begin(token: string, heard: string[]): Socket {
   const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
   socket.on("error", () => undefined);
   socket.on("data", (data) => heard.push(data.toString("latin1")));
   const head = `POST /api/v1/rooms HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n`;
   socket.write(`${head}Content-Type: application/json\r\nContent-Length: ${MIB}\r\n\r\n`);
+  return socket;
+}
+
+/** Sends a body but for its last byte. */
+function stall(token: string, heard: string[]): Socket {
+  const socket = begin(token, heard);
   socket.write(Buffer.alloc(MIB - 1, " "));
+  return socket;
+}
+
+/** Sends a body as slowly as may be, and some more, until it is ended. */
+function trickle(token: string, heard: string[]): Socket {
+  const socket = begin(token, heard);
+  const sending = setInterval(() => socket.write(Buffer.alloc(9 * 1024, " ")), 1_000);
+  socket.once("close", () => clearInterval(sending));
   return socket;
 }
 
@@ -31,6 +45,9 @@ test("66 of one user leave room for its tenant's key, its other users and other 
   const others = [api, apiOf(server.url, await tokenOf(api, "bob")), await newClient(server.url)];
   const token = await tokenOf(api, "ann");
   const heard: string[] = [];
+  // It began before them: what ends every upload in time would end it first.
+  const answered: string[] = [];
+  const slow = trickle(await tokenOf(api, "carol"), answered);
   const sockets = Array.from({ length: STALLED }, () => stall(token, heard));
   const ended = Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
   const refused = () => heard.filter((answer) => answer.startsWith("HTTP/1.1 429 ")).length;
@@ -42,6 +59,9 @@ test("66 of one user leave room for its tenant's key, its other users and other 
     expect(answer.status).toBe(201);
   }
   await ended;
+  expect(answered).toEqual([]);
+  expect(slow.closed).toBe(false);
+  slow.destroy();
   const late = heard.filter((answer) => answer.startsWith("HTTP/1.1 408 "));
   expect(late.length).toBeGreaterThan(0);
   expect(late[0]).toMatch(/Connection: close[\s\S]*request_timeout/i);
