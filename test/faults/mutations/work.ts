@@ -112,12 +112,6 @@ export const workMutations: readonly Mutation[] = [
     caughtBy: { file: "projections/projector.test.ts", test: "the one that is late writes nothing" },
   },
   {
-    fence: "projection-lease",
-    name: "lease of the projector, in every order",
-    mutate: replaceWith("(true or ${holds(term, add)})"),
-    caughtBy: { file: "faults/races-takeover.test.ts", test: "only who leads writes" },
-  },
-  {
     fence: "projection-log-id",
     name: "read models of another log",
     mutate: condition(false),
