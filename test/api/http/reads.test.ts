@@ -122,7 +122,9 @@ describe("marking unread", () => {
     expect((await move("max", { seq: 3, mark_unread: true })).body).toEqual(marker("max", 3, 1, 4));
     expect(await head()).toBe(before);
     await api.put(`/rooms/${room.id}/members/nina`, {});
+    const joined = await head();
     expect((await move("nina", { seq: 0, mark_unread: true })).body).toEqual(marker("nina", 5, 0));
+    expect(await head()).toBe(joined);
   });
 
   test("is told as a read", async () => {
